@@ -1,0 +1,63 @@
+import js from '@eslint/js'
+import tseslint from 'typescript-eslint'
+
+/** Data walks in one direction: http → jobs → database. `live` knows neither http nor the use cases. Types may be named anywhere. */
+const direction = (folder, forbidden) => ({
+  files: [`src/${folder}/**/*.ts`],
+  rules: {
+    '@typescript-eslint/no-restricted-imports': [
+      'error',
+      {
+        patterns: forbidden.map(name => ({
+          group: [`**/${name}/**`],
+          allowTypeImports: true,
+          message: `src/${folder} must not import from src/${name}: see "Layout" in the README.`,
+        })),
+      },
+    ],
+  },
+})
+
+export default tseslint.config(
+  { ignores: ['dist', 'node_modules', '.tap', '.headway', 'drizzle'] },
+  js.configs.recommended,
+  {
+    files: ['**/*.ts'],
+    extends: [tseslint.configs.strictTypeChecked],
+    languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
+    rules: {
+      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true, allowBoolean: true }],
+      '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
+      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_' }],
+      '@typescript-eslint/require-await': 'off',
+    },
+  },
+  // node --test style floating promises are real bugs here too, but tap's `t.test` returns a promise that tap itself awaits.
+  {
+    files: ['test/**/*.ts'],
+    rules: {
+      '@typescript-eslint/no-floating-promises': [
+        'error',
+        { allowForKnownSafeCalls: [{ from: 'package', package: '@tapjs/test', name: 'test' }] },
+      ],
+      '@typescript-eslint/no-non-null-assertion': 'off',
+    },
+  },
+  {
+    files: ['**/*.js'],
+    languageOptions: {
+      globals: {
+        console: 'readonly',
+        process: 'readonly',
+        URL: 'readonly',
+        fetch: 'readonly',
+        setTimeout: 'readonly',
+        AbortSignal: 'readonly',
+      },
+    },
+  },
+  direction('database', ['http', 'jobs', 'live']),
+  direction('live', ['http', 'jobs', 'database']),
+  direction('jobs', ['http', 'live']),
+  direction('http', ['database', 'live']),
+)

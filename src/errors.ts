@@ -1,0 +1,64 @@
+/**
+ * Everything Headway refuses, by its stable code. Clients branch on the code; the detail is for people.
+ * `http/problems.ts` maps each code to its HTTP status.
+ */
+export type ErrorCode =
+  | 'validation_failed'
+  | 'unauthenticated'
+  | 'forbidden'
+  | 'job_not_found'
+  | 'route_not_found'
+  | 'method_not_allowed'
+  | 'payload_too_large'
+  | 'unsupported_media_type'
+  | 'misdirected_request'
+  | 'already_finished'
+  | 'not_finished'
+  | 'not_retryable'
+  | 'not_cancellable'
+  | 'superseded'
+  | 'is_batch'
+  | 'too_many_workers'
+  | 'too_many_streams'
+  | 'count_exceeds_total'
+  | 'meta_too_large'
+  | 'unknown_stage'
+  | 'invalid_partition'
+  | 'parent_not_found'
+  | 'parent_finished'
+  | 'idempotency_key_reused'
+  | 'overloaded'
+  | 'shutting_down'
+  | 'database_unavailable'
+  | 'outcome_unknown'
+  | 'not_acceptable'
+  | 'internal_error'
+
+export interface FieldError {
+  /** Where: `processedCount`, `heartbeats[3].workerId`, or empty for the body as a whole. */
+  path: string
+  message: string
+}
+
+export interface ErrorDetails {
+  /** Every bad field of a request. */
+  errors?: FieldError[]
+  /** With `already_finished`: what the job ended as. */
+  jobStatus?: string
+  /** How long the caller should wait before it tries again, in seconds. */
+  retryAfterSeconds?: number
+  cause?: unknown
+}
+
+/** A refusal with a stable code. `message` tells the caller what to do about it. */
+export class HeadwayError extends Error {
+  override readonly name = 'HeadwayError'
+  readonly code: ErrorCode
+  readonly details: ErrorDetails
+
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause })
+    this.code = code
+    this.details = details
+  }
+}

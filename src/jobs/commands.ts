@@ -1,0 +1,103 @@
+import type { HeartbeatAnswer, Heartbeat } from './heartbeat.ts'
+import type { Identity } from './identity.ts'
+import type { JobDocument, JobEvent, JobStatus, JsonObject, ProgressDocument, Unit, WorkerDocument } from './job.ts'
+import type { HeadwayError } from '../errors.ts'
+
+export interface CreateJob {
+  jobType: string
+  name: string
+  description?: string | null
+  totalCount?: number | null
+  unit?: Unit
+  cancellable?: boolean
+  meta?: JsonObject
+  priority?: number
+  heartbeatTimeoutSeconds?: number
+  pendingTimeoutSeconds?: number | null
+}
+
+export interface Finish {
+  /** Refused as `superseded` when it is not the job's own. */
+  attempt?: number
+}
+export interface CompleteJob extends Finish {
+  resultSummary?: JsonObject
+}
+export interface FailJob extends Finish {
+  errorMessage: string
+  errorStack?: string
+}
+
+export type SortKey = 'createdAt' | 'startedAt' | 'finishedAt' | 'priority'
+
+export interface ListJobs {
+  status?: JobStatus[]
+  jobType?: string
+  parentJobId?: string
+  topLevel?: boolean
+  organizationId?: string
+  includeCompleted: boolean
+  completedSince?: Date
+  search?: string
+  sort: { key: SortKey; descending: boolean }
+  /** From 1. */
+  page: number
+  /** 1..100. */
+  pageSize: number
+}
+
+export interface JobPage {
+  items: JobDocument[]
+  page: number
+  pageSize: number
+  /** Stops counting at 10,000. */
+  total: number
+}
+
+export interface EventPage {
+  items: JobEvent[]
+  page: number
+  pageSize: number
+  total: number
+}
+
+export interface ActiveJobs {
+  active: JobDocument[]
+  recentlyCompleted: JobDocument[]
+}
+
+export type JobWithWorkers = JobDocument & { workers: WorkerDocument[] }
+
+/**
+ * The use cases: everything a caller can do with jobs, each bound to the caller's identity.
+ * All of them raise `HeadwayError`; a job outside the identity's scope is `job_not_found`.
+ */
+export interface Jobs {
+  /** `created` is false when the idempotency key had already made this job. */
+  create(
+    identity: Identity,
+    input: CreateJob,
+    idempotencyKey: string | null,
+  ): Promise<{ job: JobDocument; created: boolean }>
+  get(identity: Identity, jobId: string): Promise<JobWithWorkers>
+  progress(identity: Identity, jobId: string): Promise<ProgressDocument>
+  list(identity: Identity, query: ListJobs): Promise<JobPage>
+  active(identity: Identity, recentSeconds: number): Promise<ActiveJobs>
+  events(identity: Identity, jobId: string, page: { page: number; pageSize: number }): Promise<EventPage>
+
+  /** Resolves when the report is on disk, or buffered while the database is away. */
+  heartbeat(identity: Identity, heartbeat: Heartbeat): Promise<HeartbeatAnswer>
+  /** One answer per item, in order; a refused item does not fail the others. Refused whole with `overloaded` when the queue cannot take all. */
+  heartbeats(identity: Identity, heartbeats: Heartbeat[]): Promise<(HeartbeatAnswer | HeadwayError)[]>
+
+  start(identity: Identity, jobId: string, input: Finish): Promise<JobDocument>
+  complete(identity: Identity, jobId: string, input: CompleteJob): Promise<JobDocument>
+  fail(identity: Identity, jobId: string, input: FailJob): Promise<JobDocument>
+  /** Asks a running job to stop; a pending one is cancelled at once. */
+  cancel(identity: Identity, jobId: string): Promise<JobDocument>
+  /** The worker has stopped. */
+  acknowledgeCancel(identity: Identity, jobId: string, input: Finish): Promise<JobDocument>
+  retry(identity: Identity, jobId: string): Promise<JobDocument>
+  /** Erases a finished job with its workers and history. */
+  purge(identity: Identity, jobId: string): Promise<void>
+}

@@ -1,0 +1,41 @@
+/** What a caller may do. `progress.*` in a token stands for all of them. */
+export type Feature = 'progress.view' | 'progress.create' | 'progress.update' | 'progress.cancel' | 'progress.manage'
+
+/** Who calls. Every use case takes one, and every statement is bound to its scope. */
+export interface Identity {
+  tenantId: string
+  /** null: sees the jobs that belong to no organization. */
+  organizationId: string | null
+  userId: string | null
+  features: ReadonlySet<Feature>
+  /** Limits the caller to one job and its partitions. */
+  jobId: string | null
+  /** When the caller's right ends (milliseconds since 1970); null when it does not. A stream never outlives it. */
+  expiresAtMs: number | null
+}
+
+/** The rows an identity may see, in the form the statements take it. */
+export interface Scope {
+  tenantId: string
+  /** `progress.manage` sees the jobs of every organization of its tenant. */
+  allOrganizations: boolean
+  organizationId: string | null
+  jobId: string | null
+}
+
+export const scopeOf = (identity: Identity): Scope => ({
+  tenantId: identity.tenantId,
+  allOrganizations: identity.features.has('progress.manage'),
+  organizationId: identity.organizationId,
+  jobId: identity.jobId,
+})
+
+/** Whoever reaches a service without authentication: every feature, in the nil tenant. */
+export const OPEN_IDENTITY: Identity = {
+  tenantId: '00000000-0000-0000-0000-000000000000',
+  organizationId: null,
+  userId: null,
+  features: new Set(['progress.view', 'progress.create', 'progress.update', 'progress.cancel', 'progress.manage']),
+  jobId: null,
+  expiresAtMs: null,
+}

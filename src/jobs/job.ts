@@ -1,0 +1,160 @@
+/**
+ * The words of the domain:
+ *
+ * - job: one long-running operation. worker: a process that does part of it and reports for it.
+ * - stalled: running, without a heartbeat for STALLED_AFTER_SECONDS. A warning.
+ * - stale: running, without a heartbeat for the job's own timeout. The sweeper ends it.
+ * - finished: completed, failed or cancelled.
+ * - partition: a job with a parent. batch: a job that has partitions.
+ */
+
+export const JOB_STATUSES = ['pending', 'running', 'completed', 'failed', 'cancelled'] as const
+export type JobStatus = (typeof JOB_STATUSES)[number]
+
+export const UNITS = ['items', 'files', 'rows', 'bytes', 'records', 'chunks', 'unknown'] as const
+export type Unit = (typeof UNITS)[number]
+
+/** Lifecycle changes: what the history keeps for ever and the live stream names its events after. */
+export const LIFECYCLES = [
+  'created',
+  'started',
+  'cancel_requested',
+  'cancelled',
+  'completed',
+  'failed',
+  'stalled',
+  'recovered',
+  'retried',
+] as const
+export type Lifecycle = (typeof LIFECYCLES)[number]
+
+export const FAILURE_REASONS = ['worker', 'stale', 'partitions', 'never_started'] as const
+export type FailureReason = (typeof FAILURE_REASONS)[number]
+
+export const ETA_SOURCES = ['rate', 'history', 'worker'] as const
+export type EtaSource = (typeof ETA_SOURCES)[number]
+
+/** The worker that a report belongs to when it names none. */
+export const DEFAULT_WORKER_ID = 'default'
+
+/** The largest integer that JSON carries exactly: 2^53-1. A sum above it is held there. */
+export const MAX_COUNT = Number.MAX_SAFE_INTEGER
+
+export type JsonObject = Record<string, unknown>
+
+export interface Stage {
+  name: string
+  weight: number
+}
+
+export interface Children {
+  total: number
+  pending: number
+  running: number
+  completed: number
+  failed: number
+  cancelled: number
+  /** Names of partitions that run now, at most 5. */
+  current: string[]
+  /** The first errors of partitions, at most 5. */
+  errors: string[]
+}
+
+/** A job as every REST answer shows it. Times are ISO 8601 in UTC with milliseconds. */
+export interface JobDocument {
+  id: string
+  jobType: string
+  name: string
+  description: string | null
+  status: JobStatus
+  /** 0..100, floored; 100 only once completed. */
+  progressPercent: number
+  processedCount: number
+  totalCount: number | null
+  remainingCount: number | null
+  unit: Unit
+  throughputPerSecond: number | null
+  /** As of `updatedAt`: readers subtract the time since. */
+  etaSeconds: number | null
+  etaSource: EtaSource | null
+  stage: string | null
+  stages: Stage[] | null
+  message: string | null
+  liveness: 'ok' | 'stalled' | null
+  advancedAt: string | null
+  startedByUserId: string | null
+  cancelledByUserId: string | null
+  startedAt: string | null
+  heartbeatAt: string | null
+  finishedAt: string | null
+  createdAt: string
+  updatedAt: string
+  resultSummary: JsonObject | null
+  errorMessage: string | null
+  errorStack: string | null
+  failureReason: FailureReason | null
+  meta: JsonObject
+  cancellable: boolean
+  cancelRequestedAt: string | null
+  priority: number
+  attempt: number
+  heartbeatTimeoutSeconds: number
+  pendingTimeoutSeconds: number | null
+  parentJobId: string | null
+  partitionIndex: number | null
+  partitionCount: number | null
+  children: Children | null
+  tenantId: string
+  organizationId: string | null
+  revision: number
+}
+
+/** One worker's share of a job, in the job's current attempt. */
+export interface WorkerDocument {
+  workerId: string
+  attempt: number
+  processedCount: number
+  /** The worker's share of the total, where it named one. */
+  totalCount: number | null
+  progressPercent: number | null
+  throughputPerSecond: number | null
+  etaSeconds: number | null
+  stage: string | null
+  message: string | null
+  payload: JsonObject | null
+  advancedAt: string | null
+  heartbeatAt: string
+  createdAt: string
+}
+
+/** What a poller needs, and no more. */
+export type ProgressDocument = Pick<
+  JobDocument,
+  | 'id'
+  | 'status'
+  | 'progressPercent'
+  | 'processedCount'
+  | 'totalCount'
+  | 'remainingCount'
+  | 'unit'
+  | 'stage'
+  | 'message'
+  | 'throughputPerSecond'
+  | 'etaSeconds'
+  | 'etaSource'
+  | 'liveness'
+  | 'attempt'
+  | 'updatedAt'
+  | 'revision'
+>
+
+/** One entry of a job's history. */
+export interface JobEvent {
+  id: string
+  type: string
+  at: string
+  /** The user who caused it; null for workers without one and for the service itself. */
+  actor: string | null
+  attempt: number
+  data: JsonObject
+}

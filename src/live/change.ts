@@ -1,0 +1,67 @@
+/** A committed change of one job: what is announced, and no more. Readers fetch the truth by the id. */
+export interface JobChange {
+  tenantId: string
+  jobId: string
+  revision: number
+  /** A lifecycle change goes out at once; progress at most once per interval and job. */
+  lifecycle: boolean
+}
+
+/** Tells every replica that these jobs changed. Never waits, never throws: an announcement that is lost is found by reconcile. */
+export type Announce = (changes: readonly JobChange[]) => void
+
+/** A job as the live stream shows it, read in one statement for all feeds. The envelope routes it; `json` goes out as it is. */
+export interface LiveDocument {
+  id: string
+  tenantId: string
+  organizationId: string | null
+  jobType: string
+  parentJobId: string | null
+  /** Completed, failed or cancelled. */
+  finished: boolean
+  /** Failed because no heartbeat came: it may still recover. */
+  stale: boolean
+  createdAtMs: number
+  /** Milliseconds since 1970 by the database's clock. */
+  updatedAtMs: number
+  finishedAtMs: number | null
+  revision: number
+  /** The last lifecycle change, and the revision it made. */
+  lifecycle: string
+  lifecycleRevision: number
+  /** The live document, null fields left out, on one line. */
+  json: string
+}
+
+/** What one kind of subscriber wants to see. All parts are immutable properties of a job, so that membership never changes. */
+export interface FeedFilter {
+  tenantId: string
+  /** null with `allOrganizations` false: the jobs that belong to no organization. */
+  organizationId: string | null
+  allOrganizations: boolean
+  /** A token's own job: that job and its partitions. */
+  scopeJobId: string | null
+  /** Empty: any job. */
+  jobIds: readonly string[]
+  jobType: string | null
+  parentJobId: string | null
+  topLevel: boolean
+}
+
+/** What `live` reads, always the newest committed truth. Handed in by the composition root. */
+export interface LiveSource {
+  /** The jobs that still exist, by primary key, in one statement. */
+  readDocuments(jobIds: readonly string[]): Promise<LiveDocument[]>
+  /**
+   * The jobs of a filter that are active, or finished at or after `finishedSinceMs` (milliseconds since 1970, database clock;
+   * null means 30 seconds before now), and those named by `jobIds` whatever their age; at most `limit`, unfinished first,
+   * newest first. `nowMs` is the database's clock.
+   */
+  readSnapshot(
+    filter: FeedFilter,
+    finishedSinceMs: number | null,
+    limit: number,
+  ): Promise<{ documents: LiveDocument[]; truncated: boolean; nowMs: number }>
+  /** Id and revision of every active job and of every job finished in the last 2 minutes, by their indexes; `also` adds jobs by id. */
+  readRevisions(also: readonly string[]): Promise<{ id: string; tenantId: string; revision: number }[]>
+}
