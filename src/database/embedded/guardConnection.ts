@@ -1,0 +1,166 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync } from 'node:fs'
+import { connect, type Socket } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { HeadwayError } from '../../errors.ts'
+import { LEAVE, readMessages, type GuardOptions } from './messages.ts'
+import { errorCode } from './processes.ts'
+import { openLog, readLogEnd } from './serverLog.ts'
+
+/** Initialising on a slow disk, or recovery after a power cut, may take a while. */
+const START_TIMEOUT_MS = 120_000
+const CONNECT_AGAIN_MS = 20
+const MAX_BACKOFF_MS = 5000
+
+/** Where the server takes connections. */
+export interface Address {
+  host: string
+  port: number
+}
+
+/** This process's claim on the server. */
+export interface GuardConnection {
+  address: Address
+  /** Gives the claim up. Resolves when the guard has stopped the server, or keeps it for others. */
+  leave: () => Promise<void>
+}
+
+const GUARD = fileURLToPath(new URL('./guard.js', import.meta.url))
+
+/** Null when no guard is there. */
+const connectTo = (path: string): Promise<Socket | null> =>
+  new Promise((resolve, reject) => {
+    const socket = connect(path)
+    socket.once('connect', () => resolve(socket))
+    socket.once('error', error => {
+      if (['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EAGAIN'].includes(errorCode(error))) resolve(null)
+      else reject(error)
+    })
+  })
+
+const startGuard = (options: GuardOptions): ChildProcess => {
+  const log = openLog(options.place)
+  const child = spawn(process.execPath, ['--max-semi-space-size=1', GUARD, JSON.stringify(options)], {
+    cwd: options.place.home,
+    detached: true,
+    windowsHide: true,
+    stdio: ['pipe', log, log],
+    // A loader or a coverage tool of this process is not the guard's.
+    env: { ...process.env, NODE_OPTIONS: '', NODE_V8_COVERAGE: '' },
+  })
+  closeSync(log)
+  child.stdin?.on('error', () => undefined)
+  child.on('error', () => undefined)
+  child.unref()
+  return child
+}
+
+const failure = (message: string) => new HeadwayError('database_unavailable', message)
+
+/** Connects to the guard; starts one where there is none. Of two that start at once, the one with the lock stays. */
+const reachGuard = async (options: GuardOptions, deadline: number): Promise<Socket> => {
+  const { place } = options
+  let child: ChildProcess | null = null
+  try {
+    for (;;) {
+      const socket = await connectTo(place.guardSocket)
+      if (socket !== null) return socket
+      if (child?.exitCode != null && child.exitCode !== 0) {
+        throw failure(`The embedded Postgres could not be started. The end of ${place.log}: ${readLogEnd(place.log)}`)
+      }
+      if (child === null || child.exitCode !== null || child.signalCode !== null) child = startGuard(options)
+      if (Date.now() > deadline) throw failure(`Nobody answers at ${place.guardSocket}. See ${place.log}.`)
+      await delay(CONNECT_AGAIN_MS)
+    }
+  } finally {
+    // Until here the guard has known us by this pipe.
+    child?.stdin?.destroy()
+  }
+}
+
+/** Resolves when the server is ready; null when the guard has gone before it said anything. */
+const awaitReady = (socket: Socket, log: (message: string) => void, deadline: number): Promise<Address | null> =>
+  new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      socket.destroy()
+      reject(failure('The embedded Postgres was not ready within two minutes'))
+    }, deadline - Date.now())
+    const settle = (settled: () => void) => {
+      clearTimeout(timer)
+      settled()
+    }
+    socket.once('close', () => settle(() => resolve(null)))
+    readMessages(socket, message => {
+      if (message.type === 'ready') settle(() => resolve({ host: message.host, port: message.port }))
+      else if (message.type === 'failed')
+        settle(() => reject(failure(`The embedded Postgres failed: ${message.reason}`)))
+      else log(message.text)
+    })
+  })
+
+const attach = async (
+  options: GuardOptions,
+  log: (message: string) => void,
+): Promise<{ socket: Socket; address: Address }> => {
+  const deadline = Date.now() + START_TIMEOUT_MS
+  for (;;) {
+    const socket = await reachGuard(options, deadline)
+    socket.on('error', () => undefined)
+    const address = await awaitReady(socket, log, deadline)
+    if (address !== null) return { socket, address }
+  }
+}
+
+/**
+ * Claims the server of `options.place`: starts it, or joins those who use it. The claim ends with this process at the latest.
+ * When the guard goes away, the claim is made again for as long as it takes, so that the server comes back at the
+ * same address. Raises `database_unavailable` when the first claim fails.
+ */
+export const connectToGuard = async (
+  options: GuardOptions,
+  log: (message: string) => void,
+): Promise<GuardConnection> => {
+  let leaving = false
+  const first = await attach(options, log)
+  let { socket } = first
+
+  const attachAgain = async () => {
+    for (let backoffMs = CONNECT_AGAIN_MS; !leaving; backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS)) {
+      try {
+        const next = await attach(options, log)
+        log('Attached to the embedded Postgres again')
+        keep(next.socket)
+        return
+      } catch (error) {
+        log(error instanceof Error ? error.message : String(error))
+        await delay(backoffMs, undefined, { ref: false })
+      }
+    }
+  }
+  let attaching = Promise.resolve()
+  const keep = (current: Socket) => {
+    socket = current
+    socket.unref()
+    const again = () => {
+      if (!leaving) attaching = attachAgain()
+    }
+    if (socket.closed) again()
+    else socket.once('close', again)
+  }
+  keep(socket)
+
+  return {
+    address: first.address,
+    leave: async () => {
+      leaving = true
+      await attaching
+      if (socket.closed) return
+      socket.ref()
+      const closed = once(socket, 'close')
+      socket.write(LEAVE)
+      await closed
+    },
+  }
+}

@@ -1,0 +1,106 @@
+import { createHash } from 'node:crypto'
+import { chmodSync, chownSync, existsSync, lstatSync, mkdirSync, realpathSync, statSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { HeadwayError } from '../../errors.ts'
+import { chooseAccount, giveTo, mayEnter, type Account } from './account.ts'
+import { errorCode } from './processes.ts'
+
+/** Where everything of one embedded Postgres is. The same data directory gives the same place in every process. */
+export interface Place {
+  /** Owned by the user that Postgres runs as, and closed to others: cluster, log, lock, and copied programs. */
+  home: string
+  /** Appears complete: `data` (the data directory of Postgres) and `password`. */
+  cluster: string
+  /** Folder of the server's socket. */
+  run: string
+  log: string
+  lock: string
+  /** Where the guard listens. */
+  guardSocket: string
+  account: Account | null
+  warnings: string[]
+}
+
+/** Longest path of a socket that every system takes: `sun_path` is 108 bytes on Linux, 104 on macOS, with the final NUL. */
+const MAX_SOCKET_PATH_BYTES = 103
+const SERVER_SOCKET = '.s.PGSQL.5432'
+
+const inaccessible = (path: string, cause: unknown) =>
+  new HeadwayError(
+    'database_unavailable',
+    `The data of the embedded Postgres, ${path}, is not accessible to this user: ` +
+      'run as its owner, or set HEADWAY_DATA_DIR to a directory of your own, or set DATABASE_URL.',
+    { cause },
+  )
+
+/** Makes a directory that only the user of Postgres may enter; one that someone else has put there is refused. */
+const makePrivate = (path: string, account: Account | null): void => {
+  try {
+    mkdirSync(path, { mode: 0o700 })
+    if (account !== null) chownSync(path, account.uid, account.gid)
+  } catch (error) {
+    if (errorCode(error) !== 'EEXIST') throw inaccessible(path, error)
+  }
+  if (process.platform === 'win32') return
+  const stat = lstatSync(path)
+  // An owner of 0 is a directory whose maker was killed before it could give it away, or one restored from a backup.
+  if (account !== null && stat.isDirectory() && stat.uid === 0) giveTo(account, path)
+  else if (!stat.isDirectory() || stat.uid !== (account?.uid ?? process.getuid?.())) throw inaccessible(path, undefined)
+  chmodSync(path, 0o700)
+}
+
+const short = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 16)
+
+const chooseHome = (base: string): { home: string; account: Account | null; moved: boolean } => {
+  const home = join(base, 'postgres')
+  const account = chooseAccount(home)
+  if (account === null || mayEnter(account, base)) return { home, account, moved: false }
+  if (existsSync(join(home, 'cluster'))) {
+    throw new HeadwayError(
+      'database_unavailable',
+      `${home} holds data, but ${account.name}, the user that Postgres runs as, cannot enter ${base}: ` +
+        'make every directory on the way traversable (chmod o+x), or set HEADWAY_DATA_DIR.',
+    )
+  }
+  const elsewhere = join('/var/lib/headway', short(base))
+  mkdirSync(dirname(elsewhere), { recursive: true, mode: 0o755 })
+  return { home: elsewhere, account: chooseAccount(elsewhere), moved: true }
+}
+
+const chooseRun = (home: string): string => {
+  const run = join(home, 'run')
+  if (Buffer.byteLength(join(run, SERVER_SOCKET)) <= MAX_SOCKET_PATH_BYTES) return run
+  // Not os.tmpdir(): TMPDIR differs between processes, and all on the same data must agree.
+  return join('/tmp', `headway-${short(home)}`)
+}
+
+/** Decides where the embedded Postgres of `dataDir` lives, and makes its directories. */
+export const choosePlace = (dataDir: string): Place => {
+  try {
+    mkdirSync(dataDir, { recursive: true })
+  } catch (error) {
+    throw inaccessible(resolve(dataDir), error)
+  }
+  const base = realpathSync(dataDir)
+  const { home, account, moved } = chooseHome(base)
+  makePrivate(home, account)
+  const cluster = join(home, 'cluster')
+  if (account !== null && statSync(cluster, { throwIfNoEntry: false })?.uid === 0) giveTo(account, home)
+  const run = chooseRun(home)
+  makePrivate(run, account)
+  const warnings: string[] = []
+  if (moved) warnings.push(`${base} is closed to ${account?.name ?? ''}, so the data of Postgres is in ${home}.`)
+  if (account?.name === 'nobody' || account?.uid === 65534) {
+    warnings.push('Postgres runs as nobody: other processes of nobody could read its data. Add a user named postgres.')
+  }
+  return {
+    home,
+    cluster,
+    run,
+    log: join(home, 'postgres.log'),
+    lock: join(home, 'guard.lock'),
+    guardSocket: process.platform === 'win32' ? `\\\\.\\pipe\\headway-${short(home)}` : join(run, 'guard.sock'),
+    account,
+    warnings,
+  }
+}
