@@ -1,0 +1,61 @@
+import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres'
+import pg from 'pg'
+import * as schema from './schema.ts'
+
+export type Schema = typeof schema
+
+export interface Database {
+  pool: pg.Pool
+  /** Ordinary queries. Hot ones go to the pool with a name, which costs a third. */
+  drizzle: NodePgDatabase<Schema>
+  /** Runs a hot statement, prepared once per connection where prepared statements are allowed. */
+  query<Row extends pg.QueryResultRow>(name: string, text: string, values: unknown[]): Promise<Row[]>
+  close(): Promise<void>
+}
+
+export interface DatabaseOptions {
+  url: string
+  poolSize: number
+  /** Off behind a transaction pooler: no named statements and no session settings then. */
+  preparedStatements: boolean
+  /** Called with errors of idle connections, which belong to no query. */
+  onIdleError: (error: Error) => void
+}
+
+/** No statement of the service takes longer. Behind a transaction pooler, set it for the role instead. */
+const STATEMENT_TIMEOUT_MS = 10_000
+const CONNECT_TIMEOUT_MS = 5_000
+
+// A bigint beyond 2^53-1 cannot be stored (CHECKs), so a number carries every one of them.
+const types = new pg.TypeOverrides()
+types.setTypeParser(pg.types.builtins.INT8, Number)
+
+export const clientOptions = (url: string): pg.ClientConfig => ({
+  connectionString: url,
+  application_name: 'headway',
+  connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+  keepAlive: true,
+  types,
+})
+
+/** A pool on `url`. Connects when the first query comes. */
+export const openDatabase = ({ url, poolSize, preparedStatements, onIdleError }: DatabaseOptions): Database => {
+  const pool = new pg.Pool({
+    ...clientOptions(url),
+    max: poolSize,
+    idleTimeoutMillis: 30_000,
+    // A server that stops answering without closing (a black-holed network) must not hold a query for ever.
+    query_timeout: STATEMENT_TIMEOUT_MS + 2_000,
+    ...(preparedStatements && { statement_timeout: STATEMENT_TIMEOUT_MS }),
+  })
+  pool.on('error', onIdleError)
+  return {
+    pool,
+    drizzle: drizzle(pool, { schema }),
+    async query<Row extends pg.QueryResultRow>(name: string, text: string, values: unknown[]): Promise<Row[]> {
+      const result = await pool.query<Row>(preparedStatements ? { name, text, values } : { text, values })
+      return result.rows
+    },
+    close: () => pool.end(),
+  }
+}

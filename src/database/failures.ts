@@ -1,0 +1,37 @@
+import pg from 'pg'
+
+/**
+ * What a database error means for the caller. Decided by SQLSTATE
+ * (https://www.postgresql.org/docs/current/errcodes-appendix.html), never by message text; an error that is not the
+ * server's own comes from the connection.
+ *
+ * - `connection`: lost, refused, shutting down. Whether the statement was carried out is unknown.
+ * - `conflict`: 40001 serialization_failure, 40P01 deadlock_detected. Nothing was done; try again.
+ * - `locked`: 55P03 lock_not_available. Nothing was done.
+ * - `data`: class 22 (data), 23 (integrity), 54 (limits). The input itself is at fault.
+ * - `server`: everything else (disk full, statement timeout, out of memory, a missing function during an upgrade). Nothing was done.
+ */
+export type FailureKind = 'connection' | 'conflict' | 'locked' | 'data' | 'server'
+
+const CONNECTION_STATES = new Set([
+  '57P01', // admin_shutdown
+  '57P02', // crash_shutdown
+  '57P03', // cannot_connect_now
+  '57P05', // idle_session_timeout
+])
+
+export const sqlStateOf = (error: unknown): string | null => {
+  for (let current = error; current instanceof Error; current = current.cause) {
+    if (current instanceof pg.DatabaseError) return current.code ?? null
+  }
+  return null
+}
+
+export const classifyFailure = (error: unknown): FailureKind => {
+  const state = sqlStateOf(error)
+  if (state === null || state.startsWith('08') || CONNECTION_STATES.has(state)) return 'connection'
+  if (state === '40001' || state === '40P01') return 'conflict'
+  if (state === '55P03') return 'locked'
+  if (state.startsWith('22') || state.startsWith('23') || state.startsWith('54')) return 'data'
+  return 'server'
+}

@@ -1,0 +1,60 @@
+-- The arithmetic of progress: functions of their arguments alone. Small enough for the planner to inline, so that a
+-- flush of a thousand reports pays for expressions, not for calls. Mind that least() and greatest() pass over nulls: where
+-- unknown must stay unknown, CASE decides.
+
+-- Seconds from `since` to `until`. date_part gives a float; extract would give a numeric, which is several times slower.
+CREATE FUNCTION headway.seconds(until timestamptz, since timestamptz) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT date_part('epoch', until - since)
+$$;
+
+-- 2^53-1, the largest integer that JSON carries exactly. Sums are held there.
+CREATE FUNCTION headway.hold_count(n numeric) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN n > 9007199254740991 THEN 9007199254740991 ELSE n::bigint END
+$$;
+
+-- Percent of an unfinished job: floored, at most 99; null when no total is known. Multiplied before it is divided
+-- (2^53 * 100 fits a bigint). A job with nothing to do (total 0) is as good as done.
+CREATE FUNCTION headway.percent(processed bigint, total bigint) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN total = 0 OR processed >= total THEN 99 ELSE (processed * 100 / total)::integer END
+$$;
+
+-- The percent shown next. It never moves back within an attempt, except when the known total grew: a bar that refuses to
+-- fall then would lie. `reported` counts only while no total is known.
+CREATE FUNCTION headway.next_percent(
+  shown integer, processed bigint, old_total bigint, new_total bigint, reported float8
+) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE
+    WHEN new_total > old_total THEN headway.percent(processed, new_total)
+    ELSE greatest(shown, CASE
+      WHEN new_total IS NOT NULL THEN headway.percent(processed, new_total)
+      WHEN reported >= 99 THEN 99
+      ELSE floor(reported)::integer END)
+  END
+$$;
+
+-- Time constant of the average, in seconds: long enough that a worker which advances once in ten minutes has as steady a
+-- rate as one that advances a thousand times a second.
+CREATE FUNCTION headway.rate_tau(spent float8, advances bigint) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT greatest(15, spent / 4, 3 * spent / nullif(advances, 0))
+$$;
+
+-- exp(-x), held where Postgres would raise an underflow.
+CREATE FUNCTION headway.decay(x float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT exp(-least(x, 700))
+$$;
+
+-- A worker's rate in units per second: its bias-corrected average (sum / weight, as in Adam, Kingma and Ba 2014, section
+-- 3), which fades once the worker has been idle for longer than it usually takes for an advance. Null before the first one.
+CREATE FUNCTION headway.worker_rate(rate_sum float8, rate_weight float8, advances bigint, spent float8, idle float8)
+RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT rate_sum / nullif(rate_weight, 0)
+    * headway.decay(greatest(0, idle - spent / nullif(advances, 0)) / headway.rate_tau(spent, advances))
+$$;
+
+-- Is the worker's last heartbeat recent enough for its rate to count: within 30 s or three times its own interval.
+CREATE FUNCTION headway.worker_reports(at timestamptz, heartbeat_at timestamptz, created_at timestamptz, heartbeats bigint)
+RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT headway.seconds(at, heartbeat_at)
+    <= greatest(30, 3 * headway.seconds(heartbeat_at, created_at) / nullif(heartbeats - 1, 0))
+$$;

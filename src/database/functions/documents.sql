@@ -1,0 +1,68 @@
+-- Documents are built where the row is: one place maps columns to JSON fields, for every reader.
+
+CREATE FUNCTION headway.iso(t timestamptz) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT to_char(t AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+$$;
+
+-- The job as every REST answer shows it.
+CREATE FUNCTION headway.job_document(j progress_jobs) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT row_to_json(d) FROM (SELECT
+    j.id, j.job_type AS "jobType", j.name, j.description, j.status,
+    j.progress_percent AS "progressPercent", j.processed_count AS "processedCount", j.total_count AS "totalCount",
+    j.remaining_count AS "remainingCount", j.unit, j.throughput_per_second AS "throughputPerSecond",
+    j.eta_seconds AS "etaSeconds", j.eta_source AS "etaSource", j.stage, j.stages, j.message, j.liveness,
+    headway.iso(j.advanced_at) AS "advancedAt",
+    j.started_by_user_id AS "startedByUserId", j.cancelled_by_user_id AS "cancelledByUserId",
+    headway.iso(j.started_at) AS "startedAt", headway.iso(j.heartbeat_at) AS "heartbeatAt",
+    headway.iso(j.finished_at) AS "finishedAt", headway.iso(j.created_at) AS "createdAt",
+    headway.iso(j.updated_at) AS "updatedAt",
+    j.result_summary AS "resultSummary", j.error_message AS "errorMessage", j.error_stack AS "errorStack",
+    j.failure_reason AS "failureReason", j.meta, j.cancellable,
+    headway.iso(j.cancel_requested_at) AS "cancelRequestedAt", j.priority, j.attempt,
+    j.heartbeat_timeout_seconds AS "heartbeatTimeoutSeconds", j.pending_timeout_seconds AS "pendingTimeoutSeconds",
+    j.parent_job_id AS "parentJobId", j.partition_index AS "partitionIndex", j.partition_count AS "partitionCount",
+    j.children, j.tenant_id AS "tenantId", j.organization_id AS "organizationId", j.revision
+  ) d
+$$;
+
+-- What a poller needs, and no more.
+CREATE FUNCTION headway.progress_document(j progress_jobs) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT row_to_json(d) FROM (SELECT
+    j.id, j.status, j.progress_percent AS "progressPercent", j.processed_count AS "processedCount",
+    j.total_count AS "totalCount", j.remaining_count AS "remainingCount", j.unit, j.stage, j.message,
+    j.throughput_per_second AS "throughputPerSecond", j.eta_seconds AS "etaSeconds", j.eta_source AS "etaSource",
+    j.liveness, j.attempt, headway.iso(j.updated_at) AS "updatedAt", j.revision
+  ) d
+$$;
+
+-- The live document: null fields are left out, on one line without spaces.
+CREATE FUNCTION headway.live_document(j progress_jobs) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT json_strip_nulls(row_to_json(d)) FROM (SELECT
+    j.id, j.job_type AS "jobType", j.name, j.status, j.progress_percent AS "progressPercent",
+    j.processed_count AS "processedCount", j.total_count AS "totalCount", j.unit,
+    j.throughput_per_second AS "throughputPerSecond", j.eta_seconds AS "etaSeconds", j.eta_source AS "etaSource",
+    j.stage, j.message, j.liveness, headway.iso(j.advanced_at) AS "advancedAt", j.attempt, j.cancellable,
+    headway.iso(j.cancel_requested_at) AS "cancelRequestedAt", headway.iso(j.started_at) AS "startedAt",
+    headway.iso(j.finished_at) AS "finishedAt", headway.iso(j.updated_at) AS "updatedAt",
+    j.error_message AS "errorMessage", j.failure_reason AS "failureReason", j.parent_job_id AS "parentJobId",
+    j.partition_index AS "partitionIndex", j.partition_count AS "partitionCount", j.children,
+    j.organization_id AS "organizationId", j.revision
+  ) d
+$$;
+
+-- A worker's row. `at` is the database's time: what is left of the worker's own estimate is as of then.
+CREATE FUNCTION headway.worker_document(w job_progress, at timestamptz) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT row_to_json(d) FROM (SELECT
+    w.worker_id AS "workerId", w.attempt, w.processed_count AS "processedCount", w.total_count AS "totalCount",
+    w.progress_percent AS "progressPercent",
+    coalesce(
+      w.throughput_per_second,
+      headway.worker_rate(w.rate_sum, w.rate_weight, w.advances,
+        headway.seconds(at, w.rate_since), headway.seconds(at, w.rate_at))
+    ) AS "throughputPerSecond",
+    CASE WHEN w.eta_at > at THEN ceil(headway.seconds(w.eta_at, at))::bigint
+      WHEN w.eta_at <= at THEN 0 END AS "etaSeconds",
+    w.stage, w.message, w.payload, headway.iso(w.advanced_at) AS "advancedAt",
+    headway.iso(w.heartbeat_at) AS "heartbeatAt", headway.iso(w.created_at) AS "createdAt"
+  ) d
+$$;

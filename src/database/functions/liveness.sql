@@ -1,0 +1,113 @@
+-- The sweeper's statements. Each takes a batch, skips what someone else holds (its holder is alive), and judges the newest
+-- version of a row: Postgres checks the conditions again after it has the lock.
+
+-- Says that a process is there, and answers for how many seconds it has been healthy without a break. The window begins
+-- anew when `troubled` (the process could not reach the database), when its last visit is more than three intervals ago
+-- (a paused database, a suspended host), or when the clock went back.
+CREATE FUNCTION headway.visit(process_id uuid, interval_seconds float8, troubled boolean) RETURNS float8
+LANGUAGE sql AS $$
+  -- A process that was not seen for two days delays no verdict any more: no timeout is longer than one.
+  DELETE FROM service_processes WHERE seen_at < now() - interval '2 days';
+  INSERT INTO service_processes AS p (id, seen_at, healthy_since) VALUES (process_id, now(), now())
+  ON CONFLICT (id) DO UPDATE SET
+    seen_at = now(),
+    healthy_since = CASE
+      WHEN troubled OR headway.seconds(now(), p.seen_at) NOT BETWEEN 0 AND 3 * interval_seconds THEN now()
+      ELSE p.healthy_since END
+  RETURNING headway.seconds(now(), healthy_since)
+$$;
+
+-- May a job that has been silent for its timeout be judged? Not before the process has been healthy for that long, and not
+-- while another process is missing for less than that: its workers may be on their way to another one.
+CREATE FUNCTION headway.may_judge(process_id uuid, interval_seconds float8, timeout_seconds float8) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+  SELECT EXISTS (
+    SELECT FROM service_processes p
+    WHERE p.id = process_id AND headway.seconds(now(), p.healthy_since) >= timeout_seconds
+  ) AND NOT EXISTS (
+    SELECT FROM service_processes p
+    WHERE p.id <> process_id
+      AND headway.seconds(now(), p.seen_at) > 1.5 * interval_seconds
+      AND headway.seconds(now(), p.seen_at) < 1.5 * interval_seconds + timeout_seconds
+  )
+$$;
+
+-- Marks running jobs as stalled that had no heartbeat for `after_seconds`.
+CREATE FUNCTION headway.mark_stalled(process_id uuid, interval_seconds float8, after_seconds float8, batch integer)
+RETURNS TABLE (tenant_id uuid, job_id uuid, revision bigint)
+LANGUAGE sql AS $$
+  WITH silent AS (
+    SELECT id FROM progress_jobs
+    WHERE finished_at IS NULL AND status = 'running' AND liveness = 'ok' AND children IS NULL
+      AND heartbeat_at < now() - make_interval(secs => after_seconds)
+      AND headway.may_judge(process_id, interval_seconds, after_seconds)
+    ORDER BY id LIMIT batch FOR NO KEY UPDATE SKIP LOCKED
+  ),
+  marked AS (
+    UPDATE progress_jobs j SET liveness = 'stalled', updated_at = date_trunc('milliseconds', clock_timestamp()),
+      revision = j.revision + 1, lifecycle = 'stalled', lifecycle_revision = j.revision + 1
+    FROM silent s WHERE j.id = s.id
+    RETURNING j.*
+  ),
+  history AS (
+    INSERT INTO job_events (job_id, type, at, attempt, data)
+    SELECT m.id, m.lifecycle, m.updated_at, m.attempt, jsonb_build_object('heartbeatAt', headway.iso(m.heartbeat_at))
+    FROM marked m ORDER BY m.id
+  )
+  SELECT m.tenant_id, m.id, m.revision FROM marked m
+$$;
+
+-- Ends running jobs that had no heartbeat for their own timeout, and pending ones that nobody started in time.
+CREATE FUNCTION headway.end_abandoned(process_id uuid, interval_seconds float8, batch integer)
+RETURNS TABLE (tenant_id uuid, job_id uuid, revision bigint)
+LANGUAGE sql AS $$
+  WITH abandoned AS (
+    SELECT id FROM progress_jobs
+    WHERE finished_at IS NULL AND children IS NULL AND (
+      status = 'running' AND heartbeat_timeout_seconds > 0
+        AND heartbeat_at < now() - make_interval(secs => heartbeat_timeout_seconds)
+        AND headway.may_judge(process_id, interval_seconds, heartbeat_timeout_seconds)
+      OR status = 'pending' AND updated_at < now() - make_interval(secs => pending_timeout_seconds)
+        AND headway.may_judge(process_id, interval_seconds, pending_timeout_seconds)
+    )
+    ORDER BY id LIMIT batch FOR NO KEY UPDATE SKIP LOCKED
+  ),
+  ended AS (
+    -- Decided from "j", the row as it is under its lock: it may have changed since the snapshot of this statement.
+    UPDATE progress_jobs j SET
+      status = CASE WHEN j.cancel_requested_at IS NULL THEN 'failed' ELSE 'cancelled' END,
+      lifecycle = CASE WHEN j.cancel_requested_at IS NULL THEN 'failed' ELSE 'cancelled' END,
+      failure_reason = CASE WHEN j.cancel_requested_at IS NULL
+        THEN CASE j.status WHEN 'pending' THEN 'never_started' ELSE 'stale' END END,
+      error_message = CASE WHEN j.cancel_requested_at IS NULL THEN CASE j.status
+        WHEN 'pending' THEN format('Not started within %s seconds', j.pending_timeout_seconds)
+        ELSE format('No heartbeat for %s seconds', j.heartbeat_timeout_seconds) END END,
+      liveness = NULL, eta_seconds = NULL, eta_source = NULL,
+      finished_at = date_trunc('milliseconds', clock_timestamp()), updated_at = date_trunc('milliseconds', clock_timestamp()),
+      revision = j.revision + 1, lifecycle_revision = j.revision + 1
+    FROM abandoned a WHERE j.id = a.id
+    RETURNING j.*
+  ),
+  history AS (
+    INSERT INTO job_events (job_id, type, at, attempt, data)
+    SELECT e.id, e.lifecycle, e.updated_at, e.attempt, jsonb_strip_nulls(jsonb_build_object(
+      'failureReason', e.failure_reason, 'errorMessage', e.error_message, 'heartbeatAt', headway.iso(e.heartbeat_at),
+      'processedCount', e.processed_count, 'totalCount', e.total_count))
+    FROM ended e ORDER BY e.id
+  )
+  SELECT e.tenant_id, e.id, e.revision FROM ended e
+$$;
+
+-- Erases what is older than the retention: finished jobs, and pending ones that nobody touched for as long. Workers and
+-- history go with the job. Answers how many.
+CREATE FUNCTION headway.erase_expired(retention_days integer, batch integer) RETURNS bigint LANGUAGE sql AS $$
+  WITH expired AS (
+    SELECT id FROM progress_jobs
+    WHERE parent_job_id IS NULL AND (
+      finished_at < now() - make_interval(days => retention_days)
+      OR finished_at IS NULL AND status = 'pending' AND updated_at < now() - make_interval(days => retention_days))
+    ORDER BY id LIMIT batch FOR UPDATE SKIP LOCKED
+  ),
+  erased AS (DELETE FROM progress_jobs j USING expired e WHERE j.id = e.id RETURNING j.id)
+  SELECT count(*) FROM erased
+$$;

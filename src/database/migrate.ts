@@ -1,0 +1,70 @@
+import { createHash } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { drizzle } from 'drizzle-orm/node-postgres'
+import { migrate as applyMigrations } from 'drizzle-orm/node-postgres/migrator'
+import pg from 'pg'
+import { clientOptions } from './connection.ts'
+
+/** Any constant that no other program uses: the lock that replicas starting at once wait for, one after the other. */
+const MIGRATION_LOCK = 5_272_015_421
+
+const MIGRATIONS_FOLDER = fileURLToPath(new URL('../../drizzle', import.meta.url))
+const FUNCTIONS_FOLDER = fileURLToPath(new URL('./functions/', import.meta.url))
+
+/** The functions' text, and a hash of it by which a database knows whether it has them. */
+const readFunctions = (): { text: string; version: string } => {
+  const files = readdirSync(FUNCTIONS_FOLDER).filter(name => name.endsWith('.sql'))
+  const text = files
+    .sort()
+    .map(name => readFileSync(FUNCTIONS_FOLDER + name, 'utf8'))
+    .join('\n')
+  return { text, version: createHash('sha256').update(text).digest('hex') }
+}
+
+/** All functions live in a schema of their own, which is made anew whenever their text has changed. */
+const applyFunctions = async (client: pg.Client): Promise<void> => {
+  const { text, version } = readFunctions()
+  const { rows } = await client.query<{ version: string | null }>(
+    "SELECT obj_description(to_regnamespace('headway'), 'pg_namespace') AS version",
+  )
+  if (rows[0]?.version === version) return
+  await client.query('BEGIN')
+  try {
+    // Bodies name each other, whatever order the files come in.
+    await client.query('SET LOCAL check_function_bodies = off')
+    await client.query('DROP SCHEMA IF EXISTS headway CASCADE')
+    await client.query('CREATE SCHEMA headway')
+    await client.query(text)
+    await client.query(`COMMENT ON SCHEMA headway IS '${version}'`)
+    await client.query('COMMIT')
+  } catch (error) {
+    await client.query('ROLLBACK')
+    throw error
+  }
+}
+
+/**
+ * Brings the database at `url` to this version: tables by Drizzle's migrations, then the SQL functions. Any number of
+ * replicas may call it at once. `url` must be a direct connection: a transaction pooler keeps no session lock.
+ */
+export const migrate = async (url: string): Promise<void> => {
+  const client = new pg.Client(clientOptions(url))
+  // The query in flight is rejected as well; without a listener the process would end here.
+  client.on('error', () => undefined)
+  await client.connect()
+  try {
+    const { rows } = await client.query<{ version: number }>(
+      "SELECT current_setting('server_version_num')::integer AS version",
+    )
+    const version = rows[0]?.version ?? 0
+    if (version < 140_000) {
+      throw new Error(`Headway needs PostgreSQL 14 or later; this server is version ${Math.floor(version / 10_000)}.`)
+    }
+    await client.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK])
+    await applyMigrations(drizzle(client), { migrationsFolder: MIGRATIONS_FOLDER })
+    await applyFunctions(client)
+  } finally {
+    await client.end()
+  }
+}

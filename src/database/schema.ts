@@ -1,0 +1,232 @@
+import { sql } from 'drizzle-orm'
+import {
+  bigint,
+  boolean,
+  check,
+  doublePrecision,
+  foreignKey,
+  index,
+  integer,
+  jsonb,
+  pgTable,
+  primaryKey,
+  smallint,
+  text,
+  timestamp,
+  uniqueIndex,
+  uuid,
+} from 'drizzle-orm/pg-core'
+
+/** Milliseconds are what JSON carries; a finer time would not survive a round trip. */
+const time = (name: string) => timestamp(name, { withTimezone: true, precision: 3, mode: 'date' })
+const count = (name: string) => bigint(name, { mode: 'number' })
+
+/**
+ * One row per job. A heartbeat updates it, so no index may hold a column that a heartbeat changes (`heartbeat_at`,
+ * `updated_at`, counts, `liveness`): such an index ends HOT updates and bloats the table. `fillfactor` 50 (see the
+ * migrations) leaves the room that HOT needs.
+ */
+export const progressJobs = pgTable(
+  'progress_jobs',
+  {
+    id: uuid('id').primaryKey().defaultRandom(),
+    tenantId: uuid('tenant_id').notNull(),
+    organizationId: uuid('organization_id'),
+    jobType: text('job_type').notNull(),
+    name: text('name').notNull(),
+    description: text('description'),
+    status: text('status').notNull().default('pending'),
+
+    progressPercent: smallint('progress_percent').notNull().default(0),
+    processedCount: count('processed_count').notNull().default(0),
+    totalCount: count('total_count'),
+    /** What the job itself declared or its worker `default` reported; the workers' shares count only while it is null. */
+    ownTotalCount: count('own_total_count'),
+    remainingCount: count('remaining_count').generatedAlwaysAs(
+      sql`CASE WHEN finished_at IS NOT NULL THEN 0 WHEN total_count < processed_count THEN 0 ELSE total_count - processed_count END`,
+    ),
+    unit: text('unit').notNull().default('unknown'),
+    throughputPerSecond: doublePrecision('throughput_per_second'),
+    etaSeconds: count('eta_seconds'),
+    etaSource: text('eta_source'),
+    stage: text('stage'),
+    stages: jsonb('stages'),
+    message: text('message'),
+    liveness: text('liveness'),
+    advancedAt: time('advanced_at'),
+
+    startedByUserId: text('started_by_user_id'),
+    cancelledByUserId: text('cancelled_by_user_id'),
+    startedAt: time('started_at'),
+    heartbeatAt: time('heartbeat_at'),
+    finishedAt: time('finished_at'),
+    createdAt: time('created_at').notNull().defaultNow(),
+    updatedAt: time('updated_at').notNull().defaultNow(),
+
+    resultSummary: jsonb('result_summary'),
+    errorMessage: text('error_message'),
+    errorStack: text('error_stack'),
+    failureReason: text('failure_reason'),
+    meta: jsonb('meta').notNull().default({}),
+
+    cancellable: boolean('cancellable').notNull().default(false),
+    cancelRequestedAt: time('cancel_requested_at'),
+    priority: integer('priority').notNull().default(0),
+    attempt: integer('attempt').notNull().default(1),
+    heartbeatTimeoutSeconds: integer('heartbeat_timeout_seconds').notNull(),
+    pendingTimeoutSeconds: integer('pending_timeout_seconds'),
+
+    parentJobId: uuid('parent_job_id'),
+    partitionIndex: integer('partition_index'),
+    partitionCount: integer('partition_count'),
+    /** Counts of a batch's partitions, current names and first errors; null for a job that has none. */
+    children: jsonb('children'),
+
+    revision: count('revision').notNull().default(1),
+    /** The last lifecycle change, and the revision it made: what a live frame is named after. */
+    lifecycle: text('lifecycle').notNull().default('created'),
+    lifecycleRevision: count('lifecycle_revision').notNull().default(1),
+    idempotencyKey: text('idempotency_key'),
+    /** SHA-256 of the creating request: the same key with another body is refused. */
+    idempotencyHash: text('idempotency_hash'),
+  },
+  table => [
+    foreignKey({ name: 'progress_jobs_parent', columns: [table.parentJobId], foreignColumns: [table.id] }).onDelete(
+      'cascade',
+    ),
+    uniqueIndex('progress_jobs_partition').on(table.parentJobId, table.partitionIndex),
+    uniqueIndex('progress_jobs_idempotency')
+      .on(
+        table.tenantId,
+        sql`coalesce(${table.organizationId}, '00000000-0000-0000-0000-000000000000')`,
+        table.idempotencyKey,
+      )
+      .where(sql`${table.idempotencyKey} IS NOT NULL`),
+    // Read backwards for "newest first"; no index names a direction, for DESC in an index would also fix where nulls go.
+    index('progress_jobs_active')
+      .on(table.tenantId, table.createdAt)
+      .where(sql`${table.finishedAt} IS NULL`),
+    index('progress_jobs_finished')
+      .on(table.tenantId, table.finishedAt)
+      .where(sql`${table.finishedAt} IS NOT NULL`),
+    index('progress_jobs_finished_at')
+      .on(table.finishedAt)
+      .where(sql`${table.finishedAt} IS NOT NULL`),
+    index('progress_jobs_created').on(table.tenantId, table.createdAt),
+    check('progress_jobs_status', sql`status IN ('pending', 'running', 'completed', 'failed', 'cancelled')`),
+    check('progress_jobs_unit', sql`unit IN ('items', 'files', 'rows', 'bytes', 'records', 'chunks', 'unknown')`),
+    check('progress_jobs_percent', sql`progress_percent BETWEEN 0 AND 100`),
+    check('progress_jobs_percent_100_is_completed', sql`progress_percent < 100 OR status = 'completed'`),
+    check(
+      'progress_jobs_counts',
+      sql`processed_count BETWEEN 0 AND 9007199254740991 AND total_count BETWEEN 0 AND 9007199254740991
+        AND own_total_count BETWEEN 0 AND 9007199254740991 AND eta_seconds BETWEEN 0 AND 9007199254740991`,
+    ),
+    check('progress_jobs_throughput', sql`throughput_per_second >= 0 AND throughput_per_second < 'infinity'`),
+    check('progress_jobs_eta_source', sql`eta_source IN ('rate', 'history', 'worker')`),
+    check('progress_jobs_finished', sql`(finished_at IS NOT NULL) = (status IN ('completed', 'failed', 'cancelled'))`),
+    check('progress_jobs_started', sql`started_at IS NOT NULL OR status IN ('pending', 'cancelled', 'failed')`),
+    check('progress_jobs_heartbeat', sql`heartbeat_at IS NOT NULL OR status <> 'running' OR children IS NOT NULL`),
+    check(
+      'progress_jobs_liveness',
+      sql`(liveness IS NOT NULL) = (status = 'running') AND liveness IN ('ok', 'stalled')`,
+    ),
+    check('progress_jobs_failure', sql`(failure_reason IS NOT NULL) = (status = 'failed')`),
+    check('progress_jobs_failure_reason', sql`failure_reason IN ('worker', 'stale', 'partitions', 'never_started')`),
+    check('progress_jobs_attempt', sql`attempt >= 1`),
+    check(
+      'progress_jobs_timeouts',
+      sql`heartbeat_timeout_seconds BETWEEN 0 AND 86400 AND (pending_timeout_seconds IS NULL OR pending_timeout_seconds >= 1)`,
+    ),
+    check(
+      'progress_jobs_partition_place',
+      sql`(parent_job_id IS NULL) = (partition_index IS NULL) AND partition_index >= 0 AND (parent_job_id IS NULL OR children IS NULL)`,
+    ),
+    check('progress_jobs_revision', sql`revision >= 1 AND lifecycle_revision BETWEEN 1 AND revision`),
+    check(
+      'progress_jobs_lifecycle',
+      sql`lifecycle IN ('created', 'started', 'cancel_requested', 'cancelled', 'completed', 'failed', 'stalled', 'recovered', 'retried')`,
+    ),
+    check('progress_jobs_idempotency_pair', sql`(idempotency_key IS NULL) = (idempotency_hash IS NULL)`),
+  ],
+)
+
+/** One row per job and worker. The job's numbers are the sum of the rows of its current attempt. */
+export const jobProgress = pgTable(
+  'job_progress',
+  {
+    jobId: uuid('job_id').notNull(),
+    workerId: text('worker_id').notNull(),
+    attempt: integer('attempt').notNull(),
+    processedCount: count('processed_count').notNull().default(0),
+    /** The worker's share of the total, where it named one. */
+    totalCount: count('total_count'),
+    /** As reported; counts only while no total is known. */
+    progressPercent: smallint('progress_percent'),
+    stage: text('stage'),
+    message: text('message'),
+    payload: jsonb('payload'),
+    /** As reported; wins over the measured rate. */
+    throughputPerSecond: doublePrecision('throughput_per_second'),
+    /** When the worker expects to be done, from its own `etaSeconds`; wins over the measured rate. */
+    etaAt: time('eta_at'),
+
+    /** The worker's clock at its last applied report that carried one. Orders its own reports, nothing else. */
+    reportedAt: time('reported_at'),
+    heartbeatAt: time('heartbeat_at').notNull(),
+    createdAt: time('created_at').notNull(),
+    advancedAt: time('advanced_at'),
+
+    /** State of the exponential average (functions/throughput.sql). */
+    heartbeats: count('heartbeats').notNull().default(1),
+    advances: count('advances').notNull().default(0),
+    /** When this worker's own rate began to count. */
+    rateSince: time('rate_since').notNull(),
+    /** Where the next advance is measured from: the database's clock, and the worker's where it sends one. */
+    rateAt: time('rate_at').notNull(),
+    rateReportedAt: time('rate_reported_at'),
+    rateSum: doublePrecision('rate_sum').notNull().default(0),
+    rateWeight: doublePrecision('rate_weight').notNull().default(0),
+  },
+  table => [
+    primaryKey({ name: 'job_progress_pkey', columns: [table.jobId, table.workerId] }),
+    foreignKey({ name: 'job_progress_job', columns: [table.jobId], foreignColumns: [progressJobs.id] }).onDelete(
+      'cascade',
+    ),
+    check(
+      'job_progress_counts',
+      sql`processed_count BETWEEN 0 AND 9007199254740991 AND total_count BETWEEN 0 AND 9007199254740991`,
+    ),
+    check('job_progress_percent', sql`progress_percent BETWEEN 0 AND 100`),
+    check('job_progress_throughput', sql`throughput_per_second >= 0 AND throughput_per_second < 'infinity'`),
+    check('job_progress_rate', sql`rate_sum >= 0 AND rate_sum < 'infinity' AND rate_weight BETWEEN 0 AND 1`),
+  ],
+)
+
+/** The history: every lifecycle change of a job, for as long as the job lives. */
+export const jobEvents = pgTable(
+  'job_events',
+  {
+    id: bigint('id', { mode: 'number' }).generatedAlwaysAsIdentity().primaryKey(),
+    jobId: uuid('job_id').notNull(),
+    type: text('type').notNull(),
+    at: time('at').notNull(),
+    actor: text('actor'),
+    attempt: integer('attempt').notNull(),
+    data: jsonb('data').notNull().default({}),
+  },
+  table => [
+    foreignKey({ name: 'job_events_job', columns: [table.jobId], foreignColumns: [progressJobs.id] }).onDelete(
+      'cascade',
+    ),
+    index('job_events_history').on(table.jobId, table.id),
+  ],
+)
+
+/** Processes that take heartbeats. One that went missing delays verdicts: its workers may be on their way to another. */
+export const serviceProcesses = pgTable('service_processes', {
+  id: uuid('id').primaryKey(),
+  seenAt: time('seen_at').notNull(),
+  /** Since when this process has swept on time and reached the database. */
+  healthySince: time('healthy_since').notNull(),
+})
