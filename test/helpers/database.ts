@@ -56,7 +56,8 @@ const asAdmin = async (url: string, use: (admin: pg.Client) => Promise<unknown>)
 export const createTestDatabase = async (t: Test): Promise<TestDatabase> => {
   const adminUrl = readEnvironment('TEST_DATABASE_URL')
   const template = readEnvironment('TEST_TEMPLATE')
-  const name = `headway_test_${randomBytes(6).toString('hex')}`
+  // The runner knows its tests' databases by this beginning, and drops those of a test that was cut short.
+  const name = `${template.replace('template', 'test')}_${randomBytes(6).toString('hex')}`
   await asAdmin(adminUrl, admin => copyTemplate(admin, template, name))
   const url = withDatabase(adminUrl, name)
   const pool = new pg.Pool({ connectionString: url, max: 10 })

@@ -29,6 +29,7 @@ const SETTINGS = {
   io_method: 'sync',
   timezone: 'UTC',
   log_timezone: 'UTC',
+  max_logical_replication_workers: '0',
 }
 
 /** The superuser that initdb makes. */

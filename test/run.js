@@ -1,0 +1,136 @@
+/* global AbortController */
+// Runs the tests on one Postgres: `npm test`, `npm test -- test/jobs/x.test.ts`, `npm test -- --disable-coverage`.
+// The server is the embedded one, for this run only, or that of DATABASE_URL. Each test copies a migrated template.
+// Plain JavaScript, since Node 20 runs no TypeScript; `npm test` has compiled what is imported from dist/.
+import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import pg from 'pg'
+import { startEmbeddedPostgres } from '../dist/database/embedded/embedded.js'
+import { migrate } from '../dist/database/migrate.js'
+import { createTapReader } from './tapReader.js'
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+const TIMEOUT_MS = 10 * 60_000
+const CLEANUP_MS = 30_000
+
+const findTap = () => {
+  const manifest = createRequire(import.meta.url).resolve('tap/package.json')
+  return join(dirname(manifest), JSON.parse(readFileSync(manifest, 'utf8')).bin.tap)
+}
+
+const startServer = async () => {
+  const given = process.env.DATABASE_URL
+  if (given) return { url: given, stop: async () => {} }
+  const directory = mkdtempSync(join(tmpdir(), 'headway-tests-'))
+  // As root the server runs as another user, who must be able to reach its data. They are in a closed directory below.
+  chmodSync(directory, 0o755)
+  const settings = { fsync: 'off', max_connections: '200' }
+  const postgres = await startEmbeddedPostgres({ dataDir: directory, settings, log: console.log })
+  const stop = async () => {
+    await postgres.stop()
+    rmSync(postgres.dataDir, { recursive: true, force: true })
+    rmSync(directory, { recursive: true, force: true })
+  }
+  return { url: postgres.url, stop }
+}
+
+const asAdmin = async (url, use) => {
+  const admin = new pg.Client(url)
+  await admin.connect()
+  try {
+    return await use(admin)
+  } finally {
+    await admin.end()
+  }
+}
+
+const makeTemplate = async url => {
+  const name = `headway_template_${randomBytes(6).toString('hex')}`
+  await asAdmin(url, admin => admin.query(`CREATE DATABASE "${name}"`))
+  const template = new URL(url)
+  template.pathname = `/${name}`
+  await migrate(template.href)
+  return name
+}
+
+/** Drops the template, and the databases of tests that were cut short. */
+const dropDatabases = (url, template) =>
+  asAdmin(url, async admin => {
+    const leftOver = `${template.replace('template', 'test')}_`
+    const { rows } = await admin.query(
+      'SELECT datname FROM pg_database WHERE datname = $1 OR starts_with(datname, $2)',
+      [template, leftOver],
+    )
+    for (const { datname } of rows) await admin.query(`DROP DATABASE "${datname}" WITH (FORCE)`)
+  })
+
+/** Runs tap in a process group of its own, so that a time-out ends all its test processes. Gives its exit code. */
+const runTap = async (environment, reader, stopped) => {
+  const tap = spawn(process.execPath, [findTap(), '--reporter=tap', '--jobs=2', ...process.argv.slice(2)], {
+    cwd: ROOT,
+    env: environment,
+    stdio: ['ignore', 'pipe', 'inherit'],
+    detached: process.platform !== 'win32',
+  })
+  const end = () => {
+    try {
+      process.kill(process.platform === 'win32' ? tap.pid : -tap.pid, 'SIGKILL')
+    } catch {
+      // It has ended by itself.
+    }
+  }
+  stopped.addEventListener('abort', end)
+  if (stopped.aborted) end()
+  createInterface({ input: tap.stdout }).on('line', line => reader.read(line))
+  const [code] = await once(tap, 'close')
+  return code ?? 1
+}
+
+const runTests = async (reader, stopped) => {
+  const server = await startServer()
+  try {
+    const template = await makeTemplate(server.url)
+    try {
+      const environment = { ...process.env, TEST_DATABASE_URL: server.url, TEST_TEMPLATE: template }
+      // Tests name their database themselves: none may write into that of the caller by accident.
+      delete environment.DATABASE_URL
+      return await runTap(environment, reader, stopped)
+    } finally {
+      await dropDatabases(server.url, template)
+    }
+  } finally {
+    await server.stop()
+  }
+}
+
+/** The last line is for machines: `N passed, M failed`, alone. */
+const finish = (reader, code) => {
+  const { passed, failed } = reader.summary() ?? { passed: 0, failed: 1 }
+  if (code !== 0 && failed === 0) console.log(`No test failed, but tap ended with code ${code}.`)
+  console.log(`${passed} passed, ${code !== 0 && failed === 0 ? 1 : failed} failed`)
+  process.exit(code)
+}
+
+const reader = createTapReader(line => console.log(line))
+const stop = new AbortController()
+const stopBecause = reason => {
+  console.log(`${reason}: ending the tests.`)
+  stop.abort()
+  setTimeout(() => finish(reader, 1), CLEANUP_MS)
+}
+setTimeout(() => stopBecause(`The tests took longer than ${TIMEOUT_MS / 60_000} minutes`), TIMEOUT_MS)
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => stopBecause(`Got ${signal}`))
+
+try {
+  finish(reader, await runTests(reader, stop.signal))
+} catch (error) {
+  console.error(error)
+  finish(reader, 1)
+}
