@@ -1,7 +1,15 @@
 import type { ServerResponse } from 'node:http'
-import type { FeedFilter } from './change.ts'
+import type { FeedFilter, LiveSource } from './change.ts'
+import { Directory } from './directory.ts'
+import type { StreamFormat } from './frames.ts'
+import { Hub } from './hub.ts'
+import { createListener, type ListenerClient } from './listener.ts'
+import { Reconciler } from './reconciler.ts'
+import { createStats, type LiveStats, type Log } from './stats.ts'
+import { Streams } from './streams.ts'
+import { Waiters } from './waiters.ts'
 
-export type StreamFormat = 'sse' | 'ndjson'
+export type { StreamFormat } from './frames.ts'
 
 export interface StreamRequest {
   filter: FeedFilter
@@ -29,7 +37,8 @@ export interface Live {
   /** The listener hears its own pings. A deaf one is degraded, not down: reconcile replaces it. */
   isListening(): boolean
   openStreams(): number
-  start(): Promise<void>
+  stats(): Readonly<LiveStats>
+  start(): void
   /** Ends every stream within a second, with spread `retry:`, and stops the listener. */
   close(): Promise<void>
 }
@@ -40,4 +49,104 @@ export interface OpenStream {
   /** Takes over a response whose headers have been sent: writes the snapshot, then every change, until the client leaves. */
   start(response: ServerResponse): void
   abandon(): void
+}
+
+/** How long things take, in milliseconds. The defaults are what the documentation promises; tests are less patient. */
+export interface LiveTiming {
+  /** A reader that accepts nothing for so long is cut. */
+  acceptMs: number
+  /** A reader that has not been level for so long is cut. */
+  levelMs: number
+  /** How long an ended response may take to be accepted. */
+  endMs: number
+  /** Streams end after this, give or take 20 %. */
+  lifetimeMs: number
+  /** How often readers are checked and finished jobs let go. */
+  checkMs: number
+  reconcileMs: number
+  reconcileDeafMs: number
+  pingIntervalMs: number
+  pingDeadlineMs: number
+}
+
+const TIMING: LiveTiming = {
+  acceptMs: 20_000,
+  levelMs: 60_000,
+  endMs: 800,
+  lifetimeMs: 600_000,
+  checkMs: 1_000,
+  reconcileMs: 5_000,
+  reconcileDeafMs: 1_000,
+  pingIntervalMs: 5_000,
+  pingDeadlineMs: 5_000,
+}
+
+export interface LiveOptions {
+  source: LiveSource
+  /** A new client for the listener, on a direct connection to the database. */
+  connectListener: () => ListenerClient
+  /** The progress of one feed goes out at most once in this time. */
+  intervalMs: number
+  keepaliveSeconds: number
+  maxStreams: number
+  log: Log
+  timing?: Partial<LiveTiming>
+  /** Milliseconds of a clock that nobody sets. */
+  now?: () => number
+  /** From 0 to 1, for jitter. */
+  random?: () => number
+}
+
+/** The station from commit to open streams: listener → hub → feeds → subscribers, with reconcile for what no hint tells. */
+export function createLive(options: LiveOptions): Live {
+  const { source, connectListener, intervalMs, keepaliveSeconds, maxStreams, log } = options
+  const { now = () => performance.now(), random = Math.random } = options
+  const timing = { ...TIMING, ...options.timing }
+  const stats = createStats()
+  const waiters = new Waiters()
+  const directory = new Directory(intervalMs)
+  const hub = new Hub({ source, directory, waiters, stats, log, now })
+  const streams = new Streams({
+    hub,
+    directory,
+    stats,
+    limits: { ...timing, keepAliveMs: keepaliveSeconds * 1_000 },
+    maxStreams,
+    now,
+    random,
+  })
+  const reconciler = new Reconciler({
+    reconcile: () => hub.reconcile(),
+    everyMs: timing.reconcileMs,
+    deafEveryMs: timing.reconcileDeafMs,
+    log,
+  })
+  const listener = createListener({
+    connect: connectListener,
+    onChanges: changes => hub.hint(changes),
+    onConnected: () => reconciler.connected(),
+    onDeaf: () => reconciler.deaf(),
+    pingIntervalMs: timing.pingIntervalMs,
+    pingDeadlineMs: timing.pingDeadlineMs,
+    log,
+    stats,
+  })
+
+  return {
+    open: request => streams.open(request),
+    waitForChange: (jobId, revision, signal) => waiters.wait(jobId, revision, signal),
+    isListening: () => listener.isListening(),
+    openStreams: () => streams.size,
+    stats: () => stats,
+    start: () => {
+      listener.start()
+      reconciler.start()
+      streams.start()
+    },
+    close: async () => {
+      await Promise.all([streams.close(), listener.close()])
+      waiters.wakeAll()
+      await Promise.all([reconciler.close(), hub.close()])
+    },
+  }
 }

@@ -1,0 +1,132 @@
+import { HeadwayError } from '../errors.ts'
+import type { FeedFilter, LiveDocument } from './change.ts'
+import { Feed, type Membership } from './feed.ts'
+import type { StreamFormat } from './frames.ts'
+
+/** Each feed costs a filter to test per change: one tenant must not make that dear for all. */
+const MAX_FEEDS_PER_TENANT = 1_000
+
+interface Tenant {
+  feeds: Map<string, Feed>
+  /** Feeds that name no jobs, and may want any job of the tenant. */
+  open: Set<Feed>
+  /** Feeds that name jobs, by the jobs they name. */
+  byJob: Map<string, Set<Feed>>
+  known: Map<string, KnownJob>
+}
+
+/** What is remembered of a job while its tenant has feeds, so that a hint about it need not be read to know who wants it. */
+interface KnownJob {
+  membership: Membership
+  /** The newest revision that was offered to every feed of the tenant. */
+  offered: number
+}
+
+/** Which feeds there are, and which of them want to hear of a job. */
+export class Directory {
+  readonly #progressIntervalMs: number
+  readonly #tenants = new Map<string, Tenant>()
+
+  constructor(progressIntervalMs: number) {
+    this.#progressIntervalMs = progressIntervalMs
+  }
+
+  get isEmpty(): boolean {
+    return this.#tenants.size === 0
+  }
+
+  *feeds(): Iterable<Feed> {
+    for (const { feeds } of this.#tenants.values()) yield* feeds.values()
+  }
+
+  hasTenant(tenantId: string): boolean {
+    return this.#tenants.has(tenantId)
+  }
+
+  /** The feed of a filter, made if there is none. Raises `too_many_streams`. */
+  feedFor(filter: FeedFilter, format: StreamFormat): Feed {
+    const { tenantId, jobIds } = filter
+    const tenant = this.#tenants.get(tenantId) ?? {
+      feeds: new Map<string, Feed>(),
+      open: new Set<Feed>(),
+      byJob: new Map<string, Set<Feed>>(),
+      known: new Map<string, KnownJob>(),
+    }
+    const key = keyOf(filter, format)
+    const existing = tenant.feeds.get(key)
+    if (existing) return existing
+    if (tenant.feeds.size >= MAX_FEEDS_PER_TENANT) {
+      throw new HeadwayError('too_many_streams', 'Too many different streams are open; use fewer different filters', {
+        retryAfterSeconds: 10,
+      })
+    }
+    const feed = new Feed(filter, format, this.#progressIntervalMs)
+    this.#tenants.set(tenantId, tenant)
+    tenant.feeds.set(key, feed)
+    if (jobIds.length === 0) tenant.open.add(feed)
+    for (const jobId of jobIds) tenant.byJob.set(jobId, (tenant.byJob.get(jobId) ?? new Set()).add(feed))
+    return feed
+  }
+
+  /** Forgets a feed without subscribers, and with the last one all that was known of its tenant. */
+  remove(feed: Feed): void {
+    const { tenantId, jobIds } = feed.filter
+    const tenant = this.#tenants.get(tenantId)
+    if (!tenant) return
+    tenant.feeds.delete(keyOf(feed.filter, feed.format))
+    tenant.open.delete(feed)
+    for (const jobId of jobIds) {
+      const named = tenant.byJob.get(jobId)
+      named?.delete(feed)
+      if (named?.size === 0) tenant.byJob.delete(jobId)
+    }
+    if (tenant.feeds.size === 0) this.#tenants.delete(tenantId)
+  }
+
+  /** The feeds that want a job, and those that may, as long as it is unknown. */
+  *interested(tenantId: string, jobId: string): Iterable<Feed> {
+    const tenant = this.#tenants.get(tenantId)
+    if (!tenant) return
+    const membership = tenant.known.get(jobId)?.membership
+    for (const feed of tenant.byJob.get(jobId) ?? []) if (!membership || feed.wants(membership)) yield feed
+    for (const feed of tenant.open) if (!membership || feed.wants(membership)) yield feed
+  }
+
+  /** False only for a job that is known, and not wanted. */
+  mayWant(feed: Feed, jobId: string): boolean {
+    const known = this.#tenants.get(feed.filter.tenantId)?.known.get(jobId)
+    return !known || feed.wants(known.membership)
+  }
+
+  /** The newest revision that was offered to all feeds of the tenant; -1 if none was. */
+  offered(tenantId: string, jobId: string): number {
+    return this.#tenants.get(tenantId)?.known.get(jobId)?.offered ?? -1
+  }
+
+  /** Remembers who a job belongs to, and `offered` if all feeds have been given this document. */
+  learn({ id, tenantId, organizationId, jobType, parentJobId }: LiveDocument, offered = -1): void {
+    const tenant = this.#tenants.get(tenantId)
+    if (!tenant) return
+    const known = tenant.known.get(id)
+    if (known) known.offered = Math.max(known.offered, offered)
+    else tenant.known.set(id, { membership: { id, tenantId, organizationId, jobType, parentJobId }, offered })
+  }
+
+  /** Forgets the jobs that are neither active nor finished a short time ago. */
+  forgetAllBut(jobIds: ReadonlyMap<string, unknown>): void {
+    for (const { known } of this.#tenants.values()) {
+      for (const jobId of known.keys()) if (!jobIds.has(jobId)) known.delete(jobId)
+    }
+  }
+}
+
+const keyOf = (filter: FeedFilter, format: StreamFormat): string =>
+  JSON.stringify([
+    format,
+    filter.allOrganizations || [filter.organizationId],
+    filter.scopeJobId,
+    filter.jobIds.toSorted(),
+    filter.jobType,
+    filter.parentJobId,
+    filter.topLevel,
+  ])

@@ -1,0 +1,235 @@
+import type { JobChange, LiveDocument, LiveSource } from './change.ts'
+import type { Directory } from './directory.ts'
+import type { Feed, Snapshot } from './feed.ts'
+import { encodeFrame, formatEventId, type StreamFormat } from './frames.ts'
+import type { Mark } from './marks.ts'
+import type { LiveStats, Log } from './stats.ts'
+import type { Waiters } from './waiters.ts'
+
+/** More jobs than this are read in several statements: a tenant's first reconcile may ask for all it has. */
+const MAX_DOCUMENTS_PER_READ = 5_000
+const MAX_SNAPSHOT_JOBS = 1_000
+
+/** After a failed read (ms): 100, 200, 400, 800, 1000, 1000, … */
+const RETRY_MS = { first: 100, most: 1_000 }
+
+/**
+ * Ids stand still when reconcile has not had its say for so long: half of the minute that a resume looks back, the other half
+ * is for transactions that commit late.
+ */
+const PROOF_LASTS_MS = 30_000
+
+export interface HubOptions {
+  source: LiveSource
+  directory: Directory
+  waiters: Waiters
+  stats: LiveStats
+  log: Log
+  now: () => number
+}
+
+/**
+ * Turns hints into frames. A hint marks a job in the feeds that want it; when a feed is due, all marked documents are read in
+ * one statement, so that what goes out is the newest truth, and each is encoded once for all feeds.
+ */
+export class Hub {
+  readonly #options: HubOptions
+  /** The feeds that have marks. */
+  readonly #marked = new Set<Feed>()
+  #flushing: Promise<void> | null = null
+  #timer: NodeJS.Timeout | null = null
+  #immediate: NodeJS.Immediate | null = null
+  #retryMs = 0
+  #retryAt = -Infinity
+  #closed = false
+  /** The database's time up to which readers of the newest frame have seen everything: the first part of every event id. */
+  #newestMs = 0
+  #reconciledAt = -Infinity
+  /** Everything that happened before has been delivered. */
+  #provenAt: number
+
+  constructor(options: HubOptions) {
+    this.#options = options
+    this.#provenAt = options.now()
+  }
+
+  hint(changes: readonly JobChange[]): void {
+    const { directory, waiters, now } = this.#options
+    const since = now()
+    for (const change of changes) {
+      waiters.hint(change)
+      const mark = { revision: change.revision, lifecycle: change.lifecycle, hinted: true, since }
+      for (const feed of directory.interested(change.tenantId, change.jobId)) this.#mark(feed, change.jobId, mark)
+    }
+    this.#schedule()
+  }
+
+  /**
+   * Reads a snapshot of a feed. The feed must be in the directory already: what commits while this reads marks it, and is
+   * flushed after. The first snapshot begins the feed's life.
+   */
+  async readSnapshot(feed: Feed, finishedSinceMs: number | null): Promise<{ snapshot: Snapshot; nowMs: number }> {
+    const { source, directory, now } = this.#options
+    const sinceSeq = feed.seq
+    const answer = await source.readSnapshot(feed.filter, finishedSinceMs, MAX_SNAPSHOT_JOBS)
+    // A flush that began to read earlier may hold older documents. They must not follow this snapshot, so they go before it.
+    await this.#flushing
+    for (const document of answer.documents) directory.learn(document)
+    feed.prime(answer.documents, answer.nowMs, now())
+    // Lowering is always safe (a failover may set the clock back); raising is for when nothing older is outstanding.
+    if (this.#isProven() || answer.nowMs < this.#newestMs) this.#newestMs = answer.nowMs
+    this.#schedule()
+    return { snapshot: feed.snapshot(answer, sinceSeq), nowMs: answer.nowMs }
+  }
+
+  /** Compares revisions with the database, and marks what differs: finds every commit that no hint told of. */
+  async reconcile(): Promise<void> {
+    const { source, directory, waiters, now } = this.#options
+    const waited = waiters.jobIds
+    // Whoever comes next begins with a snapshot, so nothing is outstanding.
+    if (directory.isEmpty) this.#provenAt = now()
+    if (directory.isEmpty && waited.length === 0) return
+
+    const rows = await source.readRevisions(waited)
+    const since = now()
+    const revisions = new Map(rows.map(row => [row.id, row.revision]))
+    for (const jobId of waited) waiters.compare(jobId, revisions.get(jobId))
+    for (const { id, tenantId, revision } of rows) {
+      const mark = { revision, lifecycle: false, hinted: false, since }
+      for (const feed of directory.interested(tenantId, id)) {
+        const seen = feed.revisionOf(id) ?? directory.offered(tenantId, id)
+        if (feed.primedMs !== null && revision > seen) this.#mark(feed, id, mark)
+      }
+    }
+    for (const feed of directory.feeds()) {
+      for (const id of feed.activeJobIds()) {
+        // Finished longer ago than the answer reaches, or gone: the read tells which.
+        const revision = (feed.revisionOf(id) ?? 0) + 1
+        if (!revisions.has(id)) this.#mark(feed, id, { revision, lifecycle: false, hinted: false, since })
+      }
+    }
+    directory.forgetAllBut(revisions)
+    this.#reconciledAt = since
+    this.#prove()
+    this.#schedule()
+  }
+
+  /** Forgets a feed that has ended. */
+  forget(feed: Feed): void {
+    this.#marked.delete(feed)
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    if (this.#timer) clearTimeout(this.#timer)
+    if (this.#immediate) clearImmediate(this.#immediate)
+    await this.#flushing
+  }
+
+  #mark(feed: Feed, jobId: string, mark: Mark): void {
+    if (feed.mark(jobId, mark)) this.#marked.add(feed)
+  }
+
+  /** Sees to it that a flush runs when the first feed is due: in the next turn, if it is due already. */
+  #schedule(): void {
+    if (this.#flushing || this.#immediate || this.#closed) return
+    let dueAt = Infinity
+    // A feed that waits for its first snapshot keeps its marks: most of them will be in it.
+    for (const feed of this.#marked) if (feed.primedMs !== null) dueAt = Math.min(dueAt, feed.marks.dueAt())
+    if (this.#timer) clearTimeout(this.#timer)
+    this.#timer = null
+    if (dueAt === Infinity) return
+    const wait = Math.max(dueAt, this.#retryAt) - this.#options.now()
+    const flush = () => {
+      this.#timer = this.#immediate = null
+      this.#flushing = this.#flush().finally(() => {
+        this.#flushing = null
+        this.#schedule()
+      })
+    }
+    if (wait > 0) this.#timer = setTimeout(flush, Math.ceil(wait)).unref()
+    else this.#immediate = setImmediate(flush)
+  }
+
+  async #flush(): Promise<void> {
+    const { source, log, stats, now } = this.#options
+    const due = this.#takeDue()
+    const jobIds = [...new Set([...due.values()].flatMap(jobs => [...jobs.keys()]))]
+    const read = new Map<string, LiveDocument>()
+    try {
+      for (let from = 0; from < jobIds.length; from += MAX_DOCUMENTS_PER_READ) {
+        const documents = await source.readDocuments(jobIds.slice(from, from + MAX_DOCUMENTS_PER_READ))
+        for (const document of documents) read.set(document.id, document)
+      }
+    } catch (error) {
+      if (this.#retryMs === 0) log.warn({ err: error }, 'Changed jobs cannot be read; streams wait until they can')
+      stats.failedReads++
+      this.#retryMs = Math.min(Math.max(this.#retryMs * 2, RETRY_MS.first), RETRY_MS.most)
+      this.#retryAt = now() + this.#retryMs
+      return
+    }
+    if (this.#retryMs > 0) log.info({}, 'Changed jobs can be read again')
+    this.#retryMs = 0
+    this.#deliver(due, read)
+    this.#prove()
+  }
+
+  /** What must be read now, feed by feed. Marks that turned out to be of no interest are dropped unread. */
+  #takeDue(): Map<Feed, Map<string, number>> {
+    const { directory, now } = this.#options
+    const taken = new Map<Feed, Map<string, number>>()
+    for (const feed of this.#marked) {
+      if (feed.primedMs === null) continue
+      const due = feed.marks.due(now())
+      for (const [jobId, revision] of due) {
+        if (directory.mayWant(feed, jobId) && (feed.revisionOf(jobId) ?? -1) < revision) continue
+        due.delete(jobId)
+        feed.marks.delete(jobId)
+      }
+      if (due.size > 0) taken.set(feed, due)
+      if (feed.marks.size === 0) this.#marked.delete(feed)
+    }
+    return taken
+  }
+
+  #deliver(due: ReadonlyMap<Feed, ReadonlyMap<string, number>>, read: ReadonlyMap<string, LiveDocument>): void {
+    const { directory, stats, now } = this.#options
+    if (this.#isProven()) {
+      for (const { updatedAtMs } of read.values()) if (updatedAtMs > this.#newestMs) this.#newestMs = updatedAtMs
+    }
+    const encoded = new Map<string, Buffer>()
+    const encode = (format: StreamFormat, name: string, { id, revision, json }: LiveDocument) => {
+      const key = `${format} ${name} ${id}`
+      let frame = encoded.get(key)
+      if (!frame) {
+        frame = encodeFrame(format, name, formatEventId({ ms: this.#newestMs, revision }), json)
+        encoded.set(key, frame)
+        stats.serialisations++
+      }
+      return frame
+    }
+    for (const [feed, jobs] of due) {
+      stats.frames += feed.deliver(jobs, read, encode, now())
+      for (const jobId of jobs.keys()) {
+        const document = read.get(jobId)
+        if (document?.tenantId === feed.filter.tenantId) directory.learn(document, document.revision)
+      }
+      if (feed.marks.size === 0) this.#marked.delete(feed)
+    }
+  }
+
+  #isProven(): boolean {
+    return this.#options.now() - this.#provenAt < PROOF_LASTS_MS
+  }
+
+  /**
+   * An id must not claim more than its reader has seen. After an outage, the first document that can be read again is newer
+   * than others that cannot be read yet; ids move on once all that reconcile found has been delivered.
+   */
+  #prove(): void {
+    for (const feed of this.#marked) {
+      if (feed.primedMs !== null && feed.marks.oldest <= this.#reconciledAt) return
+    }
+    this.#provenAt = Math.max(this.#provenAt, this.#reconciledAt)
+  }
+}

@@ -1,0 +1,155 @@
+import { randomBytes } from 'node:crypto'
+import type { JobChange } from './change.ts'
+import { CHANNEL, decodePayload } from './payload.ts'
+import type { LiveStats, Log } from './stats.ts'
+
+/** The part of a `pg.Client` that is used here. */
+export interface ListenerClient {
+  connect(): Promise<unknown>
+  query(text: string): Promise<unknown>
+  on(event: 'notification', listener: (message: { channel: string; payload?: string | undefined }) => void): unknown
+  on(event: 'error', listener: (error: Error) => void): unknown
+  on(event: 'end', listener: () => void): unknown
+  readonly connection: { readonly stream: { destroy(): unknown } }
+}
+
+export interface ListenerOptions {
+  /** A new client for each connection. It must not go through a transaction pooler. */
+  connect: () => ListenerClient
+  onChanges: (changes: readonly JobChange[]) => void
+  /** Notifications are heard from now on. What was announced before may have been missed. */
+  onConnected: () => void
+  onDeaf: () => void
+  /** How often the listener proves that it hears, and how long it waits for its own ping, for a connection, for LISTEN. */
+  pingIntervalMs?: number
+  pingDeadlineMs?: number
+  maxBackoffMs?: number
+  log: Log
+  stats: LiveStats
+}
+
+export interface Listener {
+  isListening(): boolean
+  start(): void
+  close(): Promise<void>
+}
+
+/**
+ * Hears what is announced, on a connection of its own, for ever. A NOTIFY is only a hint, so nothing is done about what was
+ * missed but to say so. The connection pings itself: a socket whose other end vanished without a word looks idle, not broken.
+ */
+export function createListener(options: ListenerOptions): Listener {
+  const { onChanges, onConnected, onDeaf, log, stats } = options
+  const { pingIntervalMs = 5_000, pingDeadlineMs = 5_000, maxBackoffMs = 1_000 } = options
+  let closed = false
+  let listening = false
+  let heardOnce = false
+  let knownDeaf = false
+  let running: Promise<void> | null = null
+  /** Ends what the listener waits for just now. */
+  let interrupt: () => void = () => undefined
+
+  const heard = () => {
+    if (listening || closed) return
+    if (heardOnce) {
+      stats.reconnects++
+      log.info({}, 'The listener hears changes again')
+    }
+    listening = true
+    heardOnce = true
+    onConnected()
+  }
+
+  const deaf = (error: unknown) => {
+    if (closed) return
+    if (listening || !knownDeaf) log.warn({ err: error }, 'The listener is deaf; streams find changes by reconcile')
+    knownDeaf = true
+    listening = false
+    onDeaf()
+  }
+
+  /** One connection, from birth to death. Resolves with what ended it. */
+  const listen = () =>
+    new Promise<unknown>(resolve => {
+      const client = options.connect()
+      const pingChannel = `${CHANNEL}_ping_${randomBytes(8).toString('hex')}`
+      let timer: NodeJS.Timeout | undefined
+      let ended = false
+
+      const end = (reason: unknown) => {
+        ended = true
+        clearTimeout(timer)
+        // `client.end()` would wait for the other side, which may have vanished. LISTEN needs no goodbye.
+        client.connection.stream.destroy()
+        resolve(reason)
+      }
+      interrupt = () => end(new Error('The listener was closed'))
+
+      const expectAnswer = () => {
+        timer = setTimeout(end, pingDeadlineMs, new Error('The database did not answer in time'))
+      }
+      const ping = () => {
+        if (ended) return
+        clearTimeout(timer)
+        expectAnswer()
+        client.query(`NOTIFY ${pingChannel}`).catch(end)
+      }
+
+      client.on('error', end)
+      client.on('end', () => end(new Error('The connection ended')))
+      client.on('notification', ({ channel, payload }) => {
+        if (ended) return
+        if (channel === pingChannel) {
+          clearTimeout(timer)
+          timer = setTimeout(ping, pingIntervalMs)
+          heard()
+        } else {
+          const changes = decodePayload(payload ?? '')
+          if (changes) onChanges(changes)
+          else stats.malformed++
+        }
+      })
+
+      expectAnswer()
+      client
+        .connect()
+        .then(() => client.query(`LISTEN ${CHANNEL}; LISTEN ${pingChannel}`))
+        .then(ping)
+        .catch(end)
+    })
+
+  const pause = (milliseconds: number) =>
+    new Promise<void>(resolve => {
+      const timer = setTimeout(resolve, milliseconds)
+      interrupt = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+
+  const run = async () => {
+    // Backoff (ms, before jitter): 50, 100, 200, 400, 800, 1000, 1000, …
+    let backoffMs = 50
+    while (!isClosed()) {
+      const reason = await listen()
+      if (listening) backoffMs = 50
+      deaf(reason)
+      if (isClosed()) return
+      // Jitter: all replicas lose a database at the same moment, and should not come back in one.
+      await pause(Math.min(backoffMs, maxBackoffMs) * (0.5 + Math.random() / 2))
+      backoffMs = Math.min(backoffMs * 2, maxBackoffMs)
+    }
+  }
+  const isClosed = () => closed
+
+  return {
+    isListening: () => listening,
+    start: () => void (running ??= run()),
+    close: async () => {
+      closed = true
+      listening = false
+      interrupt()
+      await running
+    },
+  }
+}
