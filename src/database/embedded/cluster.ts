@@ -18,7 +18,7 @@ import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { GuardOptions } from './messages.ts'
-import type { Place } from './place.ts'
+import { SERVER_SOCKET, type Place } from './place.ts'
 import { processIdentity, runsWith } from './processes.ts'
 import { openLog } from './serverLog.ts'
 
@@ -207,10 +207,15 @@ const untilReady = async (place: Place, pid: number, gone: Promise<void>): Promi
 }
 
 /**
- * Gives the running server of the cluster, or starts it; makes the cluster where there is none. Called under the lock.
- * A postmaster.pid whose process is not our server (it was left by a power cut, and the number belongs to
- * another process now) would make Postgres refuse to start: it is removed.
+ * Removes what a dead server has left. Postgres judges these files by whether a process with their number lives, and
+ * refuses to start if the number belongs to someone else now (after a power cut, in a restarted container) or to a zombie.
+ * Children of the dead server may still be there: Postgres finds them by its shared memory, and they end by themselves.
  */
+const removeTraces = (place: Place): void => {
+  for (const path of [postmasterPidPath(place), join(place.run, `${SERVER_SOCKET}.lock`)]) rmSync(path, { force: true })
+}
+
+/** Gives the running server of the cluster, or starts it; makes the cluster where there is none. Called under the lock. */
 export const startServer = async (options: GuardOptions, bin: string): Promise<Server> => {
   const { place } = options
   await initialize(options, bin)
@@ -220,7 +225,7 @@ export const startServer = async (options: GuardOptions, bin: string): Promise<S
   let child: ChildProcess | null = null
   let pid = found?.pid ?? 0
   if (!runsWith(pid, data)) {
-    rmSync(postmasterPidPath(place), { force: true })
+    removeTraces(place)
     const settings = { ...SETTINGS, ...options.settings, ...(await listenSettings(options)) }
     const log = openLog(place)
     child = spawn(

@@ -23,7 +23,8 @@ export interface Place {
 
 /** Longest path of a socket that every system takes: `sun_path` is 108 bytes on Linux, 104 on macOS, with the final NUL. */
 const MAX_SOCKET_PATH_BYTES = 103
-const SERVER_SOCKET = '.s.PGSQL.5432'
+/** The name that Postgres gives the socket of port 5432. */
+export const SERVER_SOCKET = '.s.PGSQL.5432'
 
 const inaccessible = (path: string, cause: unknown) =>
   new HeadwayError(
