@@ -1,0 +1,109 @@
+import { readFileSync } from 'node:fs'
+import fastifySwagger from '@fastify/swagger'
+import fastifySwaggerUi from '@fastify/swagger-ui'
+import type { FastifyInstance } from 'fastify'
+import { jsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod'
+import { stringify } from 'yaml'
+import './schemas/problem.ts'
+
+const packageFile = new URL('../../package.json', import.meta.url)
+const { version, description } = JSON.parse(readFileSync(packageFile, 'utf8')) as {
+  version: string
+  description: string
+}
+
+const INFO = {
+  title: 'Headway',
+  version,
+  description:
+    `${description}\n\nTimes are ISO 8601 in UTC, counts go up to 2^53-1, and an empty body is \`{}\`. Errors are RFC 9457 ` +
+    'documents: branch on their `code`. Fields and query parameters that are not known here are refused.',
+  license: { name: 'MIT', identifier: 'MIT' },
+}
+
+const TAGS = [
+  { name: 'jobs', description: 'Make, find and read jobs.' },
+  { name: 'heartbeats', description: 'Report progress, and learn whether to stop.' },
+  { name: 'lifecycle', description: 'Start, end, cancel, retry.' },
+  { name: 'streams', description: 'Follow jobs live.' },
+  { name: 'operations', description: 'For whoever runs the service.' },
+]
+
+interface Components {
+  components: { schemas: Record<string, object> }
+}
+
+const refersTo = (text: string, name: string) => text.includes(`"#/components/schemas/${name}"`)
+
+/**
+ * Every zod schema with an id arrives twice, as what is read (`JobInput`) and as what is answered (`Job`).
+ * Drops the ones that nothing refers to, and gives a request that has no answer of its name the plain one.
+ */
+export const tidyComponents = <Document extends Components>(document: Document): Document => {
+  const { schemas } = document.components
+  for (let dropped = true; dropped;) {
+    const text = JSON.stringify(document)
+    const unused = Object.keys(schemas).filter(name => !refersTo(text, name))
+    dropped = unused.length > 0
+    for (const name of unused) Reflect.deleteProperty(schemas, name)
+  }
+  let text = JSON.stringify(document)
+  for (const name of Object.keys(schemas)) {
+    const plain = name.replace(/Input$/, '')
+    if (plain === name || plain in schemas) continue
+    text = text.replaceAll(`"#/components/schemas/${name}"`, `"#/components/schemas/${plain}"`)
+    text = text.replace(`"${name}":`, `"${plain}":`)
+  }
+  return JSON.parse(text) as Document
+}
+
+interface BodySchema {
+  $ref?: string
+  required?: string[]
+}
+
+interface Operations {
+  paths: Record<
+    string,
+    Record<string, { requestBody?: { required?: boolean; content: Record<string, { schema: BodySchema }> } }>
+  >
+}
+
+/** A body whose fields are all optional may be left out: that is the empty body. */
+const markOptionalBodies = <Document extends Components & Operations>(document: Document): Document => {
+  const resolve = (schema: BodySchema = {}): BodySchema =>
+    schema.$ref === undefined ? schema : (document.components.schemas[schema.$ref.replace(/^.*\//, '')] ?? {})
+  for (const { requestBody } of Object.values(document.paths).flatMap(path => Object.values(path))) {
+    if (!requestBody) continue
+    const { required = [] } = resolve(requestBody.content['application/json']?.schema)
+    requestBody.required = required.length > 0
+  }
+  return document
+}
+
+/** The OpenAPI document and its pages, `/openapi.json`, `/openapi.yaml` and `/docs`. Call it before the routes are registered. */
+export const registerDocumentation = async (app: FastifyInstance): Promise<void> => {
+  await app.register(fastifySwagger, {
+    openapi: { openapi: '3.1.0', info: INFO, servers: [{ url: '/' }], tags: TAGS, security: [] },
+    // Requests are described by zod; answers have described themselves (schemas/operation.ts).
+    transform: input => {
+      const { response, ...requests } = input.schema as { response?: unknown }
+      const { schema, url } = jsonSchemaTransform({ ...input, schema: requests })
+      return { schema: { ...schema, ...(response !== undefined && { response }) }, url }
+    },
+    transformObject: input => markOptionalBodies(tidyComponents(jsonSchemaTransformObject(input) as never)),
+  })
+  await app.register(fastifySwaggerUi, {
+    routePrefix: '/docs',
+    // Without this the page asks a public service to validate the document.
+    uiConfig: { validatorUrl: null },
+  })
+  app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger())
+  app.get('/openapi.yaml', { schema: { hide: true } }, async (_request, reply) =>
+    reply.header('content-type', 'application/yaml').send(openApiYaml(app)),
+  )
+}
+
+/** The document as `openapi.yaml` holds it. */
+export const openApiYaml = (app: FastifyInstance): string =>
+  stringify(app.swagger(), { lineWidth: 0, aliasDuplicateObjects: false })

@@ -1,0 +1,40 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { HeadwayError } from '../errors.ts'
+import { OPEN_IDENTITY } from '../jobs/identity.ts'
+import type { Feature, Identity } from '../jobs/identity.ts'
+
+/** Finds out who calls, or raises `unauthenticated`. */
+export type Identify = (request: FastifyRequest) => Identity | Promise<Identity>
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Who calls. Only on routes of the API. */
+    identity: Identity
+  }
+  interface FastifyContextConfig {
+    /** What the caller must be allowed to do; a function where the query decides. */
+    feature?: Feature | ((request: FastifyRequest) => Feature)
+  }
+}
+
+/** A service without any auth setting: whoever reaches it may do everything. */
+export const identifyEveryone: Identify = () => OPEN_IDENTITY
+
+/**
+ * Gives every request of `app` its identity before its body is read, and refuses it without the feature that the route names.
+ * A route that names none does not start: one that was forgotten would be open to all.
+ */
+export const registerIdentity = (app: FastifyInstance, identify: Identify): void => {
+  app.addHook('onRoute', ({ config, method, url }) => {
+    if (config?.feature === undefined) throw new Error(`${String(method)} ${url} names no feature`)
+  })
+  app.addHook('onRequest', async request => {
+    const { feature } = request.routeOptions.config
+    const identity = await identify(request)
+    const needed = typeof feature === 'function' ? feature(request) : feature
+    if (needed === undefined || !identity.features.has(needed)) {
+      throw new HeadwayError('forbidden', `This call needs the feature ${needed ?? 'of its route'}.`)
+    }
+    request.identity = identity
+  })
+}

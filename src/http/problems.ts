@@ -1,0 +1,147 @@
+import { randomUUID } from 'node:crypto'
+import { STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import { HeadwayError } from '../errors.ts'
+import type { ErrorCode, ErrorDetails } from '../errors.ts'
+
+/** What only the transport can refuse, before there is a request to speak of. */
+type TransportCode = 'malformed_request' | 'request_timeout' | 'headers_too_large'
+
+export type ProblemCode = ErrorCode | TransportCode
+
+/** The one place where a code meets its HTTP status. Clients branch on the code; the title is for people. */
+export const PROBLEMS: Readonly<Record<ProblemCode, { status: number; title: string }>> = {
+  malformed_request: { status: 400, title: 'The request is not valid HTTP' },
+  validation_failed: { status: 400, title: 'The request is not valid' },
+  unauthenticated: { status: 401, title: 'Authentication is needed' },
+  forbidden: { status: 403, title: 'Not allowed' },
+  job_not_found: { status: 404, title: 'No such job' },
+  parent_not_found: { status: 404, title: 'No such parent job' },
+  route_not_found: { status: 404, title: 'No such path' },
+  method_not_allowed: { status: 405, title: 'Method not allowed' },
+  not_acceptable: { status: 406, title: 'No acceptable representation' },
+  request_timeout: { status: 408, title: 'The request took too long to arrive' },
+  already_finished: { status: 409, title: 'The job has already finished' },
+  not_finished: { status: 409, title: 'The job has not finished' },
+  not_retryable: { status: 409, title: 'The job cannot be retried' },
+  not_cancellable: { status: 409, title: 'The job cannot be cancelled' },
+  superseded: { status: 409, title: 'Another attempt has taken over' },
+  is_batch: { status: 409, title: 'The job is a batch' },
+  parent_finished: { status: 409, title: 'The parent job has already finished' },
+  payload_too_large: { status: 413, title: 'The body is too large' },
+  unsupported_media_type: { status: 415, title: 'Unsupported media type' },
+  misdirected_request: { status: 421, title: 'Misdirected request' },
+  too_many_workers: { status: 422, title: 'Too many workers' },
+  count_exceeds_total: { status: 422, title: 'More processed than there is' },
+  meta_too_large: { status: 422, title: 'The metadata is too large' },
+  unknown_stage: { status: 422, title: 'Unknown stage' },
+  invalid_partition: { status: 422, title: 'Invalid partition' },
+  idempotency_key_reused: { status: 422, title: 'The idempotency key belongs to another request' },
+  too_many_streams: { status: 429, title: 'Too many streams' },
+  headers_too_large: { status: 431, title: 'The request headers are too large' },
+  internal_error: { status: 500, title: 'Internal error' },
+  overloaded: { status: 503, title: 'Overloaded' },
+  shutting_down: { status: 503, title: 'Shutting down' },
+  database_unavailable: { status: 503, title: 'The database is unavailable' },
+  outcome_unknown: { status: 503, title: 'The outcome is unknown' },
+}
+
+/** An error answer as RFC 9457 has it, with the stable `code`. */
+interface ProblemDocument extends Pick<ErrorDetails, 'errors' | 'jobStatus' | 'retryAfterSeconds'> {
+  type: string
+  title: string
+  status: number
+  detail: string
+  code: ProblemCode
+  requestId: string
+}
+
+export const problemDocument = (
+  code: ProblemCode,
+  detail: string,
+  requestId: string,
+  { errors, jobStatus, retryAfterSeconds }: ErrorDetails = {},
+): ProblemDocument => ({
+  type: `urn:headway:problem:${code}`,
+  ...PROBLEMS[code],
+  detail,
+  code,
+  requestId,
+  ...(errors && { errors }),
+  ...(jobStatus !== undefined && { jobStatus }),
+  ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
+})
+
+export const sendProblem = (reply: FastifyReply, error: HeadwayError): FastifyReply => {
+  const { code, message, details } = error
+  if (details.retryAfterSeconds !== undefined) reply.header('retry-after', Math.ceil(details.retryAfterSeconds))
+  const document = JSON.stringify(problemDocument(code, message, reply.request.id, details))
+  // As bytes: to text Fastify would add a charset, which this media type does not have.
+  return reply
+    .code(PROBLEMS[code].status)
+    .header('content-type', 'application/problem+json')
+    .send(Buffer.from(document))
+}
+
+/** What Fastify itself refuses, in our words. Anything else that is not ours is a fault of ours. */
+const fromFramework = (error: FastifyError, request: FastifyRequest): HeadwayError | null => {
+  switch (error.code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE': {
+      const kilobytes = request.routeOptions.bodyLimit / 1024
+      return new HeadwayError('payload_too_large', `The body may have at most ${kilobytes} KB here: send less at once.`)
+    }
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return new HeadwayError('unsupported_media_type', 'The content-type header names no media type.')
+    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
+      return new HeadwayError('validation_failed', 'The body is not as long as the content-length header says.')
+    case 'FST_ERR_BAD_URL':
+      return new HeadwayError('validation_failed', 'The path is not valid percent-encoded text.')
+    case 'FST_ERR_MAX_PARAM_LENGTH':
+      return new HeadwayError('route_not_found', 'A part of the path is too long.')
+    // The client went away in the middle of its body: nobody reads the answer, but it is not a fault of ours either.
+    case 'ECONNRESET':
+      return new HeadwayError('validation_failed', 'The body ended too early.')
+    default:
+      return null
+  }
+}
+
+/** Answers with a problem document. What is not a refusal of ours is logged with its stack, and the caller learns only the request id. */
+export const handleError = (error: Error, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
+  const refusal = error instanceof HeadwayError ? error : fromFramework(error as FastifyError, request)
+  if (refusal) {
+    if (refusal.cause !== undefined) request.log.warn({ err: refusal, requestId: request.id }, 'refused')
+    return sendProblem(reply, refusal)
+  }
+  request.log.error({ err: error, requestId: request.id }, 'request failed')
+  return sendProblem(
+    reply,
+    new HeadwayError('internal_error', `Something went wrong here. The log has it under request id ${request.id}.`),
+  )
+}
+
+const CLIENT_ERRORS: Record<string, { code: TransportCode; detail: string }> = {
+  HPE_HEADER_OVERFLOW: { code: 'headers_too_large', detail: 'Path and headers may have at most 16 KB together.' },
+  ERR_HTTP_REQUEST_TIMEOUT: { code: 'request_timeout', detail: 'The request did not arrive in time: send it again.' },
+}
+
+/** Answers what the HTTP parser refuses. There is no request then, only a socket. */
+export const handleClientError = (error: NodeJS.ErrnoException, socket: Socket): void => {
+  // A reset by the peer leaves nobody to answer; a response that has begun must not be followed by another one.
+  if (error.code === 'ECONNRESET' || !socket.writable || socket.bytesWritten > 0) {
+    socket.destroy()
+    return
+  }
+  const { code, detail } = CLIENT_ERRORS[error.code ?? ''] ?? {
+    code: 'malformed_request',
+    detail: 'What arrived is not an HTTP/1.1 request.',
+  }
+  const requestId = randomUUID()
+  const { status } = PROBLEMS[code]
+  const body = JSON.stringify(problemDocument(code, detail, requestId))
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\ncontent-type: application/problem+json\r\n` +
+      `x-request-id: ${requestId}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+  )
+}

@@ -1,0 +1,61 @@
+import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
+import { z } from 'zod'
+import { HeadwayError } from '../../errors.ts'
+import type { Live } from '../../live/live.ts'
+import { operation } from '../schemas/operation.ts'
+
+/** What readiness is made of. Handed in, so that http needs no database. */
+export interface Health {
+  /** The database answers. */
+  database(): Promise<boolean>
+  /** Migrations and functions of this version are in place. */
+  migrated(): boolean | Promise<boolean>
+}
+
+const alive = z.object({ status: z.literal('ok') }).meta({ id: 'Alive', examples: [{ status: 'ok' }] })
+
+const ready = z
+  .object({
+    status: z.literal('ready'),
+    degraded: z.array(z.enum(['listener'])).describe('`listener`: live updates come late, by up to 5 seconds.'),
+  })
+  .meta({ id: 'Ready', examples: [{ status: 'ready', degraded: [] }] })
+
+const RETRY_AFTER_SECONDS = 5
+
+const unready = (message: string) =>
+  new HeadwayError('database_unavailable', message, { retryAfterSeconds: RETRY_AFTER_SECONDS })
+
+/** For orchestrators: is the process up, and should it get traffic? */
+export const healthRoutes: FastifyPluginAsyncZod<{ health: Health; live: Pick<Live, 'isListening'> }> = async (
+  app,
+  { health, live },
+) => {
+  app.route({
+    method: 'GET',
+    url: '/healthz',
+    schema: operation({
+      id: 'isAlive',
+      summary: 'Is the process up?',
+      tag: 'operations',
+      answers: { 200: { description: 'It is.', schema: alive } },
+    }),
+    handler: async () => ({ status: 'ok' }),
+  })
+  app.route({
+    method: 'GET',
+    url: '/readyz',
+    schema: operation({
+      id: 'isReady',
+      summary: 'Should the process get traffic?',
+      tag: 'operations',
+      answers: { 200: { description: 'It should.', schema: ready } },
+    }),
+    handler: async () => {
+      if (!(await health.database().catch(() => false))) throw unready('The database cannot be reached.')
+      if (!(await health.migrated())) throw unready('The database has not been migrated yet.')
+      // Heartbeats do not need the listener, and reconcile replaces it: degraded, not down.
+      return { status: 'ready', degraded: live.isListening() ? [] : ['listener'] }
+    },
+  })
+}

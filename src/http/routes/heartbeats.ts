@@ -1,0 +1,177 @@
+import type { FastifyReply } from 'fastify'
+import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
+import { HeadwayError } from '../../errors.ts'
+import type { Jobs } from '../../jobs/commands.ts'
+import type { Heartbeat, HeartbeatAnswer } from '../../jobs/heartbeat.ts'
+import { DEFAULT_WORKER_ID } from '../../jobs/job.ts'
+import type { ProblemCode } from '../problems.ts'
+import {
+  bulkAnswer,
+  bulkHeartbeat,
+  bulkHeartbeats,
+  heartbeat,
+  heartbeatAnswer,
+  increment,
+  updateJob,
+} from '../schemas/heartbeat.ts'
+import { BODY_REFUSALS, operation } from '../schemas/operation.ts'
+import type { Operation } from '../schemas/operation.ts'
+import { nothing } from '../schemas/primitives.ts'
+import { jobParams } from '../schemas/requests.ts'
+import { fieldErrors, validationFailed } from '../validation.ts'
+
+/** A thousand heartbeats with their payloads. */
+const BULK_BODY_LIMIT = 8 * 1024 * 1024
+
+const REFUSALS: ProblemCode[] = [
+  ...BODY_REFUSALS,
+  'job_not_found',
+  'already_finished',
+  'superseded',
+  'is_batch',
+  'too_many_workers',
+  'count_exceeds_total',
+  'unknown_stage',
+  'outcome_unknown',
+]
+
+const reporting = (documentation: Pick<Operation, 'id' | 'summary' | 'description'>, refusals = REFUSALS) =>
+  operation({
+    ...documentation,
+    tag: 'heartbeats',
+    answers: {
+      200: { description: 'The report is on disk.', schema: heartbeatAnswer },
+      202: { description: 'The database is away: the report is kept and written later.', schema: heartbeatAnswer },
+    },
+    refusals,
+  })
+
+/** What contradicts itself needs no look at the job. */
+const contradiction = ({ processedCount, totalCount }: Pick<Heartbeat, 'processedCount' | 'totalCount'>) =>
+  processedCount !== undefined && typeof totalCount === 'number' && processedCount > totalCount
+    ? new HeadwayError('count_exceeds_total', `processedCount ${processedCount} is above totalCount ${totalCount}.`)
+    : null
+
+const answer = (reply: FastifyReply, report: HeartbeatAnswer): FastifyReply =>
+  reply.code(report.durable ? 200 : 202).send(report)
+
+/** A heartbeat with its worker, or why it is refused. */
+const readItem = (item: unknown, index: number): Heartbeat | HeadwayError => {
+  const parsed = bulkHeartbeat.safeParse(item)
+  if (!parsed.success) return validationFailed(fieldErrors(parsed.error, ['heartbeats', index]))
+  const { workerId = DEFAULT_WORKER_ID, ...rest } = parsed.data
+  return contradiction(rest) ?? { workerId, ...rest }
+}
+
+const isBuffered = (result: HeartbeatAnswer | HeadwayError): boolean =>
+  !(result instanceof HeadwayError) && !result.durable
+
+const textOrNull = (value: unknown): string | null => (typeof value === 'string' ? value : null)
+
+/** How a bulk's answer shows an item that was refused. What the item claimed to be may be anything. */
+const refusedItem = (item: unknown, { code, message, details }: HeadwayError) => {
+  const { jobId, workerId = DEFAULT_WORKER_ID } = (item ?? {}) as { jobId?: unknown; workerId?: unknown }
+  return {
+    jobId: textOrNull(jobId)?.slice(0, 200) ?? null,
+    workerId: textOrNull(workerId)?.slice(0, 200) ?? null,
+    code,
+    detail: message,
+    ...(details.jobStatus !== undefined && { jobStatus: details.jobStatus }),
+    ...(details.errors && { errors: details.errors }),
+  }
+}
+
+const bulkRoute: FastifyPluginAsyncZod<{ jobs: Jobs }> = async (app, { jobs }) => {
+  app.route({
+    method: 'POST',
+    url: '/heartbeats',
+    bodyLimit: BULK_BODY_LIMIT,
+    config: { feature: 'progress.update' },
+    schema: {
+      ...operation({
+        id: 'reportHeartbeats',
+        summary: 'Report for many workers at once',
+        description: 'One result per heartbeat, in order. A refused one does not fail the others.',
+        tag: 'heartbeats',
+        answers: {
+          200: { description: 'All that were taken are on disk.', schema: bulkAnswer },
+          202: { description: 'The database is away: some are kept and written later.', schema: bulkAnswer },
+        },
+        refusals: BODY_REFUSALS,
+      }),
+      querystring: nothing,
+      body: bulkHeartbeats,
+    },
+    handler: async ({ identity, body }, reply) => {
+      const items = body.heartbeats.map(readItem)
+      const taken = items.filter((item): item is Heartbeat => !(item instanceof HeadwayError))
+      const answers = taken.length === 0 ? [] : await jobs.heartbeats(identity, taken)
+      let next = 0
+      const results = items.map((item, index) => {
+        const result = item instanceof HeadwayError ? item : answers[next++]
+        if (result === undefined) throw new Error('Fewer answers than heartbeats')
+        return result instanceof HeadwayError ? refusedItem(body.heartbeats[index], result) : result
+      })
+      return reply.code(answers.some(isBuffered) ? 202 : 200).send({ results })
+    },
+  })
+}
+
+/** Everything that reports progress is a heartbeat: these routes differ only in what they take. */
+export const heartbeatRoutes: FastifyPluginAsyncZod<{ jobs: Jobs }> = async (app, { jobs }) => {
+  const request = { params: jobParams, querystring: nothing }
+  app.route({
+    method: 'POST',
+    url: '/jobs/:id/heartbeat',
+    config: { feature: 'progress.update' },
+    schema: {
+      ...reporting({ id: 'reportHeartbeat', summary: 'Report: I am alive, and this far' }),
+      ...request,
+      body: heartbeat,
+    },
+    handler: async ({ identity, params, body }, reply) => {
+      const refused = contradiction(body)
+      if (refused) throw refused
+      const { workerId = DEFAULT_WORKER_ID, ...rest } = body
+      return answer(reply, await jobs.heartbeat(identity, { jobId: params.id, workerId, ...rest }))
+    },
+  })
+  app.route({
+    method: 'PUT',
+    url: '/jobs/:id',
+    config: { feature: 'progress.update' },
+    schema: {
+      ...reporting({ id: 'updateJob', summary: 'Set progress', description: 'A heartbeat of the worker `default`.' }, [
+        ...REFUSALS,
+        'meta_too_large',
+      ]),
+      ...request,
+      body: updateJob,
+    },
+    handler: async ({ identity, params, body }, reply) => {
+      const refused = contradiction(body)
+      if (refused) throw refused
+      const report = { jobId: params.id, workerId: DEFAULT_WORKER_ID, ...body }
+      return answer(reply, await jobs.heartbeat(identity, report))
+    },
+  })
+  app.route({
+    method: 'POST',
+    url: '/jobs/:id/increment',
+    config: { feature: 'progress.update' },
+    schema: {
+      ...reporting({
+        id: 'incrementJob',
+        summary: 'Add to what is done',
+        description: 'Atomic: nothing is read first.',
+      }),
+      ...request,
+      body: increment,
+    },
+    handler: async ({ identity, params, body }, reply) => {
+      const { workerId = DEFAULT_WORKER_ID, ...rest } = body
+      return answer(reply, await jobs.heartbeat(identity, { jobId: params.id, workerId, ...rest }))
+    },
+  })
+  await app.register(bulkRoute, { jobs })
+}

@@ -1,0 +1,194 @@
+import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
+import type { Jobs, ListJobs, SortKey } from '../../jobs/commands.ts'
+import type { Live } from '../../live/live.ts'
+import { alreadyHas, sendVersioned } from '../conditional.ts'
+import { activeJobs, createJob, eventPage, job, jobPage, jobWithWorkers, progress } from '../schemas/job.ts'
+import { BODY_REFUSALS, operation } from '../schemas/operation.ts'
+import type { Answer } from '../schemas/operation.ts'
+import { nothing } from '../schemas/primitives.ts'
+import {
+  activeQuery,
+  createHeaders,
+  eventsQuery,
+  jobParams,
+  listQuery,
+  readHeaders,
+  readQuery,
+} from '../schemas/requests.ts'
+import { readWithWait } from '../waiting.ts'
+
+const FINISHED = new Set<string>(['completed', 'failed', 'cancelled'])
+
+const sortOf = (text: string): ListJobs['sort'] => {
+  const descending = text.startsWith('-')
+  return { key: (descending ? text.slice(1) : text) as SortKey, descending }
+}
+
+const versioned = (answer: Answer): Record<number, Answer> => ({
+  200: {
+    ...answer,
+    headers: {
+      etag: { type: 'string', description: 'Made of id and revision.' },
+      'preference-applied': { type: 'string', description: 'How long the answer could have been held.' },
+    },
+  },
+  304: { description: 'The caller has this revision.' },
+})
+
+const WAITING =
+  '`If-None-Match` answers 304 while the revision is the same. With `Prefer: wait=N` as well, the answer is held until it changes. ' +
+  'With `Prefer: wait=N` and `until=finished`, it is held until the job has finished; the answer is then always 200 with the job.'
+
+interface JobRouteParts {
+  jobs: Jobs
+  live: Pick<Live, 'waitForChange'>
+  /** Aborts when the service shuts down. */
+  closing: AbortSignal
+}
+
+/** Making jobs, finding them and reading them. */
+export const jobRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { jobs, live, closing }) => {
+  app.route({
+    method: 'POST',
+    url: '/jobs',
+    config: { feature: 'progress.create' },
+    schema: {
+      ...operation({
+        id: 'createJob',
+        summary: 'Create a job',
+        tag: 'jobs',
+        answers: {
+          201: {
+            description: 'The job, pending until it is started or first reported.',
+            schema: job,
+            headers: { location: { type: 'string', description: 'Where the job is read.' } },
+          },
+          200: { description: 'The job that an earlier call with this idempotency key made.', schema: job },
+        },
+        refusals: [...BODY_REFUSALS, 'idempotency_key_reused'],
+      }),
+      querystring: nothing,
+      headers: createHeaders,
+      body: createJob,
+    },
+    handler: async (request, reply) => {
+      const { identity, body, headers } = request
+      const { job, created } = await jobs.create(identity, body, headers['idempotency-key'] ?? null)
+      if (!created) return reply.send(job)
+      return reply.code(201).header('location', `${app.prefix}/jobs/${job.id}`).send(job)
+    },
+  })
+
+  app.route({
+    method: 'GET',
+    url: '/jobs',
+    config: { feature: 'progress.view' },
+    schema: {
+      ...operation({
+        id: 'listJobs',
+        summary: 'List jobs',
+        tag: 'jobs',
+        answers: { 200: { description: 'A page of jobs; without filters, the active ones.', schema: jobPage } },
+      }),
+      querystring: listQuery,
+    },
+    handler: ({ identity, query }) => {
+      const { sort, completedSince, search, ...rest } = query
+      return jobs.list(identity, {
+        ...rest,
+        sort: sortOf(sort),
+        ...(completedSince !== undefined && { completedSince: new Date(completedSince) }),
+        ...(search !== undefined && search !== '' && { search }),
+      })
+    },
+  })
+
+  app.route({
+    method: 'GET',
+    url: '/active',
+    config: { feature: 'progress.view' },
+    schema: {
+      ...operation({
+        id: 'listActiveJobs',
+        summary: 'What runs now, and what has just finished',
+        tag: 'jobs',
+        answers: { 200: { description: 'Top-level jobs: at most 50 active and 10 finished.', schema: activeJobs } },
+      }),
+      querystring: activeQuery,
+    },
+    handler: ({ identity, query }) => jobs.active(identity, query.recentSeconds),
+  })
+
+  await app.register(readingRoutes, { jobs, live, closing })
+}
+
+/** One job: whole, in short, and its history. */
+const readingRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { jobs, live, closing }) => {
+  for (const { url, id, summary, description, schema, read } of [
+    {
+      url: '/jobs/:id',
+      id: 'getJob',
+      summary: 'Read a job and its workers',
+      description: 'The job and its workers.',
+      schema: jobWithWorkers,
+      read: jobs.get.bind(jobs),
+    },
+    {
+      url: '/jobs/:id/progress',
+      id: 'getProgress',
+      summary: 'Read how far a job is',
+      description: 'The small document for polling.',
+      schema: progress,
+      read: jobs.progress.bind(jobs),
+    },
+  ]) {
+    app.route({
+      method: 'GET',
+      url,
+      config: { feature: 'progress.view' },
+      schema: {
+        ...operation({
+          id,
+          summary,
+          description: WAITING,
+          tag: 'jobs',
+          answers: versioned({ description, schema }),
+          refusals: ['job_not_found'],
+        }),
+        params: jobParams,
+        querystring: readQuery,
+        headers: readHeaders,
+      },
+      handler: async (request, reply) => {
+        const { identity, params, query, headers } = request
+        const untilFinished = query.until === 'finished'
+        const document = await readWithWait(live, request, reply, {
+          jobId: params.id,
+          closing,
+          read: () => read(identity, params.id),
+          isEnough: document =>
+            untilFinished ? FINISHED.has(document.status) : !alreadyHas(headers['if-none-match'], document),
+        })
+        return sendVersioned(request, reply, document, { always: untilFinished && 'prefer' in headers })
+      },
+    })
+  }
+
+  app.route({
+    method: 'GET',
+    url: '/jobs/:id/events',
+    config: { feature: 'progress.view' },
+    schema: {
+      ...operation({
+        id: 'listJobEvents',
+        summary: 'Read the history of a job',
+        tag: 'jobs',
+        answers: { 200: { description: 'A page of lifecycle changes, oldest first.', schema: eventPage } },
+        refusals: ['job_not_found'],
+      }),
+      params: jobParams,
+      querystring: eventsQuery,
+    },
+    handler: ({ identity, params, query }) => jobs.events(identity, params.id, query),
+  })
+}

@@ -1,0 +1,163 @@
+import { fastifySSE } from '@fastify/sse'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
+import { HeadwayError } from '../../errors.ts'
+import type { Jobs } from '../../jobs/commands.ts'
+import type { Identity } from '../../jobs/identity.ts'
+import type { FeedFilter } from '../../live/change.ts'
+import type { Live, StreamFormat } from '../../live/live.ts'
+import { streamFormat } from '../negotiation.ts'
+import { ndjsonExample, sseExample } from '../schemas/examples.ts'
+import { operation } from '../schemas/operation.ts'
+import type { Answer, Operation } from '../schemas/operation.ts'
+import { jobParams, jobStreamQuery, streamHeaders, streamQuery } from '../schemas/requests.ts'
+
+const CONTENT_TYPES: Record<StreamFormat, string> = {
+  sse: 'text/event-stream; charset=utf-8',
+  ndjson: 'application/x-ndjson; charset=utf-8',
+}
+
+/** The plugin writes no frame and no heartbeat of its own: every byte after the headers is the hub's. */
+const SSE = { kind: 'manual', heartbeat: false } as const
+
+interface StreamQuery {
+  jobId?: string[]
+  jobType?: string
+  parentJobId?: string
+  topLevel?: boolean
+  organizationId?: string
+}
+
+/** What this caller may see, narrowed by what it asks for. Raises `forbidden` for another organization. */
+const filterOf = (identity: Identity, query: StreamQuery): FeedFilter => {
+  const manages = identity.features.has('progress.manage')
+  const { organizationId } = query
+  if (organizationId !== undefined && !manages && organizationId !== identity.organizationId) {
+    throw new HeadwayError('forbidden', 'Jobs of another organization need the feature progress.manage.')
+  }
+  return {
+    tenantId: identity.tenantId,
+    organizationId: organizationId ?? (manages ? null : identity.organizationId),
+    allOrganizations: manages && organizationId === undefined,
+    scopeJobId: identity.jobId,
+    jobIds: query.jobId ?? [],
+    jobType: query.jobType ?? null,
+    parentJobId: query.parentJobId ?? null,
+    topLevel: query.topLevel ?? false,
+  }
+}
+
+/** Hands the response over to the hub: until then every refusal is an ordinary problem, from then on nothing here writes. */
+const stream = async (
+  live: Pick<Live, 'open'>,
+  request: FastifyRequest<{ Querystring: { lastEventId?: string } }>,
+  reply: FastifyReply,
+  what: { filter: FeedFilter; untilFinishedJobId: string | null },
+): Promise<FastifyReply> => {
+  const format = streamFormat(request.headers.accept)
+  const header = request.headers['last-event-id']
+  const open = await live.open({
+    ...what,
+    format,
+    lastEventId: typeof header === 'string' ? header : (request.query.lastEventId ?? null),
+    expiresAtMs: request.identity.expiresAtMs,
+  })
+  const { raw } = reply
+  // A client that left while the snapshot was read closed a response nobody was listening to yet: it would never be noticed.
+  if (raw.destroyed || raw.writableEnded || request.raw.socket.destroyed) {
+    open.abandon()
+    return reply.hijack()
+  }
+  if (open.alreadySeen) {
+    open.abandon()
+    return reply.code(204).send()
+  }
+  reply
+    .header('content-type', CONTENT_TYPES[format])
+    .header('cache-control', 'no-cache, no-transform')
+    .header('x-accel-buffering', 'no')
+    .header('vary', 'accept')
+  // The hub cuts readers that are too slow by rules of its own; a feed in which nothing happens is not one.
+  request.raw.socket.setTimeout(0)
+  reply.sse.keepAlive()
+  reply.sse.sendHeaders()
+  reply.hijack()
+  open.start(raw)
+  raw.flushHeaders()
+  return reply
+}
+
+const EVENTS =
+  'Events: `snapshot`, then `progress.job.created`, `started`, `updated`, `cancel_requested`, `cancelled`, `completed`, `failed`, ' +
+  '`stalled`, `recovered`, `retried`. Every connection begins with a snapshot `{ jobs: [...], truncated? }` of the active jobs and ' +
+  'of those that have just finished; data of the others is the newest state of one job, null fields left out. Progress that is ' +
+  'outdated before it can be written is skipped: act on `data.status`, not on the name of an event. `application/x-ndjson` has one ' +
+  '`{ event, id, data }` a line. The service ends a stream after some ten minutes: connect again with the last id.'
+
+const STREAM: Answer = {
+  description: 'Events, as long as the connection lasts.',
+  content: {
+    'text/event-stream': { schema: { type: 'string' }, example: sseExample },
+    'application/x-ndjson': { schema: { type: 'string' }, example: ndjsonExample },
+  },
+  headers: {
+    'cache-control': { type: 'string', description: '`no-cache, no-transform`' },
+    'x-accel-buffering': { type: 'string', description: '`no`: nginx then passes every event on at once.' },
+  },
+}
+
+const streaming = (documentation: Pick<Operation, 'id' | 'summary' | 'refusals'>, answers = {}, also = '') =>
+  operation({
+    ...documentation,
+    description: `${EVENTS}${also}`,
+    tag: 'streams',
+    answers: { 200: STREAM, ...answers },
+    refusals: ['not_acceptable', 'too_many_streams', ...(documentation.refusals ?? [])],
+  })
+
+/** Live streams, of many jobs and of one. HEAD is off: the plugin would open a stream and never end it. */
+export const streamRoutes: FastifyPluginAsyncZod<{ jobs: Jobs; live: Pick<Live, 'open'> }> = async (
+  app,
+  { jobs, live },
+) => {
+  await app.register(fastifySSE)
+  app.route({
+    method: 'GET',
+    url: '/stream',
+    sse: SSE,
+    exposeHeadRoute: false,
+    config: { feature: 'progress.view' },
+    schema: {
+      ...streaming({ id: 'streamJobs', summary: 'Follow jobs live' }),
+      querystring: streamQuery,
+      headers: streamHeaders,
+    },
+    handler: (request, reply) =>
+      stream(live, request, reply, { filter: filterOf(request.identity, request.query), untilFinishedJobId: null }),
+  })
+
+  app.route({
+    method: 'GET',
+    url: '/jobs/:id/stream',
+    sse: SSE,
+    exposeHeadRoute: false,
+    config: { feature: 'progress.view' },
+    schema: {
+      ...streaming(
+        { id: 'streamJob', summary: 'Follow one job live', refusals: ['job_not_found'] },
+        { 204: { description: 'The job has finished and the caller has seen it: an EventSource stops.' } },
+        ' This one ends once the job has finished for good.',
+      ),
+      params: jobParams,
+      querystring: jobStreamQuery,
+      headers: streamHeaders,
+    },
+    handler: async (request, reply) => {
+      const { identity, params } = request
+      // An unknown job is an ordinary 404, not a stream in which nothing ever happens.
+      await jobs.progress(identity, params.id)
+      const filter = filterOf(identity, { jobId: [params.id] })
+      return stream(live, request, reply, { filter, untilFinishedJobId: params.id })
+    },
+  })
+}

@@ -1,0 +1,125 @@
+import type { DurableAnswer } from '../../jobs/heartbeat.ts'
+import type { JobDocument, ProgressDocument, WorkerDocument } from '../../jobs/job.ts'
+
+export const JOB_ID_EXAMPLE = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55'
+
+/** One job in the middle of its work, as every page of the documentation shows it. */
+export const jobExample: JobDocument = {
+  id: JOB_ID_EXAMPLE,
+  jobType: 'import:products',
+  name: 'Importing products',
+  description: null,
+  status: 'running',
+  progressPercent: 41,
+  processedCount: 500,
+  totalCount: 1200,
+  remainingCount: 700,
+  unit: 'rows',
+  throughputPerSecond: 12.5,
+  etaSeconds: 56,
+  etaSource: 'rate',
+  stage: null,
+  stages: null,
+  message: 'Row 500 of 1200',
+  liveness: 'ok',
+  advancedAt: '2026-01-31T12:00:40.000Z',
+  startedByUserId: null,
+  cancelledByUserId: null,
+  startedAt: '2026-01-31T12:00:00.000Z',
+  heartbeatAt: '2026-01-31T12:00:40.000Z',
+  finishedAt: null,
+  createdAt: '2026-01-31T11:59:58.000Z',
+  updatedAt: '2026-01-31T12:00:40.000Z',
+  resultSummary: null,
+  errorMessage: null,
+  errorStack: null,
+  failureReason: null,
+  meta: {},
+  cancellable: true,
+  cancelRequestedAt: null,
+  priority: 0,
+  attempt: 1,
+  heartbeatTimeoutSeconds: 60,
+  pendingTimeoutSeconds: null,
+  parentJobId: null,
+  partitionIndex: null,
+  partitionCount: null,
+  children: null,
+  tenantId: '00000000-0000-0000-0000-000000000000',
+  organizationId: null,
+  revision: 12,
+}
+
+export const workerExample: WorkerDocument = {
+  workerId: 'default',
+  attempt: 1,
+  processedCount: 500,
+  totalCount: null,
+  progressPercent: null,
+  throughputPerSecond: 12.5,
+  etaSeconds: null,
+  stage: null,
+  message: 'Row 500 of 1200',
+  payload: null,
+  advancedAt: '2026-01-31T12:00:40.000Z',
+  heartbeatAt: '2026-01-31T12:00:40.000Z',
+  createdAt: '2026-01-31T12:00:00.000Z',
+}
+
+export const progressExample: ProgressDocument = {
+  id: JOB_ID_EXAMPLE,
+  status: 'running',
+  progressPercent: 41,
+  processedCount: 500,
+  totalCount: 1200,
+  remainingCount: 700,
+  unit: 'rows',
+  stage: null,
+  message: 'Row 500 of 1200',
+  throughputPerSecond: 12.5,
+  etaSeconds: 56,
+  etaSource: 'rate',
+  liveness: 'ok',
+  attempt: 1,
+  updatedAt: '2026-01-31T12:00:40.000Z',
+  revision: 12,
+}
+
+export const eventsExample = {
+  items: [{ id: '1', type: 'created', at: '2026-01-31T11:59:58.000Z', actor: null, attempt: 1, data: {} }],
+  page: 1,
+  pageSize: 20,
+  total: 1,
+}
+
+export const activeExample = { active: [jobExample], recentlyCompleted: [] }
+
+export const heartbeatAnswerExample: DurableAnswer = {
+  jobId: JOB_ID_EXAMPLE,
+  workerId: 'default',
+  status: 'running',
+  cancelRequested: false,
+  progressPercent: 41,
+  revision: 12,
+  applied: true,
+  heartbeatIntervalMs: 5000,
+  durable: true,
+}
+
+const liveExample = `{"id":"${JOB_ID_EXAMPLE}","jobType":"import:products","name":"Importing products","status":"running","progressPercent":41,"processedCount":500,"totalCount":1200,"unit":"rows","liveness":"ok","attempt":1,"cancellable":true,"updatedAt":"2026-01-31T12:00:40.000Z","revision":12}`
+
+export const sseExample = `retry: 2140
+
+event: snapshot
+id: 1769860839000.0
+data: {"jobs":[]}
+
+event: progress.job.updated
+id: 1769860840000.12
+data: ${liveExample}
+
+`
+
+export const ndjsonExample = `{"event":"snapshot","id":"1769860839000.0","data":{"jobs":[]}}
+{"event":"progress.job.updated","id":"1769860840000.12","data":${liveExample}}
+`

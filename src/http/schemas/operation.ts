@@ -1,0 +1,96 @@
+import { z } from 'zod'
+import { PROBLEMS } from '../problems.ts'
+import type { ProblemCode } from '../problems.ts'
+
+interface Header {
+  description: string
+  type: 'string' | 'integer'
+}
+
+export interface Answer {
+  description: string
+  /** A schema with an id, shown by reference; absent where the answer has no body. */
+  schema?: z.ZodType
+  /** For answers that are not one JSON document. */
+  content?: Record<string, { schema: object; example: unknown }>
+  headers?: Record<string, Header>
+}
+
+export interface Operation {
+  id: string
+  summary: string
+  description?: string
+  tag: string
+  answers: Record<number, Answer>
+  /** Refusals of this call beyond those that every call has. */
+  refusals?: ProblemCode[]
+}
+
+const REQUEST_ID: Record<string, Header> = {
+  'x-request-id': { type: 'string', description: "The caller's own `x-request-id`, or a new one." },
+}
+
+const RETRY_AFTER: Record<string, Header> = {
+  'retry-after': { type: 'integer', description: 'Seconds to wait before the next try.' },
+}
+
+const EVERYWHERE: ProblemCode[] = [
+  'validation_failed',
+  'unauthenticated',
+  'forbidden',
+  'misdirected_request',
+  'internal_error',
+  'database_unavailable',
+  'overloaded',
+  'shutting_down',
+]
+
+const referenceTo = (schema: z.ZodType): object => {
+  const id = z.globalRegistry.get(schema)?.id
+  if (id === undefined) throw new Error('A schema that is shown by reference needs an id')
+  return { $ref: `#/components/schemas/${id}` }
+}
+
+const documentAnswer = ({ description, schema, content, headers }: Answer): object => ({
+  description,
+  headers: { ...REQUEST_ID, ...headers },
+  ...(schema && { content: { 'application/json': { schema: referenceTo(schema) } } }),
+  ...(content && { content }),
+  ...(!schema && !content && { type: 'null' }),
+})
+
+/** One answer per status, naming the codes that it may carry. */
+const documentRefusals = (codes: readonly ProblemCode[]): Record<string, object> => {
+  const byStatus = new Map<number, ProblemCode[]>()
+  for (const code of codes) {
+    const { status } = PROBLEMS[code]
+    byStatus.set(status, [...(byStatus.get(status) ?? []), code])
+  }
+  return Object.fromEntries(
+    [...byStatus].map(([status, names]) => [
+      status,
+      {
+        description: names.map(code => `\`${code}\``).join(', '),
+        headers: { ...REQUEST_ID, ...(status === 503 || status === 429 ? RETRY_AFTER : {}) },
+        content: {
+          'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } },
+        },
+      },
+    ]),
+  )
+}
+
+/** What a route says about itself in the OpenAPI document. Requests are validated by the schemas beside it, answers are not: they are documents of our own. */
+export const operation = ({ id, summary, description, tag, answers, refusals = [] }: Operation) => ({
+  operationId: id,
+  summary,
+  ...(description !== undefined && { description }),
+  tags: [tag],
+  response: {
+    ...Object.fromEntries(Object.entries(answers).map(([status, answer]) => [status, documentAnswer(answer)])),
+    ...documentRefusals([...EVERYWHERE, ...refusals]),
+  },
+})
+
+/** Refusals of every call that takes a body. */
+export const BODY_REFUSALS: ProblemCode[] = ['payload_too_large', 'unsupported_media_type']

@@ -1,0 +1,101 @@
+import { z } from 'zod'
+import { JOB_STATUSES } from '../../jobs/job.ts'
+import { instant, oneOf, queryFlag, queryInteger, queryList, text, uuid } from './primitives.ts'
+import { JOB_ID_EXAMPLE } from './examples.ts'
+
+const MAX_PAGE = 1_000_000
+const MAX_STREAM_JOBS = 100
+
+export const jobParams = z.object({ id: uuid.describe('The id of the job.').meta({ example: JOB_ID_EXAMPLE }) })
+
+const pageFields = {
+  page: queryInteger(1, MAX_PAGE).default(1).describe('From 1.'),
+  pageSize: queryInteger(1, 100).default(20),
+}
+
+export const eventsQuery = z.strictObject(pageFields)
+
+const SORTS = [
+  'createdAt',
+  '-createdAt',
+  'startedAt',
+  '-startedAt',
+  'finishedAt',
+  '-finishedAt',
+  'priority',
+  '-priority',
+] as const
+
+const filterFields = {
+  jobType: text(1, 100).exactOptional(),
+  parentJobId: uuid.exactOptional().describe('Only the partitions of this job.'),
+  topLevel: queryFlag.exactOptional().describe('true: no partitions.'),
+  organizationId: uuid.exactOptional(),
+}
+
+export const listQuery = z.strictObject({
+  status: queryList(oneOf(JOB_STATUSES), JOB_STATUSES.length)
+    .exactOptional()
+    .describe('May be repeated. Wins over `includeCompleted`.'),
+  ...filterFields,
+  includeCompleted: queryFlag.default(false).describe('true: finished jobs as well.'),
+  completedSince: instant
+    .exactOptional()
+    .describe('Finished jobs only if they finished since. Implies `includeCompleted`.'),
+  search: text(0, 100).exactOptional().describe('Jobs whose name holds this text.'),
+  sort: oneOf(SORTS).default('-createdAt').describe('`-` for descending.'),
+  ...pageFields,
+})
+
+export const activeQuery = z.strictObject({
+  recentSeconds: queryInteger(0, 3600).default(30).describe('How far back `recentlyCompleted` reaches.'),
+})
+
+export const readQuery = z.strictObject({
+  until: oneOf(['finished'])
+    .exactOptional()
+    .describe('With `Prefer: wait=N`: wait until the job has finished, or N seconds.'),
+})
+
+export const deleteQuery = z.strictObject({
+  purge: queryFlag.exactOptional().describe('true: erase a finished job instead. Needs `progress.manage`.'),
+})
+
+const lastEventId = text(0, 100)
+  .exactOptional()
+  .describe('For clients that cannot set headers; the header `Last-Event-ID` wins.')
+
+export const streamQuery = z.strictObject({
+  jobId: queryList(uuid, MAX_STREAM_JOBS).exactOptional().describe('May be repeated, at most 100 times.'),
+  ...filterFields,
+  lastEventId,
+})
+
+export const jobStreamQuery = z.strictObject({ lastEventId })
+
+export const readHeaders = z.looseObject({
+  'if-none-match': z
+    .string()
+    .exactOptional()
+    .describe('The `ETag` that the caller has: the same revision is answered 304.'),
+  prefer: z
+    .string()
+    .exactOptional()
+    .describe('`wait=N` holds the answer for up to N (at most 60) seconds.')
+    .meta({ example: 'wait=30' }),
+})
+
+export const createHeaders = z.looseObject({
+  'idempotency-key': text(1, 255)
+    .exactOptional()
+    .describe('Makes the call repeatable: the same key answers 200 with the job that the first call made.'),
+})
+
+export const streamHeaders = z.looseObject({
+  'last-event-id': z
+    .string()
+    .exactOptional()
+    .describe(
+      'The last id seen: the snapshot then also holds jobs that finished since, so that no final state is missed.',
+    ),
+})

@@ -1,0 +1,115 @@
+import Fastify, { LogController } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import type { Config } from '../config.ts'
+import type { Jobs } from '../jobs/commands.ts'
+import type { Live } from '../live/live.ts'
+import { forgetTypeOfEmptyBody, registerBodyParser } from './bodies.ts'
+import { identifyEveryone, registerIdentity } from './identity.ts'
+import type { Identify } from './identity.ts'
+import { registerDocumentation } from './documentation.ts'
+import { refuseWebPages } from './open-mode.ts'
+import { handleClientError, handleError } from './problems.ts'
+import { requestIdOf } from './request-id.ts'
+import { healthRoutes } from './routes/health.ts'
+import type { Health } from './routes/health.ts'
+import { heartbeatRoutes } from './routes/heartbeats.ts'
+import { jobRoutes } from './routes/jobs.ts'
+import { lifecycleRoutes } from './routes/lifecycle.ts'
+import { streamRoutes } from './routes/streams.ts'
+import { registerShutdown } from './shutdown.ts'
+import { registerUnknownRoutes } from './unknown-routes.ts'
+import { validatorCompiler } from './validation.ts'
+
+export const BASE_PATH = '/api/progress'
+
+const BODY_LIMIT = 256 * 1024
+
+/** A client gets this long for its headers, and for the whole of its request. Answers and streams are not meant. */
+const HEADERS_TIMEOUT_MS = 15_000
+const REQUEST_TIMEOUT_MS = 30_000
+
+/** A socket on which nothing moves. Longer than the longest `Prefer: wait`; streams are exempt. */
+const CONNECTION_TIMEOUT_MS = 120_000
+
+/** Longer than the idle timeout of common load balancers (60 s), so that it is they who close first, not we under a request. */
+const KEEP_ALIVE_TIMEOUT_MS = 72_000
+
+export interface HttpParts {
+  config: Pick<Config, 'authMode' | 'shutdownGraceSeconds'>
+  jobs: Jobs
+  live: Pick<Live, 'open' | 'waitForChange' | 'isListening' | 'close'>
+  health: Health
+  log: FastifyBaseLogger
+  /** Absent: the service is open. */
+  identify?: Identify
+}
+
+const createFastify = (log: FastifyBaseLogger): FastifyInstance =>
+  Fastify({
+    loggerInstance: log,
+    // Two lines a heartbeat would be the most expensive thing the service does, and urls with their queries would be in them.
+    logController: new LogController({ disableRequestLogging: true }),
+    // A child logger for each request costs as much as its validation; what is logged names the request id itself.
+    childLoggerFactory: logger => logger,
+    genReqId: requestIdOf,
+    frameworkErrors: (error, request, reply) => {
+      void handleError(error, request, reply.header('x-request-id', request.id))
+    },
+    clientErrorHandler: handleClientError,
+    bodyLimit: BODY_LIMIT,
+    connectionTimeout: CONNECTION_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    http: { headersTimeout: HEADERS_TIMEOUT_MS },
+    forceCloseConnections: true,
+    return503OnClosing: false,
+    trustProxy: false,
+    routerOptions: { maxParamLength: 200 },
+  })
+
+/**
+ * Everything between a socket and the domain, not yet listening. Closing it ends the streams (`live.close`) and lets requests end,
+ * for at most `shutdownGraceSeconds`.
+ */
+export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstance> => {
+  const { config, jobs, live, health, log, identify } = parts
+  const app = createFastify(log)
+  app.setValidatorCompiler(validatorCompiler)
+  // Answers are wire documents of our own: nothing is left to encode, and zod would take six times as long.
+  app.setSerializerCompiler(() => data => JSON.stringify(data))
+  app.setErrorHandler(handleError)
+  registerBodyParser(app)
+
+  const openOnLoopback = identify === undefined && config.authMode !== 'none'
+  app.addHook('onRequest', (request, reply, done) => {
+    reply.header('x-request-id', request.id)
+    forgetTypeOfEmptyBody(request)
+    done()
+  })
+  if (openOnLoopback) {
+    app.addHook('onRequest', (request, _reply, done) => {
+      refuseWebPages(request)
+      done()
+    })
+  }
+  const { closing } = registerShutdown(app, {
+    graceMs: config.shutdownGraceSeconds * 1000,
+    endStreams: () => live.close(),
+  })
+  const { closeMethods } = registerUnknownRoutes(app)
+
+  await registerDocumentation(app)
+  await app.register(healthRoutes, { health, live })
+  await app.register(
+    async api => {
+      registerIdentity(api, identify ?? identifyEveryone)
+      await api.register(jobRoutes, { jobs, live, closing })
+      await api.register(lifecycleRoutes, { jobs })
+      await api.register(heartbeatRoutes, { jobs })
+      await api.register(streamRoutes, { jobs, live })
+    },
+    { prefix: BASE_PATH },
+  )
+  closeMethods()
+  return app
+}

@@ -1,0 +1,187 @@
+import type { AddressInfo } from 'node:net'
+import { pino } from 'pino'
+import type { Test } from 'tap'
+import { HeadwayError } from '../../src/errors.ts'
+import type { HttpParts } from '../../src/http/server.ts'
+import { createHttpServer } from '../../src/http/server.ts'
+import type { Jobs } from '../../src/jobs/commands.ts'
+import type { Heartbeat, HeartbeatAnswer } from '../../src/jobs/heartbeat.ts'
+import type { JobDocument } from '../../src/jobs/job.ts'
+import type { OpenStream, StreamRequest } from '../../src/live/live.ts'
+import { JOB_ID_EXAMPLE, jobExample, progressExample } from '../../src/http/schemas/examples.ts'
+
+export const JOB_ID = JOB_ID_EXAMPLE
+export const UNKNOWN_ID = '0197a3c2-5b1e-7c44-9d0a-000000000000'
+
+/** Stands for the domain where only the rules of HTTP are tested: one job, and a record of what was asked. */
+export class InMemoryJobs implements Jobs {
+  job: JobDocument = { ...jobExample }
+  calls: { name: string; args: unknown[] }[] = []
+  /** Thrown by every call, where a test sets it. */
+  failure: Error | null = null
+  buffered = false
+  /** Called at each read, before it is answered. */
+  onRead: () => Promise<void> | void = () => undefined
+
+  #record(name: string, ...args: unknown[]): void {
+    this.calls.push({ name, args })
+    if (this.failure) throw this.failure
+  }
+
+  async #find(name: string, jobId: string, ...args: unknown[]): Promise<JobDocument> {
+    this.#record(name, jobId, ...args)
+    await this.onRead()
+    if (jobId !== this.job.id) throw new HeadwayError('job_not_found', `There is no job ${jobId}.`)
+    return this.job
+  }
+
+  #answer({ jobId, workerId }: Heartbeat): HeartbeatAnswer {
+    const about = { jobId, workerId, heartbeatIntervalMs: 5000 }
+    if (this.buffered) {
+      return { ...about, status: null, cancelRequested: null, progressPercent: null, revision: null, durable: false }
+    }
+    const { status, progressPercent, revision } = this.job
+    return { ...about, status, progressPercent, revision, cancelRequested: false, applied: true, durable: true }
+  }
+
+  async create(...[, input, key]: Parameters<Jobs['create']>) {
+    this.#record('create', input, key)
+    return { job: this.job, created: key !== 'known' }
+  }
+  get: Jobs['get'] = async (_identity, id) => ({ ...(await this.#find('get', id)), workers: [] })
+  progress: Jobs['progress'] = async (_identity, id) => {
+    const { status, revision } = await this.#find('progress', id)
+    return { ...progressExample, id, status, revision }
+  }
+  list: Jobs['list'] = async (_identity, query) => {
+    this.#record('list', query)
+    return { items: [this.job], page: query.page, pageSize: query.pageSize, total: 1 }
+  }
+  active: Jobs['active'] = async (_identity, recentSeconds) => {
+    this.#record('active', recentSeconds)
+    return { active: [this.job], recentlyCompleted: [] }
+  }
+  events: Jobs['events'] = async (_identity, id, page) => {
+    await this.#find('events', id, page)
+    return { items: [], ...page, total: 0 }
+  }
+  heartbeat: Jobs['heartbeat'] = async (_identity, heartbeat) => {
+    await this.#find('heartbeat', heartbeat.jobId, heartbeat)
+    return this.#answer(heartbeat)
+  }
+  heartbeats: Jobs['heartbeats'] = async (_identity, heartbeats) => {
+    this.#record('heartbeats', heartbeats)
+    return heartbeats.map(heartbeat =>
+      heartbeat.jobId === this.job.id
+        ? this.#answer(heartbeat)
+        : new HeadwayError('already_finished', 'It has finished.', { jobStatus: 'completed' }),
+    )
+  }
+  start: Jobs['start'] = (_identity, id, input) => this.#find('start', id, input)
+  complete: Jobs['complete'] = (_identity, id, input) => this.#find('complete', id, input)
+  fail: Jobs['fail'] = (_identity, id, input) => this.#find('fail', id, input)
+  cancel: Jobs['cancel'] = (_identity, id) => this.#find('cancel', id)
+  acknowledgeCancel: Jobs['acknowledgeCancel'] = (_identity, id, input) => this.#find('acknowledgeCancel', id, input)
+  retry: Jobs['retry'] = (_identity, id) => this.#find('retry', id)
+  purge: Jobs['purge'] = async (_identity, id) => {
+    await this.#find('purge', id)
+  }
+}
+
+type LiveSide = HttpParts['live']
+
+/** Stands for the hub: says who waits and who streams, and changes what a test tells it to. */
+export class InMemoryLive implements LiveSide {
+  listening = true
+  failure: Error | null = null
+  alreadySeen = false
+  requests: StreamRequest[] = []
+  started = 0
+  abandoned = 0
+  beforeOpen: () => Promise<void> | void = () => undefined
+  /** Called when someone has registered to wait. */
+  onWait: () => void = () => undefined
+  readonly waiting = new Set<(changed: boolean) => void>()
+  readonly #streams = new Set<Parameters<OpenStream['start']>[0]>()
+
+  async open(request: StreamRequest): Promise<OpenStream> {
+    this.requests.push(request)
+    await this.beforeOpen()
+    if (this.failure) throw this.failure
+    return {
+      alreadySeen: this.alreadySeen,
+      start: response => {
+        this.started++
+        this.#streams.add(response)
+        response.once('close', () => this.#streams.delete(response))
+        response.write(request.format === 'sse' ? 'event: snapshot\ndata: {"jobs":[]}\n\n' : '{"event":"snapshot"}\n')
+      },
+      abandon: () => {
+        this.abandoned++
+      },
+    }
+  }
+  waitForChange(_jobId: string, _revision: number, signal: AbortSignal): Promise<boolean> {
+    return new Promise(resolve => {
+      const end = (changed: boolean) => {
+        this.waiting.delete(end)
+        resolve(changed)
+      }
+      if (signal.aborted) {
+        resolve(false)
+        return
+      }
+      this.waiting.add(end)
+      signal.addEventListener('abort', () => end(false), { once: true })
+      this.onWait()
+    })
+  }
+  announce(): void {
+    for (const end of [...this.waiting]) end(true)
+  }
+  isListening = () => this.listening
+  close = async () => {
+    for (const end of [...this.waiting]) end(false)
+    for (const response of this.#streams) response.end()
+  }
+}
+
+/** A server on a port of its own, closed when the test ends. */
+export const startServer = async (t: Test, parts: Partial<HttpParts> = {}) => {
+  const jobs = new InMemoryJobs()
+  const live = new InMemoryLive()
+  const log: string[] = []
+  const app = await createHttpServer({
+    config: { authMode: null, shutdownGraceSeconds: 2 },
+    jobs,
+    live,
+    health: { database: async () => true, migrated: () => true },
+    log: pino({ level: 'warn' }, { write: (line: string) => void log.push(line) }),
+    ...parts,
+  })
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  t.teardown(() => app.close())
+  const { port } = app.server.address() as AddressInfo
+  return { app, jobs, live, log, url, api: `${url}/api/progress`, port }
+}
+
+export type Server = Awaited<ReturnType<typeof startServer>>
+
+export interface Problem {
+  status: number
+  code: string
+  detail: string
+  requestId: string
+  errors?: { path: string; message: string }[]
+  jobStatus?: string
+}
+
+/** Sends a body as it is, by default as JSON. */
+export const send = (url: string, body?: string | Uint8Array, headers: Record<string, string> = {}, method = 'POST') =>
+  fetch(url, {
+    method,
+    headers: { 'content-type': 'application/json', ...headers },
+    ...(body !== undefined && { body }),
+  })
+
+export const readProblem = async (response: Response): Promise<Problem> => (await response.json()) as Problem

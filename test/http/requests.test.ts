@@ -1,0 +1,425 @@
+import { connect } from 'node:net'
+import fc from 'fast-check'
+import t from 'tap'
+import { JOB_ID, readProblem, send, startServer } from './in-memory.ts'
+
+const heartbeatPath = `/jobs/${JOB_ID}/heartbeat`
+const NUL = '\\u0000'
+const LONE = '\\ud800'
+const bytes = (count: number) => 'x'.repeat(count)
+
+/** Sends bytes as they are and returns the answer up to the end of the connection. */
+const raw = (port: number, ...chunks: string[]): Promise<string> =>
+  new Promise((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1')
+    let answer = ''
+    socket.setEncoding('utf8')
+    socket.on('data', (data: string) => (answer += data))
+    socket.on('end', () => resolve(answer))
+    socket.on('error', reject)
+    for (const chunk of chunks) socket.write(chunk)
+  })
+
+t.test('a body that breaks a rule is refused, and every bad field is named', async t => {
+  const { api, jobs } = await startServer(t)
+  const heartbeats: [body: string, path: string | null][] = [
+    ['{"processedCount":-1}', 'processedCount'],
+    ['{"processedCount":1.5}', 'processedCount'],
+    ['{"processedCount":"5"}', 'processedCount'],
+    ['{"processedCount":null}', 'processedCount'],
+    ['{"processedCount":9007199254740992}', 'processedCount'],
+    ['{"processedCount":9007199254740993}', 'processedCount'],
+    ['{"processedCount":12345678901234567890123}', 'processedCount'],
+    ['{"processedCount":1e400}', 'processedCount'],
+    ['{"processedCount":5,"increment":1}', 'increment'],
+    ['{"increment":-1}', 'increment'],
+    ['{"totalCount":-1}', 'totalCount'],
+    ['{"progressPercent":101}', 'progressPercent'],
+    ['{"progressPercent":-1}', 'progressPercent'],
+    ['{"etaSeconds":0.5}', 'etaSeconds'],
+    ['{"throughputPerSecond":-0.1}', 'throughputPerSecond'],
+    ['{"throughputPerSecond":1e999}', 'throughputPerSecond'],
+    ['{"unit":"apples"}', 'unit'],
+    ['{"unit":null}', 'unit'],
+    ['{"stage":""}', 'stage'],
+    [`{"stage":"${bytes(101)}"}`, 'stage'],
+    [`{"message":"${bytes(501)}"}`, 'message'],
+    [`{"message":"a${NUL}b"}`, 'message'],
+    [`{"message":"${LONE}"}`, 'message'],
+    ['{"message":"\\udc00\\ud800"}', 'message'],
+    [`{"workerId":"${NUL}"}`, 'workerId'],
+    ['{"workerId":""}', 'workerId'],
+    [`{"workerId":"${bytes(201)}"}`, 'workerId'],
+    ['{"workerId":7}', 'workerId'],
+    ['{"attempt":0}', 'attempt'],
+    ['{"attempt":2147483648}', 'attempt'],
+    ['{"payload":[]}', 'payload'],
+    ['{"payload":"text"}', 'payload'],
+    [`{"payload":{"a":"${bytes(4090)}"}}`, 'payload'],
+    [`{"payload":{"a":["${NUL}"]}}`, 'payload.a[0]'],
+    [`{"payload":{"${LONE}":1}}`, 'payload.\ud800'],
+    ['{"payload":{"a":{"__proto__":{"x":1}}}}', 'payload.a.__proto__'],
+    ['{"payload":{"n":9007199254740993}}', 'payload.n'],
+    ['{"payload":{"n":1e400}}', 'payload.n'],
+    ['{"reportedAt":"yesterday"}', 'reportedAt'],
+    ['{"reportedAt":"2026-01-31T12:00:00"}', 'reportedAt'],
+    ['{"reportedAt":"2026-02-30T12:00:00Z"}', 'reportedAt'],
+    ['{"reportedAt":"2026-01-31T24:00:01Z"}', 'reportedAt'],
+    ['{"reportedAt":"1999-12-31T23:59:59.999Z"}', 'reportedAt'],
+    ['{"reportedAt":"2000-01-01T00:00:00+14:00"}', 'reportedAt'],
+    ['{"reportedAt":"+010000-01-01T00:00:00Z"}', 'reportedAt'],
+    ['{"reportedAt":"9999-12-31T23:59:59-01:00"}', 'reportedAt'],
+    ['{"reportedAt":1769860840000}', 'reportedAt'],
+    ['{"proccessedCount":1}', 'proccessedCount'],
+    ['{"meta":{}}', 'meta'],
+    ['{"__proto__":{"processedCount":1}}', '__proto__'],
+    ['{"constructor":{"prototype":{}}}', 'constructor'],
+    ['{"processedCount":1,"processedCount":-1}', 'processedCount'],
+    ['{"processedCount":1', ''],
+    ["{'processedCount':1}", ''],
+    ['[]', ''],
+    ['null', ''],
+    ['5', ''],
+    ['""', ''],
+    [' ', ''],
+    ['{"payload":{"a":"\u0000"}}', ''],
+    [`{"payload":{"a":${'['.repeat(31)}${']'.repeat(31)}}}`, ''],
+    ['['.repeat(100_000), ''],
+    ['{"a":'.repeat(40_000), ''],
+  ]
+  for (const [body, path] of heartbeats) {
+    const response = await send(`${api}${heartbeatPath}`, body)
+    const problem = await readProblem(response)
+    const shown = body.slice(0, 60)
+    t.match(response, { status: 400 }, `${shown} is 400`)
+    t.equal(response.headers.get('content-type'), 'application/problem+json')
+    t.match(problem, { code: 'validation_failed', status: 400 })
+    t.ok(
+      problem.errors?.some(error => error.path === path && error.message !== ''),
+      `${shown} names ${path}: ${JSON.stringify(problem.errors)}`,
+    )
+  }
+  const invalidUtf8 = await send(`${api}${heartbeatPath}`, Buffer.from('{"message":"\xff"}', 'latin1'))
+  t.equal(invalidUtf8.status, 400)
+  t.equal(jobs.calls.length, 0, 'none of them reached the domain')
+
+  const several = await readProblem(
+    await send(
+      `${api}/jobs`,
+      '{"name":"","totalCount":-1,"priority":2147483648,"color":"red","meta":{"a":[{"b":1e999}]}}',
+    ),
+  )
+  t.same(
+    several.errors?.map(error => error.path).sort(),
+    ['color', 'jobType', 'meta.a[0].b', 'name', 'priority', 'totalCount'],
+    'all of them at once',
+  )
+  const many = await readProblem(
+    await send(
+      `${api}${heartbeatPath}`,
+      JSON.stringify(Object.fromEntries(Array.from({ length: 5000 }, (_, i) => [`k${i}`, 1]))),
+    ),
+  )
+  t.equal(many.errors?.length, 100, 'but no more than a hundred')
+})
+
+t.test('what is at a limit is taken', async t => {
+  const { api, jobs } = await startServer(t)
+  const report = {
+    processedCount: Number.MAX_SAFE_INTEGER,
+    totalCount: null,
+    progressPercent: 100,
+    throughputPerSecond: 0,
+    etaSeconds: 0,
+    stage: 's'.repeat(100),
+    message: '😀'.repeat(500),
+    workerId: 'w'.repeat(200),
+    payload: { a: 'x'.repeat(4096 - 8) },
+    reportedAt: '2026-01-31T14:00:00.123456+02:00',
+    attempt: 2_147_483_647,
+  }
+  t.equal((await send(`${api}${heartbeatPath}`, JSON.stringify(report))).status, 200)
+  t.match(jobs.calls.at(-1)?.args[1], { ...report, reportedAt: '2026-01-31T12:00:00.123Z', jobId: JOB_ID })
+  t.equal((await send(`${api}${heartbeatPath}`, '{"payload":{"a":[[[1]]]},"message":null}')).status, 200)
+  const deepest = `{"payload":{"a":${'['.repeat(30)}${']'.repeat(30)}}}`
+  t.equal((await send(`${api}${heartbeatPath}`, deepest)).status, 200, '32 levels')
+  t.equal(
+    (await send(`${api}${heartbeatPath}`, '{"message":"[[\\"{{{[[["}')).status,
+    200,
+    'brackets in text do not nest',
+  )
+  t.equal((await send(`${api}${heartbeatPath}`, '\ufeff{}')).status, 200, 'a byte order mark')
+  const meta = { a: 'ü'.repeat((16 * 1024 - 8) / 2) }
+  t.equal((await send(`${api}/jobs`, JSON.stringify({ jobType: 'a', name: 'b', meta }))).status, 201)
+  const large = { a: 'ü'.repeat((16 * 1024 - 8) / 2 + 1) }
+  t.match(await readProblem(await send(`${api}/jobs`, JSON.stringify({ jobType: 'a', name: 'b', meta: large }))), {
+    errors: [{ path: 'meta' }],
+  })
+  const upper = JOB_ID.toUpperCase()
+  t.equal((await send(`${api}/jobs/${upper}/heartbeat`)).status, 200, 'ids are compared in lower case')
+})
+
+t.test('an empty body is an empty object, whatever it claims to be', async t => {
+  const { api, port, jobs } = await startServer(t)
+  const types = [
+    'application/json',
+    'application/x-www-form-urlencoded',
+    'text/plain',
+    'multipart/form-data; boundary=x',
+    'nonsense',
+    '',
+  ]
+  const posts = ['heartbeat', 'start', 'complete', 'cancelled', 'cancel', 'retry']
+  for (const type of types) {
+    for (const name of posts) {
+      const response = await send(`${api}/jobs/${JOB_ID}/${name}`, undefined, {
+        'content-type': type,
+        'content-length': '0',
+      })
+      t.equal(response.status, 200, `POST …/${name} with content-type '${type}'`)
+    }
+  }
+  t.equal((await fetch(`${api}/jobs/${JOB_ID}/heartbeat`, { method: 'POST' })).status, 200, 'no type at all')
+  t.equal((await send(`${api}/jobs/${JOB_ID}`, undefined, {}, 'DELETE')).status, 200)
+  t.equal((await send(`${api}/jobs/${JOB_ID}`, '{}', {}, 'DELETE')).status, 200)
+  t.equal((await send(`${api}/jobs/${JOB_ID}`, undefined, {}, 'PUT')).status, 200)
+  const path = `/api/progress/jobs/${JOB_ID}/heartbeat`
+  for (const type of [
+    '',
+    'content-type: application/x-www-form-urlencoded\r\n',
+    'content-type: application/json\r\n',
+  ]) {
+    const answer = await raw(
+      port,
+      `POST ${path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n${type}transfer-encoding: chunked\r\n\r\n`,
+      '0\r\n\r\n',
+    )
+    t.match(answer, /^HTTP\/1\.1 200 /, `chunked and empty, ${type || 'without type'}`)
+  }
+  t.same(jobs.calls.at(-1)?.args[1], { jobId: JOB_ID, workerId: 'default' })
+  t.match(await readProblem(await send(`${api}/jobs/${JOB_ID}/fail`)), {
+    errors: [{ path: 'errorMessage', message: 'is missing' }],
+  })
+})
+
+t.test('a body that is not called JSON is refused, also where it looks like it', async t => {
+  const { api, jobs } = await startServer(t)
+  for (const type of [
+    'application/x-www-form-urlencoded',
+    'text/plain',
+    'text/json',
+    'application/jsonp',
+    'nonsense',
+  ]) {
+    const response = await send(`${api}${heartbeatPath}`, '{"processedCount":1}', { 'content-type': type })
+    t.equal(response.status, 415, type)
+    t.equal((await readProblem(response)).code, 'unsupported_media_type')
+  }
+  const curl = await send(`${api}${heartbeatPath}`, '{"processedCount":1}', {
+    'content-type': 'application/x-www-form-urlencoded',
+  })
+  t.match((await readProblem(curl)).detail, /-H 'content-type: application\/json'/)
+  t.equal(jobs.calls.length, 0)
+  for (const type of ['application/json; charset=utf-8', 'Application/JSON', 'application/merge-patch+json']) {
+    t.equal((await send(`${api}${heartbeatPath}`, '{}', { 'content-type': type })).status, 200, type)
+  }
+})
+
+t.test('bodies have a limit: 256 KB, and 8 MB for a bulk', async t => {
+  const { api, port } = await startServer(t)
+  const padded = (size: number) => '{}'.padEnd(size, ' ')
+  t.equal((await send(`${api}${heartbeatPath}`, padded(256 * 1024))).status, 200)
+  const large = await send(`${api}${heartbeatPath}`, padded(256 * 1024 + 1))
+  t.equal(large.status, 413)
+  t.match(await readProblem(large), { code: 'payload_too_large', detail: /256 KB/ })
+  const bulk = '{"heartbeats":[]}'
+  t.equal((await send(`${api}/heartbeats`, bulk.padEnd(8 * 1024 * 1024, ' '))).status, 200)
+  const hugeBulk = await raw(
+    port,
+    `POST /api/progress/heartbeats HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: ${8 * 1024 * 1024 + 1}\r\n\r\n`,
+  )
+  t.match(hugeBulk, /^HTTP\/1\.1 413 /, 'without waiting for it')
+  t.match(hugeBulk, /8192 KB/)
+  const chunked = await raw(
+    port,
+    `POST /api/progress${heartbeatPath} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n`,
+    `40001\r\n${padded(256 * 1024 + 1)}\r\n0\r\n\r\n`,
+  )
+  t.match(chunked, /^HTTP\/1\.1 413 /, 'also of unknown length')
+})
+
+t.test('a query that breaks a rule is refused; a good one reaches the domain typed', async t => {
+  const { api, jobs } = await startServer(t)
+  const bad: [query: string, path: string][] = [
+    ['page=0', 'page'],
+    ['page=x', 'page'],
+    ['page=', 'page'],
+    ['page=1.5', 'page'],
+    ['page=1&page=2', 'page'],
+    ['page=99999999999999999999', 'page'],
+    ['pageSize=101', 'pageSize'],
+    ['status=done', 'status[0]'],
+    ['status=running&status=done', 'status[1]'],
+    ['status=running,failed', 'status[0]'],
+    ['topLevel=1', 'topLevel'],
+    ['topLevel=', 'topLevel'],
+    ['includeCompleted=yes', 'includeCompleted'],
+    ['sort=name', 'sort'],
+    ['search=%00', 'search'],
+    [`search=${bytes(101)}`, 'search'],
+    ['jobType=', 'jobType'],
+    ['jobType=a&jobType=b', 'jobType'],
+    ['parentJobId=7', 'parentJobId'],
+    ['completedSince=2026-01-31', 'completedSince'],
+    ['tenantId=x', 'tenantId'],
+    ['__proto__=1', '__proto__'],
+    ['constructor=1', 'constructor'],
+  ]
+  for (const [query, path] of bad) {
+    const response = await fetch(`${api}/jobs?${query}`)
+    t.equal(response.status, 400, query)
+    t.ok(
+      (await readProblem(response)).errors?.some(error => error.path === path),
+      `${query} names ${path}`,
+    )
+  }
+  for (const path of ['/jobs', heartbeatPath, '/heartbeats']) {
+    t.equal((await send(`${api}${path}?dryRun=true`, '{"heartbeats":[]}')).status, 400, `POST ${path} takes no query`)
+  }
+  t.equal((await fetch(`${api}/active?recentSeconds=3601`)).status, 400)
+  t.equal((await fetch(`${api}/jobs/${JOB_ID}?until=started`)).status, 400)
+  t.equal(jobs.calls.length, 0)
+
+  await fetch(`${api}/jobs`)
+  const defaults = { includeCompleted: false, sort: { key: 'createdAt', descending: true }, page: 1, pageSize: 20 }
+  t.same(jobs.calls.at(-1)?.args[0], defaults)
+  await fetch(
+    `${api}/jobs?status=failed&status=running&jobType=a%2Bb&topLevel=true&includeCompleted=true&search=&sort=priority` +
+      `&completedSince=2026-01-31T12:00:00%2B02:00&page=3&pageSize=100&organizationId=${JOB_ID}`,
+  )
+  t.same(jobs.calls.at(-1)?.args[0], {
+    status: ['failed', 'running'],
+    jobType: 'a+b',
+    topLevel: true,
+    organizationId: JOB_ID,
+    includeCompleted: true,
+    completedSince: new Date('2026-01-31T10:00:00.000Z'),
+    sort: { key: 'priority', descending: false },
+    page: 3,
+    pageSize: 100,
+  })
+  await fetch(`${api}/jobs?status=failed`)
+  t.match(jobs.calls.at(-1)?.args[0], { status: ['failed'] }, 'one status is a list of one')
+})
+
+t.test('a path that means nothing is a problem as well', async t => {
+  const { url, api, jobs } = await startServer(t)
+  const expected: [method: string, url: string, status: number, code: string][] = [
+    ['GET', `${api}/jobs/7`, 400, 'validation_failed'],
+    ['GET', `${api}/jobs/${'7'.repeat(500)}`, 404, 'route_not_found'],
+    ['GET', `${api}/jobs/%zz`, 400, 'validation_failed'],
+    ['GET', `${api}/jobs/%00`, 400, 'validation_failed'],
+    ['GET', `${api}/jobs/${JOB_ID}/nothing`, 404, 'route_not_found'],
+    ['GET', `${url}/`, 404, 'route_not_found'],
+    ['POST', `${url}/nowhere`, 404, 'route_not_found'],
+    ['PATCH', `${api}/jobs/${JOB_ID}`, 405, 'method_not_allowed'],
+    ['DELETE', `${api}/jobs`, 405, 'method_not_allowed'],
+    ['GET', `${api}/heartbeats`, 405, 'method_not_allowed'],
+    ['POST', `${url}/healthz`, 405, 'method_not_allowed'],
+  ]
+  for (const [method, where, status, code] of expected) {
+    const response = await fetch(where, { method, ...(method !== 'GET' && { body: 'x' }) })
+    t.equal(response.status, status, `${method} ${where}`)
+    t.match(await readProblem(response), { code, status, requestId: response.headers.get('x-request-id') })
+  }
+  const wrongMethod = await fetch(`${api}/jobs/${JOB_ID}`, { method: 'PATCH' })
+  t.equal(wrongMethod.headers.get('allow'), 'DELETE, GET, HEAD, PUT')
+  t.equal((await fetch(`${api}/stream`, { method: 'HEAD' })).status, 405, 'a stream has no HEAD')
+  t.match(await readProblem(await fetch(`${api}/jobs/7`)), { errors: [{ path: 'id', message: 'must be a UUID' }] })
+  t.notMatch((await readProblem(await fetch(`${url}/nowhere?access_token=secret`))).detail, /secret/)
+  t.equal(jobs.calls.length, 0)
+})
+
+t.test('what is not HTTP gets a problem and a closed connection', async t => {
+  const { port } = await startServer(t)
+  t.match(await raw(port, 'HELLO\r\n\r\n'), /^HTTP\/1\.1 400 [^]*malformed_request/)
+  t.match(
+    await raw(port, `GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: ${bytes(20_000)}\r\n\r\n`),
+    /^HTTP\/1\.1 431 [^]*headers_too_large/,
+  )
+  const head = `POST /api/progress${heartbeatPath} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n`
+  t.match(await raw(port, `${head}transfer-encoding: chunked\r\n\r\nzz\r\n`), /^HTTP\/1\.1 400 /)
+})
+
+t.test('whatever a body holds, the answer is never a server error', async t => {
+  const { api } = await startServer(t)
+  const names = [
+    'processedCount',
+    'increment',
+    'totalCount',
+    'message',
+    'payload',
+    'workerId',
+    'reportedAt',
+    'stage',
+    'heartbeats',
+    'meta',
+    'name',
+    'jobType',
+    '__proto__',
+    'toString',
+    'constructor',
+    'resultSummary',
+    'errorMessage',
+  ]
+  const hostileText = fc.oneof(
+    fc.string({ unit: 'binary' }),
+    fc.string({ unit: fc.constantFrom('\0', '\ud800', '\udfff', 'a', '"', '\\') }),
+  )
+  const value = fc.oneof(
+    fc.jsonValue(),
+    hostileText,
+    fc.double(),
+    fc.bigInt().map(Number),
+    fc.date({ noInvalidDate: true }).map(date => date.toISOString()),
+    fc.array(fc.dictionary(fc.constantFrom('jobId', ...names), fc.oneof(fc.jsonValue(), fc.constant(JOB_ID)))),
+  )
+  const entries = fc.array(fc.tuple(fc.oneof(fc.constantFrom(...names), hostileText), value), { maxLength: 6 })
+  const body = fc.oneof(
+    entries.map(list => `{${list.map(([key, item]) => `${JSON.stringify(key)}:${JSON.stringify(item)}`).join(',')}}`),
+    fc.json(),
+    fc.string(),
+  )
+  const path = fc.constantFrom(
+    ['POST', '/jobs'],
+    ['POST', '/heartbeats'],
+    ['POST', heartbeatPath],
+    ['PUT', `/jobs/${JOB_ID}`],
+    ['POST', `/jobs/${JOB_ID}/increment`],
+    ['POST', `/jobs/${JOB_ID}/complete`],
+    ['POST', `/jobs/${JOB_ID}/fail`],
+    ['DELETE', `/jobs/${JOB_ID}`],
+  )
+  await fc.assert(
+    fc.asyncProperty(path, body, async ([method, where], text) => {
+      const response = await send(`${api}${where}`, text, {}, method)
+      const answer = (await response.json()) as object
+      return response.status < 500 && (response.status < 400 || 'code' in answer)
+    }),
+    { numRuns: 400 },
+  )
+  t.pass('400 bodies')
+  const query = fc.dictionary(
+    fc.oneof(fc.constantFrom('page', 'status', 'search', 'sort', 'jobId', 'topLevel'), fc.string({ unit: 'binary' })),
+    fc.string({ unit: 'binary' }),
+  )
+  await fc.assert(
+    fc.asyncProperty(query, async parameters => {
+      const response = await fetch(`${api}/jobs?${new URLSearchParams(parameters).toString()}`)
+      await response.body?.cancel()
+      return response.status < 500
+    }),
+    { numRuns: 150 },
+  )
+  t.pass('150 queries')
+})
