@@ -1,0 +1,36 @@
+// Fails when something that is generated is not what it would be generated as now.
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+/** Runs a program in the root of the repository and says whether it went well. */
+const run = (program, args, environment = {}) =>
+  spawnSync(program, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...environment } }).status === 0
+
+const openApiIsCurrent = async () => {
+  if (!run(process.execPath, ['scripts/build.js', '--if-stale'])) return false
+  const { buildOpenApi } = await import('../dist/http/openapi.js')
+  const file = `${root}openapi.yaml`
+  if (existsSync(file) && readFileSync(file, 'utf8') === (await buildOpenApi())) return true
+  console.error('openapi.yaml is out of date: run `npm run openapi` and commit it.')
+  return false
+}
+
+/** Lints without asking the network for anything. */
+const openApiIsSound = () => {
+  const redocly = createRequire(import.meta.url).resolve('@redocly/cli/bin/cli.js')
+  return run(process.execPath, [redocly, 'lint', 'openapi.yaml', '--config', 'redocly.yaml'], {
+    REDOCLY_TELEMETRY: 'off',
+    REDOCLY_SUPPRESS_UPDATE_NOTICE: 'true',
+  })
+}
+
+// One function a check, each with a sentence of its own when it fails.
+const checks = [openApiIsCurrent, openApiIsSound]
+
+let sound = true
+for (const check of checks) sound = (await check()) && sound
+process.exit(sound ? 0 : 1)
