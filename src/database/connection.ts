@@ -1,5 +1,6 @@
 import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres'
 import pg from 'pg'
+import { classifyFailure, UnreachableError } from './failures.ts'
 import * as schema from './schema.ts'
 
 export type Schema = typeof schema
@@ -8,8 +9,11 @@ export interface Database {
   pool: pg.Pool
   /** Ordinary queries. Hot ones go to the pool with a name, which costs a third. */
   drizzle: NodePgDatabase<Schema>
-  /** Runs a hot statement, prepared once per connection where prepared statements are allowed. */
-  query<Row extends pg.QueryResultRow>(name: string, text: string, values: unknown[]): Promise<Row[]>
+  /**
+   * Runs a hot statement, prepared once per connection under its name where prepared statements are allowed. Raises `UnreachableError`
+   * when there was no connection to send it on.
+   */
+  query<Row extends object>(name: string | null, text: string, values: unknown[]): Promise<Row[]>
   close(): Promise<void>
 }
 
@@ -52,9 +56,22 @@ export const openDatabase = ({ url, poolSize, preparedStatements, onIdleError }:
   return {
     pool,
     drizzle: drizzle(pool, { schema }),
-    async query<Row extends pg.QueryResultRow>(name: string, text: string, values: unknown[]): Promise<Row[]> {
-      const result = await pool.query<Row>(preparedStatements ? { name, text, values } : { text, values })
-      return result.rows
+    async query<Row extends object>(name: string | null, text: string, values: unknown[]): Promise<Row[]> {
+      const client = await pool.connect().catch((cause: unknown) => {
+        throw new UnreachableError(cause)
+      })
+      let broken = false
+      try {
+        const result = await client.query<Row & pg.QueryResultRow>(
+          preparedStatements && name !== null ? { name, text, values } : { text, values },
+        )
+        return result.rows
+      } catch (error) {
+        broken = classifyFailure(error) === 'connection'
+        throw error
+      } finally {
+        client.release(broken)
+      }
     },
     close: () => pool.end(),
   }

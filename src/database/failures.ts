@@ -1,17 +1,26 @@
 import pg from 'pg'
 
+/** No connection could be had: the statement was never sent. */
+export class UnreachableError extends Error {
+  override readonly name = 'UnreachableError'
+  constructor(cause: unknown) {
+    super('No connection to the database', { cause })
+  }
+}
+
 /**
  * What a database error means for the caller. Decided by SQLSTATE
  * (https://www.postgresql.org/docs/current/errcodes-appendix.html), never by message text; an error that is not the
  * server's own comes from the connection.
  *
+ * - `unreachable`: no connection; nothing was sent.
  * - `connection`: lost, refused, shutting down. Whether the statement was carried out is unknown.
  * - `conflict`: 40001 serialization_failure, 40P01 deadlock_detected. Nothing was done; try again.
  * - `locked`: 55P03 lock_not_available. Nothing was done.
  * - `data`: class 22 (data), 23 (integrity), 54 (limits). The input itself is at fault.
  * - `server`: everything else (disk full, statement timeout, out of memory, a missing function during an upgrade). Nothing was done.
  */
-export type FailureKind = 'connection' | 'conflict' | 'locked' | 'data' | 'server'
+export type FailureKind = 'unreachable' | 'connection' | 'conflict' | 'locked' | 'data' | 'server'
 
 const CONNECTION_STATES = new Set([
   '57P01', // admin_shutdown
@@ -28,6 +37,7 @@ export const sqlStateOf = (error: unknown): string | null => {
 }
 
 export const classifyFailure = (error: unknown): FailureKind => {
+  if (error instanceof UnreachableError) return 'unreachable'
   const state = sqlStateOf(error)
   if (state === null || state.startsWith('08') || CONNECTION_STATES.has(state)) return 'connection'
   if (state === '40001' || state === '40P01') return 'conflict'

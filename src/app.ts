@@ -1,0 +1,119 @@
+import pg from 'pg'
+import type { Logger } from 'pino'
+import type { Config } from './config.ts'
+import { clientOptions, openDatabase } from './database/connection.ts'
+import { createHttpServer } from './http/server.ts'
+import { createHeartbeatIntake } from './jobs/intake.ts'
+import { createJobs } from './jobs/jobs.ts'
+import { createLiveSource } from './jobs/live-source.ts'
+import { createJobRepository } from './jobs/repository.ts'
+import { createRetention } from './jobs/retention.ts'
+import { createSchedule, intervalSecondsOf } from './jobs/schedule.ts'
+import { createSweeper } from './jobs/sweeper.ts'
+import { createHeartbeatWrite } from './jobs/write-heartbeats.ts'
+import { createAnnouncer } from './live/announcer.ts'
+import { createLive } from './live/live.ts'
+
+export interface AppOptions {
+  config: Config
+  databaseUrl: string
+  /** A direct connection, where `databaseUrl` goes through a transaction pooler. */
+  listenUrl: string
+  log: Logger
+}
+
+export interface App {
+  /** Begins to serve; resolves with the address. The database must have been migrated. */
+  listen(): Promise<string>
+  /** Ends streams and requests, writes what was accepted, and lets go of the database. */
+  close(): Promise<void>
+}
+
+/** The whole service, wired: every part is made here, with all it needs. */
+export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOptions): Promise<App> => {
+  const sweepIntervalSeconds = intervalSecondsOf(config.sweepSchedule, 'SWEEP_SCHEDULE')
+  intervalSecondsOf(config.retentionSchedule, 'RETENTION_SCHEDULE')
+
+  const database = openDatabase({
+    url: databaseUrl,
+    poolSize: config.databasePoolSize,
+    preparedStatements: config.preparedStatements,
+    onIdleError: error => log.warn({ err: error }, 'lost an idle database connection'),
+  })
+
+  const announcer = createAnnouncer({
+    notify: async payloads => {
+      await database.query(
+        'headway_notify',
+        "SELECT pg_notify('headway', payload) FROM unnest($1::text[]) AS payload",
+        [payloads],
+      )
+    },
+    progressIntervalMs: config.liveIntervalMs,
+    log,
+  })
+  const live = createLive({
+    source: createLiveSource(database),
+    connectListener: () => new pg.Client(clientOptions(listenUrl)),
+    intervalMs: config.liveIntervalMs,
+    keepaliveSeconds: config.liveKeepaliveSeconds,
+    maxStreams: config.maxStreams,
+    log,
+  })
+
+  const intake = createHeartbeatIntake({
+    write: createHeartbeatWrite(database),
+    announce: announcer.announce,
+    heartbeatIntervalMs: config.heartbeatIntervalMs,
+    stalledAfterSeconds: config.stalledAfterSeconds,
+    log,
+  })
+  const jobs = createJobs({
+    repository: createJobRepository(database),
+    intake,
+    announce: announcer.announce,
+    defaultHeartbeatTimeoutSeconds: config.staleJobTimeoutSeconds,
+  })
+  const sweeper = createSweeper({
+    database,
+    announce: announcer.announce,
+    oldestHeartbeatWaitMs: () => intake.oldestWaitMs(),
+    stalledAfterSeconds: config.stalledAfterSeconds,
+    intervalSeconds: sweepIntervalSeconds,
+    log,
+  })
+  const eraseExpired = createRetention({ database, retentionDays: config.retentionDays, log })
+  const schedules = [
+    createSchedule('sweep', config.sweepSchedule, async () => void (await sweeper.sweep()), log),
+    createSchedule('retention', config.retentionSchedule, async () => void (await eraseExpired()), log),
+  ]
+
+  const health = {
+    database: () =>
+      database.query(null, 'SELECT 1', []).then(
+        () => true,
+        () => false,
+      ),
+    // main.ts migrates before it makes the app.
+    migrated: () => true,
+  }
+  const http = await createHttpServer({ config, jobs, live, health, log })
+
+  return {
+    async listen() {
+      live.start()
+      // The first visit opens this process's healthy window: nobody is judged before it is as long as their timeout.
+      await sweeper.sweep()
+      for (const schedule of schedules) schedule.start()
+      return http.listen({ host: config.host, port: config.port })
+    },
+    async close() {
+      await Promise.all(schedules.map(schedule => schedule.stop()))
+      await http.close()
+      await intake.close((config.shutdownGraceSeconds * 1000) / 2)
+      await announcer.close()
+      await sweeper.close()
+      await database.close()
+    },
+  }
+}

@@ -1,0 +1,207 @@
+import { createHash } from 'node:crypto'
+import { classifyFailure, sqlStateOf } from '../database/failures.ts'
+import { HeadwayError } from '../errors.ts'
+import type { Announce } from '../live/change.ts'
+import type { CreateJob, Jobs } from './commands.ts'
+import type { Heartbeat } from './heartbeat.ts'
+import { scopeOf, type Identity } from './identity.ts'
+import type { HeartbeatIntake } from './intake.ts'
+import type { JobDocument } from './job.ts'
+import { refusalOf } from './refusals.ts'
+import type { JobCommand, JobRepository, NewJob } from './repository.ts'
+
+export interface JobsOptions {
+  repository: JobRepository
+  intake: HeartbeatIntake
+  announce: Announce
+  /** For jobs that name no timeout of their own. */
+  defaultHeartbeatTimeoutSeconds: number
+}
+
+const CONFLICT_RETRIES = 3
+
+const notFound = (jobId: string) => refusalOf('job_not_found', jobId, null)
+
+/** What a failed statement means for a caller. Nothing of it is half-written: each use case is one statement. */
+const toRefusal = (error: unknown): unknown => {
+  if (error instanceof HeadwayError) return error
+  if (classifyFailure(error) === 'data') {
+    return new HeadwayError(
+      'validation_failed',
+      `The database cannot store this (SQLSTATE ${sqlStateOf(error) ?? 'unknown'}).`,
+      { cause: error },
+    )
+  }
+  return new HeadwayError('database_unavailable', 'The database cannot be reached or is busy: try again.', {
+    retryAfterSeconds: 1,
+    cause: error,
+  })
+}
+
+/** Runs a use case; a deadlock or serialization failure did nothing and is tried again. */
+const run = async <T>(useCase: () => Promise<T>): Promise<T> => {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await useCase()
+    } catch (error) {
+      if (!(error instanceof HeadwayError) && classifyFailure(error) === 'conflict' && attempt <= CONFLICT_RETRIES)
+        continue
+      throw toRefusal(error)
+    }
+  }
+}
+
+const hashOf = (job: Omit<NewJob, 'idempotencyHash'>): string => {
+  // Arrays keep their order, objects lose theirs: two spellings of one request are one request.
+  const canonical = JSON.stringify(job, (_key, value: unknown) =>
+    value !== null && typeof value === 'object' && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : value,
+  )
+  return createHash('sha256').update(canonical).digest('hex')
+}
+
+const refuseImpossible = (heartbeat: Heartbeat): HeadwayError | null => {
+  const { processedCount, totalCount } = heartbeat
+  if (processedCount === undefined || totalCount === undefined || totalCount === null) return null
+  if (processedCount <= totalCount) return null
+  return new HeadwayError(
+    'count_exceeds_total',
+    `processedCount (${processedCount}) is more than totalCount (${totalCount}): send a total that covers the work, or null when it is unknown.`,
+  )
+}
+
+/** The use cases over a repository and an intake. See `Jobs` for what each does. */
+export const createJobs = ({ repository, intake, announce, defaultHeartbeatTimeoutSeconds }: JobsOptions): Jobs => {
+  const change = (identity: Identity, jobId: string, command: JobCommand, input: object): Promise<JobDocument> =>
+    run(async () => {
+      const result = await repository.change(scopeOf(identity), jobId, command, identity.userId, input)
+      if (result.code !== null || result.job === null) {
+        throw refusalOf(result.code ?? 'job_not_found', jobId, result.status)
+      }
+      if (result.changed) {
+        announce([{ tenantId: identity.tenantId, jobId, revision: result.revision, lifecycle: true }])
+      }
+      return result.job
+    })
+
+  const toNewJob = (identity: Identity, input: CreateJob, idempotencyKey: string | null): NewJob => {
+    const job = {
+      tenantId: identity.tenantId,
+      organizationId: identity.organizationId,
+      jobType: input.jobType,
+      name: input.name,
+      description: input.description ?? null,
+      totalCount: input.totalCount ?? null,
+      unit: input.unit ?? 'unknown',
+      cancellable: input.cancellable ?? false,
+      meta: input.meta ?? {},
+      priority: input.priority ?? 0,
+      heartbeatTimeoutSeconds: input.heartbeatTimeoutSeconds ?? defaultHeartbeatTimeoutSeconds,
+      pendingTimeoutSeconds: input.pendingTimeoutSeconds ?? null,
+      startedByUserId: identity.userId,
+      idempotencyKey,
+    }
+    return { ...job, idempotencyHash: idempotencyKey === null ? null : hashOf(job) }
+  }
+
+  return {
+    create: (identity, input, idempotencyKey) =>
+      run(async () => {
+        if (identity.jobId !== null) {
+          throw new HeadwayError('forbidden', 'This token is limited to one job and cannot create others.')
+        }
+        const newJob = toNewJob(identity, input, idempotencyKey)
+        // Twice: the job that held the key may be erased between the insert that met it and the look at it.
+        for (let attempt = 1; attempt <= 2; attempt += 1) {
+          const job = await repository.insert(newJob)
+          if (job) {
+            announce([{ tenantId: identity.tenantId, jobId: job.id, revision: job.revision, lifecycle: true }])
+            return { job, created: true }
+          }
+          const existing =
+            idempotencyKey === null ? null : await repository.findByIdempotencyKey(scopeOf(identity), idempotencyKey)
+          if (!existing) continue
+          if (existing.idempotencyHash !== newJob.idempotencyHash) {
+            throw new HeadwayError(
+              'idempotency_key_reused',
+              `This Idempotency-Key made job ${existing.job.id} from another request: use a new key for a new job.`,
+            )
+          }
+          return { job: existing.job, created: false }
+        }
+        throw new HeadwayError('database_unavailable', 'The job could not be stored: try again.', {
+          retryAfterSeconds: 1,
+        })
+      }),
+
+    get: (identity, jobId) =>
+      run(async () => {
+        const found = await repository.find(scopeOf(identity), jobId)
+        if (!found) throw notFound(jobId)
+        return { ...found.job, workers: found.workers }
+      }),
+
+    progress: (identity, jobId) =>
+      run(async () => {
+        const progress = await repository.findProgress(scopeOf(identity), jobId)
+        if (!progress) throw notFound(jobId)
+        return progress
+      }),
+
+    list: (identity, query) =>
+      run(async () => {
+        const { items, total } = await repository.list(scopeOf(identity), query)
+        return { items, page: query.page, pageSize: query.pageSize, total }
+      }),
+
+    active: (identity, recentSeconds) =>
+      run(async () => {
+        const scope = scopeOf(identity)
+        const [active, recentlyCompleted] = await Promise.all([
+          repository.listActive(scope),
+          repository.listRecentlyFinished(scope, recentSeconds),
+        ])
+        return { active, recentlyCompleted }
+      }),
+
+    events: (identity, jobId, page) =>
+      run(async () => {
+        const found = await repository.listEvents(scopeOf(identity), jobId, page)
+        if (!found) throw notFound(jobId)
+        return { ...found, ...page }
+      }),
+
+    async heartbeat(identity, heartbeat) {
+      const refusal = refuseImpossible(heartbeat)
+      if (refusal) throw refusal
+      return intake.submit(scopeOf(identity), heartbeat)
+    },
+
+    async heartbeats(identity, heartbeats) {
+      const refusals = heartbeats.map(refuseImpossible)
+      const accepted = heartbeats.filter((_, index) => refusals[index] === null)
+      const answers = await intake.submitAll(scopeOf(identity), accepted)
+      let next = 0
+      return refusals.map(refusal => {
+        const answer = refusal ?? answers[next++]
+        if (!answer) throw new Error('the intake answered fewer heartbeats than it took')
+        return answer
+      })
+    },
+
+    start: (identity, jobId, input) => change(identity, jobId, 'start', input),
+    complete: (identity, jobId, input) => change(identity, jobId, 'complete', input),
+    fail: (identity, jobId, input) => change(identity, jobId, 'fail', input),
+    cancel: (identity, jobId) => change(identity, jobId, 'cancel', {}),
+    acknowledgeCancel: (identity, jobId, input) => change(identity, jobId, 'acknowledge_cancel', input),
+    retry: (identity, jobId) => change(identity, jobId, 'retry', {}),
+
+    purge: (identity, jobId) =>
+      run(async () => {
+        const purged = await repository.purge(scopeOf(identity), jobId)
+        if (!purged) throw notFound(jobId)
+        if (!purged.erased) throw refusalOf('not_finished', jobId, purged.status)
+      }),
+  }
+}

@@ -1,0 +1,71 @@
+import type { Heartbeat } from './heartbeat.ts'
+import { MAX_COUNT } from './job.ts'
+
+/** A report older than the last one by more than this was not late: the worker's clock was set. As in functions/flush.sql. */
+const LATE_WITHIN_MS = 5 * 60_000
+
+const REPORTED_FIELDS = [
+  'processedCount',
+  'increment',
+  'totalCount',
+  'progressPercent',
+  'unit',
+  'throughputPerSecond',
+  'etaSeconds',
+  'stage',
+  'message',
+  'payload',
+  'meta',
+] as const satisfies (keyof Heartbeat)[]
+
+const addCounts = (a: number, b: number): number => Math.min(MAX_COUNT, a + b)
+
+/** `later` on top of `earlier`: an absolute value replaces, an increment adds, meta merges key by key. */
+const combine = (earlier: Heartbeat, later: Heartbeat): Heartbeat => {
+  const combined: Heartbeat = { ...earlier, ...later }
+  if (earlier.meta && later.meta) combined.meta = { ...earlier.meta, ...later.meta }
+  if (later.processedCount !== undefined) {
+    delete combined.increment
+  } else if (later.increment !== undefined) {
+    if (earlier.processedCount === undefined) {
+      combined.increment = addCounts(earlier.increment ?? 0, later.increment)
+    } else {
+      combined.processedCount = addCounts(earlier.processedCount, later.increment)
+      delete combined.increment
+    }
+  }
+  return combined
+}
+
+/** Nothing of `earlier` would be left after `later`. */
+const supersedes = (later: Heartbeat, earlier: Heartbeat): boolean =>
+  later.increment === undefined &&
+  later.meta === undefined &&
+  REPORTED_FIELDS.every(
+    field =>
+      earlier[field] === undefined ||
+      later[field] !== undefined ||
+      (field === 'increment' && later.processedCount !== undefined),
+  )
+
+export type Merge =
+  | { kind: 'merged'; heartbeat: Heartbeat }
+  /** Older than what waits: it refreshes liveness, which the waiting one does as well. */
+  | { kind: 'late' }
+  /** Writing the two one after the other could give another result than writing them as one. */
+  | { kind: 'separate' }
+
+/**
+ * Joins a report with one of the same worker that still waits to be written, so that one row is written once. The outcome
+ * is what the database would have made of the two in order of arrival; where that depends on what is stored, they stay
+ * apart: a report with `reportedAt` may turn out late, and one without it never does.
+ */
+export const mergeHeartbeats = (waiting: Heartbeat, arriving: Heartbeat): Merge => {
+  if (waiting.reportedAt === undefined && arriving.reportedAt === undefined) {
+    return { kind: 'merged', heartbeat: combine(waiting, arriving) }
+  }
+  if (waiting.reportedAt === undefined || arriving.reportedAt === undefined) return { kind: 'separate' }
+  const aheadMs = Date.parse(arriving.reportedAt) - Date.parse(waiting.reportedAt)
+  if (aheadMs < 0) return aheadMs >= -LATE_WITHIN_MS ? { kind: 'late' } : { kind: 'separate' }
+  return supersedes(arriving, waiting) ? { kind: 'merged', heartbeat: arriving } : { kind: 'separate' }
+}

@@ -1,0 +1,304 @@
+import { and, asc, desc, eq, gte, inArray, isNotNull, isNull, sql, type SQL } from 'drizzle-orm'
+import type { Database } from '../database/connection.ts'
+import { jobEvents, progressJobs } from '../database/schema.ts'
+import type { ErrorCode } from '../errors.ts'
+import type { ListJobs } from './commands.ts'
+import type { Scope } from './identity.ts'
+import type { JobDocument, JobEvent, JobStatus, ProgressDocument, WorkerDocument } from './job.ts'
+
+/** Counting stops here: a page number beyond it helps nobody, and counting millions of rows would cost every list. */
+const MAX_TOTAL = 10_000
+const MAX_ACTIVE = 50
+const MAX_RECENT = 10
+
+export type JobCommand = 'start' | 'complete' | 'fail' | 'cancel' | 'acknowledge_cancel' | 'retry'
+
+export interface ChangeResult {
+  code: ErrorCode | null
+  status: JobStatus | null
+  /** False when the command had been carried out before. */
+  changed: boolean
+  revision: number
+  job: JobDocument | null
+}
+
+export interface NewJob {
+  tenantId: string
+  organizationId: string | null
+  jobType: string
+  name: string
+  description: string | null
+  totalCount: number | null
+  unit: string
+  cancellable: boolean
+  meta: Record<string, unknown>
+  priority: number
+  heartbeatTimeoutSeconds: number
+  pendingTimeoutSeconds: number | null
+  startedByUserId: string | null
+  idempotencyKey: string | null
+  idempotencyHash: string | null
+}
+
+/** A row of the queried table as a whole, for the functions that make documents of it. */
+const document = <T>(kind: 'job' | 'progress') => sql<T>`headway.${sql.raw(kind)}_document(${progressJobs})`
+
+const inScope = (scope: Scope): SQL | undefined =>
+  and(
+    eq(progressJobs.tenantId, scope.tenantId),
+    scope.allOrganizations
+      ? undefined
+      : scope.organizationId === null
+        ? isNull(progressJobs.organizationId)
+        : eq(progressJobs.organizationId, scope.organizationId),
+    scope.jobId === null ? undefined : sql`${scope.jobId} IN (${progressJobs.id}, ${progressJobs.parentJobId})`,
+  )
+
+/** `%` and `_` in what a person types mean themselves. */
+const escapeLike = (text: string): string => text.replace(/[\\%_]/g, '\\$&')
+
+const listFilter = (scope: Scope, query: ListJobs): SQL | undefined => {
+  const showsAll =
+    query.includeCompleted ||
+    query.status !== undefined ||
+    query.parentJobId !== undefined ||
+    query.completedSince !== undefined
+  return and(
+    inScope(scope),
+    showsAll ? undefined : isNull(progressJobs.finishedAt),
+    query.status && inArray(progressJobs.status, query.status),
+    query.jobType === undefined ? undefined : eq(progressJobs.jobType, query.jobType),
+    query.parentJobId === undefined ? undefined : eq(progressJobs.parentJobId, query.parentJobId),
+    query.topLevel === undefined
+      ? undefined
+      : query.topLevel
+        ? isNull(progressJobs.parentJobId)
+        : isNotNull(progressJobs.parentJobId),
+    query.organizationId === undefined ? undefined : eq(progressJobs.organizationId, query.organizationId),
+    query.completedSince && gte(progressJobs.finishedAt, query.completedSince),
+    query.search === undefined ? undefined : sql`${progressJobs.name} ILIKE ${`%${escapeLike(query.search)}%`}`,
+  )
+}
+
+const SORT_COLUMNS = {
+  createdAt: progressJobs.createdAt,
+  startedAt: progressJobs.startedAt,
+  finishedAt: progressJobs.finishedAt,
+  priority: progressJobs.priority,
+}
+
+/** Jobs without the sorted value come last in both directions; the id settles ties, so that pages do not overlap. */
+const listOrder = ({ key, descending }: ListJobs['sort']): SQL[] => {
+  const column = SORT_COLUMNS[key]
+  const mayBeNull = key === 'startedAt' || key === 'finishedAt'
+  const order = descending ? desc(column) : asc(column)
+  return [
+    mayBeNull && descending ? sql`${order} NULLS LAST` : order,
+    descending ? desc(progressJobs.id) : asc(progressJobs.id),
+  ]
+}
+
+/** Every statement on jobs but the flush and the sweeper's. Each is bound to a scope; what is outside it does not exist. */
+export const createJobRepository = (database: Database) => {
+  const db = database.drizzle
+  return {
+    /** The job of this key if there was none, else null: somebody has made it already. */
+    async insert(job: NewJob): Promise<JobDocument | null> {
+      const rows = await database.query<{ job: JobDocument }>(
+        'headway_insert_job',
+        `WITH created AS (
+           INSERT INTO progress_jobs (
+             tenant_id, organization_id, job_type, name, description, own_total_count, total_count, unit, cancellable, meta,
+             priority, heartbeat_timeout_seconds, pending_timeout_seconds, started_by_user_id, idempotency_key,
+             idempotency_hash
+           ) VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+           ON CONFLICT DO NOTHING
+           RETURNING *
+         ), history AS (
+           INSERT INTO job_events (job_id, type, at, actor, attempt)
+           SELECT id, 'created', created_at, started_by_user_id, attempt FROM created
+         )
+         SELECT headway.job_document(created::progress_jobs) AS job FROM created`,
+        [
+          job.tenantId,
+          job.organizationId,
+          job.jobType,
+          job.name,
+          job.description,
+          job.totalCount,
+          job.unit,
+          job.cancellable,
+          JSON.stringify(job.meta),
+          job.priority,
+          job.heartbeatTimeoutSeconds,
+          job.pendingTimeoutSeconds,
+          job.startedByUserId,
+          job.idempotencyKey,
+          job.idempotencyHash,
+        ],
+      )
+      return rows[0]?.job ?? null
+    },
+
+    async findByIdempotencyKey(
+      { tenantId, organizationId }: Scope,
+      key: string,
+    ): Promise<{ job: JobDocument; idempotencyHash: string | null } | null> {
+      const rows = await db
+        .select({ job: document<JobDocument>('job'), idempotencyHash: progressJobs.idempotencyHash })
+        .from(progressJobs)
+        .where(
+          and(
+            eq(progressJobs.tenantId, tenantId),
+            organizationId === null
+              ? isNull(progressJobs.organizationId)
+              : eq(progressJobs.organizationId, organizationId),
+            eq(progressJobs.idempotencyKey, key),
+          ),
+        )
+      return rows[0] ?? null
+    },
+
+    /** The job and its workers as of one moment. */
+    async find(scope: Scope, jobId: string): Promise<{ job: JobDocument; workers: WorkerDocument[] } | null> {
+      const workers = sql<WorkerDocument[]>`(
+        SELECT coalesce(json_agg(headway.worker_document(w, now()) ORDER BY w.worker_id), '[]')
+        FROM job_progress w WHERE w.job_id = ${progressJobs.id} AND w.attempt = ${progressJobs.attempt})`
+      const rows = await db
+        .select({ job: document<JobDocument>('job'), workers })
+        .from(progressJobs)
+        .where(and(eq(progressJobs.id, jobId), inScope(scope)))
+      return rows[0] ?? null
+    },
+
+    async findProgress(scope: Scope, jobId: string): Promise<ProgressDocument | null> {
+      const rows = await db
+        .select({ progress: document<ProgressDocument>('progress') })
+        .from(progressJobs)
+        .where(and(eq(progressJobs.id, jobId), inScope(scope)))
+      return rows[0]?.progress ?? null
+    },
+
+    async list(scope: Scope, query: ListJobs): Promise<{ items: JobDocument[]; total: number }> {
+      const where = listFilter(scope, query)
+      const counted = db
+        .select({ one: sql`1` })
+        .from(progressJobs)
+        .where(where)
+        .limit(MAX_TOTAL)
+        .as('counted')
+      const [rows, totals] = await Promise.all([
+        db
+          .select({ job: document<JobDocument>('job') })
+          .from(progressJobs)
+          .where(where)
+          .orderBy(...listOrder(query.sort))
+          .limit(query.pageSize)
+          .offset((query.page - 1) * query.pageSize),
+        db.select({ total: sql<number>`count(*)`.mapWith(Number) }).from(counted),
+      ])
+      return { items: rows.map(row => row.job), total: totals[0]?.total ?? 0 }
+    },
+
+    async listActive(scope: Scope): Promise<JobDocument[]> {
+      const rows = await db
+        .select({ job: document<JobDocument>('job') })
+        .from(progressJobs)
+        .where(and(inScope(scope), isNull(progressJobs.finishedAt), isNull(progressJobs.parentJobId)))
+        .orderBy(desc(progressJobs.createdAt), desc(progressJobs.id))
+        .limit(MAX_ACTIVE)
+      return rows.map(row => row.job)
+    },
+
+    async listRecentlyFinished(scope: Scope, seconds: number): Promise<JobDocument[]> {
+      const rows = await db
+        .select({ job: document<JobDocument>('job') })
+        .from(progressJobs)
+        .where(
+          and(
+            inScope(scope),
+            sql`${progressJobs.finishedAt} >= now() - make_interval(secs => ${seconds})`,
+            isNull(progressJobs.parentJobId),
+          ),
+        )
+        .orderBy(desc(progressJobs.finishedAt), desc(progressJobs.id))
+        .limit(MAX_RECENT)
+      return rows.map(row => row.job)
+    },
+
+    /** Null when there is no such job. */
+    async listEvents(
+      scope: Scope,
+      jobId: string,
+      page: { page: number; pageSize: number },
+    ): Promise<{ items: JobEvent[]; total: number } | null> {
+      const found = await db
+        .select({
+          total: sql<number>`(SELECT count(*) FROM job_events e WHERE e.job_id = ${progressJobs.id})`.mapWith(Number),
+        })
+        .from(progressJobs)
+        .where(and(eq(progressJobs.id, jobId), inScope(scope)))
+      if (!found[0]) return null
+      const items = await db
+        .select({
+          id: sql<string>`${jobEvents.id}::text`,
+          type: jobEvents.type,
+          at: sql<string>`headway.iso(${jobEvents.at})`,
+          actor: jobEvents.actor,
+          attempt: jobEvents.attempt,
+          data: sql<Record<string, unknown>>`${jobEvents.data}`,
+        })
+        .from(jobEvents)
+        .where(eq(jobEvents.jobId, jobId))
+        .orderBy(asc(jobEvents.id))
+        .limit(page.pageSize)
+        .offset((page.page - 1) * page.pageSize)
+      return { items, total: found[0].total }
+    },
+
+    /** Carries out one command on one job, decided under the job's lock. */
+    async change(
+      scope: Scope,
+      jobId: string,
+      command: JobCommand,
+      actor: string | null,
+      input: object,
+    ): Promise<ChangeResult> {
+      const rows = await database.query<{
+        code: ErrorCode | null
+        job_status: JobStatus | null
+        changed: boolean
+        revision: number
+        document: JobDocument | null
+      }>('headway_change_job', 'SELECT * FROM headway.change_job($1, $2, $3, $4, $5, $6, $7, $8)', [
+        jobId,
+        scope.tenantId,
+        scope.allOrganizations,
+        scope.organizationId,
+        scope.jobId,
+        command,
+        actor,
+        JSON.stringify(input),
+      ])
+      const row = rows[0]
+      if (!row) throw new Error('headway.change_job answered no row')
+      return { code: row.code, status: row.job_status, changed: row.changed, revision: row.revision, job: row.document }
+    },
+
+    /** Erases a finished job. Answers its status when it has not finished, null when there is no such job. */
+    async purge(scope: Scope, jobId: string): Promise<{ erased: boolean; status: JobStatus } | null> {
+      const erased = await db
+        .delete(progressJobs)
+        .where(and(eq(progressJobs.id, jobId), inScope(scope), isNotNull(progressJobs.finishedAt)))
+        .returning({ status: progressJobs.status })
+      if (erased[0]) return { erased: true, status: erased[0].status as JobStatus }
+      const left = await db
+        .select({ status: progressJobs.status })
+        .from(progressJobs)
+        .where(and(eq(progressJobs.id, jobId), inScope(scope)))
+      return left[0] ? { erased: false, status: left[0].status as JobStatus } : null
+    },
+  }
+}
+
+export type JobRepository = ReturnType<typeof createJobRepository>

@@ -1,0 +1,24 @@
+import type { Logger } from 'pino'
+import type { Database } from '../database/connection.ts'
+
+/** Jobs per statement, with their workers and history: short locks, and no flood of dead rows at once. */
+const BATCH = 500
+
+/** Erases what is older than `retentionDays`; answers how many jobs. */
+export const createRetention =
+  ({ database, retentionDays, log }: { database: Database; retentionDays: number; log: Logger }) =>
+  async (): Promise<number> => {
+    let erased = 0
+    for (;;) {
+      const rows = await database.query<{ erased: number }>(
+        'headway_erase_expired',
+        'SELECT headway.erase_expired($1, $2) AS erased',
+        [retentionDays, BATCH],
+      )
+      const count = rows[0]?.erased ?? 0
+      erased += count
+      if (count < BATCH) break
+    }
+    if (erased > 0) log.info({ erased, retentionDays }, 'erased expired jobs')
+    return erased
+  }

@@ -1,0 +1,44 @@
+import { createTask, validate } from 'node-cron'
+import type { Logger } from 'pino'
+import { HeadwayError } from '../errors.ts'
+
+export interface Schedule {
+  start(): void
+  /** Resolves when no run is under way any more. */
+  stop(): Promise<void>
+}
+
+/** Seconds between two runs of a cron expression (with or without a field for seconds). Raises a sentence for a bad one. */
+export const intervalSecondsOf = (expression: string, setting: string): number => {
+  if (!validate(expression)) {
+    throw new HeadwayError(
+      'validation_failed',
+      `The configuration is not usable. ${setting}: "${expression}" is no cron expression.`,
+    )
+  }
+  const [first, second] = createTask(expression, () => undefined).getNextRuns(2)
+  if (!first || !second) throw new HeadwayError('validation_failed', `${setting}: "${expression}" never comes round.`)
+  return (second.getTime() - first.getTime()) / 1000
+}
+
+/** Runs `run` by a cron expression, never twice at a time. What it raises is logged as a failure of `name`. */
+export const createSchedule = (name: string, expression: string, run: () => Promise<void>, log: Logger): Schedule => {
+  let underWay: Promise<void> = Promise.resolve()
+  const task = createTask(
+    expression,
+    () => {
+      underWay = run().catch((error: unknown) => log.error({ err: error }, `${name} failed`))
+      return underWay
+    },
+    { name, noOverlap: true, suppressMissedWarning: true, unref: true },
+  )
+  return {
+    start() {
+      void task.start()
+    },
+    async stop() {
+      await task.destroy()
+      await underWay
+    },
+  }
+}

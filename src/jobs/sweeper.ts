@@ -1,0 +1,104 @@
+import { randomUUID } from 'node:crypto'
+import type { Logger } from 'pino'
+import type { Database } from '../database/connection.ts'
+import type { Announce } from '../live/change.ts'
+
+export interface SweeperOptions {
+  database: Database
+  announce: Announce
+  log: Logger
+  /** How long the oldest report in this process's intake has waited, in milliseconds. */
+  oldestHeartbeatWaitMs: () => number
+  stalledAfterSeconds: number
+  /** The time between two sweeps, by which a missed one is noticed. */
+  intervalSeconds: number
+}
+
+export interface Sweeper {
+  /** One sweep; answers how many jobs it marked and ended. `skipped` says why nobody was judged. */
+  sweep(): Promise<{ stalled: number; ended: number; skipped: 'database' | 'intake' | null }>
+  /** Takes this process out of `service_processes`, so that nobody waits for it. */
+  close(): Promise<void>
+}
+
+/** Jobs per statement: short locks, whatever has gone silent at once. */
+const BATCH = 500
+/** A visit that takes longer tells of a database in trouble, whose silence is not the workers' fault. */
+const SLOW_VISIT_MS = 2_000
+const LONGEST_INTAKE_WAIT_MS = 2_000
+
+/**
+ * Marks stalled jobs, and ends stale and never-started ones. Any number of replicas may sweep.
+ * It never punishes workers for the service's own trouble: see functions/liveness.sql for the healthy window, and
+ * `oldestHeartbeatWaitMs` for reports that have arrived but are not written yet.
+ */
+export const createSweeper = (options: SweeperOptions): Sweeper => {
+  const { database, announce, log, intervalSeconds } = options
+  const processId = randomUUID()
+  let troubled = false
+
+  /** Says that this process is there. False when the database did not answer in time. */
+  const visit = async (): Promise<boolean> => {
+    const begun = performance.now()
+    try {
+      await database.query('headway_visit', 'SELECT headway.visit($1, $2, $3)', [processId, intervalSeconds, troubled])
+      troubled = performance.now() - begun > SLOW_VISIT_MS
+    } catch (error) {
+      if (!troubled)
+        log.warn({ err: error }, 'the sweeper cannot reach the database: no job is judged until it is back')
+      troubled = true
+    }
+    return !troubled
+  }
+
+  /** Runs a statement of the sweeper until it finds nothing more. */
+  const repeat = async (name: string, text: string, values: unknown[]): Promise<number> => {
+    let total = 0
+    for (;;) {
+      const rows = await database.query<{ tenant_id: string; job_id: string; revision: number }>(name, text, values)
+      if (rows.length > 0) {
+        announce(
+          rows.map(row => ({ tenantId: row.tenant_id, jobId: row.job_id, revision: row.revision, lifecycle: true })),
+        )
+      }
+      total += rows.length
+      if (rows.length < BATCH) return total
+    }
+  }
+
+  const sweep: Sweeper['sweep'] = async () => {
+    if (!(await visit())) return { stalled: 0, ended: 0, skipped: 'database' }
+    if (options.oldestHeartbeatWaitMs() > LONGEST_INTAKE_WAIT_MS) return { stalled: 0, ended: 0, skipped: 'intake' }
+    const ended = await repeat('headway_end_abandoned', 'SELECT * FROM headway.end_abandoned($1, $2, $3)', [
+      processId,
+      intervalSeconds,
+      BATCH,
+    ])
+    const stalled = await repeat('headway_mark_stalled', 'SELECT * FROM headway.mark_stalled($1, $2, $3, $4)', [
+      processId,
+      intervalSeconds,
+      options.stalledAfterSeconds,
+      BATCH,
+    ])
+    if (ended > 0 || stalled > 0) log.info({ ended, stalled }, 'swept')
+    return { stalled, ended, skipped: null }
+  }
+
+  return {
+    async sweep() {
+      try {
+        return await sweep()
+      } catch (error) {
+        troubled = true
+        throw error
+      }
+    },
+    async close() {
+      try {
+        await database.query('headway_leave', 'DELETE FROM service_processes WHERE id = $1', [processId])
+      } catch (error) {
+        log.warn({ err: error }, 'could not sign off: verdicts wait as if this process had crashed')
+      }
+    },
+  }
+}

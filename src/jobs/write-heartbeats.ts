@@ -1,0 +1,190 @@
+import type { Database } from '../database/connection.ts'
+import { classifyFailure, sqlStateOf } from '../database/failures.ts'
+import { HeadwayError } from '../errors.ts'
+import type { ErrorCode } from '../errors.ts'
+import type { Entry } from './heartbeat-queue.ts'
+import type { JobStatus } from './job.ts'
+import { refusalOf } from './refusals.ts'
+
+export type HeartbeatOutcome =
+  | {
+      kind: 'written'
+      status: JobStatus
+      cancelRequested: boolean
+      progressPercent: number
+      revision: number
+      applied: boolean
+      heartbeatTimeoutSeconds: number
+      /** The job's revision grew. */
+      changed: boolean
+      lifecycleChanged: boolean
+    }
+  | { kind: 'refused'; error: HeadwayError }
+  /** Somebody else holds the job. */
+  | { kind: 'locked' }
+
+export interface WriteFailure {
+  /** `not_done`: nothing of `unwritten` was stored. `outcome_unknown`: the connection was lost while it was. */
+  kind: 'not_done' | 'outcome_unknown'
+  cause: unknown
+}
+
+export interface WriteResult {
+  /** Entries with an outcome, in the order of `outcomes`. */
+  written: Entry[]
+  outcomes: HeartbeatOutcome[]
+  /** Set when the database could not be reached; then `unwritten` holds the rest. */
+  failure: WriteFailure | null
+  unwritten: Entry[]
+}
+
+/** Writes at most one entry per job and worker. Never raises. */
+export type HeartbeatWrite = (entries: Entry[], skipLocked: boolean) => Promise<WriteResult>
+
+interface FlushRow {
+  items: number[]
+  code: string | null
+  status: JobStatus
+  cancel_requested: boolean
+  progress_percent: number
+  revision: number
+  applied: boolean[]
+  heartbeat_timeout_seconds: number
+  changed: boolean
+  lifecycle_changed: boolean
+}
+
+const CONFLICT_RETRIES = 3
+
+/** Heartbeat field → column, for those that `null` clears. */
+const CLEARABLE = [
+  ['totalCount', 'total_count'],
+  ['progressPercent', 'progress_percent'],
+  ['throughputPerSecond', 'throughput_per_second'],
+  ['etaSeconds', 'eta_seconds'],
+  ['stage', 'stage'],
+  ['message', 'message'],
+  ['payload', 'payload'],
+] as const
+
+/** An entry as headway.flush reads it. What is undefined or null is left to the default of the record, which is null. */
+const toRecord = ({ scope, heartbeat, keepHigher }: Entry, i: number) => {
+  const clears = CLEARABLE.filter(([field]) => heartbeat[field] === null).map(([, column]) => column)
+  return {
+    i,
+    job_id: heartbeat.jobId,
+    worker_id: heartbeat.workerId,
+    attempt: heartbeat.attempt,
+    tenant_id: scope.tenantId,
+    all_organizations: scope.allOrganizations,
+    organization_id: scope.organizationId ?? undefined,
+    scope_job_id: scope.jobId ?? undefined,
+    processed_count: heartbeat.processedCount,
+    increment: heartbeat.increment,
+    keep_higher: keepHigher,
+    total_count: heartbeat.totalCount ?? undefined,
+    progress_percent: heartbeat.progressPercent ?? undefined,
+    unit: heartbeat.unit,
+    throughput_per_second: heartbeat.throughputPerSecond ?? undefined,
+    eta_seconds: heartbeat.etaSeconds ?? undefined,
+    stage: heartbeat.stage ?? undefined,
+    message: heartbeat.message ?? undefined,
+    payload: heartbeat.payload ?? undefined,
+    meta: heartbeat.meta,
+    reported_at: heartbeat.reportedAt,
+    clears: clears.length > 0 ? clears : undefined,
+  }
+}
+
+const toOutcomes = (entries: Entry[], rows: FlushRow[]): HeartbeatOutcome[] => {
+  const outcomes: HeartbeatOutcome[] = entries.map(() => ({ kind: 'locked' }))
+  for (const row of rows) {
+    row.items.forEach((item, place) => {
+      if (row.code === 'locked') return
+      outcomes[item] =
+        row.code === null
+          ? {
+              kind: 'written',
+              status: row.status,
+              cancelRequested: row.cancel_requested,
+              progressPercent: row.progress_percent,
+              revision: row.revision,
+              applied: row.applied[place] ?? true,
+              heartbeatTimeoutSeconds: row.heartbeat_timeout_seconds,
+              changed: row.changed,
+              lifecycleChanged: row.lifecycle_changed,
+            }
+          : {
+              kind: 'refused',
+              error: refusalOf(row.code as ErrorCode, entries[item]?.heartbeat.jobId ?? '', row.status),
+            }
+    })
+  }
+  return outcomes
+}
+
+const refuseData = (error: unknown): HeartbeatOutcome => ({
+  kind: 'refused',
+  error: new HeadwayError(
+    'validation_failed',
+    `The database cannot store this report (SQLSTATE ${sqlStateOf(error) ?? 'unknown'}).`,
+    { cause: error },
+  ),
+})
+
+/** The one hot statement of the service: one round trip writes a batch, whatever its size. */
+export const createHeartbeatWrite = (database: Database): HeartbeatWrite => {
+  const flush = (entries: Entry[], skipLocked: boolean): Promise<FlushRow[]> =>
+    database.query<FlushRow>('headway_flush', 'SELECT * FROM headway.flush($1, $2, $3)', [
+      [...new Set(entries.map(entry => entry.heartbeat.jobId))],
+      JSON.stringify(entries.map(toRecord)),
+      skipLocked,
+    ])
+
+  const notWritten = (entries: Entry[], kind: WriteFailure['kind'], cause: unknown): WriteResult => ({
+    written: [],
+    outcomes: [],
+    failure: { kind, cause },
+    unwritten: entries,
+  })
+
+  /** Splits a batch until the report that the database refuses stands alone, and fails alone. */
+  const writeHalves = async (entries: Entry[], skipLocked: boolean): Promise<WriteResult> => {
+    const middle = entries.length >> 1
+    const first = await write(entries.slice(0, middle), skipLocked)
+    if (first.failure) return { ...first, unwritten: [...first.unwritten, ...entries.slice(middle)] }
+    const second = await write(entries.slice(middle), skipLocked)
+    return {
+      ...second,
+      written: [...first.written, ...second.written],
+      outcomes: [...first.outcomes, ...second.outcomes],
+    }
+  }
+
+  const write = async (entries: Entry[], skipLocked: boolean): Promise<WriteResult> => {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        const outcomes = toOutcomes(entries, await flush(entries, skipLocked))
+        return { written: entries, outcomes, failure: null, unwritten: [] }
+      } catch (error) {
+        switch (classifyFailure(error)) {
+          case 'conflict':
+            if (attempt <= CONFLICT_RETRIES) continue
+            return notWritten(entries, 'not_done', error)
+          case 'locked':
+            if (skipLocked) return notWritten(entries, 'not_done', error)
+            return write(entries, true)
+          case 'data':
+            if (entries.length > 1) return writeHalves(entries, skipLocked)
+            return { written: entries, outcomes: [refuseData(error)], failure: null, unwritten: [] }
+          case 'connection':
+            return notWritten(entries, 'outcome_unknown', error)
+          case 'unreachable':
+          case 'server':
+            return notWritten(entries, 'not_done', error)
+        }
+      }
+    }
+  }
+  return write
+}

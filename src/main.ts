@@ -1,0 +1,79 @@
+#!/usr/bin/env node
+import { pino } from 'pino'
+import { createApp } from './app.ts'
+import { readConfig, type Config } from './config.ts'
+import { startEmbeddedPostgres } from './database/embedded/embedded.ts'
+import { classifyFailure } from './database/failures.ts'
+import { migrate } from './database/migrate.ts'
+import { HeadwayError } from './errors.ts'
+import { closeOnSignals } from './signals.ts'
+
+/** A database that starts at the same time as the service gets this long. */
+const DATABASE_START_SECONDS = 30
+
+interface RunningDatabase {
+  url: string
+  listenUrl: string
+  /** For the log: without the password. */
+  name: string
+  stop: () => Promise<void>
+}
+
+const nameOf = (databaseUrl: string): string => {
+  const url = new URL(databaseUrl)
+  return `${url.hostname}${url.port ? `:${url.port}` : ''}${url.pathname}`
+}
+
+const openDatabase = async (config: Config, log: pino.Logger): Promise<RunningDatabase> => {
+  if (config.databaseUrl !== null) {
+    const listenUrl = config.databaseListenUrl ?? config.databaseUrl
+    return { url: config.databaseUrl, listenUrl, name: nameOf(config.databaseUrl), stop: async () => undefined }
+  }
+  const embedded = await startEmbeddedPostgres({ dataDir: config.dataDir, log: message => log.warn(message) })
+  for (const warning of embedded.warnings) log.warn(warning)
+  const name = `embedded PostgreSQL ${embedded.version} in ${embedded.dataDir}`
+  return { url: embedded.url, listenUrl: embedded.url, name, stop: () => embedded.stop() }
+}
+
+const migrateWhenReachable = async (url: string, log: pino.Logger): Promise<void> => {
+  const deadline = performance.now() + DATABASE_START_SECONDS * 1000
+  for (;;) {
+    try {
+      await migrate(url)
+      return
+    } catch (error) {
+      if (classifyFailure(error) !== 'connection' || performance.now() > deadline) throw error
+      log.warn({ err: error }, 'the database cannot be reached yet')
+      await new Promise(resolve => setTimeout(resolve, 1000))
+    }
+  }
+}
+
+const main = async (): Promise<void> => {
+  const config = readConfig(process.env)
+  const log = pino({ level: config.logLevel })
+  const database = await openDatabase(config, log)
+  try {
+    await migrateWhenReachable(database.listenUrl, log)
+    const app = await createApp({ config, databaseUrl: database.url, listenUrl: database.listenUrl, log })
+    closeOnSignals({
+      close: async () => {
+        await app.close()
+        await database.stop()
+      },
+      graceSeconds: config.shutdownGraceSeconds,
+      log,
+    })
+    const address = await app.listen()
+    log.info(`Headway listens on ${address}, on ${database.name}`)
+  } catch (error) {
+    await database.stop()
+    throw error
+  }
+}
+
+main().catch((error: unknown) => {
+  // A refusal is a sentence for the operator; anything else is a bug, with its stack.
+  console.error(error instanceof HeadwayError ? error.message : error)
+  process.exit(1)
+})
