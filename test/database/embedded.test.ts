@@ -93,6 +93,19 @@ const makeDirectory = (t: Test): string => {
   return directory
 }
 
+/** A data directory with a cluster already in it: a copy is made sooner than initdb makes one. */
+const seed = makeDirectory(t)
+const makeData = (t: Test): string => {
+  const dataDir = makeDirectory(t)
+  cpSync(join(seed, 'postgres/cluster'), join(dataDir, 'postgres/cluster'), { recursive: true })
+  return dataDir
+}
+t.before(async () => {
+  const user = startUser(t, { dataDir: seed })
+  await user.started
+  await user.leave()
+})
+
 const serverPid = ({ dataDir }: EmbeddedPostgres) =>
   Number.parseInt(readFileSync(join(dataDir, 'cluster/data/postmaster.pid'), 'utf8'), 10)
 const guardPid = ({ dataDir }: EmbeddedPostgres) =>
@@ -141,7 +154,7 @@ t.test('the first start makes a UTF-8 database that needs its password and has n
 })
 
 t.test('a later start finds the data again, and stop ends the server', async t => {
-  const dataDir = makeDirectory(t)
+  const dataDir = makeData(t)
   const first = startUser(t, { dataDir })
   const postgres = await first.started
   await query(postgres.url, 'CREATE TABLE kept AS SELECT 42 AS answer')
@@ -156,7 +169,7 @@ t.test('a later start finds the data again, and stop ends the server', async t =
 })
 
 t.test('a second process joins the running server, which stays until the last one leaves', async t => {
-  const dataDir = makeDirectory(t)
+  const dataDir = makeData(t)
   const first = startUser(t, { dataDir })
   const postgres = await first.started
   const second = startUser(t, { dataDir })
@@ -170,7 +183,7 @@ t.test('a second process joins the running server, which stays until the last on
 })
 
 t.test('whoever comes while the server stops gets it back at the same address', async t => {
-  const dataDir = makeDirectory(t)
+  const dataDir = makeData(t)
   const first = startUser(t, { dataDir })
   const { url } = await first.started
   const users = [first]
@@ -184,7 +197,7 @@ t.test('whoever comes while the server stops gets it back at the same address', 
 })
 
 t.test('kill -9 of the only process leaves no orphan', async t => {
-  const user = startUser(t, { dataDir: makeDirectory(t) })
+  const user = startUser(t, { dataDir: makeData(t) })
   const postgres = await user.started
   const pids = [serverPid(postgres), guardPid(postgres)]
   await user.kill()
@@ -192,7 +205,7 @@ t.test('kill -9 of the only process leaves no orphan', async t => {
 })
 
 t.test('kill -9 of the first process leaves the second one its server', async t => {
-  const dataDir = makeDirectory(t)
+  const dataDir = makeData(t)
   const first = startUser(t, { dataDir })
   const postgres = await first.started
   const second = startUser(t, { dataDir })
@@ -208,7 +221,7 @@ t.test('kill -9 of the first process leaves the second one its server', async t 
 })
 
 t.test('kill -9 of the guard does not disturb the server, and a new guard takes it over', async t => {
-  const user = startUser(t, { dataDir: makeDirectory(t) })
+  const user = startUser(t, { dataDir: makeData(t) })
   const postgres = await user.started
   const [server, guard] = [serverPid(postgres), guardPid(postgres)]
   process.kill(guard, 'SIGKILL')
@@ -221,7 +234,7 @@ t.test('kill -9 of the guard does not disturb the server, and a new guard takes 
 })
 
 t.test('kill -9 of the server brings it back at the same address', async t => {
-  const user = startUser(t, { dataDir: makeDirectory(t) })
+  const user = startUser(t, { dataDir: makeData(t) })
   const postgres = await user.started
   const killed = serverPid(postgres)
   process.kill(killed, 'SIGKILL')
@@ -231,7 +244,7 @@ t.test('kill -9 of the server brings it back at the same address', async t => {
 })
 
 t.test('after kill -9 of everything, and pid files that name a stranger, the next start works', async t => {
-  const dataDir = makeDirectory(t)
+  const dataDir = makeData(t)
   const user = startUser(t, { dataDir })
   const postgres = await user.started
   const pids = [guardPid(postgres), serverPid(postgres)]
@@ -274,7 +287,7 @@ t.test('of many cold starts at once all get the same server', async t => {
 })
 
 t.test('Ctrl-C reaches neither the server nor its guard', async t => {
-  const user = startUser(t, { dataDir: makeDirectory(t) })
+  const user = startUser(t, { dataDir: makeData(t) })
   const postgres = await user.started
   const pids = [serverPid(postgres), guardPid(postgres)]
   const interrupted = once(user.child.stdout!, 'data')
@@ -285,7 +298,7 @@ t.test('Ctrl-C reaches neither the server nor its guard', async t => {
 })
 
 t.test('where sockets cannot be, the server listens on 127.0.0.1 and keeps its port', async t => {
-  const dataDir = makeDirectory(t)
+  const dataDir = makeData(t)
   const first = startUser(t, { dataDir, transport: 'tcp' })
   const { url } = await first.started
   t.equal(new URL(url).hostname, '127.0.0.1')
@@ -306,8 +319,16 @@ t.test('a data directory with a path too long for a socket works', async t => {
 })
 
 t.test('a server that cannot start says why', async t => {
-  const user = startUser(t, { dataDir: makeDirectory(t), settings: { shared_buffers: 'plenty' } })
+  const user = startUser(t, { dataDir: makeData(t), settings: { shared_buffers: 'plenty' } })
   await t.rejects(user.started, /invalid value for parameter "shared_buffers"/)
+})
+
+t.test('an installation without the programs says what to do', async t => {
+  const root = makeDirectory(t)
+  for (const path of ['dist/database/embedded', 'dist/errors.js', 'package.json']) {
+    cpSync(join(ROOT, path), join(root, path), { recursive: true })
+  }
+  await t.rejects(startUser(t, { dataDir: join(root, 'data') }, { root }).started, /set DATABASE_URL/)
 })
 
 t.test('a copy of the service elsewhere', { skip: process.platform === 'win32' }, async t => {

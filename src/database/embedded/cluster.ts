@@ -19,7 +19,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { GuardOptions } from './messages.ts'
 import { SERVER_SOCKET, type Place } from './place.ts'
-import { processIdentity, runsWith } from './processes.ts'
+import { errorCode, processIdentity, runsWith } from './processes.ts'
 import { openLog } from './serverLog.ts'
 
 /** Small: the default installation idles in little memory, and a handful of processes share 60 connections. */
@@ -87,15 +87,28 @@ const spawnOptions = (place: Place, log: number): SpawnOptions => ({
   ...(place.account === null ? {} : { uid: place.account.uid, gid: place.account.gid }),
 })
 
-const run = async (place: Place, command: string, args: string[]): Promise<void> => {
+const spawnProgram = async (place: Place, command: string, args: string[]): Promise<ChildProcess> => {
   const log = openLog(place)
   try {
     const child = spawn(command, args, spawnOptions(place, log))
-    const [code, signal] = (await once(child, 'close')) as [number | null, string | null]
-    if (code !== 0) throw new Error(`${command} ended with ${signal ?? `code ${code}`}`)
+    await once(child, 'spawn')
+    return child
+  } catch (error) {
+    // "No such file" of a file that is there means its loader: npm installs the package on musl as well.
+    if (errorCode(error) !== 'ENOENT' || !existsSync(command)) throw error
+    throw new Error(
+      `${command} cannot run on this system, it needs glibc: set DATABASE_URL to a PostgreSQL 14 or later`,
+      { cause: error },
+    )
   } finally {
     closeSync(log)
   }
+}
+
+const run = async (place: Place, command: string, args: string[]): Promise<void> => {
+  const child = await spawnProgram(place, command, args)
+  const [code, signal] = (await once(child, 'close')) as [number | null, string | null]
+  if (code !== 0) throw new Error(`${command} ended with ${signal ?? `code ${code}`}`)
 }
 
 const writeDurably = (path: string, content: string, place: Place): void => {
@@ -227,14 +240,10 @@ export const startServer = async (options: GuardOptions, bin: string): Promise<S
   if (!runsWith(pid, data)) {
     removeTraces(place)
     const settings = { ...SETTINGS, ...options.settings, ...(await listenSettings(options)) }
-    const log = openLog(place)
-    child = spawn(
-      program(bin, 'postgres'),
-      ['-D', data, ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])],
-      spawnOptions(place, log),
-    )
-    closeSync(log)
-    await once(child, 'spawn')
+    child = await spawnProgram(place, program(bin, 'postgres'), [
+      ...['-D', data],
+      ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
+    ])
     pid = child.pid ?? 0
   }
   const gone = watch(pid, child)

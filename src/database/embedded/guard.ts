@@ -19,7 +19,7 @@ import { once } from 'node:events'
 import { preparePrograms } from './binaries.ts'
 import { startServer, type Server } from './cluster.ts'
 import { acquireLock } from './lock.ts'
-import { LEAVE, type GuardMessage, type GuardOptions } from './messages.ts'
+import { LEAVE, whenClosed, type GuardMessage, type GuardOptions } from './messages.ts'
 import type { Place } from './place.ts'
 import { boundLog, readLogEnd } from './serverLog.ts'
 
@@ -92,7 +92,7 @@ class Users {
   async close(): Promise<void> {
     const open = [...this.#sockets].filter(socket => !socket.closed)
     for (const socket of open) socket.end()
-    await Promise.race([Promise.all(open.map(socket => once(socket, 'close'))), delay(CLOSE_TIMEOUT_MS)])
+    await Promise.race([Promise.all(open.map(whenClosed)), delay(CLOSE_TIMEOUT_MS)])
   }
 
   #remove(stream: Readable): void {

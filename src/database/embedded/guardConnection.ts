@@ -1,11 +1,10 @@
 import { spawn, type ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
 import { closeSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { HeadwayError } from '../../errors.ts'
-import { LEAVE, readMessages, type GuardOptions } from './messages.ts'
+import { LEAVE, readMessages, whenClosed, type GuardOptions } from './messages.ts'
 import { errorCode } from './processes.ts'
 import { openLog, readLogEnd } from './serverLog.ts'
 
@@ -156,11 +155,9 @@ export const connectToGuard = async (
     leave: async () => {
       leaving = true
       await attaching
-      if (socket.closed) return
       socket.ref()
-      const closed = once(socket, 'close')
       socket.write(LEAVE)
-      await closed
+      await whenClosed(socket)
     },
   }
 }

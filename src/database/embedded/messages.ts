@@ -31,3 +31,10 @@ export const readMessages = (socket: Socket, onMessage: (message: GuardMessage) 
     for (const line of lines) onMessage(JSON.parse(line) as GuardMessage)
   })
 }
+
+/** Resolves when the connection has closed, be it by an error: the other side may be killed at any time. */
+export const whenClosed = (socket: Socket): Promise<void> =>
+  new Promise(resolve => {
+    if (socket.closed) resolve()
+    else socket.once('close', () => resolve())
+  })
