@@ -12,8 +12,6 @@ import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
-import { startEmbeddedPostgres } from '../dist/database/embedded/embedded.js'
-import { migrate } from '../dist/database/migrate.js'
 import { createTapReader } from './tapReader.js'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
@@ -25,9 +23,11 @@ const findTap = () => {
   return join(dirname(manifest), JSON.parse(readFileSync(manifest, 'utf8')).bin.tap)
 }
 
+// Imported late: a build that is broken must still end in the line for machines.
 const startServer = async () => {
   const given = process.env.DATABASE_URL
   if (given) return { url: given, stop: async () => {} }
+  const { startEmbeddedPostgres } = await import('../dist/database/embedded/embedded.js')
   const directory = mkdtempSync(join(tmpdir(), 'headway-tests-'))
   // As root the server runs as another user, who must be able to reach its data. They are in a closed directory below.
   chmodSync(directory, 0o755)
@@ -52,6 +52,7 @@ const asAdmin = async (url, use) => {
 }
 
 const makeTemplate = async url => {
+  const { migrate } = await import('../dist/database/migrate.js')
   const name = `headway_template_${randomBytes(6).toString('hex')}`
   await asAdmin(url, admin => admin.query(`CREATE DATABASE "${name}"`))
   const template = new URL(url)
