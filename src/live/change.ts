@@ -36,7 +36,7 @@ export interface LiveDocument {
 /** What one kind of subscriber wants to see. All parts are immutable properties of a job, so that membership never changes. */
 export interface FeedFilter {
   tenantId: string
-  /** null with `allOrganizations` false: the jobs that belong to no organization. */
+  /** The jobs of this organization. null: of all with `allOrganizations`, else those that belong to none. */
   organizationId: string | null
   allOrganizations: boolean
   /** A token's own job: that job and its partitions. */

@@ -123,7 +123,8 @@ export class Directory {
 const keyOf = (filter: FeedFilter, format: StreamFormat): string =>
   JSON.stringify([
     format,
-    filter.allOrganizations || [filter.organizationId],
+    filter.organizationId,
+    filter.allOrganizations,
     filter.scopeJobId,
     filter.jobIds.toSorted(),
     filter.jobType,

@@ -57,7 +57,7 @@ export class Feed implements FrameSource {
     const { tenantId, organizationId, allOrganizations, scopeJobId, jobType, parentJobId, topLevel } = this.filter
     return (
       job.tenantId === tenantId &&
-      (allOrganizations || job.organizationId === organizationId) &&
+      (job.organizationId === organizationId || (organizationId === null && allOrganizations)) &&
       (scopeJobId === null || job.id === scopeJobId || job.parentJobId === scopeJobId) &&
       (this.#jobIds.size === 0 || this.#jobIds.has(job.id)) &&
       (jobType === null || job.jobType === jobType) &&

@@ -119,11 +119,11 @@ export class Hub {
     this.#marked.delete(feed)
   }
 
-  async close(): Promise<void> {
+  /** A read that is under way may still end; there is no one left to write to. */
+  close(): void {
     this.#closed = true
     if (this.#timer) clearTimeout(this.#timer)
     if (this.#immediate) clearImmediate(this.#immediate)
-    await this.#flushing
   }
 
   #mark(feed: Feed, jobId: string, mark: Mark): void {

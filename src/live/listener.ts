@@ -24,6 +24,8 @@ export interface ListenerOptions {
   pingIntervalMs?: number
   pingDeadlineMs?: number
   maxBackoffMs?: number
+  /** From 0 to 1, for jitter. */
+  random?: () => number
   log: Log
   stats: LiveStats
 }
@@ -40,7 +42,7 @@ export interface Listener {
  */
 export function createListener(options: ListenerOptions): Listener {
   const { onChanges, onConnected, onDeaf, log, stats } = options
-  const { pingIntervalMs = 5_000, pingDeadlineMs = 5_000, maxBackoffMs = 1_000 } = options
+  const { pingIntervalMs = 5_000, pingDeadlineMs = 5_000, maxBackoffMs = 1_000, random = Math.random } = options
   let closed = false
   let listening = false
   let heardOnce = false
@@ -136,7 +138,7 @@ export function createListener(options: ListenerOptions): Listener {
       deaf(reason)
       if (isClosed()) return
       // Jitter: all replicas lose a database at the same moment, and should not come back in one.
-      await pause(Math.min(backoffMs, maxBackoffMs) * (0.5 + Math.random() / 2))
+      await pause(Math.min(backoffMs, maxBackoffMs) * (0.5 + random() / 2))
       backoffMs = Math.min(backoffMs * 2, maxBackoffMs)
     }
   }

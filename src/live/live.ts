@@ -37,7 +37,6 @@ export interface Live {
   /** The listener hears its own pings. A deaf one is degraded, not down: reconcile replaces it. */
   isListening(): boolean
   openStreams(): number
-  stats(): Readonly<LiveStats>
   start(): void
   /** Ends every stream within a second, with spread `retry:`, and stops the listener. */
   close(): Promise<void>
@@ -49,6 +48,11 @@ export interface OpenStream {
   /** Takes over a response whose headers have been sent: writes the snapshot, then every change, until the client leaves. */
   start(response: ServerResponse): void
   abandon(): void
+}
+
+/** The live side as the composition root sees it. */
+export interface LiveStation extends Live {
+  stats(): Readonly<LiveStats>
 }
 
 /** How long things take, in milliseconds. The defaults are what the documentation promises; tests are less patient. */
@@ -98,7 +102,7 @@ export interface LiveOptions {
 }
 
 /** The station from commit to open streams: listener → hub → feeds → subscribers, with reconcile for what no hint tells. */
-export function createLive(options: LiveOptions): Live {
+export function createLive(options: LiveOptions): LiveStation {
   const { source, connectListener, intervalMs, keepaliveSeconds, maxStreams, log } = options
   const { now = () => performance.now(), random = Math.random } = options
   const timing = { ...TIMING, ...options.timing }
@@ -128,6 +132,7 @@ export function createLive(options: LiveOptions): Live {
     onDeaf: () => reconciler.deaf(),
     pingIntervalMs: timing.pingIntervalMs,
     pingDeadlineMs: timing.pingDeadlineMs,
+    random,
     log,
     stats,
   })
@@ -144,9 +149,10 @@ export function createLive(options: LiveOptions): Live {
       streams.start()
     },
     close: async () => {
-      await Promise.all([streams.close(), listener.close()])
+      reconciler.close()
+      hub.close()
       waiters.wakeAll()
-      await Promise.all([reconciler.close(), hub.close()])
+      await Promise.all([streams.close(), listener.close()])
     },
   }
 }

@@ -39,10 +39,9 @@ export class Reconciler {
     this.#schedule()
   }
 
-  async close(): Promise<void> {
+  close(): void {
     this.#closed = true
     if (this.#timer) clearTimeout(this.#timer)
-    await this.#running
   }
 
   #schedule(): void {

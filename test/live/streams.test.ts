@@ -1,0 +1,512 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import t from 'tap'
+import { HeadwayError } from '../../src/errors.ts'
+import { createStation, openDeafReader, Reader, request } from './clients.ts'
+import { waitFor } from '../helpers/wait.ts'
+import { filter, jobId, OTHER_TENANT, TENANT, World } from './world.ts'
+
+const [A, B, C] = [jobId(1), jobId(2), jobId(3)]
+
+t.test('every connect gets retry, then a snapshot, then what changes', async t => {
+  const world = new World()
+  world.commit(A)
+  const { open } = await createStation(t, world)
+  const reader = await open()
+  const snapshot = await reader.event('snapshot')
+  t.match(reader.raw, /^retry: \d{4}\n\nid: \d+\.0\nevent: snapshot\ndata: \{"jobs":\[/)
+  t.same(
+    snapshot.data.jobs.map(job => job.id),
+    [A],
+  )
+
+  world.change(A, {}, 'started')
+  const started = await reader.event('progress.job.started')
+  t.equal(started.id, `${world.jobs.get(A)?.updatedAtMs}.2`, 'the id is time and revision')
+  world.change(A)
+  t.equal((await reader.event('progress.job.updated')).data.revision, 3)
+})
+
+t.test('NDJSON carries the same events, a line each', async t => {
+  const world = new World()
+  world.commit(A)
+  const { open } = await createStation(t, world)
+  const reader = await open({ format: 'ndjson' })
+  await reader.event('snapshot')
+  world.change(A, {}, 'completed')
+  const completed = await reader.event('progress.job.completed')
+  t.equal(completed.data.status, 'completed')
+  t.notOk(reader.raw.includes('retry'))
+})
+
+t.test('one read and one encoding serve all feeds', async t => {
+  const world = new World()
+  world.commit(A)
+  const { open, live } = await createStation(t, world)
+  const readers = await Promise.all([
+    open(),
+    open({ filter: filter({ jobIds: [A] }) }),
+    open({ filter: filter({ topLevel: true }) }),
+  ])
+  for (const reader of readers) await reader.event('snapshot')
+  world.change(A, {}, 'started')
+  for (const reader of readers) await reader.revision(A, 2)
+  t.same(world.reads, [[A]])
+  t.equal(live.stats().serialisations, 1)
+  t.equal(live.stats().frames, 3)
+})
+
+t.test('a hint of what every feed has already, or that no feed wants, reads nothing', async t => {
+  const world = new World()
+  world.commit(A)
+  world.commit(B, { jobType: 'export' })
+  const { open } = await createStation(t, world)
+  const reader = await open({ filter: filter({ jobType: 'import' }) })
+  await reader.event('snapshot')
+  world.announce([{ tenantId: TENANT, jobId: A, revision: 1, lifecycle: true }])
+  world.announce([{ tenantId: OTHER_TENANT, jobId: C, revision: 9, lifecycle: true }])
+  world.change(B, {}, 'started')
+  world.change(A, {}, 'started')
+  await reader.revision(A, 2)
+  t.same(world.reads, [[B, A]], 'a job that is unknown yet must be read to know who wants it')
+  world.change(B)
+  world.change(A)
+  await reader.revision(A, 3)
+  t.same(world.reads[1], [A], 'once it is known it is not read again')
+  t.notOk(reader.raw.includes(B))
+})
+
+t.test('a stream shows its tenant, its organization, its token and its filter, and no more', async t => {
+  const world = new World()
+  const all = [
+    { id: jobId(1), organizationId: 'o1' },
+    { id: jobId(2), organizationId: null },
+    { id: jobId(3), tenantId: OTHER_TENANT },
+    { id: jobId(4), jobType: 'export' },
+    { id: jobId(5), parentJobId: jobId(2) },
+  ]
+  const { open } = await createStation(t, world)
+  const cases: [Parameters<typeof filter>[0], number[]][] = [
+    [{}, [1, 2, 4, 5]],
+    [{ allOrganizations: false, organizationId: 'o1' }, [1]],
+    [{ allOrganizations: true, organizationId: 'o1' }, [1]],
+    [{ allOrganizations: false, organizationId: null }, [2, 4, 5]],
+    [{ tenantId: OTHER_TENANT }, [3]],
+    [{ jobType: 'export' }, [4]],
+    [{ scopeJobId: jobId(2) }, [2, 5]],
+    [{ parentJobId: jobId(2) }, [5]],
+    [{ topLevel: true }, [1, 2, 4]],
+    [{ jobIds: [jobId(1), jobId(3)] }, [1]],
+  ]
+  const readers: Reader[] = []
+  for (const [wanted] of cases) readers.push(await open({ filter: filter(wanted) }))
+  for (const reader of readers) await reader.event('snapshot')
+  for (const job of all) world.change(job.id, job)
+  for (const job of all) world.change(job.id, {}, 'started')
+  for (const [index, [wanted, expected]] of cases.entries()) {
+    const reader = readers[index]!
+    for (const number of expected) await reader.revision(jobId(number), 2)
+    const shown = new Set(reader.events.filter(({ event }) => event !== 'snapshot').map(({ data }) => data.id))
+    t.same([...shown].sort(), expected.map(jobId), JSON.stringify(wanted))
+  }
+})
+
+t.test('lifecycle goes out at once; progress at most once per interval, the first at once', async t => {
+  const world = new World()
+  world.commit(A)
+  world.commit(B)
+  const { open } = await createStation(t, world, { intervalMs: 400 })
+  const reader = await open()
+  await reader.event('snapshot')
+  const begin = performance.now()
+  world.change(A)
+  await reader.revision(A, 2)
+  const first = performance.now() - begin
+  world.change(A)
+  world.change(A)
+  world.change(B, {}, 'started')
+  await reader.revision(B, 2)
+  const lifecycle = performance.now() - begin
+  t.equal(reader.events.filter(({ data }) => data.id === A).length, 1, 'a lifecycle flush takes no progress along')
+  await reader.revision(A, 4)
+  const second = performance.now() - begin
+  t.ok(first < 100, `${first}`)
+  t.ok(lifecycle < 200, `${lifecycle}`)
+  t.ok(second >= 390, `${second}`)
+  t.notOk(
+    reader.events.some(({ data }) => data.id === A && data.revision === 3),
+    'states between are skipped',
+  )
+})
+
+t.test('a frame is named after a lifecycle change until the feed has flushed it', async t => {
+  const world = new World()
+  world.commit(A)
+  const { open } = await createStation(t, world)
+  const reader = await open()
+  await reader.event('snapshot')
+  world.commit(A, {}, 'started')
+  world.change(A)
+  t.equal((await reader.revision(A, 3)).event, 'progress.job.started', 'started and progress merge into one')
+  world.change(A)
+  t.equal((await reader.revision(A, 4)).event, 'progress.job.updated')
+})
+
+t.test('nothing is lost between snapshot and live, and nothing older follows a snapshot', async t => {
+  const world = new World()
+  world.commit(A)
+  const { open } = await createStation(t, world)
+  const first = await open()
+  await first.event('snapshot')
+  // A flush and a snapshot overlap: the flush holds an older document than the snapshot, and answers last.
+  const gates = new Map<string, () => void>()
+  world.onRead = kind => new Promise<void>(resolve => gates.set(kind, resolve))
+  world.change(A)
+  await waitFor(() => gates.has('documents'))
+  world.commit(A)
+  const opening = open({ lastEventId: `${Date.now() - 120_000}.0` })
+  await waitFor(() => gates.has('snapshot'))
+  world.onRead = () => undefined
+  gates.get('snapshot')!()
+  world.change(A)
+  await new Promise(resolve => setImmediate(resolve))
+  gates.get('documents')!()
+  const second = await opening
+  await second.revision(A, 4)
+  const shown = second.events
+    .flatMap(({ event, data }) => (event === 'snapshot' ? data.jobs : [data]))
+    .map(job => job.revision)
+  t.same(shown, [3, 4])
+})
+
+t.test('one query primes a feed for all who arrive meanwhile, and serves until the next change', async t => {
+  const world = new World()
+  world.commit(A)
+  const { open } = await createStation(t, world)
+  const readers = await Promise.all(Array.from({ length: 20 }, () => open()))
+  for (const reader of readers) await reader.event('snapshot')
+  await open()
+  t.equal(world.snapshotReads.length, 1)
+  world.change(A)
+  await readers[0]!.revision(A, 2)
+  const late = await open()
+  t.equal((await late.event('snapshot')).data.jobs[0]?.revision, 2)
+  t.equal(world.snapshotReads.length, 2)
+})
+
+t.test('a resume looks back to a minute before its id, at most an hour; a malformed id counts as none', async t => {
+  const world = new World()
+  const now = Date.now()
+  for (const [number, minutes] of [0.2, 3, 30, 90].entries()) {
+    const at = now - minutes * 60_000
+    world.commit(jobId(number), { updatedAtMs: at }, 'completed')
+  }
+  world.commit(jobId(9))
+  const { open } = await createStation(t, world)
+  const cases: [string | null, number[]][] = [
+    [null, [9, 0]],
+    ['nonsense', [9, 0]],
+    ['1.2.3', [9, 0]],
+    [`${now + 10_000_000}.0`, [9, 0]],
+    [`${now - 2.5 * 60_000}.0`, [9, 0, 1]],
+    [`${now - 29.5 * 60_000}.17`, [9, 0, 1, 2]],
+    ['1.0', [9, 0, 1, 2]],
+  ]
+  for (const [lastEventId, expected] of cases) {
+    const reader = await open({ lastEventId })
+    const { data } = await reader.event('snapshot')
+    t.same(
+      data.jobs.map(job => job.id),
+      expected.map(jobId),
+      String(lastEventId),
+    )
+  }
+})
+
+t.test('the stream of one job ends when it has finished for good, and a reader who saw that is told so', async t => {
+  for (const lifecycle of ['completed', 'failed', 'cancelled']) {
+    const world = new World()
+    world.commit(A)
+    const { open } = await createStation(t, world)
+    const one = { filter: filter({ jobIds: [A] }), untilFinishedJobId: A }
+    const reader = await open(one)
+    await reader.event('snapshot')
+    world.change(A, { stale: lifecycle === 'failed' }, lifecycle)
+    await reader.revision(A, 2)
+    if (lifecycle === 'failed') {
+      const again = await open({ ...one, lastEventId: `${Date.now()}.2` })
+      await again.event('snapshot')
+      t.notOk(reader.ended || again.ended, 'a stale job may recover')
+      world.change(A, {}, 'recovered')
+      await again.revision(A, 3)
+      world.change(A, { stale: false }, 'failed')
+    }
+    await reader.until(({ ended }) => ended)
+    const { revision } = world.jobs.get(A)!
+    const late = await open({ ...one, lastEventId: `${Date.now()}.${revision - 1}` })
+    await late.until(({ ended }) => ended)
+    t.equal(late.events[0]?.id.split('.')[1], String(revision), 'the snapshot of one job carries its revision')
+    const seen = await open({ ...one, lastEventId: late.events[0]!.id })
+    t.equal(seen.response.statusCode, 204)
+  }
+})
+
+t.test('what no one announced is found by reconcile', async t => {
+  const world = new World()
+  world.commit(A)
+  const { open, live } = await createStation(t, world, { timing: { reconcileMs: 20 } })
+  t.equal(world.revisionReads, 0, 'it does not run without subscribers')
+  const reader = await open()
+  await reader.event('snapshot')
+  world.commit(A, {}, 'completed')
+  world.commit(B)
+  await reader.event('progress.job.completed')
+  await reader.event('progress.job.created')
+  const controller = new AbortController()
+  const waiting = live.waitForChange(B, 1, controller.signal)
+  world.commit(B)
+  t.equal(await waiting, true, 'also by those who wait')
+})
+
+t.test('what a feed holds as active and reconcile does not see is read, and dropped if it is gone', async t => {
+  const world = new World()
+  world.commit(A)
+  world.commit(B)
+  const { open } = await createStation(t, world, { timing: { reconcileMs: 20 } })
+  const reader = await open()
+  await reader.event('snapshot')
+  world.commit(A, { updatedAtMs: Date.now() - 600_000 }, 'completed')
+  world.jobs.delete(B)
+  await reader.event('progress.job.completed')
+  await waitFor(() => world.reads.flat().includes(B))
+  const late = await open({ lastEventId: '1.0' })
+  t.same(
+    (await late.event('snapshot')).data.jobs.map(job => job.id),
+    [A],
+  )
+})
+
+t.test('old jobs that reconcile sees for the first time are not news', async t => {
+  const world = new World()
+  world.commit(A, { updatedAtMs: Date.now() - 90_000 }, 'completed')
+  const { open } = await createStation(t, world, { timing: { reconcileMs: 20 } })
+  const reader = await open()
+  await reader.event('snapshot')
+  await waitFor(() => world.revisionReads > 3)
+  t.equal(reader.events.length, 1)
+  t.same(world.reads, [[A]], 'it is read once')
+})
+
+t.test('a read that fails is made again, and nothing is lost', async t => {
+  const world = new World()
+  world.commit(A)
+  const { open, live } = await createStation(t, world)
+  const reader = await open()
+  await reader.event('snapshot')
+  world.onRead = () => Promise.reject(new Error('away'))
+  world.change(A, {}, 'completed')
+  await waitFor(() => live.stats().failedReads >= 2)
+  world.onRead = () => undefined
+  t.equal((await reader.event('progress.job.completed')).data.revision, 2)
+})
+
+t.test('a snapshot that cannot be read is an error of its own request, and leaves nothing behind', async t => {
+  const world = new World()
+  world.onRead = () => Promise.reject(new Error('away'))
+  const { live } = await createStation(t, world)
+  await t.rejects(live.open(request()), { message: 'away' })
+  t.equal(live.openStreams(), 0)
+  world.onRead = () => undefined
+  const stream = await live.open(request())
+  t.equal(live.openStreams(), 1)
+  stream.abandon()
+  t.equal(live.openStreams(), 0)
+})
+
+t.test('a tenant has at most 1,000 feeds, a process at most maxStreams streams', async t => {
+  const world = new World()
+  const { live } = await createStation(t, world, { maxStreams: 1_002 })
+  const opened = await Promise.all(
+    Array.from({ length: 1_000 }, (_, n) => live.open(request({ filter: filter({ jobType: `type ${n}` }) }))),
+  )
+  await t.rejects(live.open(request()), { code: 'too_many_streams' })
+  await live.open(request({ filter: filter({ tenantId: OTHER_TENANT }) }))
+  await live.open(request({ filter: filter({ jobType: 'type 1' }) }))
+  await t.rejects(live.open(request({ filter: filter({ jobType: 'type 1' }) })), { code: 'too_many_streams' })
+  opened[0]!.abandon()
+  await live.open(request())
+  t.equal(live.openStreams(), 1_002)
+})
+
+t.test('a thousand subscribers of one feed cost one encoding, and one write each per flush', async t => {
+  const world = new World()
+  world.commit(A)
+  world.commit(B)
+  const { open, live } = await createStation(t, world)
+  const readers: Reader[] = []
+  for (let n = 0; n < 20; n++) readers.push(...(await Promise.all(Array.from({ length: 50 }, () => open()))))
+  for (const reader of readers) await reader.event('snapshot')
+  const before = { ...live.stats() }
+  world.announce([world.commit(A, {}, 'started'), world.commit(B, {}, 'started')])
+  for (const reader of readers) await reader.revision(B, 2)
+  t.equal(live.stats().serialisations - before.serialisations, 2)
+  t.equal(live.stats().writes - before.writes, 1_000)
+  for (const reader of readers) reader.close()
+})
+
+t.test('a reader that never reads costs no memory, does not hold up others, and is cut', async t => {
+  const world = new World()
+  const message = 'x'.repeat(20_000)
+  world.document = id => {
+    const job = world.jobs.get(id)
+    return job ? { ...job, json: JSON.stringify({ id, message, revision: job.revision }) } : null
+  }
+  for (let n = 0; n < 50; n++) world.commit(jobId(n))
+  let later = 0
+  const { open, live, port } = await createStation(t, world, {
+    intervalMs: 4,
+    now: () => performance.now() + later,
+    timing: { checkMs: 10 },
+  })
+  const deaf = await openDeafReader(port)
+  await waitFor(() => live.openStreams() === 1)
+  const reader = await open()
+  const change = async (revision: number) => {
+    const before = live.stats().bytes
+    world.announce(Array.from({ length: 50 }, (_, n) => world.commit(jobId(n))))
+    await reader.revision(jobId(49), revision)
+    reader.events.length = 0
+    reader.raw = ''
+    return live.stats().bytes - before
+  }
+  // The kernel takes the first megabytes; then the deaf reader is given nothing more, however much changes.
+  for (let revision = 2; revision < 30; revision++) await change(revision)
+  for (let revision = 30; revision < 60; revision++) {
+    const bytes = await change(revision)
+    if (bytes > 1.1 * 50 * 20_200) t.fail(`${bytes} bytes were written for one reader that reads`)
+  }
+  t.equal(live.stats().cut, 0)
+  later = 20_001
+  await waitFor(() => live.stats().cut === 1)
+  t.equal(live.openStreams(), 1, 'only the reader that reads is left')
+  deaf.destroy()
+})
+
+t.test('a slow reader skips what is outdated, and ends at the newest state', async t => {
+  const world = new World()
+  const message = 'x'.repeat(100_000)
+  world.document = id => {
+    const job = world.jobs.get(id)
+    return job ? { ...job, json: JSON.stringify({ id, message, revision: job.revision }) } : null
+  }
+  for (let n = 0; n < 20; n++) world.commit(jobId(n))
+  const { open, live } = await createStation(t, world, { intervalMs: 4 })
+  const slow = await open()
+  const quick = await open()
+  await slow.event('snapshot')
+  slow.response.pause()
+  const rounds = 30
+  for (let round = 2; round <= rounds; round++) {
+    world.announce(Array.from({ length: 20 }, (_, n) => world.commit(jobId(n))))
+    await quick.revision(jobId(19), round)
+    quick.raw = ''
+    quick.events.length = 0
+  }
+  t.equal(live.stats().cut, 0)
+  slow.response.resume()
+  for (let n = 0; n < 20; n++) await slow.revision(jobId(n), rounds)
+  t.ok(live.stats().catchUps > 0)
+  t.ok(slow.events.length < 20 * (rounds - 1), `${slow.events.length} of ${20 * (rounds - 1)} frames`)
+  const last = new Map(slow.events.slice(1).map(({ data }) => [data.id, data.revision]))
+  t.ok([...last.values()].every(revision => revision === rounds))
+})
+
+t.test('idle streams are kept alive, end after their lifetime, and never outlive the token', async t => {
+  const world = new World()
+  const { open } = await createStation(t, world, { keepaliveSeconds: 0.02, timing: { lifetimeMs: 200 } })
+  const [sse, lines, short] = await Promise.all([
+    open(),
+    open({ format: 'ndjson' }),
+    open({ expiresAtMs: Date.now() + 60 }),
+  ])
+  await sse.until(({ raw }) => raw.endsWith('\n\n:\n\n'))
+  await lines.until(({ raw }) => raw.endsWith('}\n\n'))
+  const begin = performance.now()
+  await short.until(({ ended }) => ended)
+  t.notOk(sse.ended)
+  await Promise.all([sse.until(({ ended }) => ended), lines.until(({ ended }) => ended)])
+  t.ok(performance.now() - begin < 400)
+})
+
+t.test('closing ends all streams within a second, with a spread retry, and opens no more', async t => {
+  const world = new World()
+  world.commit(A)
+  const { open, live, port } = await createStation(t, world)
+  const readers = await Promise.all(Array.from({ length: 30 }, () => open()))
+  for (const reader of readers) await reader.event('snapshot')
+  const unstarted = await live.open(request())
+  const deaf = await openDeafReader(port)
+  await waitFor(() => live.openStreams() === 32)
+  const begin = performance.now()
+  await live.close()
+  t.ok(performance.now() - begin < 1_000)
+  for (const reader of readers) await reader.until(({ ended }) => ended)
+  const retries = readers.map(({ raw }) => Number(/retry: (\d+)\n\n$/.exec(raw)?.[1]))
+  t.ok(retries.every(retry => retry >= 500 && retry <= 5_000))
+  t.ok(new Set(retries).size > 15)
+  t.equal(live.openStreams(), 0)
+  unstarted.abandon()
+  await t.rejects(
+    live.open(request()),
+    new HeadwayError('shutting_down', 'This process is about to end; connect again'),
+  )
+  deaf.destroy()
+})
+
+t.test(
+  'a request that waits is woken by a newer revision, not by an old hint, and leaves when it is aborted',
+  async t => {
+    const world = new World()
+    world.commit(A)
+    const { live } = await createStation(t, world)
+    await waitFor(() => live.isListening())
+    const controller = new AbortController()
+    const waiting = live.waitForChange(A, 1, controller.signal)
+    world.announce([{ tenantId: TENANT, jobId: A, revision: 1, lifecycle: true }])
+    const aborted = live.waitForChange(A, 1, AbortSignal.abort())
+    t.equal(await aborted, false)
+    t.equal(
+      await Promise.race([waiting, new Promise(resolve => setImmediate(resolve, 'still waiting'))]),
+      'still waiting',
+    )
+    world.change(A)
+    t.equal(await waiting, true)
+    const left = live.waitForChange(A, 2, controller.signal)
+    controller.abort()
+    t.equal(await left, false)
+  },
+)
+
+t.test('a finished job leaves its feed after a minute, when every subscriber has passed it', async t => {
+  const world = new World()
+  let later = 0
+  world.commit(A)
+  const { open, live } = await createStation(t, world, {
+    now: () => performance.now() + later,
+    timing: { checkMs: 10, reconcileMs: 3_600_000 },
+  })
+  const reader = await open()
+  await reader.event('snapshot')
+  const behind = await live.open(request())
+  world.change(A, {}, 'completed')
+  await reader.event('progress.job.completed')
+  const job = world.jobs.get(A)!
+  world.jobs.set(A, { ...job, revision: 1 })
+  later = 61_000
+  await delay(50)
+  const held = await open({ lastEventId: `${Date.now() - 300_000}.0` })
+  t.equal((await held.event('snapshot')).data.jobs[0]?.revision, 2, 'one subscriber has not passed it: the feed has it')
+  behind.abandon()
+  await delay(50)
+  const after = await open({ lastEventId: `${Date.now() - 900_000}.0` })
+  t.equal((await after.event('snapshot')).data.jobs[0]?.revision, 1, 'now it does not')
+})

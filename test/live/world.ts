@@ -1,0 +1,164 @@
+import { EventEmitter } from 'node:events'
+import type { FeedFilter, JobChange, LiveDocument, LiveSource } from '../../src/live/change.ts'
+import type { ListenerClient } from '../../src/live/listener.ts'
+import { encodePayloads } from '../../src/live/payload.ts'
+
+export const TENANT = '00000000-0000-4000-8000-00000000000a'
+export const OTHER_TENANT = '00000000-0000-4000-8000-00000000000b'
+export const jobId = (number: number) => `00000000-0000-4000-9000-${String(number).padStart(12, '0')}`
+
+export const filter = (over: Partial<FeedFilter> = {}): FeedFilter => ({
+  tenantId: TENANT,
+  organizationId: null,
+  allOrganizations: true,
+  scopeJobId: null,
+  jobIds: [],
+  jobType: null,
+  parentJobId: null,
+  topLevel: false,
+  ...over,
+})
+
+type JobState = Omit<LiveDocument, 'json'> & { status: string }
+
+/** The committed truth, and a bus that carries hints: what Postgres is to the live side. */
+export class World implements LiveSource {
+  readonly jobs = new Map<string, JobState>()
+  readonly reads: string[][] = []
+  revisionReads = 0
+  snapshotReads: { finishedSinceMs: number | null }[] = []
+  /** Awaited by every read. */
+  onRead: (kind: string) => Promise<void> | void = () => undefined
+  readonly #clients = new Set<FakeClient>()
+  now: () => number = Date.now
+
+  /** Commits a change, and tells no one. */
+  commit(id: string, change: Partial<JobState> = {}, lifecycle: string | null = null): JobChange {
+    const old = this.jobs.get(id)
+    const at = change.updatedAtMs ?? this.now()
+    const revision = (old?.revision ?? 0) + 1
+    const job: JobState = {
+      id,
+      tenantId: TENANT,
+      organizationId: null,
+      jobType: 'import',
+      parentJobId: null,
+      finished: false,
+      stale: false,
+      createdAtMs: at,
+      finishedAtMs: null,
+      status: 'running',
+      lifecycle: 'created',
+      lifecycleRevision: 1,
+      ...old,
+      ...change,
+      updatedAtMs: at,
+      revision,
+    }
+    if (lifecycle) {
+      job.lifecycle = lifecycle
+      job.lifecycleRevision = revision
+      job.finished = ['completed', 'failed', 'cancelled'].includes(lifecycle)
+      job.finishedAtMs = job.finished ? at : null
+      job.status = job.finished ? lifecycle : 'running'
+    }
+    this.jobs.set(id, job)
+    return { tenantId: job.tenantId, jobId: id, revision, lifecycle: lifecycle !== null || old === undefined }
+  }
+
+  /** Commits and announces at once. */
+  change(id: string, change: Partial<JobState> = {}, lifecycle: string | null = null): void {
+    this.announce([this.commit(id, change, lifecycle)])
+  }
+
+  announce(changes: readonly JobChange[]): void {
+    for (const payload of encodePayloads(changes)) {
+      for (const client of this.#clients) client.emit('notification', { channel: 'headway', payload })
+    }
+  }
+
+  document(id: string): LiveDocument | null {
+    const job = this.jobs.get(id)
+    if (!job) return null
+    const { status, revision, updatedAtMs } = job
+    const updatedAt = new Date(updatedAtMs).toISOString()
+    return { ...job, json: JSON.stringify({ id, status, message: `Größe ${revision}`, updatedAt, revision }) }
+  }
+
+  async readDocuments(ids: readonly string[]): Promise<LiveDocument[]> {
+    this.reads.push([...ids])
+    const answer = () => ids.flatMap(id => this.document(id) ?? [])
+    return this.#during('documents', answer)
+  }
+
+  async readSnapshot(wanted: FeedFilter, finishedSinceMs: number | null, limit: number) {
+    this.snapshotReads.push({ finishedSinceMs })
+    return this.#during('snapshot', () => {
+      const nowMs = this.now()
+      const since = finishedSinceMs ?? nowMs - 30_000
+      const all = [...this.jobs.values()]
+        .filter(
+          job =>
+            matches(wanted, job) &&
+            (!job.finished || (job.finishedAtMs ?? 0) >= since || wanted.jobIds.includes(job.id)),
+        )
+        .sort((a, b) => Number(a.finished) - Number(b.finished) || b.createdAtMs - a.createdAtMs)
+      const documents = all.slice(0, limit).flatMap(job => this.document(job.id) ?? [])
+      return { documents, truncated: all.length > limit, nowMs }
+    })
+  }
+
+  async readRevisions(also: readonly string[]) {
+    this.revisionReads++
+    return this.#during('revisions', () =>
+      [...this.jobs.values()]
+        .filter(job => !job.finished || (job.finishedAtMs ?? 0) >= this.now() - 120_000 || also.includes(job.id))
+        .map(({ id, tenantId, revision }) => ({ id, tenantId, revision })),
+    )
+  }
+
+  /** A statement sees what was committed at one moment between its call and its answer: here, the beginning. */
+  async #during<T>(kind: string, answer: () => T): Promise<T> {
+    const early = answer()
+    await this.onRead(kind)
+    return early
+  }
+
+  connectListener = (): ListenerClient => {
+    const client = new FakeClient(this.#clients)
+    return client
+  }
+
+  /** Every listener loses its connection. */
+  cutListeners(): void {
+    for (const client of [...this.#clients]) client.emit('error', new Error('cut'))
+  }
+}
+
+class FakeClient extends EventEmitter {
+  readonly #clients: Set<FakeClient>
+  readonly connection = { stream: { destroy: () => this.#clients.delete(this) } }
+
+  constructor(clients: Set<FakeClient>) {
+    super()
+    this.#clients = clients
+  }
+
+  async connect() {
+    this.#clients.add(this)
+  }
+
+  async query(text: string) {
+    const ping = /^NOTIFY (\w+)$/.exec(text)
+    if (ping) this.emit('notification', { channel: ping[1], payload: '' })
+  }
+}
+
+const matches = (wanted: FeedFilter, job: JobState): boolean =>
+  job.tenantId === wanted.tenantId &&
+  (job.organizationId === wanted.organizationId || (wanted.organizationId === null && wanted.allOrganizations)) &&
+  (wanted.scopeJobId === null || [job.id, job.parentJobId].includes(wanted.scopeJobId)) &&
+  (wanted.jobIds.length === 0 || wanted.jobIds.includes(job.id)) &&
+  (wanted.jobType === null || job.jobType === wanted.jobType) &&
+  (wanted.parentJobId === null || job.parentJobId === wanted.parentJobId) &&
+  (!wanted.topLevel || job.parentJobId === null)
