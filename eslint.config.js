@@ -19,7 +19,7 @@ const direction = (folder, forbidden) => ({
 })
 
 export default tseslint.config(
-  { ignores: ['dist', 'node_modules', '.tap', '.headway', 'drizzle'] },
+  { ignores: ['dist', 'dist-*', 'node_modules', '.tap', '.headway', 'drizzle'] },
   js.configs.recommended,
   {
     files: ['**/*.ts'],

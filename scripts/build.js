@@ -1,7 +1,7 @@
 // Compiles src/ to dist/. With --if-stale it does so only when something is newer than the last build, and it
 // tolerates a missing compiler where dist/ exists (a production install has no dev dependencies).
 import { spawnSync } from 'node:child_process'
-import { cpSync, existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 
@@ -40,8 +40,17 @@ if (compiler === null) {
   process.exit(1)
 }
 const started = new Date()
+// Beside dist/ and renamed at the end, so that whoever runs from it, or builds at the same time, never sees half of it.
+const fresh = `${root}dist-${process.pid}`
+const { status } = spawnSync(process.execPath, [compiler, '-p', `${root}tsconfig.build.json`, '--outDir', fresh], {
+  stdio: 'inherit',
+})
+if (status !== 0) {
+  rmSync(fresh, { recursive: true, force: true })
+  process.exit(status ?? 1)
+}
+cpSync(`${root}src/database/functions`, `${fresh}/database/functions`, { recursive: true })
+writeFileSync(`${fresh}/.built`, `${started.toISOString()}\n`)
+utimesSync(`${fresh}/.built`, started, started)
 rmSync(`${root}dist`, { recursive: true, force: true })
-const { status } = spawnSync(process.execPath, [compiler, '-p', `${root}tsconfig.build.json`], { stdio: 'inherit' })
-if (status !== 0) process.exit(status ?? 1)
-cpSync(`${root}src/database/functions`, `${root}dist/database/functions`, { recursive: true })
-writeFileSync(stamp, `${started.toISOString()}\n`)
+renameSync(fresh, `${root}dist`)

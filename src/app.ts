@@ -23,8 +23,8 @@ export interface AppOptions {
 }
 
 export interface App {
-  /** Begins to serve; resolves with the address. The database must have been migrated. */
-  listen(): Promise<string>
+  /** Begins to serve, and logs `sentence` of the address. The database must have been migrated. */
+  listen(sentence: (address: string) => string): Promise<string>
   /** Ends streams and requests, writes what was accepted, and lets go of the database. */
   close(): Promise<void>
 }
@@ -84,8 +84,8 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   })
   const eraseExpired = createRetention({ database, retentionDays: config.retentionDays, log })
   const schedules = [
-    createSchedule('sweep', config.sweepSchedule, async () => void (await sweeper.sweep()), log),
-    createSchedule('retention', config.retentionSchedule, async () => void (await eraseExpired()), log),
+    createSchedule('sweep', config.sweepSchedule, () => sweeper.sweep(), log),
+    createSchedule('retention', config.retentionSchedule, () => eraseExpired(), log),
   ]
 
   const health = {
@@ -100,12 +100,12 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   const http = await createHttpServer({ config, jobs, live, health, log })
 
   return {
-    async listen() {
+    async listen(sentence) {
       live.start()
       // The first visit opens this process's healthy window: nobody is judged before it is as long as their timeout.
       await sweeper.sweep()
       for (const schedule of schedules) schedule.start()
-      return http.listen({ host: config.host, port: config.port })
+      return http.listen({ host: config.host, port: config.port, listenTextResolver: sentence })
     },
     async close() {
       await Promise.all(schedules.map(schedule => schedule.stop()))

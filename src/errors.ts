@@ -47,7 +47,6 @@ export interface ErrorDetails {
   jobStatus?: string
   /** How long the caller should wait before it tries again, in seconds. */
   retryAfterSeconds?: number
-  cause?: unknown
 }
 
 /** A refusal with a stable code. `message` tells the caller what to do about it. */
@@ -56,8 +55,8 @@ export class HeadwayError extends Error {
   readonly code: ErrorCode
   readonly details: ErrorDetails
 
-  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
-    super(message, details.cause === undefined ? undefined : { cause: details.cause })
+  constructor(code: ErrorCode, message: string, { cause, ...details }: ErrorDetails & { cause?: unknown } = {}) {
+    super(message, cause === undefined ? undefined : { cause })
     this.code = code
     this.details = details
   }

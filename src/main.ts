@@ -64,8 +64,7 @@ const main = async (): Promise<void> => {
       graceSeconds: config.shutdownGraceSeconds,
       log,
     })
-    const address = await app.listen()
-    log.info(`Headway listens on ${address}, on ${database.name}`)
+    await app.listen(address => `Headway listens on ${address}, on ${database.name}`)
   } catch (error) {
     await database.stop()
     throw error

@@ -25,7 +25,9 @@ const notFound = (jobId: string) => refusalOf('job_not_found', jobId, null)
 /** What a failed statement means for a caller. Nothing of it is half-written: each use case is one statement. */
 const toRefusal = (error: unknown): unknown => {
   if (error instanceof HeadwayError) return error
-  if (classifyFailure(error) === 'data') {
+  const kind = classifyFailure(error)
+  if (kind === 'defect') return error
+  if (kind === 'data') {
     return new HeadwayError(
       'validation_failed',
       `The database cannot store this (SQLSTATE ${sqlStateOf(error) ?? 'unknown'}).`,

@@ -163,7 +163,7 @@ export const createJobRepository = (database: Database) => {
     async find(scope: Scope, jobId: string): Promise<{ job: JobDocument; workers: WorkerDocument[] } | null> {
       const workers = sql<WorkerDocument[]>`(
         SELECT coalesce(json_agg(headway.worker_document(w, now()) ORDER BY w.worker_id), '[]')
-        FROM job_progress w WHERE w.job_id = ${progressJobs.id} AND w.attempt = ${progressJobs.attempt})`
+        FROM job_progress w WHERE w.job_id = progress_jobs.id AND w.attempt = progress_jobs.attempt)`
       const rows = await db
         .select({ job: document<JobDocument>('job'), workers })
         .from(progressJobs)
@@ -234,7 +234,7 @@ export const createJobRepository = (database: Database) => {
     ): Promise<{ items: JobEvent[]; total: number } | null> {
       const found = await db
         .select({
-          total: sql<number>`(SELECT count(*) FROM job_events e WHERE e.job_id = ${progressJobs.id})`.mapWith(Number),
+          total: sql<number>`(SELECT count(*) FROM job_events e WHERE e.job_id = progress_jobs.id)`.mapWith(Number),
         })
         .from(progressJobs)
         .where(and(eq(progressJobs.id, jobId), inScope(scope)))

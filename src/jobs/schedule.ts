@@ -22,8 +22,13 @@ export const intervalSecondsOf = (expression: string, setting: string): number =
 }
 
 /** Runs `run` by a cron expression, never twice at a time. What it raises is logged as a failure of `name`. */
-export const createSchedule = (name: string, expression: string, run: () => Promise<void>, log: Logger): Schedule => {
-  let underWay: Promise<void> = Promise.resolve()
+export const createSchedule = (
+  name: string,
+  expression: string,
+  run: () => Promise<unknown>,
+  log: Logger,
+): Schedule => {
+  let underWay: Promise<unknown> = Promise.resolve()
   const task = createTask(
     expression,
     () => {

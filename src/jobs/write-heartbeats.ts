@@ -180,6 +180,7 @@ export const createHeartbeatWrite = (database: Database): HeartbeatWrite => {
           case 'connection':
             return notWritten(entries, 'outcome_unknown', error)
           case 'unreachable':
+          case 'defect':
           case 'server':
             return notWritten(entries, 'not_done', error)
         }

@@ -1,0 +1,119 @@
+import { pino } from 'pino'
+import type { Test } from 'tap'
+import { createApp, type App } from '../../src/app.ts'
+import { readConfig } from '../../src/config.ts'
+import type { DurableAnswer } from '../../src/jobs/heartbeat.ts'
+import type { JobDocument } from '../../src/jobs/job.ts'
+import { createTestDatabase, type TestDatabase } from './database.ts'
+
+export interface Reply<Body> {
+  status: number
+  headers: Headers
+  body: Body
+}
+
+/** A problem document, as far as tests look at it. */
+export interface Problem {
+  status: number
+  code: string
+  detail: string
+  jobStatus?: string
+  errors?: { path: string; message: string }[]
+}
+
+export class Service {
+  readonly database: TestDatabase
+  readonly url: string
+  readonly app: App
+
+  constructor(database: TestDatabase, url: string, app: App) {
+    this.database = database
+    this.url = url
+    this.app = app
+  }
+
+  /** One call under /api/progress, over a real socket. */
+  async call<Body = Problem>(
+    method: string,
+    path: string,
+    body?: unknown,
+    headers: Record<string, string> = {},
+  ): Promise<Reply<Body>> {
+    const response = await fetch(`${this.url}/api/progress${path}`, {
+      method,
+      headers: { ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+    })
+    const text = await response.text()
+    return {
+      status: response.status,
+      headers: response.headers,
+      body: (text === '' ? null : JSON.parse(text)) as Body,
+    }
+  }
+
+  /** A new job; a running one after its first heartbeat. */
+  async createJob(fields: Record<string, unknown> = {}): Promise<JobDocument> {
+    const reply = await this.call<JobDocument>('POST', '/jobs', { jobType: 'test', name: 'a job', ...fields })
+    if (reply.status !== 201) throw new Error(`cannot create a job: ${JSON.stringify(reply.body)}`)
+    return reply.body
+  }
+
+  heartbeat(jobId: string, body: Record<string, unknown> = {}): Promise<Reply<DurableAnswer>> {
+    return this.call<DurableAnswer>('POST', `/jobs/${jobId}/heartbeat`, body)
+  }
+
+  async job(jobId: string): Promise<JobDocument & { workers: Record<string, unknown>[] }> {
+    return (await this.call<JobDocument & { workers: Record<string, unknown>[] }>('GET', `/jobs/${jobId}`)).body
+  }
+
+  /** The history's types, oldest first. */
+  async history(jobId: string): Promise<string[]> {
+    const { body } = await this.call<{ items: { type: string }[] }>('GET', `/jobs/${jobId}/events?pageSize=100`)
+    return body.items.map(event => event.type)
+  }
+
+  /** Moves everything that is known of a job into the past, as if so many seconds had gone by. */
+  async age(jobId: string, seconds: number): Promise<void> {
+    await this.database.pool.query(
+      `UPDATE progress_jobs SET heartbeat_at = heartbeat_at - make_interval(secs => $2),
+         updated_at = updated_at - make_interval(secs => $2), started_at = started_at - make_interval(secs => $2),
+         created_at = created_at - make_interval(secs => $2), finished_at = finished_at - make_interval(secs => $2)
+       WHERE id = $1`,
+      [jobId, seconds],
+    )
+    await this.database.pool.query(
+      `UPDATE job_progress SET heartbeat_at = heartbeat_at - make_interval(secs => $2),
+         created_at = created_at - make_interval(secs => $2), rate_since = rate_since - make_interval(secs => $2),
+         rate_at = rate_at - make_interval(secs => $2), advanced_at = advanced_at - make_interval(secs => $2)
+       WHERE job_id = $1`,
+      [jobId, seconds],
+    )
+  }
+}
+
+/** A replica of the service in this process, on a free port of 127.0.0.1; on `database`, or on one of its own. */
+export const startService = async (
+  t: Test,
+  { database, ...settings }: { database?: TestDatabase } & Record<string, unknown> = {},
+): Promise<Service> => {
+  const own = database ?? (await createTestDatabase(t))
+  const config = readConfig({
+    DATABASE_URL: own.url,
+    PORT: '0',
+    LOG_LEVEL: 'silent',
+    SHUTDOWN_GRACE_SECONDS: '5',
+    // Tests sweep when they want to.
+    SWEEP_SCHEDULE: '0 0 1 1 *',
+    ...(settings as Record<string, string>),
+  })
+  const app = await createApp({
+    config,
+    databaseUrl: own.url,
+    listenUrl: own.url,
+    log: pino({ level: config.logLevel }),
+  })
+  const url = await app.listen(address => address)
+  t.teardown(() => app.close())
+  return new Service(own, url, app)
+}
