@@ -1,7 +1,7 @@
 /* global AbortController */
 // Runs the tests on one Postgres: `npm test`, `npm test -- test/jobs/x.test.ts`, `npm test -- --disable-coverage`.
 // The server is the embedded one, for this run only, or that of DATABASE_URL. Each test copies a migrated template.
-// Plain JavaScript, since Node 20 runs no TypeScript; `npm test` has compiled what is imported from dist/.
+// Plain JavaScript, since Node 20 runs no TypeScript; what is imported from dist/ is compiled first.
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -94,7 +94,14 @@ const runTap = async (environment, reader, stopped) => {
   return code ?? 1
 }
 
+const build = async () => {
+  const builder = spawn(process.execPath, [join(ROOT, 'scripts/build.js'), '--if-stale'], { stdio: 'inherit' })
+  const [code] = await once(builder, 'close')
+  if (code !== 0) throw new Error('The build failed: nothing was tested.')
+}
+
 const runTests = async (reader, stopped) => {
+  await build()
   const server = await startServer()
   try {
     const template = await makeTemplate(server.url)
