@@ -39,10 +39,6 @@ export class Directory {
     for (const { feeds } of this.#tenants.values()) yield* feeds.values()
   }
 
-  hasTenant(tenantId: string): boolean {
-    return this.#tenants.has(tenantId)
-  }
-
   /** The feed of a filter, made if there is none. Raises `too_many_streams`. */
   feedFor(filter: FeedFilter, format: StreamFormat): Feed {
     const { tenantId, jobIds } = filter
@@ -90,12 +86,6 @@ export class Directory {
     const membership = tenant.known.get(jobId)?.membership
     for (const feed of tenant.byJob.get(jobId) ?? []) if (!membership || feed.wants(membership)) yield feed
     for (const feed of tenant.open) if (!membership || feed.wants(membership)) yield feed
-  }
-
-  /** False only for a job that is known, and not wanted. */
-  mayWant(feed: Feed, jobId: string): boolean {
-    const known = this.#tenants.get(feed.filter.tenantId)?.known.get(jobId)
-    return !known || feed.wants(known.membership)
   }
 
   /** The newest revision that was offered to all feeds of the tenant; -1 if none was. */

@@ -174,15 +174,15 @@ export class Hub {
     this.#prove()
   }
 
-  /** What must be read now, feed by feed. Marks that turned out to be of no interest are dropped unread. */
+  /** What must be read now, feed by feed. What a feed has got meanwhile, from a snapshot, is not read again. */
   #takeDue(): Map<Feed, Map<string, number>> {
-    const { directory, now } = this.#options
+    const { now } = this.#options
     const taken = new Map<Feed, Map<string, number>>()
     for (const feed of this.#marked) {
       if (feed.primedMs === null) continue
       const due = feed.marks.due(now())
       for (const [jobId, revision] of due) {
-        if (directory.mayWant(feed, jobId) && (feed.revisionOf(jobId) ?? -1) < revision) continue
+        if ((feed.revisionOf(jobId) ?? -1) < revision) continue
         due.delete(jobId)
         feed.marks.delete(jobId)
       }

@@ -267,6 +267,62 @@ t.test('what no one announced is found by reconcile', async t => {
   t.equal(await waiting, true, 'also by those who wait')
 })
 
+t.test('a listener that comes back reconciles at once: it may have missed something', async t => {
+  const world = new World()
+  world.commit(A)
+  const { open, live } = await createStation(t, world, {
+    timing: { reconcileMs: 3_600_000, reconcileDeafMs: 3_600_000 },
+  })
+  await waitFor(() => live.isListening())
+  const reader = await open()
+  await reader.event('snapshot')
+  world.cutListeners()
+  world.commit(A, {}, 'completed')
+  await reader.event('progress.job.completed')
+})
+
+t.test('a document that is no newer than what was sent is not sent', async t => {
+  const world = new World()
+  world.commit(A)
+  world.commit(A)
+  const { open } = await createStation(t, world)
+  const reader = await open()
+  await reader.event('snapshot')
+  world.announce([{ tenantId: TENANT, jobId: A, revision: 9, lifecycle: true }])
+  await waitFor(() => world.reads.length === 1)
+  const newer = world.jobs.get(A)!
+  world.jobs.set(A, { ...newer, revision: 1 })
+  world.announce([{ tenantId: TENANT, jobId: A, revision: 10, lifecycle: true }])
+  await waitFor(() => world.reads.length === 2)
+  world.jobs.set(A, newer)
+  world.change(A)
+  await reader.revision(A, 3)
+  t.equal(reader.events.length, 2, 'the snapshot and revision 3')
+})
+
+t.test('after an outage ids stand still until all that happened meanwhile is delivered', async t => {
+  const world = new World()
+  let later = 0
+  world.commit(A)
+  world.commit(B)
+  const { open } = await createStation(t, world, {
+    now: () => performance.now() + later,
+    timing: { reconcileMs: 20, reconcileDeafMs: 20 },
+  })
+  const reader = await open()
+  const snapshotMs = Number((await reader.event('snapshot')).id.split('.')[0])
+  const idMs = async (id: string, revision: number) => Number((await reader.revision(id, revision)).id.split('.')[0])
+  world.onRead = kind => (kind === 'revisions' ? Promise.reject(new Error('away')) : undefined)
+  world.commit(A, { updatedAtMs: Date.now() + 1_000 }, 'completed')
+  later = 31_000
+  world.change(B, { updatedAtMs: Date.now() + 100_000 })
+  t.equal(await idMs(B, 2), snapshotMs, 'it does not claim that the end of the other job was seen')
+  world.onRead = () => undefined
+  await reader.event('progress.job.completed')
+  world.change(B, { updatedAtMs: Date.now() + 200_000 })
+  t.ok((await idMs(B, 3)) > snapshotMs + 100_000)
+})
+
 t.test('what a feed holds as active and reconcile does not see is read, and dropped if it is gone', async t => {
   const world = new World()
   world.commit(A)
