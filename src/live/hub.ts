@@ -161,8 +161,9 @@ export class Hub {
         const documents = await source.readDocuments(jobIds.slice(from, from + MAX_DOCUMENTS_PER_READ))
         for (const document of documents) read.set(document.id, document)
       }
+      this.#deliver(due, read)
     } catch (error) {
-      if (this.#retryMs === 0) log.warn({ err: error }, 'Changed jobs cannot be read; streams wait until they can')
+      if (this.#retryMs === 0) log.warn({ err: error }, 'Changed jobs cannot be read; streams wait, and it is tried again')
       stats.failedReads++
       this.#retryMs = Math.min(Math.max(this.#retryMs * 2, RETRY_MS.first), RETRY_MS.most)
       this.#retryAt = now() + this.#retryMs
@@ -170,7 +171,6 @@ export class Hub {
     }
     if (this.#retryMs > 0) log.info({}, 'Changed jobs can be read again')
     this.#retryMs = 0
-    this.#deliver(due, read)
     this.#prove()
   }
 
