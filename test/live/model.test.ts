@@ -261,7 +261,7 @@ t.test('after any cuts, crashes, outages and losses every reader ends at the tru
   mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'setImmediate', 'Date'], now: 1_700_000_000_000 })
   t.teardown(() => mock.timers.reset())
   const given = process.env['LIVE_MODEL_SEED']
-  const seeds = given ? [Number(given)] : Array.from({ length: 10 }, (_, n) => n + 1)
+  const seeds = given ? [Number(given)] : Array.from({ length: 6 }, (_, n) => n + 1)
   let cuts = 0
   let finished = 0
   for (const seed of seeds) {
@@ -271,5 +271,5 @@ t.test('after any cuts, crashes, outages and losses every reader ends at the tru
     finished += result.finished
   }
   t.comment(`${cuts} cuts, ${finished} ends`)
-  t.ok(given !== undefined || (cuts > 3_000 && finished > 500))
+  t.ok(given !== undefined || (cuts > 2_000 && finished > 500))
 })
