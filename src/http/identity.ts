@@ -28,13 +28,28 @@ export const registerIdentity = (app: FastifyInstance, identify: Identify): void
   app.addHook('onRoute', ({ config, method, url }) => {
     if (config?.feature === undefined) throw new Error(`${String(method)} ${url} names no feature`)
   })
-  app.addHook('onRequest', async request => {
+  const admit = (request: FastifyRequest, identity: Identity) => {
     const { feature } = request.routeOptions.config
-    const identity = await identify(request)
     const needed = typeof feature === 'function' ? feature(request) : feature
     if (needed === undefined || !identity.features.has(needed)) {
       throw new HeadwayError('forbidden', `This call needs the feature ${needed ?? 'of its route'}.`)
     }
     request.identity = identity
+  }
+  app.decorateRequest('identity')
+  // Without a promise where there is nothing to wait for: this runs for every heartbeat.
+  app.addHook('onRequest', (request, _reply, done) => {
+    const identity = identify(request)
+    if (!(identity instanceof Promise)) {
+      admit(request, identity)
+      done()
+      return
+    }
+    identity
+      .then(found => admit(request, found))
+      .then(
+        () => done(),
+        (error: unknown) => done(error as Error),
+      )
   })
 }

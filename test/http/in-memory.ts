@@ -20,7 +20,7 @@ export class InMemoryJobs implements Jobs {
   /** Thrown by every call, where a test sets it. */
   failure: Error | null = null
   buffered = false
-  /** Called at each read, before it is answered. */
+  /** Called at each read, between what it has seen and its answer. */
   onRead: () => Promise<void> | void = () => undefined
 
   #record(name: string, ...args: unknown[]): void {
@@ -30,9 +30,10 @@ export class InMemoryJobs implements Jobs {
 
   async #find(name: string, jobId: string, ...args: unknown[]): Promise<JobDocument> {
     this.#record(name, jobId, ...args)
+    const { job } = this
     await this.onRead()
-    if (jobId !== this.job.id) throw new HeadwayError('job_not_found', `There is no job ${jobId}.`)
-    return this.job
+    if (jobId !== job.id) throw new HeadwayError('job_not_found', `There is no job ${jobId}.`)
+    return job
   }
 
   #answer({ jobId, workerId }: Heartbeat): HeartbeatAnswer {

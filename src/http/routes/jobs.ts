@@ -1,5 +1,6 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import type { Jobs, ListJobs, SortKey } from '../../jobs/commands.ts'
+import type { Identity } from '../../jobs/identity.ts'
 import type { Live } from '../../live/live.ts'
 import { alreadyHas, sendVersioned } from '../conditional.ts'
 import { activeJobs, createJob, eventPage, job, jobPage, jobWithWorkers, progress } from '../schemas/job.ts'
@@ -131,7 +132,7 @@ const readingRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { jobs, 
       summary: 'Read a job and its workers',
       description: 'The job and its workers.',
       schema: jobWithWorkers,
-      read: jobs.get.bind(jobs),
+      read: (identity: Identity, jobId: string) => jobs.get(identity, jobId),
     },
     {
       url: '/jobs/:id/progress',
@@ -139,7 +140,7 @@ const readingRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { jobs, 
       summary: 'Read how far a job is',
       description: 'The small document for polling.',
       schema: progress,
-      read: jobs.progress.bind(jobs),
+      read: (identity: Identity, jobId: string) => jobs.progress(identity, jobId),
     },
   ]) {
     app.route({
