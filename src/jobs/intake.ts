@@ -234,7 +234,7 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
       if (entry.waiters.some(waiter => waiter.since <= deadline)) answerBuffered(entry)
     }
   }
-  const overdueTimer = setInterval(answerOverdue, Math.max(10, answerWithinMs / 10)).unref()
+  const overdueTimer = setInterval(answerOverdue, Math.max(10, answerWithinMs / 10))
 
   return {
     async submit(scope, heartbeat) {

@@ -24,12 +24,18 @@ export interface Problem {
 export class Service {
   readonly database: TestDatabase
   readonly url: string
-  readonly app: App
+  readonly #app: App
+  #closed: Promise<void> | null = null
 
   constructor(database: TestDatabase, url: string, app: App) {
     this.database = database
     this.url = url
-    this.app = app
+    this.#app = app
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#app.close()
+    return this.#closed
   }
 
   /** One call under /api/progress, over a real socket. */
@@ -114,6 +120,7 @@ export const startService = async (
     log: pino({ level: config.logLevel }),
   })
   const url = await app.listen(address => address)
-  t.teardown(() => app.close())
-  return new Service(own, url, app)
+  const service = new Service(own, url, app)
+  t.teardown(() => service.close())
+  return service
 }

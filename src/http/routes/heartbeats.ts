@@ -46,12 +46,6 @@ const reporting = (documentation: Pick<Operation, 'id' | 'summary' | 'descriptio
     refusals,
   })
 
-/** What contradicts itself needs no look at the job. */
-const contradiction = ({ processedCount, totalCount }: Pick<Heartbeat, 'processedCount' | 'totalCount'>) =>
-  processedCount !== undefined && typeof totalCount === 'number' && processedCount > totalCount
-    ? new HeadwayError('count_exceeds_total', `processedCount ${processedCount} is above totalCount ${totalCount}.`)
-    : null
-
 const answer = (reply: FastifyReply, report: HeartbeatAnswer): FastifyReply =>
   reply.code(report.durable ? 200 : 202).send(report)
 
@@ -60,7 +54,7 @@ const readItem = (item: unknown, index: number): Heartbeat | HeadwayError => {
   const parsed = bulkHeartbeat.safeParse(item)
   if (!parsed.success) return validationFailed(fieldErrors(parsed.error, ['heartbeats', index]))
   const { workerId = DEFAULT_WORKER_ID, ...rest } = parsed.data
-  return contradiction(rest) ?? { workerId, ...rest }
+  return { workerId, ...rest }
 }
 
 const isBuffered = (result: HeartbeatAnswer | HeadwayError): boolean =>
@@ -130,8 +124,6 @@ export const heartbeatRoutes: FastifyPluginAsyncZod<{ jobs: Jobs }> = async (app
       body: heartbeat,
     },
     handler: async ({ identity, params, body }, reply) => {
-      const refused = contradiction(body)
-      if (refused) throw refused
       const { workerId = DEFAULT_WORKER_ID, ...rest } = body
       return answer(reply, await jobs.heartbeat(identity, { jobId: params.id, workerId, ...rest }))
     },
@@ -149,8 +141,6 @@ export const heartbeatRoutes: FastifyPluginAsyncZod<{ jobs: Jobs }> = async (app
       body: updateJob,
     },
     handler: async ({ identity, params, body }, reply) => {
-      const refused = contradiction(body)
-      if (refused) throw refused
       const report = { jobId: params.id, workerId: DEFAULT_WORKER_ID, ...body }
       return answer(reply, await jobs.heartbeat(identity, report))
     },

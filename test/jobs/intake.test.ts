@@ -1,0 +1,343 @@
+import fc from 'fast-check'
+import { pino } from 'pino'
+import t, { type Test } from 'tap'
+import { openDatabase } from '../../src/database/connection.ts'
+import { HeadwayError } from '../../src/errors.ts'
+import { HeartbeatQueue, type Entry } from '../../src/jobs/heartbeat-queue.ts'
+import type { Heartbeat } from '../../src/jobs/heartbeat.ts'
+import { OPEN_IDENTITY, scopeOf } from '../../src/jobs/identity.ts'
+import { createHeartbeatIntake, type HeartbeatIntakeOptions } from '../../src/jobs/intake.ts'
+import {
+  createHeartbeatWrite,
+  type HeartbeatOutcome,
+  type HeartbeatWrite,
+  type WriteResult,
+} from '../../src/jobs/write-heartbeats.ts'
+import type { JobChange } from '../../src/live/change.ts'
+import { createTestDatabase } from '../helpers/database.ts'
+import { waitFor } from '../helpers/wait.ts'
+
+const scope = scopeOf(OPEN_IDENTITY)
+const log = pino({ level: 'silent' })
+
+const written: HeartbeatOutcome = {
+  kind: 'written',
+  status: 'running',
+  cancelRequested: false,
+  progressPercent: 1,
+  revision: 2,
+  applied: true,
+  heartbeatTimeoutSeconds: 60,
+  changed: true,
+  lifecycleChanged: false,
+}
+
+const all = (entries: Entry[], outcome: HeartbeatOutcome): WriteResult => ({
+  written: entries,
+  outcomes: entries.map(() => outcome),
+  failure: null,
+  unwritten: [],
+})
+
+/** A write whose batches a test looks at and ends by hand. */
+const createManualWrite = () => {
+  const batches: { entries: Entry[]; skipLocked: boolean; end: (result: WriteResult) => void }[] = []
+  const write: HeartbeatWrite = (entries, skipLocked) =>
+    new Promise(resolve => {
+      batches.push({ entries, skipLocked, end: resolve })
+    })
+  const batch = async (n: number) => {
+    await waitFor(() => batches.length > n)
+    return batches[n]!
+  }
+  return { write, batches, batch }
+}
+
+const createIntake = (t: Test, write: HeartbeatWrite, over: Partial<HeartbeatIntakeOptions> = {}) => {
+  const announced: JobChange[] = []
+  const intake = createHeartbeatIntake({
+    write,
+    announce: changes => announced.push(...changes),
+    log,
+    heartbeatIntervalMs: 5000,
+    stalledAfterSeconds: 30,
+    ...over,
+  })
+  t.teardown(() => intake.close(0))
+  return { intake, announced }
+}
+
+t.test('while one batch commits, the next one fills', async t => {
+  const { write, batches, batch } = createManualWrite()
+  const { intake, announced } = createIntake(t, write)
+  const first = intake.submit(scope, { jobId: 'a', workerId: 'w' })
+  const one = await batch(0)
+  const rest = ['b', 'c', 'd'].map(jobId => intake.submit(scope, { jobId, workerId: 'w' }))
+  t.equal(batches.length, 1, 'one flush is in flight at a time')
+  one.end(all(one.entries, written))
+  t.match(await first, { jobId: 'a', durable: true })
+  const two = await batch(1)
+  t.equal(two.entries.length, 3)
+  two.end(all(two.entries, written))
+  await Promise.all(rest)
+  t.same(
+    announced.map(change => change.jobId),
+    ['a', 'b', 'c', 'd'],
+  )
+})
+
+t.test('reports of one worker leave in order, one per batch, merged where they may be', async t => {
+  const { write, batch } = createManualWrite()
+  const { intake } = createIntake(t, write)
+  const report = (fields: Partial<Heartbeat>) => intake.submit(scope, { jobId: 'a', workerId: 'w', ...fields })
+  const answers = [report({ processedCount: 1 })]
+  const one = await batch(0)
+  answers.push(
+    report({ processedCount: 2, message: 'two' }),
+    report({ increment: 3 }),
+    report({ attempt: 2, increment: 1 }),
+  )
+  one.end(all(one.entries, written))
+  const two = await batch(1)
+  t.match(two.entries, [{ heartbeat: { processedCount: 5, message: 'two' } }], 'another attempt waits for its turn')
+  two.end(all(two.entries, written))
+  const three = await batch(2)
+  t.match(three.entries, [{ heartbeat: { attempt: 2, increment: 1 } }])
+  three.end(all(three.entries, written))
+  t.equal((await Promise.all(answers)).length, 4, 'every request has its answer')
+})
+
+t.test("nobody's report rides on another's right", async t => {
+  const { write, batch } = createManualWrite()
+  const { intake } = createIntake(t, write)
+  const rights = [
+    scope,
+    { ...scope, tenantId: '11111111-1111-4111-8111-111111111111' },
+    { ...scope, allOrganizations: false },
+    { ...scope, allOrganizations: false, organizationId: '22222222-2222-4222-8222-222222222222' },
+    { ...scope, jobId: 'a' },
+  ]
+  const answers = rights.map(right => intake.submit(right, { jobId: 'a', workerId: 'w', increment: 1 }))
+  for (const [n, right] of rights.entries()) {
+    const { entries, end } = await batch(n)
+    t.match(entries, [{ scope: right, heartbeat: { increment: 1 } }])
+    end(all(entries, written))
+  }
+  await Promise.all(answers)
+})
+
+t.test('a flush not done in time is answered as buffered, and written all the same', async t => {
+  const { write, batch } = createManualWrite()
+  const { intake } = createIntake(t, write, { answerWithinMs: 20 })
+  const inFlight = intake.submit(scope, { jobId: 'a', workerId: 'w', processedCount: 1 })
+  const one = await batch(0)
+  const waiting = intake.submit(scope, { jobId: 'b', workerId: 'w', processedCount: 2 })
+  const buffered = { durable: false, status: null, cancelRequested: null, progressPercent: null, revision: null }
+  t.match(await inFlight, { jobId: 'a', workerId: 'w', ...buffered })
+  t.match(await waiting, { jobId: 'b', workerId: 'w', ...buffered })
+  one.end(all(one.entries, written))
+  const two = await batch(1)
+  t.match(two.entries, [{ heartbeat: { jobId: 'b', processedCount: 2 }, keepHigher: true }])
+  two.end(all(two.entries, { kind: 'refused', error: new HeadwayError('job_not_found', 'no') }))
+  await waitFor(() => intake.stats().dropped === 1)
+  t.equal(intake.stats().pending, 0, 'an unknown job is dropped and counted')
+})
+
+t.test('what was not done is written again, in order, before what has come since', async t => {
+  const { write, batch } = createManualWrite()
+  const { intake } = createIntake(t, write)
+  const old = intake.submit(scope, { jobId: 'a', workerId: 'w', processedCount: 1, reportedAt: '2026-01-01T00:00:00Z' })
+  const one = await batch(0)
+  const young = intake.submit(scope, { jobId: 'a', workerId: 'w', message: 'x', reportedAt: '2026-01-01T00:00:01Z' })
+  one.end({ written: [], outcomes: [], failure: { kind: 'not_done', cause: null }, unwritten: one.entries })
+  const two = await batch(1)
+  t.match(two.entries, [{ heartbeat: { processedCount: 1 } }])
+  two.end(all(two.entries, written))
+  const three = await batch(2)
+  t.match(three.entries, [{ heartbeat: { message: 'x' } }])
+  three.end(all(three.entries, written))
+  t.match(await Promise.all([old, young]), [{ durable: true }, { durable: true }])
+})
+
+t.test('after an unknown outcome absolute values are written again, increments are not', async t => {
+  const { write, batch } = createManualWrite()
+  const { intake } = createIntake(t, write)
+  const absolute = intake.submit(scope, { jobId: 'a', workerId: 'w', processedCount: 7 })
+  const increment = intake.submit(scope, { jobId: 'b', workerId: 'w', increment: 7 })
+  const one = await batch(0)
+  one.end({ written: [], outcomes: [], failure: { kind: 'outcome_unknown', cause: null }, unwritten: one.entries })
+  await t.rejects(increment, { code: 'outcome_unknown', details: { retryAfterSeconds: 1 } })
+  const two = await batch(1)
+  t.match(two.entries, [{ heartbeat: { jobId: 'a', processedCount: 7 }, keepHigher: true }])
+  two.end(all(two.entries, written))
+  t.match(await absolute, { durable: true })
+})
+
+t.test('a locked job waits by itself, the others go on', async t => {
+  const { write, batches, batch } = createManualWrite()
+  const { intake } = createIntake(t, write)
+  const stuck = intake.submit(scope, { jobId: 'locked', workerId: 'w' })
+  const one = await batch(0)
+  one.end(all(one.entries, { kind: 'locked' }))
+  const free = intake.submit(scope, { jobId: 'free', workerId: 'w' })
+  const two = await batch(1)
+  t.match(two, { skipLocked: false, entries: [{ heartbeat: { jobId: 'free' } }] })
+  t.equal(two.entries.length, 1)
+  two.end(all(two.entries, written))
+  t.match(await free, { durable: true })
+  const three = await batch(2)
+  t.match(
+    three,
+    { skipLocked: true, entries: [{ heartbeat: { jobId: 'locked' } }] },
+    'and is tried again without waiting',
+  )
+  three.end(all(three.entries, written))
+  t.match(await stuck, { durable: true })
+  t.equal(batches.length, 3)
+})
+
+t.test('a full queue refuses as overloaded, and a bulk that does not fit is refused whole', async t => {
+  const { write, batch } = createManualWrite()
+  const { intake } = createIntake(t, write, { maxEntries: 3, heartbeatIntervalMs: 1000 })
+  const heartbeat = (jobId: string): Heartbeat => ({ jobId, workerId: 'w' })
+  const held = [intake.submit(scope, heartbeat('a'))]
+  const one = await batch(0)
+  held.push(intake.submit(scope, heartbeat('b')))
+  await t.rejects(intake.submitAll(scope, [heartbeat('c'), heartbeat('d')]), { code: 'overloaded' })
+  t.equal(intake.stats().pending, 2, 'nothing of it was taken')
+  held.push(intake.submit(scope, heartbeat('c')))
+  await t.rejects(intake.submit(scope, heartbeat('d')), { code: 'overloaded', details: { retryAfterSeconds: 1 } })
+  one.end(all(one.entries, written))
+  const two = await batch(1)
+  two.end(all(two.entries, written))
+  const answers = await Promise.all(held)
+  t.ok(answers.every(answer => answer.durable))
+  t.ok((answers[0]?.heartbeatIntervalMs ?? 0) > 1000, 'and workers are asked to slow down')
+})
+
+t.test('a queue that holds too many bytes refuses as well', async t => {
+  const { write, batch } = createManualWrite()
+  const { intake } = createIntake(t, write, { maxBytes: 5_000 })
+  const first = intake.submit(scope, { jobId: 'a', workerId: 'w', payload: { x: 'y'.repeat(6_000) } })
+  await t.rejects(intake.submit(scope, { jobId: 'b', workerId: 'w' }), { code: 'overloaded' })
+  const one = await batch(0)
+  one.end(all(one.entries, written))
+  await first
+})
+
+t.test('closing writes what was accepted, and refuses what comes after', async t => {
+  const { write, batch } = createManualWrite()
+  const { intake } = createIntake(t, write)
+  const answer = intake.submit(scope, { jobId: 'a', workerId: 'w' })
+  const closed = intake.close(5_000)
+  await t.rejects(intake.submit(scope, { jobId: 'b', workerId: 'w' }), { code: 'shutting_down' })
+  const one = await batch(0)
+  one.end(all(one.entries, written))
+  t.match(await answer, { durable: true })
+  await closed
+})
+
+t.test('closing gives up after its grace when the database is away', async t => {
+  const write: HeartbeatWrite = async entries => ({
+    written: [],
+    outcomes: [],
+    failure: { kind: 'not_done', cause: new Error('away') },
+    unwritten: entries,
+  })
+  const { intake } = createIntake(t, write, { answerWithinMs: 20 })
+  t.match(await intake.submit(scope, { jobId: 'a', workerId: 'w' }), { durable: false })
+  await intake.close(50)
+  t.equal(intake.stats().pending, 1)
+})
+
+/** Reports of one worker, as they may come: late ones, clocks that were set, increments, cleared fields. */
+const reports = fc.array(
+  fc.record(
+    {
+      count: fc.oneof(
+        fc.record({ processedCount: fc.integer({ min: 0, max: 50 }) }),
+        fc.record({ increment: fc.integer({ min: 0, max: 5 }) }),
+        fc.constant({}),
+      ),
+      message: fc.constantFrom(null, 'a', 'b'),
+      totalCount: fc.constantFrom(null, 60, 100),
+      stage: fc.constantFrom(null, 'x', 'y'),
+      etaSeconds: fc.constantFrom(null, 5),
+      payload: fc.constantFrom(null, { p: 1 }, { p: 2 }),
+      unit: fc.constantFrom('rows' as const, 'files' as const),
+      // Within a few minutes of each other, so that nothing older than the five minutes of a set clock hides behind
+      // something younger that is merged over it (a difference of one report's liveness, and nothing else).
+      reportedAt: fc.integer({ min: 0, max: 200 }).map(s => new Date(1_767_225_600_000 + s * 1000).toISOString()),
+    },
+    { requiredKeys: ['count'] },
+  ),
+  { minLength: 1, maxLength: 8 },
+)
+
+t.test('merging gives what the database makes of the reports one after the other', async t => {
+  const { url, pool } = await createTestDatabase(t)
+  const database = openDatabase({ url, poolSize: 4, preparedStatements: true, onIdleError: () => undefined })
+  t.teardown(() => database.close())
+  const write = createHeartbeatWrite(database)
+
+  const newJob = async () => {
+    const { rows } = await pool.query<{ id: string }>(
+      `INSERT INTO progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds) VALUES ($1, 't', 'n', 60) RETURNING id`,
+      [scope.tenantId],
+    )
+    return rows[0]?.id ?? ''
+  }
+  const stateOf = async (jobId: string) => {
+    const { rows } = await pool.query<Record<string, unknown>>(
+      `SELECT j.processed_count, j.total_count, j.message, j.stage, j.unit, j.eta_source = 'worker' AS worker_eta,
+         w.processed_count AS worker_count, w.message AS worker_message, w.payload, w.reported_at
+       FROM progress_jobs j JOIN job_progress w ON w.job_id = j.id WHERE j.id = $1`,
+      [jobId],
+    )
+    return rows
+  }
+  /** Everything in one go: what may merge is one entry, what may not follows in the next batch. */
+  const flushQueue = async (heartbeats: Heartbeat[]) => {
+    const queue = new HeartbeatQueue()
+    const waiters = heartbeats.map(heartbeat => {
+      const waiter = { resolve: () => undefined, reject: () => undefined, since: 0, late: false }
+      queue.add(scope, heartbeat, waiter)
+      return waiter
+    })
+    const applied = new Map<object, boolean>()
+    let batches = 0
+    while (!queue.isEmpty) {
+      const entries = queue.take(1000, () => true)
+      const result = await write(entries, false)
+      batches += 1
+      entries.forEach((entry, index) => {
+        const outcome = result.outcomes[index]
+        for (const waiter of entry.waiters) {
+          applied.set(waiter, outcome?.kind === 'written' && outcome.applied && !waiter.late)
+        }
+      })
+    }
+    return { batches, applied: waiters.map(waiter => applied.get(waiter)) }
+  }
+
+  let merged = 0
+  const checked = await fc.check(
+    fc.asyncProperty(reports, reports, async (before, after) => {
+      const [one, two] = await Promise.all([newJob(), newJob()])
+      const toHeartbeat =
+        (jobId: string) =>
+        ({ count, ...report }: (typeof before)[number]) =>
+          ({ jobId, workerId: 'default', ...count, ...report }) as Heartbeat
+      for (const heartbeat of [...before, ...after].map(toHeartbeat(one))) await flushQueue([heartbeat])
+      // What is stored already must not matter to how the rest merges.
+      for (const heartbeat of before.map(toHeartbeat(two))) await flushQueue([heartbeat])
+      const { batches } = await flushQueue(after.map(toHeartbeat(two)))
+      merged += after.length - batches
+      t.same(await stateOf(two), await stateOf(one))
+      return JSON.stringify(await stateOf(two)) === JSON.stringify(await stateOf(one))
+    }),
+    { numRuns: 150 },
+  )
+  t.equal(checked.failed, false, fc.defaultReportMessage(checked) ?? 'holds')
+  t.ok(merged > 100, `${merged} reports were merged`)
+})

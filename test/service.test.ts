@@ -1,0 +1,166 @@
+import t, { type Test } from 'tap'
+import type { JobDocument } from '../src/jobs/job.ts'
+import { startService, type Service } from './helpers/service.ts'
+import { waitFor } from './helpers/wait.ts'
+
+interface StreamEvent {
+  event: string
+  id: string
+  data: { id: string; status: string; revision: number; processedCount: number; jobs: { id: string; status: string }[] }
+}
+
+/** An open NDJSON stream: what came, and what comes. */
+const openStream = async (t: Test, service: Service, path: string, lastEventId?: string) => {
+  const controller = new AbortController()
+  t.teardown(() => controller.abort())
+  const response = await fetch(`${service.url}/api/progress${path}`, {
+    headers: { accept: 'application/x-ndjson', ...(lastEventId !== undefined && { 'last-event-id': lastEventId }) },
+    signal: controller.signal,
+  })
+  const events: StreamEvent[] = []
+  let ended = false
+  const read = async () => {
+    let rest = ''
+    const decoder = new TextDecoder()
+    for await (const chunk of response.body ?? []) {
+      const lines = (rest + decoder.decode(chunk as Uint8Array, { stream: true })).split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) if (line !== '') events.push(JSON.parse(line) as StreamEvent)
+    }
+  }
+  const done = read()
+    .catch(() => undefined)
+    .finally(() => {
+      ended = true
+    })
+  const next = (event: string, when: (data: StreamEvent['data']) => boolean = () => true) =>
+    waitFor(() => events.find(candidate => candidate.event === event && when(candidate.data)))
+  return { response, events, next, done, close: () => controller.abort(), hasEnded: () => ended }
+}
+
+t.test('an open stream shows every change of a job, from creation to its end', async t => {
+  const service = await startService(t, { LIVE_INTERVAL_MS: '50' })
+  const stream = await openStream(t, service, '/stream')
+  await stream.next('snapshot')
+  const { id } = await service.createJob({ totalCount: 10 })
+  await stream.next('progress.job.created')
+  await service.call('POST', `/jobs/${id}/start`)
+  await stream.next('progress.job.started')
+  await service.heartbeat(id, { processedCount: 4 })
+  await stream.next('progress.job.updated', data => data.processedCount === 4)
+  await service.call('POST', `/jobs/${id}/complete`)
+  const last = await stream.next('progress.job.completed')
+  t.match(last, { id: /^\d+\.\d+$/, data: { id, status: 'completed', progressPercent: 100, processedCount: 4 } })
+  t.equal((await service.job(id)).revision, last?.data.revision)
+})
+
+t.test("a heartbeat's change is on the stream within 50 ms on an idle service", async t => {
+  const service = await startService(t, { LIVE_INTERVAL_MS: '50' })
+  const { id } = await service.createJob()
+  await service.heartbeat(id)
+  const stream = await openStream(t, service, '/stream')
+  await stream.next('snapshot')
+  const delays: number[] = []
+  for (let n = 1; n <= 10; n += 1) {
+    const sent = performance.now()
+    await service.heartbeat(id, { processedCount: n })
+    await stream.next('progress.job.updated', data => data.processedCount === n)
+    delays.push(performance.now() - sent)
+    // Progress goes out at most once per interval; the next one should find the feed idle again.
+    await new Promise(resolve => setTimeout(resolve, 60))
+  }
+  // The fastest: a busy machine slows any single one, but only the service could slow them all.
+  t.ok(Math.min(...delays) < 50, delays.map(Math.round).join(', '))
+})
+
+t.test('two replicas on one database show each other’s changes', async t => {
+  const one = await startService(t)
+  const two = await startService(t, { database: one.database })
+  const stream = await openStream(t, two, '/stream')
+  await stream.next('snapshot')
+  const { id } = await one.createJob()
+  await one.heartbeat(id, { processedCount: 1 })
+  await stream.next('progress.job.started')
+  await two.heartbeat(id, { processedCount: 2 })
+  await one.call('POST', `/jobs/${id}/complete`)
+  t.match(await stream.next('progress.job.completed'), { data: { id, processedCount: 2 } })
+})
+
+t.test('a reader that comes back with its last id, to another replica, never misses a final state', async t => {
+  const one = await startService(t)
+  const two = await startService(t, { database: one.database })
+  const { id } = await one.createJob()
+  await one.heartbeat(id)
+  const first = await openStream(t, one, '/stream')
+  const seen = await first.next('snapshot')
+  first.close()
+  await one.call('POST', `/jobs/${id}/complete`)
+  await one.age(id, 45)
+  const fresh = await openStream(t, two, '/stream')
+  t.same((await fresh.next('snapshot'))?.data.jobs, [], 'a new reader does not see what finished 45 s ago')
+  const again = await openStream(t, two, '/stream', seen?.id)
+  t.match((await again.next('snapshot'))?.data.jobs, [{ id, status: 'completed' }])
+})
+
+t.test("a job's stream ends after the job has finished, and answers 204 to whoever has seen that", async t => {
+  const service = await startService(t)
+  const { id } = await service.createJob()
+  const stream = await openStream(t, service, `/jobs/${id}/stream`)
+  await stream.next('snapshot')
+  await service.call('POST', `/jobs/${id}/fail`, { errorMessage: 'disk full' })
+  const last = await stream.next('progress.job.failed')
+  await stream.done
+  const again = await openStream(t, service, `/jobs/${id}/stream`, last?.id)
+  t.equal(again.response.status, 204)
+  const unknowing = await openStream(t, service, `/jobs/${id}/stream`)
+  t.match((await unknowing.next('snapshot'))?.data.jobs, [{ id, status: 'failed' }])
+  await unknowing.done
+})
+
+t.test('one request waits for a job to finish, on any replica', async t => {
+  const one = await startService(t)
+  const two = await startService(t, { database: one.database })
+  const { id } = await one.createJob()
+  const waiting = two.call<JobDocument>('GET', `/jobs/${id}?until=finished`, undefined, { prefer: 'wait=20' })
+  await one.heartbeat(id, { processedCount: 1 })
+  await one.call('POST', `/jobs/${id}/complete`, { resultSummary: { rows: 1 } })
+  t.match(await waiting, { status: 200, body: { status: 'completed', resultSummary: { rows: 1 } } })
+})
+
+t.test('a conditional request is held until the revision changes', async t => {
+  const service = await startService(t)
+  const { id } = await service.createJob()
+  const { headers } = await service.call('GET', `/jobs/${id}/progress`)
+  const etag = headers.get('etag') ?? ''
+  const unchanged = await service.call('GET', `/jobs/${id}/progress`, undefined, { 'if-none-match': etag })
+  t.equal(unchanged.status, 304)
+  const held = service.call<JobDocument>('GET', `/jobs/${id}/progress`, undefined, {
+    'if-none-match': etag,
+    prefer: 'wait=20',
+  })
+  await service.heartbeat(id, { message: 'moved' })
+  t.match(await held, { status: 200, body: { message: 'moved', revision: 2 } })
+})
+
+t.test('closing the service ends its streams', async t => {
+  const service = await startService(t)
+  const stream = await openStream(t, service, '/stream')
+  await stream.next('snapshot')
+  const begun = performance.now()
+  await service.close()
+  await stream.done
+  t.ok(stream.hasEnded())
+  t.ok(performance.now() - begun < 2_000)
+})
+
+t.test('readiness names a deaf listener, and needs the database', async t => {
+  const service = await startService(t)
+  const ready = async () => {
+    const response = await fetch(`${service.url}/readyz`)
+    return { status: response.status, body: await response.json() }
+  }
+  await waitFor(async () => JSON.stringify((await ready()).body) === '{"status":"ready","degraded":[]}')
+  await service.database.drop()
+  await waitFor(async () => (await ready()).status === 503)
+  t.equal((await fetch(`${service.url}/healthz`)).status, 200, 'the process is up all the same')
+})
