@@ -53,7 +53,7 @@ const run = async <T>(useCase: () => Promise<T>): Promise<T> => {
   }
 }
 
-const hashOf = (job: Omit<NewJob, 'idempotencyHash'>): string => {
+const hashOf = (job: object): string => {
   // Arrays keep their order, objects lose theirs: two spellings of one request are one request.
   const canonical = JSON.stringify(job, (_key, value: unknown) =>
     value !== null && typeof value === 'object' && !Array.isArray(value)
@@ -104,7 +104,10 @@ export const createJobs = ({ repository, intake, announce, defaultHeartbeatTimeo
       startedByUserId: identity.userId,
       idempotencyKey,
     }
-    return { ...job, idempotencyHash: idempotencyKey === null ? null : hashOf(job) }
+    if (idempotencyKey === null) return { ...job, idempotencyHash: null }
+    // The request alone: whoever repeats it, and whatever this service's default has become since.
+    const { heartbeatTimeoutSeconds = null } = input
+    return { ...job, idempotencyHash: hashOf({ ...job, startedByUserId: null, heartbeatTimeoutSeconds }) }
   }
 
   return {
