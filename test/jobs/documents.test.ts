@@ -1,0 +1,128 @@
+import t from 'tap'
+import { startService } from '../helpers/service.ts'
+
+const service = await startService(t)
+
+const words = (text: string) => text.trim().split(/\s+/).sort()
+
+const JOB = words(`
+  id jobType name description status progressPercent processedCount totalCount remainingCount unit throughputPerSecond
+  etaSeconds etaSource stage stages message liveness advancedAt startedByUserId cancelledByUserId startedAt heartbeatAt
+  finishedAt createdAt updatedAt resultSummary errorMessage errorStack failureReason meta cancellable cancelRequestedAt
+  priority attempt heartbeatTimeoutSeconds pendingTimeoutSeconds parentJobId partitionIndex partitionCount children
+  tenantId organizationId revision`)
+const WORKER = words(`
+  workerId attempt processedCount totalCount progressPercent throughputPerSecond etaSeconds stage message payload
+  advancedAt heartbeatAt createdAt`)
+const PROGRESS = words(`
+  id status progressPercent processedCount totalCount remainingCount unit stage message throughputPerSecond etaSeconds
+  etaSource liveness attempt updatedAt revision`)
+const LIVE = words(`
+  id jobType name status progressPercent processedCount totalCount unit throughputPerSecond etaSeconds etaSource stage
+  message liveness advancedAt attempt cancellable cancelRequestedAt startedAt finishedAt updatedAt errorMessage
+  failureReason parentJobId partitionIndex partitionCount children organizationId revision`)
+
+const keysOf = (document: object) => Object.keys(document).sort()
+
+const INSTANT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
+
+t.test('a job shows the same fields wherever it is read', async t => {
+  const created = await service.createJob({ jobType: 'documents', cancellable: true })
+  t.same(keysOf(created), JOB)
+  await service.heartbeat(created.id, { processedCount: 1 })
+  const { workers, ...read } = await service.job(created.id)
+  t.same(keysOf(read), JOB)
+  t.same(workers.map(keysOf), [WORKER])
+  const list = await service.call<{ items: object[] }>('GET', '/jobs?jobType=documents')
+  t.same(keysOf(list.body), ['items', 'page', 'pageSize', 'total'])
+  t.same(list.body.items, [read])
+  const active = await service.call<{ active: object[] }>('GET', '/active')
+  t.same(active.body.active, [read])
+  const { body: progress } = await service.call<object>('GET', `/jobs/${created.id}/progress`)
+  t.same(keysOf(progress), PROGRESS)
+  t.match(read, progress)
+  const finished = await service.call<object>('POST', `/jobs/${created.id}/complete`)
+  t.same(keysOf(finished.body), JOB)
+})
+
+t.test('times are ISO 8601 in UTC with milliseconds', async t => {
+  const { id } = await service.createJob({ cancellable: true })
+  await service.heartbeat(id, { processedCount: 1 })
+  await service.call('POST', `/jobs/${id}/cancel`)
+  await service.call('POST', `/jobs/${id}/complete`)
+  const job = await service.job(id)
+  for (const field of [
+    'createdAt',
+    'startedAt',
+    'heartbeatAt',
+    'advancedAt',
+    'cancelRequestedAt',
+    'finishedAt',
+    'updatedAt',
+  ] as const) {
+    t.match(job[field], INSTANT, field)
+  }
+})
+
+t.test('a new job has the defaults that are documented', async t => {
+  const job = await service.createJob({ jobType: 'import', name: 'Importing' })
+  t.match(job, {
+    status: 'pending',
+    progressPercent: 0,
+    processedCount: 0,
+    totalCount: null,
+    remainingCount: null,
+    unit: 'unknown',
+    liveness: null,
+    meta: {},
+    cancellable: false,
+    priority: 0,
+    attempt: 1,
+    heartbeatTimeoutSeconds: 60,
+    pendingTimeoutSeconds: null,
+    children: null,
+    organizationId: null,
+    revision: 1,
+  })
+  t.equal(job.createdAt, job.updatedAt)
+})
+
+t.test('the live document has its fields, without those that are null, on one line', async t => {
+  const { id } = await service.createJob({ meta: { 'line\nbreak': 1 }, name: 'two\nlines' })
+  const live = async () => {
+    const { rows } = await service.database.pool.query<{ json: string }>(
+      'SELECT headway.live_document(j)::text AS json FROM progress_jobs j WHERE id = $1',
+      [id],
+    )
+    return rows[0]?.json ?? ''
+  }
+  const pending = await live()
+  t.notMatch(pending, /\n|:null/)
+  t.same(
+    keysOf(JSON.parse(pending) as object),
+    words('id jobType name status progressPercent processedCount unit attempt cancellable updatedAt revision'),
+  )
+  // Every column that can be set at once, whatever its meaning; the invariants forbid the rest together.
+  await service.database.pool.query(
+    `UPDATE progress_jobs SET status = 'failed', total_count = 5, throughput_per_second = 1, eta_seconds = 1,
+       eta_source = 'rate', stage = 's', message = 'm', advanced_at = now(), cancel_requested_at = now(),
+       started_at = now(), finished_at = now(), error_message = 'e', failure_reason = 'worker',
+       parent_job_id = id, partition_index = 0, partition_count = 1, organization_id = gen_random_uuid() WHERE id = $1`,
+    [id],
+  )
+  const failed = JSON.parse(await live()) as Record<string, unknown>
+  t.same(
+    keysOf(failed),
+    LIVE.filter(key => key !== 'liveness' && key !== 'children'),
+  )
+  const running = await service.createJob()
+  await service.heartbeat(running.id)
+  await service.database.pool.query(`UPDATE progress_jobs SET children = '{"total": 0, "current": []}' WHERE id = $1`, [
+    running.id,
+  ])
+  const { rows } = await service.database.pool.query<{ document: object }>(
+    'SELECT headway.live_document(j) AS document FROM progress_jobs j WHERE id = $1',
+    [running.id],
+  )
+  t.match(rows[0]?.document, { liveness: 'ok', children: { total: 0 } })
+})
