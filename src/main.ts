@@ -42,7 +42,7 @@ const migrateWhenReachable = async (url: string, log: pino.Logger): Promise<void
       await migrate(url)
       return
     } catch (error) {
-      if (classifyFailure(error) !== 'connection' || performance.now() > deadline) throw error
+      if (classifyFailure(error) !== 'unreachable' || performance.now() > deadline) throw error
       log.warn({ err: error }, 'the database cannot be reached yet')
       await new Promise(resolve => setTimeout(resolve, 1000))
     }

@@ -5,6 +5,7 @@ import { drizzle } from 'drizzle-orm/node-postgres'
 import { migrate as applyMigrations } from 'drizzle-orm/node-postgres/migrator'
 import pg from 'pg'
 import { clientOptions } from './connection.ts'
+import { UnreachableError } from './failures.ts'
 
 /** Any constant that no other program uses: the lock that replicas starting at once wait for, one after the other. */
 const MIGRATION_LOCK = 5_272_015_421
@@ -46,13 +47,16 @@ const applyFunctions = async (client: pg.Client): Promise<void> => {
 
 /**
  * Brings the database at `url` to this version: tables by Drizzle's migrations, then the SQL functions. Any number of
- * replicas may call it at once. `url` must be a direct connection: a transaction pooler keeps no session lock.
+ * replicas may call it at once. `url` must be a direct connection: a transaction pooler keeps no session lock. Raises
+ * `UnreachableError` when there is no connection to be had.
  */
 export const migrate = async (url: string): Promise<void> => {
   const client = new pg.Client(clientOptions(url))
   // The query in flight is rejected as well; without a listener the process would end here.
   client.on('error', () => undefined)
-  await client.connect()
+  await client.connect().catch((cause: unknown) => {
+    throw new UnreachableError(cause)
+  })
   try {
     const { rows } = await client.query<{ version: number }>(
       "SELECT current_setting('server_version_num')::integer AS version",
