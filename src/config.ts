@@ -66,7 +66,8 @@ export const readConfig = (environment: NodeJS.ProcessEnv) => {
   if (!parsed.success) {
     const sentences = parsed.error.issues.map(issue => {
       const name = issue.path.join('.')
-      return issue.message.startsWith(name) ? issue.message : `${name}: ${issue.message}`
+      if (issue.message.startsWith(name)) return issue.message
+      return /^[a-z]/.test(issue.message) ? `${name} ${issue.message}` : `${name}: ${issue.message}`
     })
     throw new HeadwayError('validation_failed', `The configuration is not usable. ${sentences.join('. ')}.`)
   }
