@@ -18,12 +18,14 @@ LANGUAGE sql AS $$
 $$;
 
 -- May a job that has been silent for its timeout be judged? Not before the process has been healthy for that long, and not
--- while another process is missing for less than that: its workers may be on their way to another one.
+-- while another process is missing for less than that: its workers may be on their way to another one. Nor by a window whose
+-- last visit is more than three intervals ago: the process was suspended between its visit and this statement.
 CREATE FUNCTION headway.may_judge(process_id uuid, interval_seconds float8, timeout_seconds float8) RETURNS boolean
 LANGUAGE sql STABLE AS $$
   SELECT EXISTS (
     SELECT FROM service_processes p
     WHERE p.id = process_id AND headway.seconds(now(), p.healthy_since) >= timeout_seconds
+      AND headway.seconds(now(), p.seen_at) <= 3 * interval_seconds
   ) AND NOT EXISTS (
     SELECT FROM service_processes p
     WHERE p.id <> process_id

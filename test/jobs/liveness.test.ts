@@ -1,0 +1,473 @@
+import { randomUUID } from 'node:crypto'
+import { pino } from 'pino'
+import t, { type Test } from 'tap'
+import { openDatabase, type Database } from '../../src/database/connection.ts'
+import type { JobDocument, JobEvent } from '../../src/jobs/job.ts'
+import { createSweeper } from '../../src/jobs/sweeper.ts'
+import type { JobChange } from '../../src/live/change.ts'
+import { startService, type Service } from '../helpers/service.ts'
+
+const INTERVAL_SECONDS = 5
+const STALLED_AFTER_SECONDS = 30
+
+interface World {
+  service: Service
+  database: Database
+}
+
+/** A service on a database of its own that never sweeps and is no process to wait for: tests bring their own sweepers. */
+const startWorld = async (t: Test): Promise<World> => {
+  const service = await startService(t)
+  await service.database.pool.query('DELETE FROM service_processes')
+  const database = openDatabase({
+    url: service.database.url,
+    poolSize: 5,
+    preparedStatements: true,
+    onIdleError: () => undefined,
+  })
+  t.teardown(() => database.close())
+  return { service, database }
+}
+
+interface SweeperFields {
+  /** Since when the process has been healthy: its first visit, moved into the past. */
+  healthyForSeconds?: number
+  oldestHeartbeatWaitMs?: () => number
+  database?: Database
+}
+
+/** Another process that sweeps. */
+const startSweeper = async (
+  world: World,
+  { healthyForSeconds = 0, oldestHeartbeatWaitMs = () => 0, database = world.database }: SweeperFields = {},
+) => {
+  const announced: JobChange[] = []
+  const { pool } = world.service.database
+  const sweeper = createSweeper({
+    database,
+    announce: changes => announced.push(...changes),
+    log: pino({ level: 'silent' }),
+    oldestHeartbeatWaitMs,
+    stalledAfterSeconds: STALLED_AFTER_SECONDS,
+    intervalSeconds: INTERVAL_SECONDS,
+  })
+  const known = (await pool.query<{ id: string }>('SELECT id FROM service_processes')).rows.map(row => row.id)
+  await sweeper.sweep()
+  const { rows } = await pool.query<{ id: string }>('SELECT id FROM service_processes WHERE id <> ALL ($1)', [known])
+  const id = rows[0]?.id ?? ''
+  const move = (column: string, seconds: number) =>
+    pool.query(`UPDATE service_processes SET ${column} = ${column} - make_interval(secs => $2) WHERE id = $1`, [
+      id,
+      seconds,
+    ])
+  await move('healthy_since', healthyForSeconds)
+  return {
+    ...sweeper,
+    announced,
+    /** As if the last visit had been so many seconds earlier than it was. */
+    missVisits: (seconds: number) => move('seen_at', seconds),
+    healthyForSeconds: async () => {
+      const found = await pool.query<{ seconds: number }>(
+        "SELECT date_part('epoch', now() - healthy_since) AS seconds FROM service_processes WHERE id = $1",
+        [id],
+      )
+      return found.rows[0]?.seconds ?? NaN
+    },
+  }
+}
+
+const A_DAY = 86_400
+
+const startJob = async ({ service }: World, fields: Record<string, unknown> = {}): Promise<JobDocument> => {
+  const { id } = await service.createJob(fields)
+  return (await service.call<JobDocument>('POST', `/jobs/${id}/start`)).body
+}
+
+/** A running job whose last heartbeat came so many seconds ago. */
+const startSilentJob = async (world: World, seconds: number, fields: Record<string, unknown> = {}) => {
+  const { id } = await startJob(world, fields)
+  await world.service.age(id, seconds)
+  return id
+}
+
+const lastEvent = async ({ service }: World, id: string): Promise<JobEvent | undefined> =>
+  (await service.call<{ items: JobEvent[] }>('GET', `/jobs/${id}/events?pageSize=100`)).body.items.at(-1)
+
+const versionsOf = async ({ service }: World, id: string) => {
+  const { rows } = await service.database.pool.query<Record<string, unknown>>(
+    'SELECT lifecycle, lifecycle_revision, revision FROM progress_jobs WHERE id = $1',
+    [id],
+  )
+  return rows[0]
+}
+
+t.test('a job is stalled after 30 seconds of silence, not before', async t => {
+  const world = await startWorld(t)
+  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
+  const early = await startSilentJob(world, 29)
+  const late = await startSilentJob(world, 31, { totalCount: 10 })
+  t.same(await sweeper.sweep(), { stalled: 1, ended: 0, skipped: null })
+  t.match(await world.service.job(early), { status: 'running', liveness: 'ok', revision: 2 })
+  const stalled = await world.service.job(late)
+  t.match(stalled, { status: 'running', liveness: 'stalled', revision: 3, finishedAt: null })
+  t.same(await versionsOf(world, late), { lifecycle: 'stalled', lifecycle_revision: '3', revision: '3' })
+  t.same(await world.service.history(late), ['created', 'started', 'stalled'])
+  t.match(await lastEvent(world, late), { actor: null, attempt: 1, data: { heartbeatAt: stalled.heartbeatAt } })
+  const tenantId = stalled.tenantId
+  t.same(sweeper.announced, [{ tenantId, jobId: late, revision: 3, lifecycle: true }])
+  t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: null }, 'it is marked once')
+})
+
+t.test('a job is ended after its own timeout, not before', async t => {
+  const world = await startWorld(t)
+  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
+  const cases = await Promise.all(
+    [
+      [60, 59, 'running'],
+      [60, 61, 'failed'],
+      [1, 2, 'failed'],
+      [300, 299, 'running'],
+      [300, 301, 'failed'],
+      [86_400, 86_000, 'running'],
+      [0, 1_000_000, 'running'],
+    ].map(async ([timeout, silence, status]) => ({
+      name: `a timeout of ${timeout} s after ${silence} s`,
+      id: await startSilentJob(world, Number(silence), { heartbeatTimeoutSeconds: timeout }),
+      status,
+    })),
+  )
+  t.equal((await sweeper.sweep()).ended, 3)
+  for (const { name, id, status } of cases) t.equal((await world.service.job(id)).status, status, name)
+})
+
+t.test('a stale job says so', async t => {
+  const world = await startWorld(t)
+  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
+  const { id } = await world.service.createJob({ totalCount: 10 })
+  await world.service.heartbeat(id, { processedCount: 4, etaSeconds: 9 })
+  await world.service.age(id, 61)
+  const before = await world.service.job(id)
+  await sweeper.sweep()
+  const job = await world.service.job(id)
+  t.match(job, {
+    status: 'failed',
+    failureReason: 'stale',
+    errorMessage: 'No heartbeat for 60 seconds',
+    liveness: null,
+    etaSeconds: null,
+    etaSource: null,
+    processedCount: 4,
+    progressPercent: 40,
+    heartbeatAt: before.heartbeatAt,
+    revision: before.revision + 1,
+  })
+  t.equal(job.finishedAt, job.updatedAt)
+  t.same(await versionsOf(world, id), { lifecycle: 'failed', lifecycle_revision: '3', revision: '3' })
+  t.match(await lastEvent(world, id), {
+    type: 'failed',
+    actor: null,
+    at: job.finishedAt ?? '',
+    data: { failureReason: 'stale', heartbeatAt: job.heartbeatAt, processedCount: 4, totalCount: 10 },
+  })
+  t.same(sweeper.announced, [{ tenantId: job.tenantId, jobId: id, revision: 3, lifecycle: true }])
+})
+
+t.test('a silent job that was asked to stop is cancelled', async t => {
+  const world = await startWorld(t)
+  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
+  const id = await startSilentJob(world, 61, { cancellable: true })
+  await world.service.call('POST', `/jobs/${id}/cancel`)
+  await sweeper.sweep()
+  t.match(await world.service.job(id), {
+    status: 'cancelled',
+    failureReason: null,
+    errorMessage: null,
+    cancelRequestedAt: String,
+  })
+  t.match(await lastEvent(world, id), { type: 'cancelled' })
+  t.match(await world.service.heartbeat(id), { status: 409, body: { code: 'already_finished' } })
+})
+
+t.test('a pending job fails when nobody starts it in time, and waits for ever without a timeout', async t => {
+  const world = await startWorld(t)
+  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
+  const create = async (age: number, pendingTimeoutSeconds: number | null) => {
+    const { id } = await world.service.createJob({ pendingTimeoutSeconds })
+    await world.service.age(id, age)
+    return id
+  }
+  const early = await create(119, 120)
+  const late = await create(121, 120)
+  const patient = await create(1_000_000, null)
+  t.equal((await sweeper.sweep()).ended, 1)
+  t.equal((await world.service.job(early)).status, 'pending')
+  t.equal((await world.service.job(patient)).status, 'pending')
+  t.match(await world.service.job(late), {
+    status: 'failed',
+    failureReason: 'never_started',
+    errorMessage: 'Not started within 120 seconds',
+    startedAt: null,
+  })
+  t.match(await world.service.heartbeat(late), { status: 409, body: { code: 'already_finished' } }, 'no false alarm')
+})
+
+t.test('after a retry the time to start begins anew', async t => {
+  const world = await startWorld(t)
+  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
+  const { id } = await world.service.createJob({ pendingTimeoutSeconds: 120 })
+  await world.service.age(id, 121)
+  await sweeper.sweep()
+  await world.service.call('POST', `/jobs/${id}/retry`)
+  t.equal((await sweeper.sweep()).ended, 0)
+  t.equal((await world.service.job(id)).status, 'pending')
+})
+
+t.test('a heartbeat recovers a stale job and un-stalls a stalled one', async t => {
+  const world = await startWorld(t)
+  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
+  const stalled = await startSilentJob(world, 31)
+  const stale = await startSilentJob(world, 61)
+  await sweeper.sweep()
+  for (const [id, history] of [
+    [stalled, ['created', 'started', 'stalled', 'recovered']],
+    [stale, ['created', 'started', 'failed', 'recovered']],
+  ] as const) {
+    await world.service.heartbeat(id, { workerId: 'a' })
+    t.match(await world.service.job(id), {
+      status: 'running',
+      liveness: 'ok',
+      failureReason: null,
+      errorMessage: null,
+      finishedAt: null,
+      revision: 4,
+    })
+    t.same(await world.service.history(id), history)
+    t.same(await versionsOf(world, id), { lifecycle: 'recovered', lifecycle_revision: '4', revision: '4' })
+    t.match(await lastEvent(world, id), { data: { workerId: 'a' } })
+  }
+  t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: null })
+})
+
+t.test('a fresh process judges nobody before its window is as long as the timeout', async t => {
+  for (const [healthyForSeconds, stalled, ended] of [
+    [0, 0, 0],
+    [28, 0, 0],
+    [31, 1, 0],
+    [58, 1, 0],
+    [61, 0, 1],
+  ] as const) {
+    const world = await startWorld(t)
+    const sweeper = await startSweeper(world, { healthyForSeconds })
+    await startSilentJob(world, 1000)
+    t.same(await sweeper.sweep(), { stalled, ended, skipped: null }, `after ${healthyForSeconds} s`)
+  }
+})
+
+t.test('a gap of more than three intervals between two sweeps begins the window anew', async t => {
+  const world = await startWorld(t)
+  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
+  await sweeper.missVisits(3 * INTERVAL_SECONDS - 1)
+  await sweeper.sweep()
+  t.ok((await sweeper.healthyForSeconds()) >= A_DAY, 'three intervals are no gap')
+  const id = await startSilentJob(world, 1000)
+  await sweeper.missVisits(3 * INTERVAL_SECONDS + 1)
+  t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: null })
+  t.ok((await sweeper.healthyForSeconds()) < 10)
+  t.equal((await world.service.job(id)).status, 'running')
+})
+
+t.test('a clock that was set begins the window anew', async t => {
+  for (const seconds of [-3600, 3600]) {
+    const world = await startWorld(t)
+    const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
+    await startSilentJob(world, 1000)
+    await sweeper.missVisits(seconds)
+    t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: null }, `by ${seconds} s`)
+    t.ok((await sweeper.healthyForSeconds()) < 10)
+  }
+})
+
+/** The database, with something in the way of a statement. */
+const hinder = (database: Database, before: (name: string | null) => Promise<void>): Database => ({
+  ...database,
+  query: async <Row extends object>(name: string | null, text: string, values: unknown[]) => {
+    await before(name)
+    return database.query<Row>(name, text, values)
+  },
+})
+
+t.test('a process that could not reach the database judges nobody until it has been there for the timeout', async t => {
+  const world = await startWorld(t)
+  let away = false
+  const database = hinder(world.database, async () => {
+    if (away) throw new Error('connection refused')
+  })
+  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY, database })
+  await startSilentJob(world, 1000)
+  away = true
+  t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: 'database' })
+  away = false
+  t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: null })
+  t.ok((await sweeper.healthyForSeconds()) < 10)
+})
+
+t.test('a sweep that breaks off begins the window anew', async t => {
+  const world = await startWorld(t)
+  let away = true
+  const database = hinder(world.database, async name => {
+    if (away && name === 'headway_end_abandoned') throw new Error('connection lost')
+  })
+  const sweeper = await startSweeper(world, { healthyForSeconds: 0, database }).catch(() => null)
+  t.equal(sweeper, null, 'the error is for whoever scheduled it')
+  away = false
+  const other = await startSweeper(world, { healthyForSeconds: A_DAY, database })
+  await startSilentJob(world, 1000)
+  away = true
+  await t.rejects(other.sweep(), { message: 'connection lost' })
+  away = false
+  t.same(await other.sweep(), { stalled: 0, ended: 0, skipped: null })
+})
+
+t.test('a database that takes more than two seconds to answer is in trouble', async t => {
+  const world = await startWorld(t)
+  let inTheWay = Promise.resolve()
+  const database = hinder(world.database, async name => {
+    if (name === 'headway_visit') await inTheWay
+  })
+  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY, database })
+  await startSilentJob(world, 1000)
+  inTheWay = world.service.database.pool.query('SELECT pg_sleep(2.1)').then(() => undefined)
+  t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: 'database' })
+  inTheWay = Promise.resolve()
+  t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: null })
+  t.ok((await sweeper.healthyForSeconds()) < 10)
+})
+
+t.test('a process that is suspended in the middle of a sweep does not judge by the window it had before', async t => {
+  const world = await startWorld(t)
+  const asleep = { statement: '' }
+  const database = hinder(world.database, async name => {
+    if (name !== asleep.statement) return
+    // While it slept, an hour went by without a visit.
+    await world.service.database.pool.query("UPDATE service_processes SET seen_at = seen_at - interval '1 hour'")
+  })
+  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY, database })
+  const stale = await startSilentJob(world, 61)
+  const stalled = await startSilentJob(world, 31)
+  for (const statement of ['headway_end_abandoned', 'headway_mark_stalled']) {
+    asleep.statement = statement
+    if (statement === 'headway_mark_stalled') await world.service.heartbeat(stale)
+    t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: null }, `before ${statement}`)
+    await world.service.database.pool.query(
+      "UPDATE service_processes SET seen_at = now(), healthy_since = now() - interval '1 day'",
+    )
+  }
+  t.equal((await world.service.job(stale)).status, 'running')
+  t.equal((await world.service.job(stalled)).liveness, 'ok')
+})
+
+t.test('nobody is judged while a report has waited for more than two seconds in the intake', async t => {
+  const world = await startWorld(t)
+  let waits = 2_001
+  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY, oldestHeartbeatWaitMs: () => waits })
+  await startSilentJob(world, 61)
+  t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: 'intake' })
+  waits = 2_000
+  t.equal((await sweeper.sweep()).ended, 1)
+})
+
+t.test('a process that went missing delays the verdict by one timeout at most', async t => {
+  const world = await startWorld(t)
+  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
+  const missing = await startSweeper(world)
+  const short = await startSilentJob(world, 1000, { heartbeatTimeoutSeconds: 20 })
+  const long = await startSilentJob(world, 1000, { heartbeatTimeoutSeconds: 60 })
+  await missing.missVisits(10)
+  t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: null }, 'its workers may be on their way')
+  await missing.missVisits(20)
+  t.equal((await sweeper.sweep()).ended, 1, 'they had 20 seconds for that')
+  t.equal((await world.service.job(short)).status, 'failed')
+  t.equal((await world.service.job(long)).status, 'running')
+  await missing.missVisits(30)
+  t.equal((await sweeper.sweep()).ended, 0, 'not yet missing for 60 seconds, counted from when it was due')
+  await missing.missVisits(10)
+  t.equal((await sweeper.sweep()).ended, 1)
+})
+
+t.test('a process that is there, or was closed, delays nobody', async t => {
+  const world = await startWorld(t)
+  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
+  const present = await startSweeper(world)
+  const closed = await startSweeper(world)
+  await present.missVisits(INTERVAL_SECONDS)
+  await closed.missVisits(20)
+  await closed.close()
+  await startSilentJob(world, 61)
+  t.equal((await sweeper.sweep()).ended, 1)
+})
+
+t.test('processes that were not seen for two days are forgotten', async t => {
+  const world = await startWorld(t)
+  const gone = await startSweeper(world)
+  await gone.missVisits(2 * A_DAY + 1)
+  await startSweeper(world)
+  const { rows } = await world.service.database.pool.query('SELECT FROM service_processes')
+  t.equal(rows.length, 1)
+})
+
+t.test('several sweepers at once mark each job once, in as many batches as it takes', async t => {
+  const world = await startWorld(t)
+  const { pool } = world.service.database
+  const tenantId = randomUUID()
+  await pool.query(
+    `INSERT INTO progress_jobs (tenant_id, job_type, name, status, liveness, started_at, heartbeat_at, heartbeat_timeout_seconds)
+     SELECT $1, 'test', 'job ' || n, 'running', 'ok', now() - interval '1 hour',
+       now() - CASE WHEN n % 2 = 0 THEN interval '61 seconds' ELSE interval '31 seconds' END, 60
+     FROM generate_series(1, 2400) n`,
+    [tenantId],
+  )
+  const sweepers = []
+  for (let n = 0; n < 3; n += 1) sweepers.push(await startSweeper(world, { healthyForSeconds: A_DAY }))
+  await Promise.all(sweepers.map(sweeper => sweeper.sweep()))
+  // A batch that another one held was left to it; what it left is found by the next sweep.
+  await sweepers[0]?.sweep()
+  const { rows } = await pool.query(
+    `SELECT status, liveness, lifecycle, revision, lifecycle_revision, count(*)::integer AS jobs,
+       sum((SELECT count(*) FROM job_events e WHERE e.job_id = j.id AND e.type = j.lifecycle))::integer AS events
+     FROM progress_jobs j GROUP BY 1, 2, 3, 4, 5 ORDER BY 1`,
+  )
+  const versions = { revision: '2', lifecycle_revision: '2', jobs: 1200, events: 1200 }
+  t.same(rows, [
+    { status: 'failed', liveness: null, lifecycle: 'failed', ...versions },
+    { status: 'running', liveness: 'stalled', lifecycle: 'stalled', ...versions },
+  ])
+  const announced = sweepers.flatMap(sweeper => sweeper.announced)
+  t.equal(announced.length, 2400)
+  t.equal(new Set(announced.map(change => change.jobId)).size, 2400, 'each is announced once')
+})
+
+t.test('a job that someone holds is left alone, and judged by what it is afterwards', async t => {
+  const world = await startWorld(t)
+  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
+  const id = await startSilentJob(world, 61)
+  const holder = await world.service.database.pool.connect()
+  try {
+    await holder.query('BEGIN')
+    await holder.query('SELECT FROM progress_jobs WHERE id = $1 FOR UPDATE', [id])
+    t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: null })
+    await holder.query('UPDATE progress_jobs SET heartbeat_at = now() WHERE id = $1', [id])
+    await holder.query('COMMIT')
+  } finally {
+    holder.release()
+  }
+  t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: null })
+  t.equal((await world.service.job(id)).status, 'running')
+})
+
+t.test('batches are not judged by heartbeats: they have none', async t => {
+  const world = await startWorld(t)
+  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
+  const id = await startSilentJob(world, 1000)
+  await world.service.database.pool.query(`UPDATE progress_jobs SET children = '{}' WHERE id = $1`, [id])
+  t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: null })
+})
