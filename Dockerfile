@@ -1,0 +1,25 @@
+FROM node:20-bookworm-slim AS build
+WORKDIR /app
+COPY package.json package-lock.json .npmrc ./
+# The compiler is needed, the embedded Postgres is not.
+RUN npm ci --omit=optional
+COPY . .
+RUN npm run build && npm ci --omit=dev --omit=optional --ignore-scripts && npm cache clean --force
+
+FROM node:20-bookworm-slim
+LABEL org.opencontainers.image.title="Headway" \
+      org.opencontainers.image.description="Progress, liveness, ETA and cancellation for long-running jobs" \
+      org.opencontainers.image.licenses="MIT"
+# HOST: loopback of a container is reached by nobody. Beyond it the service asks for AUTH_MODE, which is left to whoever runs it.
+ENV NODE_ENV=production HOST=0.0.0.0 PORT=3000
+WORKDIR /app
+COPY --from=build /app/package.json /app/LICENSE /app/openapi.yaml ./
+COPY --from=build /app/node_modules node_modules
+COPY --from=build /app/drizzle drizzle
+COPY --from=build /app/dist dist
+USER node
+EXPOSE 3000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=40s --retries=3 \
+  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT}/healthz`).then(answer => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
+# Without a shell or npm in between, signals reach the service.
+CMD ["node", "--enable-source-maps", "dist/main.js"]
