@@ -464,6 +464,24 @@ t.test('a job that someone holds is left alone, and judged by what it is afterwa
   t.equal((await world.service.job(id)).status, 'running')
 })
 
+t.test('heartbeats that race with the sweeper win: every job runs on, and each verdict has its recovery', async t => {
+  const world = await startWorld(t)
+  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
+  const jobIds = await Promise.all(Array.from({ length: 100 }, () => startSilentJob(world, 61)))
+  await Promise.all([
+    ...jobIds.map(id => world.service.heartbeat(id, { attempt: 1 })),
+    ...Array.from({ length: 5 }, () => sweeper.sweep()),
+  ])
+  for (const id of jobIds) {
+    const job = await world.service.job(id)
+    t.match(job, { status: 'running', failureReason: null, finishedAt: null, liveness: 'ok' })
+    const verdicts = (await world.service.history(id)).slice(2)
+    t.match(verdicts.join(), /^(?:(?:failed|stalled),recovered)?$/)
+    // Created, started, the first report of its worker (which recovers the job where it must).
+    t.equal(job.revision, verdicts.length === 0 ? 3 : 4)
+  }
+})
+
 t.test('batches are not judged by heartbeats: they have none', async t => {
   const world = await startWorld(t)
   const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
