@@ -97,6 +97,8 @@ export const registerDocumentation = async (app: FastifyInstance): Promise<void>
     routePrefix: '/docs',
     // Without this the page asks a public service to validate the document.
     uiConfig: { validatorUrl: null },
+    // The bar above the page offers other documents and another product's logo.
+    theme: { css: [{ filename: 'headway.css', content: '.swagger-ui .topbar { display: none }' }] },
   })
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger())
   app.get('/openapi.yaml', { schema: { hide: true } }, async (_request, reply) =>
