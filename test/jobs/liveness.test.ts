@@ -441,6 +441,8 @@ t.test('several sweepers at once mark each job once, in as many batches as it ta
     { status: 'failed', liveness: null, lifecycle: 'failed', ...versions },
     { status: 'running', liveness: 'stalled', lifecycle: 'stalled', ...versions },
   ])
+  const torn = await pool.query('SELECT FROM progress_jobs WHERE finished_at <> updated_at')
+  t.equal(torn.rows.length, 0, 'a job ends at one moment')
   const announced = sweepers.flatMap(sweeper => sweeper.announced)
   t.equal(announced.length, 2400)
   t.equal(new Set(announced.map(change => change.jobId)).size, 2400, 'each is announced once')

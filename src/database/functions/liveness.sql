@@ -74,6 +74,10 @@ LANGUAGE sql AS $$
     )
     ORDER BY id LIMIT batch FOR NO KEY UPDATE SKIP LOCKED
   ),
+  verdict AS (
+    -- One time for all that is written, read after the locks are taken: later than whatever the rows hold.
+    SELECT date_trunc('milliseconds', clock_timestamp()) AS at FROM (SELECT count(*) FROM abandoned) AS locked
+  ),
   ended AS (
     -- Decided from "j", the row as it is under its lock: it may have changed since the snapshot of this statement.
     UPDATE progress_jobs j SET
@@ -85,9 +89,9 @@ LANGUAGE sql AS $$
         WHEN 'pending' THEN format('Not started within %s seconds', j.pending_timeout_seconds)
         ELSE format('No heartbeat for %s seconds', j.heartbeat_timeout_seconds) END END,
       liveness = NULL, eta_seconds = NULL, eta_source = NULL,
-      finished_at = date_trunc('milliseconds', clock_timestamp()), updated_at = date_trunc('milliseconds', clock_timestamp()),
+      finished_at = v.at, updated_at = v.at,
       revision = j.revision + 1, lifecycle_revision = j.revision + 1
-    FROM abandoned a WHERE j.id = a.id
+    FROM abandoned a CROSS JOIN verdict v WHERE j.id = a.id
     RETURNING j.*
   ),
   history AS (
