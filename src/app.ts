@@ -55,6 +55,12 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     onIdleError: error => log.warn({ err: error }, 'lost an idle database connection'),
   })
 
+  // The pool hears idle connections only. One that breaks in use fails its query and says so besides: unheard, that would
+  // end this process together with its Postgres.
+  database.pool.on('connect', client =>
+    client.on('error', error => log.warn({ err: error }, 'lost a database connection')),
+  )
+
   const announcer = createAnnouncer({
     notify: async payloads => {
       // Not waiting for the disk: a hint that a crash loses is found by reconcile.
@@ -108,7 +114,15 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     // main.ts migrates before it makes the app.
     migrated: () => true,
   }
-  const http = await createHttpServer({ config, jobs, live, health, log })
+  // Half of the grace: requests that wait for a database in trouble must leave time to say what could not be written.
+  const { authMode, shutdownGraceSeconds } = config
+  const http = await createHttpServer({
+    config: { authMode, shutdownGraceSeconds: shutdownGraceSeconds / 2 },
+    jobs,
+    live,
+    health,
+    log,
+  })
 
   return {
     async listen(sentence) {
@@ -119,9 +133,11 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
       return http.listen({ host: config.host, port: config.port, listenTextResolver: sentence })
     },
     async close() {
-      await Promise.all(schedules.map(schedule => schedule.stop()))
+      // A sweep that waits for a database in trouble must not keep streams and requests from their end.
+      const schedulesStopped = Promise.all(schedules.map(schedule => schedule.stop()))
       await http.close()
-      await intake.close((config.shutdownGraceSeconds * 1000) / 2)
+      await intake.close((shutdownGraceSeconds * 1000) / 4)
+      await schedulesStopped
       await announcer.close()
       await sweeper.close()
       await database.close()
