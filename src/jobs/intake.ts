@@ -158,7 +158,7 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
       const outcome = outcomes[index]
       const { jobId } = entry.heartbeat
       if (!outcome || outcome.kind === 'locked') {
-        lockedJobs.set(jobId, Date.now() + LOCKED_RETRY_MS)
+        lockedJobs.set(jobId, performance.now() + LOCKED_RETRY_MS)
         queue.putBack([entry])
       } else {
         if (skipLocked) lockedJobs.delete(jobId)
@@ -185,7 +185,7 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
   const run = async (): Promise<void> => {
     while (!queue.isEmpty && !abandoned) {
       // Locked jobs go by themselves and wait for nobody, so that someone's open transaction holds up no other job.
-      const now = Date.now()
+      const now = performance.now()
       const suspects =
         lockedJobs.size > 0 ? queue.take(maxBatch, jobId => (lockedJobs.get(jobId) ?? Infinity) <= now) : []
       if (suspects.length > 0) await flush(suspects, true)
@@ -195,6 +195,8 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
       else if (batch.length + suspects.length === 0) await pause(LOCKED_RETRY_MS / 5)
     }
     lockedJobs.clear()
+    // In the same turn as the last look at the queue: a report that comes after it must find nobody running, and begin.
+    running = null
   }
 
   const begin = (): void => {
@@ -208,9 +210,9 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
       setImmediate(resolve)
     })
       .then(run)
-      .catch((error: unknown) => log.fatal({ err: error }, 'the heartbeat intake broke'))
-      .finally(() => {
+      .catch((error: unknown) => {
         running = null
+        log.fatal({ err: error }, 'the heartbeat intake broke')
       })
   }
 
@@ -224,12 +226,12 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
 
   const accept = (scope: Scope, heartbeat: Heartbeat): Promise<HeartbeatAnswer> =>
     new Promise((resolve, reject) => {
-      queue.add(scope, heartbeat, { resolve, reject, since: Date.now(), late: false })
+      queue.add(scope, heartbeat, { resolve, reject, since: performance.now(), late: false })
     })
 
   const answerOverdue = (): void => {
     if (queue.entries === 0) return
-    const deadline = Date.now() - answerWithinMs
+    const deadline = performance.now() - answerWithinMs
     for (const entry of [...inFlight, ...queue]) {
       if (entry.waiters.some(waiter => waiter.since <= deadline)) answerBuffered(entry)
     }
@@ -257,16 +259,21 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
     oldestWaitMs() {
       let since = Infinity
       for (const entry of [...inFlight, ...queue]) since = Math.min(since, entry.since)
-      return since === Infinity ? 0 : Date.now() - since
+      return since === Infinity ? 0 : performance.now() - since
     },
     stats: () => ({ pending: queue.entries, flushes, dropped }),
     async close(graceMs) {
       closing = true
-      const deadline = setTimeout(() => {
-        abandoned = true
-        wakeUp()
-      }, graceMs)
-      await running
+      let deadline: NodeJS.Timeout | undefined
+      const graceOver = new Promise<void>(resolve => {
+        deadline = setTimeout(() => {
+          abandoned = true
+          wakeUp()
+          resolve()
+        }, graceMs)
+      })
+      // A flush that is under way may wait longer for its database than there is time.
+      await Promise.race([running, graceOver])
       clearTimeout(deadline)
       clearInterval(overdueTimer)
       if (queue.entries > 0)
