@@ -172,8 +172,10 @@ export const createHeartbeatWrite = (database: Database): HeartbeatWrite => {
             if (attempt <= CONFLICT_RETRIES) continue
             return notWritten(entries, 'not_done', error)
           case 'locked':
-            if (skipLocked) return notWritten(entries, 'not_done', error)
-            return write(entries, true)
+            if (!skipLocked) return write(entries, true)
+            // What is locked is not the job but a worker's row, which cannot be skipped: the others go on without it.
+            if (entries.length > 1) return writeHalves(entries, skipLocked)
+            return { written: entries, outcomes: [{ kind: 'locked' }], failure: null, unwritten: [] }
           case 'data':
             if (entries.length > 1) return writeHalves(entries, skipLocked)
             return { written: entries, outcomes: [refuseData(error)], failure: null, unwritten: [] }
