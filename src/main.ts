@@ -3,7 +3,7 @@ import { pino } from 'pino'
 import { createApp } from './app.ts'
 import { readConfig, type Config } from './config.ts'
 import { startEmbeddedPostgres } from './database/embedded/embedded.ts'
-import { classifyFailure } from './database/failures.ts'
+import { classifyFailure, sqlStateOf } from './database/failures.ts'
 import { migrate } from './database/migrate.ts'
 import { HeadwayError } from './errors.ts'
 import { closeOnSignals } from './signals.ts'
@@ -35,6 +35,37 @@ const openDatabase = async (config: Config, log: pino.Logger): Promise<RunningDa
   return { url: embedded.url, listenUrl: embedded.url, name, stop: () => embedded.stop() }
 }
 
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+/** The server is there, but does not let us in (class 28), or has no such database (3D000): waiting would not help. */
+const isRefusal = (error: unknown): boolean => {
+  const state = sqlStateOf(error)
+  return state !== null && (state.startsWith('28') || state === '3D000')
+}
+
+const explainDatabase = (error: unknown, name: string): unknown => {
+  if (!isRefusal(error) && classifyFailure(error) !== 'unreachable') return error
+  return new HeadwayError(
+    'database_unavailable',
+    `Cannot use the database ${name}: ${messageOf(error)}. Start it, or correct DATABASE_URL.`,
+    { cause: error },
+  )
+}
+
+const LISTEN_FAILURES: Record<string, string> = {
+  EADDRINUSE: 'is in use. Stop the program that listens there, or set PORT to another one (0 picks a free one).',
+  EADDRNOTAVAIL: 'is not an address of this machine: correct HOST.',
+  EACCES: 'may not be used by this user: set PORT to one above 1023.',
+  ENOTFOUND: 'cannot be found: correct HOST.',
+}
+
+const explainListen = (error: unknown, { host, port }: Config): unknown => {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  const explanation = LISTEN_FAILURES[code]
+  if (explanation === undefined) return error
+  return new HeadwayError('validation_failed', `${host}:${port} ${explanation}`, { cause: error })
+}
+
 const migrateWhenReachable = async (url: string, log: pino.Logger): Promise<void> => {
   const deadline = performance.now() + DATABASE_START_SECONDS * 1000
   for (;;) {
@@ -42,7 +73,7 @@ const migrateWhenReachable = async (url: string, log: pino.Logger): Promise<void
       await migrate(url)
       return
     } catch (error) {
-      if (classifyFailure(error) !== 'unreachable' || performance.now() > deadline) throw error
+      if (classifyFailure(error) !== 'unreachable' || isRefusal(error) || performance.now() > deadline) throw error
       log.warn({ err: error }, 'the database cannot be reached yet')
       await new Promise(resolve => setTimeout(resolve, 1000))
     }
@@ -54,7 +85,9 @@ const main = async (): Promise<void> => {
   const log = pino({ level: config.logLevel })
   const database = await openDatabase(config, log)
   try {
-    await migrateWhenReachable(database.listenUrl, log)
+    await migrateWhenReachable(database.listenUrl, log).catch((error: unknown) => {
+      throw explainDatabase(error, database.name)
+    })
     const app = await createApp({ config, databaseUrl: database.url, listenUrl: database.listenUrl, log })
     closeOnSignals({
       close: async () => {
@@ -64,7 +97,11 @@ const main = async (): Promise<void> => {
       graceSeconds: config.shutdownGraceSeconds,
       log,
     })
-    await app.listen(address => `Headway listens on ${address}, on ${database.name}`)
+    await app
+      .listen(address => `Headway listens on ${address}, on ${database.name}`)
+      .catch((error: unknown) => {
+        throw explainListen(error, config)
+      })
   } catch (error) {
     await database.stop()
     throw error
