@@ -1,7 +1,9 @@
 // Fails when something that is generated is not what it would be generated as now.
 import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -28,8 +30,29 @@ const openApiIsSound = () => {
   })
 }
 
+/** Lets drizzle-kit write what is missing into a copy, where nothing may appear. */
+const migrationsAreComplete = () => {
+  const kit = join(dirname(createRequire(import.meta.url).resolve('drizzle-kit')), 'bin.cjs')
+  const copy = mkdtempSync(join(tmpdir(), 'headway-drift-'))
+  try {
+    cpSync(`${root}drizzle`, copy, { recursive: true })
+    const filesBefore = readdirSync(copy).length
+    // It takes `out` as relative to where it runs, even an absolute one.
+    const from = ['--dialect', 'postgresql', '--schema', 'src/database/schema.ts', '--out', relative(root, copy)]
+    const ran = run(process.execPath, [kit, 'check', '--dialect', 'postgresql', '--out', relative(root, copy)])
+    if (ran && run(process.execPath, [kit, 'generate', ...from]) && readdirSync(copy).length === filesBefore)
+      return true
+    console.error(
+      'The migrations do not lead to src/database/schema.ts: run `npm run db:generate` and commit drizzle/.',
+    )
+    return false
+  } finally {
+    rmSync(copy, { recursive: true, force: true })
+  }
+}
+
 // One function a check, each with a sentence of its own when it fails.
-const checks = [openApiIsCurrent, openApiIsSound]
+const checks = [openApiIsCurrent, openApiIsSound, migrationsAreComplete]
 
 let sound = true
 for (const check of checks) sound = (await check()) && sound
