@@ -448,6 +448,18 @@ t.test('several sweepers at once mark each job once, in as many batches as it ta
   t.equal(new Set(announced.map(change => change.jobId)).size, 2400, 'each is announced once')
 })
 
+t.test('one sweep marks as many as there are', async t => {
+  const world = await startWorld(t)
+  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
+  await world.service.database.pool.query(
+    `INSERT INTO progress_jobs (tenant_id, job_type, name, status, liveness, started_at, heartbeat_at, heartbeat_timeout_seconds)
+     SELECT $1, 'test', 'job ' || n, 'running', 'ok', now(), now() - interval '61 seconds', 60 * (n % 2)
+     FROM generate_series(1, 2400) n`,
+    [randomUUID()],
+  )
+  t.same(await sweeper.sweep(), { stalled: 1200, ended: 1200, skipped: null })
+})
+
 t.test('a job that someone holds is left alone, and judged by what it is afterwards', async t => {
   const world = await startWorld(t)
   const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
