@@ -13,6 +13,9 @@ import { waitFor } from './helpers/wait.ts'
 
 const DEMO = fileURLToPath(new URL('../dist/demo/main.js', import.meta.url))
 
+/** Five processes start, on machines that may be busy with other tests. */
+const START = { timeoutMs: 30_000 }
+
 const startDemo = (t: Test, service: Service, folder: string) => {
   const demo = spawn(process.execPath, [DEMO, folder], {
     env: { ...process.env, HEADWAY_URL: service.url },
@@ -84,12 +87,12 @@ t.test('Ctrl-C cancels through the service, and the workers stop in the middle o
   }
   const service = await startService(t)
   const { demo, output, exited } = startDemo(t, service, folder)
-  const jobId = await waitFor(() => onlyJob(service))
+  const jobId = await waitFor(() => onlyJob(service), START)
   const pids = await waitFor(async () => {
     const { workers } = await service.job(jobId)
     if (workers.length < 4) throw new Error('not all have reported')
     return workers.map(({ payload }) => (payload as { pid: number }).pid)
-  })
+  }, START)
   t.ok(pids.every(isAlive))
 
   // As npm does it: the terminal sends one to all, and npm passes its own on.
@@ -109,7 +112,7 @@ t.test('a job that another one fails ends the demo with code 1', async t => {
   truncateSync(join(folder, 'huge'), 2 ** 36)
   const service = await startService(t)
   const { output, exited } = startDemo(t, service, folder)
-  const jobId = await waitFor(() => onlyJob(service))
+  const jobId = await waitFor(() => onlyJob(service), START)
   await service.call('POST', `/jobs/${jobId}/fail`, { errorMessage: 'the disk is on fire' })
   t.equal((await exited)[0], 1)
   t.match(await output, /^failed: .*\nthe disk is on fire$/m)
