@@ -1,0 +1,176 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Test } from 'tap'
+import { processIdentity } from '../../src/database/embedded/processes.ts'
+import { waitFor } from './wait.ts'
+
+const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url))
+const START_TIMEOUT_MS = 20_000
+
+export const lives = (pid: number): boolean => processIdentity(pid) !== null
+
+export interface Exit {
+  code: number | null
+  signal: NodeJS.Signals | null
+}
+
+export interface LogLine {
+  level: number
+  msg: string
+  [field: string]: unknown
+}
+
+/** A replica of the service as a process of its own. */
+export class ServiceProcess {
+  readonly child: ChildProcess
+  readonly exited: Promise<Exit>
+  stdout = ''
+  stderr = ''
+  #url = ''
+
+  constructor(child: ChildProcess) {
+    this.child = child
+    child.stdout!.setEncoding('utf8').on('data', (text: string) => (this.stdout += text))
+    child.stderr!.setEncoding('utf8').on('data', (text: string) => (this.stderr += text))
+    this.exited = new Promise(resolve => child.once('close', (code, signal) => resolve({ code, signal })))
+  }
+
+  get pid(): number {
+    return this.child.pid!
+  }
+
+  /** Where it listens; known once `ready` has resolved. */
+  get url(): string {
+    return this.#url
+  }
+
+  /** What it has logged. */
+  get log(): LogLine[] {
+    return this.stdout
+      .split('\n')
+      .slice(0, -1)
+      .filter(line => line.startsWith('{'))
+      .map(line => JSON.parse(line) as LogLine)
+  }
+
+  /** Resolves when it listens; rejects with all that it wrote when it ends before. */
+  async ready(): Promise<this> {
+    let ended = false
+    void this.exited.then(() => (ended = true))
+    const url = await waitFor(() => ended || /Headway listens on (http:\/\/[^\s,]+)/.exec(this.stdout)?.[1], {
+      timeoutMs: START_TIMEOUT_MS,
+    })
+    if (typeof url !== 'string') throw new Error(`The service has ended:\n${this.stdout}${this.stderr}`)
+    this.#url = url
+    return this
+  }
+
+  /** What /readyz says, or null when nobody answers. */
+  async readiness(): Promise<{ status: string | number; degraded?: string[] } | null> {
+    try {
+      const response = await fetch(`${this.#url}/readyz`, { signal: AbortSignal.timeout(2_000) })
+      return (await response.json()) as { status: string; degraded?: string[] }
+    } catch {
+      return null
+    }
+  }
+
+  kill(signal: NodeJS.Signals): Promise<Exit> {
+    this.child.kill(signal)
+    return this.exited
+  }
+}
+
+/** A new directory that the user of Postgres can enter; removed at the end of `t`, when those who write there have gone. */
+export const makeDirectory = (t: Test): string => {
+  const directory = realpathSync(mkdtempSync(join(tmpdir(), 'headway-test-')))
+  chmodSync(directory, 0o755)
+  t.teardown(() =>
+    waitFor(() => (rmSync(directory, { recursive: true, force: true }), true), { timeoutMs: START_TIMEOUT_MS }),
+  )
+  return directory
+}
+
+/** A data directory with the cluster of `seed`: a copy is made sooner than a new one. */
+export const copyData = (t: Test, seed: string): string => {
+  const dataDir = makeDirectory(t)
+  mkdirSync(join(dataDir, 'postgres'))
+  cpSync(join(seed, 'postgres/cluster'), join(dataDir, 'postgres/cluster'), { recursive: true })
+  return dataDir
+}
+
+/** Starts `node dist/main.js` on a free port, with nothing of this process's environment; killed at the end of `t`. */
+export const spawnService = (t: Test, settings: Record<string, string>): ServiceProcess => {
+  const child = spawn(process.execPath, [MAIN], {
+    cwd: '/',
+    env: { PATH: process.env['PATH'], PORT: '0', ...settings },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+  })
+  const service = new ServiceProcess(child)
+  t.teardown(() => service.kill('SIGKILL'))
+  return service
+}
+
+/** The embedded Postgres of a data directory, seen from outside. */
+export const postgresOf = (dataDir: string) => {
+  const home = join(dataDir, 'postgres')
+  const pidFile = join(home, 'cluster/data/postmaster.pid')
+  const firstNumber = (path: string): number => (existsSync(path) ? Number.parseInt(readFileSync(path, 'utf8'), 10) : 0)
+  return {
+    /** 0 when there is none. */
+    serverPid: () => firstNumber(pidFile),
+    guardPid: () => firstNumber(join(home, 'guard.lock')),
+    url: () => {
+      const password = encodeURIComponent(readFileSync(join(home, 'cluster/password'), 'utf8'))
+      const socketDir = readFileSync(pidFile, 'utf8').split('\n')[4]!
+      return `postgresql://postgres:${password}@localhost:5432/postgres?host=${encodeURIComponent(socketDir)}`
+    },
+  }
+}
+
+const childrenOf = (parent: number): number[] =>
+  readdirSync('/proc')
+    .map(Number)
+    .filter(pid => {
+      if (!(pid > 0)) return false
+      try {
+        const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+        // proc_pid_stat(5): after the name in parentheses come the state and the parent.
+        return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]) === parent
+      } catch {
+        return false
+      }
+    })
+
+/** Stops a server with all its backends, as a suspended host would; `resume` lets it go on, and so does the end of `t`. */
+export const pauseServer = (t: Test, serverPid: number): { resume: () => void } => {
+  process.kill(serverPid, 'SIGSTOP')
+  const stopped = [serverPid, ...childrenOf(serverPid)]
+  const signal = (name: NodeJS.Signals) => {
+    for (const pid of stopped) {
+      try {
+        process.kill(pid, name)
+      } catch {
+        // It has gone by itself.
+      }
+    }
+  }
+  const resume = () => signal('SIGCONT')
+  t.teardown(resume)
+  signal('SIGSTOP')
+  return { resume }
+}

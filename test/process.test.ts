@@ -1,0 +1,207 @@
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
+import { readFileSync } from 'node:fs'
+import t, { type Test } from 'tap'
+import type { JobDocument } from '../src/jobs/job.ts'
+import { createTestDatabase } from './helpers/database.ts'
+import { copyData, lives, makeDirectory, pauseServer, postgresOf, spawnService } from './helpers/process.ts'
+import { startProxy } from './helpers/proxy.ts'
+import { waitFor } from './helpers/wait.ts'
+
+const IS_LINUX = process.platform === 'linux'
+
+/** Generous: the machine may be busy with other test files. */
+const until = <T>(condition: () => T | Promise<T>) => waitFor(condition, { timeoutMs: 20_000 })
+
+const post = (url: string, path: string, body: object) =>
+  fetch(`${url}/api/progress${path}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  })
+
+const createJob = async (url: string): Promise<JobDocument> =>
+  (await (await post(url, '/jobs', { jobType: 'process', name: 'a job' })).json()) as JobDocument
+
+/** Takes a port and keeps it until the end of `t`. */
+const occupyPort = async (t: Test): Promise<number> => {
+  const holder = createServer()
+  holder.listen(0, '127.0.0.1')
+  await once(holder, 'listening')
+  t.teardown(() => holder.close())
+  return (holder.address() as AddressInfo).port
+}
+
+/** What a service writes that does not start; a sentence for the operator is one line without a stack. */
+const refusedStart = async (t: Test, settings: Record<string, string>): Promise<string> => {
+  const service = spawnService(t, settings)
+  t.same(await service.exited, { code: 1, signal: null })
+  t.notMatch(service.stderr, /\n +at |node:internal/, 'no stack')
+  t.equal(service.stderr.trimEnd().split('\n').length, 1, 'one line')
+  return service.stderr
+}
+
+/** A data directory with a migrated cluster in it. */
+const seed = makeDirectory(t)
+t.before(async () => {
+  const service = await spawnService(t, { HEADWAY_DATA_DIR: seed }).ready()
+  await service.kill('SIGTERM')
+})
+
+t.test('SIGTERM lets heartbeats in flight get their answers, ends streams, and exits with 0', async t => {
+  const database = await createTestDatabase(t)
+  const { proxy, url } = await startProxy(t, database.url)
+  const service = await spawnService(t, { DATABASE_URL: url, DATABASE_LISTEN_URL: database.url }).ready()
+  const { id } = await createJob(service.url)
+  const stream = await fetch(`${service.url}/api/progress/stream`)
+  const streamed = stream.text()
+  proxy.delayMs = 300
+  const flushed = new Promise<void>(resolve => {
+    proxy.judge = chunk => {
+      if (chunk.includes('headway_flush')) resolve()
+      return 'pass'
+    }
+  })
+  const replies = Array.from({ length: 50 }, () => post(service.url, `/jobs/${id}/increment`, { increment: 1 }))
+  await flushed
+  const begun = performance.now()
+  // As npm and a terminal do it: twice at once.
+  service.child.kill('SIGTERM')
+  service.child.kill('SIGTERM')
+  const statuses = (await Promise.all(replies)).map(({ status }) => status)
+  const taken = statuses.filter(status => status === 200).length
+  t.ok(taken > 0)
+  t.ok(
+    statuses.every(status => status === 200 || status === 503),
+    'what comes too late is told so',
+  )
+  t.match(await streamed, /^retry: \d+\n\nid: .*retry: \d+\n\n$/s, 'the stream ends with a time to come back')
+  t.same(await service.exited, { code: 0, signal: null }, 'the doubled signal is one')
+  t.ok(performance.now() - begun < 10_000)
+  const { rows } = await database.pool.query('SELECT processed_count AS count FROM progress_jobs')
+  t.same(rows, [{ count: String(taken) }])
+  const left = await database.pool.query('SELECT FROM service_processes')
+  t.equal(left.rowCount, 0, 'it signs off')
+})
+
+t.test(
+  'with a database that stands still, streams end all the same, and a second signal exits at once',
+  { skip: !IS_LINUX },
+  async t => {
+    const dataDir = copyData(t, seed)
+    const service = await spawnService(t, { HEADWAY_DATA_DIR: dataDir, SWEEP_SCHEDULE: '* * * * * *' }).ready()
+    const postgres = postgresOf(dataDir)
+    const [server, guard] = [postgres.serverPid(), postgres.guardPid()]
+    const { id } = await createJob(service.url)
+    const stream = await fetch(`${service.url}/api/progress/stream`)
+    const streamed = stream.text()
+    const { resume } = pauseServer(t, server)
+    t.equal((await post(service.url, `/jobs/${id}/heartbeat`, {})).status, 202)
+    const begun = performance.now()
+    service.child.kill('SIGTERM')
+    await streamed
+    t.ok(performance.now() - begun < 1_500, 'streams end within a second')
+    await until(() => performance.now() - begun > 1_200)
+    t.equal(service.child.exitCode, null, 'it waits for its database')
+    const again = performance.now()
+    t.same(await service.kill('SIGINT'), { code: 1, signal: null })
+    t.ok(performance.now() - again < 1_000)
+    t.match(service.log.at(-1)?.msg, /second SIGINT/)
+    resume()
+    await until(() => !lives(server) && !lives(guard))
+  },
+)
+
+t.test('a service whose database stands still for good ends within its grace', { skip: !IS_LINUX }, async t => {
+  const dataDir = copyData(t, seed)
+  const service = await spawnService(t, { HEADWAY_DATA_DIR: dataDir, SHUTDOWN_GRACE_SECONDS: '3' }).ready()
+  const { id } = await createJob(service.url)
+  pauseServer(t, postgresOf(dataDir).serverPid())
+  const read = fetch(`${service.url}/api/progress/jobs/${id}`).catch(() => null)
+  t.equal((await post(service.url, `/jobs/${id}/heartbeat`, {})).status, 202)
+  const begun = performance.now()
+  t.same(await service.kill('SIGTERM'), { code: 1, signal: null })
+  t.ok(performance.now() - begun < 4_500)
+  t.ok(
+    service.log.some(({ msg }) => msg.includes('heartbeats that could not be written')),
+    'it says what is lost',
+  )
+  await read
+})
+
+t.test('bad settings are named, all of them, in one sentence each', async t => {
+  const errors = await refusedStart(t, {
+    PORT: 'eighty',
+    STALLED_AFTER_SECONDS: '0',
+    DATABASE_URL: 'mysql://localhost',
+    LOG_LEVEL: 'loud',
+  })
+  for (const name of ['PORT', 'STALLED_AFTER_SECONDS', 'DATABASE_URL', 'LOG_LEVEL']) t.match(errors, name)
+  t.match(await refusedStart(t, { SWEEP_SCHEDULE: 'often', HEADWAY_DATA_DIR: copyData(t, seed) }), /SWEEP_SCHEDULE/)
+})
+
+t.test('without authentication only loopback is listened on', async t => {
+  const dataDir = makeDirectory(t)
+  t.match(await refusedStart(t, { HOST: '0.0.0.0', HEADWAY_DATA_DIR: dataDir }), /HOST.*AUTH_MODE=none/)
+  const service = spawnService(t, { HOST: '0.0.0.0', AUTH_MODE: 'none', HEADWAY_DATA_DIR: copyData(t, seed) })
+  await service.ready()
+  t.equal((await service.kill('SIGTERM')).code, 0)
+})
+
+t.test('a port that is in use is named, and no Postgres is left behind', async t => {
+  const dataDir = copyData(t, seed)
+  const port = String(await occupyPort(t))
+  const errors = await refusedStart(t, { PORT: port, HEADWAY_DATA_DIR: dataDir })
+  t.match(errors, `127.0.0.1:${port} is in use`)
+  t.match(errors, /PORT/)
+  const { serverPid, guardPid } = postgresOf(dataDir)
+  await until(() => !lives(serverPid()) && !lives(guardPid()))
+})
+
+t.test('a database that does not accept the service is named without its password', async t => {
+  const url = new URL(process.env['TEST_DATABASE_URL']!)
+  url.pathname = '/no_such_database'
+  const errors = await refusedStart(t, { DATABASE_URL: url.href })
+  t.match(errors, /no_such_database/)
+  t.notMatch(errors, url.password)
+})
+
+t.test('a database that starts later than the service is waited for', async t => {
+  const database = await createTestDatabase(t)
+  const { proxy, url } = await startProxy(t, database.url)
+  proxy.judge = () => 'cut'
+  const service = spawnService(t, { DATABASE_URL: url })
+  await until(() => service.log.some(({ msg }) => msg.includes('cannot be reached yet')))
+  proxy.judge = () => 'pass'
+  await service.ready()
+  t.notOk(service.stdout.includes(new URL(url).password))
+})
+
+t.test('it starts warm within seconds, says where, keeps the password to itself, and is small', async t => {
+  const dataDir = copyData(t, seed)
+  const begun = performance.now()
+  const service = await spawnService(t, { HEADWAY_DATA_DIR: dataDir, LOG_LEVEL: 'trace' }).ready()
+  t.ok(performance.now() - begun < 5_000)
+  t.equal((await service.readiness())?.status, 'ready')
+  const sentences = service.log.filter(({ msg }) => msg.includes('listens on'))
+  t.equal(sentences.length, 1)
+  t.match(sentences[0]?.msg, `Headway listens on ${service.url}, on embedded PostgreSQL `)
+  t.match(sentences[0]?.msg, dataDir)
+
+  if (IS_LINUX) {
+    const status = readFileSync(`/proc/${service.pid}/status`, 'utf8')
+    const megabytes = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024
+    t.ok(megabytes < 150, `${Math.round(megabytes)} MB`)
+  }
+
+  // What fails and what is logged of it must not hold the password either.
+  const { url, serverPid } = postgresOf(dataDir)
+  const { password } = new URL(url())
+  const killed = serverPid()
+  process.kill(killed, 'SIGKILL')
+  await until(() => service.log.some(({ msg }) => msg.includes('ended unexpectedly')))
+  await until(async () => (await service.readiness())?.status === 'ready')
+  t.same(await service.kill('SIGTERM'), { code: 0, signal: null })
+  t.ok(password.length > 10)
+  t.notOk((service.stdout + service.stderr).includes(password))
+})
