@@ -34,7 +34,7 @@ CREATE TABLE "job_progress" (
 	CONSTRAINT "job_progress_pkey" PRIMARY KEY("job_id","worker_id"),
 	CONSTRAINT "job_progress_counts" CHECK (processed_count BETWEEN 0 AND 9007199254740991 AND total_count BETWEEN 0 AND 9007199254740991),
 	CONSTRAINT "job_progress_percent" CHECK (progress_percent BETWEEN 0 AND 100),
-	CONSTRAINT "job_progress_throughput" CHECK (throughput_per_second >= 0 AND throughput_per_second < 'infinity'),
+	CONSTRAINT "job_progress_throughput" CHECK (throughput_per_second BETWEEN 0 AND 1e15),
 	CONSTRAINT "job_progress_rate" CHECK (rate_sum >= 0 AND rate_sum < 'infinity' AND rate_weight BETWEEN 0 AND 1)
 );
 --> statement-breakpoint
@@ -111,6 +111,7 @@ CREATE TABLE "progress_jobs" (
 --> statement-breakpoint
 CREATE TABLE "service_processes" (
 	"id" uuid PRIMARY KEY NOT NULL,
+	"started_at" timestamp (3) with time zone NOT NULL,
 	"seen_at" timestamp (3) with time zone NOT NULL,
 	"healthy_since" timestamp (3) with time zone NOT NULL
 );

@@ -177,7 +177,7 @@ export const jobProgress = pgTable(
     createdAt: time('created_at').notNull(),
     advancedAt: time('advanced_at'),
 
-    /** State of the exponential average (functions/throughput.sql). */
+    /** State of the exponential average (functions/arithmetic.sql). */
     heartbeats: count('heartbeats').notNull().default(1),
     advances: count('advances').notNull().default(0),
     /** When this worker's own rate began to count. */
@@ -198,7 +198,7 @@ export const jobProgress = pgTable(
       sql`processed_count BETWEEN 0 AND 9007199254740991 AND total_count BETWEEN 0 AND 9007199254740991`,
     ),
     check('job_progress_percent', sql`progress_percent BETWEEN 0 AND 100`),
-    check('job_progress_throughput', sql`throughput_per_second >= 0 AND throughput_per_second < 'infinity'`),
+    check('job_progress_throughput', sql`throughput_per_second BETWEEN 0 AND 1e15`),
     check('job_progress_rate', sql`rate_sum >= 0 AND rate_sum < 'infinity' AND rate_weight BETWEEN 0 AND 1`),
   ],
 )
@@ -226,6 +226,7 @@ export const jobEvents = pgTable(
 /** Processes that take heartbeats. One that went missing delays verdicts: its workers may be on their way to another. */
 export const serviceProcesses = pgTable('service_processes', {
   id: uuid('id').primaryKey(),
+  startedAt: time('started_at').notNull(),
   seenAt: time('seen_at').notNull(),
   /** Since when this process has swept on time and reached the database. */
   healthySince: time('healthy_since').notNull(),

@@ -34,7 +34,8 @@ const sizeOf = ({ message, payload, meta }: Heartbeat): number =>
   (payload ? JSON.stringify(payload).length : 0) +
   (meta ? JSON.stringify(meta).length : 0)
 
-const rowOf = (heartbeat: Heartbeat): string => `${heartbeat.jobId}/${heartbeat.workerId}`
+/** The tenant is part of it, so that another tenant's reports for a job that is not theirs hold up nobody. */
+const rowOf = ({ tenantId }: Scope, { jobId, workerId }: Heartbeat): string => `${tenantId}/${jobId}/${workerId}`
 
 /** Reports of different rights or attempts never merge: nobody's report rides on another's right. */
 const hasSameRight = (entry: Entry, scope: Scope, heartbeat: Heartbeat): boolean =>
@@ -68,7 +69,7 @@ export class HeartbeatQueue {
   }
 
   add(scope: Scope, heartbeat: Heartbeat, waiter: Waiter): void {
-    const waiting = this.#rows.get(rowOf(heartbeat))
+    const waiting = this.#rows.get(rowOf(scope, heartbeat))
     const last = waiting?.at(-1)
     if (last && hasSameRight(last, scope, heartbeat) && this.#merge(last, heartbeat, waiter)) return
     const { since } = waiter
@@ -84,7 +85,7 @@ export class HeartbeatQueue {
     this.#entries += 1
     this.#bytes += entry.bytes
     if (waiting) waiting.push(entry)
-    else this.#rows.set(rowOf(heartbeat), [entry])
+    else this.#rows.set(rowOf(scope, heartbeat), [entry])
   }
 
   #merge(entry: Entry, heartbeat: Heartbeat, waiter: Waiter): boolean {
@@ -115,12 +116,10 @@ export class HeartbeatQueue {
     return batch
   }
 
-  /** Returns entries that could not be written to their place before what has come since. */
-  putBack(entries: readonly Entry[]): void {
-    for (const entry of entries) {
-      const row = rowOf(entry.heartbeat)
-      this.#rows.set(row, [entry, ...(this.#rows.get(row) ?? [])])
-    }
+  /** Returns an entry that could not be written to its place before what has come since. */
+  putBack(entry: Entry): void {
+    const row = rowOf(entry.scope, entry.heartbeat)
+    this.#rows.set(row, [entry, ...(this.#rows.get(row) ?? [])])
   }
 
   /** The entry has its outcome: it no longer counts. */

@@ -14,8 +14,9 @@ export interface Identity {
   expiresAtMs: number | null
 }
 
-/** The rows an identity may see, in the form the statements take it. */
+/** The rows an identity may see, and whose name the history notes, in the form the statements take it. */
 export interface Scope {
+  actor: string | null
   tenantId: string
   /** `progress.manage` sees the jobs of every organization of its tenant. */
   allOrganizations: boolean
@@ -24,6 +25,7 @@ export interface Scope {
 }
 
 export const scopeOf = (identity: Identity): Scope => ({
+  actor: identity.userId,
   tenantId: identity.tenantId,
   allOrganizations: identity.features.has('progress.manage'),
   organizationId: identity.organizationId,

@@ -4,17 +4,20 @@ import type { Announce, JobChange } from '../live/change.ts'
 import { HeartbeatQueue, type Entry } from './heartbeat-queue.ts'
 import type { Heartbeat, HeartbeatAnswer } from './heartbeat.ts'
 import type { Scope } from './identity.ts'
-import type { HeartbeatOutcome, HeartbeatWrite, WriteFailure } from './write-heartbeats.ts'
+import type { HeartbeatOutcome, HeartbeatWrite, WriteResult } from './write-heartbeats.ts'
 
 export interface HeartbeatIntake {
   /** Resolves when the report is on disk, or after `answerWithinMs` as buffered. Raises the refusal, or `overloaded`. */
   submit(scope: Scope, heartbeat: Heartbeat): Promise<HeartbeatAnswer>
   /** One outcome per report, in order. Raises `overloaded` when the queue cannot take all of them. */
   submitAll(scope: Scope, heartbeats: Heartbeat[]): Promise<(HeartbeatAnswer | HeadwayError)[]>
-  /** How long the oldest report has waited, in milliseconds; 0 when none waits. */
+  /**
+   * How long the oldest report has waited, in milliseconds; 0 when none waits. Those of locked jobs do not count: no sweeper
+   * can touch a job that somebody holds.
+   */
   oldestWaitMs(): number
-  /** `dropped`: reports answered as buffered that the database refused later. */
-  stats(): { pending: number; flushes: number; dropped: number }
+  /** `dropped`: reports answered as buffered that were refused later. `refused`: calls turned away for lack of room. */
+  stats(): { pending: number; flushes: number; dropped: number; refused: number }
   /** Refuses new reports, and resolves when everything accepted is written or `graceMs` have passed. */
   close(graceMs: number): Promise<void>
 }
@@ -40,7 +43,14 @@ const LOCKED_RETRY_MS = 250
 const FIRST_BACKOFF_MS = 50
 const LONGEST_BACKOFF_MS = 1_000
 
-type Settled = Exclude<HeartbeatOutcome, { kind: 'locked' }>
+type Settled = Extract<HeartbeatOutcome, { kind: 'written' | 'refused' }>
+
+const outcomeUnknown = () =>
+  new HeadwayError(
+    'outcome_unknown',
+    'The connection to the database was lost while this increment was written: read the count before you send it again.',
+    { retryAfterSeconds: RETRY_AFTER_SECONDS },
+  )
 
 /**
  * Writes heartbeats in batches: while one batch commits, the next one fills. An idle service flushes at once, a busy one
@@ -60,6 +70,7 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
   let abandoned = false
   let flushes = 0
   let dropped = 0
+  let refused = 0
   let wakeUp: () => void = () => undefined
 
   /** The cadence to ask for: slower under load, never so slow that a job would look silent between two reports. */
@@ -125,52 +136,48 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
     if (changes.size > 0) announce([...changes.values()])
   }
 
-  /** Keeps what can be written again. An increment whose outcome is unknown cannot: it might count twice. */
-  const recover = (entries: Entry[], failure: WriteFailure): void => {
-    if (backoffMs === 0) log.error({ err: failure.cause }, 'cannot write heartbeats, they wait in memory')
-    backoffMs = Math.min(LONGEST_BACKOFF_MS, Math.max(FIRST_BACKOFF_MS, backoffMs * 2))
-    if (failure.kind === 'not_done') {
-      queue.putBack(entries)
-      return
+  const close = (entry: Entry, outcome: HeartbeatOutcome, skippedLocked: boolean): void => {
+    const { jobId, increment } = entry.heartbeat
+    switch (outcome.kind) {
+      case 'locked':
+        lockedJobs.set(jobId, performance.now() + LOCKED_RETRY_MS)
+        queue.putBack(entry)
+        break
+      case 'not_written':
+        queue.putBack(entry)
+        break
+      case 'unknown':
+        // What was set may be set again; what was added might count twice.
+        if (increment !== undefined) fail(entry, outcomeUnknown())
+        else {
+          entry.keepHigher = true
+          queue.putBack(entry)
+        }
+        break
+      default:
+        if (skippedLocked) lockedJobs.delete(jobId)
+        settle(entry, outcome)
     }
-    const lost = new HeadwayError(
-      'outcome_unknown',
-      'The connection to the database was lost while this increment was written: read the count before you send it again.',
-      { retryAfterSeconds: RETRY_AFTER_SECONDS },
-    )
-    for (const entry of entries) {
-      if (entry.heartbeat.increment === undefined) {
-        entry.keepHigher = true
-        queue.putBack([entry])
-      } else {
-        fail(entry, lost)
-      }
+  }
+
+  const noteFailure = (failure: WriteResult['failure']): void => {
+    if (failure) {
+      if (backoffMs === 0) log.error({ err: failure.cause }, 'cannot write heartbeats, they wait in memory')
+      backoffMs = Math.min(LONGEST_BACKOFF_MS, Math.max(FIRST_BACKOFF_MS, backoffMs * 2))
+    } else if (backoffMs > 0) {
+      backoffMs = 0
+      log.info({ pending: queue.entries }, 'heartbeats are written again')
     }
   }
 
   const flush = async (entries: Entry[], skipLocked: boolean): Promise<void> => {
     inFlight = entries
     flushes += 1
-    const { written, outcomes, failure, unwritten } = await write(entries, skipLocked)
+    const { outcomes, failure } = await write(entries, skipLocked)
     inFlight = []
-    announceChanges(written, outcomes)
-    written.forEach((entry, index) => {
-      const outcome = outcomes[index]
-      const { jobId } = entry.heartbeat
-      if (!outcome || outcome.kind === 'locked') {
-        lockedJobs.set(jobId, performance.now() + LOCKED_RETRY_MS)
-        queue.putBack([entry])
-      } else {
-        if (skipLocked) lockedJobs.delete(jobId)
-        settle(entry, outcome)
-      }
-    })
-    if (failure) {
-      recover(unwritten, failure)
-    } else if (backoffMs > 0) {
-      backoffMs = 0
-      log.info({ pending: queue.entries }, 'heartbeats are written again')
-    }
+    noteFailure(failure)
+    entries.forEach((entry, index) => close(entry, outcomes[index] ?? { kind: 'not_written' }, skipLocked))
+    announceChanges(entries, outcomes)
   }
 
   const pause = (ms: number): Promise<void> =>
@@ -221,6 +228,7 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
     if (closing)
       throw new HeadwayError('shutting_down', 'This replica is shutting down: send the heartbeat again.', retry)
     if (queue.entries + arriving <= maxEntries && queue.bytes <= maxBytes) return
+    refused += 1
     throw new HeadwayError('overloaded', 'Too many heartbeats wait to be written: send this one again later.', retry)
   }
 
@@ -258,10 +266,12 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
     },
     oldestWaitMs() {
       let since = Infinity
-      for (const entry of [...inFlight, ...queue]) since = Math.min(since, entry.since)
+      for (const entry of [...inFlight, ...queue]) {
+        if (!lockedJobs.has(entry.heartbeat.jobId)) since = Math.min(since, entry.since)
+      }
       return since === Infinity ? 0 : performance.now() - since
     },
-    stats: () => ({ pending: queue.entries, flushes, dropped }),
+    stats: () => ({ pending: queue.entries, flushes, dropped, refused }),
     async close(graceMs) {
       closing = true
       let deadline: NodeJS.Timeout | undefined

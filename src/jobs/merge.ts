@@ -20,20 +20,12 @@ const REPORTED_FIELDS = [
 
 const addCounts = (a: number, b: number): number => Math.min(MAX_COUNT, a + b)
 
-/** `later` on top of `earlier`: an absolute value replaces, an increment adds, meta merges key by key. */
+/** `later` on top of `earlier`: an absolute value replaces, an increment adds. */
 const combine = (earlier: Heartbeat, later: Heartbeat): Heartbeat => {
   const combined: Heartbeat = { ...earlier, ...later }
-  if (earlier.meta && later.meta) combined.meta = { ...earlier.meta, ...later.meta }
-  if (later.processedCount !== undefined) {
-    delete combined.increment
-  } else if (later.increment !== undefined) {
-    if (earlier.processedCount === undefined) {
-      combined.increment = addCounts(earlier.increment ?? 0, later.increment)
-    } else {
-      combined.processedCount = addCounts(earlier.processedCount, later.increment)
-      delete combined.increment
-    }
-  }
+  // Both may stand: what was added to an absolute count stays added where a higher count is kept instead of it.
+  if (later.processedCount !== undefined) delete combined.increment
+  else if (later.increment !== undefined) combined.increment = addCounts(earlier.increment ?? 0, later.increment)
   return combined
 }
 
@@ -61,6 +53,8 @@ export type Merge =
  * apart: a report with `reportedAt` may turn out late, and one without it never does.
  */
 export const mergeHeartbeats = (waiting: Heartbeat, arriving: Heartbeat): Merge => {
+  // One of two metas may be too large, and must not take the other report down with it.
+  if (waiting.meta && arriving.meta) return { kind: 'separate' }
   if (waiting.reportedAt === undefined && arriving.reportedAt === undefined) {
     return { kind: 'merged', heartbeat: combine(waiting, arriving) }
   }

@@ -20,22 +20,18 @@ export type HeartbeatOutcome =
       lifecycleChanged: boolean
     }
   | { kind: 'refused'; error: HeadwayError }
-  /** Somebody else holds the job. */
+  /** Somebody else holds the job. Nothing was stored. */
   | { kind: 'locked' }
-
-export interface WriteFailure {
-  /** `not_done`: nothing of `unwritten` was stored. `outcome_unknown`: the connection was lost while it was. */
-  kind: 'not_done' | 'outcome_unknown'
-  cause: unknown
-}
+  /** The database cannot do it now. Nothing was stored. */
+  | { kind: 'not_written' }
+  /** The connection was lost while it was written: it may be stored, or not. */
+  | { kind: 'unknown' }
 
 export interface WriteResult {
-  /** Entries with an outcome, in the order of `outcomes`. */
-  written: Entry[]
+  /** One per entry, in order. */
   outcomes: HeartbeatOutcome[]
-  /** Set when the database could not be reached; then `unwritten` holds the rest. */
-  failure: WriteFailure | null
-  unwritten: Entry[]
+  /** Why some were not written, or may not have been; null when the database did what was asked. */
+  failure: { cause: unknown } | null
 }
 
 /** Writes at most one entry per job and worker. Never raises. */
@@ -79,6 +75,7 @@ const toRecord = ({ scope, heartbeat, keepHigher }: Entry, i: number) => {
     all_organizations: scope.allOrganizations,
     organization_id: scope.organizationId ?? undefined,
     scope_job_id: scope.jobId ?? undefined,
+    actor: scope.actor ?? undefined,
     processed_count: heartbeat.processedCount,
     increment: heartbeat.increment,
     keep_higher: keepHigher,
@@ -141,52 +138,57 @@ export const createHeartbeatWrite = (database: Database): HeartbeatWrite => {
       skipLocked,
     ])
 
-  const notWritten = (entries: Entry[], kind: WriteFailure['kind'], cause: unknown): WriteResult => ({
-    written: [],
-    outcomes: [],
-    failure: { kind, cause },
-    unwritten: entries,
+  const failed = (entries: Entry[], kind: 'not_written' | 'unknown', cause: unknown): WriteResult => ({
+    outcomes: entries.map(() => ({ kind })),
+    failure: { cause },
   })
 
   /** Splits a batch until the report that the database refuses stands alone, and fails alone. */
   const writeHalves = async (entries: Entry[], skipLocked: boolean): Promise<WriteResult> => {
-    const middle = entries.length >> 1
-    const first = await write(entries.slice(0, middle), skipLocked)
-    if (first.failure) return { ...first, unwritten: [...first.unwritten, ...entries.slice(middle)] }
-    const second = await write(entries.slice(middle), skipLocked)
-    return {
-      ...second,
-      written: [...first.written, ...second.written],
-      outcomes: [...first.outcomes, ...second.outcomes],
+    const halves = [entries.slice(0, entries.length >> 1), entries.slice(entries.length >> 1)]
+    const result: WriteResult = { outcomes: [], failure: null }
+    for (const half of halves) {
+      const { outcomes, failure } = result.failure
+        ? failed(half, 'not_written', result.failure.cause)
+        : await write(half, skipLocked)
+      result.outcomes.push(...outcomes)
+      result.failure = failure
+    }
+    return result
+  }
+
+  const writeAfterFailure = (
+    entries: Entry[],
+    skipLocked: boolean,
+    error: unknown,
+  ): Promise<WriteResult> | WriteResult => {
+    switch (classifyFailure(error)) {
+      case 'locked':
+        if (!skipLocked) return write(entries, true)
+        // What is locked is not the job but a worker's row, which cannot be skipped: the others go on without it.
+        return entries.length > 1 ? writeHalves(entries, skipLocked) : { outcomes: [{ kind: 'locked' }], failure: null }
+      case 'data':
+        return entries.length > 1 ? writeHalves(entries, skipLocked) : { outcomes: [refuseData(error)], failure: null }
+      case 'connection':
+        return failed(entries, 'unknown', error)
+      case 'conflict':
+      case 'unreachable':
+      case 'defect':
+      case 'server':
+        return failed(entries, 'not_written', error)
     }
   }
 
   const write = async (entries: Entry[], skipLocked: boolean): Promise<WriteResult> => {
     for (let attempt = 1; ; attempt += 1) {
+      let rows: FlushRow[]
       try {
-        const outcomes = toOutcomes(entries, await flush(entries, skipLocked))
-        return { written: entries, outcomes, failure: null, unwritten: [] }
+        rows = await flush(entries, skipLocked)
       } catch (error) {
-        switch (classifyFailure(error)) {
-          case 'conflict':
-            if (attempt <= CONFLICT_RETRIES) continue
-            return notWritten(entries, 'not_done', error)
-          case 'locked':
-            if (!skipLocked) return write(entries, true)
-            // What is locked is not the job but a worker's row, which cannot be skipped: the others go on without it.
-            if (entries.length > 1) return writeHalves(entries, skipLocked)
-            return { written: entries, outcomes: [{ kind: 'locked' }], failure: null, unwritten: [] }
-          case 'data':
-            if (entries.length > 1) return writeHalves(entries, skipLocked)
-            return { written: entries, outcomes: [refuseData(error)], failure: null, unwritten: [] }
-          case 'connection':
-            return notWritten(entries, 'outcome_unknown', error)
-          case 'unreachable':
-          case 'defect':
-          case 'server':
-            return notWritten(entries, 'not_done', error)
-        }
+        if (classifyFailure(error) === 'conflict' && attempt <= CONFLICT_RETRIES) continue
+        return writeAfterFailure(entries, skipLocked, error)
       }
+      return { outcomes: toOutcomes(entries, rows), failure: null }
     }
   }
   return write

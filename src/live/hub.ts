@@ -163,7 +163,8 @@ export class Hub {
       }
       this.#deliver(due, read)
     } catch (error) {
-      if (this.#retryMs === 0) log.warn({ err: error }, 'Changed jobs cannot be read; streams wait, and it is tried again')
+      if (this.#retryMs === 0)
+        log.warn({ err: error }, 'Changed jobs cannot be read; streams wait, and it is tried again')
       stats.failedReads++
       this.#retryMs = Math.min(Math.max(this.#retryMs * 2, RETRY_MS.first), RETRY_MS.most)
       this.#retryAt = now() + this.#retryMs

@@ -33,10 +33,13 @@ const written: HeartbeatOutcome = {
 }
 
 const all = (entries: Entry[], outcome: HeartbeatOutcome): WriteResult => ({
-  written: entries,
   outcomes: entries.map(() => outcome),
   failure: null,
-  unwritten: [],
+})
+
+const away = (entries: Entry[], kind: 'not_written' | 'unknown'): WriteResult => ({
+  outcomes: entries.map(() => ({ kind })),
+  failure: { cause: new Error('away') },
 })
 
 /** A write whose batches a test looks at and ends by hand. */
@@ -99,7 +102,11 @@ t.test('reports of one worker leave in order, one per batch, merged where they m
   )
   one.end(all(one.entries, written))
   const two = await batch(1)
-  t.match(two.entries, [{ heartbeat: { processedCount: 5, message: 'two' } }], 'another attempt waits for its turn')
+  t.match(
+    two.entries,
+    [{ heartbeat: { processedCount: 2, increment: 3, message: 'two' } }],
+    'another attempt waits for its turn',
+  )
   two.end(all(two.entries, written))
   const three = await batch(2)
   t.match(three.entries, [{ heartbeat: { attempt: 2, increment: 1 } }])
@@ -112,7 +119,6 @@ t.test("nobody's report rides on another's right", async t => {
   const { intake } = createIntake(t, write)
   const rights = [
     scope,
-    { ...scope, tenantId: '11111111-1111-4111-8111-111111111111' },
     { ...scope, allOrganizations: false },
     { ...scope, allOrganizations: false, organizationId: '22222222-2222-4222-8222-222222222222' },
     { ...scope, jobId: 'a' },
@@ -121,6 +127,43 @@ t.test("nobody's report rides on another's right", async t => {
   for (const [n, right] of rights.entries()) {
     const { entries, end } = await batch(n)
     t.match(entries, [{ scope: right, heartbeat: { increment: 1 } }])
+    end(all(entries, written))
+  }
+  await Promise.all(answers)
+})
+
+t.test("another tenant's reports for a job hold up nobody", async t => {
+  const { write, batch } = createManualWrite()
+  const { intake } = createIntake(t, write)
+  const stranger = { ...scope, tenantId: '11111111-1111-4111-8111-111111111111' }
+  const answers = [stranger, scope].map(right => intake.submit(right, { jobId: 'a', workerId: 'w', increment: 1 }))
+  const { entries, end } = await batch(0)
+  t.equal(entries.length, 2)
+  end(all(entries, written))
+  await Promise.all(answers)
+})
+
+t.test('what was added to a buffered count stays added where another replica has gone further', async t => {
+  const { write, batch } = createManualWrite()
+  const { intake } = createIntake(t, write, { answerWithinMs: 20 })
+  const blocker = intake.submit(scope, { jobId: 'b', workerId: 'w' })
+  const one = await batch(0)
+  t.match(await intake.submit(scope, { jobId: 'a', workerId: 'w', processedCount: 10 }), { durable: false })
+  const added = intake.submit(scope, { jobId: 'a', workerId: 'w', increment: 5 })
+  one.end(all(one.entries, written))
+  const two = await batch(1)
+  t.match(two.entries, [{ heartbeat: { processedCount: 10, increment: 5 }, keepHigher: true }])
+  two.end(all(two.entries, written))
+  await Promise.all([blocker, added])
+})
+
+t.test('two metas do not merge: one that is too large fails alone', async t => {
+  const { write, batch } = createManualWrite()
+  const { intake } = createIntake(t, write)
+  const answers = [1, 2].map(n => intake.submit(scope, { jobId: 'a', workerId: 'default', meta: { n } }))
+  for (const n of [0, 1]) {
+    const { entries, end } = await batch(n)
+    t.match(entries, [{ heartbeat: { meta: { n: n + 1 } } }])
     end(all(entries, written))
   }
   await Promise.all(answers)
@@ -149,7 +192,7 @@ t.test('what was not done is written again, in order, before what has come since
   const old = intake.submit(scope, { jobId: 'a', workerId: 'w', processedCount: 1, reportedAt: '2026-01-01T00:00:00Z' })
   const one = await batch(0)
   const young = intake.submit(scope, { jobId: 'a', workerId: 'w', message: 'x', reportedAt: '2026-01-01T00:00:01Z' })
-  one.end({ written: [], outcomes: [], failure: { kind: 'not_done', cause: null }, unwritten: one.entries })
+  one.end(away(one.entries, 'not_written'))
   const two = await batch(1)
   t.match(two.entries, [{ heartbeat: { processedCount: 1 } }])
   two.end(all(two.entries, written))
@@ -165,7 +208,7 @@ t.test('after an unknown outcome absolute values are written again, increments a
   const absolute = intake.submit(scope, { jobId: 'a', workerId: 'w', processedCount: 7 })
   const increment = intake.submit(scope, { jobId: 'b', workerId: 'w', increment: 7 })
   const one = await batch(0)
-  one.end({ written: [], outcomes: [], failure: { kind: 'outcome_unknown', cause: null }, unwritten: one.entries })
+  one.end(away(one.entries, 'unknown'))
   await t.rejects(increment, { code: 'outcome_unknown', details: { retryAfterSeconds: 1 } })
   const two = await batch(1)
   t.match(two.entries, [{ heartbeat: { jobId: 'a', processedCount: 7 }, keepHigher: true }])
@@ -238,12 +281,7 @@ t.test('closing writes what was accepted, and refuses what comes after', async t
 })
 
 t.test('closing gives up after its grace when the database is away', async t => {
-  const write: HeartbeatWrite = async entries => ({
-    written: [],
-    outcomes: [],
-    failure: { kind: 'not_done', cause: new Error('away') },
-    unwritten: entries,
-  })
+  const write: HeartbeatWrite = async entries => away(entries, 'not_written')
   const { intake } = createIntake(t, write, { answerWithinMs: 20 })
   t.match(await intake.submit(scope, { jobId: 'a', workerId: 'w' }), { durable: false })
   await intake.close(50)

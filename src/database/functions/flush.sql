@@ -21,14 +21,14 @@ $$;
 -- the workers that did not report, `updated` changes the job.
 -- Every table is reached by primary key in a correlated subquery, and no intermediate result is joined with another: that
 -- leaves the planner, which cannot know how many rows the JSON holds, one plan that is right for one report and for a
--- thousand. It is planned once per connection.
+-- thousand. It is planned once per connection; compiling it as well (jit) would take longer than running it.
 CREATE FUNCTION headway.flush(ids uuid[], heartbeats json, skip_locked boolean)
 RETURNS TABLE (
   items integer[], code text, status text, cancel_requested boolean, progress_percent integer, revision bigint,
   applied boolean[], heartbeat_timeout_seconds integer, changed boolean, lifecycle_changed boolean
 )
 LANGUAGE plpgsql
-SET lock_timeout = '250ms' SET plan_cache_mode = force_generic_plan
+SET lock_timeout = '250ms' SET plan_cache_mode = force_generic_plan SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 #variable_conflict use_column
@@ -41,22 +41,22 @@ BEGIN
     SELECT
       x.*, j.id IS NOT NULL AS exists, NOT skip_locked OR x.job_id = ANY (held) AS is_held,
       j.status AS job_status, j.failure_reason, j.children IS NOT NULL AS is_batch, j.attempt AS job_attempt,
-      CASE WHEN x.meta IS NOT NULL THEN octet_length((j.meta || x.meta)::text) END AS meta_bytes,
+      x.meta IS NOT NULL AND octet_length((j.meta || x.meta)::text) > greatest(16384, octet_length(j.meta::text))
+        AS meta_outgrows,
       -- The worker's row as it was. One of an earlier attempt is no row: the worker begins at nothing.
       w.worker_id IS NULL AS is_new,
       coalesce(w.processed_count, 0) AS old_processed, w.total_count AS old_total, w.progress_percent AS old_percent,
       w.stage AS old_stage, w.message AS old_message, w.payload AS old_payload,
       w.throughput_per_second AS old_throughput, w.eta_at AS old_eta_at, w.reported_at AS old_reported_at,
       w.advanced_at AS old_advanced_at, coalesce(w.created_at, at) AS created_at,
-      coalesce(w.heartbeats, 0) + 1 AS heartbeats, coalesce(w.advances, 0) AS old_advances,
-      -- The first workers of a started job have been at work since its start; one that joins later, since now.
-      coalesce(w.rate_since, b.begun_at) AS rate_since, coalesce(w.rate_at, b.begun_at) AS old_rate_at,
-      w.rate_reported_at AS old_rate_reported_at,
-      coalesce(w.rate_sum, 0) AS old_rate_sum, coalesce(w.rate_weight, 0) AS old_rate_weight,
+      coalesce(w.heartbeats, 0) + 1 AS heartbeats, coalesce(r.advances, 0) AS old_advances,
+      coalesce(r.rate_since, b.begun_at) AS rate_since, coalesce(r.rate_at, b.begun_at) AS old_rate_at,
+      r.rate_reported_at AS old_rate_reported_at,
+      coalesce(r.rate_sum, 0) AS old_rate_sum, coalesce(r.rate_weight, 0) AS old_rate_weight,
       coalesce(NOT (x.reported_at < w.reported_at AND x.reported_at >= w.reported_at - interval '5 minutes'), true) AS applies
     FROM json_to_recordset(heartbeats) AS x (
       i integer, job_id uuid, worker_id text, attempt integer,
-      tenant_id uuid, all_organizations boolean, organization_id uuid, scope_job_id uuid,
+      tenant_id uuid, all_organizations boolean, organization_id uuid, scope_job_id uuid, actor text,
       processed_count bigint, increment bigint, keep_higher boolean, total_count bigint, progress_percent smallint,
       unit text, throughput_per_second float8, eta_seconds bigint, stage text, message text, payload jsonb, meta jsonb,
       reported_at timestamptz, clears text[]
@@ -71,8 +71,16 @@ BEGIN
     LEFT JOIN LATERAL (
       SELECT * FROM job_progress w WHERE w.job_id = x.job_id AND w.worker_id = x.worker_id OFFSET 0
     ) w ON w.attempt = j.attempt
+    -- A worker that was silent for longer than the job's timeout rates its work anew: the silence was no work.
+    LEFT JOIN LATERAL (
+      SELECT w.advances, w.rate_since, w.rate_at, w.rate_reported_at, w.rate_sum, w.rate_weight
+      WHERE j.heartbeat_timeout_seconds = 0
+        OR w.heartbeat_at >= at - make_interval(secs => j.heartbeat_timeout_seconds)
+    ) r ON true
+    -- The first workers of a started job have been at work since its start; one that joins or returns later, since now.
     CROSS JOIN LATERAL (
-      SELECT CASE WHEN j.status = 'running' AND j.advanced_at IS NULL THEN j.started_at ELSE at END AS begun_at
+      SELECT CASE WHEN j.status = 'running' AND j.advanced_at IS NULL AND w.worker_id IS NULL THEN j.started_at
+        ELSE at END AS begun_at
     ) b
   ),
   crowded AS (
@@ -91,15 +99,16 @@ BEGIN
       WHEN f.attempt <> f.job_attempt THEN 'superseded'
       WHEN f.job_status NOT IN ('pending', 'running') AND f.failure_reason IS DISTINCT FROM 'stale' THEN 'already_finished'
       WHEN f.is_new AND f.i IN (SELECT c.i FROM crowded c) THEN 'too_many_workers'
-      WHEN f.meta_bytes > 16384 THEN 'meta_too_large'
+      WHEN f.meta_outgrows THEN 'meta_too_large'
     END AS code
     FROM found f
   ),
   counted AS (
     SELECT h.*, CASE
       WHEN NOT h.applies THEN h.old_processed
-      WHEN h.keep_higher AND h.reported_at IS NULL AND h.processed_count < h.old_processed THEN h.old_processed
-      ELSE headway.hold_count(coalesce(h.processed_count, h.old_processed)::numeric + coalesce(h.increment, 0))
+      ELSE headway.hold_count(coalesce(h.increment, 0)::numeric + CASE
+        WHEN h.keep_higher AND h.reported_at IS NULL THEN greatest(h.processed_count, h.old_processed)
+        ELSE coalesce(h.processed_count, h.old_processed) END)
     END AS processed
     FROM judged h WHERE h.code IS NULL
   ),
@@ -117,7 +126,7 @@ BEGIN
   ),
   stepped AS MATERIALIZED (
     SELECT
-      t.i, t.job_id, t.worker_id, t.job_attempt, t.is_new, t.applies, t.unit, t.meta, t.created_at, t.heartbeats,
+      t.i, t.job_id, t.worker_id, t.actor, t.job_attempt, t.is_new, t.applies, t.unit, t.meta, t.created_at, t.heartbeats,
       t.processed, t.old_processed, t.old_total, t.old_percent, t.old_stage, t.old_message, t.old_payload,
       t.worker_id = 'default' AS is_default,
       CASE WHEN t.applies THEN t.total_count END AS given_total,
@@ -177,7 +186,7 @@ BEGIN
   reported AS MATERIALIZED (
     -- What this batch says about each job: its workers' sums, and of single values the last to arrive.
     SELECT
-      s.job_id, min(s.job_attempt) AS attempt, array_agg(s.worker_id) AS worker_ids,
+      s.job_id, min(s.job_attempt) AS attempt, array_agg(s.worker_id) AS worker_ids, array_agg(s.actor) AS actors,
       array_agg(s.i) AS items, array_agg(s.applies) AS applied,
       sum(s.processed) AS processed, sum(s.total) AS total, sum(s.percent) AS percents, count(s.percent) AS percent_count,
       sum(coalesce(s.throughput, headway.worker_rate(s.rate_sum, s.rate_weight, s.advances,
@@ -224,7 +233,8 @@ BEGIN
     SELECT r.*, t.own, t.all_total, m.new_meta, l.new_lifecycle,
       ceil(CASE
         WHEN r.last_eta_at IS NOT NULL THEN greatest(0, headway.seconds(r.last_eta_at, at))
-        WHEN r.all_throughput > 0 AND t.all_total IS NOT NULL
+        -- Slower than that, an estimate would be no information, and a tiny divisor an overflow.
+        WHEN r.all_throughput > 1e-9 AND t.all_total IS NOT NULL
           THEN greatest(0, t.all_total - r.all_processed) / r.all_throughput
       END) AS eta,
       r.workers_changed OR l.new_lifecycle IS NOT NULL
@@ -272,11 +282,11 @@ BEGIN
     FROM decided d
     WHERE j.id = d.job_id
     RETURNING d.items, j.id, j.status, j.cancel_requested_at IS NOT NULL AS cancel_requested, j.progress_percent,
-      j.revision, d.applied, j.attempt, j.heartbeat_timeout_seconds, d.changed, d.new_lifecycle, d.worker_ids
+      j.revision, d.applied, j.attempt, j.heartbeat_timeout_seconds, d.changed, d.new_lifecycle, d.worker_ids, d.actors
   ),
   history AS (
-    INSERT INTO job_events (job_id, type, at, attempt, data)
-    SELECT u.id, u.new_lifecycle, at, u.attempt, jsonb_build_object('workerId', u.worker_ids[1])
+    INSERT INTO job_events (job_id, type, at, actor, attempt, data)
+    SELECT u.id, u.new_lifecycle, at, u.actors[1], u.attempt, jsonb_build_object('workerId', u.worker_ids[1])
     FROM updated u WHERE u.new_lifecycle IS NOT NULL
   )
   SELECT u.items, NULL, u.status, u.cancel_requested, u.progress_percent::integer, u.revision, u.applied,

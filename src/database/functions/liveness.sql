@@ -6,9 +6,9 @@
 -- (a paused database, a suspended host), or when the clock went back.
 CREATE FUNCTION headway.visit(process_id uuid, interval_seconds float8, troubled boolean) RETURNS float8
 LANGUAGE sql AS $$
-  -- A process that was not seen for two days delays no verdict any more: no timeout is longer than one.
-  DELETE FROM service_processes WHERE seen_at < now() - interval '2 days';
-  INSERT INTO service_processes AS p (id, seen_at, healthy_since) VALUES (process_id, now(), now())
+  -- A process that was not seen for a day delays no verdict any more.
+  DELETE FROM service_processes WHERE seen_at < now() - interval '1 day';
+  INSERT INTO service_processes AS p (id, started_at, seen_at, healthy_since) VALUES (process_id, now(), now(), now())
   ON CONFLICT (id) DO UPDATE SET
     seen_at = now(),
     healthy_since = CASE
@@ -20,17 +20,20 @@ $$;
 -- May a job that has been silent for its timeout be judged? Not before the process has been healthy for that long, and not
 -- while another process is missing for less than that: its workers may be on their way to another one. Nor by a window whose
 -- last visit is more than three intervals ago: the process was suspended between its visit and this statement.
+-- An hour is enough for any timeout: a service that is started anew every day would otherwise never judge a longer one. And
+-- a process that went missing right after its start had no workers: one that crashes again and again must not delay for ever.
 CREATE FUNCTION headway.may_judge(process_id uuid, interval_seconds float8, timeout_seconds float8) RETURNS boolean
 LANGUAGE sql STABLE AS $$
   SELECT EXISTS (
     SELECT FROM service_processes p
-    WHERE p.id = process_id AND headway.seconds(now(), p.healthy_since) >= timeout_seconds
+    WHERE p.id = process_id AND headway.seconds(now(), p.healthy_since) >= least(timeout_seconds, 3600)
       AND headway.seconds(now(), p.seen_at) <= 3 * interval_seconds
   ) AND NOT EXISTS (
     SELECT FROM service_processes p
     WHERE p.id <> process_id
       AND headway.seconds(now(), p.seen_at) > 1.5 * interval_seconds
-      AND headway.seconds(now(), p.seen_at) < 1.5 * interval_seconds + timeout_seconds
+      AND headway.seconds(now(), p.seen_at) < 1.5 * interval_seconds + least(timeout_seconds, 3600)
+      AND headway.seconds(p.seen_at, p.started_at) >= 3 * interval_seconds
   )
 $$;
 
