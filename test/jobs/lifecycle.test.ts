@@ -11,10 +11,8 @@ const endAbandoned = (pool = service.database.pool) =>
   pool.query("SELECT * FROM headway.end_abandoned('00000000-0000-4000-8000-00000000000a', 5, 500)")
 
 await service.database.pool.query('DELETE FROM service_processes')
-await service.database.pool.query(
-  `INSERT INTO service_processes (id, seen_at, healthy_since)
-   VALUES ('00000000-0000-4000-8000-00000000000a', now(), now() - interval '1 day')`,
-)
+await service.database.pool.query("SELECT headway.visit('00000000-0000-4000-8000-00000000000a', 5, false)")
+await service.database.pool.query("UPDATE service_processes SET healthy_since = now() - interval '1 day'")
 const keepSeen = () => service.database.pool.query('UPDATE service_processes SET seen_at = now()')
 
 const post = (id: string, command: string, body?: object): Promise<Reply<JobDocument & { code?: string }>> =>
