@@ -48,23 +48,21 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   const sweepIntervalSeconds = intervalSecondsOf(config.sweepSchedule, 'SWEEP_SCHEDULE')
   intervalSecondsOf(config.retentionSchedule, 'RETENTION_SCHEDULE')
 
-  const database = openDatabase({
-    url: databaseUrl,
-    poolSize: config.databasePoolSize,
-    preparedStatements: config.preparedStatements,
-    onIdleError: error => log.warn({ err: error }, 'lost an idle database connection'),
-  })
-
-  // The pool hears idle connections only. One that breaks in use fails its query and says so besides: unheard, that would
-  // end this process together with its Postgres.
-  database.pool.on('connect', client =>
-    client.on('error', error => log.warn({ err: error }, 'lost a database connection')),
-  )
+  const open = (poolSize: number) =>
+    openDatabase({
+      url: databaseUrl,
+      poolSize,
+      preparedStatements: config.preparedStatements,
+      onConnectionError: error => log.warn({ err: error }, 'lost a database connection'),
+    })
+  const database = open(config.databasePoolSize)
+  // Of their own, so that slow reads cannot hold up heartbeats, announcements and sweeps: one connection for each.
+  const heartbeatDatabase = open(3)
 
   const announcer = createAnnouncer({
     notify: async payloads => {
       // Not waiting for the disk: a hint that a crash loses is found by reconcile.
-      await database.query(
+      await heartbeatDatabase.query(
         'headway_notify',
         "SELECT set_config('synchronous_commit', 'off', true), pg_notify('headway', payload) FROM unnest($1::text[]) AS payload",
         [payloads],
@@ -83,7 +81,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   })
 
   const intake = createHeartbeatIntake({
-    write: createHeartbeatWrite(database),
+    write: createHeartbeatWrite(heartbeatDatabase),
     announce: announcer.announce,
     heartbeatIntervalMs: config.heartbeatIntervalMs,
     stalledAfterSeconds: config.stalledAfterSeconds,
@@ -96,14 +94,16 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     defaultHeartbeatTimeoutSeconds: config.staleJobTimeoutSeconds,
   })
   const sweeper = createSweeper({
-    database,
+    database: heartbeatDatabase,
     announce: announcer.announce,
-    oldestHeartbeatWaitMs: () => intake.oldestWaitMs(),
+    intake: () => ({ oldestWaitMs: intake.oldestWaitMs(), refused: intake.stats().refused }),
     stalledAfterSeconds: config.stalledAfterSeconds,
     intervalSeconds: sweepIntervalSeconds,
     log,
   })
-  const eraseExpired = createRetention({ database, retentionDays: config.retentionDays, log })
+  let closing = false
+  const { retentionDays } = config
+  const eraseExpired = createRetention({ database, retentionDays, log, isClosing: () => closing })
   const schedules = [
     createSchedule('sweep', config.sweepSchedule, () => sweeper.sweep(), log),
     createSchedule('retention', config.retentionSchedule, () => eraseExpired(), log),
@@ -127,12 +127,16 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   return {
     async listen(sentence) {
       live.start()
-      // The first visit opens this process's healthy window: nobody is judged before it is as long as their timeout.
+      const address = await http.listen({ host: config.host, port: config.port, listenTextResolver: sentence })
+      // The first visit opens this process's healthy window. Not before it listens: a process that cannot serve must not be
+      // missed by the others.
       await sweeper.sweep()
       for (const schedule of schedules) schedule.start()
-      return http.listen({ host: config.host, port: config.port, listenTextResolver: sentence })
+      return address
     },
     async close() {
+      closing = true
+      sweeper.stop()
       // A sweep that waits for a database in trouble must not keep streams and requests from their end.
       const schedulesStopped = Promise.all(schedules.map(schedule => schedule.stop()))
       await http.close()
@@ -140,7 +144,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
       await schedulesStopped
       await announcer.close()
       await sweeper.close()
-      await database.close()
+      await Promise.all([database.close(), heartbeatDatabase.close()])
     },
   }
 }

@@ -4,9 +4,17 @@ import type { Database } from '../database/connection.ts'
 /** Jobs per statement, with their workers and history: short locks, and no flood of dead rows at once. */
 const BATCH = 500
 
+export interface RetentionOptions {
+  database: Database
+  retentionDays: number
+  log: Logger
+  /** Asked between two statements: a shutdown waits for one, not for all. */
+  isClosing?: () => boolean
+}
+
 /** Erases what is older than `retentionDays`; answers how many jobs. */
 export const createRetention =
-  ({ database, retentionDays, log }: { database: Database; retentionDays: number; log: Logger }) =>
+  ({ database, retentionDays, log, isClosing = () => false }: RetentionOptions) =>
   async (): Promise<number> => {
     let erased = 0
     for (;;) {
@@ -17,7 +25,7 @@ export const createRetention =
       )
       const count = rows[0]?.erased ?? 0
       erased += count
-      if (count < BATCH) break
+      if (count < BATCH || isClosing()) break
     }
     if (erased > 0) log.info({ erased, retentionDays }, 'erased expired jobs')
     return erased

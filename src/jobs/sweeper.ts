@@ -7,8 +7,11 @@ export interface SweeperOptions {
   database: Database
   announce: Announce
   log: Logger
-  /** How long the oldest report in this process's intake has waited, in milliseconds. */
-  oldestHeartbeatWaitMs: () => number
+  /**
+   * This process's intake: how long its oldest report has waited, in milliseconds, and how many calls it has turned away
+   * for lack of room since the process began.
+   */
+  intake: () => { oldestWaitMs: number; refused: number }
   stalledAfterSeconds: number
   /** The time between two sweeps, by which a missed one is noticed. */
   intervalSeconds: number
@@ -17,6 +20,8 @@ export interface SweeperOptions {
 export interface Sweeper {
   /** One sweep; answers how many jobs it marked and ended. `skipped` says why nobody was judged. */
   sweep(): Promise<{ stalled: number; ended: number; skipped: 'database' | 'intake' | null }>
+  /** Ends a sweep that is under way after its present statement. */
+  stop(): void
   /** Takes this process out of `service_processes`, so that nobody waits for it. */
   close(): Promise<void>
 }
@@ -30,12 +35,22 @@ const LONGEST_INTAKE_WAIT_MS = 2_000
 /**
  * Marks stalled jobs, and ends stale and never-started ones. Any number of replicas may sweep.
  * It never punishes workers for the service's own trouble: see functions/liveness.sql for the healthy window, and
- * `oldestHeartbeatWaitMs` for reports that have arrived but are not written yet.
+ * `intake` for reports that have arrived but are not written yet, or could not be taken.
  */
 export const createSweeper = (options: SweeperOptions): Sweeper => {
   const { database, announce, log, intervalSeconds } = options
   const processId = randomUUID()
   let troubled = false
+  let knownRefused = 0
+  let closing = false
+
+  /** Reports wait, or were turned away: whoever seems silent may have spoken. */
+  const isOverwhelmed = (): boolean => {
+    const { oldestWaitMs, refused } = options.intake()
+    const refusedMore = refused > knownRefused
+    knownRefused = refused
+    return refusedMore || oldestWaitMs > LONGEST_INTAKE_WAIT_MS
+  }
 
   /** Says that this process is there. False when the database did not answer in time. */
   const visit = async (): Promise<boolean> => {
@@ -62,13 +77,16 @@ export const createSweeper = (options: SweeperOptions): Sweeper => {
         )
       }
       total += rows.length
-      if (rows.length < BATCH) return total
+      if (rows.length < BATCH || closing) return total
     }
   }
 
   const sweep: Sweeper['sweep'] = async () => {
     if (!(await visit())) return { stalled: 0, ended: 0, skipped: 'database' }
-    if (options.oldestHeartbeatWaitMs() > LONGEST_INTAKE_WAIT_MS) return { stalled: 0, ended: 0, skipped: 'intake' }
+    if (isOverwhelmed()) {
+      troubled = true
+      return { stalled: 0, ended: 0, skipped: 'intake' }
+    }
     const ended = await repeat('headway_end_abandoned', 'SELECT * FROM headway.end_abandoned($1, $2, $3)', [
       processId,
       intervalSeconds,
@@ -92,6 +110,9 @@ export const createSweeper = (options: SweeperOptions): Sweeper => {
         troubled = true
         throw error
       }
+    },
+    stop() {
+      closing = true
     },
     async close() {
       try {

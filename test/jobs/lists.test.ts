@@ -232,7 +232,7 @@ const eraser = (t: Test, service: Service, retentionDays: number) => {
     url: service.database.url,
     poolSize: 2,
     preparedStatements: true,
-    onIdleError: () => undefined,
+    onConnectionError: () => undefined,
   })
   t.teardown(() => database.close())
   return createRetention({ database, retentionDays, log: pino({ level: 'silent' }) })

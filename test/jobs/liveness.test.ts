@@ -23,7 +23,7 @@ const startWorld = async (t: Test): Promise<World> => {
     url: service.database.url,
     poolSize: 5,
     preparedStatements: true,
-    onIdleError: () => undefined,
+    onConnectionError: () => undefined,
   })
   t.teardown(() => database.close())
   return { service, database }
@@ -32,14 +32,21 @@ const startWorld = async (t: Test): Promise<World> => {
 interface SweeperFields {
   /** Since when the process has been healthy: its first visit, moved into the past. */
   healthyForSeconds?: number
-  oldestHeartbeatWaitMs?: () => number
+  intake?: () => { oldestWaitMs: number; refused: number }
+  /** How long ago the process began. */
+  age?: number
   database?: Database
 }
 
 /** Another process that sweeps. */
 const startSweeper = async (
   world: World,
-  { healthyForSeconds = 0, oldestHeartbeatWaitMs = () => 0, database = world.database }: SweeperFields = {},
+  {
+    healthyForSeconds = 0,
+    intake = () => ({ oldestWaitMs: 0, refused: 0 }),
+    database = world.database,
+    age = A_DAY,
+  }: SweeperFields = {},
 ) => {
   const announced: JobChange[] = []
   const { pool } = world.service.database
@@ -47,7 +54,7 @@ const startSweeper = async (
     database,
     announce: changes => announced.push(...changes),
     log: pino({ level: 'silent' }),
-    oldestHeartbeatWaitMs,
+    intake,
     stalledAfterSeconds: STALLED_AFTER_SECONDS,
     intervalSeconds: INTERVAL_SECONDS,
   })
@@ -61,9 +68,11 @@ const startSweeper = async (
       seconds,
     ])
   await move('healthy_since', healthyForSeconds)
+  await move('started_at', age)
   return {
     ...sweeper,
     announced,
+    beHealthyFor: (seconds: number) => move('healthy_since', seconds),
     /** As if the last visit had been so many seconds earlier than it was. */
     missVisits: (seconds: number) => move('seen_at', seconds),
     healthyForSeconds: async () => {
@@ -368,11 +377,49 @@ t.test('a process that is suspended in the middle of a sweep does not judge by t
 
 t.test('nobody is judged while a report has waited for more than two seconds in the intake', async t => {
   const world = await startWorld(t)
-  let waits = 2_001
-  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY, oldestHeartbeatWaitMs: () => waits })
+  const intake = { oldestWaitMs: 0, refused: 0 }
+  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY, intake: () => intake })
   await startSilentJob(world, 61)
+  intake.oldestWaitMs = 2_001
   t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: 'intake' })
-  waits = 2_000
+  intake.oldestWaitMs = 2_000
+  t.equal((await sweeper.sweep()).ended, 0, 'and the healthy window begins anew after that')
+  await sweeper.beHealthyFor(A_DAY)
+  t.equal((await sweeper.sweep()).ended, 1)
+})
+
+t.test('nobody is judged while the intake turns reports away', async t => {
+  const world = await startWorld(t)
+  const intake = { oldestWaitMs: 0, refused: 0 }
+  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY, intake: () => intake })
+  await startSilentJob(world, 61)
+  intake.refused = 1
+  t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: 'intake' })
+  t.same(
+    await sweeper.sweep(),
+    { stalled: 0, ended: 0, skipped: null },
+    'and the healthy window begins anew after that',
+  )
+  await sweeper.beHealthyFor(A_DAY)
+  t.equal((await sweeper.sweep()).ended, 1)
+})
+
+t.test('a healthy hour is enough for any timeout', async t => {
+  const world = await startWorld(t)
+  const sweeper = await startSweeper(world, { healthyForSeconds: 3_590 })
+  const silent = await startSilentJob(world, 86_401, { heartbeatTimeoutSeconds: 86_400 })
+  t.equal((await sweeper.sweep()).ended, 0)
+  await sweeper.beHealthyFor(10)
+  t.equal((await sweeper.sweep()).ended, 1)
+  t.equal((await world.service.job(silent)).status, 'failed')
+})
+
+t.test('a process that went missing right after its start delays nobody', async t => {
+  const world = await startWorld(t)
+  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
+  const crashed = await startSweeper(world, { age: 2 * INTERVAL_SECONDS })
+  await crashed.missVisits(2 * INTERVAL_SECONDS)
+  await startSilentJob(world, 61)
   t.equal((await sweeper.sweep()).ended, 1)
 })
 
@@ -406,10 +453,10 @@ t.test('a process that is there, or was closed, delays nobody', async t => {
   t.equal((await sweeper.sweep()).ended, 1)
 })
 
-t.test('processes that were not seen for two days are forgotten', async t => {
+t.test('processes that were not seen for a day are forgotten', async t => {
   const world = await startWorld(t)
   const gone = await startSweeper(world)
-  await gone.missVisits(2 * A_DAY + 1)
+  await gone.missVisits(A_DAY + 1)
   await startSweeper(world)
   const { rows } = await world.service.database.pool.query('SELECT FROM service_processes')
   t.equal(rows.length, 1)
