@@ -40,7 +40,7 @@ if (compiler === null) {
   process.exit(1)
 }
 const started = new Date()
-// Beside dist/ and renamed at the end, so that whoever runs from it, or builds at the same time, never sees half of it.
+// Beside dist/ and renamed at the end, so that nobody who runs from it sees half of it.
 const fresh = `${root}dist-${process.pid}`
 const { status } = spawnSync(process.execPath, [compiler, '-p', `${root}tsconfig.build.json`, '--outDir', fresh], {
   stdio: 'inherit',
@@ -52,5 +52,13 @@ if (status !== 0) {
 cpSync(`${root}src/database/functions`, `${fresh}/database/functions`, { recursive: true })
 writeFileSync(`${fresh}/.built`, `${started.toISOString()}\n`)
 utimesSync(`${fresh}/.built`, started, started)
-rmSync(`${root}dist`, { recursive: true, force: true })
-renameSync(fresh, `${root}dist`)
+const outdated = `${root}dist-${process.pid}-outdated`
+try {
+  if (existsSync(`${root}dist`)) renameSync(`${root}dist`, outdated)
+  renameSync(fresh, `${root}dist`)
+} catch (error) {
+  // Another build was faster: its result is as good.
+  if (!['ENOENT', 'ENOTEMPTY', 'EEXIST'].includes(error.code)) throw error
+  rmSync(fresh, { recursive: true, force: true })
+}
+rmSync(outdated, { recursive: true, force: true })

@@ -1,6 +1,6 @@
 import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres'
 import pg from 'pg'
-import { classifyFailure, UnreachableError } from './failures.ts'
+import { ConnectionLostError, spoilsConnection, UnreachableError } from './failures.ts'
 import * as schema from './schema.ts'
 
 export type Schema = typeof schema
@@ -11,7 +11,7 @@ export interface Database {
   drizzle: NodePgDatabase<Schema>
   /**
    * Runs a hot statement, prepared once per connection under its name where prepared statements are allowed. Raises `UnreachableError`
-   * when there was no connection to send it on.
+   * when there was no connection to send it on, `ConnectionLostError` when it broke.
    */
   query<Row extends object>(name: string | null, text: string, values: unknown[]): Promise<Row[]>
   close(): Promise<void>
@@ -22,8 +22,8 @@ export interface DatabaseOptions {
   poolSize: number
   /** Off behind a transaction pooler: no named statements and no session settings then. */
   preparedStatements: boolean
-  /** Called with errors of idle connections, which belong to no query. */
-  onIdleError: (error: Error) => void
+  /** Called with errors of connections that belong to no query. */
+  onConnectionError: (error: Error) => void
 }
 
 /** No statement of the service takes longer. Behind a transaction pooler, set it for the role instead. */
@@ -43,7 +43,7 @@ export const clientOptions = (url: string): pg.ClientConfig => ({
 })
 
 /** A pool on `url`. Connects when the first query comes. */
-export const openDatabase = ({ url, poolSize, preparedStatements, onIdleError }: DatabaseOptions): Database => {
+export const openDatabase = ({ url, poolSize, preparedStatements, onConnectionError }: DatabaseOptions): Database => {
   const pool = new pg.Pool({
     ...clientOptions(url),
     max: poolSize,
@@ -52,7 +52,10 @@ export const openDatabase = ({ url, poolSize, preparedStatements, onIdleError }:
     query_timeout: STATEMENT_TIMEOUT_MS + 2_000,
     ...(preparedStatements && { statement_timeout: STATEMENT_TIMEOUT_MS }),
   })
-  pool.on('error', onIdleError)
+  pool.on('error', onConnectionError)
+  // The pool hears idle connections only. One that breaks in use fails its query and says so besides: unheard, that would
+  // end the process.
+  pool.on('connect', client => client.on('error', onConnectionError))
   return {
     pool,
     drizzle: drizzle(pool, { schema }),
@@ -66,8 +69,9 @@ export const openDatabase = ({ url, poolSize, preparedStatements, onIdleError }:
           preparedStatements && name !== null ? { name, text, values } : { text, values },
         )
         return result.rows
-      } catch (error) {
-        broken = classifyFailure(error) === 'connection'
+      } catch (cause) {
+        const error = cause instanceof pg.DatabaseError ? cause : new ConnectionLostError(cause)
+        broken = spoilsConnection(error)
         throw error
       } finally {
         client.release(broken)

@@ -1,3 +1,4 @@
+import { DrizzleQueryError } from 'drizzle-orm/errors'
 import pg from 'pg'
 
 /** No connection could be had: the statement was never sent. */
@@ -18,7 +19,8 @@ export class UnreachableError extends Error {
  * - `conflict`: 40001 serialization_failure, 40P01 deadlock_detected. Nothing was done; try again.
  * - `locked`: 55P03 lock_not_available. Nothing was done.
  * - `data`: class 22 (data), 23 (integrity), 54 (limits). The input itself is at fault.
- * - `defect`: class 42 (syntax, missing objects), 0A (not supported). A bug of ours, or an upgrade under way. Nothing was done.
+ * - `defect`: class 42 (syntax, missing objects), 0A (not supported), and what is no error of the database at all. A bug of
+ *   ours, or an upgrade under way. Nothing was done.
  * - `server`: everything else (disk full, statement timeout, out of memory). Nothing was done.
  */
 export type FailureKind = 'unreachable' | 'connection' | 'conflict' | 'locked' | 'data' | 'defect' | 'server'
@@ -30,6 +32,27 @@ const CONNECTION_STATES = new Set([
   '57P05', // idle_session_timeout
 ])
 
+/** The connection broke while a statement was under way: it may have been carried out. */
+export class ConnectionLostError extends Error {
+  override readonly name = 'ConnectionLostError'
+  constructor(cause: unknown) {
+    super('The connection to the database was lost', { cause })
+  }
+}
+
+/** Of ours, or of a query that Drizzle ran and pg could not. */
+const isConnectionError = (error: unknown): boolean =>
+  error instanceof ConnectionLostError || error instanceof DrizzleQueryError
+
+const SPOILING_STATES = new Set([
+  '25006', // read_only_sql_transaction: after a failover, on what is a standby now
+  '0A000', // feature_not_supported: "cached plan must not change result type", after an upgrade
+])
+
+/** The session itself is at fault: the next statement on it would fare no better. */
+export const spoilsConnection = (error: unknown): boolean =>
+  classifyFailure(error) === 'connection' || SPOILING_STATES.has(sqlStateOf(error) ?? '')
+
 export const sqlStateOf = (error: unknown): string | null => {
   for (let current = error; current instanceof Error; current = current.cause) {
     if (current instanceof pg.DatabaseError) return current.code ?? null
@@ -40,7 +63,8 @@ export const sqlStateOf = (error: unknown): string | null => {
 export const classifyFailure = (error: unknown): FailureKind => {
   if (error instanceof UnreachableError) return 'unreachable'
   const state = sqlStateOf(error)
-  if (state === null || state.startsWith('08') || CONNECTION_STATES.has(state)) return 'connection'
+  if (state === null) return isConnectionError(error) ? 'connection' : 'defect'
+  if (state.startsWith('08') || CONNECTION_STATES.has(state)) return 'connection'
   if (state === '40001' || state === '40P01') return 'conflict'
   if (state === '55P03') return 'locked'
   if (state.startsWith('22') || state.startsWith('23') || state.startsWith('54')) return 'data'

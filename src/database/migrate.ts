@@ -5,6 +5,7 @@ import { drizzle } from 'drizzle-orm/node-postgres'
 import { migrate as applyMigrations } from 'drizzle-orm/node-postgres/migrator'
 import pg from 'pg'
 import { clientOptions } from './connection.ts'
+import { HeadwayError } from '../errors.ts'
 import { UnreachableError } from './failures.ts'
 
 /** Any constant that no other program uses: the lock that replicas starting at once wait for, one after the other. */
@@ -36,6 +37,8 @@ const applyFunctions = async (client: pg.Client): Promise<void> => {
     await client.query('SET LOCAL check_function_bodies = off')
     await client.query('DROP SCHEMA IF EXISTS headway CASCADE')
     await client.query('CREATE SCHEMA headway')
+    // Whoever serves may be another role than who migrates. What the functions touch is guarded by the tables' own rights.
+    await client.query('GRANT USAGE ON SCHEMA headway TO PUBLIC')
     await client.query(text)
     await client.query(`COMMENT ON SCHEMA headway IS '${version}'`)
     await client.query('COMMIT')
@@ -51,7 +54,8 @@ const applyFunctions = async (client: pg.Client): Promise<void> => {
  * `UnreachableError` when there is no connection to be had.
  */
 export const migrate = async (url: string): Promise<void> => {
-  const client = new pg.Client(clientOptions(url))
+  // Migrations name the schema public here and there: everything belongs into it, whatever the role's search_path says.
+  const client = new pg.Client({ ...clientOptions(url), options: '-c search_path=public' })
   // The query in flight is rejected as well; without a listener the process would end here.
   client.on('error', () => undefined)
   await client.connect().catch((cause: unknown) => {
@@ -63,7 +67,10 @@ export const migrate = async (url: string): Promise<void> => {
     )
     const version = rows[0]?.version ?? 0
     if (version < 140_000) {
-      throw new Error(`Headway needs PostgreSQL 14 or later; this server is version ${Math.floor(version / 10_000)}.`)
+      throw new HeadwayError(
+        'database_unavailable',
+        `Headway needs PostgreSQL 14 or later; this server is version ${Math.floor(version / 10_000)}.`,
+      )
     }
     await client.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK])
     await applyMigrations(drizzle(client), { migrationsFolder: MIGRATIONS_FOLDER })

@@ -19,6 +19,8 @@ import {
 
 /** Milliseconds are what JSON carries; a finer time would not survive a round trip. */
 const time = (name: string) => timestamp(name, { withTimezone: true, precision: 3, mode: 'date' })
+/** Truncated like every time that the functions write; stored as it is, now() would be rounded, half of the time into the future. */
+const thisMillisecond = sql`date_trunc('milliseconds', now())`
 const count = (name: string) => bigint(name, { mode: 'number' })
 
 /**
@@ -60,8 +62,8 @@ export const progressJobs = pgTable(
     startedAt: time('started_at'),
     heartbeatAt: time('heartbeat_at'),
     finishedAt: time('finished_at'),
-    createdAt: time('created_at').notNull().defaultNow(),
-    updatedAt: time('updated_at').notNull().defaultNow(),
+    createdAt: time('created_at').notNull().default(thisMillisecond),
+    updatedAt: time('updated_at').notNull().default(thisMillisecond),
 
     resultSummary: jsonb('result_summary'),
     errorMessage: text('error_message'),

@@ -314,7 +314,7 @@ const reports = fc.array(
 
 t.test('merging gives what the database makes of the reports one after the other', async t => {
   const { url, pool } = await createTestDatabase(t)
-  const database = openDatabase({ url, poolSize: 4, preparedStatements: true, onIdleError: () => undefined })
+  const database = openDatabase({ url, poolSize: 4, preparedStatements: true, onConnectionError: () => undefined })
   t.teardown(() => database.close())
   const write = createHeartbeatWrite(database)
 

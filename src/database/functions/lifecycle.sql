@@ -12,7 +12,7 @@ $$;
 --   start              pending -> running
 --   complete, fail     pending, running, failed as stale -> completed, failed
 --   cancel             pending -> cancelled; running -> running, asked to stop
---   acknowledge_cancel running, failed as stale -> cancelled (asked to stop, or cancellable)
+--   acknowledge_cancel pending, running, failed as stale -> cancelled (asked to stop, or cancellable)
 --   retry              failed, cancelled -> pending, next attempt
 --
 -- The same command again changes nothing and is no error: its answer may have been lost.
@@ -82,6 +82,7 @@ BEGIN
       j.cancelled_by_user_id := actor;
     WHEN command = 'retry' THEN
       event_data := jsonb_build_object('previousStatus', j.status);
+      DELETE FROM job_progress w WHERE w.job_id = j.id;
       j.lifecycle := 'retried';
       j.status := 'pending';
       j.attempt := j.attempt + 1;
@@ -112,6 +113,7 @@ BEGIN
       j.eta_seconds := CASE WHEN command = 'complete' THEN 0 END;
       j.failure_reason := NULL;
       j.error_message := NULL;
+      -- A job that nobody started has begun by now. One change, one entry in the history: its end.
       IF command IN ('complete', 'fail') THEN
         j.started_at := coalesce(j.started_at, at);
       END IF;
