@@ -15,7 +15,10 @@ export const isLoopback = (host: string): boolean => LOOPBACK_HOSTS.has(host)
 
 const postgresUrl = z
   .string()
-  .regex(/^postgres(ql)?:\/\//, 'must be a URL that begins with postgres:// or postgresql://')
+  .refine(
+    value => /^postgres(ql)?:\/\//.test(value) && URL.canParse(value),
+    'must be a URL such as postgres://user:password@host:5432/name',
+  )
 const notYet = z.undefined('is not supported by this version, which knows no tokens yet: unset it').optional()
 const on = z.enum(['true', 'false']).transform(value => value === 'true')
 

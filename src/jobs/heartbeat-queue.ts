@@ -105,14 +105,17 @@ export class HeartbeatQueue {
   /** The first entry of each row whose job is `wanted`, oldest rows first. Each must be put back or forgotten. */
   take(limit: number, wanted: (jobId: string) => boolean): Entry[] {
     const batch: Entry[] = []
+    const behind: [string, Entry[]][] = []
     for (const [row, entries] of this.#rows) {
       const entry = entries[0]
       if (!entry || !wanted(entry.heartbeat.jobId)) continue
       batch.push(entry)
-      if (entries.length === 1) this.#rows.delete(row)
-      else entries.shift()
+      this.#rows.delete(row)
+      if (entries.length > 1) behind.push([row, entries.slice(1)])
       if (batch.length === limit) break
     }
+    // Rows with more to come go to the end: they must not keep others waiting batch after batch.
+    for (const [row, entries] of behind) this.#rows.set(row, entries)
     return batch
   }
 

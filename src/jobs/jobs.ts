@@ -53,9 +53,13 @@ const run = async <T>(useCase: () => Promise<T>): Promise<T> => {
   }
 }
 
-const hashOf = (job: object): string => {
-  // Arrays keep their order, objects lose theirs: two spellings of one request are one request.
-  const canonical = JSON.stringify(job, (_key, value: unknown) =>
+/**
+ * Tells requests apart, not spellings: arrays keep their order, objects lose theirs. What the request leaves open is left
+ * out, so that neither another default nor a later version makes another request of it.
+ */
+const hashOf = (request: CreateJob): string => {
+  const given = Object.entries(request).filter(([, value]) => value !== null && value !== undefined)
+  const canonical = JSON.stringify(Object.fromEntries(given), (_key, value: unknown) =>
     value !== null && typeof value === 'object' && !Array.isArray(value)
       ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
       : value,
@@ -105,9 +109,7 @@ export const createJobs = ({ repository, intake, announce, defaultHeartbeatTimeo
       idempotencyKey,
     }
     if (idempotencyKey === null) return { ...job, idempotencyHash: null }
-    // The request alone: whoever repeats it, and whatever this service's default has become since.
-    const { heartbeatTimeoutSeconds = null } = input
-    return { ...job, idempotencyHash: hashOf({ ...job, startedByUserId: null, heartbeatTimeoutSeconds }) }
+    return { ...job, idempotencyHash: hashOf(input) }
   }
 
   return {

@@ -15,7 +15,7 @@ const opened = openDatabase({
   url: database.url,
   poolSize: 10,
   preparedStatements: true,
-  onIdleError: () => undefined,
+  onConnectionError: () => undefined,
 })
 t.teardown(() => opened.close())
 

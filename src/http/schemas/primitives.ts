@@ -38,7 +38,8 @@ export const integer = (min: number, max: number) => {
 export const int32 = integer(-INT32_MAX - 1, INT32_MAX)
 export const positiveInt32 = integer(1, INT32_MAX)
 export const count = integer(0, MAX_COUNT)
-export const rate = z.number(must('must be a number from 0 up')).min(0, 'must be a number from 0 up')
+const RATE_SENTENCE = 'must be a number from 0 to 1e15'
+export const rate = z.number(must(RATE_SENTENCE)).min(0, RATE_SENTENCE).max(1e15, RATE_SENTENCE)
 export const flag = z.boolean(must('must be true or false'))
 export const oneOf = <const Values extends readonly string[]>(values: Values) =>
   z.enum(values, must(`must be one of ${values.join(', ')}`))
@@ -80,11 +81,15 @@ export const instant = z
 type Complain = (path: PropertyKey[], message: string) => void
 
 /** What Postgres could not keep as it was sent: unstorable text, numbers that JSON readers round, keys that JavaScript swallows. */
+/** Postgres writes a number of JSON out in full: 5e-324 would come back as 326 characters. */
+const SMALLEST = 1e-100
+
 const inspect = (value: unknown, path: PropertyKey[], complain: Complain): void => {
   if (typeof value === 'string') {
     if (UNSTORABLE.test(value)) complain(path, UNSTORABLE_MESSAGE)
   } else if (typeof value === 'number') {
     if (Math.abs(value) > MAX_COUNT) complain(path, `must not be beyond ${MAX_COUNT}: send it as text`)
+    else if (value !== 0 && Math.abs(value) < SMALLEST) complain(path, `must not be closer to 0 than ${SMALLEST}`)
   } else if (Array.isArray(value)) {
     value.forEach((item, index) => inspect(item, [...path, index], complain))
   } else if (value !== null && typeof value === 'object') {
