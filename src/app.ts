@@ -130,8 +130,8 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
       const address = await http.listen({ host: config.host, port: config.port, listenTextResolver: sentence })
       // The first visit opens this process's healthy window. Not before it listens: a process that cannot serve must not be
       // missed by the others.
-      await sweeper.sweep()
-      for (const schedule of schedules) schedule.start()
+      await sweeper.sweep().catch((error: unknown) => log.error({ err: error }, 'the first sweep failed'))
+      if (!closing) for (const schedule of schedules) schedule.start()
       return address
     },
     async close() {
