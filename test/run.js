@@ -1,5 +1,5 @@
 /* global AbortController */
-// Runs the tests on one Postgres: `npm test`, `npm test -- test/jobs/x.test.ts`, `npm test -- --disable-coverage`.
+// Runs the tests on one Postgres: `npm test`, or `npm test -- test/jobs/x.test.ts` for some of them, without coverage.
 // The server is the embedded one, for this run only, or that of DATABASE_URL. Each test copies a migrated template.
 // Plain JavaScript, since Node 20 runs no TypeScript; what is imported from dist/ is compiled first.
 import { spawn } from 'node:child_process'
@@ -75,8 +75,8 @@ const dropDatabases = (url, template) =>
 /** Runs tap in a process group of its own, so that a time-out ends all its test processes. Gives its exit code. */
 const runTap = async (environment, reader, stopped) => {
   const args = process.argv.slice(2)
-  // Some of the tests cannot reach what all of them together must.
-  if (args.length > 0) args.unshift('--allow-incomplete-coverage')
+  // Some of the tests cannot cover what all of them together must.
+  if (args.length > 0) args.push('--disable-coverage')
   const tap = spawn(process.execPath, [findTap(), '--reporter=tap', '--jobs=2', ...args], {
     cwd: ROOT,
     env: environment,
