@@ -10,8 +10,11 @@ import { Subscriber, type SubscriberLimits } from './subscriber.ts'
 /** What a resume looks back beyond its id: for transactions that commit later than their time stamp. */
 const RESUME_SLACK_MS = 60_000
 const RESUME_AT_MOST_MS = 3_600_000
-/** Resumes look back to a multiple of this, so that all who lost their stream at once share one query. */
-const RESUME_STEP_MS = 30_000
+/**
+ * Resumes look back as far as the next of these: all who lost their stream at once share one query, and a feed never keeps
+ * more than a handful of snapshots, each of which may be megabytes.
+ */
+const RESUME_STEPS_MS = [120_000, 300_000, 900_000, RESUME_AT_MOST_MS]
 
 /** A snapshot is shared until the next change, but no longer: what has finished falls out of it with time. */
 const SNAPSHOT_SHARED_MS = 5_000
@@ -42,6 +45,7 @@ export interface StreamsOptions {
 export class Streams {
   readonly #options: StreamsOptions
   readonly #subscribers = new Map<Subscriber, Feed>()
+  /** By how far they look back in milliseconds; null: a first snapshot. */
   readonly #snapshots = new WeakMap<Feed, Map<number | null, SharedSnapshot>>()
   #timers: NodeJS.Timeout[] = []
   #closed = false
@@ -125,35 +129,44 @@ export class Streams {
     const { snapshot, nowMs } = await this.#shared(feed, null)
     const seen = parseEventId(lastEventId)
     if (!seen) return snapshot
-    const since = Math.max(seen.ms - RESUME_SLACK_MS, nowMs - RESUME_AT_MOST_MS)
+    const lookBackMs = nowMs - seen.ms + RESUME_SLACK_MS
     // An id from the future (a clock was set) says nothing about what its reader has seen: the first snapshot must do.
-    if (since > nowMs) return snapshot
-    const resumed = await this.#shared(feed, Math.floor(since / RESUME_STEP_MS) * RESUME_STEP_MS)
+    if (lookBackMs < 0) return snapshot
+    const stepMs = RESUME_STEPS_MS.find(step => step >= lookBackMs) ?? RESUME_AT_MOST_MS
+    const resumed = await this.#shared(feed, { stepMs, sinceMs: nowMs - stepMs })
     return resumed.snapshot
   }
 
   /** One query for all who come while it runs, and for those who come before the next change. */
-  #shared(feed: Feed, sinceMs: number | null): SharedSnapshot['answer'] {
+  #shared(feed: Feed, resume: { stepMs: number; sinceMs: number } | null): SharedSnapshot['answer'] {
     const { hub, stats, now } = this.#options
+    this.#expire(feed)
     const ofFeed = this.#snapshots.get(feed) ?? new Map<number | null, SharedSnapshot>()
     this.#snapshots.set(feed, ofFeed)
-    for (const [key, { seq, readAt }] of ofFeed) {
-      if (seq !== null && (seq !== feed.seq || now() - readAt > SNAPSHOT_SHARED_MS)) ofFeed.delete(key)
-    }
-    const existing = ofFeed.get(sinceMs)
+    const key = resume?.stepMs ?? null
+    const existing = ofFeed.get(key)
     if (existing) return existing.answer
 
-    const answer = hub.readSnapshot(feed, sinceMs)
+    const answer = hub.readSnapshot(feed, resume?.sinceMs ?? null)
     const shared: SharedSnapshot = { answer, seq: null, readAt: now() }
-    ofFeed.set(sinceMs, shared)
+    ofFeed.set(key, shared)
     answer.then(
       ({ snapshot }) => {
         stats.snapshots++
         shared.seq = snapshot.seq
       },
-      () => ofFeed.delete(sinceMs),
+      () => ofFeed.delete(key),
     )
     return answer
+  }
+
+  /** Lets go of the snapshots that may not be shared any more. */
+  #expire(feed: Feed): void {
+    const ofFeed = this.#snapshots.get(feed)
+    if (!ofFeed) return
+    for (const [key, { seq, readAt }] of ofFeed) {
+      if (seq !== null && (seq !== feed.seq || this.#options.now() - readAt > SNAPSHOT_SHARED_MS)) ofFeed.delete(key)
+    }
   }
 
   #lifetimeMs({ expiresAtMs }: StreamRequest): number {
@@ -173,7 +186,11 @@ export class Streams {
   #check(): void {
     const { directory, now } = this.#options
     for (const subscriber of this.#subscribers.keys()) subscriber.check(now())
-    for (const feed of directory.feeds()) feed.prune(now())
+    for (const feed of directory.feeds()) {
+      feed.prune(now())
+      // Also without anyone who comes: each may be megabytes.
+      this.#expire(feed)
+    }
   }
 
   #isClosed(): boolean {
@@ -184,6 +201,12 @@ export class Streams {
 const shuttingDown = () =>
   new HeadwayError('shutting_down', 'This process is about to end; connect again', { retryAfterSeconds: 1 })
 
-/** A reader of one job that has seen it finish for good has nothing to wait for. */
-const hasSeenTheEnd = ({ only }: Snapshot, lastEventId: string | null): boolean =>
-  only !== null && isFinishedForGood(only) && parseEventId(lastEventId)?.revision === only.revision
+/**
+ * A reader of one job that has seen it finish for good has nothing to wait for. The revision alone could be that of another
+ * job, whose stream the id was taken from; while ids stand still the time is too early, and a snapshot does no harm.
+ */
+const hasSeenTheEnd = ({ only }: Snapshot, lastEventId: string | null): boolean => {
+  const seen = parseEventId(lastEventId)
+  if (!only || !seen || !isFinishedForGood(only)) return false
+  return seen.revision === only.revision && seen.ms >= only.updatedAtMs
+}
