@@ -62,6 +62,12 @@ export interface LiveSource {
     finishedSinceMs: number | null,
     limit: number,
   ): Promise<{ documents: LiveDocument[]; truncated: boolean; nowMs: number }>
-  /** Id and revision of every active job and of every job finished in the last 2 minutes, by their indexes; `also` adds jobs by id. */
-  readRevisions(also: readonly string[]): Promise<{ id: string; tenantId: string; revision: number }[]>
+  /**
+   * The revisions of all jobs of these tenants that are active or finished in the last 2 minutes, by their indexes; `also`
+   * adds jobs by id, of any tenant. A job may come more than once, always the same.
+   */
+  readRevisions(tenantIds: readonly string[], also: readonly string[]): Promise<JobRevision[]>
 }
+
+/** What reconcile compares. `updatedAtMs` as in `LiveDocument`. */
+export type JobRevision = Pick<LiveDocument, 'id' | 'tenantId' | 'revision' | 'updatedAtMs'>

@@ -35,6 +35,11 @@ export class Directory {
     return this.#tenants.size === 0
   }
 
+  /** The tenants that have feeds. */
+  get tenantIds(): string[] {
+    return [...this.#tenants.keys()]
+  }
+
   *feeds(): Iterable<Feed> {
     for (const { feeds } of this.#tenants.values()) yield* feeds.values()
   }

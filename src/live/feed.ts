@@ -1,4 +1,4 @@
-import type { FeedFilter, LiveDocument } from './change.ts'
+import type { FeedFilter, JobRevision, LiveDocument } from './change.ts'
 import { encodeSnapshot, formatEventId, type StreamFormat } from './frames.ts'
 import { Marks, type Mark } from './marks.ts'
 import type { FrameSource, Subscriber } from './subscriber.ts'
@@ -108,7 +108,7 @@ export class Feed implements FrameSource {
       const document = read.get(jobId)
       const mark = this.marks.get(jobId)
       if (!document) this.#drop(jobId)
-      else if (mark && this.#isNews(document, mark)) frames.push(this.#accept(document, encode, now))
+      else if (mark && this.#isNews(document, mark)) frames.push(this.#accept(document, mark, encode, now))
       // A hint that came while the document was read asks for a newer one.
       this.marks.delete(jobId)
       if (mark && mark.revision > Math.max(revision, document?.revision ?? 0))
@@ -123,20 +123,33 @@ export class Feed implements FrameSource {
     return frames.length
   }
 
-  #isNews(document: LiveDocument, mark: Mark): boolean {
-    if (!this.wants(document)) return false
-    const revision = this.revisionOf(document.id)
-    if (revision !== undefined) return revision < document.revision
-    // What reconcile found, and has not changed since the snapshot was read, was left out by the snapshot on purpose.
-    return mark.hinted || document.updatedAtMs >= (this.primedMs ?? 0) - SNAPSHOT_SHOWS_FINISHED_MS
+  /**
+   * Whether this state of a job is newer than what subscribers have. A job that the feed does not hold, and that has not
+   * changed since the first snapshot was read, was left out by the snapshot on purpose.
+   */
+  lacks({ id, revision, updatedAtMs }: Omit<JobRevision, 'tenantId'>): boolean {
+    const known = this.revisionOf(id)
+    if (known !== undefined) return known < revision
+    return updatedAtMs >= (this.primedMs ?? 0) - SNAPSHOT_SHOWS_FINISHED_MS
   }
 
-  #accept(document: LiveDocument, encode: Encode, now: number): Buffer {
-    // Names between two flushes merge into the last; what the feed has seen of this name already is an update.
-    const isUpdate = (this.revisionOf(document.id) ?? 0) >= document.lifecycleRevision
-    const frame = encode(this.format, isUpdate ? 'updated' : document.lifecycle, document)
+  #isNews(document: LiveDocument, mark: Mark): boolean {
+    if (!this.wants(document)) return false
+    return this.lacks(document) || (mark.hinted && this.revisionOf(document.id) === undefined)
+  }
+
+  #accept(document: LiveDocument, mark: Mark, encode: Encode, now: number): Buffer {
+    const frame = encode(this.format, this.#isUpdate(document, mark) ? 'updated' : document.lifecycle, document)
     this.#set(document, ++this.seq, frame, now)
     return frame
+  }
+
+  /** Names between two flushes merge into the last; what the feed has seen of this name already is an update. */
+  #isUpdate(document: LiveDocument, mark: Mark): boolean {
+    const known = this.revisionOf(document.id)
+    if (known !== undefined) return known >= document.lifecycleRevision
+    // A job that the first snapshot had no room for: its last lifecycle change may be of long ago, and this is about progress.
+    return !mark.lifecycle && document.createdAtMs < (this.primedMs ?? 0)
   }
 
   #set(document: LiveDocument, seq: number, frame: Buffer | null, now: number): void {

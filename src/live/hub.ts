@@ -90,15 +90,17 @@ export class Hub {
     if (directory.isEmpty) this.#provenAt = now()
     if (directory.isEmpty && waited.length === 0) return
 
-    const rows = await source.readRevisions(waited)
+    const rows = await source.readRevisions(directory.tenantIds, waited)
     const since = now()
     const revisions = new Map(rows.map(row => [row.id, row.revision]))
     for (const jobId of waited) waiters.compare(jobId, revisions.get(jobId))
-    for (const { id, tenantId, revision } of rows) {
+    for (const row of rows) {
+      const { id, tenantId, revision } = row
       const mark = { revision, lifecycle: false, hinted: false, since }
       for (const feed of directory.interested(tenantId, id)) {
         const seen = feed.revisionOf(id) ?? directory.offered(tenantId, id)
-        if (feed.primedMs !== null && revision > seen) this.#mark(feed, id, mark)
+        // Asked before anything is read: a snapshot may have had no room for a hundred thousand jobs in which nothing happens.
+        if (feed.primedMs !== null && revision > seen && feed.lacks(row)) this.#mark(feed, id, mark)
       }
     }
     for (const feed of directory.feeds()) {
@@ -170,8 +172,11 @@ export class Hub {
       this.#retryAt = now() + this.#retryMs
       return
     }
-    if (this.#retryMs > 0) log.info({}, 'Changed jobs can be read again')
-    this.#retryMs = 0
+    // What was due may have come with a snapshot meanwhile: then nothing was read, and nothing is known of the database.
+    if (jobIds.length > 0) {
+      if (this.#retryMs > 0) log.info({}, 'Changed jobs can be read again')
+      this.#retryMs = 0
+    }
     this.#prove()
   }
 

@@ -1,9 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { HeadwayError } from '../../src/errors.ts'
-import { createStation, openDeafReader, Reader, request } from './clients.ts'
+import { createStation, openDeafReader, Reader, request, silentLog } from './clients.ts'
 import { waitFor } from '../helpers/wait.ts'
 import { filter, jobId, OTHER_TENANT, TENANT, World } from './world.ts'
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
 
 const [A, B, C] = [jobId(1), jobId(2), jobId(3)]
 
@@ -222,6 +227,42 @@ t.test('a resume looks back to a minute before its id, at most an hour; a malfor
   }
 })
 
+t.test('snapshots are kept for a handful of look-backs and a few seconds, also when no one else comes', async t => {
+  const world = new World()
+  world.commit(A)
+  let later = 0
+  const { open, live } = await createStation(t, world, {
+    now: () => performance.now() + later,
+    timing: { checkMs: 10 },
+  })
+  const reader = await open()
+  await reader.event('snapshot')
+  for (let minutes = 0; minutes < 60; minutes++) {
+    const stream = await live.open(request({ lastEventId: `${Date.now() - minutes * 60_000}.0` }))
+    stream.abandon()
+  }
+  t.ok(world.snapshotReads.length <= 5, `${world.snapshotReads.length} queries`)
+
+  const one = { filter: filter({ jobIds: [A] }) }
+  const held = await open(one)
+  await held.event('snapshot')
+  const kept: WeakRef<object>[] = []
+  const document = world.document.bind(world)
+  world.document = id => {
+    const made = document(id)
+    if (made) kept.push(new WeakRef(made))
+    return made
+  }
+  const resumed = await live.open(request({ ...one, lastEventId: `${Date.now()}.0` }))
+  resumed.abandon()
+  t.equal(kept.length, 1)
+  later = 6_000
+  await waitFor(() => {
+    collectGarbage()
+    return kept[0]?.deref() === undefined
+  })
+})
+
 t.test('the stream of one job ends when it has finished for good, and a reader who saw that is told so', async t => {
   for (const lifecycle of ['completed', 'failed', 'cancelled']) {
     const world = new World()
@@ -245,6 +286,10 @@ t.test('the stream of one job ends when it has finished for good, and a reader w
     const late = await open({ ...one, lastEventId: `${Date.now()}.${revision - 1}` })
     await late.until(({ ended }) => ended)
     t.equal(late.events[0]?.id.split('.')[1], String(revision), 'the snapshot of one job carries its revision')
+    for (const foreign of [`0.${revision}`, `${world.jobs.get(A)!.updatedAtMs - 1}.${revision}`]) {
+      const stranger = await open({ ...one, lastEventId: foreign })
+      t.equal(stranger.response.statusCode, 200, 'an id from before the end, of another stream say, has not seen it')
+    }
     const seen = await open({ ...one, lastEventId: late.events[0]!.id })
     t.equal(seen.response.statusCode, 204)
   }
@@ -349,7 +394,50 @@ t.test('old jobs that reconcile sees for the first time are not news', async t =
   await reader.event('snapshot')
   await waitFor(() => world.revisionReads > 3)
   t.equal(reader.events.length, 1)
-  t.same(world.reads, [[A]], 'it is read once')
+  t.same(world.reads, [], 'their documents are not even read')
+})
+
+t.test(
+  'what a truncated snapshot left out is not read until it changes, and is then named for what happened',
+  async t => {
+    const world = new World()
+    const longAgo = Date.now() - 600_000
+    const left = [A, B, C]
+    for (const id of left) world.commit(id, { updatedAtMs: longAgo, createdAtMs: longAgo }, 'recovered')
+    for (let n = 10; n < 1_010; n++) world.commit(jobId(n), { updatedAtMs: longAgo, createdAtMs: longAgo + 1 })
+    const { open, live } = await createStation(t, world, { timing: { reconcileMs: 20 } })
+    await waitFor(() => live.isListening())
+    const reader = await open()
+    const { data } = await reader.event('snapshot')
+    t.equal(data.truncated, true)
+    t.notOk(data.jobs.some(job => left.includes(job.id)))
+    await waitFor(() => world.revisionReads > 3)
+    t.same(world.reads, [])
+
+    world.change(A)
+    t.equal((await reader.revision(A, 2)).event, 'progress.job.updated', 'progress, whatever happened long ago')
+    world.commit(B)
+    t.equal((await reader.revision(B, 2)).event, 'progress.job.updated', 'also where nobody announced it')
+    world.change(C, {}, 'completed')
+    t.equal((await reader.revision(C, 2)).event, 'progress.job.completed')
+    world.commit(jobId(4))
+    t.equal((await reader.revision(jobId(4), 1)).event, 'progress.job.created', 'one that is new')
+  },
+)
+
+t.test('reconcile asks for the tenants that someone watches, and for the jobs that someone waits for', async t => {
+  const world = new World()
+  world.commit(A)
+  world.commit(B, { tenantId: OTHER_TENANT })
+  const { open, live } = await createStation(t, world, { timing: { reconcileMs: 20, reconcileDeafMs: 20 } })
+  const reader = await open()
+  await reader.event('snapshot')
+  await waitFor(() => world.revisionReads > 0)
+  t.same(world.reconciled, [TENANT])
+  const waiting = live.waitForChange(B, 1, AbortSignal.timeout(5_000))
+  world.commit(B)
+  t.equal(await waiting, true)
+  t.same(world.reconciled, [TENANT])
 })
 
 t.test('a read that fails is made again, and nothing is lost', async t => {
@@ -363,6 +451,36 @@ t.test('a read that fails is made again, and nothing is lost', async t => {
   await waitFor(() => live.stats().failedReads >= 2)
   world.onRead = () => undefined
   t.equal((await reader.event('progress.job.completed')).data.revision, 2)
+})
+
+t.test('that reads work again is said when something was read', async t => {
+  const world = new World()
+  world.commit(A)
+  const said: string[] = []
+  const log = { ...silentLog, info: (_: object, message: string) => said.push(message) }
+  const { open, live } = await createStation(t, world, { log })
+  await waitFor(() => live.isListening())
+  const reader = await open({ filter: filter({ topLevel: true }) })
+  await reader.event('snapshot')
+  world.onRead = kind => (kind === 'documents' ? Promise.reject(new Error('away')) : undefined)
+  world.change(A)
+  await waitFor(() => live.stats().failedReads > 0)
+  reader.close()
+  await waitFor(() => live.openStreams() === 0)
+
+  // Marked while its snapshot is read, which has the change already: nothing is left to read.
+  world.onRead = kind => {
+    if (kind === 'documents') throw new Error('away')
+    world.announce([{ tenantId: TENANT, jobId: A, revision: 2, lifecycle: true }])
+  }
+  const other = await open()
+  await other.event('snapshot')
+  await delay(300)
+  t.same(said, [])
+  world.onRead = () => undefined
+  world.change(A)
+  await other.revision(A, 3)
+  t.same(said, ['Changed jobs can be read again'])
 })
 
 t.test('a snapshot that cannot be read is an error of its own request, and leaves nothing behind', async t => {

@@ -26,6 +26,8 @@ export class World implements LiveSource {
   readonly jobs = new Map<string, JobState>()
   readonly reads: string[][] = []
   revisionReads = 0
+  /** The tenants of the last one. */
+  reconciled: readonly string[] = []
   snapshotReads: { finishedSinceMs: number | null }[] = []
   /** Awaited by every read. */
   onRead: (kind: string) => Promise<void> | void = () => undefined
@@ -108,12 +110,17 @@ export class World implements LiveSource {
     })
   }
 
-  async readRevisions(also: readonly string[]) {
+  async readRevisions(tenantIds: readonly string[], also: readonly string[]) {
     this.revisionReads++
+    this.reconciled = tenantIds
     return this.#during('revisions', () =>
       [...this.jobs.values()]
-        .filter(job => !job.finished || (job.finishedAtMs ?? 0) >= this.now() - 120_000 || also.includes(job.id))
-        .map(({ id, tenantId, revision }) => ({ id, tenantId, revision })),
+        .filter(
+          job =>
+            also.includes(job.id) ||
+            (tenantIds.includes(job.tenantId) && (!job.finished || (job.finishedAtMs ?? 0) >= this.now() - 120_000)),
+        )
+        .map(({ id, tenantId, revision, updatedAtMs }) => ({ id, tenantId, revision, updatedAtMs })),
     )
   }
 
