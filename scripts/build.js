@@ -1,4 +1,4 @@
-// Compiles src/ to dist/. With --if-stale it does so only when something is newer than the last build, and it
+// Compiles src/ to dist/, without checking types: `npm run types` does that, and a first start should not wait for it. With --if-stale it does so only when something is newer than the last build, and it
 // tolerates a missing compiler where dist/ exists (a production install has no dev dependencies).
 import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
@@ -42,9 +42,13 @@ if (compiler === null) {
 const started = new Date()
 // Beside dist/ and renamed at the end, so that nobody who runs from it sees half of it.
 const fresh = `${root}dist-${process.pid}`
-const { status } = spawnSync(process.execPath, [compiler, '-p', `${root}tsconfig.build.json`, '--outDir', fresh], {
-  stdio: 'inherit',
-})
+const { status } = spawnSync(
+  process.execPath,
+  [compiler, '-p', `${root}tsconfig.build.json`, '--noCheck', '--outDir', fresh],
+  {
+    stdio: 'inherit',
+  },
+)
 if (status !== 0) {
   rmSync(fresh, { recursive: true, force: true })
   process.exit(status ?? 1)

@@ -23,8 +23,8 @@ export interface AppOptions {
 }
 
 export interface App {
-  /** Begins to serve, and logs `sentence` of the address. The database must have been migrated. */
-  listen(sentence: (address: string) => string): Promise<string>
+  /** Begins to serve; resolves with the address. The database must have been migrated. */
+  listen(): Promise<string>
   /** Ends streams and requests, writes what was accepted, and lets go of the database. */
   close(): Promise<void>
 }
@@ -53,7 +53,8 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
       url: databaseUrl,
       poolSize,
       preparedStatements: config.preparedStatements,
-      onConnectionError: error => log.warn({ err: error }, 'lost a database connection'),
+      // Not the error itself: pg hangs the whole client on it, with all that it knows of the connection.
+      onConnectionError: error => log.warn({ reason: error.message }, 'lost a database connection'),
     })
   const database = open(config.databasePoolSize)
   // Of their own, so that slow reads cannot hold up heartbeats, announcements and sweeps: one connection for each.
@@ -116,18 +117,22 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   }
   // Half of the grace: requests that wait for a database in trouble must leave time to say what could not be written.
   const { authMode, shutdownGraceSeconds } = config
+  const httpLog = log.child({})
   const http = await createHttpServer({
     config: { authMode, shutdownGraceSeconds: shutdownGraceSeconds / 2 },
     jobs,
     live,
     health,
-    log,
+    log: httpLog,
   })
 
   return {
-    async listen(sentence) {
+    async listen() {
       live.start()
-      const address = await http.listen({ host: config.host, port: config.port, listenTextResolver: sentence })
+      // Fastify would say a line of its own for each interface; main.ts says one.
+      httpLog.level = 'silent'
+      const address = await http.listen({ host: config.host, port: config.port })
+      httpLog.level = log.level
       // The first visit opens this process's healthy window. Not before it listens: a process that cannot serve must not be
       // missed by the others.
       await sweeper.sweep().catch((error: unknown) => log.error({ err: error }, 'the first sweep failed'))

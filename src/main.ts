@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { pino } from 'pino'
-import { createApp } from './app.ts'
+import { createApp, type App } from './app.ts'
 import { readConfig, type Config } from './config.ts'
 import { startEmbeddedPostgres } from './database/embedded/embedded.ts'
 import { classifyFailure, sqlStateOf } from './database/failures.ts'
@@ -84,26 +84,23 @@ const main = async (): Promise<void> => {
   const config = readConfig(process.env)
   const log = pino({ level: config.logLevel })
   const database = await openDatabase(config, log)
+  let app: App | null = null
+  const close = async (): Promise<void> => {
+    await app?.close()
+    await database.stop()
+  }
   try {
     await migrateWhenReachable(database.listenUrl, log).catch((error: unknown) => {
       throw explainDatabase(error, database.name)
     })
-    const app = await createApp({ config, databaseUrl: database.url, listenUrl: database.listenUrl, log })
-    closeOnSignals({
-      close: async () => {
-        await app.close()
-        await database.stop()
-      },
-      graceSeconds: config.shutdownGraceSeconds,
-      log,
+    app = await createApp({ config, databaseUrl: database.url, listenUrl: database.listenUrl, log })
+    closeOnSignals({ close, graceSeconds: config.shutdownGraceSeconds, log })
+    const address = await app.listen().catch((error: unknown) => {
+      throw explainListen(error, config)
     })
-    await app
-      .listen(address => `Headway listens on ${address}, on ${database.name}`)
-      .catch((error: unknown) => {
-        throw explainListen(error, config)
-      })
+    log.info(`Headway listens on ${address}, on ${database.name}`)
   } catch (error) {
-    await database.stop()
+    await close()
     throw error
   }
 }

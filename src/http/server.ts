@@ -75,8 +75,11 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
   const { config, jobs, live, health, log, identify } = parts
   const app = createFastify(log)
   app.setValidatorCompiler(validatorCompiler)
-  // Answers are wire documents of our own: nothing is left to encode, and zod would take six times as long.
-  app.setSerializerCompiler(() => data => JSON.stringify(data))
+  // Answers are wire documents of our own: nothing is left to encode, and zod would take six times as long. With an end of
+  // line, or a terminal's next prompt would stand behind them.
+  const serialize = (data: unknown) => `${JSON.stringify(data)}\n`
+  app.setSerializerCompiler(() => serialize)
+  app.setReplySerializer(serialize)
   app.setErrorHandler(handleError)
   registerBodyParser(app)
 
@@ -96,7 +99,7 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
     graceMs: config.shutdownGraceSeconds * 1000,
     endStreams: () => live.close(),
   })
-  const { closeMethods } = registerUnknownRoutes(app)
+  registerUnknownRoutes(app)
 
   await registerDocumentation(app)
   await app.register(healthRoutes, { health, live })
@@ -110,6 +113,5 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
     },
     { prefix: BASE_PATH },
   )
-  closeMethods()
   return app
 }

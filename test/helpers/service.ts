@@ -119,7 +119,7 @@ export const startService = async (
     listenUrl: own.url,
     log: pino({ level: config.logLevel }),
   })
-  const url = await app.listen(address => address)
+  const url = await app.listen()
   const service = new Service(own, url, app)
   t.teardown(() => service.close())
   return service
