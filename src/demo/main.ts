@@ -202,6 +202,7 @@ const main = async (): Promise<number> => {
   try {
     service = await findOrStartService(interrupt)
     say(service.own ? `Started a service at ${service.url}.` : `Reporting to ${service.url}.`)
+    say(`Looking for files in ${folder} …`)
     const found = await findFiles(folder, interrupt)
     const startedAtMs = performance.now()
     const done = await runJob({ service, folder, found, interrupt, onKillable: own => (kill = own) })
