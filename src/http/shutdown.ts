@@ -1,8 +1,14 @@
+import { setMaxListeners } from 'node:events'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import { HeadwayError } from '../errors.ts'
 
 const DRAIN_CHECK_MS = 20
+
+/** How long a client may take to send the rest of its body, or to take its answer. */
+const CLIENT_GRACE_MS = 500
 
 export interface ShutdownOptions {
   /** How long requests that have begun may take to end. */
@@ -12,24 +18,51 @@ export interface ShutdownOptions {
 }
 
 /**
+ * The requests that have begun and not ended, by their connection: an answer that is queued behind another one has no socket
+ * yet, and never hears that its client left.
+ */
+const trackRequests = (app: FastifyInstance): ReadonlyMap<Socket, ReadonlySet<ServerResponse>> => {
+  const underWay = new Map<Socket, Set<ServerResponse>>()
+  function ended(this: ServerResponse) {
+    const { socket } = this.req
+    const responses = underWay.get(socket)
+    responses?.delete(this)
+    if (responses?.size === 0) underWay.delete(socket)
+  }
+  function left(this: Socket) {
+    underWay.delete(this)
+  }
+  const known = new WeakSet<Socket>()
+  // Not the hook onResponse: it does not run when the client leaves first.
+  app.server.on('request', ({ socket }: IncomingMessage, response: ServerResponse) => {
+    const responses = underWay.get(socket)
+    if (responses) responses.add(response)
+    else underWay.set(socket, new Set([response]))
+    response.once('close', ended)
+    if (known.has(socket)) return
+    known.add(socket)
+    socket.once('close', left)
+  })
+  return underWay
+}
+
+/** The service has done its part: the rest of the request, or the reading of its answer, is with the client. */
+const waitsForClient = (response: ServerResponse): boolean => !response.req.complete || response.writableEnded
+
+/**
  * Closing `app` refuses new requests, ends streams and waits, and lets the requests that have begun end;
- * `closing` aborts first, for requests that wait for something.
- * Fastify alone would cut them: with `forceCloseConnections` it closes every socket at once.
+ * `closing` aborts first, for requests that wait for something. A client that does not send or does not read gets
+ * half a second: it must not use up the time of what is to be written yet.
+ * Fastify alone would cut them all: with `forceCloseConnections` it closes every socket at once.
  */
 export const registerShutdown = (
   app: FastifyInstance,
   { graceMs, endStreams }: ShutdownOptions,
 ): { closing: AbortSignal } => {
   const closing = new AbortController()
-  let underWay = 0
-  const ended = () => {
-    underWay--
-  }
-  // Not the hook onResponse: it does not run when the client leaves first.
-  app.server.on('request', (_request, response) => {
-    underWay++
-    response.once('close', ended)
-  })
+  // Everyone who waits for a change listens to it.
+  setMaxListeners(0, closing.signal)
+  const underWay = trackRequests(app)
   app.addHook('onRequest', (_request, reply, done) => {
     if (!closing.signal.aborted) {
       done()
@@ -40,9 +73,13 @@ export const registerShutdown = (
   })
   app.addHook('preClose', async () => {
     closing.abort()
-    const deadline = performance.now() + graceMs
+    const started = performance.now()
     await endStreams()
-    while (underWay > 0 && performance.now() < deadline) await pause(DRAIN_CHECK_MS)
+    while (underWay.size > 0 && performance.now() < started + graceMs) {
+      await pause(DRAIN_CHECK_MS)
+      if (performance.now() < started + CLIENT_GRACE_MS) continue
+      for (const [socket, responses] of underWay) if ([...responses].every(waitsForClient)) socket.destroy()
+    }
   })
   return { closing: closing.signal }
 }

@@ -32,24 +32,41 @@ export interface Wait<Document extends Versioned> {
 }
 
 /**
- * Reads until `isEnough`, or until `signal` aborts: then the last that was read.
- * Registers first and reads second, so that a change between the two is not slept through.
+ * Waits once, from before the document is read again: a change between the two is not slept through. Answers what was read
+ * last. However it ends, nothing stays registered.
  */
-const readUntil = async <Document extends Versioned>(
+const readAfterChange = async <Document extends Versioned>(
   live: Pick<Live, 'waitForChange'>,
   { jobId, read, isEnough }: Wait<Document>,
+  known: number,
   signal: AbortSignal,
 ): Promise<Document> => {
-  let document = await read()
-  while (!isEnough(document)) {
-    const known = document.revision
-    const changed = live.waitForChange(jobId, known, signal).catch(() => false)
-    document = await read()
-    if (isEnough(document)) return document
-    if (document.revision !== known) continue
-    if (!(await changed)) return document
-    document = await read()
-    if (document.revision === known) await pause(EMPTY_WAKE_PAUSE_MS, undefined, { signal }).catch(() => undefined)
+  const round = new AbortController()
+  const stop = () => round.abort()
+  signal.addEventListener('abort', stop)
+  if (signal.aborted) stop()
+  try {
+    const changed = live.waitForChange(jobId, known, round.signal).catch(() => false)
+    const document = await read()
+    if (isEnough(document) || document.revision !== known || !(await changed)) return document
+    const woken = await read()
+    if (woken.revision === known) await pause(EMPTY_WAKE_PAUSE_MS, undefined, { signal }).catch(() => undefined)
+    return woken
+  } finally {
+    signal.removeEventListener('abort', stop)
+    stop()
+  }
+}
+
+/** Reads until `isEnough`, or until `signal` aborts: then the last that was read. */
+const readUntil = async <Document extends Versioned>(
+  live: Pick<Live, 'waitForChange'>,
+  wait: Wait<Document>,
+  signal: AbortSignal,
+): Promise<Document> => {
+  let document = await wait.read()
+  while (!wait.isEnough(document)) {
+    document = await readAfterChange(live, wait, document.revision, signal)
     if (signal.aborted) return document
   }
   return document
@@ -79,7 +96,6 @@ export const readWithWait = async <Document extends Versioned>(
     clearTimeout(timer)
     reply.raw.off('close', stop)
     wait.closing.removeEventListener('abort', stop)
-    // Takes back the registrations that are still open.
     stop()
   }
 }
