@@ -47,6 +47,19 @@ const filterOf = (identity: Identity, query: StreamQuery): FeedFilter => {
   }
 }
 
+/**
+ * A request that is pipelined behind an unfinished answer has no socket yet, and would never hear that its client left: its
+ * stream would keep its place for nobody.
+ */
+const refusePipelined = ({ raw }: FastifyReply): void => {
+  if (raw.socket !== null) return
+  throw new HeadwayError(
+    'too_many_streams',
+    'Another answer of this connection has not ended yet: open a connection for each stream.',
+    { retryAfterSeconds: 1 },
+  )
+}
+
 /** Hands the response over to the hub: until then every refusal is an ordinary problem, from then on nothing here writes. */
 const stream = async (
   live: Pick<Live, 'open'>,
@@ -112,7 +125,7 @@ const streaming = (documentation: Pick<Operation, 'id' | 'summary' | 'refusals'>
     description: `${EVENTS}${also}`,
     tag: 'streams',
     answers: { 200: STREAM, ...answers },
-    refusals: ['not_acceptable', 'too_many_streams', ...(documentation.refusals ?? [])],
+    refusals: ['database_unavailable', 'not_acceptable', 'too_many_streams', ...(documentation.refusals ?? [])],
   })
 
 /** Live streams, of many jobs and of one. HEAD is off: the plugin would open a stream and never end it. */
@@ -121,6 +134,10 @@ export const streamRoutes: FastifyPluginAsyncZod<{ jobs: Jobs; live: Pick<Live, 
   { jobs, live },
 ) => {
   await app.register(fastifySSE)
+  app.addHook('onRequest', (_request, reply, done) => {
+    refusePipelined(reply)
+    done()
+  })
   app.route({
     method: 'GET',
     url: '/stream',

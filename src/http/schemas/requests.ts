@@ -41,7 +41,7 @@ export const listQuery = z.strictObject({
   includeCompleted: queryFlag.default(false).describe('true: finished jobs as well.'),
   completedSince: instant
     .exactOptional()
-    .describe('Finished jobs only if they finished since. Implies `includeCompleted`.'),
+    .describe('Only finished jobs: those that finished at or after this time. Active ones are not listed.'),
   search: text(0, 100).exactOptional().describe('Jobs whose name holds this text.'),
   sort: oneOf(SORTS).default('-createdAt').describe('`-` for descending.'),
   ...pageFields,
@@ -61,17 +61,26 @@ export const deleteQuery = z.strictObject({
   purge: queryFlag.exactOptional().describe('true: erase a finished job instead. Needs `progress.manage`.'),
 })
 
-const lastEventId = text(0, 100)
+/** Whatever it is: an id that means nothing counts as none, as in the header. */
+const lastEventId = z
+  .preprocess(value => (typeof value === 'string' ? value : ''), z.string())
   .exactOptional()
-  .describe('For clients that cannot set headers; the header `Last-Event-ID` wins.')
+  .describe('For clients that cannot set headers; the header `Last-Event-ID` wins. A malformed one counts as none.')
+
+/** Checked where the caller is identified. */
+const accessToken = z
+  .string('must be given once')
+  .exactOptional()
+  .describe('The token, for clients that cannot set headers; the header `Authorization` wins. Never logged.')
 
 export const streamQuery = z.strictObject({
   jobId: queryList(uuid, MAX_STREAM_JOBS).exactOptional().describe('May be repeated, at most 100 times.'),
   ...filterFields,
   lastEventId,
+  access_token: accessToken,
 })
 
-export const jobStreamQuery = z.strictObject({ lastEventId })
+export const jobStreamQuery = z.strictObject({ lastEventId, access_token: accessToken })
 
 export const readHeaders = z.looseObject({
   'if-none-match': z
