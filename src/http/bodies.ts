@@ -84,7 +84,13 @@ export const registerBodyParser = (app: FastifyInstance): void => {
   })
 }
 
-/** An empty body has no type to be wrong about, not even an unreadable one: Fastify would refuse that before any parser. */
+/**
+ * An empty body has no type to be wrong about, not even an unreadable one: Fastify would refuse that before any parser. A
+ * chunked body may yet prove empty: under a type that can be read, it is the parser above that decides.
+ */
 export const forgetTypeOfEmptyBody = ({ headers }: FastifyRequest): void => {
+  const { 'content-type': type } = headers
+  if (type === undefined) return
   if (headers['content-length'] === '0') delete headers['content-type']
+  else if ('transfer-encoding' in headers && !isJson(type)) headers['content-type'] = 'application/octet-stream'
 }

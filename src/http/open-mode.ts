@@ -21,3 +21,11 @@ export const refuseWebPages = ({ headers }: FastifyRequest): void => {
     throw new HeadwayError('forbidden', 'Without authentication Headway answers no other web site.')
   }
 }
+
+/** HTTP/1.1 has a server refuse a request that does not say whom it is for (RFC 9112, section 3.2). */
+export const requireHost = ({ headers, raw }: FastifyRequest): void => {
+  if (headers.host !== undefined || raw.httpVersion !== '1.1') return
+  throw new HeadwayError('validation_failed', 'The header Host is missing.', {
+    errors: [{ path: 'host', message: 'is missing' }],
+  })
+}

@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import { STATUS_CODES } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { HeadwayError } from '../errors.ts'
 import type { ErrorCode, ErrorDetails } from '../errors.ts'
 
 /** What only the transport can refuse, before there is a request to speak of. */
-type TransportCode = 'malformed_request' | 'request_timeout' | 'headers_too_large'
+type TransportCode = 'malformed_request' | 'request_timeout' | 'headers_too_large' | 'expectation_failed'
 
 export type ProblemCode = ErrorCode | TransportCode
 
@@ -31,6 +32,7 @@ export const PROBLEMS: Readonly<Record<ProblemCode, { status: number; title: str
   parent_finished: { status: 409, title: 'The parent job has already finished' },
   payload_too_large: { status: 413, title: 'The body is too large' },
   unsupported_media_type: { status: 415, title: 'Unsupported media type' },
+  expectation_failed: { status: 417, title: 'Expectation failed' },
   misdirected_request: { status: 421, title: 'Misdirected request' },
   too_many_workers: { status: 422, title: 'Too many workers' },
   count_exceeds_total: { status: 422, title: 'More processed than there is' },
@@ -126,6 +128,28 @@ const CLIENT_ERRORS: Record<string, { code: TransportCode; detail: string }> = {
   ERR_HTTP_REQUEST_TIMEOUT: { code: 'request_timeout', detail: 'The request did not arrive in time: send it again.' },
 }
 
+const transportProblem = (code: TransportCode, detail: string) => {
+  const requestId = randomUUID()
+  const body = JSON.stringify(problemDocument(code, detail, requestId))
+  const headers = {
+    'content-type': 'application/problem+json',
+    'x-request-id': requestId,
+    'content-length': Buffer.byteLength(body),
+    // What follows on this connection may be the body of what was refused.
+    connection: 'close',
+  }
+  return { status: PROBLEMS[code].status, headers, body }
+}
+
+/** Answers an `Expect` other than `100-continue`, which Node would refuse with an empty answer before any route. */
+export const refuseExpectation = (_request: IncomingMessage, response: ServerResponse): void => {
+  const { status, headers, body } = transportProblem(
+    'expectation_failed',
+    'The only expectation that can be met is 100-continue: send the request without the header Expect.',
+  )
+  response.writeHead(status, headers).end(body)
+}
+
 /** Answers what the HTTP parser refuses. There is no request then, only a socket. */
 export const handleClientError = (error: NodeJS.ErrnoException, socket: Socket): void => {
   // A reset by the peer leaves nobody to answer; a response that has begun must not be followed by another one.
@@ -137,11 +161,7 @@ export const handleClientError = (error: NodeJS.ErrnoException, socket: Socket):
     code: 'malformed_request',
     detail: 'What arrived is not an HTTP/1.1 request.',
   }
-  const requestId = randomUUID()
-  const { status } = PROBLEMS[code]
-  const body = JSON.stringify(problemDocument(code, detail, requestId))
-  socket.end(
-    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\ncontent-type: application/problem+json\r\n` +
-      `x-request-id: ${requestId}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
-  )
+  const { status, headers, body } = transportProblem(code, detail)
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
+  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}\r\n${body}`)
 }

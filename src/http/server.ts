@@ -7,14 +7,15 @@ import { forgetTypeOfEmptyBody, registerBodyParser } from './bodies.ts'
 import { identifyEveryone, registerIdentity } from './identity.ts'
 import type { Identify } from './identity.ts'
 import { registerDocumentation } from './documentation.ts'
-import { refuseWebPages } from './open-mode.ts'
-import { handleClientError, handleError } from './problems.ts'
+import { refuseWebPages, requireHost } from './open-mode.ts'
+import { handleClientError, handleError, refuseExpectation } from './problems.ts'
 import { requestIdOf } from './request-id.ts'
 import { healthRoutes } from './routes/health.ts'
 import type { Health } from './routes/health.ts'
 import { heartbeatRoutes } from './routes/heartbeats.ts'
 import { jobRoutes } from './routes/jobs.ts'
 import { lifecycleRoutes } from './routes/lifecycle.ts'
+import { statisticsRoutes } from './routes/statistics.ts'
 import { streamRoutes } from './routes/streams.ts'
 import { registerShutdown } from './shutdown.ts'
 import { registerUnknownRoutes } from './unknown-routes.ts'
@@ -60,7 +61,8 @@ const createFastify = (log: FastifyBaseLogger): FastifyInstance =>
     connectionTimeout: CONNECTION_TIMEOUT_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-    http: { headersTimeout: HEADERS_TIMEOUT_MS },
+    // Node would refuse a request without Host with an empty answer; `requireHost` does with a problem.
+    http: { headersTimeout: HEADERS_TIMEOUT_MS, requireHostHeader: false },
     forceCloseConnections: true,
     return503OnClosing: false,
     trustProxy: false,
@@ -89,12 +91,12 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
     forgetTypeOfEmptyBody(request)
     done()
   })
-  if (openOnLoopback) {
-    app.addHook('onRequest', (request, _reply, done) => {
-      refuseWebPages(request)
-      done()
-    })
-  }
+  const admit = openOnLoopback ? refuseWebPages : requireHost
+  app.addHook('onRequest', (request, _reply, done) => {
+    admit(request)
+    done()
+  })
+  app.server.on('checkExpectation', refuseExpectation)
   const { closing } = registerShutdown(app, {
     graceMs: config.shutdownGraceSeconds * 1000,
     endStreams: () => live.close(),
@@ -109,6 +111,7 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
       await api.register(jobRoutes, { jobs, live, closing })
       await api.register(lifecycleRoutes, { jobs })
       await api.register(heartbeatRoutes, { jobs })
+      await api.register(statisticsRoutes, { jobs })
       await api.register(streamRoutes, { jobs, live })
     },
     { prefix: BASE_PATH },

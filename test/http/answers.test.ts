@@ -241,6 +241,35 @@ t.test('until=finished waits for the end of the job', async t => {
   t.match(await late.json(), { status: 'running' }, 'the job on time-out too')
 })
 
+t.test('many may wait, and each has one place', async t => {
+  const { api, jobs, live } = await startServer(t)
+  const warnings: string[] = []
+  const warn = ({ name }: Error) => warnings.push(name)
+  process.on('warning', warn)
+  t.teardown(() => process.off('warning', warn))
+  const url = `${api}/jobs/${JOB_ID}?until=finished`
+  const waiting = Array.from({ length: 20 }, () => fetch(url, { headers: { prefer: 'wait=30' } }))
+  while (live.waiting.size < 20) await pause(5)
+  jobs.job = { ...jobs.job, status: 'completed', revision: jobs.job.revision + 1 }
+  live.announce()
+  for (const answer of waiting) t.equal((await answer).status, 200)
+  await pause(10)
+  t.same(warnings, [])
+
+  // Each read finds another revision, and nobody announces any.
+  jobs.job = { ...jobs.job, status: 'running' }
+  let most = 0
+  let reads = 0
+  jobs.onRead = () => {
+    most = Math.max(most, live.waiting.size)
+    reads += 1
+    jobs.job = { ...jobs.job, revision: jobs.job.revision + 1, status: reads === 10 ? 'completed' : 'running' }
+  }
+  t.equal((await fetch(url, { headers: { prefer: 'wait=30' } })).status, 200)
+  t.equal(most, 1)
+  t.equal(live.waiting.size, 0)
+})
+
 t.test('a wait ends when the client leaves', async t => {
   const { api, jobs, live } = await startServer(t)
   const client = new AbortController()
@@ -340,6 +369,14 @@ t.test('an open service on loopback answers no web page', async t => {
   }
   t.match(await get('localhost', 'sec-fetch-site: cross-site'), /^HTTP\/1\.1 403 /)
   t.match(await get('localhost', 'sec-fetch-site: same-origin'), /^HTTP\/1\.1 200 /)
+  for (const [site, status] of [
+    ['none', 200],
+    ['same-origin', 200],
+    ['cross-site', 403],
+  ] as const) {
+    const page = await request(port, ['GET /docs/ HTTP/1.1', 'host: localhost', `sec-fetch-site: ${site}`])
+    t.match(page, new RegExp(`^HTTP/1\\.1 ${status} `), `/docs from ${site}`)
+  }
   for (const path of ['/docs', '/openapi.json', '/api/progress/jobs', '/nowhere']) {
     t.equal((await fetch(url + path, { headers: { origin: 'http://evil.example' } })).status, 403, path)
   }
@@ -466,6 +503,20 @@ t.test('a stream sends its headers and hands the response over', async t => {
   })
   await ndjson.body!.cancel()
 
+  for (const query of [
+    'lastEventId=%00',
+    `lastEventId=${'1'.repeat(101)}`,
+    'lastEventId=1.1&lastEventId=2.2',
+    'access_token=secret',
+  ]) {
+    for (const path of ['/stream', `/jobs/${JOB_ID}/stream`]) {
+      const response = await fetch(`${api}${path}?${query}`)
+      t.equal(response.status, 200, `${path}?${query}`)
+      await response.body!.cancel()
+    }
+  }
+  t.equal((await fetch(`${api}/jobs?access_token=secret`)).status, 400, 'only streams take a token in the query')
+
   const count = live.requests.length
   t.equal((await fetch(`${api}/stream`, { headers: { accept: 'application/json' } })).status, 406)
   t.equal((await fetch(`${api}/jobs/${UNKNOWN_ID}/stream`)).status, 404)
@@ -497,6 +548,23 @@ t.test('a stream sends its headers and hands the response over', async t => {
   await left
   while (live.abandoned < 2) await pause(5)
   t.equal(live.started, started, 'a response nobody reads is never started')
+})
+
+t.test('a stream is not opened behind an unfinished answer: nobody would notice that its client left', async t => {
+  const { live, port } = await startServer(t)
+  const socket = connect(port, '127.0.0.1')
+  const stream = 'GET /api/progress/stream HTTP/1.1\r\nhost: localhost\r\n\r\n'
+  const chunks: Buffer[] = []
+  socket.on('data', chunk => chunks.push(chunk))
+  socket.write(stream.repeat(20))
+  while (live.started === 0) await pause(5)
+  await pause(50)
+  t.equal(live.requests.length, 1)
+  t.equal(live.started, 1)
+  await live.close()
+  while (Buffer.concat(chunks).toString().split('too_many_streams').length < 20) await pause(5)
+  t.match(Buffer.concat(chunks).toString(), /^HTTP\/1\.1 200 /)
+  socket.destroy()
 })
 
 t.test('a stream shows other organizations only to who manages', async t => {
@@ -563,8 +631,13 @@ t.test('the documentation names every call, offline', async t => {
   t.equal(new Set(operations.map(operation => operation.operationId)).size, operations.length)
   for (const { operationId, summary, tags, responses } of operations) {
     t.ok(operationId && summary && tags?.length === 1, operationId ?? 'no operationId')
-    t.hasProps(responses, ['400', '500', '503'])
+    t.hasProps(responses, ['421', '500', '503'])
   }
+  const described = (path: string, method: string) => JSON.stringify(document.paths[path]?.[method]?.responses)
+  for (const path of ['/healthz', '/readyz']) t.notMatch(described(path, 'get'), /unauthenticated|forbidden|overloaded/)
+  for (const path of ['/api/progress/jobs', '/api/progress/stream']) t.notMatch(described(path, 'get'), 'overloaded')
+  t.match(described('/api/progress/jobs/{id}/heartbeat', 'post'), /overloaded`, `outcome_unknown/)
+  t.notMatch(described('/api/progress/jobs/{id}/heartbeat', 'post'), 'database_unavailable')
   for (const name of ['Job', 'Problem', 'HeartbeatAnswer', 'CreateJob', 'Heartbeat']) {
     t.ok(document.components.schemas[name]?.examples?.length, `${name} has an example`)
   }
@@ -607,4 +680,40 @@ t.test('closing refuses what comes, ends streams and waits, and lets requests en
   finish()
   t.equal((await slow).status, 200, 'a request under way is answered')
   await closed
+})
+
+t.test('a client that does not send, does not read, or has left does not hold up closing', async t => {
+  const { app, jobs, port } = await startServer(t, { config: { authMode: null, shutdownGraceSeconds: 30 } })
+  const open = async (text: string) => {
+    const socket = connect(port, '127.0.0.1')
+    socket.on('error', () => undefined)
+    socket.write(text)
+    return socket
+  }
+  const get = 'GET /api/progress/jobs HTTP/1.1\r\nhost: localhost\r\n\r\n'
+  const slowGet = `GET /api/progress/jobs/${JOB_ID} HTTP/1.1\r\nhost: localhost\r\n\r\n`
+  let finish = () => {}
+  const reached = new Promise<void>(resolve => {
+    jobs.onRead = () => {
+      resolve()
+      return new Promise<void>(done => (finish = done))
+    }
+  })
+  // Its other answers wait behind one that does not come before it leaves.
+  const left = await open(slowGet + get.repeat(20))
+  await reached
+  jobs.onRead = () => undefined
+  left.destroy()
+  finish()
+  const head = `POST /api/progress/jobs/${JOB_ID}/heartbeat HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n`
+  const sockets = [await open(`${head}content-length: 100\r\n\r\n{`)]
+  const deaf = await open(get.repeat(5_000))
+  deaf.pause()
+  sockets.push(deaf)
+  await pause(100)
+  const begin = performance.now()
+  await app.close()
+  const took = performance.now() - begin
+  t.ok(took < 2_000, `${took} ms`)
+  for (const socket of sockets) socket.destroy()
 })

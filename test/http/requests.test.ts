@@ -188,6 +188,8 @@ t.test('an empty body is an empty object, whatever it claims to be', async t => 
     '',
     'content-type: application/x-www-form-urlencoded\r\n',
     'content-type: application/json\r\n',
+    'content-type: nonsense\r\n',
+    'content-type:\r\n',
   ]) {
     const answer = await raw(
       port,
@@ -326,6 +328,10 @@ t.test('a path that means nothing is a problem as well', async t => {
     ['DELETE', `${api}/jobs`, 405, 'method_not_allowed'],
     ['GET', `${api}/heartbeats`, 405, 'method_not_allowed'],
     ['POST', `${url}/healthz`, 405, 'method_not_allowed'],
+    ['PROPFIND', `${api}/jobs/${JOB_ID}`, 405, 'method_not_allowed'],
+    ['QUERY', `${api}/jobs`, 405, 'method_not_allowed'],
+    ['PROPFIND', `${url}/nowhere`, 404, 'route_not_found'],
+    ['DELETE', `${api}/jobs/${JOB_ID}/start?purge=true`, 405, 'method_not_allowed'],
   ]
   for (const [method, where, status, code] of expected) {
     const response = await fetch(where, { method, ...(method !== 'GET' && { body: 'x' }) })
@@ -342,6 +348,22 @@ t.test('a path that means nothing is a problem as well', async t => {
 
 t.test('what is not HTTP gets a problem and a closed connection', async t => {
   const { port } = await startServer(t)
+  t.match(
+    await raw(port, 'TRACE /api/progress/jobs HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n'),
+    /^HTTP\/1\.1 405 [^]*allow: GET, HEAD, POST\r\n/,
+  )
+  const noHost = 'GET /healthz HTTP/1.1\r\nconnection: close\r\n\r\n'
+  t.match(await raw(port, noHost), /^HTTP\/1\.1 421 [^]*misdirected_request/)
+  const proxied = await startServer(t, { config: { authMode: 'none', shutdownGraceSeconds: 1 } })
+  t.match(await raw(proxied.port, noHost), /^HTTP\/1\.1 400 [^]*application\/problem\+json[^]*validation_failed/)
+  t.match(await raw(proxied.port, noHost.replace('1.1', '1.0')), /^HTTP\/1\.1 200 /, 'HTTP/1.0 knows no Host')
+  t.match(
+    await raw(
+      port,
+      `POST /api/progress${heartbeatPath} HTTP/1.1\r\nhost: localhost\r\nexpect: foo\r\ncontent-length: 2\r\n\r\n`,
+    ),
+    /^HTTP\/1\.1 417 [^]*application\/problem\+json[^]*expectation_failed/,
+  )
   t.match(await raw(port, 'HELLO\r\n\r\n'), /^HTTP\/1\.1 400 [^]*malformed_request/)
   t.match(
     await raw(port, `GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: ${bytes(20_000)}\r\n\r\n`),

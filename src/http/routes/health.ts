@@ -50,6 +50,7 @@ export const healthRoutes: FastifyPluginAsyncZod<{ health: Health; live: Pick<Li
       summary: 'Should the process get traffic?',
       tag: 'operations',
       answers: { 200: { description: 'It should.', schema: ready } },
+      refusals: ['database_unavailable'],
     }),
     handler: async () => {
       if (!(await health.database().catch(() => false))) throw unready('The database cannot be reached.')

@@ -14,7 +14,7 @@ import {
   increment,
   updateJob,
 } from '../schemas/heartbeat.ts'
-import { BODY_REFUSALS, operation } from '../schemas/operation.ts'
+import { operation, REPORT_REFUSALS } from '../schemas/operation.ts'
 import type { Operation } from '../schemas/operation.ts'
 import { nothing } from '../schemas/primitives.ts'
 import { jobParams } from '../schemas/requests.ts'
@@ -24,7 +24,7 @@ import { fieldErrors, validationFailed } from '../validation.ts'
 const BULK_BODY_LIMIT = 8 * 1024 * 1024
 
 const REFUSALS: ProblemCode[] = [
-  ...BODY_REFUSALS,
+  ...REPORT_REFUSALS,
   'job_not_found',
   'already_finished',
   'superseded',
@@ -32,7 +32,6 @@ const REFUSALS: ProblemCode[] = [
   'too_many_workers',
   'count_exceeds_total',
   'unknown_stage',
-  'outcome_unknown',
 ]
 
 const reporting = (documentation: Pick<Operation, 'id' | 'summary' | 'description'>, refusals = REFUSALS) =>
@@ -85,13 +84,16 @@ const bulkRoute: FastifyPluginAsyncZod<{ jobs: Jobs }> = async (app, { jobs }) =
       ...operation({
         id: 'reportHeartbeats',
         summary: 'Report for many workers at once',
-        description: 'One result per heartbeat, in order. A refused one does not fail the others.',
+        description:
+          'One result per heartbeat, in order. A refused one does not fail the others: its result has the `code` that the ' +
+          'call for one heartbeat would answer. `outcome_unknown`: the connection to the database was lost while an ' +
+          'increment was written; read the count before you send it again.',
         tag: 'heartbeats',
         answers: {
           200: { description: 'All that were taken are on disk.', schema: bulkAnswer },
           202: { description: 'The database is away: some are kept and written later.', schema: bulkAnswer },
         },
-        refusals: BODY_REFUSALS,
+        refusals: REPORT_REFUSALS.filter(code => code !== 'outcome_unknown'),
       }),
       querystring: nothing,
       body: bulkHeartbeats,

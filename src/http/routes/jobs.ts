@@ -4,7 +4,7 @@ import type { Identity } from '../../jobs/identity.ts'
 import type { Live } from '../../live/live.ts'
 import { alreadyHas, sendVersioned } from '../conditional.ts'
 import { activeJobs, createJob, eventPage, job, jobPage, jobWithWorkers, progress } from '../schemas/job.ts'
-import { BODY_REFUSALS, operation } from '../schemas/operation.ts'
+import { CHANGE_REFUSALS, operation } from '../schemas/operation.ts'
 import type { Answer } from '../schemas/operation.ts'
 import { nothing } from '../schemas/primitives.ts'
 import {
@@ -66,7 +66,7 @@ export const jobRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { job
           },
           200: { description: 'The job that an earlier call with this idempotency key made.', schema: job },
         },
-        refusals: [...BODY_REFUSALS, 'idempotency_key_reused'],
+        refusals: [...CHANGE_REFUSALS, 'idempotency_key_reused'],
       }),
       querystring: nothing,
       headers: createHeaders,
@@ -90,6 +90,7 @@ export const jobRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { job
         summary: 'List jobs',
         tag: 'jobs',
         answers: { 200: { description: 'A page of jobs; without filters, the active ones.', schema: jobPage } },
+        refusals: ['database_unavailable'],
       }),
       querystring: listQuery,
     },
@@ -114,6 +115,7 @@ export const jobRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { job
         summary: 'What runs now, and what has just finished',
         tag: 'jobs',
         answers: { 200: { description: 'Top-level jobs: at most 50 active and 10 finished.', schema: activeJobs } },
+        refusals: ['database_unavailable'],
       }),
       querystring: activeQuery,
     },
@@ -154,7 +156,7 @@ const readingRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { jobs, 
           description: WAITING,
           tag: 'jobs',
           answers: versioned({ description, schema }),
-          refusals: ['job_not_found'],
+          refusals: ['database_unavailable', 'job_not_found'],
         }),
         params: jobParams,
         querystring: readQuery,
@@ -185,7 +187,7 @@ const readingRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { jobs, 
         summary: 'Read the history of a job',
         tag: 'jobs',
         answers: { 200: { description: 'A page of lifecycle changes, oldest first.', schema: eventPage } },
-        refusals: ['job_not_found'],
+        refusals: ['database_unavailable', 'job_not_found'],
       }),
       params: jobParams,
       querystring: eventsQuery,

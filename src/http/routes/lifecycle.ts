@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import type { Jobs } from '../../jobs/commands.ts'
 import type { Feature } from '../../jobs/identity.ts'
 import { completeJob, failJob, finish, job } from '../schemas/job.ts'
-import { BODY_REFUSALS, operation } from '../schemas/operation.ts'
+import { CHANGE_REFUSALS, operation } from '../schemas/operation.ts'
 import type { ProblemCode } from '../problems.ts'
 import { nothing } from '../schemas/primitives.ts'
 import { deleteQuery, jobParams } from '../schemas/requests.ts'
@@ -14,7 +14,7 @@ const changed = (id: string, summary: string, description: string, refusals: Pro
     description,
     tag: 'lifecycle',
     answers: { 200: { description: 'The job. The same call again changes nothing.', schema: job } },
-    refusals: [...BODY_REFUSALS, 'job_not_found', ...refusals],
+    refusals: [...CHANGE_REFUSALS, 'job_not_found', ...refusals],
   })
 
 const byWorker: ProblemCode[] = ['already_finished', 'superseded', 'is_batch']
@@ -107,7 +107,7 @@ const operatorRoutes: FastifyPluginAsyncZod<{ jobs: Jobs }> = async (app, { jobs
           200: { description: 'The job, asked to stop or cancelled.', schema: job },
           204: { description: 'Erased.' },
         },
-        refusals: [...BODY_REFUSALS, 'job_not_found', 'not_finished', ...cancelRefusals],
+        refusals: [...CHANGE_REFUSALS, 'job_not_found', 'not_finished', ...cancelRefusals],
       }),
       ...request,
       querystring: deleteQuery,

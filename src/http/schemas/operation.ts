@@ -22,7 +22,7 @@ export interface Operation {
   description?: string
   tag: string
   answers: Record<number, Answer>
-  /** Refusals of this call beyond those that every call has. */
+  /** Refusals of this call beyond those that every call has, and, unless it is for operations, every call of the API. */
   refusals?: ProblemCode[]
 }
 
@@ -34,16 +34,11 @@ const RETRY_AFTER: Record<string, Header> = {
   'retry-after': { type: 'integer', description: 'Seconds to wait before the next try.' },
 }
 
-const EVERYWHERE: ProblemCode[] = [
-  'validation_failed',
-  'unauthenticated',
-  'forbidden',
-  'misdirected_request',
-  'internal_error',
-  'database_unavailable',
-  'overloaded',
-  'shutting_down',
-]
+/** Refusals of every call, health included. What only broken clients meet (408, 417, 431) is described once, in the introduction. */
+const EVERY_CALL: ProblemCode[] = ['misdirected_request', 'internal_error', 'shutting_down']
+
+/** Refusals of calls that know who calls, and what is asked. */
+const API_CALLS: ProblemCode[] = ['validation_failed', 'unauthenticated', 'forbidden']
 
 const referenceTo = (schema: z.ZodType): object => {
   const id = z.globalRegistry.get(schema)?.id
@@ -88,9 +83,15 @@ export const operation = ({ id, summary, description, tag, answers, refusals = [
   tags: [tag],
   response: {
     ...Object.fromEntries(Object.entries(answers).map(([status, answer]) => [status, documentAnswer(answer)])),
-    ...documentRefusals([...EVERYWHERE, ...refusals]),
+    ...documentRefusals([...(tag === 'operations' ? [] : API_CALLS), ...EVERY_CALL, ...refusals]),
   },
 })
 
 /** Refusals of every call that takes a body. */
-export const BODY_REFUSALS: ProblemCode[] = ['payload_too_large', 'unsupported_media_type']
+const BODY_REFUSALS: ProblemCode[] = ['payload_too_large', 'unsupported_media_type']
+
+/** Refusals of every call that changes a job, other than by a report. */
+export const CHANGE_REFUSALS: ProblemCode[] = [...BODY_REFUSALS, 'database_unavailable']
+
+/** Refusals of reports: without the database they are kept, until there is no room for more. */
+export const REPORT_REFUSALS: ProblemCode[] = [...BODY_REFUSALS, 'overloaded', 'outcome_unknown']
