@@ -1,4 +1,6 @@
 import type { Database } from '../database/connection.ts'
+import { classifyFailure } from '../database/failures.ts'
+import { HeadwayError } from '../errors.ts'
 import type { FeedFilter, LiveDocument, LiveSource } from '../live/change.ts'
 
 const DOCUMENT = `
@@ -63,6 +65,15 @@ const conditionsOf = (filter: FeedFilter, bind: (value: unknown) => string): str
   return conditions
 }
 
+/** A stream that cannot begin is refused like any other call. */
+const refuse = (error: unknown): never => {
+  if (classifyFailure(error) === 'defect') throw error
+  throw new HeadwayError('database_unavailable', 'The database cannot be reached or is busy: connect again.', {
+    retryAfterSeconds: 1,
+    cause: error,
+  })
+}
+
 /** What the live side reads, each in one statement. */
 export const createLiveSource = (database: Database): LiveSource => ({
   async readDocuments(jobIds) {
@@ -88,7 +99,7 @@ export const createLiveSource = (database: Database): LiveSource => ({
     const most = `${bind(limit + 1)}::integer`
     // Two halves, so that each walks its own partial index instead of every job of the tenant. The clock comes along even
     // when there is no job.
-    const rows = await database.query<DocumentRow & { now_ms: number }>(
+    const reading = database.query<DocumentRow & { now_ms: number }>(
       null,
       `WITH halves AS (
          (SELECT ${DOCUMENT}, 0 AS half, j.created_at AS ordered_by FROM progress_jobs j
@@ -101,6 +112,7 @@ export const createLiveSource = (database: Database): LiveSource => ({
        FROM (SELECT) AS always LEFT JOIN halves ON true ORDER BY half, ordered_by DESC`,
       values,
     )
+    const rows = await reading.catch(refuse)
     const nowMs = rows[0]?.now_ms ?? 0
     const found = rows.filter((row): row is DocumentRow & { now_ms: number } => (row.id as string | null) !== null)
     return { documents: found.slice(0, limit).map(toDocument), truncated: found.length > limit, nowMs }

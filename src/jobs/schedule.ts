@@ -1,4 +1,4 @@
-import { createTask, validate } from 'node-cron'
+import { createTask, validate, type Logger as CronLogger } from 'node-cron'
 import type { Logger } from 'pino'
 import { HeadwayError } from '../errors.ts'
 
@@ -21,6 +21,14 @@ export const intervalSecondsOf = (expression: string, setting: string): number =
   return (second.getTime() - first.getTime()) / 1000
 }
 
+/** node-cron prints lines of its own to stdout otherwise. That a run is skipped because the last one goes on is no news. */
+const cronLogger = (log: Logger): CronLogger => ({
+  info: message => log.debug(message),
+  warn: message => log.debug(message),
+  error: (message, error) => log.error({ err: error ?? message }, 'the schedule failed'),
+  debug: (message, error) => log.debug({ err: error }, String(message)),
+})
+
 /** Runs `run` by a cron expression, never twice at a time. What it raises is logged as a failure of `name`. */
 export const createSchedule = (
   name: string,
@@ -35,7 +43,7 @@ export const createSchedule = (
       underWay = run().catch((error: unknown) => log.error({ err: error }, `${name} failed`))
       return underWay
     },
-    { name, noOverlap: true, suppressMissedWarning: true, unref: true },
+    { name, noOverlap: true, suppressMissedWarning: true, unref: true, logger: cronLogger(log) },
   )
   return {
     start() {

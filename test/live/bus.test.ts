@@ -7,10 +7,12 @@ import type { JobChange } from '../../src/live/change.ts'
 import { createListener } from '../../src/live/listener.ts'
 import { decodePayload, encodePayloads } from '../../src/live/payload.ts'
 import { createStats } from '../../src/live/stats.ts'
+import { openDatabase } from '../../src/database/connection.ts'
+import { createLiveSource } from '../../src/jobs/live-source.ts'
 import { createTestDatabase } from '../helpers/database.ts'
 import { waitFor } from '../helpers/wait.ts'
 import { createStation, silentLog } from './clients.ts'
-import { jobId, OTHER_TENANT, TENANT, World } from './world.ts'
+import { filter, jobId, OTHER_TENANT, TENANT, World } from './world.ts'
 
 const change = (number: number, over: Partial<JobChange> = {}): JobChange => ({
   tenantId: TENANT,
@@ -280,3 +282,14 @@ t.test(
     t.equal(live.stats().reconnects, 1)
   },
 )
+
+t.test('a stream that cannot be read is refused as the database that is away', async t => {
+  const database = openDatabase({
+    url: 'postgres://nobody@127.0.0.1:1/nothing',
+    poolSize: 1,
+    preparedStatements: false,
+    onConnectionError: () => undefined,
+  })
+  t.teardown(() => database.close())
+  await t.rejects(createLiveSource(database).readSnapshot(filter(), null, 1), { code: 'database_unavailable' })
+})
