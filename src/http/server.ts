@@ -64,6 +64,8 @@ const createFastify = (log: FastifyBaseLogger): FastifyInstance =>
     // Node would refuse a request without Host with an empty answer; `requireHost` does with a problem.
     http: { headersTimeout: HEADERS_TIMEOUT_MS, requireHostHeader: false },
     forceCloseConnections: true,
+    // Fastify means plugins that never load, but also gives up closing after it (10 s), whatever grace was asked for.
+    pluginTimeout: 0,
     return503OnClosing: false,
     trustProxy: false,
     routerOptions: { maxParamLength: 200 },
