@@ -1,6 +1,7 @@
 import type { HeartbeatAnswer, Heartbeat } from './heartbeat.ts'
 import type { Identity } from './identity.ts'
 import type { JobDocument, JobEvent, JobStatus, JsonObject, ProgressDocument, Unit, WorkerDocument } from './job.ts'
+import type { Statistics, StatisticsQuery } from './statistics.ts'
 import type { HeadwayError } from '../errors.ts'
 
 export interface CreateJob {
@@ -84,6 +85,7 @@ export interface Jobs {
   list(identity: Identity, query: ListJobs): Promise<JobPage>
   active(identity: Identity, recentSeconds: number): Promise<ActiveJobs>
   events(identity: Identity, jobId: string, page: { page: number; pageSize: number }): Promise<EventPage>
+  stats(identity: Identity, query: StatisticsQuery): Promise<Statistics>
 
   /** Resolves when the report is on disk, or buffered while the database is away. */
   heartbeat(identity: Identity, heartbeat: Heartbeat): Promise<HeartbeatAnswer>

@@ -9,6 +9,7 @@ import type { HeartbeatIntake } from './intake.ts'
 import type { JobDocument } from './job.ts'
 import { refusalOf } from './refusals.ts'
 import type { JobCommand, JobRepository, NewJob } from './repository.ts'
+import { refuseBadWindow } from './statistics.ts'
 
 export interface JobsOptions {
   repository: JobRepository
@@ -177,6 +178,12 @@ export const createJobs = ({ repository, intake, announce, defaultHeartbeatTimeo
         const found = await repository.listEvents(scopeOf(identity), jobId, page)
         if (!found) throw notFound(jobId)
         return { ...found, ...page }
+      }),
+
+    stats: (identity, query) =>
+      run(() => {
+        refuseBadWindow(query)
+        return repository.statistics(scopeOf(identity), query)
       }),
 
     async heartbeat(identity, heartbeat) {

@@ -4,7 +4,9 @@ import { jobEvents, progressJobs } from '../database/schema.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { ListJobs } from './commands.ts'
 import type { Scope } from './identity.ts'
+import { inScope } from './in-scope.ts'
 import type { JobDocument, JobEvent, JobStatus, ProgressDocument, WorkerDocument } from './job.ts'
+import { readStatistics, type Statistics, type StatisticsQuery } from './statistics.ts'
 
 /** Counting stops here: a page number beyond it helps nobody, and counting millions of rows would cost every list. */
 const MAX_TOTAL = 10_000
@@ -42,17 +44,6 @@ export interface NewJob {
 
 /** A row of the queried table as a whole, for the functions that make documents of it. */
 const document = <T>(kind: 'job' | 'progress') => sql<T>`headway.${sql.raw(kind)}_document(${progressJobs})`
-
-const inScope = (scope: Scope): SQL | undefined =>
-  and(
-    eq(progressJobs.tenantId, scope.tenantId),
-    scope.allOrganizations
-      ? undefined
-      : scope.organizationId === null
-        ? isNull(progressJobs.organizationId)
-        : eq(progressJobs.organizationId, scope.organizationId),
-    scope.jobId === null ? undefined : sql`${scope.jobId} IN (${progressJobs.id}, ${progressJobs.parentJobId})`,
-  )
 
 /** `%` and `_` in what a person types mean themselves. */
 const escapeLike = (text: string): string => text.replace(/[\\%_]/g, '\\$&')
@@ -255,6 +246,8 @@ export const createJobRepository = (database: Database) => {
         .offset((page.page - 1) * page.pageSize)
       return { items, total: found[0].total }
     },
+
+    statistics: (scope: Scope, query: StatisticsQuery): Promise<Statistics> => readStatistics(database, scope, query),
 
     /** Carries out one command on one job, decided under the job's lock. */
     async change(

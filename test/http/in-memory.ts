@@ -9,6 +9,7 @@ import type { Heartbeat, HeartbeatAnswer } from '../../src/jobs/heartbeat.ts'
 import type { JobDocument } from '../../src/jobs/job.ts'
 import type { OpenStream, StreamRequest } from '../../src/live/live.ts'
 import { JOB_ID_EXAMPLE, jobExample, progressExample } from '../../src/http/schemas/examples.ts'
+import { statisticsExample } from '../../src/http/schemas/statistics.ts'
 
 export const JOB_ID = JOB_ID_EXAMPLE
 export const UNKNOWN_ID = '0197a3c2-5b1e-7c44-9d0a-000000000000'
@@ -65,6 +66,10 @@ export class InMemoryJobs implements Jobs {
   events: Jobs['events'] = async (_identity, id, page) => {
     await this.#find('events', id, page)
     return { items: [], ...page, total: 0 }
+  }
+  stats: Jobs['stats'] = async (_identity, query) => {
+    this.#record('stats', query)
+    return statisticsExample
   }
   heartbeat: Jobs['heartbeat'] = async (_identity, heartbeat) => {
     await this.#find('heartbeat', heartbeat.jobId, heartbeat)

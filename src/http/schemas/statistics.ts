@@ -1,0 +1,60 @@
+import { z } from 'zod'
+import type { Statistics } from '../../jobs/statistics.ts'
+import { instant, text } from './primitives.ts'
+
+export const statisticsQuery = z.strictObject({
+  jobType: text(1, 100).exactOptional().describe('Only this type.'),
+  since: instant
+    .exactOptional()
+    .describe('Jobs that finished then or later; 7 days before `until` by default, at most 366.'),
+  until: instant.exactOptional().describe('Jobs that finished before; now by default.'),
+})
+
+export const statisticsExample: Statistics = {
+  since: '2026-01-24T12:00:00.000Z',
+  until: '2026-01-31T12:00:00.000Z',
+  types: [
+    {
+      jobType: 'import:products',
+      completed: 38,
+      failed: 2,
+      cancelled: 1,
+      failureRate: 0.05,
+      durationSeconds: { p50: 96.4, p95: 240.125, max: 301.7 },
+      itemsPerSecond: 12.5,
+      stale: 1,
+      recovered: 1,
+    },
+  ],
+}
+
+const seconds = z.number().nullable()
+
+const typeStatistics = z
+  .object({
+    jobType: z.string(),
+    completed: z.int(),
+    failed: z.int(),
+    cancelled: z.int(),
+    failureRate: z.number().nullable().describe('failed / (completed + failed); null when there were none of both.'),
+    durationSeconds: z
+      .object({ p50: seconds, p95: seconds, max: seconds })
+      .describe('Of completed jobs, from `startedAt` to `finishedAt`; null when none completed.'),
+    itemsPerSecond: z
+      .number()
+      .nullable()
+      .describe('Of completed jobs that counted something: all they counted by all their time.'),
+    stale: z
+      .int()
+      .describe('Jobs, running or finished, that were ended for their silence in this time. Partitions count here.'),
+    recovered: z.int().describe('Those among the stale that turned out to be alive.'),
+  })
+  .meta({ id: 'TypeStatistics' })
+
+export const statistics = z
+  .object({
+    since: z.iso.datetime(),
+    until: z.iso.datetime(),
+    types: z.array(typeStatistics).describe('By name. A batch is one job; its partitions are part of it.'),
+  })
+  .meta({ id: 'Statistics', examples: [statisticsExample] }) satisfies z.ZodType<Statistics>
