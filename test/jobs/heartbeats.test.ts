@@ -343,6 +343,20 @@ t.test('the rate of a worker that no longer reports does not count', async t => 
   t.equal((await service.job(id)).throughputPerSecond, 5)
 })
 
+t.test('a worker that was silent for longer than the timeout rates its work anew', async t => {
+  const { id } = await service.createJob({ totalCount: 1_000_000 })
+  await service.heartbeat(id, { processedCount: 0 })
+  await service.age(id, 10)
+  await service.heartbeat(id, { processedCount: 100 })
+  await service.age(id, 7200)
+  await service.heartbeat(id, { processedCount: 110 })
+  t.equal((await service.job(id)).throughputPerSecond, null, 'the silence was no work')
+  await service.age(id, 10)
+  await service.heartbeat(id, { processedCount: 210 })
+  const { throughputPerSecond } = await service.job(id)
+  t.ok(Math.abs((throughputPerSecond ?? 0) - 10) < 1, `10 a second: ${throughputPerSecond}`)
+})
+
 t.test('an unknown job is 404 and says so', async t => {
   const reply = await service.call('POST', '/jobs/00000000-0000-4000-8000-000000000000/heartbeat', {})
   t.match(reply, { status: 404, body: { code: 'job_not_found' } })

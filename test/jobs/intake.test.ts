@@ -312,22 +312,83 @@ const reports = fc.array(
   { minLength: 1, maxLength: 8 },
 )
 
-t.test('merging gives what the database makes of the reports one after the other', async t => {
+/** The real write, on a database of its own, with jobs to report for. */
+const createRealWrite = async (t: Test) => {
   const { url, pool } = await createTestDatabase(t)
   const database = openDatabase({ url, poolSize: 4, preparedStatements: true, onConnectionError: () => undefined })
   t.teardown(() => database.close())
-  const write = createHeartbeatWrite(database)
-
-  const newJob = async () => {
+  const newJob = async (fields: { organizationId?: string } = {}) => {
     const { rows } = await pool.query<{ id: string }>(
-      `INSERT INTO progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds) VALUES ($1, 't', 'n', 60) RETURNING id`,
-      [scope.tenantId],
+      `INSERT INTO progress_jobs (tenant_id, organization_id, job_type, name, heartbeat_timeout_seconds)
+       VALUES ($1, $2, 't', 'n', 60) RETURNING id`,
+      [scope.tenantId, fields.organizationId ?? null],
     )
     return rows[0]?.id ?? ''
   }
+  return { write: createHeartbeatWrite(database), newJob, pool }
+}
+
+const entryOf = (heartbeat: Partial<Heartbeat> & { jobId: string }, over: Partial<Entry> = {}): Entry => ({
+  scope,
+  heartbeat: { workerId: 'default', ...heartbeat },
+  keepHigher: false,
+  waiters: [],
+  buffered: false,
+  since: 0,
+  bytes: 0,
+  ...over,
+})
+
+t.test('a buffered absolute report without reportedAt never lowers a count', async t => {
+  const { write, newJob, pool } = await createRealWrite(t)
+  const jobId = await newJob()
+  const countAfter = async (entry: Entry) => {
+    t.match((await write([entry], false)).outcomes, [{ kind: 'written' }])
+    const { rows } = await pool.query<{ processed_count: string }>('SELECT processed_count FROM progress_jobs')
+    return Number(rows[0]?.processed_count)
+  }
+  const keepHigher = true
+  t.equal(await countAfter(entryOf({ jobId, processedCount: 20 })), 20)
+  t.equal(await countAfter(entryOf({ jobId, processedCount: 10 }, { keepHigher })), 20, 'the worker has gone on')
+  t.equal(
+    await countAfter(entryOf({ jobId, processedCount: 10, increment: 5 }, { keepHigher })),
+    25,
+    'what was added stays',
+  )
+  t.equal(await countAfter(entryOf({ jobId, processedCount: 30 }, { keepHigher })), 30)
+  t.equal(await countAfter(entryOf({ jobId, processedCount: 10 })), 10, 'one that was not buffered may')
+  const at = (minute: number) => ({ reportedAt: `2026-01-01T00:0${minute}:00Z` })
+  t.equal(await countAfter(entryOf({ jobId, processedCount: 40, ...at(1) })), 40)
+  t.equal(
+    await countAfter(entryOf({ jobId, processedCount: 35, ...at(2) }, { keepHigher })),
+    35,
+    'its time says it is newer',
+  )
+})
+
+t.test('a report reaches only jobs of its tenant, its organization and its token', async t => {
+  const { write, newJob } = await createRealWrite(t)
+  const organizationId = '22222222-2222-4222-8222-222222222222'
+  const jobId = await newJob({ organizationId })
+  const other = '11111111-1111-4111-8111-111111111111'
+  const outcomeFor = async (over: Partial<Entry['scope']>) => {
+    const { outcomes } = await write([entryOf({ jobId, increment: 1 }, { scope: { ...scope, ...over } })], false)
+    const [outcome] = outcomes
+    return outcome?.kind === 'refused' ? outcome.error.code : outcome?.kind
+  }
+  t.equal(await outcomeFor({ tenantId: other }), 'job_not_found', 'another tenant, with every right in its own')
+  t.equal(await outcomeFor({ allOrganizations: false, organizationId: other }), 'job_not_found', 'another organization')
+  t.equal(await outcomeFor({ allOrganizations: false, organizationId: null }), 'job_not_found', 'no organization')
+  t.equal(await outcomeFor({ jobId: other }), 'job_not_found', "another job's token")
+  t.equal(await outcomeFor({ allOrganizations: false, organizationId }), 'written')
+  t.equal(await outcomeFor({ jobId }), 'written')
+})
+
+t.test('merging gives what the database makes of the reports one after the other', async t => {
+  const { write, newJob, pool } = await createRealWrite(t)
   const stateOf = async (jobId: string) => {
     const { rows } = await pool.query<Record<string, unknown>>(
-      `SELECT j.processed_count, j.total_count, j.message, j.stage, j.unit, j.eta_source = 'worker' AS worker_eta,
+      `SELECT j.processed_count, j.total_count, j.message, j.stage, j.unit, j.eta_source IS NOT DISTINCT FROM 'worker' AS worker_eta,
          w.processed_count AS worker_count, w.message AS worker_message, w.payload, w.reported_at
        FROM progress_jobs j JOIN job_progress w ON w.job_id = j.id WHERE j.id = $1`,
       [jobId],
