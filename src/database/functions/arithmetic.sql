@@ -1,6 +1,12 @@
--- The arithmetic of progress: functions of their arguments alone. Small enough for the planner to inline, so that a
--- flush of a thousand reports pays for expressions, not for calls. Mind that least() and greatest() pass over nulls: where
--- unknown must stay unknown, CASE decides.
+-- The arithmetic of progress: but for the clock, functions of their arguments alone. Small enough for the planner to
+-- inline, so that a flush of a thousand reports pays for expressions, not for calls. Mind that least() and greatest() pass
+-- over nulls: where unknown must stay unknown, CASE decides.
+
+-- The time that writers go by: the database's, now and not at the transaction's start, in the milliseconds that JSON
+-- carries. One function, so that a trace of hours can be replayed in seconds by a database with another one.
+CREATE FUNCTION headway.clock() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$
+  SELECT date_trunc('milliseconds', clock_timestamp())
+$$;
 
 -- Seconds from `since` to `until`. date_part gives a float; extract would give a numeric, which is several times slower.
 CREATE FUNCTION headway.seconds(until timestamptz, since timestamptz) RETURNS float8

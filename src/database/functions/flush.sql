@@ -34,7 +34,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
   held uuid[] := headway.lock_jobs(ids, skip_locked);
-  at timestamptz(3) := date_trunc('milliseconds', clock_timestamp());
+  at timestamptz(3) := headway.clock();
 BEGIN
   RETURN QUERY
   WITH found AS MATERIALIZED (

@@ -40,7 +40,7 @@ BEGIN
     RETURN QUERY SELECT 'job_not_found', NULL, false, NULL::bigint, NULL::json;
     RETURN;
   END IF;
-  at := date_trunc('milliseconds', clock_timestamp());
+  at := headway.clock();
   stale := coalesce(j.failure_reason = 'stale', false);
 
   already := CASE command
