@@ -96,26 +96,28 @@ t.test('hold_count: a sum above 2^53-1 is held there, unknown stays unknown', as
   t.same(found, [0, MAX, MAX, null])
 })
 
-t.test('worker_rate: null before the first advance, steady while expected, fading when overdue', async t => {
+t.test('worker_rate: null before the first advance, steady while expected, falling when overdue', async t => {
   const call = 'headway.worker_rate(rate_sum, rate_weight, advances, spent, idle)'
   const columns = 'rate_sum float8, rate_weight float8, advances bigint, spent float8, idle float8'
-  const [none, steady, waiting, overdue, gone] = await evaluate(call, columns, [
+  const [none, steady, waiting, overdue, later, gone] = await evaluate(call, columns, [
     [0, 0, 0, 100, 100],
-    [5, 0.5, 10, 100, 0],
-    [5, 0.5, 10, 100, 10],
-    [5, 0.5, 10, 130, 40],
-    [5, 0.5, 10, 1e9, 1e9],
+    [20, 0.5, 10, 100, 0],
+    [20, 0.5, 10, 100, 10],
+    [20, 0.5, 10, 100, 10 + 80],
+    [20, 0.5, 10, 100, 10 + 160],
+    [20, 0.5, 10, 1e9, 1e9],
   ])
   t.equal(none, null)
-  t.equal(steady, 10, 'the sum, corrected for the missing weight')
+  t.equal(steady, 10, 'both averages say 10')
   t.equal(waiting, 10, 'not before it is later than usual')
-  t.ok(overdue !== null && overdue !== undefined && overdue > 0 && overdue < 10)
-  t.ok(gone !== null && gone !== undefined && gone >= 0 && gone < 10, 'and never an underflow')
+  t.equal(overdue, 5, 'the time left is twice as long')
+  t.ok(Math.abs((later ?? 0) - 10 / 3) < 1e-9, 'and grows evenly')
+  t.ok(gone !== null && gone !== undefined && gone > 0 && gone < 10)
   const positive = fc.double({ min: 1e-9, max: 1e9, noNaN: true })
   const cases = sample(
     fc.tuple(
       positive,
-      fc.double({ min: 1e-6, max: 1, noNaN: true }),
+      fc.double({ min: 0, max: 1, noNaN: true }),
       fc.integer({ min: 1, max: MAX }),
       positive,
       positive,
@@ -124,20 +126,62 @@ t.test('worker_rate: null before the first advance, steady while expected, fadin
   const values = await evaluate(call, columns, cases)
   cases.forEach((row, n) => {
     const value = values[n]
-    const most = (row[0] / row[1]) * (1 + 1e-9)
+    const most = row[0] * Math.max(row[1], 1 - row[1]) * (1 + 1e-9)
     if (!(value !== null && value !== undefined && value >= 0 && value <= most))
       t.fail(`${JSON.stringify(row)}: ${value}`)
   })
 })
 
-t.test('rate_tau: at least 15 s, a quarter of the time spent, three mean intervals', async t => {
+t.test('recent_trust: none while the two averages agree, all of it once chance cannot explain the gap', async t => {
+  const found = await evaluate('headway.recent_trust(rate_weight, advances)', 'rate_weight float8, advances bigint', [
+    [0.5, MAX],
+    [0.75, 1],
+    [0.25, 2],
+    [0.75, 4],
+    [0, 1],
+    [1, MAX],
+  ])
+  t.same(found, [0, 0.25, 0.5, 1, 1, 1])
+})
+
+t.test(
+  'the alphas: the first advance is the average, a long gap counts no more than half of the time looked back',
+  async t => {
+    const columns = 'elapsed float8, spent float8, advances bigint'
+    const cases = [
+      [7, 100, 1],
+      [5, 10, 2],
+      [5, 600, 120],
+      [300, 600, 60],
+      [9, 3, 3],
+    ]
+    t.same(await evaluate('headway.whole_alpha(elapsed, spent, advances)', columns, cases), [
+      1,
+      0.5,
+      5 / 600,
+      40 / 600,
+      1,
+    ])
+    t.same(await evaluate('headway.recent_alpha(elapsed, spent, advances)', columns, cases), [1, 0.5, 5 / 80, 1 / 3, 1])
+    const positive = fc.double({ min: 0.001, max: 1e9, noNaN: true })
+    const random = sample(fc.tuple(positive, positive, fc.integer({ min: 1, max: MAX })))
+    const whole = await evaluate('headway.whole_alpha(elapsed, spent, advances)', columns, random)
+    const recent = await evaluate('headway.recent_alpha(elapsed, spent, advances)', columns, random)
+    random.forEach((row, n) => {
+      const [slow, fast] = [whole[n] ?? -1, recent[n] ?? -1]
+      if (!(slow >= 0 && slow <= fast && fast <= 1)) t.fail(`${JSON.stringify(row)}: ${slow}, ${fast}`)
+    })
+  },
+)
+
+t.test('rate_tau: at least 15 s, an eighth of the time spent, eight mean intervals', async t => {
   const found = await evaluate('headway.rate_tau(spent, advances)', 'spent float8, advances bigint', [
     [0, 0],
     [10, 100],
-    [400, 1000],
+    [600, 1000],
     [1200, 2],
   ])
-  t.same(found, [15, 15, 100, 1800])
+  t.same(found, [15, 15, 75, 4800])
 })
 
 t.test('worker_reports: within 30 s or three times its own interval', async t => {

@@ -39,23 +39,54 @@ CREATE FUNCTION headway.next_percent(
   END
 $$;
 
--- Time constant of the average, in seconds: long enough that a worker which advances once in ten minutes has as steady a
--- rate as one that advances a thousand times a second.
+-- A worker's rate rests on two averages of its pace: the whole one, over all its time, and the recent one, over about the
+-- last eighth of it. job_progress keeps them as their sum (rate_sum) and the recent one's part of that sum (rate_weight), so
+-- that 0.5 means: no faster and no slower than ever. Figures and reasons: docs/decisions/0005-rate-and-eta.md.
+
+-- How far the recent average looks back, in seconds: long enough that a worker which advances once in ten minutes has as
+-- steady a rate as one that advances a thousand times a second. `advances` includes the one that is being counted.
 CREATE FUNCTION headway.rate_tau(spent float8, advances bigint) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT greatest(15, spent / 4, 3 * spent / nullif(advances, 0))
+  SELECT greatest(15, spent / 8, 8 * spent / nullif(advances, 0))
 $$;
 
--- exp(-x), held where Postgres would raise an underflow.
-CREATE FUNCTION headway.decay(x float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT exp(-least(x, 700))
+-- The time that an advance stands for. A stall ends in one advance, which must not outweigh what was learned before it.
+CREATE FUNCTION headway.rate_elapsed(elapsed float8, spent float8, advances bigint) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT least(elapsed, headway.rate_tau(spent, advances) / 2)
 $$;
 
--- A worker's rate in units per second: its bias-corrected average (sum / weight, as in Adam, Kingma and Ba 2014, section
--- 3), which fades once the worker has been idle for longer than it usually takes for an advance. Null before the first one.
+-- How much of the whole average an advance replaces: its part of the time.
+CREATE FUNCTION headway.whole_alpha(elapsed float8, spent float8, advances bigint) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN advances = 1 THEN 1 ELSE least(1, headway.rate_elapsed(elapsed, spent, advances) / spent) END
+$$;
+
+-- How much of the recent average an advance replaces: its part of the time looked back, which at first is all the time.
+CREATE FUNCTION headway.recent_alpha(elapsed float8, spent float8, advances bigint) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT greatest(
+    headway.whole_alpha(elapsed, spent, advances),
+    headway.rate_elapsed(elapsed, spent, advances)
+      / (headway.rate_elapsed(elapsed, spent, advances) + headway.rate_tau(spent, advances))
+  )
+$$;
+
+-- How far the rate follows the recent average, 0 to 1: the more, the further the two are apart, measured by what chance
+-- would explain. That shrinks with the root of the number of advances, so it is their number times the difference squared.
+CREATE FUNCTION headway.recent_trust(rate_weight float8, advances bigint) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT least(1, advances * (2 * rate_weight - 1) * (2 * rate_weight - 1))
+$$;
+
+-- A worker's rate in units per second: from the whole average towards the recent one as far as that is trusted. Once the
+-- worker is idle for longer than it usually takes for an advance, the rate falls so that the time left grows evenly. Null
+-- before the first advance.
 CREATE FUNCTION headway.worker_rate(rate_sum float8, rate_weight float8, advances bigint, spent float8, idle float8)
 RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT rate_sum / nullif(rate_weight, 0)
-    * headway.decay(greatest(0, idle - spent / nullif(advances, 0)) / headway.rate_tau(spent, advances))
+  SELECT CASE WHEN advances > 0 THEN
+    rate_sum * (1 - rate_weight + headway.recent_trust(rate_weight, advances) * (2 * rate_weight - 1))
+      / (1 + greatest(0, idle - spent / advances) / headway.rate_tau(spent, advances))
+  END
 $$;
 
 -- Is the worker's last heartbeat recent enough for its rate to count: within 30 s or three times its own interval.

@@ -112,7 +112,8 @@ BEGIN
     END AS processed
     FROM judged h WHERE h.code IS NULL
   ),
-  timed AS (
+  -- Materialized, so that the arithmetic below takes columns: longer expressions would not be inlined.
+  timed AS MATERIALIZED (
     SELECT c.*,
       c.processed <> c.old_processed AS moves,
       -- A worker that appears with its count has no time that the count could be divided by.
@@ -121,7 +122,7 @@ BEGIN
         WHEN c.reported_at IS NOT NULL AND c.old_rate_reported_at IS NOT NULL
           THEN headway.seconds(c.reported_at, c.old_rate_reported_at)
         ELSE headway.seconds(at, c.old_rate_at) END) AS elapsed,
-      headway.rate_tau(headway.seconds(at, c.rate_since), c.old_advances + 1) AS tau
+      greatest(0.001, headway.seconds(at, c.rate_since)) AS spent
     FROM counted c
   ),
   stepped AS MATERIALIZED (
@@ -156,12 +157,20 @@ BEGIN
       t.old_advances + t.is_sample::integer AS advances, t.rate_since,
       CASE WHEN t.moves THEN at ELSE t.old_rate_at END AS rate_at,
       CASE WHEN t.moves THEN t.reported_at ELSE t.old_rate_reported_at END AS rate_reported_at,
-      CASE WHEN t.is_sample
-        THEN t.old_rate_sum + a.alpha * ((t.processed - t.old_processed) / t.elapsed - t.old_rate_sum)
-        ELSE t.old_rate_sum END AS rate_sum,
-      CASE WHEN t.is_sample THEN least(1, t.old_rate_weight + a.alpha * (1 - t.old_rate_weight))
-        ELSE t.old_rate_weight END AS rate_weight
-    FROM timed t CROSS JOIN LATERAL (SELECT 1 - headway.decay(t.elapsed / t.tau) AS alpha) a
+      CASE WHEN t.is_sample THEN v.whole + v.recent ELSE t.old_rate_sum END AS rate_sum,
+      CASE WHEN t.is_sample THEN least(1, v.recent / nullif(v.whole + v.recent, 0)) ELSE t.old_rate_weight END AS rate_weight
+    FROM timed t
+    CROSS JOIN LATERAL (
+      SELECT
+        (t.processed - t.old_processed) / t.elapsed AS pace,
+        headway.whole_alpha(t.elapsed, t.spent, t.old_advances + 1) AS of_whole,
+        headway.recent_alpha(t.elapsed, t.spent, t.old_advances + 1) AS of_recent
+    ) a
+    CROSS JOIN LATERAL (
+      SELECT
+        t.old_rate_sum * (1 - t.old_rate_weight) * (1 - a.of_whole) + a.pace * a.of_whole AS whole,
+        t.old_rate_sum * t.old_rate_weight * (1 - a.of_recent) + a.pace * a.of_recent AS recent
+    ) v
   ),
   written AS (
     INSERT INTO job_progress (
