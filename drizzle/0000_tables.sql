@@ -29,13 +29,13 @@ CREATE TABLE "job_progress" (
 	"rate_since" timestamp (3) with time zone NOT NULL,
 	"rate_at" timestamp (3) with time zone NOT NULL,
 	"rate_reported_at" timestamp (3) with time zone,
-	"rate_sum" double precision DEFAULT 0 NOT NULL,
-	"rate_weight" double precision DEFAULT 0 NOT NULL,
+	"rate_whole" double precision DEFAULT 0 NOT NULL,
+	"rate_recent" double precision DEFAULT 0 NOT NULL,
 	CONSTRAINT "job_progress_pkey" PRIMARY KEY("job_id","worker_id"),
 	CONSTRAINT "job_progress_counts" CHECK (processed_count BETWEEN 0 AND 9007199254740991 AND total_count BETWEEN 0 AND 9007199254740991),
 	CONSTRAINT "job_progress_percent" CHECK (progress_percent BETWEEN 0 AND 100),
 	CONSTRAINT "job_progress_throughput" CHECK (throughput_per_second BETWEEN 0 AND 1e15),
-	CONSTRAINT "job_progress_rate" CHECK (rate_sum >= 0 AND rate_sum < 'infinity' AND rate_weight BETWEEN 0 AND 1)
+	CONSTRAINT "job_progress_rate" CHECK (rate_whole >= 0 AND rate_whole < 'infinity' AND rate_recent >= 0 AND rate_recent < 'infinity')
 );
 --> statement-breakpoint
 CREATE TABLE "progress_jobs" (
@@ -82,6 +82,8 @@ CREATE TABLE "progress_jobs" (
 	"partition_index" integer,
 	"partition_count" integer,
 	"children" jsonb,
+	"completed_count" bigint GENERATED ALWAYS AS (CASE WHEN status = 'completed' THEN processed_count END) STORED,
+	"completed_seconds" double precision GENERATED ALWAYS AS (CASE WHEN status = 'completed' THEN date_part('epoch', finished_at - started_at) END) STORED,
 	"revision" bigint DEFAULT 1 NOT NULL,
 	"lifecycle" text DEFAULT 'created' NOT NULL,
 	"lifecycle_revision" bigint DEFAULT 1 NOT NULL,
@@ -120,9 +122,10 @@ ALTER TABLE "job_events" ADD CONSTRAINT "job_events_job" FOREIGN KEY ("job_id") 
 ALTER TABLE "job_progress" ADD CONSTRAINT "job_progress_job" FOREIGN KEY ("job_id") REFERENCES "public"."progress_jobs"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "progress_jobs" ADD CONSTRAINT "progress_jobs_parent" FOREIGN KEY ("parent_job_id") REFERENCES "public"."progress_jobs"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
 CREATE INDEX "job_events_history" ON "job_events" USING btree ("job_id","id");--> statement-breakpoint
+CREATE INDEX "job_events_stale" ON "job_events" USING btree ("at","job_id","attempt","id") WHERE type = 'failed' AND data ->> 'failureReason' = 'stale';--> statement-breakpoint
 CREATE UNIQUE INDEX "progress_jobs_partition" ON "progress_jobs" USING btree ("parent_job_id","partition_index");--> statement-breakpoint
 CREATE UNIQUE INDEX "progress_jobs_idempotency" ON "progress_jobs" USING btree ("tenant_id",coalesce("organization_id", '00000000-0000-0000-0000-000000000000'),"idempotency_key") WHERE "progress_jobs"."idempotency_key" IS NOT NULL;--> statement-breakpoint
 CREATE INDEX "progress_jobs_active" ON "progress_jobs" USING btree ("tenant_id","created_at") WHERE "progress_jobs"."finished_at" IS NULL;--> statement-breakpoint
-CREATE INDEX "progress_jobs_finished" ON "progress_jobs" USING btree ("tenant_id","finished_at") WHERE "progress_jobs"."finished_at" IS NOT NULL;--> statement-breakpoint
+CREATE INDEX "progress_jobs_finished" ON "progress_jobs" USING btree ("tenant_id","finished_at","job_type","organization_id","parent_job_id","failure_reason","completed_seconds","completed_count") WHERE "progress_jobs"."finished_at" IS NOT NULL;--> statement-breakpoint
 CREATE INDEX "progress_jobs_finished_at" ON "progress_jobs" USING btree ("finished_at") WHERE "progress_jobs"."finished_at" IS NOT NULL;--> statement-breakpoint
 CREATE INDEX "progress_jobs_created" ON "progress_jobs" USING btree ("tenant_id","created_at");

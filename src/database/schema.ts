@@ -198,7 +198,7 @@ export const jobProgress = pgTable(
     createdAt: time('created_at').notNull(),
     advancedAt: time('advanced_at'),
 
-    /** State of the exponential average (functions/arithmetic.sql). */
+    /** What the measured rate is made of (functions/arithmetic.sql). */
     heartbeats: count('heartbeats').notNull().default(1),
     advances: count('advances').notNull().default(0),
     /** When this worker's own rate began to count. */
@@ -206,8 +206,9 @@ export const jobProgress = pgTable(
     /** Where the next advance is measured from: the database's clock, and the worker's where it sends one. */
     rateAt: time('rate_at').notNull(),
     rateReportedAt: time('rate_reported_at'),
-    rateSum: doublePrecision('rate_sum').notNull().default(0),
-    rateWeight: doublePrecision('rate_weight').notNull().default(0),
+    /** Averages of the worker's pace, in units per second: over all its time, and over about the last eighth of it. */
+    rateWhole: doublePrecision('rate_whole').notNull().default(0),
+    rateRecent: doublePrecision('rate_recent').notNull().default(0),
   },
   table => [
     primaryKey({ name: 'job_progress_pkey', columns: [table.jobId, table.workerId] }),
@@ -220,7 +221,10 @@ export const jobProgress = pgTable(
     ),
     check('job_progress_percent', sql`progress_percent BETWEEN 0 AND 100`),
     check('job_progress_throughput', sql`throughput_per_second BETWEEN 0 AND 1e15`),
-    check('job_progress_rate', sql`rate_sum >= 0 AND rate_sum < 'infinity' AND rate_weight BETWEEN 0 AND 1`),
+    check(
+      'job_progress_rate',
+      sql`rate_whole >= 0 AND rate_whole < 'infinity' AND rate_recent >= 0 AND rate_recent < 'infinity'`,
+    ),
   ],
 )
 

@@ -78,7 +78,10 @@ const WORKER_CHECKS: [constraint: string, changes: string[]][] = [
   ],
   ['job_progress_percent', ['progress_percent = -1', 'progress_percent = 101']],
   ['job_progress_throughput', ['throughput_per_second = -1', "throughput_per_second = 'NaN'"]],
-  ['job_progress_rate', ['rate_sum = -1', "rate_sum = 'infinity'", 'rate_weight = 1.1', 'rate_weight = -0.1']],
+  [
+    'job_progress_rate',
+    ['rate_whole = -1', "rate_whole = 'infinity'", "rate_recent = 'infinity'", 'rate_recent = -0.1'],
+  ],
 ]
 
 const CHECK_VIOLATION = '23514'

@@ -40,8 +40,7 @@ CREATE FUNCTION headway.next_percent(
 $$;
 
 -- A worker's rate rests on two averages of its pace: the whole one, over all its time, and the recent one, over about the
--- last eighth of it. job_progress keeps them as their sum (rate_sum) and the recent one's part of that sum (rate_weight), so
--- that 0.5 means: no faster and no slower than ever. Figures and reasons: docs/decisions/0005-rate-and-eta.md.
+-- last eighth of it (rate_whole and rate_recent of job_progress). Figures and reasons: docs/decisions/0005-rate-and-eta.md.
 
 -- How far the recent average looks back, in seconds: long enough that a worker which advances once in ten minutes has as
 -- steady a rate as one that advances a thousand times a second. `advances` includes the one that is being counted.
@@ -73,18 +72,19 @@ $$;
 
 -- How far the rate follows the recent average, 0 to 1: the more, the further the two are apart, measured by what chance
 -- would explain. That shrinks with the root of the number of advances, so it is their number times the difference squared.
-CREATE FUNCTION headway.recent_trust(rate_weight float8, advances bigint) RETURNS float8
+CREATE FUNCTION headway.recent_trust(whole float8, recent float8, advances bigint) RETURNS float8
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT least(1, advances * (2 * rate_weight - 1) * (2 * rate_weight - 1))
+  SELECT CASE WHEN whole = recent THEN 0
+    ELSE least(1, advances * ((recent - whole) / (recent + whole)) * ((recent - whole) / (recent + whole))) END
 $$;
 
 -- A worker's rate in units per second: from the whole average towards the recent one as far as that is trusted. Once the
 -- worker is idle for longer than it usually takes for an advance, the rate falls so that the time left grows evenly. Null
 -- before the first advance.
-CREATE FUNCTION headway.worker_rate(rate_sum float8, rate_weight float8, advances bigint, spent float8, idle float8)
+CREATE FUNCTION headway.worker_rate(whole float8, recent float8, advances bigint, spent float8, idle float8)
 RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE WHEN advances > 0 THEN
-    rate_sum * (1 - rate_weight + headway.recent_trust(rate_weight, advances) * (2 * rate_weight - 1))
+    (whole + headway.recent_trust(whole, recent, advances) * (recent - whole))
       / (1 + greatest(0, idle - spent / advances) / headway.rate_tau(spent, advances))
   END
 $$;

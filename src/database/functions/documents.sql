@@ -57,7 +57,7 @@ CREATE FUNCTION headway.worker_document(w job_progress, at timestamptz) RETURNS 
     w.progress_percent AS "progressPercent",
     coalesce(
       w.throughput_per_second,
-      headway.worker_rate(w.rate_sum, w.rate_weight, w.advances,
+      headway.worker_rate(w.rate_whole, w.rate_recent, w.advances,
         headway.seconds(at, w.rate_since), headway.seconds(at, w.rate_at))
     ) AS "throughputPerSecond",
     CASE WHEN w.eta_at > at THEN ceil(headway.seconds(w.eta_at, at))::bigint

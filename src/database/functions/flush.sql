@@ -52,7 +52,7 @@ BEGIN
       coalesce(w.heartbeats, 0) + 1 AS heartbeats, coalesce(r.advances, 0) AS old_advances,
       coalesce(r.rate_since, b.begun_at) AS rate_since, coalesce(r.rate_at, b.begun_at) AS old_rate_at,
       r.rate_reported_at AS old_rate_reported_at,
-      coalesce(r.rate_sum, 0) AS old_rate_sum, coalesce(r.rate_weight, 0) AS old_rate_weight,
+      coalesce(r.rate_whole, 0) AS old_rate_whole, coalesce(r.rate_recent, 0) AS old_rate_recent,
       coalesce(NOT (x.reported_at < w.reported_at AND x.reported_at >= w.reported_at - interval '5 minutes'), true) AS applies
     FROM json_to_recordset(heartbeats) AS x (
       i integer, job_id uuid, worker_id text, attempt integer,
@@ -73,7 +73,7 @@ BEGIN
     ) w ON w.attempt = j.attempt
     -- A worker that was silent for longer than the job's timeout rates its work anew: the silence was no work.
     LEFT JOIN LATERAL (
-      SELECT w.advances, w.rate_since, w.rate_at, w.rate_reported_at, w.rate_sum, w.rate_weight
+      SELECT w.advances, w.rate_since, w.rate_at, w.rate_reported_at, w.rate_whole, w.rate_recent
       WHERE j.heartbeat_timeout_seconds = 0
         OR w.heartbeat_at >= at - make_interval(secs => j.heartbeat_timeout_seconds)
     ) r ON true
@@ -157,8 +157,10 @@ BEGIN
       t.old_advances + t.is_sample::integer AS advances, t.rate_since,
       CASE WHEN t.moves THEN at ELSE t.old_rate_at END AS rate_at,
       CASE WHEN t.moves THEN t.reported_at ELSE t.old_rate_reported_at END AS rate_reported_at,
-      CASE WHEN t.is_sample THEN v.whole + v.recent ELSE t.old_rate_sum END AS rate_sum,
-      CASE WHEN t.is_sample THEN least(1, v.recent / nullif(v.whole + v.recent, 0)) ELSE t.old_rate_weight END AS rate_weight
+      CASE WHEN t.is_sample THEN t.old_rate_whole + a.of_whole * (a.pace - t.old_rate_whole)
+        ELSE t.old_rate_whole END AS rate_whole,
+      CASE WHEN t.is_sample THEN t.old_rate_recent + a.of_recent * (a.pace - t.old_rate_recent)
+        ELSE t.old_rate_recent END AS rate_recent
     FROM timed t
     CROSS JOIN LATERAL (
       SELECT
@@ -166,22 +168,17 @@ BEGIN
         headway.whole_alpha(t.elapsed, t.spent, t.old_advances + 1) AS of_whole,
         headway.recent_alpha(t.elapsed, t.spent, t.old_advances + 1) AS of_recent
     ) a
-    CROSS JOIN LATERAL (
-      SELECT
-        t.old_rate_sum * (1 - t.old_rate_weight) * (1 - a.of_whole) + a.pace * a.of_whole AS whole,
-        t.old_rate_sum * t.old_rate_weight * (1 - a.of_recent) + a.pace * a.of_recent AS recent
-    ) v
   ),
   written AS (
     INSERT INTO job_progress (
       job_id, worker_id, attempt, processed_count, total_count, progress_percent, stage, message, payload,
       throughput_per_second, eta_at, reported_at, heartbeat_at, created_at, advanced_at, heartbeats, advances,
-      rate_since, rate_at, rate_reported_at, rate_sum, rate_weight
+      rate_since, rate_at, rate_reported_at, rate_whole, rate_recent
     )
     SELECT
       s.job_id, s.worker_id, s.job_attempt, s.processed, s.total, s.percent, s.stage, s.message, s.payload,
       s.throughput, s.eta_at, s.reported_at, at, s.created_at, s.advanced_at, s.heartbeats, s.advances,
-      s.rate_since, s.rate_at, s.rate_reported_at, s.rate_sum, s.rate_weight
+      s.rate_since, s.rate_at, s.rate_reported_at, s.rate_whole, s.rate_recent
     FROM stepped s
     ON CONFLICT (job_id, worker_id) DO UPDATE SET
       attempt = excluded.attempt, processed_count = excluded.processed_count, total_count = excluded.total_count,
@@ -190,7 +187,7 @@ BEGIN
       reported_at = excluded.reported_at, heartbeat_at = excluded.heartbeat_at, created_at = excluded.created_at,
       advanced_at = excluded.advanced_at, heartbeats = excluded.heartbeats, advances = excluded.advances,
       rate_since = excluded.rate_since, rate_at = excluded.rate_at, rate_reported_at = excluded.rate_reported_at,
-      rate_sum = excluded.rate_sum, rate_weight = excluded.rate_weight
+      rate_whole = excluded.rate_whole, rate_recent = excluded.rate_recent
   ),
   reported AS MATERIALIZED (
     -- What this batch says about each job: its workers' sums, and of single values the last to arrive.
@@ -198,7 +195,7 @@ BEGIN
       s.job_id, min(s.job_attempt) AS attempt, array_agg(s.worker_id) AS worker_ids, array_agg(s.actor) AS actors,
       array_agg(s.i) AS items, array_agg(s.applies) AS applied,
       sum(s.processed) AS processed, sum(s.total) AS total, sum(s.percent) AS percents, count(s.percent) AS percent_count,
-      sum(coalesce(s.throughput, headway.worker_rate(s.rate_sum, s.rate_weight, s.advances,
+      sum(coalesce(s.throughput, headway.worker_rate(s.rate_whole, s.rate_recent, s.advances,
         headway.seconds(at, s.rate_since), headway.seconds(at, s.rate_at)))) AS throughput,
       max(s.eta_at) AS eta_at,
       bool_or(
@@ -230,7 +227,7 @@ BEGIN
       SELECT
         sum(w.processed_count) AS processed, sum(w.total_count) AS total,
         sum(w.progress_percent) AS percents, count(w.progress_percent) AS percent_count,
-        sum(coalesce(w.throughput_per_second, headway.worker_rate(w.rate_sum, w.rate_weight, w.advances,
+        sum(coalesce(w.throughput_per_second, headway.worker_rate(w.rate_whole, w.rate_recent, w.advances,
           headway.seconds(at, w.rate_since), headway.seconds(at, w.rate_at)))) FILTER (WHERE l.reports) AS throughput,
         max(w.eta_at) FILTER (WHERE l.reports) AS eta_at
       FROM job_progress w

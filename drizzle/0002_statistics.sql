@@ -1,5 +1,0 @@
-DROP INDEX "progress_jobs_finished";--> statement-breakpoint
-ALTER TABLE "progress_jobs" ADD COLUMN "completed_count" bigint GENERATED ALWAYS AS (CASE WHEN status = 'completed' THEN processed_count END) STORED;--> statement-breakpoint
-ALTER TABLE "progress_jobs" ADD COLUMN "completed_seconds" double precision GENERATED ALWAYS AS (CASE WHEN status = 'completed' THEN date_part('epoch', finished_at - started_at) END) STORED;--> statement-breakpoint
-CREATE INDEX "job_events_stale" ON "job_events" USING btree ("at","job_id","attempt","id") WHERE type = 'failed' AND data ->> 'failureReason' = 'stale';--> statement-breakpoint
-CREATE INDEX "progress_jobs_finished" ON "progress_jobs" USING btree ("tenant_id","finished_at","job_type","organization_id","parent_job_id","failure_reason","completed_seconds","completed_count") WHERE "progress_jobs"."finished_at" IS NOT NULL;
