@@ -112,8 +112,6 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
 
   const health = {
     database: () => answersWithin(READY_WITHIN_MS, database.query(null, 'SELECT 1', [])),
-    // main.ts migrates before it makes the app.
-    migrated: () => true,
   }
   // Half of the grace: requests that wait for a database in trouble must leave time to say what could not be written.
   const { authMode, shutdownGraceSeconds } = config

@@ -3,7 +3,7 @@ import { pino } from 'pino'
 import { createApp, type App } from './app.ts'
 import { readConfig, type Config } from './config.ts'
 import { startEmbeddedPostgres } from './database/embedded/embedded.ts'
-import { classifyFailure, sqlStateOf } from './database/failures.ts'
+import { classifyFailure, sqlStateOf, UnreachableError } from './database/failures.ts'
 import { migrate } from './database/migrate.ts'
 import { HeadwayError } from './errors.ts'
 import { closeOnSignals } from './signals.ts'
@@ -45,9 +45,10 @@ const isRefusal = (error: unknown): boolean => {
 
 const explainDatabase = (error: unknown, name: string): unknown => {
   if (!isRefusal(error) && classifyFailure(error) !== 'unreachable') return error
+  const reason = error instanceof UnreachableError ? error.cause : error
   return new HeadwayError(
     'database_unavailable',
-    `Cannot use the database ${name}: ${messageOf(error)}. Start it, or correct DATABASE_URL.`,
+    `Cannot use the database ${name}: ${messageOf(reason)}. Start it, or correct DATABASE_URL.`,
     { cause: error },
   )
 }
@@ -85,23 +86,33 @@ const main = async (): Promise<void> => {
   const log = pino({ level: config.logLevel })
   const database = await openDatabase(config, log)
   let app: App | null = null
-  const close = async (): Promise<void> => {
+  const closing = new AbortController()
+  let closed: Promise<void> | null = null
+  const closeAll = async (): Promise<void> => {
     await app?.close()
     await database.stop()
   }
+  /** Once: a signal may come while a start that failed is being undone. */
+  const close = (): Promise<void> => {
+    closing.abort()
+    return (closed ??= closeAll())
+  }
+  // Before anything is waited for: as the first process of a container, this one would not even hear a signal otherwise.
+  closeOnSignals({ close, graceSeconds: config.shutdownGraceSeconds, log })
   try {
     await migrateWhenReachable(database.listenUrl, log).catch((error: unknown) => {
       throw explainDatabase(error, database.name)
     })
     app = await createApp({ config, databaseUrl: database.url, listenUrl: database.listenUrl, log })
-    closeOnSignals({ close, graceSeconds: config.shutdownGraceSeconds, log })
     const address = await app.listen().catch((error: unknown) => {
       throw explainListen(error, config)
     })
     log.info(`Headway listens on ${address}, on ${database.name}`)
   } catch (error) {
-    await close()
-    throw error
+    // A shutdown that is under way explains the failure, and ends the process itself.
+    const isShutdown = closing.signal.aborted
+    await close().catch((failure: unknown) => log.error({ err: failure }, 'could not undo the start'))
+    if (!isShutdown) throw error
   }
 }
 

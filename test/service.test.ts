@@ -117,6 +117,37 @@ t.test("a job's stream ends after the job has finished, and answers 204 to whoev
   await unknowing.done
 })
 
+t.test(
+  "a job's stream ends when the job is erased, though it might have recovered and others change meanwhile",
+  async t => {
+    const service = await startService(t, { LIVE_INTERVAL_MS: '50' })
+    const { id } = await service.createJob()
+    const other = await service.createJob()
+    await service.heartbeat(id)
+    const stream = await openStream(t, service, `/jobs/${id}/stream`)
+    await stream.next('snapshot')
+    const all = await openStream(t, service, '/stream')
+    await all.next('snapshot')
+    await service.database.pool.query(
+      `UPDATE progress_jobs SET status = 'failed', failure_reason = 'stale', liveness = NULL, finished_at = now(),
+       revision = revision + 1, lifecycle = 'failed', lifecycle_revision = revision + 1 WHERE id = $1`,
+      [id],
+    )
+    await stream.next('progress.job.failed')
+    t.notOk(stream.hasEnded(), 'a stale job may recover')
+    t.equal((await service.call('DELETE', `/jobs/${id}?purge=true`)).status, 204)
+    let count = 0
+    await waitFor(
+      async () => {
+        await service.heartbeat(other.id, { processedCount: ++count })
+        return stream.hasEnded()
+      },
+      { timeoutMs: 15_000 },
+    )
+    t.ok(stream.hasEnded())
+  },
+)
+
 t.test('one request waits for a job to finish, on any replica', async t => {
   const one = await startService(t)
   const two = await startService(t, { database: one.database })

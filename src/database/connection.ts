@@ -52,9 +52,9 @@ export const openDatabase = ({ url, poolSize, preparedStatements, onConnectionEr
     query_timeout: STATEMENT_TIMEOUT_MS + 2_000,
     ...(preparedStatements && { statement_timeout: STATEMENT_TIMEOUT_MS }),
   })
-  pool.on('error', onConnectionError)
-  // The pool hears idle connections only. One that breaks in use fails its query and says so besides: unheard, that would
-  // end the process.
+  // Heard at each client, idle or not: one that breaks in use fails its query and says so besides, and unheard, that would
+  // end the process. The pool repeats what idle ones say.
+  pool.on('error', () => undefined)
   pool.on('connect', client => client.on('error', onConnectionError))
   return {
     pool,

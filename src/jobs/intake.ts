@@ -136,7 +136,7 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
     if (changes.size > 0) announce([...changes.values()])
   }
 
-  const close = (entry: Entry, outcome: HeartbeatOutcome, skippedLocked: boolean): void => {
+  const conclude = (entry: Entry, outcome: HeartbeatOutcome, skippedLocked: boolean): void => {
     const { jobId, increment } = entry.heartbeat
     switch (outcome.kind) {
       case 'locked':
@@ -176,7 +176,7 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
     const { outcomes, failure } = await write(entries, skipLocked)
     inFlight = []
     noteFailure(failure)
-    entries.forEach((entry, index) => close(entry, outcomes[index] ?? { kind: 'not_written' }, skipLocked))
+    entries.forEach((entry, index) => conclude(entry, outcomes[index] ?? { kind: 'not_written' }, skipLocked))
     announceChanges(entries, outcomes)
   }
 
@@ -218,8 +218,12 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
     })
       .then(run)
       .catch((error: unknown) => {
+        // A bug. What was under way has an outcome that nobody knows any more; the rest must go on.
         running = null
         log.fatal({ err: error }, 'the heartbeat intake broke')
+        for (const entry of inFlight) fail(entry, new HeadwayError('internal_error', 'This report may not be stored.'))
+        inFlight = []
+        if (!queue.isEmpty) begin()
       })
   }
 

@@ -8,7 +8,13 @@ export interface Schedule {
   stop(): Promise<void>
 }
 
-/** Seconds between two runs of a cron expression (with or without a field for seconds). Raises a sentence for a bad one. */
+/** Enough runs to meet the longest gap of an uneven expression: 0 and 50 seconds past, say. */
+const RUNS_LOOKED_AT = 13
+
+/**
+ * The longest time between two runs of a cron expression (with or without a field for seconds), in seconds. Raises a
+ * sentence for a bad one.
+ */
 export const intervalSecondsOf = (expression: string, setting: string): number => {
   if (!validate(expression)) {
     throw new HeadwayError(
@@ -16,9 +22,15 @@ export const intervalSecondsOf = (expression: string, setting: string): number =
       `The configuration is not usable. ${setting}: "${expression}" is no cron expression.`,
     )
   }
-  const [first, second] = createTask(expression, () => undefined).getNextRuns(2)
-  if (!first || !second) throw new HeadwayError('validation_failed', `${setting}: "${expression}" never comes round.`)
-  return (second.getTime() - first.getTime()) / 1000
+  const runs = createTask(expression, () => undefined).getNextRuns(RUNS_LOOKED_AT)
+  const gaps = runs.slice(1).map((run, n) => run.getTime() - (runs[n]?.getTime() ?? 0))
+  if (gaps.length === 0) {
+    throw new HeadwayError(
+      'validation_failed',
+      `The configuration is not usable. ${setting}: "${expression}" never comes round.`,
+    )
+  }
+  return Math.max(...gaps) / 1000
 }
 
 /** node-cron prints lines of its own to stdout otherwise. That a run is skipped because the last one goes on is no news. */

@@ -84,8 +84,12 @@ export class Feed implements FrameSource {
     return document === undefined || isFinishedForGood(document)
   }
 
-  *activeJobIds(): Iterable<string> {
-    for (const [jobId, { document }] of this.#latest) if (!document.finished) yield jobId
+  /** Jobs of which more may come. A feed that names its jobs waits for the stale ones too: they may recover, or be erased. */
+  *openJobIds(): Iterable<string> {
+    const isNamed = this.#jobIds.size > 0
+    for (const [jobId, { document }] of this.#latest) {
+      if (!document.finished || (isNamed && !isFinishedForGood(document))) yield jobId
+    }
   }
 
   *framesSince(since: number): Iterable<{ seq: number; frame: Buffer }> {
@@ -104,11 +108,14 @@ export class Feed implements FrameSource {
   ): number {
     const before = this.seq
     const frames: Buffer[] = []
+    let isGone = false
     for (const [jobId, revision] of due) {
       const document = read.get(jobId)
       const mark = this.marks.get(jobId)
-      if (!document) this.#drop(jobId)
-      else if (mark && this.#isNews(document, mark)) frames.push(this.#accept(document, mark, encode, now))
+      if (!document) {
+        this.#drop(jobId)
+        isGone = true
+      } else if (mark && this.#isNews(document, mark)) frames.push(this.#accept(document, mark, encode, now))
       // A hint that came while the document was read asks for a newer one.
       this.marks.delete(jobId)
       if (mark && mark.revision > Math.max(revision, document?.revision ?? 0))
@@ -117,7 +124,7 @@ export class Feed implements FrameSource {
     if (frames.length > 0) {
       const pending = frames.length === 1 ? (frames[0] as Buffer) : Buffer.concat(frames)
       for (const subscriber of this.subscribers) subscriber.deliver(pending, before)
-    } else if (read.size < due.size) {
+    } else if (isGone) {
       for (const subscriber of this.subscribers) subscriber.endIfOver()
     }
     return frames.length

@@ -104,7 +104,7 @@ export class Hub {
       }
     }
     for (const feed of directory.feeds()) {
-      for (const id of feed.activeJobIds()) {
+      for (const id of feed.openJobIds()) {
         // Finished longer ago than the answer reaches, or gone: the read tells which.
         const revision = (feed.revisionOf(id) ?? 0) + 1
         if (!revisions.has(id)) this.#mark(feed, id, { revision, lifecycle: false, hinted: false, since })

@@ -161,7 +161,7 @@ export const startServer = async (t: Test, parts: Partial<HttpParts> = {}) => {
     config: { authMode: null, shutdownGraceSeconds: 2 },
     jobs,
     live,
-    health: { database: async () => true, migrated: () => true },
+    health: { database: async () => true },
     log: pino({ level: 'warn' }, { write: (line: string) => void log.push(line) }),
     ...parts,
   })

@@ -8,8 +8,6 @@ import { operation } from '../schemas/operation.ts'
 export interface Health {
   /** The database answers. */
   database(): Promise<boolean>
-  /** Migrations and functions of this version are in place. */
-  migrated(): boolean | Promise<boolean>
 }
 
 const alive = z.object({ status: z.literal('ok') }).meta({ id: 'Alive', examples: [{ status: 'ok' }] })
@@ -54,7 +52,6 @@ export const healthRoutes: FastifyPluginAsyncZod<{ health: Health; live: Pick<Li
     }),
     handler: async () => {
       if (!(await health.database().catch(() => false))) throw unready('The database cannot be reached.')
-      if (!(await health.migrated())) throw unready('The database has not been migrated yet.')
       // Heartbeats do not need the listener, and reconcile replaces it: degraded, not down.
       return { status: 'ready', degraded: live.isListening() ? [] : ['listener'] }
     },
