@@ -17,7 +17,7 @@ export interface HeartbeatIntake {
    */
   oldestWaitMs(): number
   /** `dropped`: reports answered as buffered that were refused later. `refused`: calls turned away for lack of room. */
-  stats(): { pending: number; flushes: number; dropped: number; refused: number }
+  stats(): { pending: number; dropped: number; refused: number }
   /** Refuses new reports, and resolves when everything accepted is written or `graceMs` have passed. */
   close(graceMs: number): Promise<void>
 }
@@ -68,7 +68,6 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
   let running: Promise<void> | null = null
   let closing = false
   let abandoned = false
-  let flushes = 0
   let dropped = 0
   let refused = 0
   let wakeUp: () => void = () => undefined
@@ -172,7 +171,6 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
 
   const flush = async (entries: Entry[], skipLocked: boolean): Promise<void> => {
     inFlight = entries
-    flushes += 1
     const { outcomes, failure } = await write(entries, skipLocked)
     inFlight = []
     noteFailure(failure)
@@ -275,7 +273,7 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
       }
       return since === Infinity ? 0 : performance.now() - since
     },
-    stats: () => ({ pending: queue.entries, flushes, dropped, refused }),
+    stats: () => ({ pending: queue.entries, dropped, refused }),
     async close(graceMs) {
       closing = true
       let deadline: NodeJS.Timeout | undefined

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { classifyFailure, sqlStateOf } from '../database/failures.ts'
+import { classifyFailure } from '../database/failures.ts'
 import { HeadwayError } from '../errors.ts'
 import type { Announce } from '../live/change.ts'
 import type { CreateJob, Jobs } from './commands.ts'
@@ -7,7 +7,7 @@ import type { Heartbeat } from './heartbeat.ts'
 import { scopeOf, type Identity } from './identity.ts'
 import type { HeartbeatIntake } from './intake.ts'
 import type { JobDocument } from './job.ts'
-import { refusalOf } from './refusals.ts'
+import { refusalOf, refusalOfData } from './refusals.ts'
 import type { JobCommand, JobRepository, NewJob } from './repository.ts'
 import { refuseBadWindow } from './statistics.ts'
 
@@ -28,13 +28,7 @@ const toRefusal = (error: unknown): unknown => {
   if (error instanceof HeadwayError) return error
   const kind = classifyFailure(error)
   if (kind === 'defect') return error
-  if (kind === 'data') {
-    return new HeadwayError(
-      'validation_failed',
-      `The database cannot store this (SQLSTATE ${sqlStateOf(error) ?? 'unknown'}).`,
-      { cause: error },
-    )
-  }
+  if (kind === 'data') return refusalOfData(error)
   return new HeadwayError('database_unavailable', 'The database cannot be reached or is busy: try again.', {
     retryAfterSeconds: 1,
     cause: error,

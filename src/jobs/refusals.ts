@@ -1,3 +1,4 @@
+import { sqlStateOf } from '../database/failures.ts'
 import { HeadwayError } from '../errors.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { JobStatus } from './job.ts'
@@ -22,4 +23,12 @@ export const refusalOf = (code: ErrorCode, jobId: string, status: JobStatus | nu
     code,
     SENTENCES[code]?.(jobId, status) ?? `Job ${jobId}: ${code}.`,
     code === 'already_finished' && status !== null ? { jobStatus: status } : {},
+  )
+
+/** The refusal of input that the database cannot store: a failure of the kind `data`. */
+export const refusalOfData = (error: unknown): HeadwayError =>
+  new HeadwayError(
+    'validation_failed',
+    `The database cannot store this (SQLSTATE ${sqlStateOf(error) ?? 'unknown'}).`,
+    { cause: error },
   )

@@ -1,10 +1,9 @@
 import type { Database } from '../database/connection.ts'
-import { classifyFailure, sqlStateOf } from '../database/failures.ts'
-import { HeadwayError } from '../errors.ts'
-import type { ErrorCode } from '../errors.ts'
+import { classifyFailure } from '../database/failures.ts'
+import type { ErrorCode, HeadwayError } from '../errors.ts'
 import type { Entry } from './heartbeat-queue.ts'
 import type { JobStatus } from './job.ts'
-import { refusalOf } from './refusals.ts'
+import { refusalOf, refusalOfData } from './refusals.ts'
 
 export type HeartbeatOutcome =
   | {
@@ -120,15 +119,6 @@ const toOutcomes = (entries: Entry[], rows: FlushRow[]): HeartbeatOutcome[] => {
   return outcomes
 }
 
-const refuseData = (error: unknown): HeartbeatOutcome => ({
-  kind: 'refused',
-  error: new HeadwayError(
-    'validation_failed',
-    `The database cannot store this report (SQLSTATE ${sqlStateOf(error) ?? 'unknown'}).`,
-    { cause: error },
-  ),
-})
-
 /** The one hot statement of the service: one round trip writes a batch, whatever its size. */
 export const createHeartbeatWrite = (database: Database): HeartbeatWrite => {
   const flush = (entries: Entry[], skipLocked: boolean): Promise<FlushRow[]> =>
@@ -168,7 +158,9 @@ export const createHeartbeatWrite = (database: Database): HeartbeatWrite => {
         // What is locked is not the job but a worker's row, which cannot be skipped: the others go on without it.
         return entries.length > 1 ? writeHalves(entries, skipLocked) : { outcomes: [{ kind: 'locked' }], failure: null }
       case 'data':
-        return entries.length > 1 ? writeHalves(entries, skipLocked) : { outcomes: [refuseData(error)], failure: null }
+        return entries.length > 1
+          ? writeHalves(entries, skipLocked)
+          : { outcomes: [{ kind: 'refused', error: refusalOfData(error) }], failure: null }
       case 'connection':
         return failed(entries, 'unknown', error)
       case 'conflict':

@@ -6,11 +6,11 @@ import type pg from 'pg'
 import t, { type Test } from 'tap'
 import { openDatabase } from '../../src/database/connection.ts'
 import { migrate } from '../../src/database/migrate.ts'
-import type { Entry } from '../../src/jobs/heartbeat-queue.ts'
 import type { Heartbeat } from '../../src/jobs/heartbeat.ts'
-import { OPEN_IDENTITY, scopeOf } from '../../src/jobs/identity.ts'
+import { OPEN_IDENTITY } from '../../src/jobs/identity.ts'
 import type { JobStatus } from '../../src/jobs/job.ts'
 import { createHeartbeatWrite } from '../../src/jobs/write-heartbeats.ts'
+import { entryOf } from '../helpers/entry.ts'
 import { createTestDatabase, type TestDatabase } from '../helpers/database.ts'
 import { startService } from '../helpers/service.ts'
 import { waitFor } from '../helpers/wait.ts'
@@ -296,16 +296,6 @@ const open = (t: Test, { url }: TestDatabase, poolSize = 1) => {
   t.teardown(close)
   return { ...database, close }
 }
-
-const entryOf = (heartbeat: Partial<Heartbeat> & { jobId: string }): Entry => ({
-  scope: scopeOf(OPEN_IDENTITY),
-  heartbeat: { workerId: 'default', ...heartbeat },
-  keepHigher: false,
-  waiters: [],
-  buffered: false,
-  since: 0,
-  bytes: 0,
-})
 
 interface TableStats {
   relname: string

@@ -8,21 +8,13 @@ import { streamFormat } from '../../src/http/negotiation.ts'
 import { preferredWaitSeconds } from '../../src/http/waiting.ts'
 import { OPEN_IDENTITY } from '../../src/jobs/identity.ts'
 import type { Feature, Identity } from '../../src/jobs/identity.ts'
-import { JOB_ID, readProblem, send, startServer, UNKNOWN_ID } from './in-memory.ts'
+import { JOB_ID, raw, readProblem, send, startServer, UNKNOWN_ID } from './in-memory.ts'
 
 const identityWith = (...features: Feature[]): Identity => ({ ...OPEN_IDENTITY, features: new Set(features) })
 
 /** One request over a socket of its own, with headers that fetch would not let through. */
 const request = (port: number, head: string[]): Promise<string> =>
-  new Promise((resolve, reject) => {
-    const socket = connect(port, '127.0.0.1')
-    let answer = ''
-    socket.setEncoding('utf8')
-    socket.on('data', (data: string) => (answer += data))
-    socket.on('end', () => resolve(answer))
-    socket.on('error', reject)
-    socket.write([...head, 'connection: close', '', ''].join('\r\n'))
-  })
+  raw(port, [...head, 'connection: close', '', ''].join('\r\n'))
 
 t.test('creating answers 201 with Location, or 200 where the key had made the job', async t => {
   const { url, api, jobs } = await startServer(t)

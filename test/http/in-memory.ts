@@ -1,4 +1,4 @@
-import type { AddressInfo } from 'node:net'
+import { connect, type AddressInfo } from 'node:net'
 import { pino } from 'pino'
 import type { Test } from 'tap'
 import { HeadwayError } from '../../src/errors.ts'
@@ -191,3 +191,15 @@ export const send = (url: string, body?: string | Uint8Array, headers: Record<st
   })
 
 export const readProblem = async (response: Response): Promise<Problem> => (await response.json()) as Problem
+
+/** Sends bytes as they are and returns the answer up to the end of the connection. */
+export const raw = (port: number, ...chunks: string[]): Promise<string> =>
+  new Promise((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1')
+    let answer = ''
+    socket.setEncoding('utf8')
+    socket.on('data', (data: string) => (answer += data))
+    socket.on('end', () => resolve(answer))
+    socket.on('error', reject)
+    for (const chunk of chunks) socket.write(chunk)
+  })

@@ -1,24 +1,11 @@
-import { connect } from 'node:net'
 import fc from 'fast-check'
 import t from 'tap'
-import { JOB_ID, readProblem, send, startServer } from './in-memory.ts'
+import { JOB_ID, raw, readProblem, send, startServer } from './in-memory.ts'
 
 const heartbeatPath = `/jobs/${JOB_ID}/heartbeat`
 const NUL = '\\u0000'
 const LONE = '\\ud800'
 const bytes = (count: number) => 'x'.repeat(count)
-
-/** Sends bytes as they are and returns the answer up to the end of the connection. */
-const raw = (port: number, ...chunks: string[]): Promise<string> =>
-  new Promise((resolve, reject) => {
-    const socket = connect(port, '127.0.0.1')
-    let answer = ''
-    socket.setEncoding('utf8')
-    socket.on('data', (data: string) => (answer += data))
-    socket.on('end', () => resolve(answer))
-    socket.on('error', reject)
-    for (const chunk of chunks) socket.write(chunk)
-  })
 
 t.test('a body that breaks a rule is refused, and every bad field is named', async t => {
   const { api, jobs } = await startServer(t)

@@ -14,6 +14,7 @@ import {
   type WriteResult,
 } from '../../src/jobs/write-heartbeats.ts'
 import type { JobChange } from '../../src/live/change.ts'
+import { entryOf } from '../helpers/entry.ts'
 import { createTestDatabase } from '../helpers/database.ts'
 import { waitFor } from '../helpers/wait.ts'
 
@@ -327,17 +328,6 @@ const createRealWrite = async (t: Test) => {
   }
   return { write: createHeartbeatWrite(database), newJob, pool }
 }
-
-const entryOf = (heartbeat: Partial<Heartbeat> & { jobId: string }, over: Partial<Entry> = {}): Entry => ({
-  scope,
-  heartbeat: { workerId: 'default', ...heartbeat },
-  keepHigher: false,
-  waiters: [],
-  buffered: false,
-  since: 0,
-  bytes: 0,
-  ...over,
-})
 
 t.test('a buffered absolute report without reportedAt never lowers a count', async t => {
   const { write, newJob, pool } = await createRealWrite(t)
