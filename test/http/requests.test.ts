@@ -362,6 +362,7 @@ t.test('a query that breaks a rule is refused; a good one reaches the domain typ
     ['topLevel=', 'topLevel'],
     ['includeCompleted=yes', 'includeCompleted'],
     ['sort=name', 'sort'],
+    ['sort=--partitionIndex', 'sort'],
     ['search=%00', 'search'],
     [`search=${bytes(101)}`, 'search'],
     ['jobType=', 'jobType'],
@@ -407,6 +408,44 @@ t.test('a query that breaks a rule is refused; a good one reaches the domain typ
   })
   await fetch(`${api}/jobs?status=failed`)
   t.match(jobs.calls.at(-1)?.args[0], { status: ['failed'] }, 'one status is a list of one')
+  for (const [sort, descending] of [
+    ['partitionIndex', false],
+    ['-partitionIndex', true],
+  ] as const) {
+    await fetch(`${api}/jobs?parentJobId=${JOB_ID}&sort=${sort}`)
+    t.match(jobs.calls.at(-1)?.args[0], { parentJobId: JOB_ID, sort: { key: 'partitionIndex', descending } })
+  }
+})
+
+t.test('a history is read by type, a thousand entries at a time', async t => {
+  const { api, jobs } = await startServer(t)
+  const types =
+    'created, started, cancel_requested, cancelled, completed, failed, stalled, recovered, retried, stage_changed, progress'
+  const bad: [query: string, path: string, message: string][] = [
+    ['type=updated', 'type[0]', `must be one of ${types}`],
+    ['type=progress&type=', 'type[1]', `must be one of ${types}`],
+    ['type=started,failed', 'type[0]', `must be one of ${types}`],
+    ['type=progress&'.repeat(12), 'type', 'may be given at most 11 times'],
+    ['pageSize=1001', 'pageSize', 'must be a whole number from 1 to 1000'],
+    ['pageSize=0', 'pageSize', 'must be a whole number from 1 to 1000'],
+    ['sort=-at', 'sort', 'is not known here'],
+  ]
+  for (const [query, path, message] of bad) {
+    const response = await fetch(`${api}/jobs/${JOB_ID}/events?${query}`)
+    t.equal(response.status, 400, query)
+    t.same((await readProblem(response)).errors, [{ path, message }])
+  }
+  t.equal(jobs.calls.length, 0)
+  const asked = async (query: string) => {
+    t.equal((await fetch(`${api}/jobs/${JOB_ID}/events?${query}`)).status, 200)
+    return jobs.calls.at(-1)?.args
+  }
+  t.same(await asked(''), [JOB_ID, { page: 1, pageSize: 20 }])
+  t.same(await asked('type=progress&pageSize=1000'), [JOB_ID, { type: ['progress'], page: 1, pageSize: 1000 }])
+  t.match(await asked('type=failed&type=stage_changed&page=2'), [
+    JOB_ID,
+    { type: ['failed', 'stage_changed'], page: 2 },
+  ])
 })
 
 t.test('a path that means nothing is a problem as well', async t => {
