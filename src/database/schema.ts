@@ -111,6 +111,10 @@ export const progressJobs = pgTable(
       'cascade',
     ),
     uniqueIndex('progress_jobs_partition').on(table.parentJobId, table.partitionIndex),
+    // Whose partition a job is, for those who lock many: small, because it holds partitions only.
+    index('progress_jobs_batch')
+      .on(table.id, table.parentJobId)
+      .where(sql`parent_job_id IS NOT NULL`),
     uniqueIndex('progress_jobs_idempotency')
       .on(
         table.tenantId,

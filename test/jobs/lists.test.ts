@@ -275,6 +275,13 @@ t.test('jobs that finished longer ago than the retention are erased with all the
   t.equal(await eraser(t, service, 7)(), 0)
 })
 
+t.test('RETENTION_DAYS=0 keeps everything', async t => {
+  const service = await startService(t)
+  const [id] = await insertJobs(service, { status: 'completed', finished_at: secondsAgo(40_000 * DAY) })
+  t.equal(await eraser(t, service, 0)(), 0)
+  t.same(await listIds(service, 'includeCompleted=true'), [id])
+})
+
 t.test('partitions are erased with their batch, not before', async t => {
   const service = await startService(t)
   const [old, fresh] = (await insertJobs(

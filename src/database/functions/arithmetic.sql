@@ -44,12 +44,12 @@ CREATE FUNCTION headway.stage_place(stages jsonb, stage text) RETURNS integer LA
   WHERE s.stage ->> 'name' = stage_place.stage
 $$;
 
--- How much of a job the stages before `place` are (`before`) and the stage itself (`own`): parts of 1.
-CREATE FUNCTION headway.stage_weights(stages jsonb, place integer, OUT before float8, OUT own float8)
+-- How much of a job the stages before `place` are, and the stage itself: parts of 1.
+CREATE FUNCTION headway.stage_weights(stages jsonb, place integer) RETURNS float8[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT
+  SELECT ARRAY[
     coalesce(sum((s.stage -> 'weight')::float8) FILTER (WHERE s.place < stage_weights.place), 0),
-    coalesce(sum((s.stage -> 'weight')::float8) FILTER (WHERE s.place = stage_weights.place), 0)
+    coalesce(sum((s.stage -> 'weight')::float8) FILTER (WHERE s.place = stage_weights.place), 0)]
   FROM jsonb_array_elements(stages) WITH ORDINALITY AS s(stage, place)
 $$;
 

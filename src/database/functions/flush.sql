@@ -274,7 +274,7 @@ BEGIN
       coalesce(j.started_at, at) AS started_at, j.progress_percent AS was_percent, j.total_count AS was_total,
       j.sampled_at AS was_sampled_at, j.sampled_percent AS was_sampled_percent,
       -- What the weights of the stages say: how much of the job was done before the current one, and how much that is.
-      g.before, g.own AS stage_weight,
+      g.weights[1] AS before, g.weights[2] AS stage_weight,
       CASE WHEN r.all_processed > j.processed_count OR p.stage_advances THEN at ELSE j.advanced_at END AS advanced_at,
       r.workers_changed OR l.new_lifecycle IS NOT NULL
         OR t.all_total IS DISTINCT FROM j.total_count OR o.own IS DISTINCT FROM j.own_total_count
@@ -295,7 +295,10 @@ BEGIN
       WHEN j.status = 'failed' OR j.liveness = 'stalled' THEN 'recovered' END AS new_lifecycle) l
     CROSS JOIN LATERAL (SELECT CASE WHEN r.job_place IS NOT NULL
       THEN headway.stage_fraction(r.all_processed, t.all_total, r.percent) END AS fraction) f
-    LEFT JOIN LATERAL headway.stage_weights(j.stages, r.stage_place) g ON r.job_place IS NOT NULL
+    -- A function in FROM would be called for jobs without stages, too.
+    CROSS JOIN LATERAL (
+      SELECT CASE WHEN r.job_place IS NOT NULL THEN headway.stage_weights(j.stages, r.stage_place) END AS weights OFFSET 0
+    ) g
     CROSS JOIN LATERAL (SELECT CASE WHEN j.status = 'pending'
       THEN headway.expected_seconds(j.tenant_id, j.job_type, j.parent_job_id IS NOT NULL)
       ELSE j.expected_seconds END AS expected) e
@@ -317,10 +320,11 @@ BEGIN
         WHEN d.all_total IS NULL THEN d.percent / 100 END AS done
     ) q
     CROSS JOIN LATERAL (
-      SELECT q.done, headway.next_percent(
-        d.was_percent,
-        CASE WHEN q.done IS NULL THEN headway.percent(d.all_processed, d.all_total)
-          ELSE headway.percent_of_fraction(q.done) END,
+      SELECT CASE WHEN q.done IS NULL THEN headway.percent(d.all_processed, d.all_total)
+        ELSE headway.percent_of_fraction(q.done) END AS computed OFFSET 0
+    ) c
+    CROSS JOIN LATERAL (
+      SELECT q.done, headway.next_percent(d.was_percent, c.computed,
         coalesce(d.all_total > d.was_total, false) AND NOT d.stage_advances) AS percent_now
     ) p
   ),
