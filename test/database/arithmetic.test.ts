@@ -230,15 +230,16 @@ t.test('history_weight: all before there is a rate, then ever less, nothing once
     [100, 99, 0.9, false],
     [100, 100, 0.5, false],
     [100, 0, 0, true],
+    [100, 50, 0.25, true],
     [100, 50, 0.5, true],
-    [100, 50, 0.99, true],
+    [100, 1, 0.99, true],
     [100, 100, 0.5, true],
     [100, 5000, 0.5, true],
     [0, 0, 0, false],
     [null, 50, 0.5, true],
     [null, 50, 0.5, false],
   ])
-  const expected = [1, 1, 0, 1, 0.25, 0.005, 0, 0, 0, 0, 0]
+  const expected = [1, 1, 0, 1, 0.25, 0, 0, 0, 0, 0, 0, 0]
   found.forEach((value, n) => t.ok(Math.abs((value ?? -1) - (expected[n] ?? 0)) < 1e-12, `${value} is ${expected[n]}`))
   const amount = decimals(1e9)
   const cases = sample(fc.tuple(fc.option(amount), amount, decimals(0.99), fc.boolean()))
