@@ -86,7 +86,9 @@ export class Timeline {
   async see(jobId: string): Promise<Seen> {
     const [row] = await this.#query(
       `SELECT progress_percent::float8 AS percent, processed_count::float8 AS processed, total_count::float8 AS total, stage,
-         status, greatest(0, eta_seconds - date_part('epoch', headway.clock() - updated_at))::float8 AS eta, eta_source AS source
+         status, eta_source AS source,
+         CASE WHEN eta_seconds IS NOT NULL
+           THEN greatest(0, eta_seconds - date_part('epoch', headway.clock() - updated_at))::float8 END AS eta
        FROM progress_jobs WHERE id = $1`,
       [jobId],
     )
