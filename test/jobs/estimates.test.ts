@@ -178,6 +178,16 @@ t.test('a job without a total is expected by its history, and by nothing once it
   }
 })
 
+t.test('a history of nothing, or of a clock that was set back, is none', async t => {
+  const jobType = newType()
+  await finish(timeline.pool, jobType, [0])
+  t.match(await atStart(jobType), { eta: null, source: null })
+  await finish(timeline.pool, jobType, [-3600, -3600, -3600])
+  t.match(await atStart(jobType), { eta: null, source: null })
+  const jobId = await timeline.create({ job_type: jobType })
+  t.match(await timeline.report({ jobId }), [{ kind: 'written' }], 'and a report can start a job')
+})
+
 /** What a reader sees of a job that runs at constant speed, every `step` seconds. */
 const follow = async (
   timeline: Timeline,

@@ -158,6 +158,7 @@ $$;
 
 -- What jobs of a type usually take, in seconds: the median of the last 50 of the tenant that completed; null when none did.
 -- Read once, when a job starts. Partitions are compared with partitions.
+-- A clock that was set back leaves jobs behind that took less than nothing: they say nothing.
 -- Planned for any values: once the planner knows that it is looking for partitions it writes `parent_job_id IS NOT NULL`,
 -- in which it does not recognise the index progress_jobs_durations any more, and reads all jobs of the type.
 CREATE FUNCTION headway.expected_seconds(tenant_id uuid, job_type text, is_partition boolean) RETURNS float8
@@ -165,7 +166,7 @@ LANGUAGE sql STABLE PARALLEL SAFE SET plan_cache_mode = force_generic_plan AS $$
   SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY l.completed_seconds) FROM (
     SELECT j.completed_seconds FROM progress_jobs j
     WHERE j.tenant_id = expected_seconds.tenant_id AND j.job_type = expected_seconds.job_type
-      AND (j.parent_job_id IS NULL) = (NOT is_partition) AND j.completed_seconds IS NOT NULL
+      AND (j.parent_job_id IS NULL) = (NOT is_partition) AND j.completed_seconds >= 0
     ORDER BY j.finished_at DESC LIMIT 50
   ) l
 $$;
