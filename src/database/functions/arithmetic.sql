@@ -90,13 +90,14 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     ELSE measured END
 $$;
 
--- Is it time to note the progress of a job in its history? After a percent, but not more often than every 5 s. While no
--- percent can show it, because there is no total or nothing gets done (`flat`), whenever the time spent has grown by 5 %:
--- so a day that went by without an advance shows as well. At most about 100 entries by percent, and 14 for each doubling
--- of the time by time. `before` is the time spent when the last entry was made, `since` the time since then.
+-- Is it time to note the progress of a job in its history? When the percent has grown, but not more often than every 5 s.
+-- While no percent can show it, because there is no total or nothing gets done (`flat`), whenever the time spent has grown
+-- by 5 %: so a day that went by without an advance shows as well. No sooner when the percent has fallen, or a job whose total
+-- grows with its count, up and down, would be noted every 5 s for ever. At most about 100 entries by percent, and 14 for each
+-- doubling of the time by time. `before` is the time spent when the last entry was made, `since` the time since then.
 CREATE FUNCTION headway.sample_is_due(since float8, before float8, percent integer, sampled_percent integer, flat boolean)
 RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT since >= 5 AND (abs(percent - sampled_percent) >= 1 OR flat AND since >= 0.05 * before)
+  SELECT since >= 5 AND (percent > sampled_percent OR (flat OR percent < sampled_percent) AND since >= 0.05 * before)
 $$;
 
 -- A worker's rate rests on two averages of its pace: the whole one, over all its time, and the recent one, over about the
