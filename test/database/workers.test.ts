@@ -4,6 +4,8 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { migrate } from '../../src/database/migrate.ts'
 import type { JobDocument } from '../../src/jobs/job.ts'
+import type { JobChange } from '../../src/live/change.ts'
+import { decodePayload } from '../../src/live/payload.ts'
 import { createTestDatabase, withDatabase } from '../helpers/database.ts'
 import { makeDirectory, postgresOf, spawnService } from '../helpers/process.ts'
 import { startService } from '../helpers/service.ts'
@@ -187,17 +189,27 @@ t.test('a member may call the three functions, and nothing else', async t => {
   t.match(await service.job(id), { status: 'pending', revision: 1 })
 })
 
-t.test('nothing is seen before the commit, and nothing after a rollback', async t => {
-  const stream = openStream(t, () => service.url)
-  const heard: string[] = []
+/** Gives the revisions that were notified of a job up to now, after that with which it was made. */
+const listen = async (t: Test): Promise<(job: JobDocument) => Promise<number[]>> => {
+  const changes: JobChange[] = []
   const listener = new pg.Client(database.url)
+  listener.on('notification', ({ payload }) => changes.push(...(decodePayload(payload ?? '') ?? [])))
+  listener.on('error', () => undefined)
   await listener.connect()
   t.teardown(() => listener.end())
-  listener.on('notification', ({ payload }) => heard.push(payload ?? ''))
   await listener.query('LISTEN headway')
-  const { id } = await service.createJob()
+  return async job => {
+    await listener.query('SELECT 1')
+    return changes.filter(({ jobId, revision }) => jobId === job.id && revision > job.revision).map(c => c.revision)
+  }
+}
+
+t.test('nothing is seen before the commit, and nothing after a rollback', async t => {
+  const stream = openStream(t, () => service.url)
+  const heard = await listen(t)
+  const job = await service.createJob()
+  const { id } = job
   await waitFor(() => stream.jobs.has(id))
-  const ofThis = () => heard.filter(payload => payload.includes(id) && !payload.includes(`"${id}",1,`))
 
   await worker.query('BEGIN')
   t.match(await update(worker, id, null, 1), { revision: 2 })
@@ -205,14 +217,12 @@ t.test('nothing is seen before the commit, and nothing after a rollback', async 
   await worker.query('BEGIN')
   await update(worker, id, null, 7)
   t.match(await service.job(id), { status: 'pending', revision: 1 })
-  await listener.query('SELECT 1')
-  t.same(ofThis(), [])
+  t.same(await heard(job), [])
   const committedAt = Date.now()
   await worker.query('COMMIT')
   await waitFor(() => stream.jobs.get(id)?.processedCount === 7)
   t.ok(Date.now() - committedAt < 2000, 'by the notification: who only reconciles comes up to 5 s later')
-  await listener.query('SELECT 1')
-  t.equal(ofThis().length, 1)
+  t.same(await heard(job), [2])
   await complete(worker, id)
   await waitFor(() => stream.jobs.get(id)?.status === 'completed')
 })
@@ -228,11 +238,14 @@ t.test('a partition is rolled up into its batch, on the stream as well', async t
   const { body } = await service.call<{ items: JobDocument[] }>('GET', `/jobs?parentJobId=${batch.id}`)
   const [one = '', two = ''] = body.items.map(({ id }) => id)
   await waitFor(() => stream.jobs.has(batch.id))
+  const heard = await listen(t)
   await update(worker, one, null, 2)
+  t.same(await heard(batch), [batch.revision + 1], 'at once, and not when somebody reconciles')
   await waitFor(() => stream.jobs.get(batch.id)?.processedCount === 2)
   t.match(await service.job(batch.id), { status: 'running', progressPercent: 25 })
   await complete(worker, one)
   await error(worker, two, 'no')
+  t.equal((await heard(batch)).length, 3)
   await waitFor(() => stream.jobs.get(batch.id)?.status === 'failed')
   t.match(await service.job(batch.id), { failureReason: 'partitions', errorMessage: '1 of 2 partitions failed' })
 })
