@@ -38,7 +38,7 @@ export const claimsSchema = z.object({
 /** What a token carries, as its issuer writes it. */
 export type Claims = z.input<typeof claimsSchema>
 
-const WILDCARD = 'progress.*'
+export const WILDCARD = 'progress.*'
 
 /** Names that mean nothing here are those of other services, or of a later version. */
 const featuresOf = (given: readonly string[]): ReadonlySet<Feature> =>
