@@ -3,6 +3,7 @@ import type { Logger } from 'pino'
 import type { Config } from './config.ts'
 import { clientOptions, openDatabase } from './database/connection.ts'
 import { createHttpServer } from './http/server.ts'
+import { createTokens } from './http/tokens/identify.ts'
 import { createHeartbeatIntake } from './jobs/intake.ts'
 import { createJobs } from './jobs/jobs.ts'
 import { createLiveSource } from './jobs/live-source.ts'
@@ -116,17 +117,20 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   // Half of the grace: requests that wait for a database in trouble must leave time to say what could not be written.
   const { authMode, shutdownGraceSeconds } = config
   const httpLog = log.child({})
+  const tokens = config.auth && createTokens({ auth: config.auth, log })
   const http = await createHttpServer({
     config: { authMode, shutdownGraceSeconds: shutdownGraceSeconds / 2 },
     jobs,
     live,
     health,
     log: httpLog,
+    ...(tokens && { identify: tokens.identify }),
   })
 
   return {
     async listen() {
       live.start()
+      tokens?.start()
       // Fastify would say a line of its own for each interface; main.ts says one.
       httpLog.level = 'silent'
       const address = await http.listen({ host: config.host, port: config.port })

@@ -32,6 +32,7 @@ export type ErrorCode =
   | 'overloaded'
   | 'shutting_down'
   | 'database_unavailable'
+  | 'keys_unavailable'
   | 'outcome_unknown'
   | 'not_acceptable'
   | 'internal_error'

@@ -33,6 +33,24 @@ const TAGS = [
   { name: 'operations', description: 'For whoever runs the service.' },
 ]
 
+const SECURITY_SCHEMES = {
+  bearer: {
+    type: 'http',
+    scheme: 'bearer',
+    bearerFormat: 'JWT',
+    description:
+      'Claims: `tenant_id` (a UUID, needed), `organization_id` (a UUID), `sub` (who it is), `features` (a list of ' +
+      '`progress.view`, `progress.create`, `progress.update`, `progress.cancel`, `progress.manage`, or `progress.*`), `job_id` ' +
+      '(limits the token to this job and its partitions), `exp`. A service without authentication needs no token.',
+  },
+  accessToken: {
+    type: 'apiKey',
+    in: 'query',
+    name: 'access_token',
+    description: 'The same token, for clients that cannot set headers. Only streams take it; the header wins.',
+  },
+} as const
+
 interface Components {
   components: { schemas: Record<string, object> }
 }
@@ -88,7 +106,13 @@ const markOptionalBodies = <Document extends Components & Operations>(document: 
 /** The OpenAPI document and its pages, `/openapi.json`, `/openapi.yaml` and `/docs`. Call it before the routes are registered. */
 export const registerDocumentation = async (app: FastifyInstance): Promise<void> => {
   await app.register(fastifySwagger, {
-    openapi: { openapi: '3.1.0', info: INFO, servers: [{ url: '/' }], tags: TAGS, security: [] },
+    openapi: {
+      openapi: '3.1.0',
+      info: INFO,
+      servers: [{ url: '/' }],
+      tags: TAGS,
+      components: { securitySchemes: SECURITY_SCHEMES },
+    },
     // Requests are described by zod; answers have described themselves (schemas/operation.ts).
     transform: input => {
       const { response, ...requests } = input.schema as { response?: unknown }

@@ -25,8 +25,10 @@ export const identifyEveryone: Identify = () => OPEN_IDENTITY
  * A route that names none does not start: one that was forgotten would be open to all.
  */
 export const registerIdentity = (app: FastifyInstance, identify: Identify): void => {
-  app.addHook('onRoute', ({ config, method, url }) => {
+  app.addHook('onRoute', ({ config, method, schema, url }) => {
     if (config?.feature === undefined) throw new Error(`${String(method)} ${url} names no feature`)
+    // What is not in the OpenAPI document is not met by the test that calls everything as a stranger.
+    if (schema?.operationId === undefined) throw new Error(`${String(method)} ${url} has no operation`)
   })
   const admit = (request: FastifyRequest, identity: Identity) => {
     const { feature } = request.routeOptions.config

@@ -48,6 +48,7 @@ export const PROBLEMS: Readonly<Record<ProblemCode, { status: number; title: str
   overloaded: { status: 503, title: 'Overloaded' },
   shutting_down: { status: 503, title: 'Shutting down' },
   database_unavailable: { status: 503, title: 'The database is unavailable' },
+  keys_unavailable: { status: 503, title: 'The keys for tokens are unavailable' },
   outcome_unknown: { status: 503, title: 'The outcome is unknown' },
 }
 

@@ -18,6 +18,7 @@ import { lifecycleRoutes } from './routes/lifecycle.ts'
 import { statisticsRoutes } from './routes/statistics.ts'
 import { streamRoutes } from './routes/streams.ts'
 import { registerShutdown } from './shutdown.ts'
+import { registerChallenges } from './tokens/challenge.ts'
 import { registerUnknownRoutes } from './unknown-routes.ts'
 import { validatorCompiler } from './validation.ts'
 
@@ -109,6 +110,7 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
   await app.register(healthRoutes, { health, live })
   await app.register(
     async api => {
+      if (identify) registerChallenges(api)
       registerIdentity(api, identify ?? identifyEveryone)
       await api.register(jobRoutes, { jobs, live, closing })
       await api.register(lifecycleRoutes, { jobs })

@@ -1,5 +1,12 @@
 /** What a caller may do. `progress.*` in a token stands for all of them. */
-export type Feature = 'progress.view' | 'progress.create' | 'progress.update' | 'progress.cancel' | 'progress.manage'
+export const FEATURES = [
+  'progress.view',
+  'progress.create',
+  'progress.update',
+  'progress.cancel',
+  'progress.manage',
+] as const
+export type Feature = (typeof FEATURES)[number]
 
 /** Who calls. Every use case takes one, and every statement is bound to its scope. */
 export interface Identity {
@@ -37,7 +44,7 @@ export const OPEN_IDENTITY: Identity = {
   tenantId: '00000000-0000-0000-0000-000000000000',
   organizationId: null,
   userId: null,
-  features: new Set(['progress.view', 'progress.create', 'progress.update', 'progress.cancel', 'progress.manage']),
+  features: new Set(FEATURES),
   jobId: null,
   expiresAtMs: null,
 }

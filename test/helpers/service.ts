@@ -25,12 +25,24 @@ export class Service {
   readonly database: TestDatabase
   readonly url: string
   readonly #app: App
+  readonly #token: string | null
   #closed: Promise<void> | null = null
 
-  constructor(database: TestDatabase, url: string, app: App) {
+  constructor(database: TestDatabase, url: string, app: App, token: string | null = null) {
     this.database = database
     this.url = url
     this.#app = app
+    this.#token = token
+  }
+
+  /** What says who calls. */
+  get headers(): Record<string, string> {
+    return this.#token === null ? {} : { authorization: `Bearer ${this.#token}` }
+  }
+
+  /** The same service, called with a token. */
+  as(token: string): Service {
+    return new Service(this.database, this.url, this.#app, token)
   }
 
   close(): Promise<void> {
@@ -47,7 +59,11 @@ export class Service {
   ): Promise<Reply<Body>> {
     const response = await fetch(`${this.url}/api/progress${path}`, {
       method,
-      headers: { ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
+      headers: {
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+        ...this.headers,
+        ...headers,
+      },
       ...(body !== undefined && { body: JSON.stringify(body) }),
     })
     const text = await response.text()
