@@ -255,6 +255,8 @@ t.test('the retry of a batch begins anew what failed or was cancelled, and leave
   t.equal(again.status, 200)
   t.same(again.body, retried)
   t.match((await eventsOf(id)).at(-1), { type: 'retried', attempt: 2, data: { previousStatus: 'failed' } })
+  t.match(await service.heartbeat(ids[1], { attempt: 1 }), { status: 409, body: { code: 'superseded' } })
+  t.equal((await service.job(id)).status, 'pending')
   for (const partition of ids) await post(partition, 'complete', { attempt: partition === ids[0] ? 1 : 2 })
   t.match(await service.job(id), { status: 'completed', attempt: 2 })
   t.same(await service.history(id), ['created', 'started', 'failed', 'retried', 'started', 'completed'])

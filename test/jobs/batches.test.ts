@@ -438,6 +438,27 @@ t.test('a bare heartbeat of a partition changes no revision of its batch', async
   t.equal((await service.job(id)).revision, before.revision)
 })
 
+t.test('a refused report leaves its batch as it is', async t => {
+  const { id, ids } = await createBatch(nothingKnown(2))
+  const before = await service.job(id)
+  for (const [heartbeat, code] of [
+    [{ attempt: 2 }, 'superseded'],
+    [{ stage: 'a', meta: {} }, 'validation_failed'],
+  ] as const) {
+    t.match(await service.heartbeat(ids[0], heartbeat), { body: { code } })
+  }
+  t.same(await service.job(id), before)
+  const stranger = JSON.stringify([
+    { i: 0, job_id: ids[0], worker_id: 'a', tenant_id: randomUUID(), all_organizations: true },
+  ])
+  const { rows } = await pool.query('SELECT code FROM headway.flush($1, $2, false) WHERE code IS NOT NULL', [
+    [ids[0]],
+    stranger,
+  ])
+  t.same(rows, [{ code: 'job_not_found' }])
+  t.same(await service.job(id), before, 'nor does a stranger start it')
+})
+
 t.test('lists of what is active, and streams of it, show a batch and not its partitions', async t => {
   const { id, ids } = await createBatch(nothingKnown(2))
   const feed = await openStream(t, '/stream?topLevel=true', other)
