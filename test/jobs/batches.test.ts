@@ -292,6 +292,22 @@ t.test('fields that do not go together are refused', async t => {
   t.match(await create({ jobType: 'test', partitions, totalCount: null }), { status: 201 }, 'no total is no total')
 })
 
+t.test('a batch of another organization is not found, whatever key is used', async t => {
+  const key = randomUUID()
+  await insertForeign({ key })
+  const parent = await insertForeign({ organization: randomUUID() })
+  const asOrganization = async (parentJobId: string) => {
+    const { rows } = await pool.query<{ code: string }>(
+      `SELECT code FROM headway.create_job($1, false, $2, NULL, jsonb_build_object('tenant_id', $1::uuid, 'organization_id', $2::uuid,
+         'name', 'a', 'parent_job_id', $3::text, 'idempotency_key', $4::text, 'idempotency_hash', 'hash'))`,
+      [OPEN_IDENTITY.tenantId, randomUUID(), parentJobId, key],
+    )
+    return rows.map(({ code }) => code)
+  }
+  t.same(await asOrganization(parent), ['parent_not_found'])
+  t.same(await asOrganization(NOBODY), ['parent_not_found'], 'the key of another organization is none of its keys')
+})
+
 t.test('a batch has the sum of its partitions as soon as their reports are answered', async t => {
   const { id, ids } = await createBatch([{ totalCount: 100 }, { totalCount: 300 }], { unit: 'rows' })
   await service.heartbeat(ids[0], { processedCount: 50 })

@@ -21,7 +21,11 @@ BEGIN
       AND (create_job.all_organizations OR p.organization_id IS NOT DISTINCT FROM create_job.organization_id)
       AND (create_job.scope_job_id IS NULL OR p.id = create_job.scope_job_id)
     FOR NO KEY UPDATE;
-    -- Before anything is refused: the same call again answers as the first one did.
+    IF NOT FOUND THEN
+      RETURN QUERY SELECT 'parent_not_found', NULL, NULL::json, NULL::json, NULL::json, NULL;
+      RETURN;
+    END IF;
+    -- Before anything else is refused: the same call again answers as the first one did.
     RETURN QUERY SELECT * FROM headway.existing_job(j.tenant_id, parent.organization_id, j.idempotency_key);
     IF FOUND THEN
       RETURN;
@@ -81,7 +85,6 @@ $$;
 CREATE FUNCTION headway.partition_refusal(j progress_jobs, parent progress_jobs, OUT code text, OUT reason text)
 LANGUAGE sql STABLE AS $$
   SELECT r.code, r.reason FROM (VALUES
-    (parent.id IS NULL, 'parent_not_found', NULL),
     (parent.parent_job_id IS NOT NULL, 'invalid_partition', 'grandchild'),
     (parent.finished_at IS NOT NULL OR parent.cancel_requested_at IS NOT NULL, 'parent_finished', NULL),
     (parent.children IS NULL AND (parent.status <> 'pending' OR parent.stages IS NOT NULL OR parent.own_total_count IS NOT NULL),
