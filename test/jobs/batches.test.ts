@@ -81,6 +81,29 @@ t.test('a batch knows its total as soon as it is made, where its partitions do',
   t.match(await service.job(id), { totalCount: 42, processedCount: 0, remainingCount: 42, unit: 'files', revision: 2 })
 })
 
+t.test('partitions may follow their batch one by one, where they say or in the next free place', async t => {
+  const batch = (
+    await create({ jobType: 'import', partitionCount: 4, cancellable: true, priority: 3, heartbeatTimeoutSeconds: 9 })
+  ).body
+  t.match(batch, { status: 'pending', partitionCount: 4, children: { total: 4, pending: 0 } })
+  t.notHas(batch, 'partitions')
+  const follow = async (fields: object) => (await create({ parentJobId: batch.id, ...fields })).body
+  const inherited = { jobType: 'import', cancellable: true, priority: 3, heartbeatTimeoutSeconds: 9 }
+  t.match(await follow({ partitionIndex: 1, name: 'one' }), { ...inherited, partitionIndex: 1, partitionCount: 4 })
+  const own = { priority: 5, heartbeatTimeoutSeconds: 0, pendingTimeoutSeconds: 8, unit: 'rows', totalCount: 10 }
+  t.match(await follow({ ...own, jobType: 'import', partitionCount: 4 }), { ...inherited, ...own, partitionIndex: 0 })
+  t.match(await follow({ partitionIndex: 3 }), { partitionIndex: 3, priority: 3 })
+  t.match((await service.job(batch.id)).children, { total: 4, pending: 3 })
+  t.match(await follow({}), { partitionIndex: 2 }, 'the place between')
+  const full = await create({ parentJobId: batch.id })
+  t.match(full, { status: 422, body: { code: 'invalid_partition', detail: /has all/ } })
+  t.same(
+    (await partitionsOf(batch.id)).map(({ partitionIndex }) => partitionIndex),
+    [0, 1, 2, 3],
+  )
+  t.match((await service.job(batch.id)).children, { total: 4, pending: 4 })
+})
+
 t.test('the first partition makes a batch of a job that has not begun', async t => {
   const { id } = await service.createJob({ unit: 'rows' })
   t.match(await create({ parentJobId: id, partitionCount: 2, totalCount: 5 }), { status: 201 })

@@ -30,9 +30,10 @@ BEGIN
     IF FOUND THEN
       RETURN;
     END IF;
-    j.partition_index := coalesce(j.partition_index, (
-      SELECT coalesce(max(p.partition_index) + 1, 0) FROM progress_jobs p WHERE p.parent_job_id = parent.id));
     j.partition_count := coalesce(j.partition_count, parent.partition_count);
+    j.partition_index := coalesce(j.partition_index, (
+      SELECT min(free.index) FROM generate_series(0, j.partition_count - 1) AS free (index)
+      WHERE NOT EXISTS (SELECT FROM progress_jobs p WHERE p.parent_job_id = parent.id AND p.partition_index = free.index)));
     SELECT r.code, r.reason INTO code, reason FROM headway.partition_refusal(j, parent) r;
     IF code IS NOT NULL THEN
       RETURN NEXT;
@@ -91,6 +92,7 @@ LANGUAGE sql STABLE AS $$
       'invalid_partition', 'not_a_batch'),
     (j.partition_count IS NULL, 'invalid_partition', 'count_missing'),
     (j.partition_count <> parent.partition_count, 'invalid_partition', 'count_differs'),
+    (j.partition_index IS NULL, 'invalid_partition', 'batch_full'),
     (j.partition_index >= j.partition_count, 'invalid_partition', 'index_outside'),
     (j.job_type <> parent.job_type, 'invalid_partition', 'type_differs'),
     (EXISTS (SELECT FROM progress_jobs p WHERE p.parent_job_id = parent.id AND p.partition_index = j.partition_index),
