@@ -422,6 +422,21 @@ t.test('partitions with stages have a mean percent, and no counts to be summed',
   })
 })
 
+t.test('what advances in a batch makes a new revision, also where it is not summed', async t => {
+  const { id, ids } = await createBatch([{ totalCount: 1000 }, { totalCount: 1000 }])
+  await service.heartbeat(ids[0], { processedCount: 1, unit: 'rows' })
+  await service.heartbeat(ids[1], { processedCount: 1, unit: 'files' })
+  const before = await service.job(id)
+  const etag = (await service.call('GET', `/jobs/${id}`)).headers.get('etag') ?? ''
+  await service.heartbeat(ids[1], { processedCount: 2 })
+  const after = await service.job(id)
+  t.equal(after.advancedAt, (await service.job(ids[1])).advancedAt)
+  t.not(after.advancedAt, before.advancedAt)
+  t.equal(after.revision, before.revision + 1)
+  const asked = await service.call('GET', `/jobs/${id}`, undefined, { 'if-none-match': etag })
+  t.equal(asked.status, 200)
+})
+
 t.test('a batch is as alive as the least of its running partitions, and was heard of when the last was', async t => {
   const { id, ids } = await createBatch(nothingKnown(3), { heartbeatTimeoutSeconds: 0 })
   await service.heartbeat(ids[0], { processedCount: 1 })

@@ -126,7 +126,7 @@ BEGIN
     ) e
   ),
   compared AS MATERIALIZED (
-    SELECT e.*, e.new_lifecycle IS NOT NULL
+    SELECT e.*, e.new_lifecycle IS NOT NULL OR coalesce(e.advanced_at > b.advanced_at, e.advanced_at IS NOT NULL)
       OR (e.children, e.processed_count, e.total_count, e.percent_now, e.unit_now, e.message_now)
         IS DISTINCT FROM (b.children, b.processed_count, b.total_count, b.progress_percent::integer, b.unit, b.error_message)
       OR (b.liveness = 'stalled') IS DISTINCT FROM (e.new_status = 'running' AND e.stalled) AND b.status = 'running' AS changed
