@@ -116,6 +116,53 @@ t.test('a batch whose partitions all end at one moment on two replicas ends once
   }
 })
 
+t.test('reports and ends are for partitions: a batch takes none, in whatever state it is', async t => {
+  const states: (() => Promise<string>)[] = [
+    async () => (await createBatch(nothingKnown(2))).id,
+    async () => {
+      const { id, ids } = await createBatch(nothingKnown(2))
+      await post(ids[0], 'start')
+      return id
+    },
+    async () => {
+      const { id, ids } = await createBatch(nothingKnown(1))
+      await post(ids[0], 'complete')
+      return id
+    },
+    async () => {
+      const { id, ids } = await createBatch(nothingKnown(1))
+      await fail(ids[0])
+      return id
+    },
+    async () => {
+      const { id } = await createBatch(nothingKnown(1), { cancellable: true })
+      await post(id, 'cancel')
+      return id
+    },
+  ]
+  for (const state of states) {
+    const id = await state()
+    const before = await service.job(id)
+    for (const [method, path, body] of [
+      ['POST', '/heartbeat', {}],
+      ['POST', '/heartbeat', { processedCount: 1, attempt: 1 }],
+      ['POST', '/increment', { increment: 1 }],
+      ['PUT', '', { message: 'half' }],
+      ['POST', '/start', {}],
+      ['POST', '/complete', {}],
+      ['POST', '/fail', { errorMessage: 'x' }],
+      ['POST', '/cancelled', {}],
+    ] as const) {
+      const reply = await service.call(method, `/jobs/${id}${path}`, body)
+      t.match(reply, { status: 409, body: { code: 'is_batch' } }, `${method} ${path} of one that is ${before.status}`)
+    }
+    t.same(await service.job(id), before)
+  }
+  const id = await states[0]!()
+  const { body } = await service.call<{ results: object[] }>('POST', '/heartbeats', { heartbeats: [{ jobId: id }] })
+  t.match(body.results, [{ code: 'is_batch' }])
+})
+
 t.test('the sweeper ends partitions and never a batch', async t => {
   const fields = { pendingTimeoutSeconds: 5, heartbeatTimeoutSeconds: 60 }
   const empty = (await create({ jobType: 'test', partitionCount: 2, ...fields })).body.id
