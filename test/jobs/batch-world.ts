@@ -26,15 +26,26 @@ export const startBatchWorld = async (t: Test, settings: Record<string, unknown>
   await pool.query('SELECT headway.visit($1, 5, false)', [SWEEPER_ID])
   await pool.query("UPDATE service_processes SET healthy_since = now() - interval '1 day'")
 
-  const sweep = async (): Promise<void> => {
+  /** The two halves of a sweep. */
+  const endAbandoned = async (): Promise<void> => {
     await pool.query('UPDATE service_processes SET seen_at = now()')
     await pool.query('SELECT headway.end_abandoned($1, 5, 500)', [SWEEPER_ID])
+  }
+  const markStalled = async (): Promise<void> => {
+    await pool.query('UPDATE service_processes SET seen_at = now()')
     await pool.query('SELECT headway.mark_stalled($1, 5, 30, 500)', [SWEEPER_ID])
   }
+  const sweep = async (): Promise<void> => {
+    await endAbandoned()
+    await markStalled()
+  }
 
-  /** From now on it has been silent for so many seconds. */
+  /** A running job has been silent for so many seconds now. */
   const silence = (id: string, seconds: number) =>
-    pool.query('UPDATE progress_jobs SET heartbeat_at = now() - make_interval(secs => $2) WHERE id = $1', [id, seconds])
+    pool.query(
+      "UPDATE progress_jobs SET heartbeat_at = now() - make_interval(secs => $2) WHERE id = $1 AND status = 'running'",
+      [id, seconds],
+    )
 
   const makeStale = async (id: string): Promise<void> => {
     await silence(id, 61)
@@ -89,6 +100,8 @@ export const startBatchWorld = async (t: Test, settings: Record<string, unknown>
     service,
     other,
     pool,
+    endAbandoned,
+    markStalled,
     sweep,
     silence,
     makeStale,
