@@ -180,6 +180,7 @@ const run = async ({ count, made, totals, cancellable, steps }: Program): Promis
       Object.keys(expectedFields).map(key => [key, after.batch[key as keyof JobDocument]]),
     )
     assert.deepEqual(actual, expectedFields, JSON.stringify(step))
+    assert.equal(after.batch.cancelRequestedAt !== null, model.asked, JSON.stringify(step))
     assert.deepEqual(after.history, model.history, JSON.stringify(step))
     assertConsistent(before.batch, after.batch, after.history)
     before = after

@@ -353,6 +353,21 @@ t.test('a batch has the sum of its partitions as soon as their reports are answe
   t.same(await service.history(id), ['created', 'started'])
 })
 
+t.test('reports that reach two replicas at one moment are all in the sum', async t => {
+  const { id, ids } = await createBatch(nothingKnown(6))
+  const wrong: number[] = []
+  for (let round = 1; round <= 40; round += 1) {
+    await Promise.all(
+      ids.map((partition, index) =>
+        (index % 2 === 0 ? service : other).heartbeat(partition, { processedCount: round }),
+      ),
+    )
+    const { processedCount } = await service.job(id)
+    if (processedCount !== 6 * round) wrong.push(processedCount)
+  }
+  t.same(wrong, [])
+})
+
 t.test('a completed partition is done to its end, whatever it counted', async t => {
   const { id, ids } = await createBatch([{ totalCount: 100 }, { totalCount: 100 }, {}])
   await service.heartbeat(ids[0], { processedCount: 10 })
