@@ -11,7 +11,8 @@ $$;
 -- Makes batches from their partitions anew, and answers those whose documents changed. The caller holds their locks.
 --
 -- `cause` is what happened to partitions: 'heartbeat', 'create', 'sweep', or a command. With complete and fail the batch has
--- begun, though no partition may run. After a retry its percent may fall. `event` is a command's own lifecycle change where the command was given to the batch itself.
+-- begun, though no partition may run. After a retry its percent may fall. `event` is a command's own lifecycle change where
+-- the command was given to the batch itself.
 --
 -- Counts are summed where units agree ('unknown' agrees with all) and no partition has stages, whose counts belong to a
 -- stage. A completed partition is done to its end, whatever it counted. The total is known once all partitions exist and
