@@ -10,6 +10,7 @@ import { registerDocumentation } from './documentation.ts'
 import { refuseWebPages, requireHost } from './open-mode.ts'
 import { handleClientError, handleError, refuseExpectation } from './problems.ts'
 import { requestIdOf } from './request-id.ts'
+import { RequestLog } from './request-log.ts'
 import { healthRoutes } from './routes/health.ts'
 import type { Health } from './routes/health.ts'
 import { heartbeatRoutes } from './routes/heartbeats.ts'
@@ -49,9 +50,8 @@ const createFastify = (log: FastifyBaseLogger): FastifyInstance =>
   Fastify({
     loggerInstance: log,
     // Two lines a heartbeat would be the most expensive thing the service does, and urls with their queries would be in them.
-    logController: new LogController({ disableRequestLogging: true }),
-    // A child logger for each request costs as much as its validation; what is logged names the request id itself.
-    childLoggerFactory: logger => logger,
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
+    childLoggerFactory: (logger, bindings) => new RequestLog(logger, bindings),
     genReqId: requestIdOf,
     frameworkErrors: (error, request, reply) => {
       void handleError(error, request, reply.header('x-request-id', request.id))
