@@ -1,9 +1,11 @@
 import pg from 'pg'
 import type { Logger } from 'pino'
+import { answersWithin } from './answers-within.ts'
 import type { Config } from './config.ts'
 import { clientOptions, openDatabase } from './database/connection.ts'
 import { createHttpServer } from './http/server.ts'
 import { createHeartbeatIntake } from './jobs/intake.ts'
+import { countJobs } from './jobs/job-counts.ts'
 import { createJobs } from './jobs/jobs.ts'
 import { createLiveSource } from './jobs/live-source.ts'
 import { createJobRepository } from './jobs/repository.ts'
@@ -13,6 +15,7 @@ import { createSweeper } from './jobs/sweeper.ts'
 import { createHeartbeatWrite } from './jobs/write-heartbeats.ts'
 import { createAnnouncer } from './live/announcer.ts'
 import { createLive } from './live/live.ts'
+import { createMetrics } from './metrics/metrics.ts'
 
 export interface AppOptions {
   config: Config
@@ -32,17 +35,6 @@ export interface App {
 /** An orchestrator that asks whether the service is ready does not wait longer. */
 const READY_WITHIN_MS = 1_500
 
-const answersWithin = (ms: number, query: Promise<unknown>): Promise<boolean> =>
-  new Promise(resolve => {
-    const timer = setTimeout(resolve, ms, false)
-    query
-      .then(
-        () => resolve(true),
-        () => resolve(false),
-      )
-      .finally(() => clearTimeout(timer))
-  })
-
 /** The whole service, wired: every part is made here, with all it needs. */
 export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOptions): Promise<App> => {
   const sweepIntervalSeconds = intervalSecondsOf(config.sweepSchedule, 'SWEEP_SCHEDULE')
@@ -60,6 +52,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   // Of their own, so that slow reads cannot hold up heartbeats, announcements and sweeps: one connection for each.
   const heartbeatDatabase = open(3)
 
+  const metrics = createMetrics()
   const announcer = createAnnouncer({
     notify: async payloads => {
       // Not waiting for the disk: a hint that a crash loses is found by reconcile.
@@ -82,7 +75,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   })
 
   const intake = createHeartbeatIntake({
-    write: createHeartbeatWrite(heartbeatDatabase),
+    write: metrics.timeFlushes(createHeartbeatWrite(heartbeatDatabase)),
     announce: announcer.announce,
     heartbeatIntervalMs: config.heartbeatIntervalMs,
     stalledAfterSeconds: config.stalledAfterSeconds,
@@ -102,11 +95,12 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     intervalSeconds: sweepIntervalSeconds,
     log,
   })
+  const sweep = metrics.timeSweeps(() => sweeper.sweep())
   let closing = false
   const { retentionDays } = config
-  const eraseExpired = createRetention({ database, retentionDays, log, isClosing: () => closing })
+  const eraseExpired = metrics.countErased(createRetention({ database, retentionDays, log, isClosing: () => closing }))
   const schedules = [
-    createSchedule('sweep', config.sweepSchedule, () => sweeper.sweep(), log),
+    createSchedule('sweep', config.sweepSchedule, () => sweep(), log),
     createSchedule('retention', config.retentionSchedule, () => eraseExpired(), log),
   ]
 
@@ -118,10 +112,19 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   const httpLog = log.child({})
   const http = await createHttpServer({
     config: { authMode, shutdownGraceSeconds: shutdownGraceSeconds / 2 },
-    jobs,
+    jobs: metrics.countHeartbeats(jobs),
     live,
     health,
+    metrics,
     log: httpLog,
+  })
+
+  metrics.readFrom({
+    intake,
+    announcer,
+    live,
+    countJobs: () => countJobs(database),
+    databases: { requests: database, heartbeats: heartbeatDatabase },
   })
 
   return {
@@ -133,7 +136,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
       httpLog.level = log.level
       // The first visit opens this process's healthy window. Not before it listens: a process that cannot serve must not be
       // missed by the others.
-      await sweeper.sweep().catch((error: unknown) => log.error({ err: error }, 'the first sweep failed'))
+      await sweep().catch((error: unknown) => log.error({ err: error }, 'the first sweep failed'))
       if (!closing) for (const schedule of schedules) schedule.start()
       return address
     },

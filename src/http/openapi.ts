@@ -14,6 +14,7 @@ export const buildOpenApi = async (): Promise<string> => {
     jobs: unused as Jobs,
     live: { close: () => Promise.resolve() } as Live,
     health: { database: () => Promise.resolve(true) },
+    metrics: { contentType: 'text/plain', text: () => Promise.resolve(''), answered: () => undefined },
     log: pino({ level: 'silent' }),
   })
   try {

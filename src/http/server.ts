@@ -11,11 +11,15 @@ import { refuseWebPages, requireHost } from './open-mode.ts'
 import { handleClientError, handleError, refuseExpectation } from './problems.ts'
 import { requestIdOf } from './request-id.ts'
 import { RequestLog } from './request-log.ts'
+import { registerRequestTimes } from './request-times.ts'
+import type { AnsweredRequest } from './request-times.ts'
 import { healthRoutes } from './routes/health.ts'
 import type { Health } from './routes/health.ts'
 import { heartbeatRoutes } from './routes/heartbeats.ts'
 import { jobRoutes } from './routes/jobs.ts'
 import { lifecycleRoutes } from './routes/lifecycle.ts'
+import { metricsRoutes } from './routes/metrics.ts'
+import type { MetricsText } from './routes/metrics.ts'
 import { statisticsRoutes } from './routes/statistics.ts'
 import { streamRoutes } from './routes/streams.ts'
 import { registerShutdown } from './shutdown.ts'
@@ -41,6 +45,7 @@ export interface HttpParts {
   jobs: Jobs
   live: Pick<Live, 'open' | 'waitForChange' | 'isListening' | 'close'>
   health: Health
+  metrics: MetricsText & { answered: (request: AnsweredRequest) => void }
   log: FastifyBaseLogger
   /** Absent: the service is open. */
   identify?: Identify
@@ -76,7 +81,7 @@ const createFastify = (log: FastifyBaseLogger): FastifyInstance =>
  * for at most `shutdownGraceSeconds`.
  */
 export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstance> => {
-  const { config, jobs, live, health, log, identify } = parts
+  const { config, jobs, live, health, metrics, log, identify } = parts
   const app = createFastify(log)
   app.setValidatorCompiler(validatorCompiler)
   // Answers are wire documents of our own: nothing is left to encode, and zod would take six times as long. With an end of
@@ -98,6 +103,7 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
     admit(request)
     done()
   })
+  registerRequestTimes(app, metrics.answered)
   app.server.on('checkExpectation', refuseExpectation)
   const { closing } = registerShutdown(app, {
     graceMs: config.shutdownGraceSeconds * 1000,
@@ -106,7 +112,9 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
   registerUnknownRoutes(app)
 
   await registerDocumentation(app)
+  // Outside the API, so that a missing token does not keep them from answering.
   await app.register(healthRoutes, { health, live })
+  await app.register(metricsRoutes, { metrics })
   await app.register(
     async api => {
       registerIdentity(api, identify ?? identifyEveryone)

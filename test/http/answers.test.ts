@@ -649,14 +649,15 @@ t.test('the documentation names every call, offline', async t => {
   }
   t.equal(document.openapi, '3.1.0')
   const operations = Object.values(document.paths).flatMap(path => Object.values(path))
-  t.equal(operations.length, 22)
+  t.equal(operations.length, 23)
   t.equal(new Set(operations.map(operation => operation.operationId)).size, operations.length)
   for (const { operationId, summary, tags, responses } of operations) {
     t.ok(operationId && summary && tags?.length === 1, operationId ?? 'no operationId')
     t.hasProps(responses, ['421', '500', '503'])
   }
   const described = (path: string, method: string) => JSON.stringify(document.paths[path]?.[method]?.responses)
-  for (const path of ['/healthz', '/readyz']) t.notMatch(described(path, 'get'), /unauthenticated|forbidden|overloaded/)
+  for (const path of ['/healthz', '/readyz', '/metrics'])
+    t.notMatch(described(path, 'get'), /unauthenticated|forbidden|overloaded/)
   for (const path of ['/api/progress/jobs', '/api/progress/stream']) t.notMatch(described(path, 'get'), 'overloaded')
   t.match(described('/api/progress/jobs/{id}/heartbeat', 'post'), /overloaded`, `outcome_unknown/)
   t.notMatch(described('/api/progress/jobs/{id}/heartbeat', 'post'), 'database_unavailable')

@@ -143,7 +143,7 @@ export const streamRoutes: FastifyPluginAsyncZod<{ jobs: Jobs; live: Pick<Live, 
     url: '/stream',
     sse: SSE,
     exposeHeadRoute: false,
-    config: { feature: 'progress.view' },
+    config: { feature: 'progress.view', endless: true },
     schema: {
       ...streaming({ id: 'streamJobs', summary: 'Follow jobs live' }),
       querystring: streamQuery,
@@ -158,7 +158,7 @@ export const streamRoutes: FastifyPluginAsyncZod<{ jobs: Jobs; live: Pick<Live, 
     url: '/jobs/:id/stream',
     sse: SSE,
     exposeHeadRoute: false,
-    config: { feature: 'progress.view' },
+    config: { feature: 'progress.view', endless: true },
     schema: {
       ...streaming(
         { id: 'streamJob', summary: 'Follow one job live', refusals: ['job_not_found'] },

@@ -1,0 +1,278 @@
+import t from 'tap'
+import { shareReading } from '../../src/metrics/shared-reading.ts'
+import { createTestDatabase } from '../helpers/database.ts'
+import { parseMetrics, scrape } from '../helpers/prometheus.ts'
+import { startProxy } from '../helpers/proxy.ts'
+import { startService } from '../helpers/service.ts'
+import { openStream } from '../helpers/stream.ts'
+import { waitFor } from '../helpers/wait.ts'
+
+const UNKNOWN_ID = '0197a3c2-5b1e-7c44-9d0a-000000000000'
+const EVERY_SECOND = '* * * * * *'
+
+t.test("the answer is Prometheus's text format, with units in the names", async t => {
+  const service = await startService(t)
+  const response = await fetch(`${service.url}/metrics`)
+  t.equal(response.status, 200)
+  t.equal(response.headers.get('content-type'), 'text/plain; version=0.0.4; charset=utf-8')
+  const families = parseMetrics(await response.text())
+  for (const { name, type, help } of families.values()) {
+    if (!name.startsWith('headway_')) continue
+    t.match(help, /^[A-Z]/, name)
+    t.equal(name.endsWith('_total'), type === 'counter', `${name} is a ${type}`)
+    t.notMatch(name, /_ms$|milli|minutes/, name)
+  }
+  for (const name of [
+    'process_resident_memory_bytes',
+    'process_cpu_seconds_total',
+    'nodejs_eventloop_lag_p99_seconds',
+  ]) {
+    t.ok(families.has(name), name)
+  }
+})
+
+t.test('what is not the text format is noticed', t => {
+  const good = '# HELP a_total A\n# TYPE a_total counter\na_total{b="c\\"d"} 1\n'
+  t.equal(parseMetrics(good).get('a_total')?.samples[0]?.labels['b'], 'c"d')
+  const bad = [
+    good.trimEnd(),
+    `${good}a_total{b="c\\"d"} 2\n`,
+    `${good}b_total 1\n`,
+    good.replace('} 1', '} one'),
+    good.replace('} 1', '} undefined'),
+    good.replace('b="c', 'b=c'),
+    good.replace('# TYPE a_total counter\n', ''),
+    good.replace('counter', 'histogram'),
+    '# HELP h H\n# TYPE h histogram\nh_bucket{le="1"} 2\nh_bucket{le="+Inf"} 1\nh_sum 1\nh_count 1\n',
+    '# HELP h H\n# TYPE h histogram\nh_bucket{le="1"} 2\nh_sum 1\nh_count 2\n',
+  ]
+  for (const text of bad) t.throws(() => parseMetrics(text), text)
+  t.end()
+})
+
+t.test('heartbeats are counted by what was answered, and flushes by what they carried', async t => {
+  const service = await startService(t)
+  const { id } = await service.createJob()
+  await service.heartbeat(id, { processedCount: 1 })
+  await service.heartbeat(id, { processedCount: 3, totalCount: 2 })
+  await service.heartbeat(UNKNOWN_ID)
+  await service.call('PUT', `/jobs/${id}`, { processedCount: 2 })
+  await service.call('POST', `/jobs/${id}/increment`, { increment: 1 })
+  const heartbeats = [
+    { jobId: id, workerId: 'a' },
+    { jobId: id, workerId: 'b' },
+    { jobId: UNKNOWN_ID },
+    { jobId: id, processedCount: 3, totalCount: 2 },
+  ]
+  await service.call('POST', '/heartbeats', { heartbeats })
+  await service.call('POST', `/jobs/${id}/complete`)
+  await service.heartbeat(id)
+
+  const metrics = await scrape(service.url)
+  const counted = (labels: Record<string, string>) => metrics.value('headway_heartbeats_total', labels)
+  t.equal(counted({ outcome: 'written' }), 5)
+  t.equal(counted({ outcome: 'buffered' }), 0)
+  t.equal(counted({ outcome: 'refused', code: 'job_not_found' }), 2)
+  t.equal(counted({ outcome: 'refused', code: 'count_exceeds_total' }), 2)
+  t.equal(counted({ outcome: 'refused', code: 'already_finished' }), 1)
+  t.equal(counted({ outcome: 'refused' }), 5)
+  t.equal(metrics.value('headway_flush_duration_seconds_count'), 6)
+  t.equal(metrics.value('headway_flush_entries_sum'), 8, 'three of the bulk were written together')
+  t.equal(metrics.value('headway_flush_failures_total'), 0)
+  t.equal(metrics.value('headway_intake_entries'), 0)
+  t.equal(metrics.value('headway_intake_bytes'), 0)
+})
+
+t.test('requests are counted by route and status, but not those that are held open', async t => {
+  const service = await startService(t)
+  const { id, revision } = await service.createJob()
+  await service.job(id)
+  await service.call('GET', `/jobs/${UNKNOWN_ID}`)
+  await service.call('GET', `/nothing/here/${id}`)
+  await service.call('GET', `/jobs/${id}`, undefined, {
+    prefer: 'wait=1',
+    'if-none-match': `W/"${id}.${revision}"`,
+  })
+  const stream = new AbortController()
+  const opened = await fetch(`${service.url}/api/progress/jobs/${id}/stream`, { signal: stream.signal })
+  t.equal(opened.status, 200)
+  stream.abort()
+  await service.call('GET', `/jobs/${UNKNOWN_ID}/stream`)
+  await waitFor(async () => (await scrape(service.url)).value('headway_streams_open') === 0)
+
+  const metrics = await scrape(service.url)
+  const counted = (route: string, status: string) =>
+    metrics.value('headway_http_request_duration_seconds_count', { route, status })
+  t.equal(counted('/api/progress/jobs', '201'), 1)
+  t.equal(counted('/api/progress/jobs/:id', '200'), 1)
+  t.equal(counted('/api/progress/jobs/:id', '404'), 1)
+  t.equal(counted('/api/progress/jobs/:id', '304'), undefined, 'held by Prefer: wait')
+  t.equal(counted('none', '404'), 1)
+  t.equal(counted('/api/progress/jobs/:id/stream', '200'), undefined)
+  t.equal(counted('/api/progress/jobs/:id/stream', '404'), 1, 'a refused one was not held')
+})
+
+t.test('no label tells of a job, a caller or a URL, and new ones make no new series', async t => {
+  const service = await startService(t)
+  const visit = async (n: number) => {
+    const { id } = await service.createJob({ jobType: `type-${n}`, name: `name-${n}` })
+    await service.heartbeat(id, { workerId: `worker-${n}`, message: `message-${n}` })
+    await service.call('GET', `/jobs/${id}?a=${n}`)
+    await service.call('GET', `/path-${n}`)
+    await service.call('GET', `/jobs?jobType=type-${n}`, undefined, { 'x-request-id': `request-${n}` })
+    return id
+  }
+  const ids = [await visit(1)]
+  // The scrape itself is the first of its route, and the collector of garbage may not have run yet.
+  const series = async () => {
+    const { samples } = await scrape(service.url)
+    return samples.filter(({ name }) => name.startsWith('headway_')).map(({ name, labels }) => ({ name, labels }))
+  }
+  await series()
+  const before = await series()
+  for (let n = 2; n < 12; n += 1) ids.push(await visit(n))
+  const after = await series()
+  t.strictSame(after, before)
+  for (const { name, labels } of after) {
+    for (const [label, value] of Object.entries(labels)) {
+      t.ok(['le', 'method', 'route', 'status', 'outcome', 'code', 'reason', 'pool', 'state'].includes(label), label)
+      t.notOk(ids.includes(value), `${name} ${label}`)
+      t.notMatch(value, /type-|name-|worker-|message-|path-|request-|\?|[0-9a-f]{8}-/, `${name} ${label}`)
+    }
+  }
+})
+
+t.test('the live side shows: streams, what was written to them, the listener, announcements', async t => {
+  const service = await startService(t)
+  const { id } = await service.createJob()
+  const reader = openStream(t, () => service.url)
+  await waitFor(() => reader.jobs.has(id))
+  await service.heartbeat(id, { processedCount: 5 })
+  await waitFor(() => reader.jobs.get(id)?.processedCount === 5)
+  const metrics = await scrape(service.url)
+  t.equal(metrics.value('headway_streams_open'), 1)
+  t.equal(metrics.value('headway_feeds_open'), 1)
+  t.equal(metrics.value('headway_stream_snapshots_total'), 1)
+  t.equal(metrics.value('headway_listener_deaf'), 0)
+  t.equal(metrics.value('headway_streams_cut_total'), 0)
+  const positive = [
+    'headway_stream_frames_total',
+    'headway_stream_encoded_frames_total',
+    'headway_stream_writes_total',
+    'headway_stream_written_bytes_total',
+    'headway_listener_lag_seconds',
+    'headway_announce_lag_seconds',
+    'headway_announced_changes_total',
+    'headway_announce_statements_total',
+  ]
+  for (const name of positive) t.ok(metrics.value(name)! > 0, name)
+  t.ok(metrics.value('headway_listener_lag_seconds')! < 5, 'in seconds')
+})
+
+t.test('sweeps, their verdicts and what retention erased are counted, and jobs by status', async t => {
+  const service = await startService(t, {
+    SWEEP_SCHEDULE: EVERY_SECOND,
+    RETENTION_SCHEDULE: EVERY_SECOND,
+    STALLED_AFTER_SECONDS: '1',
+  })
+  const [silent, doomed, old] = await Promise.all([
+    service.createJob({ heartbeatTimeoutSeconds: 600 }),
+    service.createJob({ heartbeatTimeoutSeconds: 1 }),
+    service.createJob(),
+  ])
+  await service.createJob()
+  await service.call('POST', `/jobs/${old.id}/complete`)
+  await service.age(old.id, 40 * 86_400)
+  await Promise.all([service.heartbeat(silent.id), service.heartbeat(doomed.id)])
+  await waitFor(async () => (await service.job(silent.id)).liveness === 'stalled', { timeoutMs: 15_000 })
+  await waitFor(async () => (await service.job(doomed.id)).status === 'failed', { timeoutMs: 15_000 })
+  await waitFor(async () => (await service.call('GET', `/jobs/${old.id}`)).status === 404, { timeoutMs: 15_000 })
+
+  const metrics = await scrape(service.url)
+  t.equal(metrics.value('headway_jobs_ended_total'), 1)
+  t.ok(metrics.value('headway_jobs_stalled_total')! >= 1)
+  await waitFor(async () => (await scrape(service.url)).value('headway_jobs_erased_total') === 1)
+  t.ok(metrics.value('headway_sweep_duration_seconds_count')! >= 2)
+  t.equal(metrics.value('headway_sweeps_skipped_total', { reason: 'database' }), 0)
+  t.equal(metrics.value('headway_jobs', { status: 'running' }), 1)
+  t.equal(metrics.value('headway_jobs', { status: 'pending' }), 1)
+  t.equal(metrics.value('headway_stalled_jobs'), 1)
+  t.ok(metrics.value('headway_jobs_age_seconds')! < 15)
+})
+
+t.test('two apps in one process count for themselves', async t => {
+  const database = await createTestDatabase(t)
+  const [one, other] = [await startService(t, { database }), await startService(t, { database })]
+  const { id } = await one.createJob()
+  await one.heartbeat(id)
+  const written = async (url: string) => (await scrape(url)).value('headway_heartbeats_total', { outcome: 'written' })
+  t.equal(await written(one.url), 1)
+  t.equal(await written(other.url), 0)
+})
+
+t.test('/metrics answers while the database is away, with the last known numbers and their age', async t => {
+  const database = await createTestDatabase(t)
+  const { proxy, url } = await startProxy(t, database.url)
+  const service = await startService(t, { database: { ...database, url }, DATABASE_URL: url })
+  const { id } = await service.createJob()
+  await service.heartbeat(id)
+  const before = await scrape(service.url)
+  t.equal(before.value('headway_jobs', { status: 'running' }), 1)
+  t.equal(before.value('headway_database_connections_max', { pool: 'requests' }), 10)
+  t.equal(before.value('headway_database_connections_max', { pool: 'heartbeats' }), 3)
+  t.ok(before.value('headway_database_connections', { pool: 'heartbeats' })! >= 1)
+
+  proxy.blackHole()
+  const reply = await service.heartbeat(id)
+  t.equal(reply.status, 202)
+  const begun = performance.now()
+  const away = await scrape(service.url)
+  t.ok(performance.now() - begun < 1_500, 'a scrape waits for nothing long')
+  t.equal(away.value('headway_heartbeats_total', { outcome: 'buffered' }), 1)
+  t.equal(away.value('headway_intake_entries'), 1)
+  t.ok(away.value('headway_intake_bytes')! > 0)
+  t.ok(away.value('headway_intake_oldest_wait_seconds')! >= 2)
+  t.equal(away.value('headway_jobs', { status: 'running' }), 1)
+  t.ok(away.value('headway_jobs_age_seconds')! >= 2)
+  proxy.heal()
+  await waitFor(async () => (await scrape(service.url)).value('headway_intake_entries') === 0, { timeoutMs: 20_000 })
+})
+
+t.test('a dear reading is made once for all who ask, and not again too soon', async t => {
+  let clock = 0
+  let reads = 0
+  let answer: () => Promise<number> = async () => reads
+  const reading = shareReading({
+    read: () => {
+      reads += 1
+      return answer()
+    },
+    everyMs: 15_000,
+    patienceMs: 20,
+    now: () => clock,
+  })
+  t.strictSame(await Promise.all([reading(), reading(), reading()]), Array(3).fill({ value: 1, ageSeconds: 0 }))
+  clock = 14_999
+  t.strictSame(await reading(), { value: 1, ageSeconds: 14.999 })
+  clock = 15_000
+  t.strictSame(await reading(), { value: 2, ageSeconds: 0 })
+
+  answer = () => Promise.reject(new Error('away'))
+  clock = 40_000
+  t.strictSame(await reading(), { value: 2, ageSeconds: 25 }, 'the last one, while it fails')
+  t.strictSame(await reading(), { value: 2, ageSeconds: 25 })
+  t.equal(reads, 3, 'a failure is not repeated at once either')
+
+  let finish: (value: number) => void = () => undefined
+  answer = () => new Promise(resolve => (finish = resolve))
+  clock = 60_000
+  t.strictSame(await reading(), { value: 2, ageSeconds: 45 }, 'nobody waits longer than their patience')
+  clock = 90_000
+  const waiting = reading()
+  finish(7)
+  t.strictSame(await waiting, { value: 7, ageSeconds: 30 }, 'as old as its beginning')
+  t.equal(reads, 4, 'the one under way is shared')
+
+  const never = shareReading({ read: () => Promise.reject(new Error('away')), everyMs: 1, patienceMs: 20 })
+  t.equal(await never(), null)
+})
