@@ -87,10 +87,11 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     announce: announcer.announce,
     defaultHeartbeatTimeoutSeconds: config.staleJobTimeoutSeconds,
   })
+  let refusedUnderPressure = 0
   const sweeper = createSweeper({
     database: heartbeatDatabase,
     announce: announcer.announce,
-    intake: () => ({ oldestWaitMs: intake.oldestWaitMs(), refused: intake.stats().refused }),
+    intake: () => ({ oldestWaitMs: intake.oldestWaitMs(), refused: intake.stats().refused + refusedUnderPressure }),
     stalledAfterSeconds: config.stalledAfterSeconds,
     intervalSeconds: sweepIntervalSeconds,
     log,
@@ -108,7 +109,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     database: () => answersWithin(READY_WITHIN_MS, database.query(null, 'SELECT 1', [])),
   }
   // Half of the grace: requests that wait for a database in trouble must leave time to say what could not be written.
-  const { authMode, shutdownGraceSeconds } = config
+  const { authMode, maxEventLoopDelayMs, shutdownGraceSeconds } = config
   const httpLog = log.child({})
   const http = await createHttpServer({
     config: { authMode, shutdownGraceSeconds: shutdownGraceSeconds / 2 },
@@ -116,11 +117,13 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     live,
     health,
     metrics,
+    pressure: { maxEventLoopDelayMs, onRefused: () => (refusedUnderPressure += 1) },
     log: httpLog,
   })
 
   metrics.readFrom({
     intake,
+    refusedUnderPressure: () => refusedUnderPressure,
     announcer,
     live,
     countJobs: () => countJobs(database),

@@ -9,6 +9,8 @@ import type { Identify } from './identity.ts'
 import { registerDocumentation } from './documentation.ts'
 import { refuseWebPages, requireHost } from './open-mode.ts'
 import { handleClientError, handleError, refuseExpectation } from './problems.ts'
+import { registerPressure } from './pressure.ts'
+import type { PressureLimits } from './pressure.ts'
 import { requestIdOf } from './request-id.ts'
 import { RequestLog } from './request-log.ts'
 import { registerRequestTimes } from './request-times.ts'
@@ -46,6 +48,7 @@ export interface HttpParts {
   live: Pick<Live, 'open' | 'waitForChange' | 'isListening' | 'close'>
   health: Health
   metrics: MetricsText & { answered: (request: AnsweredRequest) => void }
+  pressure: PressureLimits
   log: FastifyBaseLogger
   /** Absent: the service is open. */
   identify?: Identify
@@ -81,7 +84,7 @@ const createFastify = (log: FastifyBaseLogger): FastifyInstance =>
  * for at most `shutdownGraceSeconds`.
  */
 export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstance> => {
-  const { config, jobs, live, health, metrics, log, identify } = parts
+  const { config, jobs, live, health, metrics, pressure, log, identify } = parts
   const app = createFastify(log)
   app.setValidatorCompiler(validatorCompiler)
   // Answers are wire documents of our own: nothing is left to encode, and zod would take six times as long. With an end of
@@ -112,11 +115,12 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
   registerUnknownRoutes(app)
 
   await registerDocumentation(app)
-  // Outside the API, so that a missing token does not keep them from answering.
+  // Outside the API, so that neither pressure nor a missing token keeps them from answering.
   await app.register(healthRoutes, { health, live })
   await app.register(metricsRoutes, { metrics })
   await app.register(
     async api => {
+      await registerPressure(api, pressure)
       registerIdentity(api, identify ?? identifyEveryone)
       await api.register(jobRoutes, { jobs, live, closing })
       await api.register(lifecycleRoutes, { jobs })

@@ -13,6 +13,7 @@ import { readIntake, readJobCounts, readLive, readPools } from './sources.ts'
 /** The parts that keep numbers of their own. */
 export interface Sources {
   intake: Pick<HeartbeatIntake, 'stats' | 'oldestWaitMs'>
+  refusedUnderPressure: () => number
   announcer: Pick<Announcer, 'stats'>
   live: Pick<LiveStation, 'stats' | 'isListening' | 'openStreams' | 'openFeeds'>
   countJobs: () => Promise<JobCounts>
@@ -36,8 +37,8 @@ export const createMetrics = () => {
     /** Told of every request that was answered. */
     answered: createRequestTimes(registry),
 
-    readFrom({ intake, announcer, live, countJobs, databases }: Sources): void {
-      readIntake(readings, intake)
+    readFrom({ intake, refusedUnderPressure, announcer, live, countJobs, databases }: Sources): void {
+      readIntake(readings, intake, refusedUnderPressure)
       readLive(readings, announcer, live)
       readJobCounts(readings, countJobs)
       readPools(readings, databases)

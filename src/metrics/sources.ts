@@ -9,6 +9,8 @@ import { shareReading } from './shared-reading.ts'
 export const readIntake = (
   { counter, gauge }: Readings,
   intake: Pick<HeartbeatIntake, 'stats' | 'oldestWaitMs'>,
+  /** Calls of the API that were refused because the process was under pressure. */
+  refusedUnderPressure: () => number,
 ): void => {
   const stats = () => intake.stats()
   gauge('headway_intake_entries', 'Entries that wait to be written, those in flight included', () => stats().pending)
@@ -32,6 +34,11 @@ export const readIntake = (
     'headway_intake_refused_calls_total',
     'Calls refused because too many heartbeats waited',
     () => stats().refused,
+  )
+  counter(
+    'headway_pressure_refused_calls_total',
+    'Calls refused because the process was under pressure',
+    refusedUnderPressure,
   )
 }
 

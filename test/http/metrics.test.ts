@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { shareReading } from '../../src/metrics/shared-reading.ts'
 import { createTestDatabase } from '../helpers/database.ts'
@@ -6,6 +7,7 @@ import { startProxy } from '../helpers/proxy.ts'
 import { startService } from '../helpers/service.ts'
 import { openStream } from '../helpers/stream.ts'
 import { waitFor } from '../helpers/wait.ts'
+import { JOB_ID, readProblem, startServer } from './in-memory.ts'
 
 const UNKNOWN_ID = '0197a3c2-5b1e-7c44-9d0a-000000000000'
 const EVERY_SECOND = '* * * * * *'
@@ -275,4 +277,61 @@ t.test('a dear reading is made once for all who ask, and not again too soon', as
 
   const never = shareReading({ read: () => Promise.reject(new Error('away')), everyMs: 1, patienceMs: 20 })
   t.equal(await never(), null)
+})
+
+t.test('under pressure calls are refused, while health and metrics answer and open streams go on', async t => {
+  let refused = 0
+  const { api, url, log, live } = await startServer(t, {
+    // Every process uses more than this: what is measured stands still at "too much".
+    pressure: { maxEventLoopDelayMs: 0, maxHeapBytes: 1, onRefused: () => (refused += 1) },
+  })
+  const stream = await fetch(`${api}/stream`, { headers: { accept: 'application/x-ndjson' } })
+  t.equal(stream.status, 200, 'before the first look at the process')
+  const calls: [string, RequestInit][] = [
+    ['/jobs', {}],
+    ['/stream', {}],
+    [`/jobs/${JOB_ID}/heartbeat`, { method: 'POST' }],
+    ['/heartbeats', { method: 'POST', body: 'not even JSON' }],
+  ]
+  await waitFor(async () => (await fetch(`${api}/active`)).status === 503)
+  const known = refused
+  for (const [path, init] of calls) {
+    const response = await fetch(api + path, { ...init, headers: { 'x-request-id': 'mine' } })
+    t.match(await readProblem(response), { status: 503, code: 'overloaded', requestId: 'mine' }, path)
+    t.equal(response.headers.get('retry-after'), '2')
+  }
+  t.equal(refused, known + calls.length)
+  for (const path of ['/healthz', '/readyz', '/metrics', '/openapi.json']) {
+    t.equal((await fetch(url + path)).status, 200, path)
+  }
+  t.equal(live.started, 1)
+  const reader = stream.body!.getReader()
+  const first = (await reader.read()) as { value: Uint8Array }
+  t.match(new TextDecoder().decode(first.value), /snapshot/)
+  await reader.cancel()
+  const lines = log.filter(line => line.includes('under pressure'))
+  t.equal(lines.length, 1, 'one line tells of it')
+  t.match(JSON.parse(lines[0]!), { level: 40, measure: 'heapUsedBytes', requestId: /./ })
+})
+
+/** Holds the event loop as long garbage collections would: without it, nothing is read and no timer runs. */
+const holdEventLoop = async (times: number, ms: number) => {
+  const nothing = new Int32Array(new SharedArrayBuffer(4))
+  for (let n = 0; n < times; n += 1) {
+    Atomics.wait(nothing, 0, 0, ms)
+    await turn()
+  }
+}
+
+t.test('an event loop that lags refuses calls, judges no job meanwhile, and recovers', async t => {
+  const service = await startService(t, { MAX_EVENT_LOOP_DELAY_MS: '100', SWEEP_SCHEDULE: EVERY_SECOND })
+  const { id } = await service.createJob()
+  await holdEventLoop(10, 300)
+  t.match((await service.heartbeat(id)).body, { code: 'overloaded' })
+  await waitFor(async () => (await service.heartbeat(id)).status === 200)
+  const metrics = await waitFor(async () => {
+    const read = await scrape(service.url)
+    return read.value('headway_sweeps_skipped_total', { reason: 'intake' })! > 0 && read
+  })
+  t.ok((metrics as Awaited<ReturnType<typeof scrape>>).value('headway_pressure_refused_calls_total')! >= 1)
 })

@@ -37,8 +37,8 @@ const RETRY_AFTER: Record<string, Header> = {
 /** Refusals of every call, health included. What only broken clients meet (408, 417, 431) is described once, in the introduction. */
 const EVERY_CALL: ProblemCode[] = ['misdirected_request', 'internal_error', 'shutting_down']
 
-/** Refusals of calls that know who calls, and what is asked. */
-const API_CALLS: ProblemCode[] = ['validation_failed', 'unauthenticated', 'forbidden']
+/** Refusals of calls that know who calls, and what is asked, and that may be too much. */
+const API_CALLS: ProblemCode[] = ['validation_failed', 'unauthenticated', 'forbidden', 'overloaded']
 
 const referenceTo = (schema: z.ZodType): object => {
   const id = z.globalRegistry.get(schema)?.id
@@ -93,5 +93,5 @@ const BODY_REFUSALS: ProblemCode[] = ['payload_too_large', 'unsupported_media_ty
 /** Refusals of every call that changes a job, other than by a report. */
 export const CHANGE_REFUSALS: ProblemCode[] = [...BODY_REFUSALS, 'database_unavailable']
 
-/** Refusals of reports: without the database they are kept, until there is no room for more. */
-export const REPORT_REFUSALS: ProblemCode[] = [...BODY_REFUSALS, 'overloaded', 'outcome_unknown']
+/** Refusals of reports: without the database they are kept, until there is no room for more (`overloaded`, like every call). */
+export const REPORT_REFUSALS: ProblemCode[] = [...BODY_REFUSALS, 'outcome_unknown']
