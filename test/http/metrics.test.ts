@@ -1,5 +1,7 @@
+import { readdirSync, readFileSync } from 'node:fs'
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
+import { parse } from 'yaml'
 import { shareReading } from '../../src/metrics/shared-reading.ts'
 import { createTestDatabase } from '../helpers/database.ts'
 import { parseMetrics, scrape } from '../helpers/prometheus.ts'
@@ -19,7 +21,6 @@ t.test("the answer is Prometheus's text format, with units in the names", async 
   t.equal(response.headers.get('content-type'), 'text/plain; version=0.0.4; charset=utf-8')
   const families = parseMetrics(await response.text())
   for (const { name, type, help } of families.values()) {
-    if (!name.startsWith('headway_')) continue
     t.match(help, /^[A-Z]/, name)
     t.equal(name.endsWith('_total'), type === 'counter', `${name} is a ${type}`)
     t.notMatch(name, /_ms$|milli|minutes/, name)
@@ -30,6 +31,92 @@ t.test("the answer is Prometheus's text format, with units in the names", async 
     'nodejs_eventloop_lag_p99_seconds',
   ]) {
     t.ok(families.has(name), name)
+  }
+})
+
+interface Dashboard {
+  title: string
+  schemaVersion: number
+  templating: { list: { name: string; type: string }[] }
+  panels: { id: number; type: string; title: string; datasource?: { uid: string }; targets?: { expr: string }[] }[]
+}
+
+interface Rules {
+  groups: { rules: { alert: string; expr: string; labels: { severity: string }; annotations: { summary: string } }[] }[]
+}
+
+const DEPLOY = new URL('../../deploy/', import.meta.url)
+const readDeploy = (path: string): string => readFileSync(new URL(path, DEPLOY), 'utf8')
+
+/** Ours, and those of the process, as PromQL names them. `up` is Prometheus's own. */
+const namesIn = (expression: string): string[] => expression.match(/\b(?:headway|nodejs|process)_\w+/g) ?? []
+
+t.test(
+  'the dashboard, the alerts and the README name no metric that /metrics does not have, and omit none of ours',
+  async t => {
+    const { families, samples } = await scrape((await startService(t)).url)
+    const known = new Set([...families.keys(), ...samples.map(({ name }) => name)])
+    for (const { name, type } of families.values()) {
+      if (type === 'histogram') for (const part of ['bucket', 'sum', 'count']) known.add(`${name}_${part}`)
+    }
+    const dashboard = JSON.parse(readDeploy('grafana/headway.json')) as Dashboard
+    const rules = (parse(readDeploy('prometheus/alerts.yaml')) as Rules).groups.flatMap(group => group.rules)
+    const charts = dashboard.panels.flatMap(({ title, targets = [] }) => targets.map(({ expr }) => ({ title, expr })))
+    const alerts = rules.map(({ alert, expr }) => ({ title: alert, expr }))
+    t.ok(charts.length > 30 && alerts.length > 10)
+    for (const { title, expr } of [...charts, ...alerts]) {
+      for (const name of namesIn(expr)) t.ok(known.has(name), `${title}: ${name}`)
+      t.match(expr, /\b(?:headway|nodejs|process)_|\bup\{/, title)
+    }
+    const [, readme = ''] = readFileSync(new URL('../../README.md', import.meta.url), 'utf8').split(
+      '### Metrics and alerts',
+    )
+    const described = new Set(readme.match(/`headway_\w+/g)?.map(name => name.slice(1)))
+    const ours = [...families.keys()].filter(name => name.startsWith('headway_'))
+    t.strictSame([...described].sort(), ours.sort(), 'the README lists each once it exists, and no other')
+    const drawn = charts.flatMap(({ expr }) => namesIn(expr).map(name => name.replace(/_(?:bucket|sum|count)$/, '')))
+    for (const name of ours) t.ok(drawn.includes(name), `${name} is on the dashboard`)
+
+    t.strictSame(
+      dashboard.panels.filter(({ type }) => type === 'row').map(({ title }) => title),
+      ['Intake', 'Live', 'Liveness', 'Database', 'Process'],
+    )
+    t.equal(new Set(dashboard.panels.map(({ id }) => id)).size, dashboard.panels.length)
+    t.match(dashboard.templating.list[0], { name: 'datasource', type: 'datasource' })
+    for (const { datasource, type } of dashboard.panels) if (type !== 'row') t.equal(datasource?.uid, '${datasource}')
+    for (const { alert, labels, annotations } of rules) {
+      t.match(labels.severity, /^(?:page|ticket)$/, alert)
+      t.ok(annotations.summary.length > 40, `${alert} says what to do`)
+      t.ok(readme.includes(`\`${alert}\``), `${alert} is in the README`)
+    }
+  },
+)
+
+t.test('what deploys the service is well-formed, and fits together', async t => {
+  const files = readdirSync(DEPLOY, { recursive: true, encoding: 'utf8' }).filter(name => name.endsWith('.yaml'))
+  t.strictSame(files.sort(), ['compose.yaml', 'prometheus/alerts.yaml', 'prometheus/prometheus.yaml'])
+  for (const file of files) t.ok(parse(readDeploy(file), { strict: true, uniqueKeys: true }), file)
+
+  interface Compose {
+    services: Record<string, { healthcheck?: object; volumes?: string[]; environment?: Record<string, string> }>
+  }
+  const { services } = parse(readDeploy('compose.yaml'), { merge: true }) as Compose
+  const proxy = readDeploy('nginx/headway.conf')
+  const prometheus = readDeploy('prometheus/prometheus.yaml')
+  const replicas = Object.keys(services).filter(name => name.startsWith('headway-'))
+  t.equal(replicas.length, 2)
+  for (const name of replicas) {
+    t.ok(services[name]?.healthcheck, name)
+    t.match(proxy, `server ${name}:3000`)
+    t.match(prometheus, `${name}:3000`)
+  }
+  for (const mount of Object.values(services).flatMap(({ volumes = [] }) => volumes)) {
+    const [from = ''] = mount.split(':')
+    if (from.startsWith('.')) t.doesNotThrow(() => readDeploy(from), mount)
+  }
+  // Without these a stream through nginx comes in lumps, or ends when nothing happens.
+  for (const line of ['proxy_buffering off;', 'proxy_read_timeout 1h;', 'proxy_http_version 1.1;', 'keepalive 64;']) {
+    t.match(proxy, line)
   }
 })
 
