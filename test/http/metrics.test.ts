@@ -9,7 +9,7 @@ import { startProxy } from '../helpers/proxy.ts'
 import { startService } from '../helpers/service.ts'
 import { openStream } from '../helpers/stream.ts'
 import { waitFor } from '../helpers/wait.ts'
-import { JOB_ID, readProblem, startServer } from './in-memory.ts'
+import { JOB_ID, raw, readProblem, startServer } from './in-memory.ts'
 
 const UNKNOWN_ID = '0197a3c2-5b1e-7c44-9d0a-000000000000'
 const EVERY_SECOND = '* * * * * *'
@@ -19,6 +19,11 @@ t.test("the answer is Prometheus's text format, with units in the names", async 
   const response = await fetch(`${service.url}/metrics`)
   t.equal(response.status, 200)
   t.equal(response.headers.get('content-type'), 'text/plain; version=0.0.4; charset=utf-8')
+  const rebound = await raw(
+    Number(new URL(service.url).port),
+    'GET /metrics HTTP/1.1\r\nhost: evil.test\r\nconnection: close\r\n\r\n',
+  )
+  t.match(rebound, /^HTTP\/1.1 421 /, 'without authentication, not for a name that leads here')
   const families = parseMetrics(await response.text())
   for (const { name, type, help } of families.values()) {
     t.match(help, /^[A-Z]/, name)
@@ -303,6 +308,7 @@ t.test('/metrics answers while the database is away, with the last known numbers
   const database = await createTestDatabase(t)
   const { proxy, url } = await startProxy(t, database.url)
   const service = await startService(t, { database: { ...database, url }, DATABASE_URL: url })
+  const fresh = await startService(t, { database: { ...database, url }, DATABASE_URL: url })
   const { id } = await service.createJob()
   await service.heartbeat(id)
   const before = await scrape(service.url)
@@ -315,8 +321,12 @@ t.test('/metrics answers while the database is away, with the last known numbers
   const reply = await service.heartbeat(id)
   t.equal(reply.status, 202)
   const begun = performance.now()
+  const unknown = await scrape(fresh.url)
+  t.ok(performance.now() - begun < 2_000, 'a scrape waits for nothing long')
+  t.equal(unknown.value('headway_jobs'), undefined, 'what was never known is not 0')
+  t.equal(unknown.value('headway_stalled_jobs'), undefined)
+  t.equal(unknown.value('headway_jobs_age_seconds'), Infinity)
   const away = await scrape(service.url)
-  t.ok(performance.now() - begun < 1_500, 'a scrape waits for nothing long')
   t.equal(away.value('headway_heartbeats_total', { outcome: 'buffered' }), 1)
   t.equal(away.value('headway_intake_entries'), 1)
   t.ok(away.value('headway_intake_bytes')! > 0)
