@@ -46,7 +46,7 @@ const environmentSchema = z
     LIVE_KEEPALIVE_SECONDS: integer('LIVE_KEEPALIVE_SECONDS', 1, 3600, 15),
     SHUTDOWN_GRACE_SECONDS: integer('SHUTDOWN_GRACE_SECONDS', 1, 600, 10),
     MAX_STREAMS: integer('MAX_STREAMS', 1, 1_000_000, 20_000),
-    MAX_EVENT_LOOP_DELAY_MS: integer('MAX_EVENT_LOOP_DELAY_MS', 0, 60_000, 500),
+    MAX_EVENT_LOOP_DELAY_MS: integer('MAX_EVENT_LOOP_DELAY_MS', 0, 60_000, 1000),
   })
   .refine(env => env.AUTH_MODE === 'none' || isLoopback(env.HOST), {
     path: ['HOST'],
