@@ -9,12 +9,19 @@ import type { Identify } from './identity.ts'
 import { registerDocumentation } from './documentation.ts'
 import { refuseWebPages, requireHost } from './open-mode.ts'
 import { handleClientError, handleError, refuseExpectation } from './problems.ts'
+import { registerPressure } from './pressure.ts'
+import type { PressureLimits } from './pressure.ts'
 import { requestIdOf } from './request-id.ts'
+import { RequestLog } from './request-log.ts'
+import { registerRequestTimes } from './request-times.ts'
+import type { AnsweredRequest } from './request-times.ts'
 import { healthRoutes } from './routes/health.ts'
 import type { Health } from './routes/health.ts'
 import { heartbeatRoutes } from './routes/heartbeats.ts'
 import { jobRoutes } from './routes/jobs.ts'
 import { lifecycleRoutes } from './routes/lifecycle.ts'
+import { metricsRoutes } from './routes/metrics.ts'
+import type { MetricsText } from './routes/metrics.ts'
 import { statisticsRoutes } from './routes/statistics.ts'
 import { streamRoutes } from './routes/streams.ts'
 import { registerShutdown } from './shutdown.ts'
@@ -41,6 +48,8 @@ export interface HttpParts {
   jobs: Jobs
   live: Pick<Live, 'open' | 'waitForChange' | 'isListening' | 'close'>
   health: Health
+  metrics: MetricsText & { answered: (request: AnsweredRequest) => void }
+  pressure: PressureLimits
   log: FastifyBaseLogger
   /** Absent: the service is open. */
   identify?: Identify
@@ -50,9 +59,8 @@ const createFastify = (log: FastifyBaseLogger): FastifyInstance =>
   Fastify({
     loggerInstance: log,
     // Two lines a heartbeat would be the most expensive thing the service does, and urls with their queries would be in them.
-    logController: new LogController({ disableRequestLogging: true }),
-    // A child logger for each request costs as much as its validation; what is logged names the request id itself.
-    childLoggerFactory: logger => logger,
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
+    childLoggerFactory: (logger, bindings) => new RequestLog(logger, bindings),
     genReqId: requestIdOf,
     frameworkErrors: (error, request, reply) => {
       void handleError(error, request, reply.header('x-request-id', request.id))
@@ -77,7 +85,7 @@ const createFastify = (log: FastifyBaseLogger): FastifyInstance =>
  * for at most `shutdownGraceSeconds`.
  */
 export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstance> => {
-  const { config, jobs, live, health, log, identify } = parts
+  const { config, jobs, live, health, metrics, pressure, log, identify } = parts
   const app = createFastify(log)
   app.setValidatorCompiler(validatorCompiler)
   // Answers are wire documents of our own: nothing is left to encode, and zod would take six times as long. With an end of
@@ -99,6 +107,7 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
     admit(request)
     done()
   })
+  registerRequestTimes(app, metrics.answered)
   app.server.on('checkExpectation', refuseExpectation)
   const { closing } = registerShutdown(app, {
     graceMs: config.shutdownGraceSeconds * 1000,
@@ -107,9 +116,12 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
   registerUnknownRoutes(app)
 
   await registerDocumentation(app)
+  // Outside the API, so that neither pressure nor a missing token keeps them from answering.
   await app.register(healthRoutes, { health, live })
+  await app.register(metricsRoutes, { metrics })
   await app.register(
     async api => {
+      await registerPressure(api, pressure)
       if (identify) registerChallenges(api)
       registerIdentity(api, identify ?? identifyEveryone)
       await api.register(jobRoutes, { jobs, live, closing })
