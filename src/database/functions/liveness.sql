@@ -47,11 +47,13 @@ DECLARE
   batches uuid[];
   at timestamptz(3);
 BEGIN
+  IF NOT headway.may_judge(process_id, interval_seconds, after_seconds) THEN
+    RETURN;
+  END IF;
   SELECT l.held, l.batches INTO held, batches FROM headway.lock_jobs(ARRAY(
     SELECT id FROM progress_jobs
     WHERE finished_at IS NULL AND status = 'running' AND liveness = 'ok' AND children IS NULL
       AND heartbeat_at < now() - make_interval(secs => after_seconds)
-      AND headway.may_judge(process_id, interval_seconds, after_seconds)
     ORDER BY id LIMIT batch FOR NO KEY UPDATE SKIP LOCKED), true) AS l;
   at := headway.clock();
   RETURN QUERY
