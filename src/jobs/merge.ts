@@ -50,11 +50,13 @@ export type Merge =
 /**
  * Joins a report with one of the same worker that still waits to be written, so that one row is written once. The outcome
  * is what the database would have made of the two in order of arrival; where that depends on what is stored, they stay
- * apart: a report with `reportedAt` may turn out late, and one without it never does.
+ * apart: a report with `reportedAt` may turn out late, and one without it never does. The same goes for the stage: a job
+ * that has declared its stages may have left it, may not know it, and counts begin at nothing in the next one.
  */
 export const mergeHeartbeats = (waiting: Heartbeat, arriving: Heartbeat): Merge => {
   // One of two metas may be too large, and must not take the other report down with it.
   if (waiting.meta && arriving.meta) return { kind: 'separate' }
+  if (waiting.stage !== arriving.stage) return { kind: 'separate' }
   if (waiting.reportedAt === undefined && arriving.reportedAt === undefined) {
     return { kind: 'merged', heartbeat: combine(waiting, arriving) }
   }

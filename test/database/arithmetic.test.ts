@@ -16,6 +16,8 @@ const evaluate = async (call: string, columns: string, cases: unknown[][]): Prom
   return rows.map(({ value }) => (value === null ? null : Number(value)))
 }
 
+/** Postgres refuses results that are too small for a double; times are of milliseconds, and parts of percents. */
+const decimals = (max: number) => fc.integer({ min: 0, max: max * 1000 }).map(n => n / 1000)
 const counts = fc.oneof(fc.integer({ min: 0, max: 1000 }), fc.integer({ min: 0, max: MAX }))
 
 /** All cases of a property in one call. */
@@ -50,45 +52,239 @@ t.test('percent: floored, at most 99, null without a total, and never an overflo
   })
 })
 
-t.test('next_percent: never back, except when the known total grew', async t => {
-  const call = 'headway.next_percent(shown, processed, old_total, new_total, reported)'
-  const columns = 'shown integer, processed bigint, old_total bigint, new_total bigint, reported float8'
-  const table: [number, number, number | null, number | null, number | null, number][] = [
-    [10, 50, 100, 100, null, 50],
-    [60, 50, 100, 100, null, 60],
-    [60, 50, 100, 200, null, 25],
-    [60, 50, null, 200, null, 60],
-    [60, 50, 200, 100, null, 60],
-    [60, 50, 100, null, null, 60],
-    [60, 50, null, null, 61.9, 61],
-    [60, 50, null, null, 12, 60],
-    [60, 50, null, null, 100, 99],
-    [60, 50, null, null, null, 60],
-    [0, 50, null, 100, 99, 50],
+t.test('next_percent: never back, unless it may fall; unknown stays what it was', async t => {
+  const call = 'headway.next_percent(shown, computed, may_fall)'
+  const columns = 'shown integer, computed integer, may_fall boolean'
+  const table: [number, number | null, boolean, number][] = [
+    [10, 50, false, 50],
+    [60, 50, false, 60],
+    [60, 50, true, 50],
+    [60, 70, true, 70],
+    [60, null, false, 60],
+    [60, null, true, 60],
+    [0, 0, false, 0],
+    [99, 0, true, 0],
   ]
   const found = await evaluate(call, columns, table)
   t.same(
     found,
-    table.map(row => row[5]),
+    table.map(row => row[3]),
   )
-  const maybe = fc.option(counts)
-  const cases = sample(
-    fc.tuple(
-      fc.integer({ min: 0, max: 99 }),
-      counts,
-      maybe,
-      maybe,
-      fc.option(fc.double({ min: 0, max: 100, noNaN: true })),
-    ),
+})
+
+t.test('percent_of_fraction: floored, at most 99, and floats cost no percent', async t => {
+  const call = 'headway.percent_of_fraction(fraction)'
+  const table: [number | null, number | null][] = [
+    [0, 0],
+    [0.0099, 0],
+    [0.01, 1],
+    [0.1 + 0.1 + 0.1, 30],
+    [0.29, 29],
+    [0.57, 57],
+    [0.58, 58],
+    [1 / 3, 33],
+    [0.999, 99],
+    [1, 99],
+    [1.5, 99],
+    [null, null],
+  ]
+  const found = await evaluate(call, 'fraction float8', table)
+  t.same(
+    found,
+    table.map(row => row[1]),
   )
+  const hundredths = Array.from({ length: 100 }, (_, n) => [n / 100])
+  const percents = await evaluate(call, 'fraction float8', hundredths)
+  t.same(
+    percents,
+    hundredths.map((_, n) => n),
+    'n hundredths are n percent',
+  )
+  const cases = sample(fc.tuple(decimals(1)))
+  const values = await evaluate(call, 'fraction float8', cases)
+  cases.forEach(([fraction], n) => {
+    const value = values[n] ?? -1
+    const fine =
+      value >= 0 && value <= 99 && (value === 99 || value <= 100 * fraction + 1e-8) && value > 100 * fraction - 1.01
+    if (!fine) t.fail(`${fraction} is ${value}`)
+  })
+})
+
+const stage = (name: string, weight = 0.25) => ({ name, weight })
+
+t.test('stage_place: from 1, null when it is none of them', async t => {
+  const stages = ['load', 'Load', "it's", '{"a":1}', '\u{1f9f9}'].map(name => stage(name))
+  const names = [...stages.map(({ name }) => name), 'LOAD', '', null, 'name']
+  const found = await evaluate(
+    'headway.stage_place(stages, stage)',
+    'stages jsonb, stage text',
+    names.map(name => [stages, name]),
+  )
+  t.same(found, [1, 2, 3, 4, 5, null, null, null, null])
+  t.same(
+    await evaluate('headway.stage_place(stages, stage)', 'stages jsonb, stage text', [[null, 'load']]),
+    [null],
+    'no stages at all',
+  )
+})
+
+t.test('stage_weights: what comes before a stage and what it is itself', async t => {
+  const stages = [stage('a', 0.2), stage('b', 0), stage('c', 0.5), stage('d', 0.3)]
+  const places = [0, 1, 2, 3, 4]
+  const columns = 'stages jsonb, place integer'
+  const cases = places.map(place => [stages, place])
+  t.same(await evaluate('(headway.stage_weights(stages, place))[1]', columns, cases), [0, 0, 0.2, 0.2, 0.7])
+  t.same(await evaluate('(headway.stage_weights(stages, place))[2]', columns, cases), [0, 0.2, 0, 0.5, 0.3])
+
+  const lists = sample(fc.array(fc.integer({ min: 1, max: 1_000_000 }), { minLength: 1, maxLength: 32 })).slice(0, 300)
+  const normalised = lists.map(weights => {
+    const sum = weights.reduce((total, weight) => total + weight, 0)
+    return weights.map((weight, n) => stage(String(n), weight / sum))
+  })
+  const last = normalised.map(list => [list, list.length])
+  const [before, own] = await Promise.all(
+    [1, 2].map(part => evaluate(`(headway.stage_weights(stages, place))[${part}]`, columns, last)),
+  )
+  normalised.forEach((list, n) => {
+    const sum = (before?.[n] ?? 0) + (own?.[n] ?? 0)
+    if (Math.abs(sum - 1) > 1e-12) t.fail(`${JSON.stringify(list)} sums up to ${sum}`)
+  })
+})
+
+t.test('stage_fraction: an empty stage is done, a reported percent counts only without a total', async t => {
+  const call = 'headway.stage_fraction(processed, total, reported)'
+  const columns = 'processed bigint, total bigint, reported float8'
+  const table: [number, number | null, number | null, number][] = [
+    [0, 0, null, 1],
+    [0, 0, 10, 1],
+    [5, 0, null, 1],
+    [0, 10, null, 0],
+    [5, 10, null, 0.5],
+    [5, 10, 90, 0.5],
+    [10, 10, null, 1],
+    [11, 10, null, 1],
+    [5, null, null, 0],
+    [5, null, 40, 0.4],
+    [5, null, 100, 1],
+    [MAX, MAX, null, 1],
+    [0, MAX, null, 0],
+  ]
+  const found = await evaluate(call, columns, table)
+  t.same(
+    found,
+    table.map(row => row[3]),
+  )
+  const cases = sample(fc.tuple(counts, fc.option(counts), fc.option(decimals(100))))
   const values = await evaluate(call, columns, cases)
   cases.forEach((row, n) => {
-    const [shown, , oldTotal, newTotal] = row
     const value = values[n]
-    const grew = oldTotal !== null && newTotal !== null && newTotal > oldTotal
-    const fine = value !== null && value !== undefined && value >= 0 && value <= 99 && (grew || value >= shown)
-    if (!fine) t.fail(`${JSON.stringify(row)} gives ${value}`)
+    if (!(typeof value === 'number' && value >= 0 && value <= 1)) t.fail(`${JSON.stringify(row)} gives ${value}`)
   })
+})
+
+t.test('rate_eta: by the rate, what comes after it by the part that is done, null without a basis', async t => {
+  const call = 'headway.rate_eta(rest, rate, later, done, spent)'
+  const columns = 'rest bigint, rate float8, later float8, done float8, spent float8'
+  const table: [number | null, number | null, number, number | null, number, number | null][] = [
+    // A job with a total.
+    [90, 10, 0, null, 10, 9],
+    [0, 10, 0, null, 10, 0],
+    [90, null, 0, null, 10, null],
+    [90, 0, 0, null, 10, null],
+    [90, 1e-12, 0, null, 10, null],
+    // One of which only a percent is known.
+    [null, null, 0, 0.25, 100, 300],
+    [null, 5, 0, 0.25, 100, 300],
+    [null, null, 0, 1, 100, 0],
+    [null, null, 0, 0, 100, null],
+    [null, null, 0, 0.25, 0, null],
+    // A stage with others behind it: 9 s of its own, and half a job at 20 s for each tenth.
+    [90, 10, 0.5, 0.1, 20, 9 + 100],
+    [90, null, 0.5, 0.1, 20, 180],
+    [90, 10, 0.5, 0, 20, null],
+    // Rounding may leave a little more than everything.
+    [null, null, 0, 1.0000000001, 100, 0],
+    [90, 10, -1e-17, 0.9, 20, 9],
+  ]
+  const found = await evaluate(call, columns, table)
+  table.forEach((row, n) => {
+    const [expected, value] = [row[5], found[n] ?? null]
+    const same = expected === null || value === null ? expected === value : Math.abs(expected - value) < 1e-9
+    t.ok(same, `${JSON.stringify(row.slice(0, 5))} is ${expected}: ${value}`)
+  })
+  const part = decimals(1)
+  const amount = decimals(1e9)
+  const cases = sample(fc.tuple(fc.option(counts), fc.option(amount), part, fc.option(part), amount))
+  const values = await evaluate(call, columns, cases)
+  cases.forEach((row, n) => {
+    const value = values[n]
+    if (!(value === null || (Number.isFinite(value) && (value ?? -1) >= 0))) t.fail(`${JSON.stringify(row)}: ${value}`)
+  })
+})
+
+t.test('history_weight: all before there is a rate, then ever less, nothing once the job outlives it', async t => {
+  const call = 'headway.history_weight(expected, spent, fraction, has_rate)'
+  const columns = 'expected float8, spent float8, fraction float8, has_rate boolean'
+  const found = await evaluate(call, columns, [
+    [100, 0, 0, false],
+    [100, 99, 0.9, false],
+    [100, 100, 0.5, false],
+    [100, 0, 0, true],
+    [100, 50, 0.25, true],
+    [100, 50, 0.5, true],
+    [100, 1, 0.99, true],
+    [100, 100, 0.5, true],
+    [100, 5000, 0.5, true],
+    [0, 0, 0, false],
+    [null, 50, 0.5, true],
+    [null, 50, 0.5, false],
+  ])
+  const expected = [1, 1, 0, 1, 0.25, 0, 0, 0, 0, 0, 0, 0]
+  found.forEach((value, n) => t.ok(Math.abs((value ?? -1) - (expected[n] ?? 0)) < 1e-12, `${value} is ${expected[n]}`))
+  const amount = decimals(1e9)
+  const cases = sample(fc.tuple(fc.option(amount), amount, decimals(0.99), fc.boolean()))
+  const values = await evaluate(call, columns, cases)
+  cases.forEach((row, n) => {
+    if (!((values[n] ?? -1) >= 0 && (values[n] ?? 2) <= 1)) t.fail(`${JSON.stringify(row)}: ${values[n]}`)
+  })
+})
+
+t.test('blend_eta: between the two, and one alone where there is no other', async t => {
+  const call = 'headway.blend_eta(expected, spent, measured, weight)'
+  const found = await evaluate(call, 'expected float8, spent float8, measured float8, weight float8', [
+    [100, 20, 40, 1],
+    [100, 20, 40, 0],
+    [100, 20, 40, 0.5],
+    [100, 20, 40, 0.25],
+    [100, 20, null, 1],
+    [null, 20, 40, 0],
+    [null, 20, null, 0],
+    [100, 200, 40, 0],
+  ])
+  t.same(found, [80, 40, 60, 50, 80, 40, null, 40])
+})
+
+t.test('sample_is_due: by percent at most every 5 s, by time while no percent can show it', async t => {
+  const call = 'headway.sample_is_due(since, before, percent, sampled_percent, flat)::integer'
+  const columns = 'since float8, before float8, percent integer, sampled_percent integer, flat boolean'
+  const table: [number, number, number, number, boolean, number][] = [
+    [4.999, 100, 50, 10, false, 0],
+    [4.999, 0, 50, 10, true, 0],
+    [5, 100, 11, 10, false, 1],
+    [5, 101, 9, 10, false, 0],
+    [6, 101, 9, 10, false, 1],
+    [3600, 100, 10, 10, false, 0],
+    [5, 100, 10, 10, true, 1],
+    [5, 101, 10, 10, true, 0],
+    [50, 1000, 10, 10, true, 1],
+    [49.9, 1000, 10, 10, true, 0],
+    [49.9, 1000, 11, 10, true, 1],
+    [5, 0, 0, 0, true, 1],
+  ]
+  t.same(
+    await evaluate(call, columns, table),
+    table.map(row => row[5]),
+  )
 })
 
 t.test('hold_count: a sum above 2^53-1 is held there, unknown stays unknown', async t => {

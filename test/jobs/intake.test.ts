@@ -1,4 +1,5 @@
 import fc from 'fast-check'
+import type pg from 'pg'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { openDatabase } from '../../src/database/connection.ts'
@@ -6,6 +7,7 @@ import { HeadwayError } from '../../src/errors.ts'
 import { HeartbeatQueue, type Entry } from '../../src/jobs/heartbeat-queue.ts'
 import type { Heartbeat } from '../../src/jobs/heartbeat.ts'
 import { OPEN_IDENTITY, scopeOf } from '../../src/jobs/identity.ts'
+import type { Stage } from '../../src/jobs/job.ts'
 import { createHeartbeatIntake, type HeartbeatIntakeOptions } from '../../src/jobs/intake.ts'
 import {
   createHeartbeatWrite,
@@ -292,39 +294,40 @@ t.test('closing gives up after its grace when the database is away', async t => 
 })
 
 /** Reports of one worker, as they may come: late ones, clocks that were set, increments, cleared fields. */
-const reports = fc.array(
-  fc.record(
-    {
-      count: fc.oneof(
-        fc.record({ processedCount: fc.integer({ min: 0, max: 50 }) }),
-        fc.record({ increment: fc.integer({ min: 0, max: 5 }) }),
-        fc.constant({}),
-      ),
-      message: fc.constantFrom(null, 'a', 'b'),
-      totalCount: fc.constantFrom(null, 60, 100),
-      stage: fc.constantFrom(null, 'x', 'y'),
-      etaSeconds: fc.constantFrom(null, 5),
-      payload: fc.constantFrom(null, { p: 1 }, { p: 2 }),
-      unit: fc.constantFrom('rows' as const, 'files' as const),
-      // Within a few minutes of each other, so that nothing older than the five minutes of a set clock hides behind
-      // something younger that is merged over it (a difference of one report's liveness, and nothing else).
-      reportedAt: fc.integer({ min: 0, max: 200 }).map(s => new Date(1_767_225_600_000 + s * 1000).toISOString()),
-    },
-    { requiredKeys: ['count'] },
-  ),
-  { minLength: 1, maxLength: 8 },
-)
+const reportsFor = (...stages: (string | null)[]) =>
+  fc.array(
+    fc.record(
+      {
+        count: fc.oneof(
+          fc.record({ processedCount: fc.integer({ min: 0, max: 50 }) }),
+          fc.record({ increment: fc.integer({ min: 0, max: 5 }) }),
+          fc.constant({}),
+        ),
+        message: fc.constantFrom(null, 'a', 'b'),
+        totalCount: fc.constantFrom(null, 60, 100),
+        stage: fc.constantFrom(...stages),
+        etaSeconds: fc.constantFrom(null, 5),
+        payload: fc.constantFrom(null, { p: 1 }, { p: 2 }),
+        unit: fc.constantFrom('rows' as const, 'files' as const),
+        // Within a few minutes of each other, so that nothing older than the five minutes of a set clock hides behind
+        // something younger that is merged over it (a difference of one report's liveness, and nothing else).
+        reportedAt: fc.integer({ min: 0, max: 200 }).map(s => new Date(1_767_225_600_000 + s * 1000).toISOString()),
+      },
+      { requiredKeys: ['count'] },
+    ),
+    { minLength: 1, maxLength: 8 },
+  )
 
 /** The real write, on a database of its own, with jobs to report for. */
 const createRealWrite = async (t: Test) => {
   const { url, pool } = await createTestDatabase(t)
   const database = openDatabase({ url, poolSize: 4, preparedStatements: true, onConnectionError: () => undefined })
   t.teardown(() => database.close())
-  const newJob = async (fields: { organizationId?: string } = {}) => {
+  const newJob = async (fields: { organizationId?: string; stages?: Stage[] | null } = {}) => {
     const { rows } = await pool.query<{ id: string }>(
-      `INSERT INTO progress_jobs (tenant_id, organization_id, job_type, name, heartbeat_timeout_seconds)
-       VALUES ($1, $2, 't', 'n', 60) RETURNING id`,
-      [scope.tenantId, fields.organizationId ?? null],
+      `INSERT INTO progress_jobs (tenant_id, organization_id, stages, job_type, name, heartbeat_timeout_seconds)
+       VALUES ($1, $2, $3, 't', 'n', 60) RETURNING id`,
+      [scope.tenantId, fields.organizationId ?? null, fields.stages ? JSON.stringify(fields.stages) : null],
     )
     return rows[0]?.id ?? ''
   }
@@ -376,59 +379,83 @@ t.test('a report reaches only jobs of its tenant, its organization and its token
   t.equal(await outcomeFor({ jobId }), 'written')
 })
 
-t.test('merging gives what the database makes of the reports one after the other', async t => {
-  const { write, newJob, pool } = await createRealWrite(t)
-  const stateOf = async (jobId: string) => {
-    const { rows } = await pool.query<Record<string, unknown>>(
-      `SELECT j.processed_count, j.total_count, j.message, j.stage, j.unit, j.eta_source IS NOT DISTINCT FROM 'worker' AS worker_eta,
-         w.processed_count AS worker_count, w.message AS worker_message, w.payload, w.reported_at
-       FROM progress_jobs j JOIN job_progress w ON w.job_id = j.id WHERE j.id = $1`,
-      [jobId],
-    )
-    return rows
-  }
-  /** Everything in one go: what may merge is one entry, what may not follows in the next batch. */
-  const flushQueue = async (heartbeats: Heartbeat[]) => {
-    const queue = new HeartbeatQueue()
-    const waiters = heartbeats.map(heartbeat => {
-      const waiter = { resolve: () => undefined, reject: () => undefined, since: 0, late: false }
-      queue.add(scope, heartbeat, waiter)
-      return waiter
-    })
-    const applied = new Map<object, boolean>()
-    let batches = 0
-    while (!queue.isEmpty) {
-      const entries = queue.take(1000, () => true)
-      const result = await write(entries, false)
-      batches += 1
-      entries.forEach((entry, index) => {
-        const outcome = result.outcomes[index]
-        for (const waiter of entry.waiters) {
-          applied.set(waiter, outcome?.kind === 'written' && outcome.applied && !waiter.late)
-        }
-      })
-    }
-    return { batches, applied: waiters.map(waiter => applied.get(waiter)) }
-  }
-
-  let merged = 0
-  const checked = await fc.check(
-    fc.asyncProperty(reports, reports, async (before, after) => {
-      const [one, two] = await Promise.all([newJob(), newJob()])
-      const toHeartbeat =
-        (jobId: string) =>
-        ({ count, ...report }: (typeof before)[number]) =>
-          ({ jobId, workerId: 'default', ...count, ...report }) as Heartbeat
-      for (const heartbeat of [...before, ...after].map(toHeartbeat(one))) await flushQueue([heartbeat])
-      // What is stored already must not matter to how the rest merges.
-      for (const heartbeat of before.map(toHeartbeat(two))) await flushQueue([heartbeat])
-      const { batches } = await flushQueue(after.map(toHeartbeat(two)))
-      merged += after.length - batches
-      t.same(await stateOf(two), await stateOf(one))
-      return JSON.stringify(await stateOf(two)) === JSON.stringify(await stateOf(one))
-    }),
-    { numRuns: 150 },
+/** What is stored of a job and its workers, as far as merging could spoil it. */
+const readState = async (pool: pg.Pool, jobId: string) => {
+  const { rows } = await pool.query<Record<string, unknown>>(
+    `SELECT j.processed_count, j.total_count, j.message, j.stage, j.unit,
+       j.eta_source IS NOT DISTINCT FROM 'worker' AS worker_eta, w.worker_id, w.processed_count AS worker_count,
+       w.total_count AS worker_total, w.stage AS worker_stage, w.message AS worker_message, w.payload, w.reported_at
+     FROM progress_jobs j JOIN job_progress w ON w.job_id = j.id WHERE j.id = $1 ORDER BY w.worker_id`,
+    [jobId],
   )
-  t.equal(checked.failed, false, fc.defaultReportMessage(checked) ?? 'holds')
-  t.ok(merged > 100, `${merged} reports were merged`)
+  return rows
+}
+
+/** Everything in one go: what may merge is one entry, what may not follows in the next batch. */
+const flushQueue = async (write: HeartbeatWrite, heartbeats: Heartbeat[]) => {
+  const queue = new HeartbeatQueue()
+  for (const heartbeat of heartbeats) {
+    queue.add(scope, heartbeat, { resolve: () => undefined, reject: () => undefined, since: 0, late: false })
+  }
+  let batches = 0
+  while (!queue.isEmpty) {
+    await write(
+      queue.take(1000, () => true),
+      false,
+    )
+    batches += 1
+  }
+  return batches
+}
+
+const STAGES = ['x', 'y', 'z'].map(name => ({ name, weight: 1 / 3 }))
+const MERGED_JOBS: { kind: string; stages: Stage[] | null; names: (string | null)[] }[] = [
+  { kind: 'a job', stages: null, names: [null, 'x', 'y'] },
+  { kind: 'a job with stages', stages: STAGES, names: ['x', 'x', 'x', 'x', 'y', 'y', 'z', 'unknown', null] },
+]
+
+for (const { kind, stages, names } of MERGED_JOBS) {
+  t.test(`merging gives what the database makes of the reports for ${kind} one after the other`, async t => {
+    const { write, newJob, pool } = await createRealWrite(t)
+    let merged = 0
+    const checked = await fc.check(
+      fc.asyncProperty(reportsFor(...names), reportsFor(...names), fc.boolean(), async (before, after, isLeft) => {
+        const [one, two] = await Promise.all([newJob({ stages }), newJob({ stages })])
+        const toHeartbeat =
+          (jobId: string) =>
+          ({ count, ...report }: (typeof before)[number]) =>
+            ({ jobId, workerId: 'default', ...count, ...report }) as Heartbeat
+        for (const jobId of [one, two]) {
+          // What is stored already must not matter to how the rest merges; nor that others have left a stage behind.
+          for (const heartbeat of before.map(toHeartbeat(jobId))) await flushQueue(write, [heartbeat])
+          if (isLeft) await flushQueue(write, [{ jobId, workerId: 'other', stage: 'y', processedCount: 1 }])
+        }
+        for (const heartbeat of after.map(toHeartbeat(one))) await flushQueue(write, [heartbeat])
+        merged += after.length - (await flushQueue(write, after.map(toHeartbeat(two))))
+        const [expected, found] = [await readState(pool, one), await readState(pool, two)]
+        return JSON.stringify(found) === JSON.stringify(expected)
+      }),
+      { numRuns: 100 },
+    )
+    t.equal(checked.failed, false, fc.defaultReportMessage(checked) ?? 'holds')
+    t.ok(merged > 10, `${merged} reports were merged`)
+  })
+}
+
+t.test('counts of two stages do not merge, whichever of the two reports names its stage', async t => {
+  const { write, newJob, pool } = await createRealWrite(t)
+  const countAfter = async (...reports: Partial<Heartbeat>[]) => {
+    const jobId = await newJob({ stages: STAGES })
+    await flushQueue(
+      write,
+      reports.map(report => ({ jobId, workerId: 'w', ...report })),
+    )
+    const [{ stage, processed_count: count } = {}] = await readState(pool, jobId)
+    return `${String(stage)}: ${String(count)}`
+  }
+  t.equal(await countAfter({ stage: 'x', processedCount: 90 }, { stage: 'y', processedCount: 5 }), 'y: 5')
+  t.equal(await countAfter({ increment: 3 }, { stage: 'y' }, { increment: 2 }), 'y: 2')
+  t.equal(await countAfter({ stage: 'y', increment: 3 }, { stage: 'x', increment: 4 }), 'y: 3', 'only forward')
+  t.equal(await countAfter({ stage: 'y', increment: 3 }, { stage: 'unknown', increment: 4 }), 'y: 3', 'one is refused')
+  t.equal(await countAfter({ stage: 'y', increment: 3 }, { stage: 'y', increment: 4 }), 'y: 7')
 })

@@ -90,13 +90,14 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     ELSE measured END
 $$;
 
--- Is it time to note the progress of a job in its history? After a percent, but not more often than every 5 s. While no
--- percent can show it, because there is no total or nothing gets done (`flat`), whenever the time spent has grown by 5 %:
--- so a day that went by without an advance shows as well. At most about 100 entries by percent, and 14 for each doubling
--- of the time by time. `before` is the time spent when the last entry was made, `since` the time since then.
+-- Is it time to note the progress of a job in its history? When the percent has grown, but not more often than every 5 s.
+-- While no percent can show it, because there is no total or nothing gets done (`flat`), whenever the time spent has grown
+-- by 5 %: so a day that went by without an advance shows as well. No sooner when the percent has fallen, or a job whose total
+-- grows with its count, up and down, would be noted every 5 s for ever. At most about 100 entries by percent, and 14 for each
+-- doubling of the time by time. `before` is the time spent when the last entry was made, `since` the time since then.
 CREATE FUNCTION headway.sample_is_due(since float8, before float8, percent integer, sampled_percent integer, flat boolean)
 RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT since >= 5 AND (abs(percent - sampled_percent) >= 1 OR flat AND since >= 0.05 * before)
+  SELECT since >= 5 AND (percent > sampled_percent OR (flat OR percent < sampled_percent) AND since >= 0.05 * before)
 $$;
 
 -- A worker's rate rests on two averages of its pace: the whole one, over all its time, and the recent one, over about the
@@ -158,12 +159,15 @@ $$;
 
 -- What jobs of a type usually take, in seconds: the median of the last 50 of the tenant that completed; null when none did.
 -- Read once, when a job starts. Partitions are compared with partitions.
+-- A clock that was set back leaves jobs behind that took less than nothing: they say nothing.
+-- Planned for any values: once the planner knows that it is looking for partitions it writes `parent_job_id IS NOT NULL`,
+-- in which it does not recognise the index progress_jobs_durations any more, and reads all jobs of the type.
 CREATE FUNCTION headway.expected_seconds(tenant_id uuid, job_type text, is_partition boolean) RETURNS float8
-LANGUAGE sql STABLE PARALLEL SAFE AS $$
+LANGUAGE sql STABLE PARALLEL SAFE SET plan_cache_mode = force_generic_plan AS $$
   SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY l.completed_seconds) FROM (
     SELECT j.completed_seconds FROM progress_jobs j
     WHERE j.tenant_id = expected_seconds.tenant_id AND j.job_type = expected_seconds.job_type
-      AND (j.parent_job_id IS NULL) = (NOT is_partition) AND j.completed_seconds IS NOT NULL
+      AND (j.parent_job_id IS NULL) = (NOT is_partition) AND j.completed_seconds >= 0
     ORDER BY j.finished_at DESC LIMIT 50
   ) l
 $$;

@@ -52,8 +52,11 @@ BEGIN
       j.started_at := at;
       j.heartbeat_at := at;
       j.expected_seconds := headway.expected_seconds(j.tenant_id, j.job_type, j.parent_job_id IS NOT NULL);
-      j.eta_seconds := ceil(j.expected_seconds);
-      j.eta_source := CASE WHEN j.expected_seconds IS NOT NULL THEN 'history' END;
+      -- As a heartbeat would say it: that others took no time at all says nothing.
+      IF j.expected_seconds > 0 THEN
+        j.eta_seconds := ceil(j.expected_seconds);
+        j.eta_source := 'history';
+      END IF;
     WHEN command = 'cancel' AND j.status = 'running' THEN
       j.lifecycle := 'cancel_requested';
       j.cancel_requested_at := at;

@@ -21,7 +21,9 @@ DECLARE
 BEGIN
   PERFORM headway.refuse('count_exceeds_total', job_id) WHERE current_step > total_steps;
   PERFORM headway.refuse('validation_failed', job_id)
-  WHERE current_step < 0 OR total_steps < 0 OR length(stage) NOT BETWEEN 1 AND 100 OR length(message) > 500;
+  -- Above 2^53-1 no number is exact in JSON.
+  WHERE current_step NOT BETWEEN 0 AND 9007199254740991 OR total_steps NOT BETWEEN 0 AND 9007199254740991
+    OR length(stage) NOT BETWEEN 1 AND 100 OR length(message) > 500;
   FOR outcome IN SELECT * FROM headway.flush_patiently(job_id, report) LOOP
     IF outcome.items IS NULL THEN
       changes := outcome.others;

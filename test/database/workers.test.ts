@@ -1,0 +1,361 @@
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import pg from 'pg'
+import t, { type Test } from 'tap'
+import { migrate } from '../../src/database/migrate.ts'
+import type { JobDocument } from '../../src/jobs/job.ts'
+import { createTestDatabase, withDatabase } from '../helpers/database.ts'
+import { makeDirectory, postgresOf, spawnService } from '../helpers/process.ts'
+import { startService } from '../helpers/service.ts'
+import { openStream } from '../helpers/stream.ts'
+import { waitFor } from '../helpers/wait.ts'
+
+const FUNCTIONS = readFileSync(new URL('../../src/database/functions/workers.sql', import.meta.url), 'utf8')
+const UNKNOWN_JOB = '00000000-0000-4000-8000-000000000000'
+const PASSWORD = 'a role of one test'
+
+const database = await createTestDatabase(t)
+
+/** A name that no other run uses: roles belong to the whole server. */
+const newRole = async (membership: string): Promise<string> => {
+  const name = `headway_test_${randomBytes(6).toString('hex')}`
+  await database.pool.query(`CREATE ROLE ${name} LOGIN PASSWORD '${PASSWORD}' ${membership}`)
+  t.teardown(async () => {
+    const admin = new pg.Client(process.env['TEST_DATABASE_URL'])
+    await database.drop()
+    await admin.connect()
+    await admin.query(`DROP ROLE ${name}`)
+    await admin.end()
+  })
+  return name
+}
+
+const connectAs = async (t: Test, role: string): Promise<pg.Client> => {
+  const url = new URL(database.url)
+  url.username = role
+  url.password = encodeURIComponent(PASSWORD)
+  const client = new pg.Client(url.href)
+  client.on('error', () => undefined)
+  await client.connect()
+  t.teardown(() => client.end())
+  return client
+}
+
+const member = await newRole('IN ROLE headway_worker')
+const stranger = await newRole('')
+const service = await startService(t, { database })
+const worker = await connectAs(t, member)
+
+interface Answer {
+  jobId: string
+  workerId: string
+  status: string
+  cancelRequested: boolean
+  progressPercent: number
+  revision: number
+}
+
+const ask = async (client: pg.Client, call: string, values: unknown[]): Promise<Answer> => {
+  const { rows } = await client.query<{ answer: Answer }>(`SELECT headway.${call} AS answer`, values)
+  if (!rows[0]) throw new Error('no answer')
+  return rows[0].answer
+}
+
+const update = (client: pg.Client, ...values: unknown[]) =>
+  ask(client, `update_job_progress(${values.map((_, n) => `$${n + 1}`).join(', ')})`, values)
+const complete = (client: pg.Client, ...values: unknown[]) =>
+  ask(client, `complete_job_progress(${values.map((_, n) => `$${n + 1}`).join(', ')})`, values)
+const error = (client: pg.Client, jobId: string | null, message: string | null) =>
+  ask(client, 'error_job_progress($1, $2)', [jobId, message])
+
+const historyOf = async (id: string) => {
+  const { body } = await service.call<{ items: { type: string; actor: string | null; data: object }[] }>(
+    'GET',
+    `/jobs/${id}/events`,
+  )
+  return body.items
+}
+
+t.test('a worker without HTTP reports, completes and fails jobs as one with it', async t => {
+  const { id } = await service.createJob()
+  t.same(await update(worker, id, 'load', 5, 20, 'five'), {
+    jobId: id,
+    workerId: 'default',
+    status: 'running',
+    cancelRequested: false,
+    progressPercent: 25,
+    revision: 2,
+  })
+  const job = await service.job(id)
+  t.match(job, { stage: 'load', processedCount: 5, totalCount: 20, message: 'five', liveness: 'ok' })
+  t.match(job.workers, [{ workerId: 'default', processedCount: 5, stage: 'load' }])
+  t.match(await update(worker, id), { revision: 2, progressPercent: 25 }, 'a bare heartbeat')
+  t.match(await update(worker, id, null, 10), { progressPercent: 50 })
+  t.match(await service.job(id), { stage: 'load', totalCount: 20, message: 'five' }, 'null leaves what it was')
+  t.match(await complete(worker, id, 'done'), { status: 'completed', progressPercent: 100 })
+  t.match(await service.job(id), { status: 'completed', processedCount: 10, message: 'done', etaSeconds: 0 })
+  t.match(await complete(worker, id), { status: 'completed' }, 'the same call again')
+  t.match(
+    (await historyOf(id)).map(({ type, actor }) => [type, actor]),
+    [
+      ['created', null],
+      ['started', member],
+      ['completed', member],
+    ],
+  )
+
+  const failing = await service.createJob({ cancellable: true })
+  await update(worker, failing.id)
+  await service.call('POST', `/jobs/${failing.id}/cancel`)
+  t.match(await update(worker, failing.id), { cancelRequested: true })
+  t.match(await error(worker, failing.id, 'disk full'), { status: 'failed' })
+  t.match(await service.job(failing.id), { status: 'failed', failureReason: 'worker', errorMessage: 'disk full' })
+})
+
+t.test('stages are those of HTTP', async t => {
+  const { id } = await service.createJob({ stages: [{ name: 'a' }, { name: 'b', weight: 3 }] })
+  await update(worker, id, 'a', 1, 2)
+  t.match(await update(worker, id, 'b'), { progressPercent: 25 })
+  t.match(await update(worker, id, 'a', 2), { progressPercent: 25 })
+  t.match(await service.job(id), { stage: 'b', processedCount: 0, totalCount: null })
+  await t.rejects(update(worker, id, 'c'), { code: 'HW001', message: /^unknown_stage: / })
+})
+
+t.test('what HTTP refuses is refused, by HW001 with the same code', async t => {
+  const { id } = await service.createJob({ totalCount: 100 })
+  const finished = await service.createJob()
+  await service.call('POST', `/jobs/${finished.id}/complete`)
+  const batch = await service.createJob({ partitions: [{ name: 'one' }] })
+  const long = (length: number) => 'x'.repeat(length)
+  const refused: [code: string, call: () => Promise<Answer>][] = [
+    ['job_not_found', () => update(worker, UNKNOWN_JOB)],
+    ['job_not_found', () => update(worker, null)],
+    ['job_not_found', () => complete(worker, UNKNOWN_JOB)],
+    ['job_not_found', () => error(worker, UNKNOWN_JOB, 'no')],
+    ['already_finished', () => update(worker, finished.id, null, 1)],
+    ['already_finished', () => error(worker, finished.id, 'no')],
+    ['is_batch', () => update(worker, batch.id, null, 1)],
+    ['is_batch', () => complete(worker, batch.id)],
+    ['is_batch', () => error(worker, batch.id, 'no')],
+    ['count_exceeds_total', () => update(worker, id, null, 11, 10)],
+    ['validation_failed', () => update(worker, id, null, -1)],
+    ['validation_failed', () => update(worker, id, null, null, -1)],
+    ['validation_failed', () => update(worker, id, null, '9007199254740992')],
+    ['validation_failed', () => update(worker, id, null, null, '9007199254740992')],
+    ['validation_failed', () => update(worker, id, '')],
+    ['validation_failed', () => update(worker, id, long(101))],
+    ['validation_failed', () => update(worker, id, null, null, null, long(501))],
+    ['validation_failed', () => complete(worker, id, long(501))],
+    ['validation_failed', () => error(worker, id, null)],
+    ['validation_failed', () => error(worker, id, '')],
+    ['validation_failed', () => error(worker, id, long(2001))],
+  ]
+  for (const [code, call] of refused) {
+    await t.rejects(call(), { code: 'HW001', message: new RegExp(`^${code}: job `) }, call.toString())
+  }
+  t.match(await service.job(id), { status: 'pending', revision: 1, processedCount: 0 }, 'and nothing is written')
+  t.match(await service.job(batch.id), { status: 'pending', revision: batch.revision })
+})
+
+t.test('a member may call the three functions, and nothing else', async t => {
+  const { id } = await service.createJob()
+  const report = JSON.stringify([
+    { i: 0, job_id: id, worker_id: 'w', tenant_id: (await service.job(id)).tenantId, all_organizations: true },
+  ])
+  const denied = [
+    'SELECT FROM progress_jobs',
+    'SELECT FROM job_progress',
+    'SELECT FROM job_events',
+    "UPDATE progress_jobs SET name = 'mine'",
+    'DELETE FROM progress_jobs',
+    'INSERT INTO job_events DEFAULT VALUES',
+    `SELECT headway.flush(ARRAY['${id}']::uuid[], '${report}', false)`,
+    `SELECT headway.flush_patiently('${id}', '${report}')`,
+    `SELECT headway.change_job('${id}', NULL, true, NULL, NULL, 'complete', NULL, '{}')`,
+    `SELECT headway.finish_job_progress('${id}', 'complete', '{}')`,
+    `SELECT headway.lock_jobs(ARRAY['${id}']::uuid[], false)`,
+    "SELECT headway.create_job(NULL, true, NULL, NULL, '{}')",
+    'SELECT headway.erase_expired(0, 1000)',
+    'CREATE FUNCTION headway.mine() RETURNS integer LANGUAGE sql AS $$ SELECT 1 $$',
+  ]
+  for (const statement of denied) await t.rejects(worker.query(statement), { code: '42501' }, statement)
+
+  const outsider = await connectAs(t, stranger)
+  await t.rejects(update(outsider, id), { code: '42501' })
+  await t.rejects(complete(outsider, id), { code: '42501' })
+  await t.rejects(error(outsider, id, 'no'), { code: '42501' })
+  t.match(await service.job(id), { status: 'pending', revision: 1 })
+})
+
+t.test('nothing is seen before the commit, and nothing after a rollback', async t => {
+  const stream = openStream(t, () => service.url)
+  const heard: string[] = []
+  const listener = new pg.Client(database.url)
+  await listener.connect()
+  t.teardown(() => listener.end())
+  listener.on('notification', ({ payload }) => heard.push(payload ?? ''))
+  await listener.query('LISTEN headway')
+  const { id } = await service.createJob()
+  await waitFor(() => stream.jobs.has(id))
+  const ofThis = () => heard.filter(payload => payload.includes(id) && !payload.includes(`"${id}",1,`))
+
+  await worker.query('BEGIN')
+  t.match(await update(worker, id, null, 1), { revision: 2 })
+  await worker.query('ROLLBACK')
+  await worker.query('BEGIN')
+  await update(worker, id, null, 7)
+  t.match(await service.job(id), { status: 'pending', revision: 1 })
+  await listener.query('SELECT 1')
+  t.same(ofThis(), [])
+  const committedAt = Date.now()
+  await worker.query('COMMIT')
+  await waitFor(() => stream.jobs.get(id)?.processedCount === 7)
+  t.ok(Date.now() - committedAt < 2000, 'by the notification: who only reconciles comes up to 5 s later')
+  await listener.query('SELECT 1')
+  t.equal(ofThis().length, 1)
+  await complete(worker, id)
+  await waitFor(() => stream.jobs.get(id)?.status === 'completed')
+})
+
+t.test('a partition is rolled up into its batch, on the stream as well', async t => {
+  const stream = openStream(t, () => service.url)
+  const batch = await service.createJob({
+    partitions: [
+      { name: 'one', totalCount: 4 },
+      { name: 'two', totalCount: 4 },
+    ],
+  })
+  const { body } = await service.call<{ items: JobDocument[] }>('GET', `/jobs?parentJobId=${batch.id}`)
+  const [one = '', two = ''] = body.items.map(({ id }) => id)
+  await waitFor(() => stream.jobs.has(batch.id))
+  await update(worker, one, null, 2)
+  await waitFor(() => stream.jobs.get(batch.id)?.processedCount === 2)
+  t.match(await service.job(batch.id), { status: 'running', progressPercent: 25 })
+  await complete(worker, one)
+  await error(worker, two, 'no')
+  await waitFor(() => stream.jobs.get(batch.id)?.status === 'failed')
+  t.match(await service.job(batch.id), { failureReason: 'partitions', errorMessage: '1 of 2 partitions failed' })
+})
+
+t.test('whatever the caller has set, the functions do what they do', async t => {
+  const { id } = await service.createJob({ totalCount: 10 })
+  const batch = await service.createJob({ partitions: [{ name: 'one', totalCount: 4 }] })
+  const { body } = await service.call<{ items: JobDocument[] }>('GET', `/jobs?parentJobId=${batch.id}`)
+  await database.pool.query(`CREATE SCHEMA evil AUTHORIZATION ${member}`)
+  const client = await connectAs(t, member)
+  await client.query(`
+    CREATE TABLE evil.progress_jobs (id uuid, tenant_id uuid, status text);
+    CREATE TABLE evil.job_progress (id uuid);
+    CREATE TEMPORARY TABLE progress_jobs (id uuid, tenant_id uuid, status text);
+    CREATE TEMPORARY TABLE job_progress (id uuid);
+    CREATE TEMPORARY TABLE job_events (id uuid);
+    CREATE FUNCTION evil.trap() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+    CREATE FUNCTION evil.trap(uuid, uuid) RETURNS boolean LANGUAGE sql AS 'SELECT evil.trap()';
+    CREATE FUNCTION evil.trap(bigint, bigint) RETURNS boolean LANGUAGE sql AS 'SELECT evil.trap()';
+    CREATE FUNCTION evil.pg_notify(text, text) RETURNS void LANGUAGE sql AS 'SELECT evil.trap()';
+    CREATE FUNCTION evil.length(text) RETURNS integer LANGUAGE sql AS 'SELECT evil.trap()::integer';
+    CREATE OPERATOR evil.= (LEFTARG = uuid, RIGHTARG = uuid, FUNCTION = evil.trap);
+    CREATE OPERATOR evil.> (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = evil.trap)`)
+  await client.query('SET search_path = evil, pg_temp, public, pg_catalog')
+  await client.query(`
+    SET DateStyle = 'SQL, DMY'; SET IntervalStyle = 'sql_standard'; SET TimeZone = 'Pacific/Chatham';
+    SET transform_null_equals = on; SET extra_float_digits = -15; SET standard_conforming_strings = off;
+    SET lock_timeout = 0; SET enable_indexscan = off; SET row_security = off; SET check_function_bodies = off`)
+  await t.rejects(client.query("SELECT length('x')"), /trapped/, 'the traps are set')
+  t.match(await update(client, id, null, 5, null, "it's"), { progressPercent: 50, status: 'running' })
+  t.match(await service.job(id), { processedCount: 5, message: "it's" })
+  t.match(await complete(client, body.items[0]?.id), { status: 'completed' })
+  t.match(await service.job(batch.id), { status: 'completed' })
+  t.match(await error(client, id, 'no'), { status: 'failed' })
+  for (const definer of FUNCTIONS.match(/SECURITY DEFINER.*/g) ?? []) {
+    t.match(definer, 'SET search_path = public, pg_temp', 'temporary tables are the last to be found')
+  }
+})
+
+t.test('a job that somebody holds is waited for, up to five seconds', async t => {
+  const free = await service.createJob()
+  const held = await Promise.all([1, 2, 3].map(() => service.createJob()))
+  const holder = await database.pool.connect()
+  t.teardown(() => holder.release())
+  const lock = 'SELECT FROM progress_jobs WHERE id = ANY ($1) FOR UPDATE'
+  await holder.query('BEGIN')
+  await holder.query(lock, [[free.id]])
+  const waiting = update(worker, free.id, null, 3)
+  // Longer than one attempt of the flush takes.
+  await waitFor(async () => {
+    const { rows } = await database.pool.query(
+      `SELECT FROM pg_stat_activity WHERE usename = $1 AND state = 'active' AND now() - query_start > interval '400 ms'`,
+      [member],
+    )
+    return rows.length > 0
+  })
+  await holder.query('COMMIT')
+  t.match(await waiting, { status: 'running' })
+  t.equal((await service.job(free.id)).processedCount, 3)
+
+  await holder.query('BEGIN')
+  await holder.query(lock, [held.map(({ id }) => id)])
+  const clients = await Promise.all(held.map(() => connectAs(t, member)))
+  const began = performance.now()
+  const failures = await Promise.all(
+    [update, complete, error].map((call, n) =>
+      call(clients[n]!, held[n]!.id, n === 2 ? 'no' : null).catch((cause: unknown) => cause),
+    ),
+  )
+  const seconds = (performance.now() - began) / 1000
+  for (const failure of failures) t.match(failure, { code: '55P03' })
+  t.ok(seconds > 4.5 && seconds < 8, `${seconds} s`)
+  await holder.query('COMMIT')
+  for (const { id } of held) t.match(await service.job(id), { status: 'pending', revision: 1 })
+})
+
+t.test('a transaction with a snapshot from before another report does not undo it', async t => {
+  const { id } = await service.createJob({ totalCount: 100 })
+  await service.heartbeat(id, { workerId: 'other', processedCount: 1 })
+  await worker.query('BEGIN ISOLATION LEVEL REPEATABLE READ')
+  await worker.query('SELECT count(*) FROM pg_class')
+  await service.heartbeat(id, { workerId: 'other', processedCount: 40 })
+  await t.rejects(update(worker, id, null, 5), { code: '40001' })
+  await worker.query('ROLLBACK')
+  await update(worker, id, null, 5)
+  t.equal((await service.job(id)).processedCount, 45)
+})
+
+t.test('where the role cannot be made, the next start after somebody made it grants what it may', async t => {
+  // A server of its own: on that of the other tests the role is there.
+  const dataDir = makeDirectory(t)
+  await spawnService(t, { HEADWAY_DATA_DIR: dataDir }).ready()
+  const serverUrl = postgresOf(dataDir).url()
+  const admin = new pg.Client(serverUrl)
+  admin.on('error', () => undefined)
+  await admin.connect()
+  t.teardown(() => admin.end())
+  await admin.query('DROP OWNED BY headway_worker; DROP ROLE headway_worker')
+  await admin.query(`CREATE ROLE owner LOGIN PASSWORD '${PASSWORD}' NOCREATEROLE`)
+  await admin.query('CREATE DATABASE jobs OWNER owner')
+  const url = new URL(withDatabase(serverUrl, 'jobs'))
+  const inJobs = new pg.Client(url.href)
+  inJobs.on('error', () => undefined)
+  await inJobs.connect()
+  t.teardown(() => inJobs.end())
+  url.username = 'owner'
+  url.password = encodeURIComponent(PASSWORD)
+  const mayCall = async () => {
+    const { rows } = await inJobs.query<{ name: string }>(
+      `SELECT p.proname AS name FROM pg_proc p JOIN pg_roles r ON has_function_privilege(r.oid, p.oid, 'EXECUTE')
+       WHERE p.pronamespace = 'headway'::regnamespace AND r.rolname = 'headway_worker' AND p.proname LIKE '%_job_progress'
+         AND p.prosecdef ORDER BY 1`,
+    )
+    return rows.map(({ name }) => name)
+  }
+
+  await migrate(url.href)
+  t.equal((await admin.query("SELECT FROM pg_roles WHERE rolname = 'headway_worker'")).rowCount, 0)
+  await admin.query('CREATE ROLE headway_worker')
+  t.same(await mayCall(), [], 'not to everybody')
+  await migrate(url.href)
+  t.same(await mayCall(), ['complete_job_progress', 'error_job_progress', 'update_job_progress'])
+  await inJobs.query("COMMENT ON SCHEMA headway IS 'older'")
+  await migrate(url.href)
+  t.equal((await mayCall()).length, 3, 'and again after the functions were made anew')
+})

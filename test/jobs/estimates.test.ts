@@ -1,0 +1,276 @@
+import t from 'tap'
+import type pg from 'pg'
+import type { Heartbeat } from '../../src/jobs/heartbeat.ts'
+import { OPEN_IDENTITY } from '../../src/jobs/identity.ts'
+import { createTestDatabase } from '../helpers/database.ts'
+import { startTimeline, type Seen, type Timeline } from '../helpers/timeline.ts'
+
+const { tenantId } = OPEN_IDENTITY
+const STRANGER = '11111111-1111-4111-8111-111111111111'
+
+const timeline = await startTimeline(t)
+
+let types = 0
+/** A type of jobs that no other test knows. */
+const newType = (): string => `type ${(types += 1)}`
+
+/** Jobs of a type that took so many seconds, the last one finished at last; partitions where there is a batch. */
+const finish = async (
+  pool: pg.Pool,
+  jobType: string,
+  durations: number[],
+  { status = 'completed', tenant = tenantId, batchId = null as string | null } = {},
+): Promise<void> => {
+  await pool.query(
+    `INSERT INTO progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds, status, failure_reason, started_at,
+       finished_at, parent_job_id, partition_index, partition_count)
+     SELECT $1, $2, 'before', 60, $3::text, CASE $3::text WHEN 'failed' THEN 'worker' END, f.at - make_interval(secs => d.seconds), f.at,
+       $4::uuid, CASE WHEN $4::uuid IS NOT NULL THEN d.n - 1 END, CASE WHEN $4::uuid IS NOT NULL THEN 1000 END
+     FROM unnest($5::float8[]) WITH ORDINALITY AS d (seconds, n)
+     CROSS JOIN LATERAL (SELECT timestamptz '2029-12-31Z' + make_interval(secs => d.n) AS at) f`,
+    [tenant, jobType, status, batchId, durations],
+  )
+}
+
+const newBatch = (jobType: string) =>
+  timeline.create({
+    job_type: jobType,
+    children: {},
+    partition_count: 1000,
+    partitions: [{ name: 'a' }, { name: 'b' }],
+  })
+
+const partitionsOf = async (batchId: string): Promise<string[]> => {
+  const { rows } = await timeline.pool.query<{ id: string }>(
+    'SELECT id FROM progress_jobs WHERE parent_job_id = $1 ORDER BY partition_index',
+    [batchId],
+  )
+  return rows.map(({ id }) => id)
+}
+
+/** The estimate of a job of the type at its start. */
+const atStart = async (jobType: string, fields: Record<string, unknown> = {}): Promise<Seen> => {
+  await timeline.at(0)
+  const id = await timeline.create({ job_type: jobType, ...fields })
+  await timeline.command(id, 'start')
+  return timeline.see(id)
+}
+
+t.test('a job that starts is expected to take what the median of those before it took', async t => {
+  const jobType = newType()
+  t.match(await atStart(jobType), { eta: null, source: null }, 'none before it')
+  await finish(timeline.pool, jobType, [100])
+  t.match(await atStart(jobType), { eta: 100, source: 'history' })
+  await finish(timeline.pool, jobType, [301])
+  t.match(await atStart(jobType), { eta: 201 }, 'interpolated, and rounded up')
+  await finish(timeline.pool, jobType, [10_000])
+  t.match(await atStart(jobType), { eta: 301 })
+})
+
+t.test('only the last 50 that completed count, of the same tenant and type', async t => {
+  const jobType = newType()
+  await finish(timeline.pool, jobType, [...Array<number>(200).fill(5000), ...Array<number>(50).fill(60)])
+  for (const status of ['failed', 'cancelled']) {
+    await finish(timeline.pool, jobType, Array<number>(60).fill(9), { status })
+  }
+  await finish(timeline.pool, `${jobType}x`, Array<number>(60).fill(9))
+  await finish(timeline.pool, jobType, Array<number>(60).fill(9), { tenant: STRANGER })
+  t.match(await atStart(jobType), { eta: 60, source: 'history' })
+  t.match(await atStart(jobType, { tenant_id: STRANGER }), { eta: 9 })
+})
+
+t.test('partitions are compared with partitions, batches and other jobs with whole jobs', async t => {
+  const jobType = newType()
+  await finish(timeline.pool, jobType, [1000, 1000])
+  const batchBefore = await timeline.create({ job_type: jobType, children: {}, partition_count: 1000 })
+  await finish(timeline.pool, jobType, [40, 42], { batchId: batchBefore })
+  t.match(await atStart(jobType), { eta: 1000 })
+  await timeline.at(0)
+  const batchId = await newBatch(jobType)
+  const [first = '', second = ''] = await partitionsOf(batchId)
+  await timeline.report({ jobId: first })
+  t.match(await timeline.see(first), { eta: 41, source: 'history' })
+  t.match(await timeline.see(batchId), { eta: 1000, source: 'history' }, 'the batch starts with its first partition')
+  await timeline.command(second, 'start')
+  t.match(await timeline.see(second), { eta: 41, source: 'history' })
+})
+
+t.test('the history is looked up at the start, and not again before a retry', async t => {
+  const jobType = newType()
+  await finish(timeline.pool, jobType, [1000])
+  await timeline.at(0)
+  const [started, reported, batchId] = [
+    await timeline.create({ job_type: jobType }),
+    await timeline.create({ job_type: jobType }),
+    await newBatch(jobType),
+  ]
+  const [partition = ''] = await partitionsOf(batchId)
+  await timeline.command(started, 'start')
+  await timeline.report({ jobId: reported }, { jobId: partition })
+  await finish(timeline.pool, jobType, Array<number>(60).fill(50))
+  await timeline.at(100)
+  await timeline.report({ jobId: started }, { jobId: reported }, { jobId: partition })
+  for (const id of [started, reported, batchId]) t.match(await timeline.see(id), { eta: 900, source: 'history' })
+  await timeline.command(reported, 'fail', { errorMessage: 'no' })
+  await timeline.command(reported, 'retry')
+  t.match(await timeline.see(reported), { eta: null, source: null })
+  await timeline.report({ jobId: reported })
+  t.match(await timeline.see(reported), { eta: 50, source: 'history' })
+})
+
+t.test('history speaks alone before the third advance, then the heavier of the two names the source', async t => {
+  const jobType = newType()
+  await finish(timeline.pool, jobType, [1000])
+  await timeline.at(0)
+  const jobId = await timeline.create({ job_type: jobType, total_count: 100 })
+  await timeline.command(jobId, 'start')
+  const etas: (number | null)[] = []
+  const sources: (string | null)[] = []
+  for (let n = 1; n <= 60; n += 1) {
+    await timeline.at(20 * n)
+    await timeline.report({ jobId, processedCount: n })
+    const { eta, source } = await timeline.see(jobId)
+    etas.push(eta)
+    sources.push(source)
+  }
+  t.same(etas.slice(0, 2), [980, 960], 'alone')
+  // 2,000 s by the rate, 1,000 by history; 3 % done, 6 % of the time gone.
+  const third = 0.94 * 0.94 * 940 + (1 - 0.94 * 0.94) * 1940
+  t.ok(Math.abs((etas[2] ?? 0) - third) <= 1, `blended: ${etas[2]} is ${third}`)
+  t.equal(sources[2], 'history')
+  // (1 - 2 × 0.15) × (1 - 300 / 1000) is 0.49.
+  t.equal(sources.indexOf('rate'), 14, 'less than half of it from the 15th')
+  t.ok(
+    sources.slice(14).every(source => source === 'rate'),
+    'and it stays',
+  )
+  t.equal(etas[49], 1000, 'past its history, the rate alone')
+  t.equal(etas[59], 800)
+})
+
+t.test("a worker's own estimate wins over the history", async t => {
+  const jobType = newType()
+  await finish(timeline.pool, jobType, [1000])
+  await timeline.at(0)
+  const jobId = await timeline.create({ job_type: jobType })
+  await timeline.report({ jobId, etaSeconds: 77 })
+  t.match(await timeline.see(jobId), { eta: 77, source: 'worker' })
+  await timeline.at(10)
+  await timeline.report({ jobId, etaSeconds: null })
+  t.match(await timeline.see(jobId), { eta: 990, source: 'history' })
+})
+
+t.test('a job without a total is expected by its history, and by nothing once it outlives that', async t => {
+  const jobType = newType()
+  await finish(timeline.pool, jobType, [100])
+  await timeline.at(0)
+  const jobId = await timeline.create({ job_type: jobType })
+  for (const [seconds, eta] of [
+    [0, 100],
+    [50, 50],
+    [99, 1],
+    [100, null],
+    [150, null],
+  ] as const) {
+    await timeline.at(seconds)
+    await timeline.report({ jobId, processedCount: seconds })
+    t.match(await timeline.see(jobId), { eta, source: eta === null ? null : 'history' }, `after ${seconds} s`)
+  }
+})
+
+t.test('a history of nothing, or of a clock that was set back, is none', async t => {
+  const jobType = newType()
+  await finish(timeline.pool, jobType, [0])
+  t.match(await atStart(jobType), { eta: null, source: null })
+  await finish(timeline.pool, jobType, [-3600, -3600, -3600])
+  t.match(await atStart(jobType), { eta: null, source: null })
+  const jobId = await timeline.create({ job_type: jobType })
+  t.match(await timeline.report({ jobId }), [{ kind: 'written' }], 'and a report can start a job')
+})
+
+/** What a reader sees of a job that runs at constant speed, every `step` seconds. */
+const follow = async (
+  timeline: Timeline,
+  {
+    jobType,
+    fields,
+    seconds,
+    step,
+    report,
+  }: {
+    jobType: string
+    fields: Record<string, unknown>
+    seconds: number
+    step: number
+    report: (at: number) => Partial<Heartbeat>
+  },
+): Promise<Seen[]> => {
+  await timeline.at(0)
+  const jobId = await timeline.create({ job_type: jobType, ...fields })
+  await timeline.command(jobId, 'start')
+  const seen: Seen[] = []
+  for (let at = step; at < seconds; at += step) {
+    await timeline.at(at)
+    await timeline.report({ jobId, ...report(at) })
+    seen.push(await timeline.see(jobId))
+  }
+  return seen
+}
+
+/** The largest jump of the estimate beside the time that went by, as a part of what the job takes or was expected to. */
+const largestJump = (seen: Seen[], step: number, whole: number): number =>
+  Math.max(
+    ...seen.slice(1).map(({ eta }, n) => {
+      const before = seen[n]?.eta ?? null
+      return eta === null || before === null ? Infinity : Math.abs(eta - Math.max(0, before - step)) / whole
+    }),
+  )
+
+for (const seconds of [300, 1500]) {
+  t.test(`from history to rate there is no cliff: usual are 600 s, this job takes ${seconds}`, async t => {
+    const jobType = newType()
+    await finish(timeline.pool, jobType, [600])
+    const step = seconds / 300
+    const report = (at: number) => ({ processedCount: Math.round((300 * at) / seconds) })
+    const seen = await follow(timeline, { jobType, fields: { total_count: 300 }, seconds, step, report })
+    const jump = largestJump(seen, step, Math.max(600, seconds))
+    t.ok(jump < 0.03, `the largest jump is ${jump}`)
+    const last = seen.at(-1)?.eta ?? Infinity
+    t.ok(last < 0.05 * 600, `and at the end it is right: ${last}`)
+  })
+}
+
+t.test('with 100,000 finished jobs the look-up reads 50 of them, from its index', async t => {
+  const { pool } = await createTestDatabase(t)
+  const jobType = 'usual'
+  const batch = `INSERT INTO progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds, children, partition_count)
+    SELECT $1, $2, 'batch', 60, '{}', 1000 FROM generate_series(1, 50) RETURNING id`
+  const { rows } = await pool.query<{ id: string }>(batch, [tenantId, jobType])
+  const durations = Array.from({ length: 50_000 }, (_, n) => n % 1000)
+  await finish(pool, jobType, durations)
+  await Promise.all(rows.map(({ id }) => finish(pool, jobType, durations.slice(0, 1000), { batchId: id })))
+  await pool.query('ANALYZE progress_jobs')
+
+  const client = await pool.connect()
+  t.teardown(() => client.release())
+  /** What this session has read of the table, as far as it is not yet in the statistics of all. */
+  const read = async () => {
+    const { rows } = await client.query<{ scans: number; rows: number }>(
+      `SELECT seq_scan::integer AS scans, idx_tup_fetch::integer AS rows FROM pg_stat_xact_user_tables
+       WHERE relname = 'progress_jobs'`,
+    )
+    return rows[0] ?? { scans: NaN, rows: NaN }
+  }
+  await client.query('BEGIN')
+  const before = await read()
+  // A statement of a function is planned for its values at first, and later once for all.
+  for (let n = 0; n < 7; n += 1) {
+    for (const isPartition of [false, true]) {
+      await client.query('SELECT headway.expected_seconds($1, $2, $3)', [tenantId, jobType, isPartition])
+    }
+  }
+  const after = await read()
+  await client.query('COMMIT')
+  t.equal(after.scans - before.scans, 0, 'no scan of the table')
+  t.ok(after.rows - before.rows <= 14 * 50, `${after.rows - before.rows} rows in 14 look-ups`)
+})
