@@ -60,7 +60,7 @@ const environmentSchema = z
     STALLED_AFTER_SECONDS: integer('STALLED_AFTER_SECONDS', 1, 86_400, 30),
     STALE_JOB_TIMEOUT_SECONDS: integer('STALE_JOB_TIMEOUT_SECONDS', 1, 86_400, 60),
     SWEEP_SCHEDULE: z.string().default('*/5 * * * * *'),
-    RETENTION_DAYS: integer('RETENTION_DAYS', 1, 36_500, 30),
+    RETENTION_DAYS: integer('RETENTION_DAYS', 0, 36_500, 30),
     RETENTION_SCHEDULE: z.string().default('17 * * * *'),
     HEARTBEAT_INTERVAL_MS: integer('HEARTBEAT_INTERVAL_MS', 100, 3_600_000, 5000),
     LIVE_INTERVAL_MS: integer('LIVE_INTERVAL_MS', 50, 60_000, 500),

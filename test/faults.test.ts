@@ -518,6 +518,7 @@ t.test(
           changed: false,
           lifecycleChanged: false,
         })),
+        batches: [],
         failure: null,
         unwritten: [],
       }),

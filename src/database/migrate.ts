@@ -24,6 +24,33 @@ const readFunctions = (): { text: string; version: string } => {
   return { text, version: createHash('sha256').update(text).digest('hex') }
 }
 
+/** What workers with a database connection may call (functions/workers.sql). */
+const WORKER_FUNCTIONS = ['update_job_progress', 'complete_job_progress', 'error_job_progress']
+
+/**
+ * Lets members of the role `headway_worker` call the functions for workers. Roles belong to the whole server: where this
+ * one may not create roles, an administrator does, and the next start grants the rest.
+ */
+const applyWorkerRole = async (client: pg.Client): Promise<void> => {
+  await client.query(`
+    DO $$ BEGIN
+      IF to_regrole('headway_worker') IS NULL THEN
+        CREATE ROLE headway_worker NOLOGIN;
+      END IF;
+    EXCEPTION
+      -- The last two: somebody who migrates another database of the server has just made it.
+      WHEN insufficient_privilege OR duplicate_object OR unique_violation THEN NULL;
+    END $$`)
+  await client.query(`
+    DO $$ DECLARE f regproc; BEGIN
+      IF to_regrole('headway_worker') IS NOT NULL THEN
+        FOREACH f IN ARRAY ARRAY[${WORKER_FUNCTIONS.map(name => `'headway.${name}'`).join(', ')}]::regproc[] LOOP
+          EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO headway_worker', f);
+        END LOOP;
+      END IF;
+    END $$`)
+}
+
 /** All functions live in a schema of their own, which is made anew whenever their text has changed. */
 const applyFunctions = async (client: pg.Client): Promise<void> => {
   const { text, version } = readFunctions()
@@ -40,6 +67,8 @@ const applyFunctions = async (client: pg.Client): Promise<void> => {
     // Whoever serves may be another role than who migrates. What the functions touch is guarded by the tables' own rights.
     await client.query('GRANT USAGE ON SCHEMA headway TO PUBLIC')
     await client.query(text)
+    // They run with the rights of their owner.
+    for (const name of WORKER_FUNCTIONS) await client.query(`REVOKE ALL ON FUNCTION headway.${name} FROM PUBLIC`)
     await client.query(`COMMENT ON SCHEMA headway IS '${version}'`)
     await client.query('COMMIT')
   } catch (error) {
@@ -75,6 +104,7 @@ export const migrate = async (url: string): Promise<void> => {
     await client.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK])
     await applyMigrations(drizzle(client), { migrationsFolder: MIGRATIONS_FOLDER })
     await applyFunctions(client)
+    await applyWorkerRole(client)
   } finally {
     await client.end()
   }

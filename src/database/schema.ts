@@ -51,6 +51,8 @@ export const progressJobs = pgTable(
     throughputPerSecond: doublePrecision('throughput_per_second'),
     etaSeconds: count('eta_seconds'),
     etaSource: text('eta_source'),
+    /** How long jobs of this type usually take, looked up when it starts. Null when none has completed yet. */
+    expectedSeconds: doublePrecision('expected_seconds'),
     stage: text('stage'),
     stages: jsonb('stages'),
     message: text('message'),
@@ -81,8 +83,12 @@ export const progressJobs = pgTable(
     parentJobId: uuid('parent_job_id'),
     partitionIndex: integer('partition_index'),
     partitionCount: integer('partition_count'),
-    /** Counts of a batch's partitions, current names and first errors; null for a job that has none. */
+    /** Counts of a batch's partitions, current names and first errors; null for a job that is no batch. */
     children: jsonb('children'),
+
+    /** What the history last noted of its progress, and when. Null: nothing in this attempt. */
+    sampledAt: time('sampled_at'),
+    sampledPercent: smallint('sampled_percent'),
 
     /** What statistics read of a completed job. Null until then, so that their index stays out of the way of heartbeats. */
     completedCount: count('completed_count').generatedAlwaysAs(
@@ -105,6 +111,10 @@ export const progressJobs = pgTable(
       'cascade',
     ),
     uniqueIndex('progress_jobs_partition').on(table.parentJobId, table.partitionIndex),
+    // Whose partition a job is, for those who lock many: small, because it holds partitions only.
+    index('progress_jobs_batch')
+      .on(table.id, table.parentJobId)
+      .where(sql`parent_job_id IS NOT NULL`),
     uniqueIndex('progress_jobs_idempotency')
       .on(
         table.tenantId,
@@ -130,6 +140,10 @@ export const progressJobs = pgTable(
         table.completedCount,
       )
       .where(sql`${table.finishedAt} IS NOT NULL`),
+    // The last jobs of a type that completed, for what is to be expected of the next. Partitions apart from whole jobs.
+    index('progress_jobs_durations')
+      .on(table.tenantId, table.jobType, sql`(parent_job_id IS NULL)`, table.finishedAt, table.completedSeconds)
+      .where(sql`completed_seconds IS NOT NULL`),
     index('progress_jobs_finished_at')
       .on(table.finishedAt)
       .where(sql`${table.finishedAt} IS NOT NULL`),
@@ -163,6 +177,13 @@ export const progressJobs = pgTable(
       'progress_jobs_partition_place',
       sql`(parent_job_id IS NULL) = (partition_index IS NULL) AND partition_index >= 0 AND (parent_job_id IS NULL OR children IS NULL)`,
     ),
+    check(
+      'progress_jobs_partition_count',
+      sql`(partition_count IS NOT NULL) = (parent_job_id IS NOT NULL OR children IS NOT NULL)
+        AND partition_count BETWEEN 1 AND 1000 AND partition_index < partition_count`,
+    ),
+    check('progress_jobs_sampled', sql`(sampled_at IS NULL) = (sampled_percent IS NULL)`),
+    check('progress_jobs_expected', sql`expected_seconds >= 0 AND expected_seconds < 'infinity'`),
     check('progress_jobs_revision', sql`revision >= 1 AND lifecycle_revision BETWEEN 1 AND revision`),
     check(
       'progress_jobs_lifecycle',
@@ -228,7 +249,7 @@ export const jobProgress = pgTable(
   ],
 )
 
-/** The history: every lifecycle change of a job, for as long as the job lives. */
+/** The history: every lifecycle change of a job, its stages and samples of its progress, for as long as the job lives. */
 export const jobEvents = pgTable(
   'job_events',
   {

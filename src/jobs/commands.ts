@@ -1,15 +1,42 @@
 import type { HeartbeatAnswer, Heartbeat } from './heartbeat.ts'
 import type { Identity } from './identity.ts'
-import type { JobDocument, JobEvent, JobStatus, JsonObject, ProgressDocument, Unit, WorkerDocument } from './job.ts'
+import type {
+  JobDocument,
+  JobEvent,
+  JobEventType,
+  JobStatus,
+  JsonObject,
+  ProgressDocument,
+  Unit,
+  WorkerDocument,
+} from './job.ts'
 import type { Statistics, StatisticsQuery } from './statistics.ts'
 import type { HeadwayError } from '../errors.ts'
 
+/** A partition that is made with its batch. It takes job type, unit, stages, timeouts and the like from there. */
+export interface NewPartition {
+  name: string
+  totalCount?: number | null
+  meta?: JsonObject
+}
+
 export interface CreateJob {
-  jobType: string
+  /** May be left out of a partition: it has that of its batch. */
+  jobType?: string
   name: string
   description?: string | null
   totalCount?: number | null
   unit?: Unit
+  /** A weight that is left out counts as 1. */
+  stages?: { name: string; weight?: number }[]
+  /** Makes this job a batch, with these partitions. */
+  partitions?: NewPartition[]
+  /** Of a batch: how many partitions it is going to have. It finishes when so many have. */
+  partitionCount?: number
+  /** Makes this job a partition of that batch. */
+  parentJobId?: string
+  /** From 0; the next free one when absent. */
+  partitionIndex?: number
   cancellable?: boolean
   meta?: JsonObject
   priority?: number
@@ -29,7 +56,7 @@ export interface FailJob extends Finish {
   errorStack?: string
 }
 
-export type SortKey = 'createdAt' | 'startedAt' | 'finishedAt' | 'priority'
+export type SortKey = 'createdAt' | 'startedAt' | 'finishedAt' | 'priority' | 'partitionIndex'
 
 export interface ListJobs {
   status?: JobStatus[]
@@ -55,6 +82,15 @@ export interface JobPage {
   total: number
 }
 
+export interface ListEvents {
+  /** Only entries of these types; all when absent. */
+  type?: JobEventType[]
+  /** From 1. */
+  page: number
+  /** 1..1000. */
+  pageSize: number
+}
+
 export interface EventPage {
   items: JobEvent[]
   page: number
@@ -66,6 +102,16 @@ export interface ActiveJobs {
   active: JobDocument[]
   recentlyCompleted: JobDocument[]
 }
+
+/** What a worker needs to know of the partitions that were made with their batch. */
+export interface PartitionReference {
+  id: string
+  name: string
+  partitionIndex: number
+}
+
+/** The job that was made; of a batch that was made with its partitions, these too, by index. */
+export type CreatedJob = JobDocument & { partitions?: PartitionReference[] }
 
 export type JobWithWorkers = JobDocument & { workers: WorkerDocument[] }
 
@@ -79,12 +125,12 @@ export interface Jobs {
     identity: Identity,
     input: CreateJob,
     idempotencyKey: string | null,
-  ): Promise<{ job: JobDocument; created: boolean }>
+  ): Promise<{ job: CreatedJob; created: boolean }>
   get(identity: Identity, jobId: string): Promise<JobWithWorkers>
   progress(identity: Identity, jobId: string): Promise<ProgressDocument>
   list(identity: Identity, query: ListJobs): Promise<JobPage>
   active(identity: Identity, recentSeconds: number): Promise<ActiveJobs>
-  events(identity: Identity, jobId: string, page: { page: number; pageSize: number }): Promise<EventPage>
+  events(identity: Identity, jobId: string, query: ListEvents): Promise<EventPage>
   stats(identity: Identity, query: StatisticsQuery): Promise<Statistics>
 
   /** Resolves when the report is on disk, or buffered while the database is away. */

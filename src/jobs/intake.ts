@@ -125,8 +125,8 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
   }
 
   /** Announces each job that a flush changed, once. */
-  const announceChanges = (entries: Entry[], outcomes: HeartbeatOutcome[]): void => {
-    const changes = new Map<string, JobChange>()
+  const announceChanges = (entries: Entry[], { outcomes, batches }: WriteResult): void => {
+    const changes = new Map<string, JobChange>(batches.map(batch => [batch.jobId, batch]))
     entries.forEach(({ scope: { tenantId }, heartbeat: { jobId } }, index) => {
       const outcome = outcomes[index]
       if (outcome?.kind !== 'written' || !outcome.changed) return
@@ -171,11 +171,11 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
 
   const flush = async (entries: Entry[], skipLocked: boolean): Promise<void> => {
     inFlight = entries
-    const { outcomes, failure } = await write(entries, skipLocked)
+    const result = await write(entries, skipLocked)
     inFlight = []
-    noteFailure(failure)
-    entries.forEach((entry, index) => conclude(entry, outcomes[index] ?? { kind: 'not_written' }, skipLocked))
-    announceChanges(entries, outcomes)
+    noteFailure(result.failure)
+    entries.forEach((entry, index) => conclude(entry, result.outcomes[index] ?? { kind: 'not_written' }, skipLocked))
+    announceChanges(entries, result)
   }
 
   const pause = (ms: number): Promise<void> =>

@@ -28,6 +28,10 @@ export const LIFECYCLES = [
 ] as const
 export type Lifecycle = (typeof LIFECYCLES)[number]
 
+/** What the history holds: lifecycle changes, the stages a job went through, and samples of its progress. */
+export const JOB_EVENT_TYPES = [...LIFECYCLES, 'stage_changed', 'progress'] as const
+export type JobEventType = (typeof JOB_EVENT_TYPES)[number]
+
 export const FAILURE_REASONS = ['worker', 'stale', 'partitions', 'never_started'] as const
 export type FailureReason = (typeof FAILURE_REASONS)[number]
 
@@ -56,7 +60,7 @@ export interface Children {
   cancelled: number
   /** Names of partitions that run now, at most 5. */
   current: string[]
-  /** The first errors of partitions, at most 5. */
+  /** The first errors of partitions, each after the partition's name, at most 5. */
   errors: string[]
 }
 
@@ -151,7 +155,7 @@ export type ProgressDocument = Pick<
 /** One entry of a job's history. */
 export interface JobEvent {
   id: string
-  type: string
+  type: JobEventType
   at: string
   /** The user who caused it; null for workers without one and for the service itself. */
   actor: string | null

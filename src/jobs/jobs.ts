@@ -1,14 +1,14 @@
-import { createHash } from 'node:crypto'
 import { classifyFailure } from '../database/failures.ts'
 import { HeadwayError } from '../errors.ts'
 import type { Announce } from '../live/change.ts'
-import type { CreateJob, Jobs } from './commands.ts'
+import type { Jobs } from './commands.ts'
 import type { Heartbeat } from './heartbeat.ts'
 import { scopeOf, type Identity } from './identity.ts'
 import type { HeartbeatIntake } from './intake.ts'
 import type { JobDocument } from './job.ts'
-import { refusalOf, refusalOfData } from './refusals.ts'
-import type { JobCommand, JobRepository, NewJob } from './repository.ts'
+import { toNewJob } from './new-job.ts'
+import { refusalOf, refusalOfCreation, refusalOfData } from './refusals.ts'
+import type { JobCommand, JobRepository } from './repository.ts'
 import { refuseBadWindow } from './statistics.ts'
 
 export interface JobsOptions {
@@ -48,20 +48,6 @@ const run = async <T>(useCase: () => Promise<T>): Promise<T> => {
   }
 }
 
-/**
- * Tells requests apart, not spellings: arrays keep their order, objects lose theirs. What the request leaves open is left
- * out, so that neither another default nor a later version makes another request of it.
- */
-const hashOf = (request: CreateJob): string => {
-  const given = Object.entries(request).filter(([, value]) => value !== null && value !== undefined)
-  const canonical = JSON.stringify(Object.fromEntries(given), (_key, value: unknown) =>
-    value !== null && typeof value === 'object' && !Array.isArray(value)
-      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : value,
-  )
-  return createHash('sha256').update(canonical).digest('hex')
-}
-
 const refuseImpossible = (heartbeat: Heartbeat): HeadwayError | null => {
   const { processedCount, totalCount } = heartbeat
   if (processedCount === undefined || totalCount === undefined || totalCount === null) return null
@@ -81,56 +67,39 @@ export const createJobs = ({ repository, intake, announce, defaultHeartbeatTimeo
         throw refusalOf(result.code ?? 'job_not_found', jobId, result.status)
       }
       if (result.changed) {
-        announce([{ tenantId: identity.tenantId, jobId, revision: result.revision, lifecycle: true }])
+        announce([{ tenantId: identity.tenantId, jobId, revision: result.revision, lifecycle: true }, ...result.others])
       }
       return result.job
     })
 
-  const toNewJob = (identity: Identity, input: CreateJob, idempotencyKey: string | null): NewJob => {
-    const job = {
-      tenantId: identity.tenantId,
-      organizationId: identity.organizationId,
-      jobType: input.jobType,
-      name: input.name,
-      description: input.description ?? null,
-      totalCount: input.totalCount ?? null,
-      unit: input.unit ?? 'unknown',
-      cancellable: input.cancellable ?? false,
-      meta: input.meta ?? {},
-      priority: input.priority ?? 0,
-      heartbeatTimeoutSeconds: input.heartbeatTimeoutSeconds ?? defaultHeartbeatTimeoutSeconds,
-      pendingTimeoutSeconds: input.pendingTimeoutSeconds ?? null,
-      startedByUserId: identity.userId,
-      idempotencyKey,
-    }
-    if (idempotencyKey === null) return { ...job, idempotencyHash: null }
-    return { ...job, idempotencyHash: hashOf(input) }
-  }
-
   return {
     create: (identity, input, idempotencyKey) =>
       run(async () => {
-        if (identity.jobId !== null) {
-          throw new HeadwayError('forbidden', 'This token is limited to one job and cannot create others.')
+        if (identity.jobId !== null && identity.jobId !== input.parentJobId) {
+          throw new HeadwayError('forbidden', 'This token is limited to one job and can create only its partitions.')
         }
-        const newJob = toNewJob(identity, input, idempotencyKey)
+        const newJob = toNewJob(identity, input, idempotencyKey, defaultHeartbeatTimeoutSeconds)
+        const scope = scopeOf(identity)
         // Twice: the job that held the key may be erased between the insert that met it and the look at it.
         for (let attempt = 1; attempt <= 2; attempt += 1) {
-          const job = await repository.insert(newJob)
-          if (job) {
-            announce([{ tenantId: identity.tenantId, jobId: job.id, revision: job.revision, lifecycle: true }])
+          const result = await repository.create(scope, newJob)
+          if (!result) continue
+          if (result.code === null) {
+            const { job, others } = result
+            announce([
+              { tenantId: identity.tenantId, jobId: job.id, revision: job.revision, lifecycle: true },
+              ...others,
+            ])
             return { job, created: true }
           }
-          const existing =
-            idempotencyKey === null ? null : await repository.findByIdempotencyKey(scopeOf(identity), idempotencyKey)
-          if (!existing) continue
-          if (existing.idempotencyHash !== newJob.idempotencyHash) {
+          if (result.code !== 'exists') throw refusalOfCreation(result, input.parentJobId)
+          if (result.requestHash !== newJob.idempotency_hash) {
             throw new HeadwayError(
               'idempotency_key_reused',
-              `This Idempotency-Key made job ${existing.job.id} from another request: use a new key for a new job.`,
+              `This Idempotency-Key made job ${result.job.id} from another request: use a new key for a new job.`,
             )
           }
-          return { job: existing.job, created: false }
+          return { job: result.job, created: false }
         }
         throw new HeadwayError('database_unavailable', 'The job could not be stored: try again.', {
           retryAfterSeconds: 1,
@@ -167,11 +136,11 @@ export const createJobs = ({ repository, intake, announce, defaultHeartbeatTimeo
         return { active, recentlyCompleted }
       }),
 
-    events: (identity, jobId, page) =>
+    events: (identity, jobId, query) =>
       run(async () => {
-        const found = await repository.listEvents(scopeOf(identity), jobId, page)
+        const found = await repository.listEvents(scopeOf(identity), jobId, query)
         if (!found) throw notFound(jobId)
-        return { ...found, ...page }
+        return { ...found, page: query.page, pageSize: query.pageSize }
       }),
 
     stats: (identity, query) =>
@@ -209,7 +178,7 @@ export const createJobs = ({ repository, intake, announce, defaultHeartbeatTimeo
       run(async () => {
         const purged = await repository.purge(scopeOf(identity), jobId)
         if (!purged) throw notFound(jobId)
-        if (!purged.erased) throw refusalOf('not_finished', jobId, purged.status)
+        if (purged.code !== null) throw refusalOf(purged.code, jobId, purged.status)
       }),
   }
 }

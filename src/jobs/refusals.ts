@@ -9,13 +9,42 @@ const SENTENCES: Partial<Record<ErrorCode, (jobId: string, status: JobStatus | n
   already_finished: (id, status) => `Job ${id} has already finished (${status ?? 'unknown'}): stop working on it.`,
   not_finished: (id, status) =>
     `Job ${id} is ${status ?? 'unknown'}: only a finished job can be erased. Cancel it first.`,
-  not_retryable: (id, status) => `Job ${id} is ${status ?? 'unknown'}: only a failed or cancelled job can be retried.`,
+  not_retryable: (id, status) =>
+    status === 'pending' || status === 'running'
+      ? `Job ${id} is ${status}: only a failed or cancelled job can be retried.`
+      : `Job ${id} belongs to a batch that is being cancelled: retry it when the batch has ended.`,
   not_cancellable: id => `Job ${id} was created without "cancellable": it cannot be cancelled.`,
   superseded: id => `Job ${id} has gone on to another attempt: this worker belongs to an earlier one and should stop.`,
+  unknown_stage: id => `Job ${id} has declared its stages, and the one reported is none of them: name one that is.`,
+  is_partition: id => `Job ${id} is a partition, and part of what its batch counts: erase the batch.`,
+  parent_not_found: id => `There is no job ${id} that could be the parent, or it is not yours.`,
+  parent_finished: id => `Job ${id} has finished or is being cancelled, and takes no more partitions.`,
   is_batch: id => `Job ${id} is a batch: report to its partitions instead.`,
   too_many_workers: id => `Job ${id} already has 1000 workers: let several processes report as one worker.`,
   meta_too_large: id => `The meta of job ${id} would grow beyond 16 KB: keep large data elsewhere and store a link.`,
 }
+
+/** Why a job cannot become a partition, by the reason that headway.create_job answers. */
+const PARTITION_SENTENCES: Record<string, string> = {
+  grandchild: 'The parent is a partition itself: partitions have none of their own.',
+  not_a_batch:
+    'The parent has begun to work itself, or has a total or stages of its own: create the batch as a job with partitionCount.',
+  count_missing:
+    'Say in partitionCount how many partitions the batch is going to have: by it, it knows when it is done.',
+  count_differs: 'partitionCount is not that of the batch: leave it out, or send the same one.',
+  index_outside: 'partitionIndex must be below partitionCount; the first is 0.',
+  index_taken: 'The batch has a partition with this partitionIndex already: leave it out to get the next free one.',
+  type_differs: 'A partition has the jobType of its batch: leave it out, or send the same one.',
+}
+
+/** The refusal of a new job by what headway.create_job answered. */
+export const refusalOfCreation = (
+  { code, reason }: { code: ErrorCode; reason: string | null },
+  parentJobId = '',
+): HeadwayError =>
+  reason === null
+    ? refusalOf(code, parentJobId, null)
+    : new HeadwayError(code, PARTITION_SENTENCES[reason] ?? `The partition is not possible: ${reason}.`)
 
 /** The refusal with a code that a statement answered. */
 export const refusalOf = (code: ErrorCode, jobId: string, status: JobStatus | null): HeadwayError =>

@@ -2,10 +2,12 @@ import { and, asc, desc, eq, gte, inArray, isNotNull, isNull, sql, type SQL } fr
 import type { Database } from '../database/connection.ts'
 import { jobEvents, progressJobs } from '../database/schema.ts'
 import type { ErrorCode } from '../errors.ts'
-import type { ListJobs } from './commands.ts'
+import type { JobChange } from '../live/change.ts'
+import type { CreatedJob, ListEvents, ListJobs, PartitionReference } from './commands.ts'
 import type { Scope } from './identity.ts'
 import { inScope } from './in-scope.ts'
-import type { JobDocument, JobEvent, JobStatus, ProgressDocument, WorkerDocument } from './job.ts'
+import type { JobDocument, JobEvent, JobEventType, JobStatus, ProgressDocument, WorkerDocument } from './job.ts'
+import type { NewJob } from './new-job.ts'
 import { readStatistics, type Statistics, type StatisticsQuery } from './statistics.ts'
 
 /** Counting stops here: a page number beyond it helps nobody, and counting millions of rows would cost every list. */
@@ -22,25 +24,15 @@ export interface ChangeResult {
   changed: boolean
   revision: number
   job: JobDocument | null
+  /** Partitions or the batch that changed beside it. */
+  others: JobChange[]
 }
 
-export interface NewJob {
-  tenantId: string
-  organizationId: string | null
-  jobType: string
-  name: string
-  description: string | null
-  totalCount: number | null
-  unit: string
-  cancellable: boolean
-  meta: Record<string, unknown>
-  priority: number
-  heartbeatTimeoutSeconds: number
-  pendingTimeoutSeconds: number | null
-  startedByUserId: string | null
-  idempotencyKey: string | null
-  idempotencyHash: string | null
-}
+export type CreateResult =
+  | { code: null; job: CreatedJob; others: JobChange[] }
+  /** The idempotency key had made this job already, from a request with this hash. */
+  | { code: 'exists'; job: CreatedJob; requestHash: string }
+  | { code: ErrorCode; reason: string | null }
 
 /** A row of the queried table as a whole, for the functions that make documents of it. */
 const document = <T>(kind: 'job' | 'progress') => sql<T>`headway.${sql.raw(kind)}_document(${progressJobs})`
@@ -76,12 +68,13 @@ const SORT_COLUMNS = {
   startedAt: progressJobs.startedAt,
   finishedAt: progressJobs.finishedAt,
   priority: progressJobs.priority,
+  partitionIndex: progressJobs.partitionIndex,
 }
 
 /** Jobs without the sorted value come last in both directions; the id settles ties, so that pages do not overlap. */
 const listOrder = ({ key, descending }: ListJobs['sort']): SQL[] => {
   const column = SORT_COLUMNS[key]
-  const mayBeNull = key === 'startedAt' || key === 'finishedAt'
+  const mayBeNull = key === 'startedAt' || key === 'finishedAt' || key === 'partitionIndex'
   const order = descending ? desc(column) : asc(column)
   return [
     mayBeNull && descending ? sql`${order} NULLS LAST` : order,
@@ -93,61 +86,29 @@ const listOrder = ({ key, descending }: ListJobs['sort']): SQL[] => {
 export const createJobRepository = (database: Database) => {
   const db = database.drizzle
   return {
-    /** The job of this key if there was none, else null: somebody has made it already. */
-    async insert(job: NewJob): Promise<JobDocument | null> {
-      const rows = await database.query<{ job: JobDocument }>(
-        'headway_insert_job',
-        `WITH created AS (
-           INSERT INTO progress_jobs (
-             tenant_id, organization_id, job_type, name, description, own_total_count, total_count, unit, cancellable, meta,
-             priority, heartbeat_timeout_seconds, pending_timeout_seconds, started_by_user_id, idempotency_key,
-             idempotency_hash
-           ) VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
-           ON CONFLICT DO NOTHING
-           RETURNING *
-         ), history AS (
-           INSERT INTO job_events (job_id, type, at, actor, attempt)
-           SELECT id, 'created', created_at, started_by_user_id, attempt FROM created
-         )
-         SELECT headway.job_document(created::progress_jobs) AS job FROM created`,
-        [
-          job.tenantId,
-          job.organizationId,
-          job.jobType,
-          job.name,
-          job.description,
-          job.totalCount,
-          job.unit,
-          job.cancellable,
-          JSON.stringify(job.meta),
-          job.priority,
-          job.heartbeatTimeoutSeconds,
-          job.pendingTimeoutSeconds,
-          job.startedByUserId,
-          job.idempotencyKey,
-          job.idempotencyHash,
-        ],
-      )
-      return rows[0]?.job ?? null
-    },
-
-    async findByIdempotencyKey(
-      { tenantId, organizationId }: Scope,
-      key: string,
-    ): Promise<{ job: JobDocument; idempotencyHash: string | null } | null> {
-      const rows = await db
-        .select({ job: document<JobDocument>('job'), idempotencyHash: progressJobs.idempotencyHash })
-        .from(progressJobs)
-        .where(
-          and(
-            eq(progressJobs.tenantId, tenantId),
-            organizationId === null
-              ? isNull(progressJobs.organizationId)
-              : eq(progressJobs.organizationId, organizationId),
-            eq(progressJobs.idempotencyKey, key),
-          ),
-        )
-      return rows[0] ?? null
+    /** Makes a job, and its partitions where it brings some. Null when the job that held its key has just been erased. */
+    async create(scope: Scope, job: NewJob): Promise<CreateResult | null> {
+      const rows = await database.query<{
+        code: ErrorCode | 'exists' | null
+        reason: string | null
+        document: JobDocument
+        partitions: PartitionReference[] | null
+        others: JobChange[] | null
+        request_hash: string
+      }>('headway_create_job', 'SELECT * FROM headway.create_job($1, $2, $3, $4, $5)', [
+        scope.tenantId,
+        scope.allOrganizations,
+        scope.organizationId,
+        scope.jobId,
+        JSON.stringify(job),
+      ])
+      const row = rows[0]
+      if (!row) return null
+      if (row.code !== null && row.code !== 'exists') return { code: row.code, reason: row.reason }
+      const created = { ...row.document, ...(row.partitions && { partitions: row.partitions }) }
+      return row.code === null
+        ? { code: null, job: created, others: row.others ?? [] }
+        : { code: 'exists', job: created, requestHash: row.request_hash }
     },
 
     /** The job and its workers as of one moment. */
@@ -221,29 +182,31 @@ export const createJobRepository = (database: Database) => {
     async listEvents(
       scope: Scope,
       jobId: string,
-      page: { page: number; pageSize: number },
+      { type, page, pageSize }: ListEvents,
     ): Promise<{ items: JobEvent[]; total: number } | null> {
+      const wanted = and(
+        eq(jobEvents.jobId, progressJobs.id),
+        type === undefined ? undefined : inArray(jobEvents.type, type),
+      )
       const found = await db
-        .select({
-          total: sql<number>`(SELECT count(*) FROM job_events e WHERE e.job_id = progress_jobs.id)`.mapWith(Number),
-        })
+        .select({ total: sql<number>`(SELECT count(*) FROM ${jobEvents} WHERE ${wanted})`.mapWith(Number) })
         .from(progressJobs)
         .where(and(eq(progressJobs.id, jobId), inScope(scope)))
       if (!found[0]) return null
       const items = await db
         .select({
           id: sql<string>`${jobEvents.id}::text`,
-          type: jobEvents.type,
+          type: sql<JobEventType>`${jobEvents.type}`,
           at: sql<string>`headway.iso(${jobEvents.at})`,
           actor: jobEvents.actor,
           attempt: jobEvents.attempt,
           data: sql<Record<string, unknown>>`${jobEvents.data}`,
         })
         .from(jobEvents)
-        .where(eq(jobEvents.jobId, jobId))
+        .where(and(eq(jobEvents.jobId, jobId), type === undefined ? undefined : inArray(jobEvents.type, type)))
         .orderBy(asc(jobEvents.id))
-        .limit(page.pageSize)
-        .offset((page.page - 1) * page.pageSize)
+        .limit(pageSize)
+        .offset((page - 1) * pageSize)
       return { items, total: found[0].total }
     },
 
@@ -263,6 +226,7 @@ export const createJobRepository = (database: Database) => {
         changed: boolean
         revision: number
         document: JobDocument | null
+        others: JobChange[] | null
       }>('headway_change_job', 'SELECT * FROM headway.change_job($1, $2, $3, $4, $5, $6, $7, $8)', [
         jobId,
         scope.tenantId,
@@ -275,21 +239,27 @@ export const createJobRepository = (database: Database) => {
       ])
       const row = rows[0]
       if (!row) throw new Error('headway.change_job answered no row')
-      return { code: row.code, status: row.job_status, changed: row.changed, revision: row.revision, job: row.document }
+      const { code, job_status: status, changed, revision, document: job, others } = row
+      return { code, status, changed, revision, job, others: others ?? [] }
     },
 
-    /** Erases a finished job. Answers its status when it has not finished, null when there is no such job. */
-    async purge(scope: Scope, jobId: string): Promise<{ erased: boolean; status: JobStatus } | null> {
+    /** Erases a finished job. Answers the code that stands in the way and the job's status, null when there is no such job. */
+    async purge(scope: Scope, jobId: string): Promise<{ code: ErrorCode | null; status: JobStatus } | null> {
+      const found = and(eq(progressJobs.id, jobId), inScope(scope))
       const erased = await db
         .delete(progressJobs)
-        .where(and(eq(progressJobs.id, jobId), inScope(scope), isNotNull(progressJobs.finishedAt)))
+        .where(and(found, isNotNull(progressJobs.finishedAt), isNull(progressJobs.parentJobId)))
         .returning({ status: progressJobs.status })
-      if (erased[0]) return { erased: true, status: erased[0].status as JobStatus }
+      if (erased[0]) return { code: null, status: erased[0].status as JobStatus }
       const left = await db
-        .select({ status: progressJobs.status })
+        .select({ status: progressJobs.status, parentJobId: progressJobs.parentJobId })
         .from(progressJobs)
-        .where(and(eq(progressJobs.id, jobId), inScope(scope)))
-      return left[0] ? { erased: false, status: left[0].status as JobStatus } : null
+        .where(found)
+      if (!left[0]) return null
+      return {
+        code: left[0].parentJobId === null ? 'not_finished' : 'is_partition',
+        status: left[0].status as JobStatus,
+      }
     },
   }
 }

@@ -12,12 +12,12 @@ export interface RetentionOptions {
   isClosing?: () => boolean
 }
 
-/** Erases what is older than `retentionDays`; answers how many jobs. */
+/** Erases what is older than `retentionDays`; answers how many jobs and batches. 0 keeps everything. */
 export const createRetention =
   ({ database, retentionDays, log, isClosing = () => false }: RetentionOptions) =>
   async (): Promise<number> => {
     let erased = 0
-    for (;;) {
+    while (retentionDays > 0) {
       const rows = await database.query<{ erased: number }>(
         'headway_erase_expired',
         'SELECT headway.erase_expired($1, $2) AS erased',

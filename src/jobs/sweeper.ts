@@ -70,11 +70,13 @@ export const createSweeper = (options: SweeperOptions): Sweeper => {
   const repeat = async (name: string, text: string, values: unknown[]): Promise<number> => {
     let total = 0
     for (;;) {
-      const rows = await database.query<{ tenant_id: string; job_id: string; revision: number }>(name, text, values)
+      const rows = await database.query<{ tenant_id: string; job_id: string; revision: number; lifecycle: boolean }>(
+        name,
+        text,
+        values,
+      )
       if (rows.length > 0) {
-        announce(
-          rows.map(row => ({ tenantId: row.tenant_id, jobId: row.job_id, revision: row.revision, lifecycle: true })),
-        )
+        announce(rows.map(({ tenant_id, job_id, ...rest }) => ({ tenantId: tenant_id, jobId: job_id, ...rest })))
       }
       total += rows.length
       if (rows.length < BATCH || closing) return total

@@ -1,6 +1,7 @@
 import type { Database } from '../database/connection.ts'
 import { classifyFailure } from '../database/failures.ts'
 import type { ErrorCode, HeadwayError } from '../errors.ts'
+import type { JobChange } from '../live/change.ts'
 import type { Entry } from './heartbeat-queue.ts'
 import type { JobStatus } from './job.ts'
 import { refusalOf, refusalOfData } from './refusals.ts'
@@ -29,6 +30,8 @@ export type HeartbeatOutcome =
 export interface WriteResult {
   /** One per entry, in order. */
   outcomes: HeartbeatOutcome[]
+  /** The batches that changed with their partitions. */
+  batches: JobChange[]
   /** Why some were not written, or may not have been; null when the database did what was asked. */
   failure: { cause: unknown } | null
 }
@@ -37,7 +40,8 @@ export interface WriteResult {
 export type HeartbeatWrite = (entries: Entry[], skipLocked: boolean) => Promise<WriteResult>
 
 interface FlushRow {
-  items: number[]
+  /** Null in the one row that carries `others`. */
+  items: number[] | null
   code: string | null
   status: JobStatus
   cancel_requested: boolean
@@ -47,6 +51,7 @@ interface FlushRow {
   heartbeat_timeout_seconds: number
   changed: boolean
   lifecycle_changed: boolean
+  others: JobChange[] | null
 }
 
 const CONFLICT_RETRIES = 3
@@ -95,7 +100,7 @@ const toRecord = ({ scope, heartbeat, keepHigher }: Entry, i: number) => {
 const toOutcomes = (entries: Entry[], rows: FlushRow[]): HeartbeatOutcome[] => {
   const outcomes: HeartbeatOutcome[] = entries.map(() => ({ kind: 'locked' }))
   for (const row of rows) {
-    row.items.forEach((item, place) => {
+    row.items?.forEach((item, place) => {
       if (row.code === 'locked') return
       outcomes[item] =
         row.code === null
@@ -130,18 +135,21 @@ export const createHeartbeatWrite = (database: Database): HeartbeatWrite => {
 
   const failed = (entries: Entry[], kind: 'not_written' | 'unknown', cause: unknown): WriteResult => ({
     outcomes: entries.map(() => ({ kind })),
+    batches: [],
     failure: { cause },
   })
+  const alone = (outcome: HeartbeatOutcome): WriteResult => ({ outcomes: [outcome], batches: [], failure: null })
 
   /** Splits a batch until the report that the database refuses stands alone, and fails alone. */
   const writeHalves = async (entries: Entry[], skipLocked: boolean): Promise<WriteResult> => {
     const halves = [entries.slice(0, entries.length >> 1), entries.slice(entries.length >> 1)]
-    const result: WriteResult = { outcomes: [], failure: null }
+    const result: WriteResult = { outcomes: [], batches: [], failure: null }
     for (const half of halves) {
-      const { outcomes, failure } = result.failure
+      const { outcomes, batches, failure } = result.failure
         ? failed(half, 'not_written', result.failure.cause)
         : await write(half, skipLocked)
       result.outcomes.push(...outcomes)
+      result.batches.push(...batches)
       result.failure = failure
     }
     return result
@@ -156,11 +164,11 @@ export const createHeartbeatWrite = (database: Database): HeartbeatWrite => {
       case 'locked':
         if (!skipLocked) return write(entries, true)
         // What is locked is not the job but a worker's row, which cannot be skipped: the others go on without it.
-        return entries.length > 1 ? writeHalves(entries, skipLocked) : { outcomes: [{ kind: 'locked' }], failure: null }
+        return entries.length > 1 ? writeHalves(entries, skipLocked) : alone({ kind: 'locked' })
       case 'data':
         return entries.length > 1
           ? writeHalves(entries, skipLocked)
-          : { outcomes: [{ kind: 'refused', error: refusalOfData(error) }], failure: null }
+          : alone({ kind: 'refused', error: refusalOfData(error) })
       case 'connection':
         return failed(entries, 'unknown', error)
       case 'conflict':
@@ -180,7 +188,7 @@ export const createHeartbeatWrite = (database: Database): HeartbeatWrite => {
         if (classifyFailure(error) === 'conflict' && attempt <= CONFLICT_RETRIES) continue
         return writeAfterFailure(entries, skipLocked, error)
       }
-      return { outcomes: toOutcomes(entries, rows), failure: null }
+      return { outcomes: toOutcomes(entries, rows), batches: rows.flatMap(row => row.others ?? []), failure: null }
     }
   }
   return write

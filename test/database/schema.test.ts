@@ -58,9 +58,17 @@ const JOB_CHECKS: [constraint: string, of: JobStatus, changes: string[]][] = [
   ['progress_jobs_attempt', 'pending', ['attempt = 0']],
   ['progress_jobs_timeouts', 'pending', ['heartbeat_timeout_seconds = -1', 'heartbeat_timeout_seconds = 86401', 'pending_timeout_seconds = 0']],
   ['progress_jobs_partition_place', 'pending', [
-    'partition_index = 0', 'parent_job_id = id', 'parent_job_id = id, partition_index = -1',
-    "parent_job_id = id, partition_index = 0, children = '{}'",
+    'partition_index = 0', 'parent_job_id = id, partition_count = 1',
+    'parent_job_id = id, partition_index = -1, partition_count = 1',
+    "parent_job_id = id, partition_index = 0, partition_count = 1, children = '{}'",
   ]],
+  ['progress_jobs_partition_count', 'pending', [
+    'partition_count = 1', "children = '{}'", 'parent_job_id = id, partition_index = 0',
+    "children = '{}', partition_count = 0", "children = '{}', partition_count = 1001",
+    'parent_job_id = id, partition_index = 1, partition_count = 1',
+  ]],
+  ['progress_jobs_sampled', 'running', ['sampled_at = now()', 'sampled_percent = 1']],
+  ['progress_jobs_expected', 'running', ['expected_seconds = -1', "expected_seconds = 'infinity'"]],
   ['progress_jobs_revision', 'pending', ['revision = 0', 'lifecycle_revision = 0', 'lifecycle_revision = revision + 1']],
   ['progress_jobs_lifecycle', 'pending', ["lifecycle = 'paused'"]],
   ['progress_jobs_idempotency_pair', 'pending', ["idempotency_key = 'k'", "idempotency_hash = 'h'"]],
@@ -133,8 +141,8 @@ t.test('workers, history and partitions belong to a job that exists', async t =>
     ['job_events_job', "INSERT INTO job_events (job_id, type, at, attempt) VALUES ($1, 'created', now(), 1)"],
     [
       'progress_jobs_parent',
-      `INSERT INTO progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds, parent_job_id, partition_index)
-       VALUES ($1, 'test', 'a job', 60, $1, 0)`,
+      `INSERT INTO progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds, parent_job_id, partition_index,
+         partition_count) VALUES ($1, 'test', 'a job', 60, $1, 0, 1)`,
     ],
   ] as const) {
     await t.rejects(pool.query(statement, [UNKNOWN_JOB]), { code: FOREIGN_KEY_VIOLATION, constraint })
@@ -144,7 +152,7 @@ t.test('workers, history and partitions belong to a job that exists', async t =>
 t.test('a place in a batch is taken once, a key is used once per tenant and organization', async t => {
   const { pool } = await createTestDatabase(t)
   const [batch, one, two] = await insertJobs(pool, 'pending', 3)
-  const place = 'UPDATE progress_jobs SET parent_job_id = $1, partition_index = 0 WHERE id = $2'
+  const place = 'UPDATE progress_jobs SET parent_job_id = $1, partition_index = 0, partition_count = 1 WHERE id = $2'
   await pool.query(place, [batch, one])
   await t.rejects(pool.query(place, [batch, two]), { code: UNIQUE_VIOLATION, constraint: 'progress_jobs_partition' })
   const key =

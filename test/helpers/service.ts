@@ -84,10 +84,10 @@ export class Service {
     return (await this.call<JobDocument & { workers: Record<string, unknown>[] }>('GET', `/jobs/${jobId}`)).body
   }
 
-  /** The history's types, oldest first. */
+  /** The types of the history's entries, oldest first, without the samples of progress: those depend on time. */
   async history(jobId: string): Promise<string[]> {
-    const { body } = await this.call<{ items: { type: string }[] }>('GET', `/jobs/${jobId}/events?pageSize=100`)
-    return body.items.map(event => event.type)
+    const { body } = await this.call<{ items: { type: string }[] }>('GET', `/jobs/${jobId}/events?pageSize=1000`)
+    return body.items.map(event => event.type).filter(type => type !== 'progress')
   }
 
   /** Moves everything that is known of a job into the past, as if so many seconds had gone by. */

@@ -5,6 +5,7 @@ import { HeadwayError } from '../../src/errors.ts'
 import type { ErrorCode } from '../../src/errors.ts'
 import { PROBLEMS } from '../../src/http/problems.ts'
 import { streamFormat } from '../../src/http/negotiation.ts'
+import { batchExample } from '../../src/http/schemas/examples.ts'
 import { preferredWaitSeconds } from '../../src/http/waiting.ts'
 import { OPEN_IDENTITY } from '../../src/jobs/identity.ts'
 import type { Feature, Identity } from '../../src/jobs/identity.ts'
@@ -33,6 +34,9 @@ t.test('creating answers 201 with Location, or 200 where the key had made the jo
     const refused = await send(`${api}/jobs`, body, { 'idempotency-key': key })
     t.match(await readProblem(refused), { status: 400, errors: [{ path: 'idempotency-key' }] })
   }
+  jobs.job = batchExample
+  const batch = await send(`${api}/jobs`, body)
+  t.same(await batch.json(), batchExample, 'a batch comes with what its workers need to know of its partitions')
 })
 
 t.test('a report is answered 200 once it is on disk, and 202 while it is only kept', async t => {
@@ -626,7 +630,8 @@ t.test('the documentation names every call, offline', async t => {
   for (const path of ['/api/progress/jobs', '/api/progress/stream']) t.notMatch(described(path, 'get'), 'overloaded')
   t.match(described('/api/progress/jobs/{id}/heartbeat', 'post'), /overloaded`, `outcome_unknown/)
   t.notMatch(described('/api/progress/jobs/{id}/heartbeat', 'post'), 'database_unavailable')
-  for (const name of ['Job', 'Problem', 'HeartbeatAnswer', 'CreateJob', 'Heartbeat']) {
+  t.match(described('/api/progress/jobs', 'post'), /`invalid_stages`, `invalid_partition`/)
+  for (const name of ['Job', 'CreatedJob', 'Problem', 'HeartbeatAnswer', 'CreateJob', 'Heartbeat']) {
     t.ok(document.components.schemas[name]?.examples?.length, `${name} has an example`)
   }
   const yaml = await fetch(`${url}/openapi.yaml`)

@@ -4,7 +4,7 @@ import type { Test } from 'tap'
 import { HeadwayError } from '../../src/errors.ts'
 import type { HttpParts } from '../../src/http/server.ts'
 import { createHttpServer } from '../../src/http/server.ts'
-import type { Jobs } from '../../src/jobs/commands.ts'
+import type { CreatedJob, Jobs } from '../../src/jobs/commands.ts'
 import type { Heartbeat, HeartbeatAnswer } from '../../src/jobs/heartbeat.ts'
 import type { JobDocument } from '../../src/jobs/job.ts'
 import type { OpenStream, StreamRequest } from '../../src/live/live.ts'
@@ -16,7 +16,7 @@ export const UNKNOWN_ID = '0197a3c2-5b1e-7c44-9d0a-000000000000'
 
 /** Stands for the domain where only the rules of HTTP are tested: one job, and a record of what was asked. */
 export class InMemoryJobs implements Jobs {
-  job: JobDocument = { ...jobExample }
+  job: CreatedJob = { ...jobExample }
   calls: { name: string; args: unknown[] }[] = []
   /** Thrown by every call, where a test sets it. */
   failure: Error | null = null
@@ -63,9 +63,9 @@ export class InMemoryJobs implements Jobs {
     this.#record('active', recentSeconds)
     return { active: [this.job], recentlyCompleted: [] }
   }
-  events: Jobs['events'] = async (_identity, id, page) => {
-    await this.#find('events', id, page)
-    return { items: [], ...page, total: 0 }
+  events: Jobs['events'] = async (_identity, id, query) => {
+    await this.#find('events', id, query)
+    return { items: [], page: query.page, pageSize: query.pageSize, total: 0 }
   }
   stats: Jobs['stats'] = async (_identity, query) => {
     this.#record('stats', query)

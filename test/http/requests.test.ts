@@ -110,6 +110,114 @@ t.test('a body that breaks a rule is refused, and every bad field is named', asy
   t.equal(many.errors?.length, 100, 'but no more than a hundred')
 })
 
+const repeated = (count: number, item: object) => Array.from({ length: count }, () => item)
+const numbered = (count: number) => Array.from({ length: count }, (_, index) => ({ name: `n${index}` }))
+
+t.test('stages and partitions that break a rule are refused, and every bad field is named', async t => {
+  const { api, jobs } = await startServer(t)
+  const typeless = 'is missing: only a partition, which has a parentJobId, may leave it out'
+  const stages = 'must be a list of 1 to 32 stages'
+  const weight = 'must be 0 or a number from 0.000001 to 1000000'
+  const partitions = 'must be a list of 1 to 1000 partitions'
+  const metaTooLarge = { a: bytes(16 * 1024 - 7) }
+  const bad: [fields: Record<string, unknown>, path: string, message: string][] = [
+    [{ jobType: undefined }, 'jobType', typeless],
+    [{ jobType: undefined, partitions: [{ name: 'a' }] }, 'jobType', typeless],
+    [{ jobType: null, parentJobId: JOB_ID }, 'jobType', 'must be text of 1 to 100 characters'],
+    [{ parentJobId: 7 }, 'parentJobId', 'must be a UUID'],
+    [{ parentJobId: null }, 'parentJobId', 'must be a UUID'],
+    [{ partitionIndex: -1 }, 'partitionIndex', 'must be a whole number from 0 to 999'],
+    [{ partitionIndex: 1000 }, 'partitionIndex', 'must be a whole number from 0 to 999'],
+    [{ partitionCount: 0 }, 'partitionCount', 'must be a whole number from 1 to 1000'],
+    [{ partitionCount: 1001 }, 'partitionCount', 'must be a whole number from 1 to 1000'],
+    [{ partitionCount: 1.5 }, 'partitionCount', 'must be a whole number from 1 to 1000'],
+    [{ stages: [] }, 'stages', stages],
+    [{ stages: null }, 'stages', stages],
+    [{ stages: { name: 'a' } }, 'stages', stages],
+    [{ stages: numbered(33) }, 'stages', stages],
+    [{ stages: ['a'] }, 'stages[0]', 'must be an object'],
+    [{ stages: [{}] }, 'stages[0].name', 'is missing'],
+    [{ stages: [{ name: '' }] }, 'stages[0].name', 'must be text of 1 to 100 characters'],
+    [{ stages: [{ name: bytes(101) }] }, 'stages[0].name', 'must be text of 1 to 100 characters'],
+    [{ stages: [{ name: 'a', wait: 1 }] }, 'stages[0].wait', 'is not known here'],
+    [
+      { stages: [{ name: 'a' }, { name: 'b' }, { name: 'a' }] },
+      'stages[2].name',
+      'must not be the name of an earlier stage',
+    ],
+    [{ stages: [{ name: 'a', weight: -1 }] }, 'stages[0].weight', weight],
+    [{ stages: [{ name: 'a', weight: 1e-7 }] }, 'stages[0].weight', weight],
+    [{ stages: [{ name: 'a', weight: 1_000_001 }] }, 'stages[0].weight', weight],
+    [{ stages: [{ name: 'a', weight: '1' }] }, 'stages[0].weight', weight],
+    [{ stages: [{ name: 'a', weight: null }] }, 'stages[0].weight', weight],
+    [
+      {
+        stages: [
+          { name: 'a', weight: 0 },
+          { name: 'b', weight: 0 },
+        ],
+      },
+      'stages',
+      'must not all have the weight 0',
+    ],
+    [{ partitions: [] }, 'partitions', partitions],
+    [{ partitions: 8 }, 'partitions', partitions],
+    [{ partitions: repeated(1001, { name: 'a' }) }, 'partitions', partitions],
+    [{ partitions: [null] }, 'partitions[0]', 'must be an object'],
+    [{ partitions: [{ name: 'a' }, {}] }, 'partitions[1].name', 'is missing'],
+    [{ partitions: [{ name: bytes(256) }] }, 'partitions[0].name', 'must be text of 1 to 255 characters'],
+    [
+      { partitions: [{ name: 'a', totalCount: -1 }] },
+      'partitions[0].totalCount',
+      `must be a whole number from 0 to ${Number.MAX_SAFE_INTEGER}`,
+    ],
+    [{ partitions: [{ name: 'a', meta: [] }] }, 'partitions[0].meta', 'must be an object'],
+    [
+      { partitions: [{ name: 'a', meta: metaTooLarge }] },
+      'partitions[0].meta',
+      'must have at most 16384 bytes as JSON',
+    ],
+    [
+      { partitions: [{ name: 'a', meta: { b: ['\0'] } }] },
+      'partitions[0].meta.b[0]',
+      'must not hold NUL characters or lone surrogates',
+    ],
+    [{ partitions: [{ name: 'a', jobType: 'b' }] }, 'partitions[0].jobType', 'is not known here'],
+  ]
+  for (const [fields, path, message] of bad) {
+    const body = JSON.stringify({ jobType: 'import', name: 'One', ...fields })
+    const response = await send(`${api}/jobs`, body)
+    t.equal(response.status, 400, body.slice(0, 80))
+    t.same((await readProblem(response)).errors, [{ path, message }])
+  }
+  const infinite = await send(`${api}/jobs`, '{"jobType":"a","name":"b","stages":[{"name":"c","weight":1e999}]}')
+  t.match(await readProblem(infinite), { status: 400, errors: [{ path: 'stages[0].weight', message: weight }] })
+  t.equal(jobs.calls.length, 0, 'none of them reached the domain')
+})
+
+t.test('stages and partitions at a limit are taken as they are, whether or not they go together', async t => {
+  const { api, jobs } = await startServer(t)
+  const good: Record<string, unknown>[] = [
+    { jobType: 'a', stages: numbered(32) },
+    { jobType: 'a', stages: [{ name: 'b', weight: 0 }, { name: 'B' }, { name: 'c'.repeat(100), weight: 1e6 }] },
+    { jobType: 'a', stages: [{ name: 'b', weight: 1e-6 }] },
+    { jobType: 'a', partitions: repeated(1000, { name: 'x'.repeat(100), totalCount: null, meta: {} }) },
+    { jobType: 'a', partitions: [{ name: '😀'.repeat(255), totalCount: 0 }], partitionCount: 1000 },
+    { parentJobId: JOB_ID },
+    { parentJobId: JOB_ID, partitionIndex: 999, partitionCount: 1 },
+    { jobType: 'a', partitionIndex: 0 },
+  ]
+  for (const fields of good) {
+    const body = { ...fields, name: 'One' }
+    t.equal((await send(`${api}/jobs`, JSON.stringify(body))).status, 201, JSON.stringify(body).slice(0, 80))
+    t.same(jobs.calls.at(-1)?.args[0], body)
+  }
+  await send(`${api}/jobs`, JSON.stringify({ name: 'One', parentJobId: JOB_ID.toUpperCase() }))
+  t.match(jobs.calls.at(-1)?.args[0], { parentJobId: JOB_ID }, 'ids are compared in lower case')
+  const large = repeated(1000, { name: 'a', meta: { b: bytes(300) } })
+  t.equal((await send(`${api}/jobs`, JSON.stringify({ jobType: 'a', name: 'b', partitions: large }))).status, 413)
+})
+
 t.test('what is at a limit is taken', async t => {
   const { api, jobs } = await startServer(t)
   const report = {
@@ -254,6 +362,7 @@ t.test('a query that breaks a rule is refused; a good one reaches the domain typ
     ['topLevel=', 'topLevel'],
     ['includeCompleted=yes', 'includeCompleted'],
     ['sort=name', 'sort'],
+    ['sort=--partitionIndex', 'sort'],
     ['search=%00', 'search'],
     [`search=${bytes(101)}`, 'search'],
     ['jobType=', 'jobType'],
@@ -299,6 +408,44 @@ t.test('a query that breaks a rule is refused; a good one reaches the domain typ
   })
   await fetch(`${api}/jobs?status=failed`)
   t.match(jobs.calls.at(-1)?.args[0], { status: ['failed'] }, 'one status is a list of one')
+  for (const [sort, descending] of [
+    ['partitionIndex', false],
+    ['-partitionIndex', true],
+  ] as const) {
+    await fetch(`${api}/jobs?parentJobId=${JOB_ID}&sort=${sort}`)
+    t.match(jobs.calls.at(-1)?.args[0], { parentJobId: JOB_ID, sort: { key: 'partitionIndex', descending } })
+  }
+})
+
+t.test('a history is read by type, a thousand entries at a time', async t => {
+  const { api, jobs } = await startServer(t)
+  const types =
+    'created, started, cancel_requested, cancelled, completed, failed, stalled, recovered, retried, stage_changed, progress'
+  const bad: [query: string, path: string, message: string][] = [
+    ['type=updated', 'type[0]', `must be one of ${types}`],
+    ['type=progress&type=', 'type[1]', `must be one of ${types}`],
+    ['type=started,failed', 'type[0]', `must be one of ${types}`],
+    ['type=progress&'.repeat(12), 'type', 'may be given at most 11 times'],
+    ['pageSize=1001', 'pageSize', 'must be a whole number from 1 to 1000'],
+    ['pageSize=0', 'pageSize', 'must be a whole number from 1 to 1000'],
+    ['sort=-at', 'sort', 'is not known here'],
+  ]
+  for (const [query, path, message] of bad) {
+    const response = await fetch(`${api}/jobs/${JOB_ID}/events?${query}`)
+    t.equal(response.status, 400, query)
+    t.same((await readProblem(response)).errors, [{ path, message }])
+  }
+  t.equal(jobs.calls.length, 0)
+  const asked = async (query: string) => {
+    t.equal((await fetch(`${api}/jobs/${JOB_ID}/events?${query}`)).status, 200)
+    return jobs.calls.at(-1)?.args
+  }
+  t.same(await asked(''), [JOB_ID, { page: 1, pageSize: 20 }])
+  t.same(await asked('type=progress&pageSize=1000'), [JOB_ID, { type: ['progress'], page: 1, pageSize: 1000 }])
+  t.match(await asked('type=failed&type=stage_changed&page=2'), [
+    JOB_ID,
+    { type: ['failed', 'stage_changed'], page: 2 },
+  ])
 })
 
 t.test('a path that means nothing is a problem as well', async t => {
@@ -375,6 +522,9 @@ t.test('whatever a body holds, the answer is never a server error', async t => {
     'meta',
     'name',
     'jobType',
+    'stages',
+    'partitions',
+    'parentJobId',
     '__proto__',
     'toString',
     'constructor',

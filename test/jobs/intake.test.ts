@@ -35,11 +35,13 @@ const written: HeartbeatOutcome = {
 
 const all = (entries: Entry[], outcome: HeartbeatOutcome): WriteResult => ({
   outcomes: entries.map(() => outcome),
+  batches: [],
   failure: null,
 })
 
 const away = (entries: Entry[], kind: 'not_written' | 'unknown'): WriteResult => ({
   outcomes: entries.map(() => ({ kind })),
+  batches: [],
   failure: { cause: new Error('away') },
 })
 

@@ -69,8 +69,14 @@ t.test('the list is filtered by what a caller asks for', async t => {
   )) as [string, string, string, string, string, string, string, string]
   const [open, done] = (await insertJobs(
     service,
-    { status: 'running', parent_job_id: running, partition_index: 0 },
-    { status: 'completed', parent_job_id: running, partition_index: 1, finished_at: secondsAgo(10) },
+    { status: 'running', parent_job_id: running, partition_index: 0, partition_count: 2 },
+    {
+      status: 'completed',
+      parent_job_id: running,
+      partition_index: 1,
+      partition_count: 2,
+      finished_at: secondsAgo(10),
+    },
   )) as [string, string]
   const active = [pending, running, other, owned, open]
   const finished = [completed, failed, cancelled, old, done]
@@ -199,8 +205,8 @@ t.test('what is active, and what has just finished, without partitions', async t
   )) as [string, string, string, string, string]
   await insertJobs(
     service,
-    { status: 'running', parent_job_id: running, partition_index: 0 },
-    { status: 'completed', parent_job_id: running, partition_index: 1 },
+    { status: 'running', parent_job_id: running, partition_index: 0, partition_count: 2 },
+    { status: 'completed', parent_job_id: running, partition_index: 1, partition_count: 2 },
   )
   const read = async (query: string) => {
     const { body } = await service.call<Active>('GET', `/active${query}`)
@@ -269,17 +275,36 @@ t.test('jobs that finished longer ago than the retention are erased with all the
   t.equal(await eraser(t, service, 7)(), 0)
 })
 
+t.test('RETENTION_DAYS=0 keeps everything', async t => {
+  const service = await startService(t)
+  const [id] = await insertJobs(service, { status: 'completed', finished_at: secondsAgo(40_000 * DAY) })
+  t.equal(await eraser(t, service, 0)(), 0)
+  t.same(await listIds(service, 'includeCompleted=true'), [id])
+})
+
 t.test('partitions are erased with their batch, not before', async t => {
   const service = await startService(t)
   const [old, fresh] = (await insertJobs(
     service,
-    { status: 'completed', finished_at: secondsAgo(31 * DAY), children: {} },
-    { status: 'running', children: {} },
+    { status: 'completed', finished_at: secondsAgo(31 * DAY), children: {}, partition_count: 2 },
+    { status: 'running', children: {}, partition_count: 2 },
   )) as [string, string]
   const partitions = await insertJobs(
     service,
-    { status: 'completed', finished_at: secondsAgo(31 * DAY), parent_job_id: old, partition_index: 0 },
-    { status: 'completed', finished_at: secondsAgo(31 * DAY), parent_job_id: fresh, partition_index: 0 },
+    {
+      status: 'completed',
+      finished_at: secondsAgo(31 * DAY),
+      parent_job_id: old,
+      partition_index: 0,
+      partition_count: 2,
+    },
+    {
+      status: 'completed',
+      finished_at: secondsAgo(31 * DAY),
+      parent_job_id: fresh,
+      partition_index: 0,
+      partition_count: 2,
+    },
   )
   t.equal(await eraser(t, service, 30)(), 1)
   t.same(await listIds(service, 'includeCompleted=true'), [fresh, partitions[1] ?? ''].sort())

@@ -203,11 +203,18 @@ t.test('one type can be asked for, by its whole name', async t => {
 
 t.test('a batch is one job: its partitions count neither as jobs nor twice as work', async t => {
   const service = await startService(t)
-  const batch = await insertFinished(service, { children: {}, seconds: 20, processedCount: 100, status: 'completed' })
+  const batch = await insertFinished(service, {
+    children: {},
+    partition_count: 2,
+    seconds: 20,
+    processedCount: 100,
+    status: 'completed',
+  })
   for (const partition_index of [0, 1]) {
     const id = await insertFinished(service, {
       parent_job_id: batch,
       partition_index,
+      partition_count: 2,
       seconds: 20,
       processedCount: 50,
     })

@@ -25,18 +25,78 @@ CREATE FUNCTION headway.percent(processed bigint, total bigint) RETURNS integer 
   SELECT CASE WHEN total = 0 OR processed >= total THEN 99 ELSE (processed * 100 / total)::integer END
 $$;
 
--- The percent shown next. It never moves back within an attempt, except when the known total grew: a bar that refuses to
--- fall then would lie. `reported` counts only while no total is known.
-CREATE FUNCTION headway.next_percent(
-  shown integer, processed bigint, old_total bigint, new_total bigint, reported float8
-) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+-- A fraction (0 to 1) as percent of an unfinished job. The little that is added makes up for the rounding of floats: three
+-- stages of 0.1 are 30 %, not 29.
+CREATE FUNCTION headway.percent_of_fraction(fraction float8) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN fraction >= 0.99 THEN 99 ELSE floor(100 * fraction + 1e-9)::integer END
+$$;
+
+-- The percent shown next. It never moves back within an attempt, unless it may: when the known total grew, or a partition
+-- began anew. A bar that refuses to fall then would lie.
+CREATE FUNCTION headway.next_percent(shown integer, computed integer, may_fall boolean) RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN may_fall THEN coalesce(computed, shown) ELSE greatest(shown, computed) END
+$$;
+
+-- Where a stage stands among the declared ones, from 1; null when it is none of them.
+CREATE FUNCTION headway.stage_place(stages jsonb, stage text) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT s.place::integer FROM jsonb_array_elements(stages) WITH ORDINALITY AS s(stage, place)
+  WHERE s.stage ->> 'name' = stage_place.stage
+$$;
+
+-- How much of a job the stages before `place` are, and the stage itself: parts of 1.
+CREATE FUNCTION headway.stage_weights(stages jsonb, place integer) RETURNS float8[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT ARRAY[
+    coalesce(sum((s.stage -> 'weight')::float8) FILTER (WHERE s.place < stage_weights.place), 0),
+    coalesce(sum((s.stage -> 'weight')::float8) FILTER (WHERE s.place = stage_weights.place), 0)]
+  FROM jsonb_array_elements(stages) WITH ORDINALITY AS s(stage, place)
+$$;
+
+-- How much of a stage is done, 0 to 1. An empty one counts as done, so that completion is always reachable. `reported` is
+-- a percent, and counts only while no total is known; without either nothing is known to be done.
+CREATE FUNCTION headway.stage_fraction(processed bigint, total bigint, reported float8) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN processed >= total THEN 1 WHEN total > 0 THEN processed::float8 / total
+    ELSE coalesce(reported, 0) / 100 END
+$$;
+
+-- The seconds left. From the rate where there are a rate and a total; what comes after the current stage (`later`, a part
+-- of 1), and work without a total, takes as long as the part that is done (`done`) took. Null when there is no basis.
+CREATE FUNCTION headway.rate_eta(rest bigint, rate float8, later float8, done float8, spent float8) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE
-    WHEN new_total > old_total THEN headway.percent(processed, new_total)
-    ELSE greatest(shown, CASE
-      WHEN new_total IS NOT NULL THEN headway.percent(processed, new_total)
-      WHEN reported >= 99 THEN 99
-      ELSE floor(reported)::integer END)
+    -- Slower than that, an estimate would be no information, and a tiny divisor an overflow.
+    WHEN rate > 1e-9 AND rest IS NOT NULL AND later <= 0 THEN rest / rate
+    WHEN done > 1e-9 AND rate > 1e-9 AND rest IS NOT NULL THEN rest / rate + later * spent / done
+    WHEN done > 1e-9 AND spent > 0 THEN (1 - least(1, done)) * spent / done
   END
+$$;
+
+-- How much jobs of this kind that completed before say about this one, 0 to 1: everything before there is a rate of three
+-- advances, then less as the job gets on and as it outlives what was expected. A job that takes longer than usual is not
+-- usual: past that time history says nothing.
+CREATE FUNCTION headway.history_weight(expected float8, spent float8, fraction float8, has_rate boolean) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN expected > spent
+    THEN CASE WHEN has_rate THEN (1 - fraction) * (1 - spent / expected) ELSE 1 END
+    ELSE 0 END
+$$;
+
+-- The estimate from history and the measured one, blended by `weight` of the first.
+CREATE FUNCTION headway.blend_eta(expected float8, spent float8, measured float8, weight float8) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN weight >= 1 THEN expected - spent WHEN weight > 0 THEN weight * (expected - spent) + (1 - weight) * measured
+    ELSE measured END
+$$;
+
+-- Is it time to note the progress of a job in its history? After a percent, but not more often than every 5 s. While no
+-- percent can show it, because there is no total or nothing gets done (`flat`), whenever the time spent has grown by 5 %:
+-- so a day that went by without an advance shows as well. At most about 100 entries by percent, and 14 for each doubling
+-- of the time by time. `before` is the time spent when the last entry was made, `since` the time since then.
+CREATE FUNCTION headway.sample_is_due(since float8, before float8, percent integer, sampled_percent integer, flat boolean)
+RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT since >= 5 AND (abs(percent - sampled_percent) >= 1 OR flat AND since >= 0.05 * before)
 $$;
 
 -- A worker's rate rests on two averages of its pace: the whole one, over all its time, and the recent one, over about the
@@ -94,4 +154,16 @@ CREATE FUNCTION headway.worker_reports(at timestamptz, heartbeat_at timestamptz,
 RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT headway.seconds(at, heartbeat_at)
     <= greatest(30, 3 * headway.seconds(heartbeat_at, created_at) / nullif(heartbeats - 1, 0))
+$$;
+
+-- What jobs of a type usually take, in seconds: the median of the last 50 of the tenant that completed; null when none did.
+-- Read once, when a job starts. Partitions are compared with partitions.
+CREATE FUNCTION headway.expected_seconds(tenant_id uuid, job_type text, is_partition boolean) RETURNS float8
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY l.completed_seconds) FROM (
+    SELECT j.completed_seconds FROM progress_jobs j
+    WHERE j.tenant_id = expected_seconds.tenant_id AND j.job_type = expected_seconds.job_type
+      AND (j.parent_job_id IS NULL) = (NOT is_partition) AND j.completed_seconds IS NOT NULL
+    ORDER BY j.finished_at DESC LIMIT 50
+  ) l
 $$;

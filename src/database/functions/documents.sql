@@ -4,6 +4,13 @@ CREATE FUNCTION headway.iso(t timestamptz) RETURNS text LANGUAGE sql STABLE PARA
   SELECT to_char(t AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
 $$;
 
+-- What a batch says of its partitions. jsonb sorts keys by their length; people read them in this order.
+CREATE FUNCTION headway.children_document(c jsonb) RETURNS json LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN c IS NOT NULL THEN json_build_object('total', c -> 'total', 'pending', c -> 'pending',
+    'running', c -> 'running', 'completed', c -> 'completed', 'failed', c -> 'failed', 'cancelled', c -> 'cancelled',
+    'current', c -> 'current', 'errors', c -> 'errors') END
+$$;
+
 -- The job as every REST answer shows it.
 CREATE FUNCTION headway.job_document(j progress_jobs) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT row_to_json(d) FROM (SELECT
@@ -21,7 +28,7 @@ CREATE FUNCTION headway.job_document(j progress_jobs) RETURNS json LANGUAGE sql 
     headway.iso(j.cancel_requested_at) AS "cancelRequestedAt", j.priority, j.attempt,
     j.heartbeat_timeout_seconds AS "heartbeatTimeoutSeconds", j.pending_timeout_seconds AS "pendingTimeoutSeconds",
     j.parent_job_id AS "parentJobId", j.partition_index AS "partitionIndex", j.partition_count AS "partitionCount",
-    j.children, j.tenant_id AS "tenantId", j.organization_id AS "organizationId", j.revision
+    headway.children_document(j.children) AS children, j.tenant_id AS "tenantId", j.organization_id AS "organizationId", j.revision
   ) d
 $$;
 
@@ -41,12 +48,12 @@ CREATE FUNCTION headway.live_document(j progress_jobs) RETURNS json LANGUAGE sql
     j.id, j.job_type AS "jobType", j.name, j.status, j.progress_percent AS "progressPercent",
     j.processed_count AS "processedCount", j.total_count AS "totalCount", j.unit,
     j.throughput_per_second AS "throughputPerSecond", j.eta_seconds AS "etaSeconds", j.eta_source AS "etaSource",
-    j.stage, j.message, j.liveness, headway.iso(j.advanced_at) AS "advancedAt", j.attempt, j.cancellable,
+    j.stage, j.stages, j.message, j.liveness, headway.iso(j.advanced_at) AS "advancedAt", j.attempt, j.cancellable,
     headway.iso(j.cancel_requested_at) AS "cancelRequestedAt", headway.iso(j.started_at) AS "startedAt",
     headway.iso(j.finished_at) AS "finishedAt", headway.iso(j.updated_at) AS "updatedAt",
     j.error_message AS "errorMessage", j.failure_reason AS "failureReason", j.parent_job_id AS "parentJobId",
-    j.partition_index AS "partitionIndex", j.partition_count AS "partitionCount", j.children,
-    j.organization_id AS "organizationId", j.revision
+    j.partition_index AS "partitionIndex", j.partition_count AS "partitionCount",
+    headway.children_document(j.children) AS children, j.organization_id AS "organizationId", j.revision
   ) d
 $$;
 
@@ -65,4 +72,29 @@ CREATE FUNCTION headway.worker_document(w job_progress, at timestamptz) RETURNS 
     w.stage, w.message, w.payload, headway.iso(w.advanced_at) AS "advancedAt",
     headway.iso(w.heartbeat_at) AS "heartbeatAt", headway.iso(w.created_at) AS "createdAt"
   ) d
+$$;
+
+-- The partitions of a batch by index, as far as whoever hands them out needs to know them.
+CREATE FUNCTION headway.partition_references(batch_id uuid) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT json_agg(json_build_object('id', p.id, 'name', p.name, 'partitionIndex', p.partition_index) ORDER BY p.partition_index)
+  FROM progress_jobs p WHERE p.parent_job_id = batch_id
+$$;
+
+-- What the history notes of a job's progress.
+CREATE FUNCTION headway.sample_document(
+  progress_percent integer, processed_count bigint, total_count bigint, throughput float8, eta float8, stage text,
+  advanced_at timestamptz
+) RETURNS jsonb LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT jsonb_strip_nulls(jsonb_build_object(
+    'progressPercent', progress_percent, 'processedCount', processed_count, 'totalCount', total_count,
+    'throughputPerSecond', throughput, 'etaSeconds', eta, 'stage', stage, 'advancedAt', headway.iso(advanced_at)))
+$$;
+
+-- What the history notes of a job's end.
+CREATE FUNCTION headway.end_document(
+  progress_percent integer, processed_count bigint, total_count bigint, failure_reason text, error_message text
+) RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT jsonb_strip_nulls(jsonb_build_object(
+    'progressPercent', progress_percent, 'processedCount', processed_count, 'totalCount', total_count,
+    'failureReason', failure_reason, 'errorMessage', error_message))
 $$;

@@ -1,71 +1,43 @@
 -- Everything that changes a job's state apart from heartbeats. Decided by the row under its lock, never by read-then-write,
 -- in one round trip: no lock is ever held while a caller thinks.
 
--- Records a lifecycle change of a job that the caller has locked and updated.
-CREATE FUNCTION headway.record_event(j progress_jobs, actor text, data jsonb) RETURNS void LANGUAGE sql AS $$
-  INSERT INTO job_events (job_id, type, at, actor, attempt, data)
-  VALUES (j.id, j.lifecycle, j.updated_at, actor, j.attempt, data)
-$$;
-
--- One command on one job. `input` carries attempt, resultSummary, errorMessage, errorStack where the command takes them.
---
---   start              pending -> running
---   complete, fail     pending, running, failed as stale -> completed, failed
---   cancel             pending -> cancelled; running -> running, asked to stop
---   acknowledge_cancel pending, running, failed as stale -> cancelled (asked to stop, or cancellable)
---   retry              failed, cancelled -> pending, next attempt
---
--- The same command again changes nothing and is no error: its answer may have been lost.
--- Answers an error code, or null and the job's document.
-CREATE FUNCTION headway.change_job(
-  job_id uuid, tenant_id uuid, all_organizations boolean, organization_id uuid, scope_job_id uuid,
-  command text, actor text, input jsonb
-) RETURNS TABLE (code text, job_status text, changed boolean, revision bigint, document json)
-LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
-#variable_conflict use_column
-DECLARE
-  j progress_jobs;
-  at timestamptz(3);
-  stale boolean;
-  already boolean;
-  refusal text;
-  event_data jsonb := '{}';
-BEGIN
-  SELECT p.* INTO j FROM progress_jobs p
-  WHERE p.id = change_job.job_id AND p.tenant_id = change_job.tenant_id
-    AND (change_job.all_organizations OR p.organization_id IS NOT DISTINCT FROM change_job.organization_id)
-    AND (change_job.scope_job_id IS NULL OR change_job.scope_job_id IN (p.id, p.parent_job_id))
-  FOR NO KEY UPDATE;
-  IF NOT FOUND THEN
-    RETURN QUERY SELECT 'job_not_found', NULL, false, NULL::bigint, NULL::json;
-    RETURN;
-  END IF;
-  at := headway.clock();
-  stale := coalesce(j.failure_reason = 'stale', false);
-
-  already := CASE command
+-- Has the command had its effect already? Its answer may have been lost: it changes nothing then, and is no error.
+CREATE FUNCTION headway.is_done_already(j progress_jobs, command text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE command
     WHEN 'start' THEN j.status = 'running'
     WHEN 'complete' THEN j.status = 'completed'
-    WHEN 'fail' THEN j.status = 'failed' AND NOT stale
+    WHEN 'fail' THEN j.status = 'failed' AND j.failure_reason <> 'stale'
     WHEN 'cancel' THEN j.status = 'cancelled' OR j.status = 'running' AND j.cancel_requested_at IS NOT NULL
     WHEN 'acknowledge_cancel' THEN j.status = 'cancelled'
     WHEN 'retry' THEN j.status = 'pending' AND j.attempt > 1
-  END;
-  refusal := CASE
-    WHEN (input ->> 'attempt')::integer <> j.attempt THEN 'superseded'
-    WHEN already THEN NULL
+  END
+$$;
+
+-- Why the command cannot be given to the job: an error code, or null. `batch` is the job's batch where it is a partition.
+CREATE FUNCTION headway.refusal_of(j progress_jobs, batch progress_jobs, command text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE
     WHEN j.children IS NOT NULL AND command IN ('start', 'complete', 'fail', 'acknowledge_cancel') THEN 'is_batch'
-    WHEN command = 'retry' THEN
-      CASE j.status WHEN 'completed' THEN 'already_finished' WHEN 'pending' THEN 'not_retryable' WHEN 'running' THEN 'not_retryable' END
-    WHEN j.finished_at IS NOT NULL AND NOT (stale AND command IN ('complete', 'fail', 'acknowledge_cancel')) THEN 'already_finished'
+    WHEN command = 'retry' THEN CASE
+      WHEN j.status = 'completed' THEN 'already_finished'
+      WHEN j.status IN ('pending', 'running') THEN 'not_retryable'
+      -- New work for a batch that is on its way to its end.
+      WHEN batch.cancel_requested_at IS NOT NULL AND batch.finished_at IS NULL THEN 'not_retryable'
+    END
+    WHEN j.finished_at IS NOT NULL AND NOT (coalesce(j.failure_reason = 'stale', false)
+      AND command IN ('complete', 'fail', 'acknowledge_cancel')) THEN 'already_finished'
     WHEN command = 'cancel' AND NOT j.cancellable THEN 'not_cancellable'
     WHEN command = 'acknowledge_cancel' AND NOT j.cancellable AND j.cancel_requested_at IS NULL THEN 'not_cancellable'
-  END;
-  IF refusal IS NOT NULL OR already THEN
-    RETURN QUERY SELECT refusal, j.status, false, j.revision, headway.job_document(j);
-    RETURN;
-  END IF;
+  END
+$$;
 
+-- Carries out a command on a job that is no batch, whose lock the caller holds and to which nothing stands in the way, and
+-- answers its new row. One change, one entry in the history.
+CREATE FUNCTION headway.apply_command(j progress_jobs, at timestamptz, command text, actor text, input jsonb)
+RETURNS progress_jobs LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  event_data jsonb := '{}';
+BEGIN
   j.updated_at := at;
   j.revision := j.revision + 1;
   j.lifecycle_revision := j.revision;
@@ -76,6 +48,9 @@ BEGIN
       j.liveness := 'ok';
       j.started_at := at;
       j.heartbeat_at := at;
+      j.expected_seconds := headway.expected_seconds(j.tenant_id, j.job_type, j.parent_job_id IS NOT NULL);
+      j.eta_seconds := ceil(j.expected_seconds);
+      j.eta_source := CASE WHEN j.expected_seconds IS NOT NULL THEN 'history' END;
     WHEN command = 'cancel' AND j.status = 'running' THEN
       j.lifecycle := 'cancel_requested';
       j.cancel_requested_at := at;
@@ -83,36 +58,16 @@ BEGIN
     WHEN command = 'retry' THEN
       event_data := jsonb_build_object('previousStatus', j.status);
       DELETE FROM job_progress w WHERE w.job_id = j.id;
-      j.lifecycle := 'retried';
-      j.status := 'pending';
-      j.attempt := j.attempt + 1;
-      j.progress_percent := 0;
-      j.processed_count := 0;
-      j.total_count := j.own_total_count;
-      j.throughput_per_second := NULL;
-      j.eta_seconds := NULL;
-      j.eta_source := NULL;
-      j.stage := NULL;
-      j.message := NULL;
-      j.advanced_at := NULL;
-      j.started_at := NULL;
-      j.heartbeat_at := NULL;
-      j.finished_at := NULL;
-      j.result_summary := NULL;
-      j.error_message := NULL;
-      j.error_stack := NULL;
-      j.failure_reason := NULL;
-      j.cancel_requested_at := NULL;
-      j.cancelled_by_user_id := NULL;
+      j := headway.begin_attempt(j);
     ELSE
       -- complete, fail, acknowledge_cancel, and cancel of a job that has not begun
-      event_data := jsonb_build_object('processedCount', j.processed_count, 'totalCount', j.total_count);
       j.liveness := NULL;
       j.finished_at := at;
       j.eta_source := NULL;
       j.eta_seconds := CASE WHEN command = 'complete' THEN 0 END;
       j.failure_reason := NULL;
       j.error_message := NULL;
+      j.message := coalesce(input ->> 'message', j.message);
       -- A job that nobody started has begun by now. One change, one entry in the history: its end.
       IF command IN ('complete', 'fail') THEN
         j.started_at := coalesce(j.started_at, at);
@@ -129,27 +84,152 @@ BEGIN
           j.failure_reason := 'worker';
           j.error_message := input ->> 'errorMessage';
           j.error_stack := input ->> 'errorStack';
-          event_data := event_data || jsonb_build_object('failureReason', 'worker', 'errorMessage', j.error_message);
         ELSE
           j.lifecycle := 'cancelled';
           j.status := 'cancelled';
           j.cancelled_by_user_id := CASE WHEN j.cancel_requested_at IS NULL THEN actor ELSE j.cancelled_by_user_id END;
           j.cancel_requested_at := coalesce(j.cancel_requested_at, at);
       END CASE;
+      event_data := headway.end_document(
+        j.progress_percent, j.processed_count, j.total_count, j.failure_reason, j.error_message);
   END CASE;
+  j := headway.store_job(j);
+  INSERT INTO job_events (job_id, type, at, actor, attempt, data)
+  VALUES (j.id, j.lifecycle, at, apply_command.actor, j.attempt, event_data);
+  RETURN j;
+END
+$$;
 
+-- The job as it is at the beginning of its next attempt.
+CREATE FUNCTION headway.begin_attempt(j progress_jobs) RETURNS progress_jobs LANGUAGE plpgsql AS $$
+BEGIN
+  j.lifecycle := 'retried';
+  j.status := 'pending';
+  j.attempt := j.attempt + 1;
+  j.progress_percent := 0;
+  j.processed_count := 0;
+  j.total_count := j.own_total_count;
+  j.throughput_per_second := NULL;
+  j.eta_seconds := NULL;
+  j.eta_source := NULL;
+  j.expected_seconds := NULL;
+  j.stage := NULL;
+  j.message := NULL;
+  j.advanced_at := NULL;
+  j.started_at := NULL;
+  j.heartbeat_at := NULL;
+  j.finished_at := NULL;
+  j.result_summary := NULL;
+  j.error_message := NULL;
+  j.error_stack := NULL;
+  j.failure_reason := NULL;
+  j.cancel_requested_at := NULL;
+  j.cancelled_by_user_id := NULL;
+  j.sampled_at := NULL;
+  j.sampled_percent := NULL;
+  -- The total of a stage belongs to the attempt that reported it.
+  IF j.stages IS NOT NULL THEN
+    j.own_total_count := NULL;
+    j.total_count := NULL;
+  END IF;
+  RETURN j;
+END
+$$;
+
+-- Writes what a command may change, and answers the row.
+CREATE FUNCTION headway.store_job(j progress_jobs) RETURNS progress_jobs LANGUAGE sql AS $$
   UPDATE progress_jobs p SET
     status = j.status, progress_percent = j.progress_percent, processed_count = j.processed_count,
-    total_count = j.total_count, throughput_per_second = j.throughput_per_second, eta_seconds = j.eta_seconds,
-    eta_source = j.eta_source, stage = j.stage, message = j.message, liveness = j.liveness, advanced_at = j.advanced_at,
+    total_count = j.total_count, own_total_count = j.own_total_count, throughput_per_second = j.throughput_per_second,
+    eta_seconds = j.eta_seconds, eta_source = j.eta_source, expected_seconds = j.expected_seconds, stage = j.stage,
+    message = j.message, liveness = j.liveness, advanced_at = j.advanced_at,
     cancelled_by_user_id = j.cancelled_by_user_id, started_at = j.started_at, heartbeat_at = j.heartbeat_at,
     finished_at = j.finished_at, updated_at = j.updated_at, result_summary = j.result_summary,
     error_message = j.error_message, error_stack = j.error_stack, failure_reason = j.failure_reason,
     cancel_requested_at = j.cancel_requested_at, attempt = j.attempt, revision = j.revision, lifecycle = j.lifecycle,
-    lifecycle_revision = j.lifecycle_revision
+    lifecycle_revision = j.lifecycle_revision, sampled_at = j.sampled_at, sampled_percent = j.sampled_percent
   WHERE p.id = j.id
-  RETURNING p.* INTO j;
-  PERFORM headway.record_event(j, actor, event_data);
-  RETURN QUERY SELECT NULL::text, j.status, true, j.revision, headway.job_document(j);
+  RETURNING p.*
+$$;
+
+-- Cancels or retries a batch, whose lock the caller holds, by what it does to the partitions: the pending are cancelled and
+-- the running asked to stop; the failed and the cancelled begin anew. Answers all that changed, the batch included.
+CREATE FUNCTION headway.change_batch(b progress_jobs, at timestamptz, command text, actor text)
+RETURNS SETOF headway.change LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  p progress_jobs;
+BEGIN
+  FOR p IN SELECT * FROM progress_jobs WHERE parent_job_id = b.id ORDER BY id FOR NO KEY UPDATE LOOP
+    IF headway.refusal_of(p, NULL, command) IS NULL AND NOT headway.is_done_already(p, command) THEN
+      p := headway.apply_command(p, at, command, actor, '{}');
+      RETURN NEXT ROW (p.tenant_id, p.id, p.revision, true)::headway.change;
+    END IF;
+  END LOOP;
+  IF command = 'retry' THEN
+    PERFORM headway.store_job(headway.begin_attempt(b));
+    RETURN QUERY SELECT * FROM headway.roll_up(
+      ARRAY[b.id], at, command, 'retried', actor, jsonb_build_object('previousStatus', b.status));
+  ELSE
+    UPDATE progress_jobs SET cancel_requested_at = at, cancelled_by_user_id = actor WHERE id = b.id;
+    RETURN QUERY SELECT * FROM headway.roll_up(ARRAY[b.id], at, command, 'cancel_requested', actor);
+  END IF;
+END
+$$;
+
+-- One command on one job. `input` carries attempt, resultSummary, errorMessage, errorStack where the command takes them.
+--
+--   start              pending -> running
+--   complete, fail     pending, running, failed as stale -> completed, failed
+--   cancel             pending -> cancelled; running -> running, asked to stop
+--   acknowledge_cancel pending, running, failed as stale -> cancelled (asked to stop, or cancellable)
+--   retry              failed, cancelled -> pending, next attempt
+--
+-- Answers an error code, or null and the job's document. `others` are what changed beside it: partitions or their batch.
+CREATE FUNCTION headway.change_job(
+  job_id uuid, tenant_id uuid, all_organizations boolean, organization_id uuid, scope_job_id uuid,
+  command text, actor text, input jsonb
+) RETURNS TABLE (code text, job_status text, changed boolean, revision bigint, document json, others json)
+LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+#variable_conflict use_column
+DECLARE
+  j progress_jobs;
+  batch progress_jobs;
+  at timestamptz(3);
+  refusal text;
+BEGIN
+  SELECT p.* INTO j FROM progress_jobs p
+  WHERE p.id = change_job.job_id AND p.tenant_id = change_job.tenant_id
+    AND (change_job.all_organizations OR p.organization_id IS NOT DISTINCT FROM change_job.organization_id)
+    AND (change_job.scope_job_id IS NULL OR change_job.scope_job_id IN (p.id, p.parent_job_id));
+  -- The batch before its partition: the order of locks.sql. What the scope looks at never changes.
+  SELECT p.* INTO batch FROM progress_jobs p WHERE p.id = j.parent_job_id FOR NO KEY UPDATE;
+  SELECT p.* INTO j FROM progress_jobs p WHERE p.id = j.id FOR NO KEY UPDATE;
+  IF NOT FOUND THEN
+    RETURN QUERY SELECT 'job_not_found', NULL, false, NULL::bigint, NULL::json, NULL::json;
+    RETURN;
+  END IF;
+  at := headway.clock();
+
+  refusal := CASE
+    WHEN (input ->> 'attempt')::integer <> j.attempt THEN 'superseded'
+    WHEN NOT headway.is_done_already(j, command) THEN headway.refusal_of(j, batch, command)
+  END;
+  IF refusal IS NOT NULL OR headway.is_done_already(j, command) THEN
+    RETURN QUERY SELECT refusal, j.status, false, j.revision, headway.job_document(j), NULL::json;
+    RETURN;
+  END IF;
+
+  IF j.children IS NOT NULL THEN
+    others := (
+      SELECT json_agg(headway.change_document(c)) FROM headway.change_batch(j, at, command, actor) c WHERE c.job_id <> j.id);
+    SELECT p.* INTO j FROM progress_jobs p WHERE p.id = j.id;
+  ELSE
+    j := headway.apply_command(j, at, command, actor, input);
+    IF batch.id IS NOT NULL THEN
+      others := (SELECT json_agg(headway.change_document(c)) FROM headway.roll_up(ARRAY[batch.id], at, command) c);
+    END IF;
+  END IF;
+  RETURN QUERY SELECT NULL, j.status, true, j.revision, headway.job_document(j), others;
 END
 $$;

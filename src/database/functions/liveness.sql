@@ -1,5 +1,6 @@
 -- The sweeper's statements. Each takes a batch, skips what someone else holds (its holder is alive), and judges the newest
--- version of a row: Postgres checks the conditions again after it has the lock.
+-- version of a row. Jobs are locked before their batches, against the order of locks.sql: who skips what is locked never
+-- waits, and cannot be part of a deadlock.
 
 -- Says that a process is there, and answers for how many seconds it has been healthy without a break. The window begins
 -- anew when `troubled` (the process could not reach the database), when its last visit is more than three intervals ago
@@ -39,19 +40,27 @@ $$;
 
 -- Marks running jobs as stalled that had no heartbeat for `after_seconds`.
 CREATE FUNCTION headway.mark_stalled(process_id uuid, interval_seconds float8, after_seconds float8, batch integer)
-RETURNS TABLE (tenant_id uuid, job_id uuid, revision bigint)
-LANGUAGE sql AS $$
-  WITH silent AS (
+RETURNS SETOF headway.change LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  held uuid[];
+  batches uuid[];
+  at timestamptz(3);
+BEGIN
+  SELECT l.held, l.batches INTO held, batches FROM headway.lock_jobs(ARRAY(
     SELECT id FROM progress_jobs
     WHERE finished_at IS NULL AND status = 'running' AND liveness = 'ok' AND children IS NULL
       AND heartbeat_at < now() - make_interval(secs => after_seconds)
       AND headway.may_judge(process_id, interval_seconds, after_seconds)
-    ORDER BY id LIMIT batch FOR NO KEY UPDATE SKIP LOCKED
-  ),
-  marked AS (
-    UPDATE progress_jobs j SET liveness = 'stalled', updated_at = date_trunc('milliseconds', clock_timestamp()),
+    ORDER BY id LIMIT batch FOR NO KEY UPDATE SKIP LOCKED), true) AS l;
+  at := headway.clock();
+  RETURN QUERY
+  WITH marked AS (
+    -- Judged again: it may have spoken before the lock was taken.
+    UPDATE progress_jobs j SET liveness = 'stalled', updated_at = at,
       revision = j.revision + 1, lifecycle = 'stalled', lifecycle_revision = j.revision + 1
-    FROM silent s WHERE j.id = s.id
+    WHERE j.id = ANY (held) AND j.status = 'running' AND j.liveness = 'ok'
+      AND j.heartbeat_at < now() - make_interval(secs => after_seconds)
     RETURNING j.*
   ),
   history AS (
@@ -59,30 +68,42 @@ LANGUAGE sql AS $$
     SELECT m.id, m.lifecycle, m.updated_at, m.attempt, jsonb_build_object('heartbeatAt', headway.iso(m.heartbeat_at))
     FROM marked m ORDER BY m.id
   )
-  SELECT m.tenant_id, m.id, m.revision FROM marked m
+  SELECT m.tenant_id, m.id, m.revision, true FROM marked m;
+  IF batches <> '{}' THEN
+    RETURN QUERY SELECT * FROM headway.roll_up(batches, at, 'sweep');
+  END IF;
+END
+$$;
+
+-- Is a job abandoned: running without a heartbeat for its own timeout, or pending for longer than it may be.
+CREATE FUNCTION headway.is_abandoned(j progress_jobs) RETURNS boolean LANGUAGE sql STABLE AS $$
+  SELECT CASE j.status
+    WHEN 'running' THEN j.heartbeat_timeout_seconds > 0
+      AND j.heartbeat_at < now() - make_interval(secs => j.heartbeat_timeout_seconds)
+    WHEN 'pending' THEN coalesce(j.updated_at < now() - make_interval(secs => j.pending_timeout_seconds), false)
+    ELSE false END
 $$;
 
 -- Ends running jobs that had no heartbeat for their own timeout, and pending ones that nobody started in time.
 CREATE FUNCTION headway.end_abandoned(process_id uuid, interval_seconds float8, batch integer)
-RETURNS TABLE (tenant_id uuid, job_id uuid, revision bigint)
-LANGUAGE sql AS $$
-  WITH abandoned AS (
-    SELECT id FROM progress_jobs
-    WHERE finished_at IS NULL AND children IS NULL AND (
-      status = 'running' AND heartbeat_timeout_seconds > 0
-        AND heartbeat_at < now() - make_interval(secs => heartbeat_timeout_seconds)
-        AND headway.may_judge(process_id, interval_seconds, heartbeat_timeout_seconds)
-      OR status = 'pending' AND updated_at < now() - make_interval(secs => pending_timeout_seconds)
-        AND headway.may_judge(process_id, interval_seconds, pending_timeout_seconds)
-    )
-    ORDER BY id LIMIT batch FOR NO KEY UPDATE SKIP LOCKED
-  ),
-  verdict AS (
-    -- One time for all that is written, read after the locks are taken: later than whatever the rows hold.
-    SELECT date_trunc('milliseconds', clock_timestamp()) AS at FROM (SELECT count(*) FROM abandoned) AS locked
-  ),
-  ended AS (
-    -- Decided from "j", the row as it is under its lock: it may have changed since the snapshot of this statement.
+RETURNS SETOF headway.change LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  held uuid[];
+  batches uuid[];
+  at timestamptz(3);
+BEGIN
+  SELECT l.held, l.batches INTO held, batches FROM headway.lock_jobs(ARRAY(
+    SELECT j.id FROM progress_jobs j
+    WHERE j.finished_at IS NULL AND j.children IS NULL AND headway.is_abandoned(j)
+      AND headway.may_judge(process_id, interval_seconds,
+        CASE j.status WHEN 'running' THEN j.heartbeat_timeout_seconds ELSE j.pending_timeout_seconds END)
+    ORDER BY j.id LIMIT batch FOR NO KEY UPDATE SKIP LOCKED), true) AS l;
+  -- One time for all that is written, read after the locks are taken: later than whatever the rows hold.
+  at := headway.clock();
+  RETURN QUERY
+  WITH ended AS (
+    -- Judged again: it may have spoken before the lock was taken.
     UPDATE progress_jobs j SET
       status = CASE WHEN j.cancel_requested_at IS NULL THEN 'failed' ELSE 'cancelled' END,
       lifecycle = CASE WHEN j.cancel_requested_at IS NULL THEN 'failed' ELSE 'cancelled' END,
@@ -92,31 +113,44 @@ LANGUAGE sql AS $$
         WHEN 'pending' THEN format('Not started within %s seconds', j.pending_timeout_seconds)
         ELSE format('No heartbeat for %s seconds', j.heartbeat_timeout_seconds) END END,
       liveness = NULL, eta_seconds = NULL, eta_source = NULL,
-      finished_at = v.at, updated_at = v.at,
+      finished_at = at, updated_at = at,
       revision = j.revision + 1, lifecycle_revision = j.revision + 1
-    FROM abandoned a CROSS JOIN verdict v WHERE j.id = a.id
+    WHERE j.id = ANY (held) AND headway.is_abandoned(j)
     RETURNING j.*
   ),
   history AS (
     INSERT INTO job_events (job_id, type, at, attempt, data)
-    SELECT e.id, e.lifecycle, e.updated_at, e.attempt, jsonb_strip_nulls(jsonb_build_object(
-      'failureReason', e.failure_reason, 'errorMessage', e.error_message, 'heartbeatAt', headway.iso(e.heartbeat_at),
-      'processedCount', e.processed_count, 'totalCount', e.total_count))
+    SELECT e.id, e.lifecycle, e.updated_at, e.attempt, headway.end_document(
+        e.progress_percent, e.processed_count, e.total_count, e.failure_reason, e.error_message)
+      || jsonb_strip_nulls(jsonb_build_object('heartbeatAt', headway.iso(e.heartbeat_at)))
     FROM ended e ORDER BY e.id
   )
-  SELECT e.tenant_id, e.id, e.revision FROM ended e
+  SELECT e.tenant_id, e.id, e.revision, true FROM ended e;
+  IF batches <> '{}' THEN
+    RETURN QUERY SELECT * FROM headway.roll_up(batches, at, 'sweep');
+  END IF;
+END
 $$;
 
--- Erases what is older than the retention: finished jobs, and pending ones that nobody touched for as long. Workers and
--- history go with the job. Answers how many.
-CREATE FUNCTION headway.erase_expired(retention_days integer, batch integer) RETURNS bigint LANGUAGE sql AS $$
+-- Erases what is older than the retention: finished jobs, and pending ones that nobody touched for as long. Workers,
+-- history and partitions go with the job. Answers how many; 0 also while another process erases.
+CREATE FUNCTION headway.erase_expired(retention_days integer, batch integer) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+  erased bigint;
+BEGIN
+  -- Any constant that no other program uses.
+  IF NOT pg_try_advisory_xact_lock(5272015422) THEN
+    RETURN 0;
+  END IF;
   WITH expired AS (
     SELECT id FROM progress_jobs
     WHERE parent_job_id IS NULL AND (
       finished_at < now() - make_interval(days => retention_days)
       OR finished_at IS NULL AND status = 'pending' AND updated_at < now() - make_interval(days => retention_days))
     ORDER BY id LIMIT batch FOR UPDATE SKIP LOCKED
-  ),
-  erased AS (DELETE FROM progress_jobs j USING expired e WHERE j.id = e.id RETURNING j.id)
-  SELECT count(*) FROM erased
+  )
+  DELETE FROM progress_jobs j USING expired e WHERE j.id = e.id;
+  GET DIAGNOSTICS erased = ROW_COUNT;
+  RETURN erased;
+END
 $$;

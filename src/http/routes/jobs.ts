@@ -3,7 +3,8 @@ import type { Jobs, ListJobs, SortKey } from '../../jobs/commands.ts'
 import type { Identity } from '../../jobs/identity.ts'
 import type { Live } from '../../live/live.ts'
 import { alreadyHas, sendVersioned } from '../conditional.ts'
-import { activeJobs, createJob, eventPage, job, jobPage, jobWithWorkers, progress } from '../schemas/job.ts'
+import { createJob } from '../schemas/create-job.ts'
+import { activeJobs, createdJob, eventPage, jobPage, jobWithWorkers, progress } from '../schemas/job.ts'
 import { CHANGE_REFUSALS, operation } from '../schemas/operation.ts'
 import type { Answer } from '../schemas/operation.ts'
 import { nothing } from '../schemas/primitives.ts'
@@ -61,12 +62,19 @@ export const jobRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { job
         answers: {
           201: {
             description: 'The job, pending until it is started or first reported.',
-            schema: job,
+            schema: createdJob,
             headers: { location: { type: 'string', description: 'Where the job is read.' } },
           },
-          200: { description: 'The job that an earlier call with this idempotency key made.', schema: job },
+          200: { description: 'The job that an earlier call with this idempotency key made.', schema: createdJob },
         },
-        refusals: [...CHANGE_REFUSALS, 'idempotency_key_reused'],
+        refusals: [
+          ...CHANGE_REFUSALS,
+          'invalid_stages',
+          'invalid_partition',
+          'parent_not_found',
+          'parent_finished',
+          'idempotency_key_reused',
+        ],
       }),
       querystring: nothing,
       headers: createHeaders,
@@ -185,8 +193,10 @@ const readingRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { jobs, 
       ...operation({
         id: 'listJobEvents',
         summary: 'Read the history of a job',
+        description:
+          'Every lifecycle change, every stage it came to (`stage_changed`), and samples of how far it was (`progress`).',
         tag: 'jobs',
-        answers: { 200: { description: 'A page of lifecycle changes, oldest first.', schema: eventPage } },
+        answers: { 200: { description: 'A page of its history, oldest first.', schema: eventPage } },
         refusals: ['database_unavailable', 'job_not_found'],
       }),
       params: jobParams,

@@ -107,7 +107,7 @@ const operatorRoutes: FastifyPluginAsyncZod<{ jobs: Jobs }> = async (app, { jobs
           200: { description: 'The job, asked to stop or cancelled.', schema: job },
           204: { description: 'Erased.' },
         },
-        refusals: [...CHANGE_REFUSALS, 'job_not_found', 'not_finished', ...cancelRefusals],
+        refusals: [...CHANGE_REFUSALS, 'job_not_found', 'not_finished', 'is_partition', ...cancelRefusals],
       }),
       ...request,
       querystring: deleteQuery,

@@ -1,3 +1,4 @@
+import type { CreatedJob } from '../../jobs/commands.ts'
 import type { DurableAnswer } from '../../jobs/heartbeat.ts'
 import type { JobDocument, ProgressDocument, WorkerDocument } from '../../jobs/job.ts'
 
@@ -50,6 +51,32 @@ export const jobExample: JobDocument = {
   revision: 12,
 }
 
+/** A batch as it is answered to the one who made it: with its partitions, before any of them has begun. */
+export const batchExample: CreatedJob = {
+  ...jobExample,
+  name: 'Importing products of two shops',
+  status: 'pending',
+  progressPercent: 0,
+  processedCount: 0,
+  remainingCount: 1200,
+  throughputPerSecond: null,
+  etaSeconds: null,
+  etaSource: null,
+  message: null,
+  liveness: null,
+  advancedAt: null,
+  startedAt: null,
+  heartbeatAt: null,
+  updatedAt: jobExample.createdAt,
+  partitionCount: 2,
+  children: { total: 2, pending: 2, running: 0, completed: 0, failed: 0, cancelled: 0, current: [], errors: [] },
+  revision: 1,
+  partitions: [
+    { id: '0197a3c2-5b1f-7a10-8c3e-6d1f0b2a4c71', name: 'Berlin', partitionIndex: 0 },
+    { id: '0197a3c2-5b1f-7a11-9b27-3e5c8d7f1a02', name: 'Paris', partitionIndex: 1 },
+  ],
+}
+
 export const workerExample: WorkerDocument = {
   workerId: 'default',
   attempt: 1,
@@ -86,10 +113,21 @@ export const progressExample: ProgressDocument = {
 }
 
 export const eventsExample = {
-  items: [{ id: '1', type: 'created', at: '2026-01-31T11:59:58.000Z', actor: null, attempt: 1, data: {} }],
+  items: [
+    { id: '1', type: 'created', at: '2026-01-31T11:59:58.000Z', actor: null, attempt: 1, data: {} },
+    { id: '2', type: 'started', at: '2026-01-31T12:00:00.000Z', actor: null, attempt: 1, data: {} },
+    {
+      id: '3',
+      type: 'progress',
+      at: '2026-01-31T12:00:08.000Z',
+      actor: null,
+      attempt: 1,
+      data: { progressPercent: 8, processedCount: 100, totalCount: 1200, throughputPerSecond: 12.5, etaSeconds: 88 },
+    },
+  ],
   page: 1,
   pageSize: 20,
-  total: 1,
+  total: 3,
 }
 
 export const activeExample = { active: [jobExample], recentlyCompleted: [] }

@@ -22,15 +22,24 @@ const reportedAt = instant
 
 /** Absent fields stay as they are; `null` clears. */
 const progressFields = {
-  processedCount: count.exactOptional().describe('How much is done, all in all.'),
+  processedCount: count.exactOptional().describe('How much is done, all in all; with `stages`: of the current stage.'),
   totalCount: count
     .nullable()
     .exactOptional()
-    .describe('Without `workerId`: of the job. With it: the share of this worker.'),
-  progressPercent: integer(0, 100).nullable().exactOptional().describe('Counts only while no total is known.'),
+    .describe('Without `workerId`: of the job. With it: the share of this worker. A new stage begins without a total.'),
+  progressPercent: integer(0, 100)
+    .nullable()
+    .exactOptional()
+    .describe('Counts only while no total is known. With `stages`: of the current stage, not of the job.'),
   etaSeconds: count.nullable().exactOptional(),
   unit: unit.exactOptional(),
-  stage: text(1, 100).nullable().exactOptional(),
+  stage: text(1, 100)
+    .nullable()
+    .exactOptional()
+    .describe(
+      'Of a job with `stages`: one of them, not null; absent: the one that the worker was in. Stages only go forward: a ' +
+        'report for an earlier one only shows that the worker lives. Of another job: any text.',
+    ),
   message: text(0, 500).nullable().exactOptional().describe('One line for a person.'),
 }
 
@@ -57,7 +66,11 @@ export const heartbeat = z
   .meta({
     id: 'Heartbeat',
     description: 'An empty object is a bare "I am alive".',
-    examples: [{}, { processedCount: 500, totalCount: 1200, message: 'Row 500 of 1200' }],
+    examples: [
+      {},
+      { processedCount: 500, totalCount: 1200, message: 'Row 500 of 1200' },
+      { workerId: 'worker-1', stage: 'import', processedCount: 0, totalCount: 600 },
+    ],
   })
 
 export const updateJob = z
@@ -101,7 +114,9 @@ const durableAnswer = z
     cancelRequested: z.boolean().describe('true: stop, and acknowledge with `POST …/cancelled`.'),
     progressPercent: z.int(),
     revision: z.int(),
-    applied: z.boolean().describe('false: the report was late, and only showed that the worker lives.'),
+    applied: z
+      .boolean()
+      .describe('false: the report was late or for an earlier stage, and only showed that the worker lives.'),
     heartbeatIntervalMs: z.int().describe('The cadence that the service asks for.'),
     durable: z.literal(true),
   })

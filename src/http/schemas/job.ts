@@ -1,43 +1,21 @@
 import { z } from 'zod'
-import type { ActiveJobs, CreateJob, EventPage, JobPage, JobWithWorkers } from '../../jobs/commands.ts'
-import { ETA_SOURCES, FAILURE_REASONS, JOB_STATUSES, UNITS } from '../../jobs/job.ts'
+import type {
+  ActiveJobs,
+  CreatedJob,
+  EventPage,
+  JobPage,
+  JobWithWorkers,
+  PartitionReference,
+} from '../../jobs/commands.ts'
+import { ETA_SOURCES, FAILURE_REASONS, JOB_EVENT_TYPES, JOB_STATUSES, UNITS } from '../../jobs/job.ts'
 import type { Children, JobDocument, JobEvent, ProgressDocument, WorkerDocument } from '../../jobs/job.ts'
-import { activeExample, eventsExample, jobExample, progressExample, workerExample } from './examples.ts'
-import { count, flag, int32, integer, jsonObject, oneOf, positiveInt32, text } from './primitives.ts'
-
-/** A day: a longer silence is no heartbeat. */
-const MAX_TIMEOUT_SECONDS = 86_400
+import { activeExample, batchExample, eventsExample, jobExample, progressExample, workerExample } from './examples.ts'
+import { jsonObject, oneOf, positiveInt32, text } from './primitives.ts'
 
 export const MAX_META_BYTES = 16 * 1024
 export const MAX_RESULT_BYTES = 64 * 1024
 
 export const unit = oneOf(UNITS)
-
-/** What `POST /jobs` takes. */
-export const createJob = z
-  .strictObject({
-    jobType: text(1, 100).describe('What kind of work: history and statistics are kept by it.'),
-    name: text(1, 255).describe('For people.'),
-    description: text(0, 1000).nullable().exactOptional(),
-    totalCount: count.nullable().exactOptional().describe('null or absent: unknown. 0 is a job with nothing to do.'),
-    unit: unit.exactOptional(),
-    cancellable: flag.exactOptional(),
-    meta: jsonObject(MAX_META_BYTES).exactOptional().describe('At most 16 KB as JSON.'),
-    priority: int32.exactOptional().describe('Shown and sortable, without effect.'),
-    heartbeatTimeoutSeconds: integer(0, MAX_TIMEOUT_SECONDS)
-      .exactOptional()
-      .describe('How long a running job may be silent before it is ended; 0: for ever.'),
-    pendingTimeoutSeconds: positiveInt32
-      .nullable()
-      .exactOptional()
-      .describe('How long it may wait to be started before it fails; null: for ever.'),
-  })
-  .meta({
-    id: 'CreateJob',
-    examples: [
-      { jobType: 'import:products', name: 'Importing products', totalCount: 1200, unit: 'rows', cancellable: true },
-    ],
-  }) satisfies z.ZodType<CreateJob>
 
 const attempt = positiveInt32
   .exactOptional()
@@ -67,26 +45,37 @@ const freeObject = z.record(z.string(), z.unknown())
 
 const children = z
   .object({
-    total: z.int(),
+    total: z.int().describe('As many as `partitionCount`: those that are in no status have not been made yet.'),
     pending: z.int(),
     running: z.int(),
     completed: z.int(),
     failed: z.int(),
     cancelled: z.int(),
     current: z.array(z.string()).describe('Names of partitions that run now, at most 5.'),
-    errors: z.array(z.string()).describe('The first errors of partitions, at most 5.'),
+    errors: z.array(z.string()).describe("The first errors of partitions, each after the partition's name, at most 5."),
   })
   .meta({ id: 'Children' }) satisfies z.ZodType<Children>
 
 const progressFields = {
   id: z.guid(),
   status: z.enum(JOB_STATUSES),
-  progressPercent: z.int().min(0).max(100).describe('Floored; 100 only once completed.'),
-  processedCount: z.int(),
-  totalCount: nullableCount.describe('null: unknown.'),
+  progressPercent: z
+    .int()
+    .min(0)
+    .max(100)
+    .describe('Floored; 100 only once completed. With `stages`: over all of them, by weight.'),
+  processedCount: z
+    .int()
+    .describe(
+      'With `stages`: of the current stage. Of a batch: the sum of its partitions; 0 where their units differ or they have ' +
+        'stages, and then the percent is their mean.',
+    ),
+  totalCount: nullableCount.describe(
+    'null: unknown. With `stages`: of the current stage. Of a batch: known once all its partitions have one.',
+  ),
   remainingCount: nullableCount,
   unit: z.enum(UNITS),
-  stage: z.string().nullable(),
+  stage: z.string().nullable().describe('With `stages`: the furthest that was reported, one of theirs.'),
   message: z.string().nullable().describe('One line for a person.'),
   throughputPerSecond: z.number().nullable(),
   etaSeconds: z.int().nullable().describe('As of `updatedAt`: subtract the time since.'),
@@ -106,7 +95,10 @@ const jobFields = {
   jobType: z.string(),
   name: z.string(),
   description: z.string().nullable(),
-  stages: z.array(z.object({ name: z.string(), weight: z.number() })).nullable(),
+  stages: z
+    .array(z.object({ name: z.string(), weight: z.number().describe('Its share of the whole: together they are 1.') }))
+    .nullable()
+    .describe('As declared at creation, in their order.'),
   advancedAt: nullableTime.describe('When the count last grew: alive, but not advancing, is visible.'),
   startedByUserId: z.string().nullable(),
   cancelledByUserId: z.string().nullable(),
@@ -124,15 +116,31 @@ const jobFields = {
   priority: z.int(),
   heartbeatTimeoutSeconds: z.int(),
   pendingTimeoutSeconds: nullableCount,
-  parentJobId: z.guid().nullable(),
-  partitionIndex: nullableCount,
-  partitionCount: nullableCount,
-  children: children.nullable(),
+  parentJobId: z.guid().nullable().describe('Of a partition: its batch.'),
+  partitionIndex: nullableCount.describe('Of a partition: its place in the batch, from 0.'),
+  partitionCount: nullableCount.describe(
+    'Of a batch: how many partitions it is going to have. Of a partition: that of its batch.',
+  ),
+  children: children.nullable().describe('Of a batch: its partitions, counted by status. null: no batch.'),
   tenantId: z.guid(),
   organizationId: z.guid().nullable(),
 }
 
 export const job = z.object(jobFields).meta({ id: 'Job', examples: [jobExample] }) satisfies z.ZodType<JobDocument>
+
+const partitionReference = z
+  .object({ id: z.guid(), name: z.string(), partitionIndex: z.int() })
+  .meta({ id: 'PartitionReference' }) satisfies z.ZodType<PartitionReference>
+
+export const createdJob = z
+  .object({
+    ...jobFields,
+    partitions: z
+      .array(partitionReference)
+      .exactOptional()
+      .describe('Those that were made together with the batch, by index.'),
+  })
+  .meta({ id: 'CreatedJob', examples: [batchExample] }) satisfies z.ZodType<CreatedJob>
 
 const worker = z
   .object({
@@ -143,7 +151,7 @@ const worker = z
     progressPercent: nullableCount,
     throughputPerSecond: z.number().nullable(),
     etaSeconds: nullableCount,
-    stage: z.string().nullable(),
+    stage: z.string().nullable().describe('The stage that this worker is in, and that its counts are of.'),
     message: z.string().nullable(),
     payload: freeObject.nullable(),
     advancedAt: nullableTime,
@@ -167,7 +175,9 @@ export const jobPage = z.object({ items: z.array(job), ...pageFields }).meta({
 const jobEvent = z
   .object({
     id: z.string(),
-    type: z.string(),
+    type: z
+      .enum(JOB_EVENT_TYPES)
+      .describe('A lifecycle change, `stage_changed`, or `progress`: a sample of how far the job was.'),
     at: time,
     actor: z.string().nullable().describe('The user who caused it; null for workers without one and for the service.'),
     attempt: z.int(),

@@ -40,6 +40,17 @@ export const positiveInt32 = integer(1, INT32_MAX)
 export const count = integer(0, MAX_COUNT)
 const RATE_SENTENCE = 'must be a number from 0 to 1e15'
 export const rate = z.number(must(RATE_SENTENCE)).min(0, RATE_SENTENCE).max(1e15, RATE_SENTENCE)
+
+/** 0, or a number from `smallest` to `max`: what is tiny is taken for a mistake. */
+export const decimal = (smallest: number, max: number) => {
+  const sentence = `must be 0 or a number from ${smallest} to ${max}`
+  return z
+    .number(must(sentence))
+    .min(0, sentence)
+    .max(max, sentence)
+    .refine(value => value === 0 || value >= smallest, sentence)
+}
+
 export const flag = z.boolean(must('must be true or false'))
 export const oneOf = <const Values extends readonly string[]>(values: Values) =>
   z.enum(values, must(`must be one of ${values.join(', ')}`))

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { JOB_STATUSES } from '../../jobs/job.ts'
+import { JOB_EVENT_TYPES, JOB_STATUSES } from '../../jobs/job.ts'
 import { instant, oneOf, queryFlag, queryInteger, queryList, text, uuid } from './primitives.ts'
 import { JOB_ID_EXAMPLE } from './examples.ts'
 
@@ -8,12 +8,17 @@ const MAX_STREAM_JOBS = 100
 
 export const jobParams = z.object({ id: uuid.describe('The id of the job.').meta({ example: JOB_ID_EXAMPLE }) })
 
-const pageFields = {
+const pageFields = (maxPageSize: number) => ({
   page: queryInteger(1, MAX_PAGE).default(1).describe('From 1.'),
-  pageSize: queryInteger(1, 100).default(20),
-}
+  pageSize: queryInteger(1, maxPageSize).default(20),
+})
 
-export const eventsQuery = z.strictObject(pageFields)
+export const eventsQuery = z.strictObject({
+  type: queryList(oneOf(JOB_EVENT_TYPES), JOB_EVENT_TYPES.length)
+    .exactOptional()
+    .describe('Only entries of this type. May be repeated.'),
+  ...pageFields(1000),
+})
 
 const SORTS = [
   'createdAt',
@@ -24,6 +29,8 @@ const SORTS = [
   '-finishedAt',
   'priority',
   '-priority',
+  'partitionIndex',
+  '-partitionIndex',
 ] as const
 
 const filterFields = {
@@ -43,8 +50,10 @@ export const listQuery = z.strictObject({
     .exactOptional()
     .describe('Only finished jobs: those that finished at or after this time. Active ones are not listed.'),
   search: text(0, 100).exactOptional().describe('Jobs whose name holds this text.'),
-  sort: oneOf(SORTS).default('-createdAt').describe('`-` for descending.'),
-  ...pageFields,
+  sort: oneOf(SORTS)
+    .default('-createdAt')
+    .describe('`-` for descending. `partitionIndex`: for the partitions of one batch.'),
+  ...pageFields(100),
 })
 
 export const activeQuery = z.strictObject({
@@ -58,7 +67,12 @@ export const readQuery = z.strictObject({
 })
 
 export const deleteQuery = z.strictObject({
-  purge: queryFlag.exactOptional().describe('true: erase a finished job instead. Needs `progress.manage`.'),
+  purge: queryFlag
+    .exactOptional()
+    .describe(
+      'true: erase a finished job instead. A batch goes with its partitions, and a partition only with its batch. Needs ' +
+        '`progress.manage`.',
+    ),
 })
 
 /** Whatever it is: an id that means nothing counts as none, as in the header. */

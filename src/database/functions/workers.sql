@@ -1,0 +1,113 @@
+-- For workers that have a database connection, and no HTTP: what a heartbeat, `complete` and `fail` do, under the same rules
+-- and with the same events. They run with the rights of their owner, so that a worker's role needs none on the tables, and
+-- only members of the role headway_worker may call them (database/migrate.ts).
+--
+-- They notify in the caller's transaction, and hold the job's lock until it ends: commit at once, and one job at a time.
+-- Each answers what an HTTP heartbeat answers; `cancelRequested` is how a worker learns that it should stop. A refusal is
+-- an exception with SQLSTATE HW001, whose message begins with the code that HTTP would answer.
+
+-- A report of the worker `default`. Null leaves a value as it is.
+CREATE FUNCTION headway.update_job_progress(
+  job_id uuid, stage text DEFAULT NULL, current_step bigint DEFAULT NULL, total_steps bigint DEFAULT NULL, message text DEFAULT NULL
+) RETURNS json
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+  report json := json_build_array(json_strip_nulls(json_build_object(
+    'i', 0, 'job_id', job_id, 'worker_id', 'default', 'actor', session_user,
+    'tenant_id', (SELECT j.tenant_id FROM progress_jobs j WHERE j.id = update_job_progress.job_id), 'all_organizations', true,
+    'processed_count', current_step, 'total_count', total_steps, 'stage', stage, 'message', message)));
+  outcome record;
+  changes json;
+BEGIN
+  PERFORM headway.refuse('count_exceeds_total', job_id) WHERE current_step > total_steps;
+  PERFORM headway.refuse('validation_failed', job_id)
+  WHERE current_step < 0 OR total_steps < 0 OR length(stage) NOT BETWEEN 1 AND 100 OR length(message) > 500;
+  FOR outcome IN SELECT * FROM headway.flush_patiently(job_id, report) LOOP
+    IF outcome.items IS NULL THEN
+      changes := outcome.others;
+    ELSE
+      PERFORM headway.refuse(outcome.code, job_id) WHERE outcome.code IS NOT NULL;
+      PERFORM headway.notify_change(job_id, outcome.revision, outcome.lifecycle_changed) WHERE outcome.changed;
+    END IF;
+  END LOOP;
+  PERFORM headway.notify_others(changes);
+  RETURN headway.worker_answer(job_id);
+END
+$$;
+
+-- The job is done.
+CREATE FUNCTION headway.complete_job_progress(job_id uuid, message text DEFAULT NULL) RETURNS json
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+  PERFORM headway.refuse('validation_failed', job_id) WHERE length(message) > 500;
+  RETURN headway.finish_job_progress(job_id, 'complete', jsonb_build_object('message', message));
+END
+$$;
+
+-- The job has failed.
+CREATE FUNCTION headway.error_job_progress(job_id uuid, error_message text) RETURNS json
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+  PERFORM headway.refuse('validation_failed', job_id) WHERE coalesce(length(error_message), 0) NOT BETWEEN 1 AND 2000;
+  RETURN headway.finish_job_progress(job_id, 'fail', jsonb_build_object('errorMessage', error_message));
+END
+$$;
+
+CREATE FUNCTION headway.finish_job_progress(job_id uuid, command text, input jsonb) RETURNS json LANGUAGE plpgsql AS $$
+DECLARE
+  outcome record;
+BEGIN
+  SELECT c.* INTO outcome FROM headway.change_job(
+    job_id, (SELECT j.tenant_id FROM progress_jobs j WHERE j.id = finish_job_progress.job_id), true, NULL, NULL,
+    command, session_user, input) c;
+  PERFORM headway.refuse(outcome.code, job_id) WHERE outcome.code IS NOT NULL;
+  PERFORM headway.notify_change(job_id, outcome.revision, true) WHERE outcome.changed;
+  PERFORM headway.notify_others(outcome.others);
+  RETURN headway.worker_answer(job_id);
+END
+$$;
+
+-- The flush gives up on a lock after a moment, because a fleet waits behind it. Here one worker waits, for up to 5 s.
+CREATE FUNCTION headway.flush_patiently(job_id uuid, report json) RETURNS TABLE (
+  items integer[], code text, status text, cancel_requested boolean, progress_percent integer, revision bigint,
+  applied boolean[], heartbeat_timeout_seconds integer, changed boolean, lifecycle_changed boolean, others json
+)
+LANGUAGE plpgsql AS $$
+BEGIN
+  FOR attempt IN 1..20 LOOP
+    BEGIN
+      RETURN QUERY SELECT * FROM headway.flush(ARRAY[job_id], report, false);
+      RETURN;
+    EXCEPTION WHEN lock_not_available THEN
+      IF attempt = 20 THEN
+        RAISE;
+      END IF;
+    END;
+  END LOOP;
+END
+$$;
+
+-- Ends the call, and with it the caller's statement, by a refusal.
+CREATE FUNCTION headway.refuse(code text, job_id uuid) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION '%: job %', code, job_id USING ERRCODE = 'HW001';
+END
+$$;
+
+-- Tells every replica of a change, as live/payload.ts does.
+CREATE FUNCTION headway.notify_change(job_id uuid, revision bigint, lifecycle boolean) RETURNS void LANGUAGE sql AS $$
+  SELECT pg_notify('headway', json_build_array(json_build_array(j.tenant_id,
+    json_build_array(json_build_array(j.id, notify_change.revision, notify_change.lifecycle::integer))))::text)
+  FROM progress_jobs j WHERE j.id = job_id
+$$;
+
+CREATE FUNCTION headway.notify_others(others json) RETURNS void LANGUAGE sql AS $$
+  SELECT headway.notify_change(o."jobId", o.revision, o.lifecycle)
+  FROM json_to_recordset(coalesce(others, '[]')) AS o ("jobId" uuid, revision bigint, lifecycle boolean)
+$$;
+
+CREATE FUNCTION headway.worker_answer(job_id uuid) RETURNS json LANGUAGE sql STABLE AS $$
+  SELECT json_build_object('jobId', j.id, 'workerId', 'default', 'status', j.status,
+    'cancelRequested', j.cancel_requested_at IS NOT NULL, 'progressPercent', j.progress_percent, 'revision', j.revision)
+  FROM progress_jobs j WHERE j.id = job_id
+$$;
