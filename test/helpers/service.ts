@@ -35,6 +35,11 @@ export class Service {
     this.#token = token
   }
 
+  /** What says who calls. */
+  get headers(): Record<string, string> {
+    return this.#token === null ? {} : { authorization: `Bearer ${this.#token}` }
+  }
+
   /** The same service, called with a token. */
   as(token: string): Service {
     return new Service(this.database, this.url, this.#app, token)
@@ -56,7 +61,7 @@ export class Service {
       method,
       headers: {
         ...(body !== undefined && { 'content-type': 'application/json' }),
-        ...(this.#token !== null && { authorization: `Bearer ${this.#token}` }),
+        ...this.headers,
         ...headers,
       },
       ...(body !== undefined && { body: JSON.stringify(body) }),
