@@ -79,6 +79,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     intervalMs: config.liveIntervalMs,
     keepaliveSeconds: config.liveKeepaliveSeconds,
     maxStreams: config.maxStreams,
+    maxStreamsPerCaller: config.maxStreamsPerIdentity,
     log,
   })
 

@@ -67,6 +67,7 @@ const environmentSchema = z
     LIVE_KEEPALIVE_SECONDS: integer('LIVE_KEEPALIVE_SECONDS', 1, 3600, 15),
     SHUTDOWN_GRACE_SECONDS: integer('SHUTDOWN_GRACE_SECONDS', 1, 600, 10),
     MAX_STREAMS: integer('MAX_STREAMS', 1, 1_000_000, 20_000),
+    MAX_STREAMS_PER_IDENTITY: integer('MAX_STREAMS_PER_IDENTITY', 1, 1_000_000, 2_000),
   })
   .superRefine((env, context) => {
     const complain = (name: string, message: string) =>
@@ -166,5 +167,6 @@ export const readConfig = (environment: NodeJS.ProcessEnv) => {
     liveKeepaliveSeconds: env.LIVE_KEEPALIVE_SECONDS,
     shutdownGraceSeconds: env.SHUTDOWN_GRACE_SECONDS,
     maxStreams: env.MAX_STREAMS,
+    maxStreamsPerIdentity: env.MAX_STREAMS_PER_IDENTITY,
   }
 }

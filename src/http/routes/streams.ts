@@ -83,6 +83,7 @@ const stream = async (
     ...what,
     format,
     lastEventId: typeof header === 'string' ? header : (request.query.lastEventId ?? null),
+    caller: request.identity.caller,
     expiresAtMs: request.identity.expiresAtMs,
   })
   const { raw } = reply
