@@ -116,11 +116,12 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     database: () => answersWithin(READY_WITHIN_MS, database.query(null, 'SELECT 1', [])),
   }
   // Half of the grace: requests that wait for a database in trouble must leave time to say what could not be written.
-  const { authMode, shutdownGraceSeconds } = config
+  const { shutdownGraceSeconds } = config
   const httpLog = log.child({})
-  const tokens = config.auth && createTokens({ auth: config.auth, log })
+  const tokens =
+    config.auth && createTokens({ auth: config.auth, guessesPerSecond: config.rateLimitUnauthenticatedPerSecond, log })
   const http = await createHttpServer({
-    config: { authMode, shutdownGraceSeconds: shutdownGraceSeconds / 2 },
+    config: { ...config, shutdownGraceSeconds: shutdownGraceSeconds / 2 },
     jobs,
     live,
     health,

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { z } from 'zod'
 import { HeadwayError } from './errors.ts'
 
@@ -43,6 +44,27 @@ const authFields = {
   AUTH_AUDIENCE: z.string().optional(),
 }
 
+/** Addresses and networks, or names for the usual ones (npm package proxy-addr). */
+const PROXY = /^(?:loopback|linklocal|uniquelocal|[\da-fA-F.:]+(?:\/\d{1,3})?)$/
+
+const isProxy = (text: string): boolean => {
+  if (!PROXY.test(text)) return false
+  const [address = '', bits] = text.split('/')
+  const version = isIP(address)
+  if (version === 0) return bits === undefined && /^[a-z]+$/.test(address)
+  return bits === undefined || Number(bits) <= (version === 4 ? 32 : 128)
+}
+
+/** Texts between commas. */
+const list = (isGood: (item: string) => boolean, sentence: string) =>
+  z
+    .string()
+    .transform(text => text.split(',').map(item => item.trim()))
+    .refine(items => items.every(isGood), sentence)
+    .default([])
+
+const proxies = list(isProxy, 'must be addresses or networks with commas between them, such as 10.0.0.0/8,::1')
+
 const on = z.enum(['true', 'false']).transform(value => value === 'true')
 
 const environmentSchema = z
@@ -57,6 +79,7 @@ const environmentSchema = z
     LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
     AUTH_MODE: z.enum(['none']).optional(),
     ...authFields,
+    TRUSTED_PROXIES: proxies,
     STALLED_AFTER_SECONDS: integer('STALLED_AFTER_SECONDS', 1, 86_400, 30),
     STALE_JOB_TIMEOUT_SECONDS: integer('STALE_JOB_TIMEOUT_SECONDS', 1, 86_400, 60),
     SWEEP_SCHEDULE: z.string().default('*/5 * * * * *'),
@@ -68,6 +91,8 @@ const environmentSchema = z
     SHUTDOWN_GRACE_SECONDS: integer('SHUTDOWN_GRACE_SECONDS', 1, 600, 10),
     MAX_STREAMS: integer('MAX_STREAMS', 1, 1_000_000, 20_000),
     MAX_STREAMS_PER_IDENTITY: integer('MAX_STREAMS_PER_IDENTITY', 1, 1_000_000, 2_000),
+    RATE_LIMIT_PER_SECOND: integer('RATE_LIMIT_PER_SECOND', 0, 1_000_000, 1_000),
+    RATE_LIMIT_UNAUTHENTICATED_PER_SECOND: integer('RATE_LIMIT_UNAUTHENTICATED_PER_SECOND', 0, 1_000_000, 100),
   })
   .superRefine((env, context) => {
     const complain = (name: string, message: string) =>
@@ -157,6 +182,8 @@ export const readConfig = (environment: NodeJS.ProcessEnv) => {
     authMode: env.AUTH_MODE ?? null,
     /** null: no tokens are asked for. */
     auth: authOf(env),
+    /** Whose `x-forwarded-for` says where a request comes from. */
+    trustedProxies: env.TRUSTED_PROXIES,
     stalledAfterSeconds: env.STALLED_AFTER_SECONDS,
     staleJobTimeoutSeconds: env.STALE_JOB_TIMEOUT_SECONDS,
     sweepSchedule: env.SWEEP_SCHEDULE,
@@ -168,5 +195,9 @@ export const readConfig = (environment: NodeJS.ProcessEnv) => {
     shutdownGraceSeconds: env.SHUTDOWN_GRACE_SECONDS,
     maxStreams: env.MAX_STREAMS,
     maxStreamsPerIdentity: env.MAX_STREAMS_PER_IDENTITY,
+    /** Requests of one identity; 0: any number. */
+    rateLimitPerSecond: env.RATE_LIMIT_PER_SECOND,
+    /** Requests without a good token of one address; 0: any number. */
+    rateLimitUnauthenticatedPerSecond: env.RATE_LIMIT_UNAUTHENTICATED_PER_SECOND,
   }
 }
