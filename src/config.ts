@@ -55,6 +55,10 @@ const isProxy = (text: string): boolean => {
   return bits === undefined || Number(bits) <= (version === 4 ? 32 : 128)
 }
 
+/** `https://app.example.com`: as a browser sends it, so that comparing texts is enough. */
+const isOrigin = (text: string): boolean =>
+  /^https?:[^*]*$/.test(text) && URL.canParse(text) && new URL(text).origin === text
+
 /** Texts between commas. */
 const list = (isGood: (item: string) => boolean, sentence: string) =>
   z
@@ -62,6 +66,13 @@ const list = (isGood: (item: string) => boolean, sentence: string) =>
     .transform(text => text.split(',').map(item => item.trim()))
     .refine(items => items.every(isGood), sentence)
     .default([])
+
+const ANY_ORIGIN = '*'
+
+const corsOrigins = list(
+  item => item === ANY_ORIGIN || isOrigin(item),
+  'must be origins such as https://app.example.com with commas between them and nothing after the host and port, or *',
+)
 
 const proxies = list(isProxy, 'must be addresses or networks with commas between them, such as 10.0.0.0/8,::1')
 
@@ -79,6 +90,7 @@ const environmentSchema = z
     LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
     AUTH_MODE: z.enum(['none']).optional(),
     ...authFields,
+    CORS_ORIGIN: corsOrigins,
     TRUSTED_PROXIES: proxies,
     STALLED_AFTER_SECONDS: integer('STALLED_AFTER_SECONDS', 1, 86_400, 30),
     STALE_JOB_TIMEOUT_SECONDS: integer('STALE_JOB_TIMEOUT_SECONDS', 1, 86_400, 60),
@@ -110,6 +122,16 @@ const environmentSchema = z
     }
     if (checksTokens && env.AUTH_MODE === 'none') {
       complain('AUTH_MODE', 'is none, which lets everyone in, but tokens are to be checked as well: unset one of them')
+    }
+    if (env.CORS_ORIGIN.includes(ANY_ORIGIN)) {
+      if (env.CORS_ORIGIN.length > 1) complain('CORS_ORIGIN', 'must be either * or a list of origins')
+      if (!checksTokens) {
+        complain(
+          'CORS_ORIGIN',
+          'is *, and without tokens every web page that anyone here looks at could read and change every job: name the ' +
+            'origins of your own pages, or let tokens be asked for (AUTH_JWT_SECRET or AUTH_JWKS_URL)',
+        )
+      }
     }
     if (!checksTokens && env.AUTH_MODE !== 'none' && !isLoopback(env.HOST)) {
       complain(
@@ -182,6 +204,8 @@ export const readConfig = (environment: NodeJS.ProcessEnv) => {
     authMode: env.AUTH_MODE ?? null,
     /** null: no tokens are asked for. */
     auth: authOf(env),
+    /** Web pages that may call: exact origins, or `*` alone; empty: none but our own. */
+    corsOrigins: env.CORS_ORIGIN,
     /** Whose `x-forwarded-for` says where a request comes from. */
     trustedProxies: env.TRUSTED_PROXIES,
     stalledAfterSeconds: env.STALLED_AFTER_SECONDS,

@@ -137,6 +137,7 @@ const transportProblem = (code: TransportCode, detail: string) => {
   const body = JSON.stringify(problemDocument(code, detail, requestId))
   const headers = {
     'content-type': 'application/problem+json',
+    'x-content-type-options': 'nosniff',
     'x-request-id': requestId,
     'content-length': Buffer.byteLength(body),
     // What follows on this connection may be the body of what was refused.

@@ -4,6 +4,7 @@ import type { Config } from '../config.ts'
 import type { Jobs } from '../jobs/commands.ts'
 import type { Live } from '../live/live.ts'
 import { forgetTypeOfEmptyBody, registerBodyParser } from './bodies.ts'
+import { registerCors } from './cors.ts'
 import { identifyEveryone, registerIdentity } from './identity.ts'
 import type { Identify } from './identity.ts'
 import { createRateLimit } from './limits/rate-limit.ts'
@@ -51,7 +52,7 @@ const TIMING: HttpTiming = {
 
 export type HttpConfig = Pick<
   Config,
-  'authMode' | 'shutdownGraceSeconds' | 'rateLimitPerSecond' | 'trustedProxies'
+  'authMode' | 'shutdownGraceSeconds' | 'rateLimitPerSecond' | 'corsOrigins' | 'trustedProxies'
 >
 
 export interface HttpParts {
@@ -65,9 +66,9 @@ export interface HttpParts {
   timing?: Partial<HttpTiming>
 }
 
-/** What every answer carries: the name of its request. */
+/** What every answer carries: the name of its request, and that it is what its content type says. */
 const sign = (request: FastifyRequest, reply: FastifyReply): FastifyReply =>
-  reply.header('x-request-id', request.id)
+  reply.header('x-request-id', request.id).header('x-content-type-options', 'nosniff')
 
 const createFastify = (log: FastifyBaseLogger, trustedProxies: string[], timing: HttpTiming): FastifyInstance =>
   Fastify({
@@ -105,7 +106,7 @@ const createFastify = (log: FastifyBaseLogger, trustedProxies: string[], timing:
  */
 export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstance> => {
   const { config, jobs, live, health, log, identify } = parts
-  const { rateLimitPerSecond, trustedProxies } = config
+  const { rateLimitPerSecond, trustedProxies, corsOrigins } = config
   const app = createFastify(log, trustedProxies, { ...TIMING, ...parts.timing })
   app.setValidatorCompiler(validatorCompiler)
   // Answers are wire documents of our own: nothing is left to encode, and zod would take six times as long. With an end of
@@ -122,11 +123,13 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
     forgetTypeOfEmptyBody(request)
     done()
   })
-  const admit = openOnLoopback ? refuseWebPages : requireHost
+  const admit = openOnLoopback ? refuseWebPages(corsOrigins) : requireHost
   app.addHook('onRequest', (request, _reply, done) => {
     admit(request)
     done()
   })
+  // After the check above: the pages that it turns away learn nothing. Before everything else: the others may read every refusal.
+  await registerCors(app, corsOrigins)
   app.server.on('checkExpectation', refuseExpectation)
   const { closing } = registerShutdown(app, {
     graceMs: config.shutdownGraceSeconds * 1000,

@@ -165,6 +165,7 @@ export const startServer = async (
       authMode: null,
       shutdownGraceSeconds: 2,
       rateLimitPerSecond: 0,
+      corsOrigins: [],
       trustedProxies: [],
       ...config,
     },

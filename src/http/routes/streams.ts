@@ -100,7 +100,7 @@ const stream = async (
     .header('content-type', CONTENT_TYPES[format])
     .header('cache-control', 'no-cache, no-transform')
     .header('x-accel-buffering', 'no')
-    .header('vary', 'accept')
+    .header('vary', [reply.getHeader('vary') ?? [], 'accept'].flat().join(', '))
   // The hub cuts readers that are too slow by rules of its own; a feed in which nothing happens is not one.
   request.raw.socket.setTimeout(0)
   reply.sse.keepAlive()
