@@ -27,8 +27,10 @@ export const identifyEveryone: Identify = () => OPEN_IDENTITY
  * limit as well.
  */
 export const registerIdentity = (app: FastifyInstance, identify: Identify, rateLimit: RateLimit | null): void => {
-  app.addHook('onRoute', ({ config, method, url }) => {
+  app.addHook('onRoute', ({ config, method, schema, url }) => {
     if (config?.feature === undefined) throw new Error(`${String(method)} ${url} names no feature`)
+    // What is not in the OpenAPI document is not met by the test that calls everything as a stranger.
+    if (schema?.operationId === undefined) throw new Error(`${String(method)} ${url} has no operation`)
   })
   const admit = (request: FastifyRequest, reply: FastifyReply, identity: Identity) => {
     rateLimit?.(identity, reply)

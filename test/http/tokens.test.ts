@@ -446,11 +446,18 @@ t.test('a key that its issuer withdrew is not accepted any more after five minut
   await waitFor(async () => (await status(old)) === 401)
 
   const later = await startWithIssuer(t)
-  const used = await later.mintWith(later.first)
+  const [used, unused] = [await later.mintWith(later.first), await later.mintWith(later.first)]
+  t.equal(await later.status(unused), 200)
+  later.clock.ms += 60_000
   t.equal(await later.status(used), 200)
   later.issuer.publish(second.jwk)
-  later.clock.ms += 300_001
-  t.equal(await later.status(used), 401, 'after a silence they are fetched first')
+  later.clock.ms += 240_001
+  t.equal(
+    await later.status(used),
+    401,
+    'after a silence they are fetched first, also for a token that was just checked',
+  )
+  t.equal(await later.status(unused), 401)
 })
 
 t.test('an issuer that is away takes nobody out who is known by its keys', async t => {
@@ -488,6 +495,18 @@ t.test('an issuer that is away takes nobody out who is known by its keys', async
     await waitFor(() => news.length === warnings.length)
   }
   t.equal(warnings.length, faults.length, 'one line for each outage')
+
+  issuer.answer(response => response.destroy())
+  clock.ms += 3_600_000
+  t.equal(await status(old), 200)
+  await waitFor(() => warnings.length > news.length)
+  const { asked } = issuer
+  issuer.answer(response => response.write('{'))
+  clock.ms += 3_600_000
+  const begun = performance.now()
+  t.equal(await status(old), 200)
+  t.ok(performance.now() - begun < 2_000, 'once it is known to be away, nobody waits for it')
+  await waitFor(() => issuer.asked > asked)
 })
 
 t.test('a service that starts before its issuer answers 503 until it can check tokens', async t => {
