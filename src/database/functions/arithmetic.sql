@@ -74,12 +74,12 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 $$;
 
 -- How much jobs of this kind that completed before say about this one, 0 to 1: everything before there is a rate of three
--- advances, then less as the job gets on and as it outlives what was expected. A job that takes longer than usual is not
--- usual: past that time history says nothing.
+-- advances, then less as the job gets on, nothing from half of it, and less as it outlives what was expected: a job that
+-- takes longer than usual is not usual. Figures: docs/decisions/0005-rate-and-eta.md.
 CREATE FUNCTION headway.history_weight(expected float8, spent float8, fraction float8, has_rate boolean) RETURNS float8
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE WHEN expected > spent
-    THEN CASE WHEN has_rate THEN (1 - fraction) * (1 - spent / expected) ELSE 1 END
+    THEN CASE WHEN has_rate THEN greatest(0, 1 - 2 * fraction) * (1 - spent / expected) ELSE 1 END
     ELSE 0 END
 $$;
 
