@@ -67,7 +67,7 @@ t.test('pages of CORS_ORIGIN may call and read what they need, also what is refu
     ['/healthz', 200],
   ]
   for (const [path, status, init] of answers) {
-    const response = await fetch(url + path, { ...init, headers: { ...init?.headers, origin: PAGE } })
+    const response = await fetch(url + path, { ...init, headers: { ...(init?.headers as object), origin: PAGE } })
     t.equal(response.status, status, path)
     t.equal(response.headers.get('access-control-allow-origin'), PAGE, path)
     const exposed = response.headers.get('access-control-expose-headers')?.split(', ') ?? []
@@ -82,7 +82,7 @@ t.test('pages of CORS_ORIGIN may call and read what they need, also what is refu
       t.ok(exposed.includes(name), name)
     }
     t.match(response.headers.get('vary'), /origin/i, 'no cache hands it to another page')
-    const evil = await fetch(url + path, { ...init, headers: { ...init?.headers, origin: EVIL } })
+    const evil = await fetch(url + path, { ...init, headers: { ...(init?.headers as object), origin: EVIL } })
     t.equal(evil.headers.get('access-control-allow-origin'), null)
   }
   for (const origin of [

@@ -5,7 +5,7 @@ import { Allowances } from '../../src/http/limits/allowances.ts'
 import { networkOf } from '../../src/http/limits/guesses.ts'
 import { createTokens } from '../../src/http/tokens/identify.ts'
 import { bearer, mint, SECRET } from '../helpers/tokens.ts'
-import { JOB_ID, raw, readProblem, send, startServer } from './in-memory.ts'
+import { JOB_ID, raw, send, startServer } from './in-memory.ts'
 
 const TENANT = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a01'
 
