@@ -102,7 +102,11 @@ Examples:
 `
 
 /** `headway token`: writes a token for a service that checks tokens by AUTH_JWT_SECRET. */
-export const addTokenCommand = (program: Command, environment: NodeJS.ProcessEnv): void => {
+export const addTokenCommand = (
+  program: Command,
+  environment: NodeJS.ProcessEnv,
+  out: (text: string) => void,
+): void => {
   const { tenant_id, organization_id, sub, job_id } = claimsSchema.shape
   program
     .command('token')
@@ -123,6 +127,6 @@ export const addTokenCommand = (program: Command, environment: NodeJS.ProcessEnv
     )
     .addHelpText('after', EXAMPLES)
     .action(async (options: TokenOptions) => {
-      process.stdout.write(`${await mint(options, readSecret(environment))}\n`)
+      out(`${await mint(options, readSecret(environment))}\n`)
     })
 }

@@ -2,6 +2,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { decodeJwt, decodeProtectedHeader } from 'jose'
 import t from 'tap'
+import { runProgram } from '../../src/cli/program.ts'
 import { createTestDatabase } from '../helpers/database.ts'
 import { ServiceProcess } from '../helpers/process.ts'
 import { startService } from '../helpers/service.ts'
@@ -11,11 +12,15 @@ const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 const TENANT = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a01'
 const OTHER = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a02'
 
-/** Runs `headway` with nothing of this process's environment. */
-const headway = (args: string[], environment: Record<string, string> = { AUTH_JWT_SECRET: SECRET }) => {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], {
-    env: { PATH: process.env['PATH'], ...environment },
-    encoding: 'utf8',
+/** Runs `headway` in this process, with nothing of its environment. */
+const headway = async (args: string[], environment: Record<string, string> = { AUTH_JWT_SECRET: SECRET }) => {
+  let stdout = ''
+  let stderr = ''
+  const status = await runProgram(args, {
+    environment,
+    out: text => (stdout += text),
+    err: text => (stderr += text),
+    serve: () => Promise.reject(new Error('the service was started')),
   })
   return { status, stdout, stderr }
 }
@@ -38,7 +43,7 @@ t.test('a token holds what was asked for, and only the token is written', async 
     [['--expires', 'never'], {}, null],
   ]
   for (const [args, claims, seconds] of cases) {
-    const { status, stdout, stderr } = headway(['token', '--tenant', TENANT, ...args])
+    const { status, stdout, stderr } = await headway(['token', '--tenant', TENANT, ...args])
     t.match({ status, stderr }, { status: 0, stderr: '' }, args.join(' '))
     t.match(stdout, /^[\w-]+\.[\w-]+\.[\w-]+\n$/, 'only the token')
     const found = decodeJwt(stdout.trim())
@@ -48,25 +53,30 @@ t.test('a token holds what was asked for, and only the token is written', async 
     t.same(decodeProtectedHeader(stdout.trim()), { alg: 'HS256', typ: 'JWT' })
   }
   const settings = { AUTH_JWT_SECRET: SECRET, AUTH_ISSUER: 'ops', AUTH_AUDIENCE: 'headway', PORT: 'not a port' }
-  t.match(decodeJwt(headway(['token', '--tenant', TENANT], settings).stdout.trim()), { iss: 'ops', aud: 'headway' })
+  t.match(decodeJwt((await headway(['token', '--tenant', TENANT], settings)).stdout.trim()), {
+    iss: 'ops',
+    aud: 'headway',
+  })
 })
 
 t.test('a token of the command is good for a service with the same settings, and no other', async t => {
   const settings = { AUTH_JWT_SECRET: SECRET, AUTH_ISSUER: 'ops', AUTH_AUDIENCE: 'headway' }
   const service = await startService(t, settings)
-  const mint = (environment: Record<string, string>) =>
-    headway(['token', '--tenant', TENANT, '--features', 'create,view', '--user', 'me'], environment).stdout.trim()
-  const job = await service.as(mint(settings)).createJob()
+  const mint = async (environment: Record<string, string>) =>
+    (
+      await headway(['token', '--tenant', TENANT, '--features', 'create,view', '--user', 'me'], environment)
+    ).stdout.trim()
+  const job = await service.as(await mint(settings)).createJob()
   t.match(job, { tenantId: TENANT, startedByUserId: 'me' })
   const others = [
     { ...settings, AUTH_JWT_SECRET: SECRET.replace('tests', 'others') },
     { ...settings, AUTH_ISSUER: 'they' },
     { AUTH_JWT_SECRET: SECRET },
   ]
-  for (const other of others) t.equal((await service.as(mint(other)).call('GET', '/jobs')).status, 401)
+  for (const other of others) t.equal((await service.as(await mint(other)).call('GET', '/jobs')).status, 401)
 })
 
-t.test('bad usage is a sentence on standard error and exit code 2', t => {
+t.test('bad usage is a sentence on standard error and exit code 2', async t => {
   const cases: [args: string[], sentence: RegExp, environment?: Record<string, string>][] = [
     [['token'], /--tenant/],
     [['token', '--tenant', 'acme'], /--tenant .* It must be a UUID\./],
@@ -95,21 +105,29 @@ t.test('bad usage is a sentence on standard error and exit code 2', t => {
     [['token', '--tenant', TENANT], /at least 32 bytes/, { AUTH_JWT_SECRET: 'notTheSecretItself' }],
   ]
   for (const [args, sentence, environment] of cases) {
-    const { status, stdout, stderr } = headway(args, environment)
+    const { status, stdout, stderr } = await headway(args, environment)
     t.match({ status, stdout }, { status: 2, stdout: '' }, args.join(' '))
     t.match(stderr, sentence, args.join(' '))
     t.notMatch(stderr, /\n +at |notTheSecretItself/, 'no stack, no secret')
   }
-  t.end()
 })
 
-t.test('--help teaches by examples', t => {
+t.test('--help teaches by examples', async t => {
   for (const args of [['--help'], ['token', '--help'], ['help', 'token']]) {
-    const { status, stdout, stderr } = headway(args, {})
+    const { status, stdout, stderr } = await headway(args, {})
     t.match({ status, stderr }, { status: 0, stderr: '' })
     t.match(stdout, /Examples:\n[^]*headway token/)
   }
-  t.match(headway(['--version'], {}).stdout, /^\d+\.\d+\.\d+\n$/)
+  t.match((await headway(['--version'], {})).stdout, /^\d+\.\d+\.\d+\n$/)
+})
+
+t.test('the command writes and exits as it was told', t => {
+  const run = (...args: string[]) =>
+    spawnSync(process.execPath, [MAIN, ...args], { env: { AUTH_JWT_SECRET: SECRET }, encoding: 'utf8' })
+  const good = run('token', '--tenant', TENANT)
+  t.match(good, { status: 0, stderr: '' })
+  t.match(decodeJwt(good.stdout.trim()), { tenant_id: TENANT })
+  t.match(run('token'), { status: 2, stdout: '', stderr: /--tenant/ })
   t.end()
 })
 

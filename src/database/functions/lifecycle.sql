@@ -1,9 +1,10 @@
 -- Everything that changes a job's state apart from heartbeats. Decided by the row under its lock, never by read-then-write,
 -- in one round trip: no lock is ever held while a caller thinks.
 
--- Has the command had its effect already? Its answer may have been lost: it changes nothing then, and is no error.
+-- Has the command had its effect already? Its answer may have been lost: it changes nothing then, and is no error. What a
+-- batch takes from nobody cannot have had an effect on it.
 CREATE FUNCTION headway.is_done_already(j progress_jobs, command text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
-  SELECT CASE command
+  SELECT (j.children IS NULL OR command IN ('cancel', 'retry')) AND CASE command
     WHEN 'start' THEN j.status = 'running'
     WHEN 'complete' THEN j.status = 'completed'
     WHEN 'fail' THEN j.status = 'failed' AND j.failure_reason <> 'stale'
