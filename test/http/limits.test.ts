@@ -77,6 +77,7 @@ t.test('an address is one of IPv4, or a network of 64 bits', t => {
     ['fe80::1%eth0', 'fe80:0:0:0'],
     ['1::', '1:0:0:0'],
     ['nothing known', 'nothing known'],
+    ['x'.repeat(16_000), 'x'.repeat(64)],
   ]
   for (const [address, network] of cases) t.equal(networkOf(address), network, address)
   t.end()
