@@ -105,6 +105,7 @@ const environmentSchema = z
     MAX_STREAMS_PER_IDENTITY: integer('MAX_STREAMS_PER_IDENTITY', 1, 1_000_000, 2_000),
     RATE_LIMIT_PER_SECOND: integer('RATE_LIMIT_PER_SECOND', 0, 1_000_000, 1_000),
     RATE_LIMIT_UNAUTHENTICATED_PER_SECOND: integer('RATE_LIMIT_UNAUTHENTICATED_PER_SECOND', 0, 1_000_000, 100),
+    MAX_EVENT_LOOP_DELAY_MS: integer('MAX_EVENT_LOOP_DELAY_MS', 0, 60_000, 1000),
   })
   .superRefine((env, context) => {
     const complain = (name: string, message: string) =>
@@ -223,5 +224,6 @@ export const readConfig = (environment: NodeJS.ProcessEnv) => {
     rateLimitPerSecond: env.RATE_LIMIT_PER_SECOND,
     /** Requests without a good token of one address; 0: any number. */
     rateLimitUnauthenticatedPerSecond: env.RATE_LIMIT_UNAUTHENTICATED_PER_SECOND,
+    maxEventLoopDelayMs: env.MAX_EVENT_LOOP_DELAY_MS,
   }
 }

@@ -14,6 +14,8 @@ export const buildOpenApi = async (): Promise<string> => {
     jobs: unused as Jobs,
     live: { close: () => Promise.resolve() } as Live,
     health: { database: () => Promise.resolve(true) },
+    metrics: { contentType: 'text/plain', text: () => Promise.resolve(''), answered: () => undefined },
+    pressure: { maxEventLoopDelayMs: 0, maxHeapBytes: 0, onRefused: () => undefined },
     log: pino({ level: 'silent' }),
   })
   try {

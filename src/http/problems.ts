@@ -117,10 +117,10 @@ const fromFramework = (error: FastifyError, request: FastifyRequest): HeadwayErr
 export const handleError = (error: Error, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
   const refusal = error instanceof HeadwayError ? error : fromFramework(error as FastifyError, request)
   if (refusal) {
-    if (refusal.cause !== undefined) request.log.warn({ err: refusal, requestId: request.id }, 'refused')
+    if (refusal.cause !== undefined) request.log.warn({ err: refusal }, 'refused')
     return sendProblem(reply, refusal)
   }
-  request.log.error({ err: error, requestId: request.id }, 'request failed')
+  request.log.error({ err: error }, 'request failed')
   return sendProblem(
     reply,
     new HeadwayError('internal_error', `Something went wrong here. The log has it under request id ${request.id}.`),

@@ -11,12 +11,19 @@ import { createRateLimit } from './limits/rate-limit.ts'
 import { registerDocumentation } from './documentation.ts'
 import { refuseWebPages, requireHost } from './open-mode.ts'
 import { handleClientError, handleError, refuseExpectation } from './problems.ts'
+import { registerPressure } from './pressure.ts'
+import type { PressureLimits } from './pressure.ts'
 import { requestIdOf } from './request-id.ts'
+import { RequestLog } from './request-log.ts'
+import { registerRequestTimes } from './request-times.ts'
+import type { AnsweredRequest } from './request-times.ts'
 import { healthRoutes } from './routes/health.ts'
 import type { Health } from './routes/health.ts'
 import { heartbeatRoutes } from './routes/heartbeats.ts'
 import { jobRoutes } from './routes/jobs.ts'
 import { lifecycleRoutes } from './routes/lifecycle.ts'
+import { metricsRoutes } from './routes/metrics.ts'
+import type { MetricsText } from './routes/metrics.ts'
 import { statisticsRoutes } from './routes/statistics.ts'
 import { streamRoutes } from './routes/streams.ts'
 import { registerShutdown } from './shutdown.ts'
@@ -60,6 +67,8 @@ export interface HttpParts {
   jobs: Jobs
   live: Pick<Live, 'open' | 'waitForChange' | 'isListening' | 'close'>
   health: Health
+  metrics: MetricsText & { answered: (request: AnsweredRequest) => void }
+  pressure: PressureLimits
   log: FastifyBaseLogger
   /** Absent: the service is open. */
   identify?: Identify
@@ -74,9 +83,8 @@ const createFastify = (log: FastifyBaseLogger, trustedProxies: string[], timing:
   Fastify({
     loggerInstance: log,
     // Two lines a heartbeat would be the most expensive thing the service does, and urls with their queries would be in them.
-    logController: new LogController({ disableRequestLogging: true }),
-    // A child logger for each request costs as much as its validation; what is logged names the request id itself.
-    childLoggerFactory: logger => logger,
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
+    childLoggerFactory: (logger, bindings) => new RequestLog(logger, bindings),
     genReqId: requestIdOf,
     frameworkErrors: (error, request, reply) => {
       void handleError(error, request, sign(request, reply))
@@ -105,7 +113,7 @@ const createFastify = (log: FastifyBaseLogger, trustedProxies: string[], timing:
  * for at most `shutdownGraceSeconds`.
  */
 export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstance> => {
-  const { config, jobs, live, health, log, identify } = parts
+  const { config, jobs, live, health, metrics, pressure, log, identify } = parts
   const { rateLimitPerSecond, trustedProxies, corsOrigins } = config
   const app = createFastify(log, trustedProxies, { ...TIMING, ...parts.timing })
   app.setValidatorCompiler(validatorCompiler)
@@ -128,6 +136,7 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
     admit(request)
     done()
   })
+  registerRequestTimes(app, metrics.answered)
   // After the check above: the pages that it turns away learn nothing. Before everything else: the others may read every refusal.
   await registerCors(app, corsOrigins)
   app.server.on('checkExpectation', refuseExpectation)
@@ -138,9 +147,12 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
   registerUnknownRoutes(app)
 
   await registerDocumentation(app)
+  // Outside the API, so that neither pressure nor a missing token keeps them from answering.
   await app.register(healthRoutes, { health, live })
+  await app.register(metricsRoutes, { metrics })
   await app.register(
     async api => {
+      await registerPressure(api, pressure)
       if (identify) registerChallenges(api)
       registerIdentity(api, identify ?? identifyEveryone, createRateLimit({ perSecond: rateLimitPerSecond }))
       await api.register(jobRoutes, { jobs, live, closing })

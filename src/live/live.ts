@@ -38,7 +38,6 @@ export interface Live {
   waitForChange(jobId: string, revision: number, signal: AbortSignal): Promise<boolean>
   /** The listener hears its own pings. A deaf one is degraded, not down: reconcile replaces it. */
   isListening(): boolean
-  openStreams(): number
   start(): void
   /** Ends every stream within a second, with spread `retry:`, and stops the listener. */
   close(): Promise<void>
@@ -54,6 +53,9 @@ export interface OpenStream {
 
 /** The live side as the composition root sees it. */
 export interface LiveStation extends Live {
+  openStreams(): number
+  /** Different filters of open streams. */
+  openFeeds(): number
   stats(): Readonly<LiveStats>
 }
 
@@ -146,6 +148,7 @@ export function createLive(options: LiveOptions): LiveStation {
     waitForChange: (jobId, revision, signal) => waiters.wait(jobId, revision, signal),
     isListening: () => listener.isListening(),
     openStreams: () => streams.size,
+    openFeeds: () => directory.size,
     stats: () => stats,
     start: () => {
       listener.start()

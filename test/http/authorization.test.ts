@@ -80,6 +80,8 @@ const PROBES: Record<string, Probe> = {
       t.equal(status, 201, `${name}: the key of another is no key`)
       t.not(body.id, running.id)
       t.notMatch([body.tenantId, body.organizationId], [TENANT, ORGANIZATION], `${name}: it is the caller's own`)
+      const partition = await caller.call('POST', '/jobs', { ...CREATE, parentJobId: running.id })
+      t.match(partition, { status: 404, body: { code: 'parent_not_found' } }, `${name}: no partition of another's job`)
       // Out of the way of what the caller must see nothing in.
       await caller.database.pool.query('DELETE FROM progress_jobs WHERE id = $1', [body.id])
     },
@@ -351,13 +353,10 @@ t.test('who manages sees every organization of the tenant, others their own or n
 t.test('a token for one job sees that job and its partitions, and nothing else, in every call', async t => {
   const service = await startGuarded(t)
   const owner = service.as(await mint(OWNER))
-  const [parent, partition, sibling] = [await owner.createJob(), await owner.createJob(), await owner.createJob()]
-  await service.database.pool.query('UPDATE progress_jobs SET parent_job_id = $1, partition_index = 0 WHERE id = $2', [
-    parent.id,
-    partition.id,
-  ])
-  const visible = [parent.id, partition.id].sort()
+  const [parent, sibling] = [await owner.createJob({ partitionCount: 2 }), await owner.createJob()]
   const limited = service.as(await mint({ ...OWNER, job_id: parent.id }))
+  const partition = await limited.createJob({ parentJobId: parent.id })
+  const visible = [parent.id, partition.id].sort()
   for (const id of visible) {
     for (const path of ['', '/progress', '/events'])
       t.equal((await limited.call('GET', `/jobs/${id}${path}`)).status, 200, path)

@@ -172,6 +172,8 @@ export const startServer = async (
     jobs,
     live,
     health: { database: async () => true },
+    metrics: { contentType: 'text/plain', text: async () => '', answered: () => undefined },
+    pressure: { maxEventLoopDelayMs: 0, maxHeapBytes: 0, onRefused: () => undefined },
     log: pino({ level: 'warn' }, { write: (line: string) => void log.push(line) }),
     ...parts,
   })

@@ -2,7 +2,7 @@
 -- batch up before it commits.
 
 -- A change that was made beside the one that was asked for, for whoever announces it.
-CREATE TYPE headway.change AS (tenant_id uuid, job_id uuid, revision bigint, lifecycle boolean);
+CREATE TYPE headway.change AS (tenant_id uuid, job_id uuid, revision bigint, lifecycle boolean, is_batch boolean);
 
 CREATE FUNCTION headway.change_document(c headway.change) RETURNS json LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT json_build_object('tenantId', c.tenant_id, 'jobId', c.job_id, 'revision', c.revision, 'lifecycle', c.lifecycle)
@@ -11,8 +11,8 @@ $$;
 -- Makes batches from their partitions anew, and answers those whose documents changed. The caller holds their locks.
 --
 -- `cause` is what happened to partitions: 'heartbeat', 'create', 'sweep', or a command. With complete and fail the batch has
--- begun, though no partition may run; by heartbeats alone it has not, for they may all have been refused. After a retry its
--- percent may fall. `event` is a command's own lifecycle change where the command was given to the batch itself.
+-- begun, though no partition may run. After a retry its percent may fall. `event` is a command's own lifecycle change where
+-- the command was given to the batch itself.
 --
 -- Counts are summed where units agree ('unknown' agrees with all) and no partition has stages, whose counts belong to a
 -- stage. A completed partition is done to its end, whatever it counted. The total is known once all partitions exist and
@@ -185,6 +185,6 @@ BEGIN
       WHERE u.samples
     ) AS e (type, actor, data)
   )
-  SELECT u.tenant_id, u.id, u.revision, u.new_lifecycle IS NOT NULL FROM updated u WHERE u.changed;
+  SELECT u.tenant_id, u.id, u.revision, u.new_lifecycle IS NOT NULL, true FROM updated u WHERE u.changed;
 END
 $$;

@@ -59,7 +59,7 @@ BEGIN
     SELECT p.* INTO j FROM progress_jobs p WHERE p.id = j.id;
     partitions := headway.partition_references(j.id);
     others := (
-      SELECT json_agg(headway.change_document(ROW (p.tenant_id, p.id, p.revision, true)::headway.change))
+      SELECT json_agg(headway.change_document(ROW (p.tenant_id, p.id, p.revision, true, false)::headway.change))
       FROM progress_jobs p WHERE p.parent_job_id = j.id);
   ELSIF parent.id IS NOT NULL THEN
     UPDATE progress_jobs p SET partition_count = j.partition_count, children = '{}'
@@ -95,6 +95,7 @@ LANGUAGE sql STABLE AS $$
     (j.partition_index IS NULL, 'invalid_partition', 'batch_full'),
     (j.partition_index >= j.partition_count, 'invalid_partition', 'index_outside'),
     (j.job_type <> parent.job_type, 'invalid_partition', 'type_differs'),
+    (j.cancellable <> parent.cancellable, 'invalid_partition', 'cancellable_differs'),
     (EXISTS (SELECT FROM progress_jobs p WHERE p.parent_job_id = parent.id AND p.partition_index = j.partition_index),
       'invalid_partition', 'index_taken')
   ) AS r (holds, code, reason) WHERE r.holds LIMIT 1

@@ -21,7 +21,7 @@ const CONTENT_TYPES: Record<StreamFormat, string> = {
 const SSE = { kind: 'manual', heartbeat: false } as const
 
 /** An EventSource cannot set headers. */
-const STREAM_CONFIG = { feature: 'progress.view', takesTokenInQuery: true } as const
+const STREAM_CONFIG = { feature: 'progress.view', takesTokenInQuery: true, endless: true } as const
 
 interface StreamQuery {
   jobId?: string[]

@@ -46,13 +46,14 @@ const CHALLENGE: Record<string, Header> = {
   },
 }
 
-/** Refusals of calls that know who calls, and what is asked. */
+/** Refusals of calls that know who calls, and what is asked, and that may be too much. */
 const API_CALLS: ProblemCode[] = [
   'validation_failed',
   'unauthenticated',
   'forbidden',
   'rate_limited',
   'keys_unavailable',
+  'overloaded',
 ]
 
 /** What lets a caller in: every scheme is one way. Nothing is needed where there is nothing to protect. */
@@ -121,5 +122,5 @@ const BODY_REFUSALS: ProblemCode[] = ['payload_too_large', 'unsupported_media_ty
 /** Refusals of every call that changes a job, other than by a report. */
 export const CHANGE_REFUSALS: ProblemCode[] = [...BODY_REFUSALS, 'database_unavailable']
 
-/** Refusals of reports: without the database they are kept, until there is no room for more. */
-export const REPORT_REFUSALS: ProblemCode[] = [...BODY_REFUSALS, 'overloaded', 'outcome_unknown']
+/** Refusals of reports: without the database they are kept, until there is no room for more (`overloaded`, like every call). */
+export const REPORT_REFUSALS: ProblemCode[] = [...BODY_REFUSALS, 'outcome_unknown']
