@@ -72,6 +72,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     intervalMs: config.liveIntervalMs,
     keepaliveSeconds: config.liveKeepaliveSeconds,
     maxStreams: config.maxStreams,
+    maxStreamsPerCaller: config.maxStreamsPerIdentity,
     log,
   })
 
@@ -110,11 +111,12 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     database: () => answersWithin(READY_WITHIN_MS, database.query(null, 'SELECT 1', [])),
   }
   // Half of the grace: requests that wait for a database in trouble must leave time to say what could not be written.
-  const { authMode, maxEventLoopDelayMs, shutdownGraceSeconds } = config
+  const { maxEventLoopDelayMs, shutdownGraceSeconds } = config
   const httpLog = log.child({})
-  const tokens = config.auth && createTokens({ auth: config.auth, log })
+  const tokens =
+    config.auth && createTokens({ auth: config.auth, guessesPerSecond: config.rateLimitUnauthenticatedPerSecond, log })
   const http = await createHttpServer({
-    config: { authMode, shutdownGraceSeconds: shutdownGraceSeconds / 2 },
+    config: { ...config, shutdownGraceSeconds: shutdownGraceSeconds / 2 },
     jobs: metrics.countHeartbeats(jobs),
     live,
     health,

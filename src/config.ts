@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { z } from 'zod'
 import { HeadwayError } from './errors.ts'
 
@@ -43,6 +44,38 @@ const authFields = {
   AUTH_AUDIENCE: z.string().optional(),
 }
 
+/** Addresses and networks, or names for the usual ones (npm package proxy-addr). */
+const PROXY = /^(?:loopback|linklocal|uniquelocal|[\da-fA-F.:]+(?:\/\d{1,3})?)$/
+
+const isProxy = (text: string): boolean => {
+  if (!PROXY.test(text)) return false
+  const [address = '', bits] = text.split('/')
+  const version = isIP(address)
+  if (version === 0) return bits === undefined && /^[a-z]+$/.test(address)
+  return bits === undefined || Number(bits) <= (version === 4 ? 32 : 128)
+}
+
+/** `https://app.example.com`: as a browser sends it, so that comparing texts is enough. */
+const isOrigin = (text: string): boolean =>
+  /^https?:[^*]*$/.test(text) && URL.canParse(text) && new URL(text).origin === text
+
+/** Texts between commas. */
+const list = (isGood: (item: string) => boolean, sentence: string) =>
+  z
+    .string()
+    .transform(text => text.split(',').map(item => item.trim()))
+    .refine(items => items.every(isGood), sentence)
+    .default([])
+
+const ANY_ORIGIN = '*'
+
+const corsOrigins = list(
+  item => item === ANY_ORIGIN || isOrigin(item),
+  'must be origins such as https://app.example.com with commas between them and nothing after the host and port, or *',
+)
+
+const proxies = list(isProxy, 'must be addresses or networks with commas between them, such as 10.0.0.0/8,::1')
+
 const on = z.enum(['true', 'false']).transform(value => value === 'true')
 
 const environmentSchema = z
@@ -57,6 +90,8 @@ const environmentSchema = z
     LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
     AUTH_MODE: z.enum(['none']).optional(),
     ...authFields,
+    CORS_ORIGIN: corsOrigins,
+    TRUSTED_PROXIES: proxies,
     STALLED_AFTER_SECONDS: integer('STALLED_AFTER_SECONDS', 1, 86_400, 30),
     STALE_JOB_TIMEOUT_SECONDS: integer('STALE_JOB_TIMEOUT_SECONDS', 1, 86_400, 60),
     SWEEP_SCHEDULE: z.string().default('*/5 * * * * *'),
@@ -67,6 +102,9 @@ const environmentSchema = z
     LIVE_KEEPALIVE_SECONDS: integer('LIVE_KEEPALIVE_SECONDS', 1, 3600, 15),
     SHUTDOWN_GRACE_SECONDS: integer('SHUTDOWN_GRACE_SECONDS', 1, 600, 10),
     MAX_STREAMS: integer('MAX_STREAMS', 1, 1_000_000, 20_000),
+    MAX_STREAMS_PER_IDENTITY: integer('MAX_STREAMS_PER_IDENTITY', 1, 1_000_000, 2_000),
+    RATE_LIMIT_PER_SECOND: integer('RATE_LIMIT_PER_SECOND', 0, 1_000_000, 1_000),
+    RATE_LIMIT_UNAUTHENTICATED_PER_SECOND: integer('RATE_LIMIT_UNAUTHENTICATED_PER_SECOND', 0, 1_000_000, 100),
     MAX_EVENT_LOOP_DELAY_MS: integer('MAX_EVENT_LOOP_DELAY_MS', 0, 60_000, 1000),
   })
   .superRefine((env, context) => {
@@ -85,6 +123,16 @@ const environmentSchema = z
     }
     if (checksTokens && env.AUTH_MODE === 'none') {
       complain('AUTH_MODE', 'is none, which lets everyone in, but tokens are to be checked as well: unset one of them')
+    }
+    if (env.CORS_ORIGIN.includes(ANY_ORIGIN)) {
+      if (env.CORS_ORIGIN.length > 1) complain('CORS_ORIGIN', 'must be either * or a list of origins')
+      if (!checksTokens) {
+        complain(
+          'CORS_ORIGIN',
+          'is *, and without tokens every web page that anyone here looks at could read and change every job: name the ' +
+            'origins of your own pages, or let tokens be asked for (AUTH_JWT_SECRET or AUTH_JWKS_URL)',
+        )
+      }
     }
     if (!checksTokens && env.AUTH_MODE !== 'none' && !isLoopback(env.HOST)) {
       complain(
@@ -157,6 +205,10 @@ export const readConfig = (environment: NodeJS.ProcessEnv) => {
     authMode: env.AUTH_MODE ?? null,
     /** null: no tokens are asked for. */
     auth: authOf(env),
+    /** Web pages that may call: exact origins, or `*` alone; empty: none but our own. */
+    corsOrigins: env.CORS_ORIGIN,
+    /** Whose `x-forwarded-for` says where a request comes from. */
+    trustedProxies: env.TRUSTED_PROXIES,
     stalledAfterSeconds: env.STALLED_AFTER_SECONDS,
     staleJobTimeoutSeconds: env.STALE_JOB_TIMEOUT_SECONDS,
     sweepSchedule: env.SWEEP_SCHEDULE,
@@ -167,6 +219,11 @@ export const readConfig = (environment: NodeJS.ProcessEnv) => {
     liveKeepaliveSeconds: env.LIVE_KEEPALIVE_SECONDS,
     shutdownGraceSeconds: env.SHUTDOWN_GRACE_SECONDS,
     maxStreams: env.MAX_STREAMS,
+    maxStreamsPerIdentity: env.MAX_STREAMS_PER_IDENTITY,
+    /** Requests of one identity; 0: any number. */
+    rateLimitPerSecond: env.RATE_LIMIT_PER_SECOND,
+    /** Requests without a good token of one address; 0: any number. */
+    rateLimitUnauthenticatedPerSecond: env.RATE_LIMIT_UNAUTHENTICATED_PER_SECOND,
     maxEventLoopDelayMs: env.MAX_EVENT_LOOP_DELAY_MS,
   }
 }

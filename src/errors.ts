@@ -20,6 +20,7 @@ export type ErrorCode =
   | 'is_batch'
   | 'too_many_workers'
   | 'too_many_streams'
+  | 'rate_limited'
   | 'count_exceeds_total'
   | 'meta_too_large'
   | 'unknown_stage'

@@ -43,6 +43,7 @@ export const PROBLEMS: Readonly<Record<ProblemCode, { status: number; title: str
   invalid_partition: { status: 422, title: 'Invalid partition' },
   idempotency_key_reused: { status: 422, title: 'The idempotency key belongs to another request' },
   too_many_streams: { status: 429, title: 'Too many streams' },
+  rate_limited: { status: 429, title: 'Too many requests' },
   headers_too_large: { status: 431, title: 'The request headers are too large' },
   internal_error: { status: 500, title: 'Internal error' },
   overloaded: { status: 503, title: 'Overloaded' },
@@ -136,6 +137,7 @@ const transportProblem = (code: TransportCode, detail: string) => {
   const body = JSON.stringify(problemDocument(code, detail, requestId))
   const headers = {
     'content-type': 'application/problem+json',
+    'x-content-type-options': 'nosniff',
     'x-request-id': requestId,
     'content-length': Buffer.byteLength(body),
     // What follows on this connection may be the body of what was refused.

@@ -19,6 +19,11 @@ export interface Identity {
   jobId: string | null
   /** When the caller's right ends (milliseconds since 1970); null when it does not. A stream never outlives it. */
   expiresAtMs: number | null
+  /**
+   * Whom limits count for: a user of a tenant, or a single token where it names no user. null: nobody is counted, since
+   * everyone is the same one.
+   */
+  caller: string | null
 }
 
 /** The rows an identity may see, and whose name the history notes, in the form the statements take it. */
@@ -47,4 +52,5 @@ export const OPEN_IDENTITY: Identity = {
   features: new Set(FEATURES),
   jobId: null,
   expiresAtMs: null,
+  caller: null,
 }

@@ -18,6 +18,8 @@ export interface StreamRequest {
   lastEventId: string | null
   /** Set on `GET /jobs/:id/stream`: the stream ends once this job has finished for good. */
   untilFinishedJobId: string | null
+  /** Whose streams are counted together; null: not counted. */
+  caller: string | null
   /** The stream ends no later (milliseconds since 1970); null: only its lifetime ends it. */
   expiresAtMs: number | null
 }
@@ -95,6 +97,7 @@ export interface LiveOptions {
   intervalMs: number
   keepaliveSeconds: number
   maxStreams: number
+  maxStreamsPerCaller: number
   log: Log
   timing?: Partial<LiveTiming>
   /** Milliseconds of a clock that nobody sets. */
@@ -105,7 +108,7 @@ export interface LiveOptions {
 
 /** The station from commit to open streams: listener → hub → feeds → subscribers, with reconcile for what no hint tells. */
 export function createLive(options: LiveOptions): LiveStation {
-  const { source, connectListener, intervalMs, keepaliveSeconds, maxStreams, log } = options
+  const { source, connectListener, intervalMs, keepaliveSeconds, maxStreams, maxStreamsPerCaller, log } = options
   const { now = () => performance.now(), random = Math.random } = options
   const timing = { ...TIMING, ...options.timing }
   const stats = createStats()
@@ -118,6 +121,7 @@ export function createLive(options: LiveOptions): LiveStation {
     stats,
     limits: { ...timing, keepAliveMs: keepaliveSeconds * 1_000 },
     maxStreams,
+    maxStreamsPerCaller,
     now,
     random,
   })

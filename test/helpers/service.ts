@@ -1,4 +1,5 @@
 import { pino } from 'pino'
+import type { Logger } from 'pino'
 import type { Test } from 'tap'
 import { createApp, type App } from '../../src/app.ts'
 import { readConfig } from '../../src/config.ts'
@@ -117,7 +118,7 @@ export class Service {
 /** A replica of the service in this process, on a free port of 127.0.0.1; on `database`, or on one of its own. */
 export const startService = async (
   t: Test,
-  { database, ...settings }: { database?: TestDatabase } & Record<string, unknown> = {},
+  { database, log, ...settings }: { database?: TestDatabase; log?: Logger } & Record<string, unknown> = {},
 ): Promise<Service> => {
   const own = database ?? (await createTestDatabase(t))
   const config = readConfig({
@@ -135,7 +136,7 @@ export const startService = async (
     config,
     databaseUrl: own.url,
     listenUrl: own.url,
-    log: pino({ level: config.logLevel }),
+    log: log ?? pino({ level: config.logLevel }),
   })
   const url = await app.listen()
   const service = new Service(own, url, app)

@@ -30,7 +30,7 @@ const startGuarded = async (t: Test, settings: Record<string, string> = { AUTH_J
     warn: (details: object) => void warnings.push(details as { reason: string }),
     info: (message: string) => void news.push(message),
   }
-  const tokens = createTokens({ auth: auth!, log, now: () => clock.ms })
+  const tokens = createTokens({ auth: auth!, log, guessesPerSecond: 0, now: () => clock.ms })
   const server = await startServer(t, { identify: tokens.identify })
   const ask = (token: string) => fetch(`${server.api}/jobs`, { headers: bearer(token) })
   return { ...server, clock, warnings, news, tokens, ask, status: async (token: string) => (await ask(token)).status }
@@ -288,7 +288,7 @@ t.test('neither tokens nor queries come into the log or into problems', async t 
   const lines: string[] = []
   const { pino } = await import('pino')
   const log = pino({ level: 'trace' }, { write: (line: string) => void lines.push(line) })
-  const { identify } = createTokens({ auth: auth!, log })
+  const { identify } = createTokens({ auth: auth!, log, guessesPerSecond: 0 })
   const { api, url, port, jobs, live } = await startServer(t, { identify, log })
   const token = await mint({ sub: secretWord })
   const payload = token.split('.')[1]!

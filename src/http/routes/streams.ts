@@ -83,6 +83,7 @@ const stream = async (
     ...what,
     format,
     lastEventId: typeof header === 'string' ? header : (request.query.lastEventId ?? null),
+    caller: request.identity.caller,
     expiresAtMs: request.identity.expiresAtMs,
   })
   const { raw } = reply
@@ -99,7 +100,7 @@ const stream = async (
     .header('content-type', CONTENT_TYPES[format])
     .header('cache-control', 'no-cache, no-transform')
     .header('x-accel-buffering', 'no')
-    .header('vary', 'accept')
+    .header('vary', [reply.getHeader('vary') ?? [], 'accept'].flat().join(', '))
   // The hub cuts readers that are too slow by rules of its own; a feed in which nothing happens is not one.
   request.raw.socket.setTimeout(0)
   reply.sse.keepAlive()

@@ -47,7 +47,14 @@ const CHALLENGE: Record<string, Header> = {
 }
 
 /** Refusals of calls that know who calls, and what is asked, and that may be too much. */
-const API_CALLS: ProblemCode[] = ['validation_failed', 'unauthenticated', 'forbidden', 'keys_unavailable', 'overloaded']
+const API_CALLS: ProblemCode[] = [
+  'validation_failed',
+  'unauthenticated',
+  'forbidden',
+  'rate_limited',
+  'keys_unavailable',
+  'overloaded',
+]
 
 /** What lets a caller in: every scheme is one way. Nothing is needed where there is nothing to protect. */
 const securityOf = ({ tag, takesTokenInQuery = false }: Pick<Operation, 'tag' | 'takesTokenInQuery'>) => {
