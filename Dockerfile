@@ -10,7 +10,7 @@ FROM node:20-bookworm-slim
 LABEL org.opencontainers.image.title="Headway" \
       org.opencontainers.image.description="Progress, liveness, ETA and cancellation for long-running jobs" \
       org.opencontainers.image.licenses="MIT"
-# HOST: loopback of a container is reached by nobody. Beyond it the service asks for AUTH_MODE, which is left to whoever runs it.
+# HOST: loopback of a container is reached by nobody. Beyond it the service wants tokens or AUTH_MODE, which is left to whoever runs it.
 ENV NODE_ENV=production HOST=0.0.0.0 PORT=3000
 WORKDIR /app
 COPY --from=build /app/package.json /app/LICENSE /app/openapi.yaml ./

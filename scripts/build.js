@@ -1,7 +1,17 @@
 // Compiles src/ to dist/, without checking types: `npm run types` does that, and a first start should not wait for it. With --if-stale it does so only when something is newer than the last build, and it
 // tolerates a missing compiler where dist/ exists (a production install has no dev dependencies).
 import { spawnSync } from 'node:child_process'
-import { cpSync, existsSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 
@@ -53,6 +63,8 @@ if (status !== 0) {
   rmSync(fresh, { recursive: true, force: true })
   process.exit(status ?? 1)
 }
+// `npm link` makes a link to it, which must still work after the next build.
+chmodSync(`${fresh}/cli/main.js`, 0o755)
 cpSync(`${root}src/database/functions`, `${fresh}/database/functions`, { recursive: true })
 writeFileSync(`${fresh}/.built`, `${started.toISOString()}\n`)
 utimesSync(`${fresh}/.built`, started, started)

@@ -51,8 +51,28 @@ const migrationsAreComplete = () => {
   }
 }
 
+/** Names in the lock file that an installation without dev and optional packages has. */
+const runtimePackages = () => {
+  const { packages } = JSON.parse(readFileSync(`${root}package-lock.json`, 'utf8'))
+  const installed = Object.entries(packages).filter(
+    ([path, { dev, optional, devOptional }]) => path !== '' && !dev && !optional && !devOptional,
+  )
+  return [...new Set(installed.map(([path]) => path.replace(/^.*node_modules\//, '')))].sort()
+}
+
+const surfaceIsCurrent = () => {
+  const wanted = runtimePackages()
+    .map(name => `\`${name}\``)
+    .join(', ')
+  const [, listed = ''] =
+    /<!-- packages -->\n([^]*?)<!-- \/packages -->/.exec(readFileSync(`${root}SECURITY.md`, 'utf8')) ?? []
+  if (listed.trim() === wanted) return true
+  console.error(`The list of packages in SECURITY.md is out of date. It should be:\n\n${wanted}\n`)
+  return false
+}
+
 // One function a check, each with a sentence of its own when it fails.
-const checks = [openApiIsCurrent, openApiIsSound, migrationsAreComplete]
+const checks = [openApiIsCurrent, openApiIsSound, migrationsAreComplete, surfaceIsCurrent]
 
 let sound = true
 for (const check of checks) sound = (await check()) && sound

@@ -1,9 +1,12 @@
 import pg from 'pg'
 import type { Logger } from 'pino'
+import { answersWithin } from './answers-within.ts'
 import type { Config } from './config.ts'
 import { clientOptions, openDatabase } from './database/connection.ts'
 import { createHttpServer } from './http/server.ts'
+import { createTokens } from './http/tokens/identify.ts'
 import { createHeartbeatIntake } from './jobs/intake.ts'
+import { countJobs } from './jobs/job-counts.ts'
 import { createJobs } from './jobs/jobs.ts'
 import { createLiveSource } from './jobs/live-source.ts'
 import { createJobRepository } from './jobs/repository.ts'
@@ -13,6 +16,7 @@ import { createSweeper } from './jobs/sweeper.ts'
 import { createHeartbeatWrite } from './jobs/write-heartbeats.ts'
 import { createAnnouncer } from './live/announcer.ts'
 import { createLive } from './live/live.ts'
+import { createMetrics } from './metrics/metrics.ts'
 
 export interface AppOptions {
   config: Config
@@ -32,17 +36,6 @@ export interface App {
 /** An orchestrator that asks whether the service is ready does not wait longer. */
 const READY_WITHIN_MS = 1_500
 
-const answersWithin = (ms: number, query: Promise<unknown>): Promise<boolean> =>
-  new Promise(resolve => {
-    const timer = setTimeout(resolve, ms, false)
-    query
-      .then(
-        () => resolve(true),
-        () => resolve(false),
-      )
-      .finally(() => clearTimeout(timer))
-  })
-
 /** The whole service, wired: every part is made here, with all it needs. */
 export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOptions): Promise<App> => {
   const sweepIntervalSeconds = intervalSecondsOf(config.sweepSchedule, 'SWEEP_SCHEDULE')
@@ -60,6 +53,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   // Of their own, so that slow reads cannot hold up heartbeats, announcements and sweeps: one connection for each.
   const heartbeatDatabase = open(3)
 
+  const metrics = createMetrics()
   const announcer = createAnnouncer({
     notify: async payloads => {
       // Not waiting for the disk: a hint that a crash loses is found by reconcile.
@@ -78,11 +72,12 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     intervalMs: config.liveIntervalMs,
     keepaliveSeconds: config.liveKeepaliveSeconds,
     maxStreams: config.maxStreams,
+    maxStreamsPerCaller: config.maxStreamsPerIdentity,
     log,
   })
 
   const intake = createHeartbeatIntake({
-    write: createHeartbeatWrite(heartbeatDatabase),
+    write: metrics.timeFlushes(createHeartbeatWrite(heartbeatDatabase)),
     announce: announcer.announce,
     heartbeatIntervalMs: config.heartbeatIntervalMs,
     stalledAfterSeconds: config.stalledAfterSeconds,
@@ -94,19 +89,21 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     announce: announcer.announce,
     defaultHeartbeatTimeoutSeconds: config.staleJobTimeoutSeconds,
   })
+  let refusedUnderPressure = 0
   const sweeper = createSweeper({
     database: heartbeatDatabase,
     announce: announcer.announce,
-    intake: () => ({ oldestWaitMs: intake.oldestWaitMs(), refused: intake.stats().refused }),
+    intake: () => ({ oldestWaitMs: intake.oldestWaitMs(), refused: intake.stats().refused + refusedUnderPressure }),
     stalledAfterSeconds: config.stalledAfterSeconds,
     intervalSeconds: sweepIntervalSeconds,
     log,
   })
+  const sweep = metrics.timeSweeps(() => sweeper.sweep())
   let closing = false
   const { retentionDays } = config
-  const eraseExpired = createRetention({ database, retentionDays, log, isClosing: () => closing })
+  const eraseExpired = metrics.countErased(createRetention({ database, retentionDays, log, isClosing: () => closing }))
   const schedules = [
-    createSchedule('sweep', config.sweepSchedule, () => sweeper.sweep(), log),
+    createSchedule('sweep', config.sweepSchedule, () => sweep(), log),
     createSchedule('retention', config.retentionSchedule, () => eraseExpired(), log),
   ]
 
@@ -114,26 +111,41 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     database: () => answersWithin(READY_WITHIN_MS, database.query(null, 'SELECT 1', [])),
   }
   // Half of the grace: requests that wait for a database in trouble must leave time to say what could not be written.
-  const { authMode, shutdownGraceSeconds } = config
+  const { maxEventLoopDelayMs, shutdownGraceSeconds } = config
   const httpLog = log.child({})
+  const tokens =
+    config.auth && createTokens({ auth: config.auth, guessesPerSecond: config.rateLimitUnauthenticatedPerSecond, log })
   const http = await createHttpServer({
-    config: { authMode, shutdownGraceSeconds: shutdownGraceSeconds / 2 },
-    jobs,
+    config: { ...config, shutdownGraceSeconds: shutdownGraceSeconds / 2 },
+    jobs: metrics.countHeartbeats(jobs),
     live,
     health,
+    metrics,
+    pressure: { maxEventLoopDelayMs, onRefused: () => (refusedUnderPressure += 1) },
     log: httpLog,
+    ...(tokens && { identify: tokens.identify }),
+  })
+
+  metrics.readFrom({
+    intake,
+    refusedUnderPressure: () => refusedUnderPressure,
+    announcer,
+    live,
+    countJobs: () => countJobs(database),
+    databases: { requests: database, heartbeats: heartbeatDatabase },
   })
 
   return {
     async listen() {
       live.start()
+      tokens?.start()
       // Fastify would say a line of its own for each interface; main.ts says one.
       httpLog.level = 'silent'
       const address = await http.listen({ host: config.host, port: config.port })
       httpLog.level = log.level
       // The first visit opens this process's healthy window. Not before it listens: a process that cannot serve must not be
       // missed by the others.
-      await sweeper.sweep().catch((error: unknown) => log.error({ err: error }, 'the first sweep failed'))
+      await sweep().catch((error: unknown) => log.error({ err: error }, 'the first sweep failed'))
       if (!closing) for (const schedule of schedules) schedule.start()
       return address
     },

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { z } from 'zod'
 import { HeadwayError } from './errors.ts'
 
@@ -19,7 +20,62 @@ const postgresUrl = z
     value => /^postgres(ql)?:\/\//.test(value) && URL.canParse(value),
     'must be a URL such as postgres://user:password@host:5432/name',
   )
-const notYet = z.undefined('is not supported by this version, which knows no tokens yet: unset it').optional()
+/** RFC 7518, section 3.2: a key for HS256 is at least as long as its hash. */
+const MIN_SECRET_BYTES = 32
+
+const jwksUrl = z.string().superRefine((value, context) => {
+  const url = URL.canParse(value) ? new URL(value) : null
+  if (!url || !/^https?:$/.test(url.protocol)) {
+    context.addIssue('must be a URL such as https://login.example.com/.well-known/jwks.json')
+  } else if (url.username !== '' || url.password !== '') context.addIssue('must not hold a user or a password')
+})
+
+/** How tokens are checked: by a secret that is shared with their issuer, or by the public keys that it publishes. */
+const authFields = {
+  AUTH_JWT_SECRET: z
+    .string()
+    .refine(
+      value => Buffer.byteLength(value) >= MIN_SECRET_BYTES,
+      `must have at least ${MIN_SECRET_BYTES} bytes: make one with openssl rand -base64 48`,
+    )
+    .optional(),
+  AUTH_JWKS_URL: jwksUrl.optional(),
+  AUTH_ISSUER: z.string().optional(),
+  AUTH_AUDIENCE: z.string().optional(),
+}
+
+/** Addresses and networks, or names for the usual ones (npm package proxy-addr). */
+const PROXY = /^(?:loopback|linklocal|uniquelocal|[\da-fA-F.:]+(?:\/\d{1,3})?)$/
+
+const isProxy = (text: string): boolean => {
+  if (!PROXY.test(text)) return false
+  const [address = '', bits] = text.split('/')
+  const version = isIP(address)
+  if (version === 0) return bits === undefined && /^[a-z]+$/.test(address)
+  return bits === undefined || Number(bits) <= (version === 4 ? 32 : 128)
+}
+
+/** `https://app.example.com`: as a browser sends it, so that comparing texts is enough. */
+const isOrigin = (text: string): boolean =>
+  /^https?:[^*]*$/.test(text) && URL.canParse(text) && new URL(text).origin === text
+
+/** Texts between commas. */
+const list = (isGood: (item: string) => boolean, sentence: string) =>
+  z
+    .string()
+    .transform(text => text.split(',').map(item => item.trim()))
+    .refine(items => items.every(isGood), sentence)
+    .default([])
+
+const ANY_ORIGIN = '*'
+
+const corsOrigins = list(
+  item => item === ANY_ORIGIN || isOrigin(item),
+  'must be origins such as https://app.example.com with commas between them and nothing after the host and port, or *',
+)
+
+const proxies = list(isProxy, 'must be addresses or networks with commas between them, such as 10.0.0.0/8,::1')
+
 const on = z.enum(['true', 'false']).transform(value => value === 'true')
 
 const environmentSchema = z
@@ -33,9 +89,9 @@ const environmentSchema = z
     PORT: integer('PORT', 0, 65_535, 3000),
     LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
     AUTH_MODE: z.enum(['none']).optional(),
-    // Whoever sets these believes that the service asks for tokens: it must not start without doing so.
-    AUTH_JWT_SECRET: notYet,
-    AUTH_JWKS_URL: notYet,
+    ...authFields,
+    CORS_ORIGIN: corsOrigins,
+    TRUSTED_PROXIES: proxies,
     STALLED_AFTER_SECONDS: integer('STALLED_AFTER_SECONDS', 1, 86_400, 30),
     STALE_JOB_TIMEOUT_SECONDS: integer('STALE_JOB_TIMEOUT_SECONDS', 1, 86_400, 60),
     SWEEP_SCHEDULE: z.string().default('*/5 * * * * *'),
@@ -46,35 +102,97 @@ const environmentSchema = z
     LIVE_KEEPALIVE_SECONDS: integer('LIVE_KEEPALIVE_SECONDS', 1, 3600, 15),
     SHUTDOWN_GRACE_SECONDS: integer('SHUTDOWN_GRACE_SECONDS', 1, 600, 10),
     MAX_STREAMS: integer('MAX_STREAMS', 1, 1_000_000, 20_000),
+    MAX_STREAMS_PER_IDENTITY: integer('MAX_STREAMS_PER_IDENTITY', 1, 1_000_000, 2_000),
+    RATE_LIMIT_PER_SECOND: integer('RATE_LIMIT_PER_SECOND', 0, 1_000_000, 1_000),
+    RATE_LIMIT_UNAUTHENTICATED_PER_SECOND: integer('RATE_LIMIT_UNAUTHENTICATED_PER_SECOND', 0, 1_000_000, 100),
+    MAX_EVENT_LOOP_DELAY_MS: integer('MAX_EVENT_LOOP_DELAY_MS', 0, 60_000, 1000),
   })
-  .refine(env => env.AUTH_MODE === 'none' || isLoopback(env.HOST), {
-    path: ['HOST'],
-    message:
-      'is not a loopback address, and without authentication anyone who reaches it could read and change every job: ' +
-      'use 127.0.0.1, or set AUTH_MODE=none if something in front of Headway decides who may come in',
+  .superRefine((env, context) => {
+    const complain = (name: string, message: string) =>
+      context.addIssue({ code: 'custom', path: [name], message: `${name} ${message}` })
+    const checksTokens = env.AUTH_JWT_SECRET !== undefined || env.AUTH_JWKS_URL !== undefined
+    if (env.AUTH_JWT_SECRET !== undefined && env.AUTH_JWKS_URL !== undefined) {
+      complain('AUTH_JWKS_URL', 'and AUTH_JWT_SECRET are two ways to check tokens: keep the one that your issuer uses')
+    }
+    if (!checksTokens) {
+      // Whoever sets these believes that the service asks for tokens: it must not start without doing so.
+      for (const name of ['AUTH_ISSUER', 'AUTH_AUDIENCE'] as const) {
+        if (env[name] !== undefined)
+          complain(name, 'is checked in tokens: set AUTH_JWT_SECRET or AUTH_JWKS_URL as well')
+      }
+    }
+    if (checksTokens && env.AUTH_MODE === 'none') {
+      complain('AUTH_MODE', 'is none, which lets everyone in, but tokens are to be checked as well: unset one of them')
+    }
+    if (env.CORS_ORIGIN.includes(ANY_ORIGIN)) {
+      if (env.CORS_ORIGIN.length > 1) complain('CORS_ORIGIN', 'must be either * or a list of origins')
+      if (!checksTokens) {
+        complain(
+          'CORS_ORIGIN',
+          'is *, and without tokens every web page that anyone here looks at could read and change every job: name the ' +
+            'origins of your own pages, or let tokens be asked for (AUTH_JWT_SECRET or AUTH_JWKS_URL)',
+        )
+      }
+    }
+    if (!checksTokens && env.AUTH_MODE !== 'none' && !isLoopback(env.HOST)) {
+      complain(
+        'HOST',
+        'is not a loopback address, and without authentication anyone who reaches it could read and change every job: ' +
+          'use 127.0.0.1, let tokens be asked for (AUTH_JWT_SECRET or AUTH_JWKS_URL), or set AUTH_MODE=none if something in ' +
+          'front of Headway decides who may come in',
+      )
+    }
   })
+
+/** How the tokens of callers are checked. */
+export interface AuthConfig {
+  /** The key of HS256; or where the public keys of RS256, ES256 and EdDSA are. */
+  keys: { secret: string } | { jwksUrl: string }
+  /** null: not checked. */
+  issuer: string | null
+  audience: string | null
+}
+
+type AuthEnvironment = { [Name in keyof typeof authFields]?: string | undefined }
+
+const authOf = (env: AuthEnvironment): AuthConfig | null => {
+  const {
+    AUTH_JWT_SECRET: secret,
+    AUTH_JWKS_URL: url,
+    AUTH_ISSUER: issuer = null,
+    AUTH_AUDIENCE: audience = null,
+  } = env
+  if (secret !== undefined) return { keys: { secret }, issuer, audience }
+  return url === undefined ? null : { keys: { jwksUrl: url }, issuer, audience }
+}
+
+const parse = <Schema extends z.ZodType>(schema: Schema, environment: NodeJS.ProcessEnv): z.output<Schema> => {
+  const given = Object.fromEntries(
+    Object.entries(environment).filter(([, value]) => value !== undefined && value !== ''),
+  )
+  const parsed = schema.safeParse(given)
+  if (parsed.success) return parsed.data
+  const sentences = parsed.error.issues.map(issue => {
+    const name = issue.path.join('.')
+    if (issue.message.startsWith(name)) return issue.message
+    return /^[a-z]/.test(issue.message) ? `${name} ${issue.message}` : `${name}: ${issue.message}`
+  })
+  throw new HeadwayError('validation_failed', `The configuration is not usable. ${sentences.join('. ')}.`)
+}
+
+/** The `AUTH_…` settings alone, for whoever makes tokens; null where none are asked for. Raises like `readConfig`. */
+export const readAuthConfig = (environment: NodeJS.ProcessEnv): AuthConfig | null =>
+  authOf(parse(z.object(authFields), environment))
 
 /** All settings, typed. Times keep the unit of their name. */
 export type Config = ReturnType<typeof readConfig>
 
 /**
  * Reads the settings from environment variables; an empty variable counts as unset.
- * Raises a `HeadwayError` whose message names every bad one.
+ * Raises a `HeadwayError` whose message names every bad one, and never holds a secret.
  */
 export const readConfig = (environment: NodeJS.ProcessEnv) => {
-  const given = Object.fromEntries(
-    Object.entries(environment).filter(([, value]) => value !== undefined && value !== ''),
-  )
-  const parsed = environmentSchema.safeParse(given)
-  if (!parsed.success) {
-    const sentences = parsed.error.issues.map(issue => {
-      const name = issue.path.join('.')
-      if (issue.message.startsWith(name)) return issue.message
-      return /^[a-z]/.test(issue.message) ? `${name} ${issue.message}` : `${name}: ${issue.message}`
-    })
-    throw new HeadwayError('validation_failed', `The configuration is not usable. ${sentences.join('. ')}.`)
-  }
-  const env = parsed.data
+  const env = parse(environmentSchema, environment)
   return {
     databaseUrl: env.DATABASE_URL ?? null,
     databaseListenUrl: env.DATABASE_LISTEN_URL ?? null,
@@ -85,6 +203,12 @@ export const readConfig = (environment: NodeJS.ProcessEnv) => {
     port: env.PORT,
     logLevel: env.LOG_LEVEL,
     authMode: env.AUTH_MODE ?? null,
+    /** null: no tokens are asked for. */
+    auth: authOf(env),
+    /** Web pages that may call: exact origins, or `*` alone; empty: none but our own. */
+    corsOrigins: env.CORS_ORIGIN,
+    /** Whose `x-forwarded-for` says where a request comes from. */
+    trustedProxies: env.TRUSTED_PROXIES,
     stalledAfterSeconds: env.STALLED_AFTER_SECONDS,
     staleJobTimeoutSeconds: env.STALE_JOB_TIMEOUT_SECONDS,
     sweepSchedule: env.SWEEP_SCHEDULE,
@@ -95,5 +219,11 @@ export const readConfig = (environment: NodeJS.ProcessEnv) => {
     liveKeepaliveSeconds: env.LIVE_KEEPALIVE_SECONDS,
     shutdownGraceSeconds: env.SHUTDOWN_GRACE_SECONDS,
     maxStreams: env.MAX_STREAMS,
+    maxStreamsPerIdentity: env.MAX_STREAMS_PER_IDENTITY,
+    /** Requests of one identity; 0: any number. */
+    rateLimitPerSecond: env.RATE_LIMIT_PER_SECOND,
+    /** Requests without a good token of one address; 0: any number. */
+    rateLimitUnauthenticatedPerSecond: env.RATE_LIMIT_UNAUTHENTICATED_PER_SECOND,
+    maxEventLoopDelayMs: env.MAX_EVENT_LOOP_DELAY_MS,
   }
 }

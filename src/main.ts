@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 import { pino } from 'pino'
 import { createApp, type App } from './app.ts'
 import { readConfig, type Config } from './config.ts'

@@ -9,6 +9,7 @@ import t, { type Test } from 'tap'
 import { bar, formatBytes, formatSeconds, render, type View } from '../src/demo/view.ts'
 import type { JobPage } from '../src/jobs/commands.ts'
 import { startService, type Service } from './helpers/service.ts'
+import { mint, SECRET } from './helpers/tokens.ts'
 import { waitFor } from './helpers/wait.ts'
 
 const DEMO = fileURLToPath(new URL('../dist/demo/main.js', import.meta.url))
@@ -16,13 +17,18 @@ const DEMO = fileURLToPath(new URL('../dist/demo/main.js', import.meta.url))
 /** Five processes start, on machines that may be busy with other tests. */
 const START = { timeoutMs: 30_000 }
 
-const startDemo = (t: Test, service: Service, folder: string) => {
+const startDemo = (t: Test, service: Service, folder: string, environment: Record<string, string> = {}) => {
   const demo = spawn(process.execPath, [DEMO, folder], {
-    env: { ...process.env, HEADWAY_URL: service.url },
-    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, HEADWAY_URL: service.url, ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
   })
   t.teardown(() => demo.kill('SIGKILL'))
-  return { demo, output: text(demo.stdout), exited: once(demo, 'exit') as Promise<[number | null]> }
+  return {
+    demo,
+    output: text(demo.stdout),
+    errors: text(demo.stderr),
+    exited: once(demo, 'exit') as Promise<[number | null]>,
+  }
 }
 
 const onlyJob = async (service: Service): Promise<string> => {
@@ -104,6 +110,19 @@ t.test('Ctrl-C cancels through the service, and the workers stop in the middle o
   t.same(await service.history(jobId), ['created', 'started', 'cancel_requested', 'cancelled'])
   t.notOk(pids.some(isAlive), 'no worker is left')
   t.match(await output, /^cancelled: 0 files/m)
+})
+
+t.test('a service that asks for tokens is given that of HEADWAY_TOKEN', async t => {
+  const folder = t.testdir({ file: 'content' })
+  const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
+  const token = await mint({ features: ['progress.view', 'progress.create', 'progress.update'] })
+  const { exited } = startDemo(t, service, folder, { HEADWAY_TOKEN: token })
+  t.equal((await exited)[0], 0)
+  const job = await service.as(token).job(await onlyJob(service.as(token)))
+  t.match(job, { status: 'completed', processedCount: 1 })
+  const refused = startDemo(t, service, folder)
+  t.equal((await refused.exited)[0], 1)
+  t.match(await refused.errors, /This call needs a token/)
 })
 
 t.test('a job that another one fails ends the demo with code 1', async t => {

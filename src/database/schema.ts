@@ -111,10 +111,10 @@ export const progressJobs = pgTable(
       'cascade',
     ),
     uniqueIndex('progress_jobs_partition').on(table.parentJobId, table.partitionIndex),
-    // Whose partition a job is, for those who lock many: small, because it holds partitions only.
+    // Which batch a job is or belongs to, for those who lock many: small, because it holds nothing else.
     index('progress_jobs_batch')
       .on(table.id, table.parentJobId)
-      .where(sql`parent_job_id IS NOT NULL`),
+      .where(sql`partition_count IS NOT NULL`),
     uniqueIndex('progress_jobs_idempotency')
       .on(
         table.tenantId,

@@ -72,6 +72,12 @@ const parse = (text: string): unknown => {
   }
 }
 
+/** What lets a caller in: the token of HEADWAY_TOKEN, for services that ask for one. */
+export const credentials = (): Record<string, string> => {
+  const token = process.env.HEADWAY_TOKEN
+  return token === undefined || token === '' ? {} : { authorization: `Bearer ${token}` }
+}
+
 export const createClient = (url: string): Client => {
   const call = async <Answer>(method: string, path: string, options: CallOptions = {}): Promise<Answer> => {
     const { body, headers, signal } = options
@@ -81,7 +87,7 @@ export const createClient = (url: string): Client => {
     try {
       response = await fetch(`${url}/api/progress${path}`, {
         method,
-        headers: { ...(body && { 'content-type': 'application/json' }), ...headers },
+        headers: { ...credentials(), ...(body && { 'content-type': 'application/json' }), ...headers },
         ...(body && { body: JSON.stringify(body) }),
         signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
       })

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { ProgressDocument, JobDocument } from '../jobs/job.ts'
-import { backoffMs } from './client.ts'
+import { backoffMs, credentials } from './client.ts'
 
 /** A job as the live stream shows it: null fields are left out. */
 export type LiveJob = Pick<ProgressDocument, 'id' | 'status' | 'progressPercent' | 'processedCount' | 'revision'> &
@@ -37,7 +37,11 @@ export const followJob = async (url: string, jobId: string, follower: Follower, 
   for (let failures = 1; ; failures++) {
     try {
       const response = await fetch(`${url}/api/progress/jobs/${jobId}/stream`, {
-        headers: { accept: 'application/x-ndjson', ...(lastEventId !== null && { 'last-event-id': lastEventId }) },
+        headers: {
+          accept: 'application/x-ndjson',
+          ...credentials(),
+          ...(lastEventId !== null && { 'last-event-id': lastEventId }),
+        },
         signal,
       })
       if (response.status === 204) return

@@ -4,6 +4,7 @@ import fastifySwaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
 import { jsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod'
 import { stringify } from 'yaml'
+import { protectPages } from './pages.ts'
 import './schemas/problem.ts'
 
 const packageFile = new URL('../../package.json', import.meta.url)
@@ -20,7 +21,8 @@ const INFO = {
     'documents: branch on their `code`. Fields and query parameters that are not known here are refused.\n\n' +
     'What is no proper HTTP is refused wherever it is sent: 400 `malformed_request`, 408 `request_timeout`, 417 ' +
     '`expectation_failed`, 431 `headers_too_large`; so are another method (405 `method_not_allowed`) and another path (404 ' +
-    '`route_not_found`). A service without authentication refuses web pages of other sites on every path: 403 `forbidden`, ' +
+    '`route_not_found`). With tokens, `ratelimit-limit`, `ratelimit-remaining` and `ratelimit-reset` of every answer say how many ' +
+    'requests may follow. A service without authentication refuses web pages of other sites on every path: 403 `forbidden`, ' +
     'and 421 `misdirected_request` where the host is not this machine.',
   license: { name: 'MIT', identifier: 'MIT' },
 }
@@ -32,6 +34,24 @@ const TAGS = [
   { name: 'streams', description: 'Follow jobs live.' },
   { name: 'operations', description: 'For whoever runs the service.' },
 ]
+
+const SECURITY_SCHEMES = {
+  bearer: {
+    type: 'http',
+    scheme: 'bearer',
+    bearerFormat: 'JWT',
+    description:
+      'Claims: `tenant_id` (a UUID, needed), `organization_id` (a UUID), `sub` (who it is), `features` (a list of ' +
+      '`progress.view`, `progress.create`, `progress.update`, `progress.cancel`, `progress.manage`, or `progress.*`), `job_id` ' +
+      '(limits the token to this job and its partitions), `exp`. A service without authentication needs no token.',
+  },
+  accessToken: {
+    type: 'apiKey',
+    in: 'query',
+    name: 'access_token',
+    description: 'The same token, for clients that cannot set headers. Only streams take it; the header wins.',
+  },
+} as const
 
 interface Components {
   components: { schemas: Record<string, object> }
@@ -88,7 +108,13 @@ const markOptionalBodies = <Document extends Components & Operations>(document: 
 /** The OpenAPI document and its pages, `/openapi.json`, `/openapi.yaml` and `/docs`. Call it before the routes are registered. */
 export const registerDocumentation = async (app: FastifyInstance): Promise<void> => {
   await app.register(fastifySwagger, {
-    openapi: { openapi: '3.1.0', info: INFO, servers: [{ url: '/' }], tags: TAGS, security: [] },
+    openapi: {
+      openapi: '3.1.0',
+      info: INFO,
+      servers: [{ url: '/' }],
+      tags: TAGS,
+      components: { securitySchemes: SECURITY_SCHEMES },
+    },
     // Requests are described by zod; answers have described themselves (schemas/operation.ts).
     transform: input => {
       const { response, ...requests } = input.schema as { response?: unknown }
@@ -97,12 +123,15 @@ export const registerDocumentation = async (app: FastifyInstance): Promise<void>
     },
     transformObject: input => markOptionalBodies(tidyComponents(jsonSchemaTransformObject(input) as never)),
   })
-  await app.register(fastifySwaggerUi, {
-    routePrefix: '/docs',
-    // Without this the page asks a public service to validate the document.
-    uiConfig: { validatorUrl: null },
-    // The bar above the page offers other documents and another product's logo.
-    theme: { css: [{ filename: 'headway.css', content: '.swagger-ui .topbar { display: none }' }] },
+  await app.register(async pages => {
+    await protectPages(pages)
+    await pages.register(fastifySwaggerUi, {
+      routePrefix: '/docs',
+      // Without this the page asks a public service to validate the document.
+      uiConfig: { validatorUrl: null },
+      // The bar above the page offers other documents and another product's logo.
+      theme: { css: [{ filename: 'headway.css', content: '.swagger-ui .topbar { display: none }' }] },
+    })
   })
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger())
   app.get('/openapi.yaml', { schema: { hide: true } }, async (_request, reply) =>

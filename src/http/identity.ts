@@ -1,7 +1,8 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { HeadwayError } from '../errors.ts'
 import { OPEN_IDENTITY } from '../jobs/identity.ts'
 import type { Feature, Identity } from '../jobs/identity.ts'
+import type { RateLimit } from './limits/rate-limit.ts'
 
 /** Finds out who calls, or raises `unauthenticated`. */
 export type Identify = (request: FastifyRequest) => Identity | Promise<Identity>
@@ -22,13 +23,17 @@ export const identifyEveryone: Identify = () => OPEN_IDENTITY
 
 /**
  * Gives every request of `app` its identity before its body is read, and refuses it without the feature that the route names.
- * A route that names none does not start: one that was forgotten would be open to all.
+ * A route that names none does not start: one that was forgotten would be open to all. What is refused counts for the rate
+ * limit as well.
  */
-export const registerIdentity = (app: FastifyInstance, identify: Identify): void => {
-  app.addHook('onRoute', ({ config, method, url }) => {
+export const registerIdentity = (app: FastifyInstance, identify: Identify, rateLimit: RateLimit | null): void => {
+  app.addHook('onRoute', ({ config, method, schema, url }) => {
     if (config?.feature === undefined) throw new Error(`${String(method)} ${url} names no feature`)
+    // What is not in the OpenAPI document is not met by the test that calls everything as a stranger.
+    if (schema?.operationId === undefined) throw new Error(`${String(method)} ${url} has no operation`)
   })
-  const admit = (request: FastifyRequest, identity: Identity) => {
+  const admit = (request: FastifyRequest, reply: FastifyReply, identity: Identity) => {
+    rateLimit?.(identity, reply)
     const { feature } = request.routeOptions.config
     const needed = typeof feature === 'function' ? feature(request) : feature
     if (needed === undefined || !identity.features.has(needed)) {
@@ -38,15 +43,15 @@ export const registerIdentity = (app: FastifyInstance, identify: Identify): void
   }
   app.decorateRequest('identity')
   // Without a promise where there is nothing to wait for: this runs for every heartbeat.
-  app.addHook('onRequest', (request, _reply, done) => {
+  app.addHook('onRequest', (request, reply, done) => {
     const identity = identify(request)
     if (!(identity instanceof Promise)) {
-      admit(request, identity)
+      admit(request, reply, identity)
       done()
       return
     }
     identity
-      .then(found => admit(request, found))
+      .then(found => admit(request, reply, found))
       .then(
         () => done(),
         (error: unknown) => done(error as Error),

@@ -6,19 +6,26 @@ const LOOPBACK_HOST = /^(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?$/i
 /**
  * Keeps web pages out of an open service on loopback. The browser of whoever works on this machine can reach it, and so
  * can every page in that browser: by a name that its owner points at 127.0.0.1 (DNS rebinding, caught by the Host), or by
- * a request across origins (caught by Origin and Sec-Fetch-Site, which pages cannot forge).
+ * a request across origins (caught by Origin and Sec-Fetch-Site, which pages cannot forge). Pages of `allowedOrigins` may call.
  */
-export const refuseWebPages = ({ headers }: FastifyRequest): void => {
-  const { host, origin } = headers
-  if (host === undefined || !LOOPBACK_HOST.test(host)) {
-    throw new HeadwayError(
-      'misdirected_request',
-      'Without authentication Headway answers only to localhost, 127.0.0.1 and [::1]: use one of them as host.',
-    )
-  }
-  const foreign = origin !== undefined && origin.toLowerCase() !== `http://${host.toLowerCase()}`
-  if (foreign || headers['sec-fetch-site'] === 'cross-site') {
-    throw new HeadwayError('forbidden', 'Without authentication Headway answers no other web site.')
+export const refuseWebPages = (allowedOrigins: readonly string[]) => {
+  const allowed = new Set(allowedOrigins)
+  return ({ headers }: FastifyRequest): void => {
+    const { host, origin } = headers
+    if (host === undefined || !LOOPBACK_HOST.test(host)) {
+      throw new HeadwayError(
+        'misdirected_request',
+        'Without authentication Headway answers only to localhost, 127.0.0.1 and [::1]: use one of them as host.',
+      )
+    }
+    if (origin !== undefined && allowed.has(origin)) return
+    const foreign = origin !== undefined && origin.toLowerCase() !== `http://${host.toLowerCase()}`
+    if (foreign || headers['sec-fetch-site'] === 'cross-site') {
+      throw new HeadwayError(
+        'forbidden',
+        'Without authentication Headway answers no other web site than those of CORS_ORIGIN.',
+      )
+    }
   }
 }
 

@@ -10,10 +10,12 @@ const unused: unknown = new Proxy({}, { get: () => () => Promise.reject(new Erro
 /** The text of `openapi.yaml`, made from the routes themselves; needs no database and opens no socket. */
 export const buildOpenApi = async (): Promise<string> => {
   const app = await createHttpServer({
-    config: { authMode: null, shutdownGraceSeconds: 0 },
+    config: { authMode: null, shutdownGraceSeconds: 0, rateLimitPerSecond: 0, corsOrigins: [], trustedProxies: [] },
     jobs: unused as Jobs,
     live: { close: () => Promise.resolve() } as Live,
     health: { database: () => Promise.resolve(true) },
+    metrics: { contentType: 'text/plain', text: () => Promise.resolve(''), answered: () => undefined },
+    pressure: { maxEventLoopDelayMs: 0, maxHeapBytes: 0, onRefused: () => undefined },
     log: pino({ level: 'silent' }),
   })
   try {

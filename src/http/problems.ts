@@ -43,11 +43,13 @@ export const PROBLEMS: Readonly<Record<ProblemCode, { status: number; title: str
   invalid_partition: { status: 422, title: 'Invalid partition' },
   idempotency_key_reused: { status: 422, title: 'The idempotency key belongs to another request' },
   too_many_streams: { status: 429, title: 'Too many streams' },
+  rate_limited: { status: 429, title: 'Too many requests' },
   headers_too_large: { status: 431, title: 'The request headers are too large' },
   internal_error: { status: 500, title: 'Internal error' },
   overloaded: { status: 503, title: 'Overloaded' },
   shutting_down: { status: 503, title: 'Shutting down' },
   database_unavailable: { status: 503, title: 'The database is unavailable' },
+  keys_unavailable: { status: 503, title: 'The keys for tokens are unavailable' },
   outcome_unknown: { status: 503, title: 'The outcome is unknown' },
 }
 
@@ -115,10 +117,10 @@ const fromFramework = (error: FastifyError, request: FastifyRequest): HeadwayErr
 export const handleError = (error: Error, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
   const refusal = error instanceof HeadwayError ? error : fromFramework(error as FastifyError, request)
   if (refusal) {
-    if (refusal.cause !== undefined) request.log.warn({ err: refusal, requestId: request.id }, 'refused')
+    if (refusal.cause !== undefined) request.log.warn({ err: refusal }, 'refused')
     return sendProblem(reply, refusal)
   }
-  request.log.error({ err: error, requestId: request.id }, 'request failed')
+  request.log.error({ err: error }, 'request failed')
   return sendProblem(
     reply,
     new HeadwayError('internal_error', `Something went wrong here. The log has it under request id ${request.id}.`),
@@ -135,6 +137,7 @@ const transportProblem = (code: TransportCode, detail: string) => {
   const body = JSON.stringify(problemDocument(code, detail, requestId))
   const headers = {
     'content-type': 'application/problem+json',
+    'x-content-type-options': 'nosniff',
     'x-request-id': requestId,
     'content-length': Buffer.byteLength(body),
     // What follows on this connection may be the body of what was refused.

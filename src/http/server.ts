@@ -1,23 +1,33 @@
 import Fastify, { LogController } from 'fastify'
-import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Config } from '../config.ts'
 import type { Jobs } from '../jobs/commands.ts'
 import type { Live } from '../live/live.ts'
 import { forgetTypeOfEmptyBody, registerBodyParser } from './bodies.ts'
+import { registerCors } from './cors.ts'
 import { identifyEveryone, registerIdentity } from './identity.ts'
 import type { Identify } from './identity.ts'
+import { createRateLimit } from './limits/rate-limit.ts'
 import { registerDocumentation } from './documentation.ts'
 import { refuseWebPages, requireHost } from './open-mode.ts'
 import { handleClientError, handleError, refuseExpectation } from './problems.ts'
+import { registerPressure } from './pressure.ts'
+import type { PressureLimits } from './pressure.ts'
 import { requestIdOf } from './request-id.ts'
+import { RequestLog } from './request-log.ts'
+import { registerRequestTimes } from './request-times.ts'
+import type { AnsweredRequest } from './request-times.ts'
 import { healthRoutes } from './routes/health.ts'
 import type { Health } from './routes/health.ts'
 import { heartbeatRoutes } from './routes/heartbeats.ts'
 import { jobRoutes } from './routes/jobs.ts'
 import { lifecycleRoutes } from './routes/lifecycle.ts'
+import { metricsRoutes } from './routes/metrics.ts'
+import type { MetricsText } from './routes/metrics.ts'
 import { statisticsRoutes } from './routes/statistics.ts'
 import { streamRoutes } from './routes/streams.ts'
 import { registerShutdown } from './shutdown.ts'
+import { registerChallenges } from './tokens/challenge.ts'
 import { registerUnknownRoutes } from './unknown-routes.ts'
 import { validatorCompiler } from './validation.ts'
 
@@ -25,49 +35,76 @@ export const BASE_PATH = '/api/progress'
 
 const BODY_LIMIT = 256 * 1024
 
-/** A client gets this long for its headers, and for the whole of its request. Answers and streams are not meant. */
-const HEADERS_TIMEOUT_MS = 15_000
-const REQUEST_TIMEOUT_MS = 30_000
+/** How long clients may take, in milliseconds. The defaults are what the documentation promises; tests are less patient. */
+export interface HttpTiming {
+  /** A client gets this long for its headers, also where it sends nothing at all. */
+  headersMs: number
+  /** And this long for the whole of its request. Answers and streams are not meant. */
+  requestMs: number
+  /** How often Node looks for those who took longer: they may take so much more. */
+  checkMs: number
+  /** A socket on which nothing moves. Longer than the longest `Prefer: wait`; streams are exempt. */
+  silentMs: number
+  /** A connection between two requests. Longer than the idle timeout of common load balancers (60 s), so that it is they who close first, not we under a request. */
+  keepAliveMs: number
+}
 
-/** A socket on which nothing moves. Longer than the longest `Prefer: wait`; streams are exempt. */
-const CONNECTION_TIMEOUT_MS = 120_000
+const TIMING: HttpTiming = {
+  headersMs: 15_000,
+  requestMs: 30_000,
+  checkMs: 5_000,
+  silentMs: 120_000,
+  keepAliveMs: 72_000,
+}
 
-/** Longer than the idle timeout of common load balancers (60 s), so that it is they who close first, not we under a request. */
-const KEEP_ALIVE_TIMEOUT_MS = 72_000
+export type HttpConfig = Pick<
+  Config,
+  'authMode' | 'shutdownGraceSeconds' | 'rateLimitPerSecond' | 'corsOrigins' | 'trustedProxies'
+>
 
 export interface HttpParts {
-  config: Pick<Config, 'authMode' | 'shutdownGraceSeconds'>
+  config: HttpConfig
   jobs: Jobs
   live: Pick<Live, 'open' | 'waitForChange' | 'isListening' | 'close'>
   health: Health
+  metrics: MetricsText & { answered: (request: AnsweredRequest) => void }
+  pressure: PressureLimits
   log: FastifyBaseLogger
   /** Absent: the service is open. */
   identify?: Identify
+  timing?: Partial<HttpTiming>
 }
 
-const createFastify = (log: FastifyBaseLogger): FastifyInstance =>
+/** What every answer carries: the name of its request, and that it is what its content type says. */
+const sign = (request: FastifyRequest, reply: FastifyReply): FastifyReply =>
+  reply.header('x-request-id', request.id).header('x-content-type-options', 'nosniff')
+
+const createFastify = (log: FastifyBaseLogger, trustedProxies: string[], timing: HttpTiming): FastifyInstance =>
   Fastify({
     loggerInstance: log,
     // Two lines a heartbeat would be the most expensive thing the service does, and urls with their queries would be in them.
-    logController: new LogController({ disableRequestLogging: true }),
-    // A child logger for each request costs as much as its validation; what is logged names the request id itself.
-    childLoggerFactory: logger => logger,
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
+    childLoggerFactory: (logger, bindings) => new RequestLog(logger, bindings),
     genReqId: requestIdOf,
     frameworkErrors: (error, request, reply) => {
-      void handleError(error, request, reply.header('x-request-id', request.id))
+      void handleError(error, request, sign(request, reply))
     },
     clientErrorHandler: handleClientError,
     bodyLimit: BODY_LIMIT,
-    connectionTimeout: CONNECTION_TIMEOUT_MS,
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    connectionTimeout: timing.silentMs,
+    requestTimeout: timing.requestMs,
+    keepAliveTimeout: timing.keepAliveMs,
     // Node would refuse a request without Host with an empty answer; `requireHost` does with a problem.
-    http: { headersTimeout: HEADERS_TIMEOUT_MS, requireHostHeader: false },
+    http: {
+      headersTimeout: timing.headersMs,
+      connectionsCheckingInterval: timing.checkMs,
+      requireHostHeader: false,
+    },
     forceCloseConnections: true,
     // Fastify means plugins that never load, but also gives up closing after it (10 s), whatever grace was asked for.
     pluginTimeout: 0,
     return503OnClosing: false,
-    trustProxy: false,
+    trustProxy: trustedProxies.length > 0 && trustedProxies,
     routerOptions: { maxParamLength: 200 },
   })
 
@@ -76,8 +113,9 @@ const createFastify = (log: FastifyBaseLogger): FastifyInstance =>
  * for at most `shutdownGraceSeconds`.
  */
 export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstance> => {
-  const { config, jobs, live, health, log, identify } = parts
-  const app = createFastify(log)
+  const { config, jobs, live, health, metrics, pressure, log, identify } = parts
+  const { rateLimitPerSecond, trustedProxies, corsOrigins } = config
+  const app = createFastify(log, trustedProxies, { ...TIMING, ...parts.timing })
   app.setValidatorCompiler(validatorCompiler)
   // Answers are wire documents of our own: nothing is left to encode, and zod would take six times as long. With an end of
   // line, or a terminal's next prompt would stand behind them.
@@ -89,15 +127,18 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
 
   const openOnLoopback = identify === undefined && config.authMode !== 'none'
   app.addHook('onRequest', (request, reply, done) => {
-    reply.header('x-request-id', request.id)
+    sign(request, reply)
     forgetTypeOfEmptyBody(request)
     done()
   })
-  const admit = openOnLoopback ? refuseWebPages : requireHost
+  const admit = openOnLoopback ? refuseWebPages(corsOrigins) : requireHost
   app.addHook('onRequest', (request, _reply, done) => {
     admit(request)
     done()
   })
+  registerRequestTimes(app, metrics.answered)
+  // After the check above: the pages that it turns away learn nothing. Before everything else: the others may read every refusal.
+  await registerCors(app, corsOrigins)
   app.server.on('checkExpectation', refuseExpectation)
   const { closing } = registerShutdown(app, {
     graceMs: config.shutdownGraceSeconds * 1000,
@@ -106,10 +147,14 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
   registerUnknownRoutes(app)
 
   await registerDocumentation(app)
+  // Outside the API, so that neither pressure nor a missing token keeps them from answering.
   await app.register(healthRoutes, { health, live })
+  await app.register(metricsRoutes, { metrics })
   await app.register(
     async api => {
-      registerIdentity(api, identify ?? identifyEveryone)
+      await registerPressure(api, pressure)
+      if (identify) registerChallenges(api)
+      registerIdentity(api, identify ?? identifyEveryone, createRateLimit({ perSecond: rateLimitPerSecond }))
       await api.register(jobRoutes, { jobs, live, closing })
       await api.register(lifecycleRoutes, { jobs })
       await api.register(heartbeatRoutes, { jobs })

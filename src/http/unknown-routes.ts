@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { HeadwayError } from '../errors.ts'
 
 const pathOf = (url: string): string => url.split('?', 1)[0] ?? url
@@ -12,6 +12,8 @@ const patternOf = (url: string): RegExp =>
  * before the body is read, so that neither depends on what it holds.
  */
 export const registerUnknownRoutes = (app: FastifyInstance): void => {
+  const refuse = (request: FastifyRequest) =>
+    new HeadwayError('route_not_found', `Nothing is at ${pathOf(request.url)}: see /docs.`)
   const routes = new Map<string, { pattern: RegExp; methods: Set<string> }>()
   app.addHook('onRoute', ({ url, method, schema }) => {
     // The pages of the documentation come with routes of their own making.
@@ -21,7 +23,8 @@ export const registerUnknownRoutes = (app: FastifyInstance): void => {
     routes.set(url, route)
   })
   app.addHook('onRequest', (request, reply, done) => {
-    if (!request.is404) {
+    // The route of @fastify/cors takes every OPTIONS; those that come this far are no preflights.
+    if (!request.is404 && request.routeOptions.url !== '*') {
       done()
       return
     }
@@ -33,6 +36,10 @@ export const registerUnknownRoutes = (app: FastifyInstance): void => {
       done(new HeadwayError('method_not_allowed', `This path takes only ${allow}.`))
       return
     }
-    done(new HeadwayError('route_not_found', `Nothing is at ${path}: see /docs.`))
+    done(refuse(request))
+  })
+  // What the pages of the documentation do not have.
+  app.setNotFoundHandler(request => {
+    throw refuse(request)
   })
 }

@@ -1,5 +1,12 @@
 /** What a caller may do. `progress.*` in a token stands for all of them. */
-export type Feature = 'progress.view' | 'progress.create' | 'progress.update' | 'progress.cancel' | 'progress.manage'
+export const FEATURES = [
+  'progress.view',
+  'progress.create',
+  'progress.update',
+  'progress.cancel',
+  'progress.manage',
+] as const
+export type Feature = (typeof FEATURES)[number]
 
 /** Who calls. Every use case takes one, and every statement is bound to its scope. */
 export interface Identity {
@@ -12,6 +19,11 @@ export interface Identity {
   jobId: string | null
   /** When the caller's right ends (milliseconds since 1970); null when it does not. A stream never outlives it. */
   expiresAtMs: number | null
+  /**
+   * Whom limits count for: a user of a tenant, or a single token where it names no user. null: nobody is counted, since
+   * everyone is the same one.
+   */
+  caller: string | null
 }
 
 /** The rows an identity may see, and whose name the history notes, in the form the statements take it. */
@@ -37,7 +49,8 @@ export const OPEN_IDENTITY: Identity = {
   tenantId: '00000000-0000-0000-0000-000000000000',
   organizationId: null,
   userId: null,
-  features: new Set(['progress.view', 'progress.create', 'progress.update', 'progress.cancel', 'progress.manage']),
+  features: new Set(FEATURES),
   jobId: null,
   expiresAtMs: null,
+  caller: null,
 }

@@ -16,10 +16,21 @@ export interface HeartbeatIntake {
    * can touch a job that somebody holds.
    */
   oldestWaitMs(): number
-  /** `dropped`: reports answered as buffered that were refused later. `refused`: calls turned away for lack of room. */
-  stats(): { pending: number; dropped: number; refused: number }
+  stats(): IntakeStats
   /** Refuses new reports, and resolves when everything accepted is written or `graceMs` have passed. */
   close(graceMs: number): Promise<void>
+}
+
+export interface IntakeStats {
+  /** Entries that wait, those in flight included, and their rough size. */
+  pending: number
+  bytes: number
+  /** Jobs that somebody else held locked at the last try. */
+  lockedJobs: number
+  /** Reports answered as buffered that were refused later. */
+  dropped: number
+  /** Calls turned away for lack of room. */
+  refused: number
 }
 
 export interface HeartbeatIntakeOptions {
@@ -273,7 +284,7 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
       }
       return since === Infinity ? 0 : performance.now() - since
     },
-    stats: () => ({ pending: queue.entries, dropped, refused }),
+    stats: () => ({ pending: queue.entries, bytes: queue.bytes, lockedJobs: lockedJobs.size, dropped, refused }),
     async close(graceMs) {
       closing = true
       let deadline: NodeJS.Timeout | undefined

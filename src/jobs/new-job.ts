@@ -78,8 +78,10 @@ const refusalOfCombination = (input: CreateJob): HeadwayError | null => {
   if (isBatch(input) && hasTotal) {
     return invalid('The total of a batch is the sum of those of its partitions: give each of them its totalCount.')
   }
-  if (isBatch(input) && input.stages && !partitions) {
-    return invalid('A batch has no stages: declare them for its partitions.')
+  if (isBatch(input) && !partitions && (input.stages || input.unit)) {
+    return invalid(
+      'A batch has the unit of its partitions, and no stages: give both to the partitions when you create them.',
+    )
   }
   return null
 }

@@ -32,8 +32,10 @@ const PARTITION_SENTENCES: Record<string, string> = {
   count_missing:
     'Say in partitionCount how many partitions the batch is going to have: by it, it knows when it is done.',
   count_differs: 'partitionCount is not that of the batch: leave it out, or send the same one.',
+  batch_full: 'The batch has all of its partitions already: it was to have no more than its partitionCount.',
   index_outside: 'partitionIndex must be below partitionCount; the first is 0.',
   index_taken: 'The batch has a partition with this partitionIndex already: leave it out to get the next free one.',
+  cancellable_differs: 'A partition is cancellable if its batch is: leave cancellable out, or send the same value.',
   type_differs: 'A partition has the jobType of its batch: leave it out, or send the same one.',
 }
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { Database } from '../database/connection.ts'
-import type { Announce } from '../live/change.ts'
+import type { Announce, JobChange } from '../live/change.ts'
 
 export interface SweeperOptions {
   database: Database
@@ -25,6 +25,21 @@ export interface Sweeper {
   /** Takes this process out of `service_processes`, so that nobody waits for it. */
   close(): Promise<void>
 }
+
+interface ChangeRow {
+  tenant_id: string
+  job_id: string
+  revision: number
+  lifecycle: boolean
+  is_batch: boolean
+}
+
+const toChange = ({ tenant_id, job_id, revision, lifecycle }: ChangeRow): JobChange => ({
+  tenantId: tenant_id,
+  jobId: job_id,
+  revision,
+  lifecycle,
+})
 
 /** Jobs per statement: short locks, whatever has gone silent at once. */
 const BATCH = 500
@@ -70,16 +85,12 @@ export const createSweeper = (options: SweeperOptions): Sweeper => {
   const repeat = async (name: string, text: string, values: unknown[]): Promise<number> => {
     let total = 0
     for (;;) {
-      const rows = await database.query<{ tenant_id: string; job_id: string; revision: number; lifecycle: boolean }>(
-        name,
-        text,
-        values,
-      )
-      if (rows.length > 0) {
-        announce(rows.map(({ tenant_id, job_id, ...rest }) => ({ tenantId: tenant_id, jobId: job_id, ...rest })))
-      }
-      total += rows.length
-      if (rows.length < BATCH || closing) return total
+      const rows = await database.query<ChangeRow>(name, text, values)
+      if (rows.length > 0) announce(rows.map(toChange))
+      // Beside the jobs come the batches that were rolled up.
+      const judged = rows.filter(row => !row.is_batch).length
+      total += judged
+      if (judged < BATCH || closing) return total
     }
   }
 

@@ -35,6 +35,13 @@ export class Directory {
     return this.#tenants.size === 0
   }
 
+  /** How many feeds there are. */
+  get size(): number {
+    let size = 0
+    for (const { feeds } of this.#tenants.values()) size += feeds.size
+    return size
+  }
+
   /** The tenants that have feeds. */
   get tenantIds(): string[] {
     return [...this.#tenants.keys()]

@@ -77,6 +77,7 @@ export function createListener(options: ListenerOptions): Listener {
       const pingChannel = `${CHANNEL}_ping_${randomBytes(8).toString('hex')}`
       let timer: NodeJS.Timeout | undefined
       let ended = false
+      let pingedAt = 0
 
       const end = (reason: unknown) => {
         ended = true
@@ -94,6 +95,7 @@ export function createListener(options: ListenerOptions): Listener {
         if (ended) return
         clearTimeout(timer)
         expectAnswer()
+        pingedAt = performance.now()
         client.query(`NOTIFY ${pingChannel}`).catch(end)
       }
 
@@ -104,6 +106,7 @@ export function createListener(options: ListenerOptions): Listener {
         if (channel === pingChannel) {
           clearTimeout(timer)
           timer = setTimeout(ping, pingIntervalMs)
+          stats.pingMs = performance.now() - pingedAt
           heard()
         } else {
           const changes = decodePayload(payload ?? '')

@@ -18,6 +18,8 @@ export interface StreamRequest {
   lastEventId: string | null
   /** Set on `GET /jobs/:id/stream`: the stream ends once this job has finished for good. */
   untilFinishedJobId: string | null
+  /** Whose streams are counted together; null: not counted. */
+  caller: string | null
   /** The stream ends no later (milliseconds since 1970); null: only its lifetime ends it. */
   expiresAtMs: number | null
 }
@@ -36,7 +38,6 @@ export interface Live {
   waitForChange(jobId: string, revision: number, signal: AbortSignal): Promise<boolean>
   /** The listener hears its own pings. A deaf one is degraded, not down: reconcile replaces it. */
   isListening(): boolean
-  openStreams(): number
   start(): void
   /** Ends every stream within a second, with spread `retry:`, and stops the listener. */
   close(): Promise<void>
@@ -52,6 +53,9 @@ export interface OpenStream {
 
 /** The live side as the composition root sees it. */
 export interface LiveStation extends Live {
+  openStreams(): number
+  /** Different filters of open streams. */
+  openFeeds(): number
   stats(): Readonly<LiveStats>
 }
 
@@ -93,6 +97,7 @@ export interface LiveOptions {
   intervalMs: number
   keepaliveSeconds: number
   maxStreams: number
+  maxStreamsPerCaller: number
   log: Log
   timing?: Partial<LiveTiming>
   /** Milliseconds of a clock that nobody sets. */
@@ -103,7 +108,7 @@ export interface LiveOptions {
 
 /** The station from commit to open streams: listener → hub → feeds → subscribers, with reconcile for what no hint tells. */
 export function createLive(options: LiveOptions): LiveStation {
-  const { source, connectListener, intervalMs, keepaliveSeconds, maxStreams, log } = options
+  const { source, connectListener, intervalMs, keepaliveSeconds, maxStreams, maxStreamsPerCaller, log } = options
   const { now = () => performance.now(), random = Math.random } = options
   const timing = { ...TIMING, ...options.timing }
   const stats = createStats()
@@ -116,6 +121,7 @@ export function createLive(options: LiveOptions): LiveStation {
     stats,
     limits: { ...timing, keepAliveMs: keepaliveSeconds * 1_000 },
     maxStreams,
+    maxStreamsPerCaller,
     now,
     random,
   })
@@ -142,6 +148,7 @@ export function createLive(options: LiveOptions): LiveStation {
     waitForChange: (jobId, revision, signal) => waiters.wait(jobId, revision, signal),
     isListening: () => listener.isListening(),
     openStreams: () => streams.size,
+    openFeeds: () => directory.size,
     stats: () => stats,
     start: () => {
       listener.start()

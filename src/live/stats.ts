@@ -1,4 +1,4 @@
-/** What the live side has done since it started: plain counters, read by metrics and by tests. */
+/** What the live side has done since it started: plain numbers, read by metrics and by tests. */
 export interface LiveStats {
   /** Documents encoded as a frame. One per document, event name and format, however many feeds and subscribers get it. */
   serialisations: number
@@ -17,6 +17,8 @@ export interface LiveStats {
   failedReads: number
   /** Times the listener was heard again after a silence. */
   reconnects: number
+  /** How long the listener's last ping took to come back, in milliseconds. */
+  pingMs: number
   /** Payloads that were none of ours, ignored. */
   malformed: number
 }
@@ -31,6 +33,7 @@ export const createStats = (): LiveStats => ({
   cut: 0,
   failedReads: 0,
   reconnects: 0,
+  pingMs: 0,
   malformed: 0,
 })
 

@@ -37,6 +37,7 @@ export interface StreamsOptions {
   stats: LiveStats
   limits: SubscriberLimits & { lifetimeMs: number; keepAliveMs: number; checkMs: number }
   maxStreams: number
+  maxStreamsPerCaller: number
   now: () => number
   random: () => number
 }
@@ -47,6 +48,8 @@ export class Streams {
   readonly #subscribers = new Map<Subscriber, Feed>()
   /** By how far they look back in milliseconds; null: a first snapshot. */
   readonly #snapshots = new WeakMap<Feed, Map<number | null, SharedSnapshot>>()
+  /** How many streams each caller has open; none is not kept. */
+  readonly #openOf = new Map<string, number>()
   #timers: NodeJS.Timeout[] = []
   #closed = false
 
@@ -68,9 +71,9 @@ export class Streams {
 
   /** Registers first and reads second, so that no change falls between the snapshot and what follows it. */
   async open(request: StreamRequest): Promise<OpenStream> {
-    this.#admit()
+    this.#admit(request.caller)
     const feed = this.#options.directory.feedFor(request.filter, request.format)
-    const subscriber = this.#register(feed, request.untilFinishedJobId)
+    const subscriber = this.#register(feed, request)
     try {
       const snapshot = await this.#snapshotFor(feed, request.lastEventId)
       if (this.#isClosed()) throw shuttingDown()
@@ -101,8 +104,17 @@ export class Streams {
     await Promise.all(closing)
   }
 
-  #admit(): void {
+  #admit(caller: string | null): void {
     if (this.#closed) throw shuttingDown()
+    const { maxStreamsPerCaller } = this.#options
+    // Before the limit of the process: who has used up its own share is told so, also where nobody else has.
+    if (caller !== null && (this.#openOf.get(caller) ?? 0) >= maxStreamsPerCaller) {
+      throw new HeadwayError(
+        'too_many_streams',
+        `You have ${maxStreamsPerCaller} streams open, as many as you may: close some, or let one stream follow several jobs`,
+        { retryAfterSeconds: 5 },
+      )
+    }
     if (this.#subscribers.size >= this.#options.maxStreams) {
       throw new HeadwayError('too_many_streams', 'This process has as many streams as it may; try again soon', {
         retryAfterSeconds: 5,
@@ -110,10 +122,19 @@ export class Streams {
     }
   }
 
-  #register(feed: Feed, untilFinishedJobId: string | null): Subscriber {
+  /** Counts a stream that begins (1) or ends (-1). */
+  #count(caller: string | null, change: 1 | -1): void {
+    if (caller === null) return
+    const open = (this.#openOf.get(caller) ?? 0) + change
+    if (open > 0) this.#openOf.set(caller, open)
+    else this.#openOf.delete(caller)
+  }
+
+  #register(feed: Feed, { untilFinishedJobId, caller }: StreamRequest): Subscriber {
     const { stats, limits, now, directory, hub } = this.#options
     const onGone = (subscriber: Subscriber) => {
       this.#subscribers.delete(subscriber)
+      this.#count(caller, -1)
       feed.subscribers.delete(subscriber)
       if (feed.subscribers.size > 0) return
       directory.remove(feed)
@@ -122,6 +143,7 @@ export class Streams {
     const subscriber = new Subscriber({ feed, untilFinishedJobId, limits, stats, now, onGone })
     feed.subscribers.add(subscriber)
     this.#subscribers.set(subscriber, feed)
+    this.#count(caller, 1)
     return subscriber
   }
 

@@ -9,6 +9,7 @@ import { batchExample } from '../../src/http/schemas/examples.ts'
 import { preferredWaitSeconds } from '../../src/http/waiting.ts'
 import { OPEN_IDENTITY } from '../../src/jobs/identity.ts'
 import type { Feature, Identity } from '../../src/jobs/identity.ts'
+import { waitFor } from '../helpers/wait.ts'
 import { JOB_ID, raw, readProblem, send, startServer, UNKNOWN_ID } from './in-memory.ts'
 
 const identityWith = (...features: Feature[]): Identity => ({ ...OPEN_IDENTITY, features: new Set(features) })
@@ -334,6 +335,39 @@ t.test('every refusal of the domain is a problem with its status, and 5xx tell n
   t.notMatch(log.join(''), /secret/, 'but no query')
 })
 
+t.test('every line that a request causes names the request, as its answer does', async t => {
+  const { api, jobs, live, log } = await startServer(t)
+  const lines = () => log.map(line => JSON.parse(line) as { level: number; requestId?: string; msg: string })
+  const ask = async (path: string, id: string) => {
+    const response = await fetch(api + path, { headers: { 'x-request-id': id } })
+    t.equal(response.headers.get('x-request-id'), id)
+    return response
+  }
+  jobs.failure = new HeadwayError('database_unavailable', 'Away.', { cause: new Error('refused') })
+  t.match(await readProblem(await ask('/jobs', 'refused')), { requestId: 'refused', code: 'database_unavailable' })
+  jobs.failure = new Error('a bug')
+  t.match(await readProblem(await ask('/jobs', 'failed')), { requestId: 'failed', code: 'internal_error' })
+  jobs.failure = null
+  // What breaks behind the headers can only be logged, and Fastify does it.
+  live.open = async () => ({
+    alreadySeen: false,
+    abandon: () => undefined,
+    start: raw => {
+      raw.end()
+      throw new Error('a bug behind the headers')
+    },
+  })
+  await (await ask('/stream', 'broken')).text()
+  await waitFor(() => lines().length === 3)
+  t.match(lines(), [
+    { level: 40, requestId: 'refused', err: { message: /Away/ } },
+    { level: 50, requestId: 'failed', err: { message: 'a bug' } },
+    { requestId: 'broken', err: { message: 'a bug behind the headers' } },
+  ])
+  await send(`${api}/jobs`, 'not JSON', { 'x-request-id': 'careless' })
+  t.equal(lines().length, 3, "a caller's own fault is not worth a line")
+})
+
 t.test('an open service on loopback answers no web page', async t => {
   const { port, url } = await startServer(t)
   const get = (host: string, ...headers: string[]) =>
@@ -564,10 +598,11 @@ t.test('a stream is not opened behind an unfinished answer: nobody would notice 
 })
 
 t.test('a stream shows other organizations only to who manages', async t => {
+  const expiresAtMs = Date.now() + 60_000
   let identity: Identity = {
     ...identityWith('progress.view'),
     organizationId: JOB_ID,
-    expiresAtMs: 5,
+    expiresAtMs,
     jobId: UNKNOWN_ID,
   }
   const { api, live } = await startServer(t, { identify: () => identity })
@@ -578,7 +613,7 @@ t.test('a stream shows other organizations only to who manages', async t => {
   }
   t.equal(await open(''), 200)
   t.match(live.requests.at(-1), {
-    expiresAtMs: 5,
+    expiresAtMs,
     filter: { organizationId: JOB_ID, allOrganizations: false, scopeJobId: UNKNOWN_ID },
   })
   t.equal(await open(`?organizationId=${JOB_ID}`), 200)
@@ -619,16 +654,17 @@ t.test('the documentation names every call, offline', async t => {
   }
   t.equal(document.openapi, '3.1.0')
   const operations = Object.values(document.paths).flatMap(path => Object.values(path))
-  t.equal(operations.length, 22)
+  t.equal(operations.length, 23)
   t.equal(new Set(operations.map(operation => operation.operationId)).size, operations.length)
   for (const { operationId, summary, tags, responses } of operations) {
     t.ok(operationId && summary && tags?.length === 1, operationId ?? 'no operationId')
     t.hasProps(responses, ['421', '500', '503'])
   }
   const described = (path: string, method: string) => JSON.stringify(document.paths[path]?.[method]?.responses)
-  for (const path of ['/healthz', '/readyz']) t.notMatch(described(path, 'get'), /unauthenticated|forbidden|overloaded/)
-  for (const path of ['/api/progress/jobs', '/api/progress/stream']) t.notMatch(described(path, 'get'), 'overloaded')
-  t.match(described('/api/progress/jobs/{id}/heartbeat', 'post'), /overloaded`, `outcome_unknown/)
+  for (const path of ['/healthz', '/readyz', '/metrics'])
+    t.notMatch(described(path, 'get'), /unauthenticated|forbidden|overloaded/)
+  for (const path of ['/api/progress/jobs', '/api/progress/stream']) t.match(described(path, 'get'), 'overloaded')
+  t.match(described('/api/progress/jobs/{id}/heartbeat', 'post'), /overloaded`, `shutting_down`, `outcome_unknown/)
   t.notMatch(described('/api/progress/jobs/{id}/heartbeat', 'post'), 'database_unavailable')
   t.match(described('/api/progress/jobs', 'post'), /`invalid_stages`, `invalid_partition`/)
   for (const name of ['Job', 'CreatedJob', 'Problem', 'HeartbeatAnswer', 'CreateJob', 'Heartbeat']) {

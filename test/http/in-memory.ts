@@ -2,7 +2,7 @@ import { connect, type AddressInfo } from 'node:net'
 import { pino } from 'pino'
 import type { Test } from 'tap'
 import { HeadwayError } from '../../src/errors.ts'
-import type { HttpParts } from '../../src/http/server.ts'
+import type { HttpConfig, HttpParts } from '../../src/http/server.ts'
 import { createHttpServer } from '../../src/http/server.ts'
 import type { CreatedJob, Jobs } from '../../src/jobs/commands.ts'
 import type { Heartbeat, HeartbeatAnswer } from '../../src/jobs/heartbeat.ts'
@@ -153,15 +153,27 @@ export class InMemoryLive implements LiveSide {
 }
 
 /** A server on a port of its own, closed when the test ends. */
-export const startServer = async (t: Test, parts: Partial<HttpParts> = {}) => {
+export const startServer = async (
+  t: Test,
+  { config, ...parts }: Partial<Omit<HttpParts, 'config'>> & { config?: Partial<HttpConfig> } = {},
+) => {
   const jobs = new InMemoryJobs()
   const live = new InMemoryLive()
   const log: string[] = []
   const app = await createHttpServer({
-    config: { authMode: null, shutdownGraceSeconds: 2 },
+    config: {
+      authMode: null,
+      shutdownGraceSeconds: 2,
+      rateLimitPerSecond: 0,
+      corsOrigins: [],
+      trustedProxies: [],
+      ...config,
+    },
     jobs,
     live,
     health: { database: async () => true },
+    metrics: { contentType: 'text/plain', text: async () => '', answered: () => undefined },
+    pressure: { maxEventLoopDelayMs: 0, maxHeapBytes: 0, onRefused: () => undefined },
     log: pino({ level: 'warn' }, { write: (line: string) => void log.push(line) }),
     ...parts,
   })

@@ -24,6 +24,7 @@ export const request = (over: Partial<StreamRequest> = {}): StreamRequest => ({
   format: 'sse',
   lastEventId: null,
   untilFinishedJobId: null,
+  caller: null,
   expiresAtMs: null,
   ...over,
 })
@@ -36,6 +37,7 @@ export async function createStation(t: Test, world: World, over: Partial<LiveOpt
     intervalMs: 40,
     keepaliveSeconds: 15,
     maxStreams: 20_000,
+    maxStreamsPerCaller: 2_000,
     log: silentLog,
     ...over,
   })

@@ -153,6 +153,7 @@ async function run(seed: number, steps: number): Promise<{ wrong: string[]; cuts
       intervalMs: 500,
       keepaliveSeconds: 15,
       maxStreams: 1_000,
+      maxStreamsPerCaller: 1_000,
       log: silentLog,
       now,
       random,

@@ -511,6 +511,39 @@ t.test('a tenant has at most 1,000 feeds, a process at most maxStreams streams',
   t.equal(live.openStreams(), 1_002)
 })
 
+t.test('a caller has at most maxStreamsPerCaller streams, and gets their places back however they end', async t => {
+  const world = new World()
+  const { live, open } = await createStation(t, world, { maxStreamsPerCaller: 2 })
+  const mine = { caller: 'me' }
+  const full = async (name: string) => {
+    await t.rejects(live.open(request(mine)), { code: 'too_many_streams', details: { retryAfterSeconds: 5 } }, name)
+  }
+  const [left, expiring] = await Promise.all([open(mine), open({ ...mine, expiresAtMs: Date.now() + 300 })])
+  await full('with two that are open')
+  ;(await live.open(request({ caller: 'you' }))).abandon()
+  for (let n = 0; n < 3; n++) await live.open(request())
+  left.close()
+  await waitFor(() => live.openStreams() === 4)
+  const abandoned = await live.open(request(mine))
+  await full('with one that has not begun')
+  abandoned.abandon()
+  abandoned.abandon()
+  world.onRead = () => Promise.reject(new Error('away'))
+  const elsewhere = filter({ jobType: 'other' })
+  for (let n = 0; n < 3; n++) {
+    await t.rejects(
+      live.open(request({ ...mine, filter: elsewhere })),
+      { message: 'away' },
+      'a failed one counts no longer',
+    )
+  }
+  world.onRead = () => undefined
+  await expiring.until(({ ended }) => ended)
+  const both = [await live.open(request(mine)), await live.open(request(mine))]
+  await full('two again, not one more')
+  for (const stream of both) stream.abandon()
+})
+
 t.test('a thousand subscribers of one feed cost one encoding, and one write each per flush', async t => {
   const world = new World()
   world.commit(A)

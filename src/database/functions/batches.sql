@@ -2,7 +2,7 @@
 -- batch up before it commits.
 
 -- A change that was made beside the one that was asked for, for whoever announces it.
-CREATE TYPE headway.change AS (tenant_id uuid, job_id uuid, revision bigint, lifecycle boolean);
+CREATE TYPE headway.change AS (tenant_id uuid, job_id uuid, revision bigint, lifecycle boolean, is_batch boolean);
 
 CREATE FUNCTION headway.change_document(c headway.change) RETURNS json LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT json_build_object('tenantId', c.tenant_id, 'jobId', c.job_id, 'revision', c.revision, 'lifecycle', c.lifecycle)
@@ -10,9 +10,9 @@ $$;
 
 -- Makes batches from their partitions anew, and answers those whose documents changed. The caller holds their locks.
 --
--- `cause` is what happened to partitions: 'heartbeat', 'create', 'sweep', or a command. Heartbeats, start, complete and fail
--- tell of work, so that the batch has begun; after a retry its percent may fall. `event` is a command's own lifecycle change
--- where the command was given to the batch itself.
+-- `cause` is what happened to partitions: 'heartbeat', 'create', 'sweep', or a command. With complete and fail the batch has
+-- begun, though no partition may run. After a retry its percent may fall. `event` is a command's own lifecycle change where
+-- the command was given to the batch itself.
 --
 -- Counts are summed where units agree ('unknown' agrees with all) and no partition has stages, whose counts belong to a
 -- stage. A completed partition is done to its end, whatever it counted. The total is known once all partitions exist and
@@ -76,7 +76,7 @@ BEGIN
       CASE
         WHEN s.finished >= b.partition_count OR s.asked_to_stop AND s.finished = s.existing THEN CASE
           WHEN s.completed >= b.partition_count THEN 'completed' WHEN s.failed > 0 THEN 'failed' ELSE 'cancelled' END
-        WHEN b.status <> 'pending' OR s.running > 0 OR cause IN ('heartbeat', 'start', 'complete', 'fail') THEN 'running'
+        WHEN b.status <> 'pending' OR s.running > 0 OR cause IN ('complete', 'fail') THEN 'running'
         ELSE 'pending'
       END AS new_status,
       CASE WHEN s.adds_up THEN headway.hold_count(coalesce(s.processed, 0)) ELSE 0 END AS processed_count,
@@ -126,7 +126,7 @@ BEGIN
     ) e
   ),
   compared AS MATERIALIZED (
-    SELECT e.*, e.new_lifecycle IS NOT NULL
+    SELECT e.*, e.new_lifecycle IS NOT NULL OR coalesce(e.advanced_at > b.advanced_at, e.advanced_at IS NOT NULL)
       OR (e.children, e.processed_count, e.total_count, e.percent_now, e.unit_now, e.message_now)
         IS DISTINCT FROM (b.children, b.processed_count, b.total_count, b.progress_percent::integer, b.unit, b.error_message)
       OR (b.liveness = 'stalled') IS DISTINCT FROM (e.new_status = 'running' AND e.stalled) AND b.status = 'running' AS changed
@@ -185,6 +185,6 @@ BEGIN
       WHERE u.samples
     ) AS e (type, actor, data)
   )
-  SELECT u.tenant_id, u.id, u.revision, u.new_lifecycle IS NOT NULL FROM updated u WHERE u.changed;
+  SELECT u.tenant_id, u.id, u.revision, u.new_lifecycle IS NOT NULL, true FROM updated u WHERE u.changed;
 END
 $$;

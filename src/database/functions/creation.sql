@@ -21,14 +21,19 @@ BEGIN
       AND (create_job.all_organizations OR p.organization_id IS NOT DISTINCT FROM create_job.organization_id)
       AND (create_job.scope_job_id IS NULL OR p.id = create_job.scope_job_id)
     FOR NO KEY UPDATE;
-    -- Before anything is refused: the same call again answers as the first one did.
+    IF NOT FOUND THEN
+      RETURN QUERY SELECT 'parent_not_found', NULL, NULL::json, NULL::json, NULL::json, NULL;
+      RETURN;
+    END IF;
+    -- Before anything else is refused: the same call again answers as the first one did.
     RETURN QUERY SELECT * FROM headway.existing_job(j.tenant_id, parent.organization_id, j.idempotency_key);
     IF FOUND THEN
       RETURN;
     END IF;
-    j.partition_index := coalesce(j.partition_index, (
-      SELECT coalesce(max(p.partition_index) + 1, 0) FROM progress_jobs p WHERE p.parent_job_id = parent.id));
     j.partition_count := coalesce(j.partition_count, parent.partition_count);
+    j.partition_index := coalesce(j.partition_index, (
+      SELECT min(free.index) FROM generate_series(0, j.partition_count - 1) AS free (index)
+      WHERE NOT EXISTS (SELECT FROM progress_jobs p WHERE p.parent_job_id = parent.id AND p.partition_index = free.index)));
     SELECT r.code, r.reason INTO code, reason FROM headway.partition_refusal(j, parent) r;
     IF code IS NOT NULL THEN
       RETURN NEXT;
@@ -54,7 +59,7 @@ BEGIN
     SELECT p.* INTO j FROM progress_jobs p WHERE p.id = j.id;
     partitions := headway.partition_references(j.id);
     others := (
-      SELECT json_agg(headway.change_document(ROW (p.tenant_id, p.id, p.revision, true)::headway.change))
+      SELECT json_agg(headway.change_document(ROW (p.tenant_id, p.id, p.revision, true, false)::headway.change))
       FROM progress_jobs p WHERE p.parent_job_id = j.id);
   ELSIF parent.id IS NOT NULL THEN
     UPDATE progress_jobs p SET partition_count = j.partition_count, children = '{}'
@@ -81,15 +86,16 @@ $$;
 CREATE FUNCTION headway.partition_refusal(j progress_jobs, parent progress_jobs, OUT code text, OUT reason text)
 LANGUAGE sql STABLE AS $$
   SELECT r.code, r.reason FROM (VALUES
-    (parent.id IS NULL, 'parent_not_found', NULL),
     (parent.parent_job_id IS NOT NULL, 'invalid_partition', 'grandchild'),
     (parent.finished_at IS NOT NULL OR parent.cancel_requested_at IS NOT NULL, 'parent_finished', NULL),
     (parent.children IS NULL AND (parent.status <> 'pending' OR parent.stages IS NOT NULL OR parent.own_total_count IS NOT NULL),
       'invalid_partition', 'not_a_batch'),
     (j.partition_count IS NULL, 'invalid_partition', 'count_missing'),
     (j.partition_count <> parent.partition_count, 'invalid_partition', 'count_differs'),
+    (j.partition_index IS NULL, 'invalid_partition', 'batch_full'),
     (j.partition_index >= j.partition_count, 'invalid_partition', 'index_outside'),
     (j.job_type <> parent.job_type, 'invalid_partition', 'type_differs'),
+    (j.cancellable <> parent.cancellable, 'invalid_partition', 'cancellable_differs'),
     (EXISTS (SELECT FROM progress_jobs p WHERE p.parent_job_id = parent.id AND p.partition_index = j.partition_index),
       'invalid_partition', 'index_taken')
   ) AS r (holds, code, reason) WHERE r.holds LIMIT 1

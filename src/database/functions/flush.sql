@@ -408,6 +408,10 @@ BEGIN
   FROM judged h WHERE h.code IS NOT NULL;
 
   IF batches <> '{}' THEN
+    -- Those of partitions that took a report: who is refused must not move a batch.
+    batches := ARRAY(
+      SELECT DISTINCT p.parent_job_id FROM progress_jobs p
+      WHERE p.id = ANY (held) AND p.partition_count IS NOT NULL AND p.parent_job_id IS NOT NULL AND p.heartbeat_at = at);
     RETURN QUERY
     SELECT NULL::integer[], NULL, NULL, NULL::boolean, NULL::integer, NULL::bigint, NULL::boolean[], NULL::integer,
       NULL::boolean, NULL::boolean, json_agg(headway.change_document(r))

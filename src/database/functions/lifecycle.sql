@@ -1,13 +1,16 @@
 -- Everything that changes a job's state apart from heartbeats. Decided by the row under its lock, never by read-then-write,
 -- in one round trip: no lock is ever held while a caller thinks.
 
--- Has the command had its effect already? Its answer may have been lost: it changes nothing then, and is no error.
+-- Has the command had its effect already? Its answer may have been lost: it changes nothing then, and is no error. What a
+-- batch takes from nobody cannot have had an effect on it.
 CREATE FUNCTION headway.is_done_already(j progress_jobs, command text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
-  SELECT CASE command
+  SELECT (j.children IS NULL OR command IN ('cancel', 'retry')) AND CASE command
     WHEN 'start' THEN j.status = 'running'
     WHEN 'complete' THEN j.status = 'completed'
     WHEN 'fail' THEN j.status = 'failed' AND j.failure_reason <> 'stale'
-    WHEN 'cancel' THEN j.status = 'cancelled' OR j.status = 'running' AND j.cancel_requested_at IS NOT NULL
+    -- A batch that was asked to stop may end as failed by what its partitions did before.
+    WHEN 'cancel' THEN j.status = 'cancelled'
+      OR j.cancel_requested_at IS NOT NULL AND (j.status = 'running' OR j.children IS NOT NULL)
     WHEN 'acknowledge_cancel' THEN j.status = 'cancelled'
     WHEN 'retry' THEN j.status = 'pending' AND j.attempt > 1
   END
@@ -166,7 +169,7 @@ BEGIN
   FOR p IN SELECT * FROM progress_jobs WHERE parent_job_id = b.id ORDER BY id FOR NO KEY UPDATE LOOP
     IF headway.refusal_of(p, NULL, command) IS NULL AND NOT headway.is_done_already(p, command) THEN
       p := headway.apply_command(p, at, command, actor, '{}');
-      RETURN NEXT ROW (p.tenant_id, p.id, p.revision, true)::headway.change;
+      RETURN NEXT ROW (p.tenant_id, p.id, p.revision, true, false)::headway.change;
     END IF;
   END LOOP;
   IF command = 'retry' THEN

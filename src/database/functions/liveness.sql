@@ -47,11 +47,13 @@ DECLARE
   batches uuid[];
   at timestamptz(3);
 BEGIN
+  IF NOT headway.may_judge(process_id, interval_seconds, after_seconds) THEN
+    RETURN;
+  END IF;
   SELECT l.held, l.batches INTO held, batches FROM headway.lock_jobs(ARRAY(
     SELECT id FROM progress_jobs
     WHERE finished_at IS NULL AND status = 'running' AND liveness = 'ok' AND children IS NULL
       AND heartbeat_at < now() - make_interval(secs => after_seconds)
-      AND headway.may_judge(process_id, interval_seconds, after_seconds)
     ORDER BY id LIMIT batch FOR NO KEY UPDATE SKIP LOCKED), true) AS l;
   at := headway.clock();
   RETURN QUERY
@@ -68,7 +70,7 @@ BEGIN
     SELECT m.id, m.lifecycle, m.updated_at, m.attempt, jsonb_build_object('heartbeatAt', headway.iso(m.heartbeat_at))
     FROM marked m ORDER BY m.id
   )
-  SELECT m.tenant_id, m.id, m.revision, true FROM marked m;
+  SELECT m.tenant_id, m.id, m.revision, true, false FROM marked m;
   IF batches <> '{}' THEN
     RETURN QUERY SELECT * FROM headway.roll_up(batches, at, 'sweep');
   END IF;
@@ -125,7 +127,7 @@ BEGIN
       || jsonb_strip_nulls(jsonb_build_object('heartbeatAt', headway.iso(e.heartbeat_at)))
     FROM ended e ORDER BY e.id
   )
-  SELECT e.tenant_id, e.id, e.revision, true FROM ended e;
+  SELECT e.tenant_id, e.id, e.revision, true, false FROM ended e;
   IF batches <> '{}' THEN
     RETURN QUERY SELECT * FROM headway.roll_up(batches, at, 'sweep');
   END IF;

@@ -4,13 +4,14 @@
 -- checks of the history.
 -- A partition is held together with its batch, which is rolled up in the same transaction: two last partitions that finish
 -- at once would otherwise each miss the other, and leave the batch running for ever.
--- Answers the ids it holds, and the batches of the partitions among them. With `skip_locked` what someone else holds is left
+-- Answers the ids it holds, and the batches that they are or belong to. With `skip_locked` what someone else holds is left
 -- out, and with a batch all its partitions.
 CREATE FUNCTION headway.lock_jobs(ids uuid[], skip_locked boolean, OUT held uuid[], OUT batches uuid[])
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
-  -- From an index that holds nothing but partitions: most jobs are none, and need not be looked at for this.
-  batches := ARRAY(SELECT DISTINCT parent_job_id FROM progress_jobs WHERE id = ANY (ids) AND parent_job_id IS NOT NULL);
+  -- From an index that holds nothing but batches and partitions: most jobs are none, and need not be looked at for this.
+  batches := ARRAY(
+    SELECT DISTINCT coalesce(parent_job_id, id) FROM progress_jobs WHERE id = ANY (ids) AND partition_count IS NOT NULL);
   IF skip_locked THEN
     IF batches <> '{}' THEN
       batches := ARRAY(SELECT id FROM progress_jobs WHERE id = ANY (batches) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED);

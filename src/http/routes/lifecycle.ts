@@ -125,6 +125,7 @@ const operatorRoutes: FastifyPluginAsyncZod<{ jobs: Jobs }> = async (app, { jobs
     schema: {
       ...changed('retryJob', 'Retry a job', 'A failed or cancelled job becomes pending again, as its next attempt.', [
         'not_retryable',
+        'already_finished',
       ]),
       ...request,
     },

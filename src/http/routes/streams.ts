@@ -20,6 +20,9 @@ const CONTENT_TYPES: Record<StreamFormat, string> = {
 /** The plugin writes no frame and no heartbeat of its own: every byte after the headers is the hub's. */
 const SSE = { kind: 'manual', heartbeat: false } as const
 
+/** An EventSource cannot set headers. */
+const STREAM_CONFIG = { feature: 'progress.view', takesTokenInQuery: true, endless: true } as const
+
 interface StreamQuery {
   jobId?: string[]
   jobType?: string
@@ -47,6 +50,12 @@ const filterOf = (identity: Identity, query: StreamQuery): FeedFilter => {
   }
 }
 
+/** The clock skew that is forgiven elsewhere would open a stream here that ends at once, and a client that opens the next one. */
+const refuseExpired = ({ expiresAtMs }: Identity): void => {
+  if (expiresAtMs === null || expiresAtMs > Date.now()) return
+  throw new HeadwayError('unauthenticated', 'The token has expired: get a new one.')
+}
+
 /**
  * A request that is pipelined behind an unfinished answer has no socket yet, and would never hear that its client left: its
  * stream would keep its place for nobody.
@@ -67,12 +76,14 @@ const stream = async (
   reply: FastifyReply,
   what: { filter: FeedFilter; untilFinishedJobId: string | null },
 ): Promise<FastifyReply> => {
+  refuseExpired(request.identity)
   const format = streamFormat(request.headers.accept)
   const header = request.headers['last-event-id']
   const open = await live.open({
     ...what,
     format,
     lastEventId: typeof header === 'string' ? header : (request.query.lastEventId ?? null),
+    caller: request.identity.caller,
     expiresAtMs: request.identity.expiresAtMs,
   })
   const { raw } = reply
@@ -89,7 +100,7 @@ const stream = async (
     .header('content-type', CONTENT_TYPES[format])
     .header('cache-control', 'no-cache, no-transform')
     .header('x-accel-buffering', 'no')
-    .header('vary', 'accept')
+    .header('vary', [reply.getHeader('vary') ?? [], 'accept'].flat().join(', '))
   // The hub cuts readers that are too slow by rules of its own; a feed in which nothing happens is not one.
   request.raw.socket.setTimeout(0)
   reply.sse.keepAlive()
@@ -124,6 +135,7 @@ const streaming = (documentation: Pick<Operation, 'id' | 'summary' | 'refusals'>
     ...documentation,
     description: `${EVENTS}${also}`,
     tag: 'streams',
+    takesTokenInQuery: true,
     answers: { 200: STREAM, ...answers },
     refusals: ['database_unavailable', 'not_acceptable', 'too_many_streams', ...(documentation.refusals ?? [])],
   })
@@ -143,7 +155,7 @@ export const streamRoutes: FastifyPluginAsyncZod<{ jobs: Jobs; live: Pick<Live, 
     url: '/stream',
     sse: SSE,
     exposeHeadRoute: false,
-    config: { feature: 'progress.view' },
+    config: STREAM_CONFIG,
     schema: {
       ...streaming({ id: 'streamJobs', summary: 'Follow jobs live' }),
       querystring: streamQuery,
@@ -158,7 +170,7 @@ export const streamRoutes: FastifyPluginAsyncZod<{ jobs: Jobs; live: Pick<Live, 
     url: '/jobs/:id/stream',
     sse: SSE,
     exposeHeadRoute: false,
-    config: { feature: 'progress.view' },
+    config: STREAM_CONFIG,
     schema: {
       ...streaming(
         { id: 'streamJob', summary: 'Follow one job live', refusals: ['job_not_found'] },

@@ -22,6 +22,8 @@ export interface Operation {
   description?: string
   tag: string
   answers: Record<number, Answer>
+  /** `access_token` is an alternative to the header. */
+  takesTokenInQuery?: boolean
   /** Refusals of this call beyond those that every call has, and, unless it is for operations, every call of the API. */
   refusals?: ProblemCode[]
 }
@@ -37,8 +39,34 @@ const RETRY_AFTER: Record<string, Header> = {
 /** Refusals of every call, health included. What only broken clients meet (408, 417, 431) is described once, in the introduction. */
 const EVERY_CALL: ProblemCode[] = ['misdirected_request', 'internal_error', 'shutting_down']
 
-/** Refusals of calls that know who calls, and what is asked. */
-const API_CALLS: ProblemCode[] = ['validation_failed', 'unauthenticated', 'forbidden']
+const CHALLENGE: Record<string, Header> = {
+  'www-authenticate': {
+    type: 'string',
+    description: 'Which token is needed (RFC 6750); absent without authentication.',
+  },
+}
+
+/** Refusals of calls that know who calls, and what is asked, and that may be too much. */
+const API_CALLS: ProblemCode[] = [
+  'validation_failed',
+  'unauthenticated',
+  'forbidden',
+  'rate_limited',
+  'keys_unavailable',
+  'overloaded',
+]
+
+/** What lets a caller in: every scheme is one way. Nothing is needed where there is nothing to protect. */
+const securityOf = ({ tag, takesTokenInQuery = false }: Pick<Operation, 'tag' | 'takesTokenInQuery'>) => {
+  if (tag === 'operations') return []
+  return [{ bearer: [] }, ...(takesTokenInQuery ? [{ accessToken: [] }] : [])]
+}
+
+const headersOf = (status: number): Record<string, Header> => ({
+  ...REQUEST_ID,
+  ...(status === 503 || status === 429 ? RETRY_AFTER : {}),
+  ...(status === 401 || status === 403 ? CHALLENGE : {}),
+})
 
 const referenceTo = (schema: z.ZodType): object => {
   const id = z.globalRegistry.get(schema)?.id
@@ -66,7 +94,7 @@ const documentRefusals = (codes: readonly ProblemCode[]): Record<string, object>
       status,
       {
         description: names.map(code => `\`${code}\``).join(', '),
-        headers: { ...REQUEST_ID, ...(status === 503 || status === 429 ? RETRY_AFTER : {}) },
+        headers: headersOf(status),
         content: {
           'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } },
         },
@@ -76,11 +104,12 @@ const documentRefusals = (codes: readonly ProblemCode[]): Record<string, object>
 }
 
 /** What a route says about itself in the OpenAPI document. Requests are validated by the schemas beside it, answers are not: they are documents of our own. */
-export const operation = ({ id, summary, description, tag, answers, refusals = [] }: Operation) => ({
+export const operation = ({ id, summary, description, tag, answers, takesTokenInQuery, refusals = [] }: Operation) => ({
   operationId: id,
   summary,
   ...(description !== undefined && { description }),
   tags: [tag],
+  security: securityOf({ tag, ...(takesTokenInQuery !== undefined && { takesTokenInQuery }) }),
   response: {
     ...Object.fromEntries(Object.entries(answers).map(([status, answer]) => [status, documentAnswer(answer)])),
     ...documentRefusals([...(tag === 'operations' ? [] : API_CALLS), ...EVERY_CALL, ...refusals]),
@@ -93,5 +122,5 @@ const BODY_REFUSALS: ProblemCode[] = ['payload_too_large', 'unsupported_media_ty
 /** Refusals of every call that changes a job, other than by a report. */
 export const CHANGE_REFUSALS: ProblemCode[] = [...BODY_REFUSALS, 'database_unavailable']
 
-/** Refusals of reports: without the database they are kept, until there is no room for more. */
-export const REPORT_REFUSALS: ProblemCode[] = [...BODY_REFUSALS, 'overloaded', 'outcome_unknown']
+/** Refusals of reports: without the database they are kept, until there is no room for more (`overloaded`, like every call). */
+export const REPORT_REFUSALS: ProblemCode[] = [...BODY_REFUSALS, 'outcome_unknown']

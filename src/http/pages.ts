@@ -1,0 +1,38 @@
+import fastifyHelmet from '@fastify/helmet'
+import type { FastifyError, FastifyInstance } from 'fastify'
+import { HeadwayError } from '../errors.ts'
+import { handleError } from './problems.ts'
+
+/**
+ * For what a browser shows: nothing from elsewhere, no inline scripts, in no frame. `scope` must be an encapsulated one: what
+ * programs read needs none of these headers, and heartbeats would pay for them.
+ */
+export const protectPages = async (scope: FastifyInstance): Promise<void> => {
+  // Of files, what cannot be sent is not there: paths that lead out of their folder, names with dots and NULs.
+  scope.setErrorHandler((error: FastifyError, request, reply) => {
+    const isMissing = error.statusCode !== undefined && error.statusCode < 500
+    return handleError(
+      isMissing ? new HeadwayError('route_not_found', 'There is no such page: see /docs.') : error,
+      request,
+      reply,
+    )
+  })
+  await scope.register(fastifyHelmet, {
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: {
+        defaultSrc: ["'none'"],
+        scriptSrc: ["'self'"],
+        styleSrc: ["'self'"],
+        imgSrc: ["'self'", 'data:'],
+        connectSrc: ["'self'"],
+        baseUri: ["'none'"],
+        formAction: ["'none'"],
+        frameAncestors: ["'none'"],
+      },
+    },
+    frameguard: { action: 'deny' },
+    // Whether a host is reached by TLS alone is for whoever ends TLS before the service.
+    strictTransportSecurity: false,
+  })
+}

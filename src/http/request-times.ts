@@ -1,0 +1,32 @@
+import type { FastifyInstance, FastifyReply } from 'fastify'
+
+/** An answered request. `route` is a pattern, never a URL (each value is remembered for ever), and `none` where nothing is. */
+export interface AnsweredRequest {
+  method: string
+  route: string
+  status: number
+  ms: number
+}
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Answers last as long as their readers want: their time says nothing. */
+    endless?: boolean
+  }
+}
+
+/** The answer was kept open on purpose: a stream, or `Prefer: wait`. */
+const wasHeld = (reply: FastifyReply): boolean =>
+  reply.statusCode < 400 &&
+  (reply.request.routeOptions.config.endless === true || reply.hasHeader('preference-applied'))
+
+/** Tells `answered` of every request that was answered, except those that are held open: what they took is not our doing. */
+export const registerRequestTimes = (app: FastifyInstance, answered: (request: AnsweredRequest) => void): void => {
+  app.addHook('onResponse', (request, reply, done) => {
+    if (!wasHeld(reply)) {
+      const route = request.routeOptions.url ?? 'none'
+      answered({ method: request.method, route, status: reply.statusCode, ms: reply.elapsedTime })
+    }
+    done()
+  })
+}

@@ -1,0 +1,52 @@
+import type { FastifyRequest } from 'fastify'
+import { HeadwayError } from '../../errors.ts'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Clients of this route may be unable to set headers: it takes `?access_token=` as well (RFC 6750, section 2.3). */
+    takesTokenInQuery?: boolean
+  }
+}
+
+/** Half of what Node takes for all headers. */
+const MAX_TOKEN_LENGTH = 8192
+
+const BEARER = /^bearer\b/i
+const TOKEN = /^bearer +([\w.~+/-]+=*) *$/i
+
+/** Node keeps the first of several, and whatever stands before the service may have looked at another one. */
+const refuseSecondHeader = (rawHeaders: string[]): void => {
+  let count = 0
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at]
+    if (name?.length === 13 && name.toLowerCase() === 'authorization' && ++count > 1) {
+      throw new HeadwayError('unauthenticated', 'There is more than one Authorization header: send one.')
+    }
+  }
+}
+
+const queryTokenOf = ({ query, routeOptions }: FastifyRequest): unknown =>
+  routeOptions.config.takesTokenInQuery === true ? (query as { access_token?: unknown }).access_token : undefined
+
+/** Whether a token came along, be it a good one or not. Credentials of other schemes are for whoever stands before the service. */
+export const hasToken = (request: FastifyRequest): boolean =>
+  BEARER.test(request.headers.authorization ?? '') || (queryTokenOf(request) ?? '') !== ''
+
+/** The token of a request, that of the header before that of the query. Raises `unauthenticated`. */
+export const tokenOf = (request: FastifyRequest): string => {
+  const { authorization } = request.headers
+  if (authorization !== undefined) refuseSecondHeader(request.raw.rawHeaders)
+  if (!hasToken(request)) {
+    const inQuery = request.routeOptions.config.takesTokenInQuery === true
+    const place = inQuery
+      ? 'the header Authorization: Bearer <token>, or ?access_token=<token>'
+      : 'the header Authorization: Bearer <token>'
+    throw new HeadwayError('unauthenticated', `This call needs a token: send ${place}.`)
+  }
+  const token = BEARER.test(authorization ?? '') ? TOKEN.exec(authorization ?? '')?.[1] : queryTokenOf(request)
+  if (typeof token !== 'string') throw new HeadwayError('unauthenticated', 'Send one token, as: Bearer <token>.')
+  if (token.length > MAX_TOKEN_LENGTH) {
+    throw new HeadwayError('unauthenticated', `The token is longer than ${MAX_TOKEN_LENGTH} characters.`)
+  }
+  return token
+}

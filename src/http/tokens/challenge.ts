@@ -1,0 +1,27 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { HeadwayError } from '../../errors.ts'
+import { handleError } from '../problems.ts'
+import { hasToken } from './bearer.ts'
+
+const REALM = 'Bearer realm="headway"'
+
+/** Inside the quotes of a parameter (RFC 6750, section 3). */
+const quotable = (sentence: string): string => sentence.replace(/["\\]/g, "'").replace(/[^\x20-\x7e]/g, '?')
+
+const challengeOf = (error: unknown, request: FastifyRequest): string | null => {
+  if (!(error instanceof HeadwayError)) return null
+  const refused = (reason: string) => `${REALM}, error="${reason}", error_description="${quotable(error.message)}"`
+  if (error.code === 'forbidden') return refused('insufficient_scope')
+  if (error.code !== 'unauthenticated') return null
+  // Who sent no token is told that one is needed, and of no error.
+  return hasToken(request) ? refused('invalid_token') : REALM
+}
+
+/** Lets the refusals of `api` say with `WWW-Authenticate` which token would have been needed. */
+export const registerChallenges = (api: FastifyInstance): void => {
+  api.setErrorHandler((error: Error, request, reply) => {
+    const challenge = challengeOf(error, request)
+    if (challenge !== null) reply.header('www-authenticate', challenge)
+    return handleError(error, request, reply)
+  })
+}

@@ -1,0 +1,69 @@
+import { createHash } from 'node:crypto'
+import { z } from 'zod'
+import { HeadwayError } from '../../errors.ts'
+import { FEATURES } from '../../jobs/identity.ts'
+import type { Feature, Identity } from '../../jobs/identity.ts'
+import { text, uuid } from '../schemas/primitives.ts'
+
+const NIL_UUID = '00000000-0000-0000-0000-000000000000'
+
+const FEATURES_SENTENCE = 'must be a list of names, or names in one text with spaces between them'
+
+const names = z.union(
+  [
+    z.array(z.string()),
+    z
+      .string()
+      .transform(list => list.split(' '))
+      .pipe(z.array(z.string())),
+  ],
+  FEATURES_SENTENCE,
+)
+
+/**
+ * The claims that Headway reads; others may stand beside them. null is not "absent": of a claim that limits a token, an issuer
+ * that writes null may have meant either.
+ */
+export const claimsSchema = z.object({
+  sub: text(1, 255).exactOptional(),
+  tenant_id: uuid,
+  // For the index of idempotency keys, the nil UUID is "no organization": a token of it would share the keys of those without.
+  organization_id: uuid
+    .refine(id => id !== NIL_UUID, 'must not be the nil UUID: leave it out where there is no organization')
+    .exactOptional(),
+  features: names.default([]),
+  job_id: uuid.exactOptional(),
+  exp: z.number('must be a time in seconds since 1970').exactOptional(),
+})
+
+/** What a token carries, as its issuer writes it. */
+export type Claims = z.input<typeof claimsSchema>
+
+export const WILDCARD = 'progress.*'
+
+/** Names that mean nothing here are those of other services, or of a later version. */
+const featuresOf = (given: readonly string[]): ReadonlySet<Feature> =>
+  new Set(given.includes(WILDCARD) ? FEATURES : FEATURES.filter(feature => given.includes(feature)))
+
+/** A tenant's id has a fixed length, so that no user of one can be taken for a user of another. */
+const callerOf = (tenantId: string, userId: string | undefined, token: string): string =>
+  userId === undefined ? `token ${createHash('sha256').update(token).digest('base64')}` : `user ${tenantId} ${userId}`
+
+/** Who calls, by the claims of a `token` whose signature and times have been checked. Raises `unauthenticated`, naming the claim. */
+export const identityOf = (claims: unknown, token: string): Identity => {
+  const parsed = claimsSchema.safeParse(claims)
+  if (!parsed.success) {
+    const { path, message } = parsed.error.issues[0] ?? { path: [], message: 'cannot be read' }
+    throw new HeadwayError('unauthenticated', `The claim ${String(path[0])} of the token ${message}.`)
+  }
+  const { sub, tenant_id, organization_id, features, job_id, exp } = parsed.data
+  return {
+    tenantId: tenant_id,
+    organizationId: organization_id ?? null,
+    userId: sub ?? null,
+    features: featuresOf(features),
+    jobId: job_id ?? null,
+    expiresAtMs: exp === undefined ? null : exp * 1000,
+    caller: callerOf(tenant_id, sub, token),
+  }
+}

@@ -1,0 +1,58 @@
+import { collectDefaultMetrics, Registry } from 'prom-client'
+import type { Database } from '../database/connection.ts'
+import type { HeartbeatIntake } from '../jobs/intake.ts'
+import type { JobCounts } from '../jobs/job-counts.ts'
+import type { Announcer } from '../live/announcer.ts'
+import type { LiveStation } from '../live/live.ts'
+import { createFlushTimes, createHeartbeatCounts } from './heartbeats.ts'
+import { createErasedCount, createSweepTimes } from './liveness.ts'
+import { createReadings } from './readings.ts'
+import { createRequestTimes } from './requests.ts'
+import { readIntake, readJobCounts, readLive, readPools } from './sources.ts'
+
+/** The parts that keep numbers of their own. */
+export interface Sources {
+  intake: Pick<HeartbeatIntake, 'stats' | 'oldestWaitMs'>
+  refusedUnderPressure: () => number
+  announcer: Pick<Announcer, 'stats'>
+  live: Pick<LiveStation, 'stats' | 'isListening' | 'openStreams' | 'openFeeds'>
+  countJobs: () => Promise<JobCounts>
+  /** By the name that the metrics show. */
+  databases: Record<string, Pick<Database, 'pool'>>
+}
+
+/** They walk over every open socket at each scrape, and half of them are gauges that are named like counters. */
+const UNWANTED = ['handles', 'requests', 'resources'].flatMap(kind => [
+  `nodejs_active_${kind}`,
+  `nodejs_active_${kind}_total`,
+])
+
+/**
+ * All metrics of one app, in a registry of its own: two apps in a process do not mix. The parts know nothing of it: some are
+ * wrapped on their way to each other, the others are asked at each scrape (`readFrom`).
+ */
+export const createMetrics = () => {
+  const registry = new Registry()
+  collectDefaultMetrics({ register: registry })
+  for (const name of UNWANTED) registry.removeSingleMetric(name)
+  const readings = createReadings(registry)
+  return {
+    countHeartbeats: createHeartbeatCounts(registry),
+    timeFlushes: createFlushTimes(registry),
+    timeSweeps: createSweepTimes(registry),
+    countErased: createErasedCount(registry),
+    /** Told of every request that was answered. */
+    answered: createRequestTimes(registry),
+
+    readFrom({ intake, refusedUnderPressure, announcer, live, countJobs, databases }: Sources): void {
+      readIntake(readings, intake, refusedUnderPressure)
+      readLive(readings, announcer, live)
+      readJobCounts(readings, countJobs)
+      readPools(readings, databases)
+    },
+
+    contentType: registry.contentType,
+    /** Everything in Prometheus's text format. Takes at most about a second, whatever the database does. */
+    text: (): Promise<string> => registry.metrics(),
+  }
+}

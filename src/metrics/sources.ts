@@ -1,0 +1,148 @@
+import type { Database } from '../database/connection.ts'
+import type { JobCounts } from '../jobs/job-counts.ts'
+import type { HeartbeatIntake } from '../jobs/intake.ts'
+import type { Announcer } from '../live/announcer.ts'
+import type { LiveStation } from '../live/live.ts'
+import type { Readings } from './readings.ts'
+import { shareReading } from './shared-reading.ts'
+
+export const readIntake = (
+  { counter, gauge }: Readings,
+  intake: Pick<HeartbeatIntake, 'stats' | 'oldestWaitMs'>,
+  /** Calls of the API that were refused because the process was under pressure. */
+  refusedUnderPressure: () => number,
+): void => {
+  const stats = () => intake.stats()
+  gauge('headway_intake_entries', 'Entries that wait to be written, those in flight included', () => stats().pending)
+  gauge('headway_intake_bytes', 'Rough size of what waits to be written', () => stats().bytes)
+  gauge(
+    'headway_intake_oldest_wait_seconds',
+    'How long the oldest entry has waited; those of locked jobs do not count',
+    () => intake.oldestWaitMs() / 1000,
+  )
+  gauge(
+    'headway_intake_locked_jobs',
+    'Jobs whose heartbeats wait because another session of the database holds them locked',
+    () => stats().lockedJobs,
+  )
+  counter(
+    'headway_heartbeats_dropped_total',
+    'Heartbeats that were answered as buffered and refused when they could be written',
+    () => stats().dropped,
+  )
+  counter(
+    'headway_intake_refused_calls_total',
+    'Calls refused because too many heartbeats waited',
+    () => stats().refused,
+  )
+  counter(
+    'headway_pressure_refused_calls_total',
+    'Calls refused because the process was under pressure',
+    refusedUnderPressure,
+  )
+}
+
+export const readLive = (
+  { counter, gauge }: Readings,
+  announcer: Pick<Announcer, 'stats'>,
+  live: Pick<LiveStation, 'stats' | 'isListening' | 'openStreams' | 'openFeeds'>,
+): void => {
+  const told = () => announcer.stats()
+  counter('headway_announced_changes_total', 'Changes of jobs announced to all replicas', () => told().announced)
+  counter('headway_announce_statements_total', 'Statements that announced changes', () => told().statements)
+  counter('headway_announce_failures_total', 'Statements that failed to announce changes', () => told().failures)
+  counter(
+    'headway_announce_dropped_changes_total',
+    'Changes that were not announced; streams show them within 5 seconds all the same',
+    () => told().dropped,
+  )
+  gauge(
+    'headway_announce_lag_seconds',
+    'From a change to the commit of its announcement, for the last statement',
+    () => told().lagMs / 1000,
+  )
+
+  const stats = () => live.stats()
+  gauge(
+    'headway_listener_deaf',
+    'Whether announcements are not heard (1), so that streams may be up to 5 seconds late',
+    () => (live.isListening() ? 0 : 1),
+  )
+  gauge(
+    'headway_listener_lag_seconds',
+    'From a notification to its arrival, for the last ping that the listener sent itself',
+    () => stats().pingMs / 1000,
+  )
+  counter('headway_listener_reconnects_total', 'Times the listener was heard again', () => stats().reconnects)
+  counter('headway_listener_malformed_total', 'Notifications that Headway did not send', () => stats().malformed)
+
+  gauge('headway_streams_open', 'Open streams', () => live.openStreams())
+  gauge('headway_feeds_open', 'Different filters of open streams', () => live.openFeeds())
+  counter('headway_stream_frames_total', 'Changes that went into feeds', () => stats().frames)
+  counter('headway_stream_encoded_frames_total', 'Changes encoded, once for all feeds', () => stats().serialisations)
+  counter('headway_stream_writes_total', 'Writes to the sockets of streams', () => stats().writes)
+  counter('headway_stream_written_bytes_total', 'Bytes written to the sockets of streams', () => stats().bytes)
+  counter('headway_stream_snapshots_total', 'Snapshots read from the database', () => stats().snapshots)
+  counter(
+    'headway_stream_catch_ups_total',
+    'Times a reader that had fallen behind was given what it lacked',
+    () => stats().catchUps,
+  )
+  counter('headway_streams_cut_total', 'Streams cut because their reader was too slow', () => stats().cut)
+  counter(
+    'headway_stream_read_failures_total',
+    'Reads of changed jobs that failed; they are tried again',
+    () => stats().failedReads,
+  )
+}
+
+/** Waiting for a connection comes on top of a scrape, and Prometheus gives up after 10 s by default. */
+const COUNTS_PATIENCE_MS = 1_000
+const COUNTS_EVERY_MS = 15_000
+
+export const readJobCounts = ({ series }: Readings, countJobs: () => Promise<JobCounts>): void => {
+  const counts = shareReading({ read: countJobs, everyMs: COUNTS_EVERY_MS, patienceMs: COUNTS_PATIENCE_MS })
+  series(
+    'headway_jobs',
+    'Unfinished jobs of all tenants, by status; the same at every replica',
+    ['status'],
+    async () => {
+      const known = await counts()
+      if (!known) return []
+      const { pending, running } = known.value
+      return [
+        [{ status: 'pending' }, pending],
+        [{ status: 'running' }, running],
+      ]
+    },
+  )
+  series('headway_stalled_jobs', 'Running jobs that are stalled; the same at every replica', [], async () => {
+    const known = await counts()
+    return known ? [[{}, known.value.stalled]] : []
+  })
+  series(
+    'headway_jobs_age_seconds',
+    'How old the numbers of jobs are; they grow old without the database',
+    [],
+    async () => {
+      const known = await counts()
+      return [[{}, known?.ageSeconds ?? Infinity]]
+    },
+  )
+}
+
+export const readPools = ({ series }: Readings, databases: Record<string, Pick<Database, 'pool'>>): void => {
+  const pools = Object.entries(databases).map(([name, { pool }]) => ({ name, pool }))
+  series('headway_database_connections', 'Open connections to the database', ['pool', 'state'], () =>
+    pools.flatMap(({ name, pool }) => [
+      [{ pool: name, state: 'idle' }, pool.idleCount],
+      [{ pool: name, state: 'busy' }, pool.totalCount - pool.idleCount],
+    ]),
+  )
+  series('headway_database_connections_max', 'Connections that a pool may open', ['pool'], () =>
+    pools.map(({ name, pool }) => [{ pool: name }, pool.options.max]),
+  )
+  series('headway_database_waiting', 'Statements that wait for a connection', ['pool'], () =>
+    pools.map(({ name, pool }) => [{ pool: name }, pool.waitingCount]),
+  )
+}

@@ -1,0 +1,458 @@
+import { randomUUID } from 'node:crypto'
+import t, { type Test } from 'tap'
+import { FEATURES } from '../../src/jobs/identity.ts'
+import type { Feature } from '../../src/jobs/identity.ts'
+import type { JobDocument } from '../../src/jobs/job.ts'
+import { startService, type Service } from '../helpers/service.ts'
+import { bearer, mint, SECRET, secondsFromNow, type TestClaims } from '../helpers/tokens.ts'
+import { waitFor } from '../helpers/wait.ts'
+
+const TENANT = randomUUID()
+const ORGANIZATION = randomUUID()
+/** Everything but what sees all organizations. */
+const WITHOUT_MANAGE = FEATURES.filter(feature => feature !== 'progress.manage')
+const OWNER: TestClaims = { tenant_id: TENANT, organization_id: ORGANIZATION, features: WITHOUT_MANAGE }
+
+const startGuarded = (t: Test, settings: Record<string, string> = {}) =>
+  startService(t, { AUTH_JWT_SECRET: SECRET, LIVE_INTERVAL_MS: '50', ...settings })
+
+interface StreamEvent {
+  event: string
+  id: string
+  data: { id?: string; jobs?: { id: string }[] }
+}
+
+/** An open stream as lines; the token is in the header, or where the path has it. */
+const follow = async (t: Test, { url }: Service, path: string, headers: Record<string, string> = {}) => {
+  const client = new AbortController()
+  t.teardown(() => client.abort())
+  const response = await fetch(`${url}/api/progress${path}`, {
+    headers: { accept: 'application/x-ndjson', ...headers },
+    signal: client.signal,
+  })
+  const events: StreamEvent[] = []
+  const read = async () => {
+    let rest = ''
+    const decoder = new TextDecoder()
+    for await (const chunk of response.body ?? []) {
+      const lines = (rest + decoder.decode(chunk as Uint8Array, { stream: true })).split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) if (line !== '') events.push(JSON.parse(line) as StreamEvent)
+    }
+  }
+  const ended = response.status === 200 ? read().catch(() => undefined) : Promise.resolve()
+  const idsSeen = () => new Set(events.flatMap(({ data }) => data.jobs?.map(job => job.id) ?? [data.id]))
+  const snapshot = async () => (await waitFor(() => events.find(({ event }) => event === 'snapshot')))?.data.jobs ?? []
+  return { response, events, ended, idsSeen, snapshot, close: () => client.abort() }
+}
+
+/** The jobs of the owner that nobody else may see: one that runs, one that has finished, and a key that one was made with. */
+interface Foreign {
+  running: JobDocument
+  finished: JobDocument
+  key: string
+}
+
+interface Probe {
+  feature: Feature
+  body?: unknown
+  /**
+   * What a stranger must see of a call that names no job in its path; `caller` is the service as the stranger calls it. Routes
+   * with an `{id}` need none: a foreign job is 404 for all of them.
+   */
+  isBlind?: (t: Test, caller: Service, foreign: Foreign, name: string) => Promise<void>
+}
+
+const CREATE = { jobType: 'secret', name: 'mine' }
+
+/** How each operation of the API is called. A new one must be added here, with what a stranger may see of it. */
+const PROBES: Record<string, Probe> = {
+  createJob: {
+    feature: 'progress.create',
+    body: CREATE,
+    async isBlind(t, caller, { running, key }, name) {
+      type Made = Pick<JobDocument, 'id' | 'tenantId' | 'organizationId'> & { detail: string }
+      const { status, body } = await caller.call<Made>('POST', '/jobs', CREATE, { 'idempotency-key': key })
+      if (status === 403) {
+        t.match(body.detail, /limited to one job/, `${name}: a token for one job makes no others`)
+        return
+      }
+      t.equal(status, 201, `${name}: the key of another is no key`)
+      t.not(body.id, running.id)
+      t.notMatch([body.tenantId, body.organizationId], [TENANT, ORGANIZATION], `${name}: it is the caller's own`)
+      const partition = await caller.call('POST', '/jobs', { ...CREATE, parentJobId: running.id })
+      t.match(partition, { status: 404, body: { code: 'parent_not_found' } }, `${name}: no partition of another's job`)
+      // Out of the way of what the caller must see nothing in.
+      await caller.database.pool.query('DELETE FROM progress_jobs WHERE id = $1', [body.id])
+    },
+  },
+  listJobs: {
+    feature: 'progress.view',
+    async isBlind(t, caller, { running }, name) {
+      const filters = [
+        '',
+        `organizationId=${ORGANIZATION}`,
+        `parentJobId=${running.id}`,
+        'search=mine',
+        'status=running&status=completed',
+      ]
+      for (const filter of filters) {
+        const { status, body } = await caller.call('GET', `/jobs?includeCompleted=true&${filter}`)
+        t.match({ status, body }, { status: 200, body: { items: [], total: 0 } }, `${name}: ${filter}`)
+      }
+    },
+  },
+  listActiveJobs: {
+    feature: 'progress.view',
+    async isBlind(t, caller, _foreign, name) {
+      t.same((await caller.call('GET', '/active?recentSeconds=3600')).body, { active: [], recentlyCompleted: [] }, name)
+    },
+  },
+  getStatistics: {
+    feature: 'progress.view',
+    async isBlind(t, caller, _foreign, name) {
+      t.same((await caller.call<{ types?: unknown }>('GET', '/stats')).body.types, [], name)
+    },
+  },
+  streamJobs: {
+    feature: 'progress.view',
+    async isBlind(t, caller, { running }, name) {
+      for (const path of ['/stream', `/stream?jobId=${running.id}`, `/stream?parentJobId=${running.id}`]) {
+        const stream = await follow(t, caller, path, caller.headers)
+        t.same(await stream.snapshot(), [], `${name}: ${path}`)
+        const named = `/stream?organizationId=${ORGANIZATION}`
+        const other = await follow(t, caller, named, caller.headers)
+        if (other.response.status === 200) t.same(await other.snapshot(), [], `${name}: ${named}`)
+        else t.equal(other.response.status, 403, `${name}: ${named}`)
+        other.close()
+        stream.close()
+      }
+    },
+  },
+  reportHeartbeats: {
+    feature: 'progress.update',
+    body: { heartbeats: [{ jobId: randomUUID() }] },
+    async isBlind(t, caller, { running, finished }, name) {
+      const heartbeats = [running, finished].map(({ id }) => ({ jobId: id, processedCount: 9 }))
+      const { status, body } = await caller.call('POST', '/heartbeats', { heartbeats })
+      t.match(
+        { status, body },
+        { status: 200, body: { results: [{ code: 'job_not_found' }, { code: 'job_not_found' }] } },
+        name,
+      )
+    },
+  },
+  getJob: { feature: 'progress.view' },
+  getProgress: { feature: 'progress.view' },
+  listJobEvents: { feature: 'progress.view' },
+  streamJob: { feature: 'progress.view' },
+  updateJob: { feature: 'progress.update', body: { processedCount: 9 } },
+  reportHeartbeat: { feature: 'progress.update', body: { processedCount: 9 } },
+  incrementJob: { feature: 'progress.update', body: { increment: 9 } },
+  startJob: { feature: 'progress.update' },
+  completeJob: { feature: 'progress.update' },
+  failJob: { feature: 'progress.update', body: { errorMessage: 'no' } },
+  acknowledgeCancel: { feature: 'progress.update' },
+  cancelJob: { feature: 'progress.cancel' },
+  deleteJob: { feature: 'progress.cancel' },
+  retryJob: { feature: 'progress.create' },
+}
+
+interface Operation {
+  id: string
+  method: string
+  /** Below the base path, with `{id}`. */
+  path: string
+  responses: Record<string, { description: string; headers?: object }>
+  security: Record<string, unknown>[]
+}
+
+/** Every operation below the base path, as the service itself describes them. */
+const readOperations = async ({ url }: Service): Promise<Operation[]> => {
+  const { paths } = (await (await fetch(`${url}/openapi.json`)).json()) as {
+    paths: Record<string, Record<string, Omit<Operation, 'id' | 'method' | 'path'> & { operationId: string }>>
+  }
+  return Object.entries(paths)
+    .filter(([path]) => path.startsWith('/api/progress/'))
+    .flatMap(([path, methods]) =>
+      Object.entries(methods).map(([method, { operationId, responses, security }]) => ({
+        id: operationId,
+        method: method.toUpperCase(),
+        path: path.slice('/api/progress'.length),
+        responses,
+        security,
+      })),
+    )
+}
+
+const probeOf = ({ id, path }: Operation): Probe => {
+  const probe = PROBES[id]
+  if (!probe) throw new Error(`${id} is new: say in PROBES how it is called, and what a stranger may see of it`)
+  if (!path.includes('{id}') && !probe.isBlind)
+    throw new Error(`${id} names no job: say in PROBES what a stranger sees`)
+  return probe
+}
+
+const callOperation = (caller: Service, operation: Operation, jobId: string) =>
+  caller.call(operation.method, operation.path.replace('{id}', jobId), probeOf(operation).body)
+
+t.test('every operation is covered, and says in its description who may call it', async t => {
+  const operations = await readOperations(await startGuarded(t))
+  t.same(operations.map(({ id }) => id).sort(), Object.keys(PROBES).sort())
+  for (const { id, path, responses, security } of operations) {
+    const inQuery = path.endsWith('/stream')
+    t.same(security, [{ bearer: [] }, ...(inQuery ? [{ accessToken: [] }] : [])], id)
+    for (const status of ['401', '403'])
+      t.ok(responses[status]?.headers && 'www-authenticate' in responses[status].headers, id)
+    t.match(responses['503']?.description, /keys_unavailable/, id)
+  }
+})
+
+t.test('without a token, or with a bad one, every operation is refused', async t => {
+  const service = await startGuarded(t)
+  const { id } = await service.as(await mint(OWNER)).createJob()
+  for (const operation of await readOperations(service)) {
+    for (const caller of [service, service.as('bad'), service.as(await mint({ exp: secondsFromNow(-100) }))]) {
+      const { status, body, headers } = await callOperation(caller, operation, id)
+      t.match({ status, body }, { status: 401, body: { code: 'unauthenticated' } }, operation.id)
+      t.match(headers.get('www-authenticate'), /^Bearer realm="headway"/, operation.id)
+    }
+  }
+  for (const path of ['/healthz', '/readyz', '/openapi.json', '/docs/'])
+    t.equal((await fetch(service.url + path)).status, 200, path)
+})
+
+t.test('every operation needs its feature, and no other', async t => {
+  const service = await startGuarded(t)
+  for (const operation of await readOperations(service)) {
+    const { feature } = probeOf(operation)
+    for (const given of FEATURES) {
+      // Of a job that is not there: whoever may call gets as far as that, and nothing is changed.
+      const caller = service.as(await mint({ features: [given] }))
+      if (given === feature) {
+        if (operation.id === 'streamJobs') continue
+        t.not((await callOperation(caller, operation, randomUUID())).status, 403, `${operation.id} with ${given}`)
+      } else {
+        const { status, headers } = await callOperation(caller, operation, randomUUID())
+        t.equal(status, 403, `${operation.id} with ${given}`)
+        t.match(headers.get('www-authenticate'), /error="insufficient_scope", error_description="[^"]*progress\.\w+/)
+      }
+    }
+    const none = await callOperation(service.as(await mint({ features: [] })), operation, randomUUID())
+    t.equal(none.status, 403, `${operation.id} with nothing`)
+  }
+  const purge = `/jobs/${randomUUID()}?purge=true`
+  t.equal((await service.as(await mint({ features: WITHOUT_MANAGE })).call('DELETE', purge)).status, 403)
+  t.equal((await service.as(await mint({ features: ['progress.manage'] })).call('DELETE', purge)).status, 404)
+})
+
+t.test('what belongs to another tenant, organization or job does not exist, whatever is called', async t => {
+  const service = await startGuarded(t)
+  const owner = service.as(await mint(OWNER))
+  const key = randomUUID()
+  const { body: running } = await owner.call<JobDocument>('POST', '/jobs', CREATE, { 'idempotency-key': key })
+  await owner.heartbeat(running.id, { processedCount: 1 })
+  const finished = await owner.createJob(CREATE)
+  await owner.call('POST', `/jobs/${finished.id}/fail`, { errorMessage: 'as told' })
+  const before = [await owner.job(running.id), await owner.job(finished.id), await owner.history(running.id)]
+  const watching = await follow(t, service, '/stream', bearer(await mint(OWNER)))
+  t.equal((await watching.snapshot()).length, 2)
+
+  const strangers: Record<string, TestClaims> = {
+    'another tenant': { tenant_id: randomUUID() },
+    'another tenant that names the same organization': { tenant_id: randomUUID(), organization_id: ORGANIZATION },
+    'another organization': { tenant_id: TENANT, organization_id: randomUUID(), features: WITHOUT_MANAGE },
+    'no organization': { tenant_id: TENANT, features: WITHOUT_MANAGE },
+    'a token for another job': { ...OWNER, job_id: randomUUID() },
+    'a token for another job that manages': { tenant_id: TENANT, job_id: randomUUID() },
+  }
+  const operations = await readOperations(service)
+  for (const [name, claims] of Object.entries(strangers)) {
+    const caller = service.as(await mint(claims))
+    for (const operation of operations) {
+      const { isBlind } = probeOf(operation)
+      if (isBlind) {
+        await isBlind(t, caller, { running, finished, key }, `${operation.id} by ${name}`)
+        continue
+      }
+      for (const { id } of [running, finished]) {
+        const { status, body } = await callOperation(caller, operation, id)
+        t.match({ status, body }, { status: 404, body: { code: 'job_not_found' } }, `${operation.id} by ${name}`)
+      }
+    }
+    for (const path of ['', '/progress']) {
+      t.equal((await caller.call('HEAD', `/jobs/${running.id}${path}`)).status, 404, `HEAD ${path} by ${name}`)
+      const waiting = await caller.call('GET', `/jobs/${running.id}${path}?until=finished`, undefined, {
+        prefer: 'wait=1',
+      })
+      t.equal(waiting.status, 404, `it is not waited for: ${path} by ${name}`)
+    }
+    const purged = await caller.call('DELETE', `/jobs/${finished.id}?purge=true`)
+    t.equal(purged.status, claims['features'] ? 403 : 404, `purge by ${name}`)
+  }
+  const after = [await owner.job(running.id), await owner.job(finished.id), await owner.history(running.id)]
+  t.same(after, before, 'and nothing of it was changed')
+  t.equal(watching.events.length, 1, 'nor heard of')
+})
+
+t.test('streams of strangers stay silent while a job changes', async t => {
+  const service = await startGuarded(t)
+  const owner = service.as(await mint(OWNER))
+  const strangers = await Promise.all(
+    [
+      { tenant_id: randomUUID(), organization_id: ORGANIZATION },
+      { tenant_id: TENANT, organization_id: randomUUID(), features: WITHOUT_MANAGE },
+      { tenant_id: TENANT, features: WITHOUT_MANAGE },
+      { ...OWNER, job_id: randomUUID() },
+    ].map(async claims => follow(t, service, '/stream', bearer(await mint(claims)))),
+  )
+  const own = await follow(t, service, `/stream?access_token=${await mint(OWNER)}`)
+  const manager = await follow(t, service, '/stream', bearer(await mint({ tenant_id: TENANT })))
+  for (const stream of [...strangers, own, manager]) await stream.snapshot()
+  const { id } = await owner.createJob()
+  await owner.heartbeat(id, { processedCount: 5 })
+  await owner.call('POST', `/jobs/${id}/complete`)
+  for (const stream of [own, manager])
+    await waitFor(() => stream.events.some(({ event }) => event.endsWith('completed')))
+  // Streams of one tenant are served in one turn; the foreign tenant's would have had this one's time as well.
+  for (const { events } of strangers) t.equal(events.length, 1, 'a snapshot, and no more')
+})
+
+t.test('who manages sees every organization of the tenant, others their own or none', async t => {
+  const service = await startGuarded(t)
+  const other = randomUUID()
+  const callers = {
+    owner: service.as(await mint(OWNER)),
+    neighbour: service.as(await mint({ ...OWNER, organization_id: other })),
+    nobody: service.as(await mint({ tenant_id: TENANT, features: WITHOUT_MANAGE })),
+    manager: service.as(await mint({ tenant_id: TENANT })),
+  }
+  const names = ['owner', 'neighbour', 'nobody'] as const
+  const jobs = Object.fromEntries(
+    await Promise.all(names.map(async name => [name, (await callers[name].createJob({ name })).id] as const)),
+  ) as Record<(typeof names)[number], string>
+  const listed = async (caller: Service, query = '') => {
+    const { body } = await caller.call<{ items: JobDocument[] }>('GET', `/jobs${query}`)
+    return body.items.map(({ name }) => name).sort()
+  }
+  for (const name of names) {
+    t.same(await listed(callers[name]), [name])
+    for (const target of names) {
+      t.equal(
+        (await callers[name].call('GET', `/jobs/${jobs[target]}`)).status,
+        target === name ? 200 : 404,
+        `${name} → ${target}`,
+      )
+      t.equal((await callers.manager.call('GET', `/jobs/${jobs[target]}`)).status, 200, `manager → ${target}`)
+    }
+  }
+  t.same(await listed(callers.manager), ['neighbour', 'nobody', 'owner'])
+  t.same(await listed(callers.manager, `?organizationId=${other}`), ['neighbour'])
+})
+
+t.test('a token for one job sees that job and its partitions, and nothing else, in every call', async t => {
+  const service = await startGuarded(t)
+  const owner = service.as(await mint(OWNER))
+  const [parent, sibling] = [await owner.createJob({ partitionCount: 2 }), await owner.createJob()]
+  const limited = service.as(await mint({ ...OWNER, job_id: parent.id }))
+  const partition = await limited.createJob({ parentJobId: parent.id })
+  const visible = [parent.id, partition.id].sort()
+  for (const id of visible) {
+    for (const path of ['', '/progress', '/events'])
+      t.equal((await limited.call('GET', `/jobs/${id}${path}`)).status, 200, path)
+  }
+  t.equal((await limited.call('GET', `/jobs/${sibling.id}`)).status, 404)
+  const { body: page } = await limited.call<{ items: JobDocument[]; total: number }>('GET', '/jobs')
+  t.same(page.items.map(({ id }) => id).sort(), visible)
+  t.equal(page.total, 2)
+  const { body: active } = await limited.call<{ active: JobDocument[] }>('GET', '/active')
+  t.same(
+    active.active.map(({ id }) => id),
+    [parent.id],
+    'only top-level jobs are here',
+  )
+
+  const stream = await follow(t, service, '/stream', limited.headers)
+  t.same((await stream.snapshot()).map(({ id }) => id).sort(), visible)
+  const heartbeats = [partition, sibling].map(({ id }) => ({ jobId: id, processedCount: 3 }))
+  const bulk = await limited.call<{ results: object[] }>('POST', '/heartbeats', { heartbeats })
+  t.match(bulk.body.results, [{ status: 'running', durable: true }, { code: 'job_not_found' }])
+  await owner.heartbeat(sibling.id, { processedCount: 1 })
+  await waitFor(() => stream.events.find(({ event, data }) => event.endsWith('started') && data.id === partition.id))
+  await owner.call('POST', `/jobs/${sibling.id}/complete`)
+  t.equal((await limited.call('POST', `/jobs/${sibling.id}/complete`)).status, 404)
+  t.equal((await limited.call('POST', `/jobs/${partition.id}/complete`)).status, 200)
+  await waitFor(() => stream.events.find(({ event, data }) => event.endsWith('completed') && data.id === partition.id))
+  t.notOk(stream.idsSeen().has(sibling.id))
+  t.same((await limited.call<{ types: unknown[] }>('GET', '/stats')).body.types, [], 'a partition is part of its batch')
+  t.match((await owner.call<{ types: unknown[] }>('GET', '/stats')).body.types, [{ completed: 1 }], 'the sibling')
+
+  const ofPartition = service.as(await mint({ ...OWNER, job_id: partition.id }))
+  t.equal((await ofPartition.call('GET', `/jobs/${partition.id}`)).status, 200)
+  t.equal(
+    (await ofPartition.call('GET', `/jobs/${parent.id}`)).status,
+    404,
+    'a token for a partition does not reach up',
+  )
+  const job = await limited.call('POST', '/jobs', { jobType: 'test', name: 'another' })
+  t.match(job, { status: 403, body: { code: 'forbidden' } })
+  t.match(job.headers.get('www-authenticate'), /insufficient_scope/)
+})
+
+t.test('who acted is in the history by the sub of the token', async t => {
+  const service = await startGuarded(t)
+  const creator = service.as(await mint({ ...OWNER, sub: 'creator@example.com' }))
+  const { id, startedByUserId } = await creator.createJob({ cancellable: true })
+  t.equal(startedByUserId, 'creator@example.com')
+  const canceller = service.as(await mint({ ...OWNER, sub: 'auth0|42' }))
+  const { body } = await canceller.call<JobDocument>('POST', `/jobs/${id}/cancel`)
+  t.match(body, { tenantId: TENANT, organizationId: ORGANIZATION, cancelledByUserId: 'auth0|42' })
+})
+
+t.test('a stream ends with its token, on time, and is not resumed with one that has ended', async t => {
+  const service = await startGuarded(t)
+  const { id } = await service.as(await mint(OWNER)).createJob()
+  for (const path of ['/stream', `/jobs/${id}/stream`]) {
+    const exp = secondsFromNow(1.5)
+    const token = await mint({ ...OWNER, exp })
+    const stream = await follow(t, service, `${path}?access_token=${token}`)
+    await stream.snapshot()
+    await stream.ended
+    const late = Date.now() - exp * 1000
+    t.ok(
+      late > -50 && late < 500,
+      `${path}: ${Math.round(late)} ms after its end, though 60 s of skew are forgiven elsewhere`,
+    )
+    t.equal((await service.as(token).call('GET', `/jobs/${id}`)).status, 200, 'as here')
+    const lastEventId = stream.events.at(-1)!.id
+    const resume = async (claims: TestClaims) => {
+      const again = await follow(t, service, path, { ...bearer(await mint(claims)), 'last-event-id': lastEventId })
+      again.close()
+      return again.response.status
+    }
+    const again = await follow(t, service, `${path}?access_token=${token}&lastEventId=${lastEventId}`)
+    t.equal(again.response.status, 401, `${path}: with the same token`)
+    t.equal(await resume({ ...OWNER, exp: secondsFromNow(-100) }), 401)
+    t.equal(await resume({ ...OWNER, features: ['progress.update'] }), 403)
+    t.equal(await resume(OWNER), 200)
+    const foreign = await resume({ ...OWNER, tenant_id: randomUUID() })
+    t.equal(foreign, path === '/stream' ? 200 : 404)
+  }
+})
+
+t.test('heartbeats with different tokens for one worker do not ride on each other’s right', async t => {
+  const service = await startGuarded(t)
+  const owner = service.as(await mint(OWNER))
+  const { id } = await owner.createJob()
+  const stranger = service.as(await mint({ ...OWNER, organization_id: randomUUID() }))
+  const limited = service.as(await mint({ ...OWNER, job_id: randomUUID() }))
+  const callers = [owner, stranger, limited]
+  const replies = await Promise.all(
+    Array.from({ length: 60 }, (_, n) => callers[n % 3]!.call('POST', `/jobs/${id}/increment`, { increment: 1 })),
+  )
+  t.same(
+    replies.map(({ status }) => status),
+    Array.from({ length: 60 }, (_, n) => (n % 3 === 0 ? 200 : 404)),
+  )
+  t.equal((await owner.job(id)).processedCount, 20)
+})

@@ -1,0 +1,253 @@
+import t from 'tap'
+import { readConfig } from '../../src/config.ts'
+import { createTokens } from '../../src/http/tokens/identify.ts'
+import { bearer, mint, SECRET } from '../helpers/tokens.ts'
+import { JOB_ID, raw, readProblem, startServer } from './in-memory.ts'
+
+const PAGE = 'https://app.example.com'
+const OTHER_PAGE = 'http://localhost:5173'
+const EVIL = 'https://evil.example'
+
+const { auth } = readConfig({ AUTH_JWT_SECRET: SECRET })
+const log = { warn: () => undefined, info: () => undefined }
+const { identify } = createTokens({ auth: auth!, log, guessesPerSecond: 0 })
+
+const preflight = (origin: string, method = 'POST', headers = 'authorization,content-type') => ({
+  method: 'OPTIONS',
+  headers: { origin, 'access-control-request-method': method, 'access-control-request-headers': headers },
+})
+
+t.test('without CORS_ORIGIN no page of another origin may read an answer', async t => {
+  const { url, api } = await startServer(t, { identify })
+  for (const [where, init] of [
+    [`${url}/healthz`, { headers: { origin: PAGE } }],
+    [`${api}/jobs`, { headers: { origin: PAGE, ...bearer(await mint()) } }],
+    [`${api}/jobs`, preflight(PAGE)],
+  ] as const) {
+    const response = await fetch(where, init)
+    t.notOk(
+      [...response.headers.keys()].some(name => name.startsWith('access-control-')),
+      where,
+    )
+  }
+  t.equal((await fetch(`${api}/jobs`, preflight(PAGE))).status, 405)
+})
+
+t.test('pages of CORS_ORIGIN may call and read what they need, also what is refused; others may not', async t => {
+  const { url, api } = await startServer(t, {
+    identify,
+    config: { corsOrigins: [PAGE, OTHER_PAGE], rateLimitPerSecond: 9 },
+  })
+  const token = bearer(await mint())
+  for (const origin of [PAGE, OTHER_PAGE]) {
+    const asked = await fetch(`${api}/jobs/${JOB_ID}/heartbeat`, preflight(origin))
+    t.equal(asked.status, 204)
+    t.equal(asked.headers.get('access-control-allow-origin'), origin)
+    t.match(asked.headers.get('access-control-allow-methods'), /GET.*POST.*PUT.*DELETE/)
+    for (const name of [
+      'authorization',
+      'content-type',
+      'idempotency-key',
+      'if-none-match',
+      'last-event-id',
+      'prefer',
+    ]) {
+      t.ok(asked.headers.get('access-control-allow-headers')?.includes(name), name)
+    }
+    t.equal(asked.headers.get('access-control-allow-credentials'), null, 'no cookies are asked for')
+    t.match(asked.headers.get('vary'), /origin/i)
+  }
+  const answers: [path: string, status: number, init?: RequestInit][] = [
+    ['/api/progress/jobs', 200, { headers: token }],
+    [`/api/progress/jobs/${JOB_ID}`, 200, { headers: token }],
+    ['/api/progress/jobs', 401],
+    ['/api/progress/jobs?page=x', 400, { headers: token }],
+    ['/api/progress/nothing', 404],
+    ['/api/progress/jobs', 415, { method: 'POST', body: 'x', headers: token }],
+    ['/healthz', 200],
+  ]
+  for (const [path, status, init] of answers) {
+    const response = await fetch(url + path, { ...init, headers: { ...(init?.headers as object), origin: PAGE } })
+    t.equal(response.status, status, path)
+    t.equal(response.headers.get('access-control-allow-origin'), PAGE, path)
+    const exposed = response.headers.get('access-control-expose-headers')?.split(', ') ?? []
+    for (const name of [
+      'etag',
+      'location',
+      'retry-after',
+      'x-request-id',
+      'preference-applied',
+      'ratelimit-remaining',
+    ]) {
+      t.ok(exposed.includes(name), name)
+    }
+    t.match(response.headers.get('vary'), /origin/i, 'no cache hands it to another page')
+    const evil = await fetch(url + path, { ...init, headers: { ...(init?.headers as object), origin: EVIL } })
+    t.equal(evil.headers.get('access-control-allow-origin'), null)
+  }
+  for (const origin of [
+    EVIL,
+    'null',
+    `${PAGE}.evil.example`,
+    PAGE.toUpperCase(),
+    `${PAGE}:443`,
+    'http://app.example.com',
+  ]) {
+    const refused = await fetch(`${api}/jobs`, preflight(origin))
+    t.equal(refused.headers.get('access-control-allow-origin'), null, origin)
+  }
+  const plain = await fetch(`${api}/jobs`, { method: 'OPTIONS', headers: { origin: PAGE } })
+  t.equal(plain.status, 405, 'an OPTIONS that is no preflight is a method like any other')
+  t.equal((await fetch(`${url}/nowhere`, { method: 'OPTIONS' })).status, 404)
+})
+
+t.test('a page of CORS_ORIGIN may follow streams, with a header and with a token in the query', async t => {
+  const { api } = await startServer(t, { identify, config: { corsOrigins: [PAGE] } })
+  const token = await mint()
+  t.equal((await fetch(`${api}/stream`, preflight(PAGE, 'GET', 'authorization,last-event-id'))).status, 204)
+  for (const [query, headers] of [
+    ['', bearer(token)],
+    [`?access_token=${token}`, {}],
+  ] as const) {
+    const client = new AbortController()
+    const response = await fetch(`${api}/stream${query}`, {
+      headers: { ...headers, origin: PAGE },
+      signal: client.signal,
+    })
+    t.equal(response.status, 200)
+    t.equal(response.headers.get('access-control-allow-origin'), PAGE)
+    t.match(response.headers.get('vary'), /^origin, accept$/i)
+    client.abort()
+  }
+  const refused = await fetch(`${api}/stream?access_token=bad`, { headers: { origin: PAGE } })
+  t.equal(refused.headers.get('access-control-allow-origin'), PAGE, 'and is told why it may not')
+  t.equal((await readProblem(refused)).code, 'unauthenticated')
+})
+
+t.test('with *, every page may call that has a token', async t => {
+  const { api } = await startServer(t, { identify, config: { corsOrigins: ['*'] } })
+  const response = await fetch(`${api}/jobs`, { headers: { origin: EVIL, ...bearer(await mint()) } })
+  t.equal(response.headers.get('access-control-allow-origin'), '*')
+  t.equal((await fetch(`${api}/jobs`, preflight(EVIL))).headers.get('access-control-allow-origin'), '*')
+  t.equal((await fetch(`${api}/jobs`, { headers: { origin: EVIL } })).status, 401)
+})
+
+t.test('an open service on loopback lets in the pages of CORS_ORIGIN, and still no other', async t => {
+  const { api, port, jobs } = await startServer(t, { config: { corsOrigins: [OTHER_PAGE] } })
+  const crossSite = { origin: OTHER_PAGE, 'sec-fetch-site': 'cross-site' }
+  const allowed = await fetch(`${api}/jobs`, { headers: crossSite })
+  t.equal(allowed.status, 200)
+  t.equal(allowed.headers.get('access-control-allow-origin'), OTHER_PAGE)
+  t.equal((await fetch(`${api}/jobs`, preflight(OTHER_PAGE))).status, 204)
+  const seen = jobs.calls.length
+  for (const origin of [EVIL, 'null', 'http://localhost:5174', `${OTHER_PAGE}.evil.example`]) {
+    for (const method of ['GET', 'POST', 'DELETE']) {
+      const path = method === 'GET' ? '/jobs' : `/jobs/${JOB_ID}${method === 'POST' ? '/cancel' : ''}`
+      const response = await fetch(api + path, { method, headers: { origin } })
+      t.equal(response.status, 403, `${method} from ${origin}`)
+      t.equal(response.headers.get('access-control-allow-origin'), null)
+    }
+    t.equal((await fetch(`${api}/jobs`, preflight(origin))).status, 403)
+  }
+  t.equal(
+    (await fetch(`${api}/jobs`, { headers: { 'sec-fetch-site': 'cross-site' } })).status,
+    403,
+    'a link or an image',
+  )
+  const rebound = `GET /api/progress/jobs HTTP/1.1\r\nhost: evil.example\r\norigin: ${OTHER_PAGE}\r\nconnection: close\r\n\r\n`
+  t.match(await raw(port, rebound), /^HTTP\/1\.1 421 /, 'an allowed page must use the name of this machine as well')
+  t.equal(jobs.calls.length, seen)
+})
+
+t.test('CORS_ORIGIN takes exact origins, or * where tokens are asked for', t => {
+  const refused = (settings: Record<string, string>): string => {
+    try {
+      readConfig(settings)
+    } catch (error) {
+      return (error as Error).message
+    }
+    return ''
+  }
+  for (const origins of [
+    'app.example.com',
+    'https://app.example.com/',
+    'https://app.example.com/path',
+    'https://app.example.com:443',
+    'https://APP.example.com',
+    'https://*.example.com',
+    'https://user@app.example.com',
+    'ftp://app.example.com',
+    'null',
+    `${PAGE},`,
+    `${PAGE} ${OTHER_PAGE}`,
+  ]) {
+    t.match(refused({ CORS_ORIGIN: origins, AUTH_JWT_SECRET: SECRET }), /CORS_ORIGIN must be origins/, origins)
+  }
+  t.match(refused({ CORS_ORIGIN: '*' }), /CORS_ORIGIN is \*, and without tokens/)
+  t.match(refused({ CORS_ORIGIN: '*', AUTH_MODE: 'none', HOST: '0.0.0.0' }), /CORS_ORIGIN is \*/)
+  t.match(refused({ CORS_ORIGIN: `*,${PAGE}`, AUTH_JWT_SECRET: SECRET }), /CORS_ORIGIN must be either/)
+  t.same(readConfig({ CORS_ORIGIN: ` ${PAGE} , ${OTHER_PAGE}` }).corsOrigins, [PAGE, OTHER_PAGE])
+  t.same(readConfig({ CORS_ORIGIN: '*', AUTH_JWT_SECRET: SECRET }).corsOrigins, ['*'])
+  t.same(readConfig({}).corsOrigins, [])
+  for (const proxies of ['proxy', '10.0.0.0/33', '::1/129', '10.0.0.1,', '300.1.1.1', '10.0.0.0/8 10.0.0.1']) {
+    t.match(refused({ TRUSTED_PROXIES: proxies }), /TRUSTED_PROXIES must be addresses/, proxies)
+  }
+  t.same(readConfig({ TRUSTED_PROXIES: 'loopback, 10.0.0.0/8,2001:db8::/32' }).trustedProxies, [
+    'loopback',
+    '10.0.0.0/8',
+    '2001:db8::/32',
+  ])
+  t.end()
+})
+
+t.test('pages allow nothing from elsewhere, no inline scripts and no frame', async t => {
+  const { url } = await startServer(t)
+  for (const path of ['/docs', '/docs/', '/docs/static/swagger-ui-bundle.js', '/docs/static/nothing']) {
+    const { headers } = await fetch(url + path)
+    const policy = headers.get('content-security-policy') ?? ''
+    t.match(policy, /default-src 'none'/, path)
+    t.match(policy, /frame-ancestors 'none'/)
+    t.notMatch(policy, /unsafe|https?:|\*/)
+    t.equal(headers.get('x-frame-options'), 'DENY')
+    t.equal(headers.get('referrer-policy'), 'no-referrer')
+    t.equal(headers.get('strict-transport-security'), null, 'that is for whoever ends TLS')
+  }
+  const html = await (await fetch(`${url}/docs/`)).text()
+  t.notMatch(html, /<script(?![^>]*src=)|<style|\son\w+=|style="/, 'the page needs nothing that is refused')
+})
+
+t.test('files of the documentation end at their folder', async t => {
+  const { port, log } = await startServer(t)
+  for (const path of [
+    '/docs/static/nothing',
+    '/docs/static/../../package.json',
+    '/docs/static/%2e%2e/%2e%2e/package.json',
+    '/docs/static/..%2f..%2fpackage.json',
+    '/docs/static/..%5c..%5cpackage.json',
+    '/docs/static/%00',
+    '/docs/static/.hidden',
+    '/docs/static/%2e%2e%2f%2e%2e%2f%2e%2e%2f%2e%2e%2f%2e%2e%2f%2e%2e%2fetc%2fpasswd',
+  ]) {
+    const answer = await raw(port, `GET ${path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n`)
+    t.match(answer, /^HTTP\/1\.1 404 [^]*application\/problem\+json[^]*route_not_found/, path)
+  }
+  t.same(log, [])
+})
+
+t.test('every answer says that its type is meant, and none says what made it', async t => {
+  const { url, api, port } = await startServer(t)
+  const answers = [
+    ...(await Promise.all(
+      [`${url}/healthz`, `${url}/docs/`, `${url}/openapi.json`, `${api}/jobs`, `${api}/jobs/x`, `${url}/nowhere`].map(
+        async where => JSON.stringify([...(await fetch(where)).headers]),
+      ),
+    )),
+    await raw(port, 'HELLO\r\n\r\n'),
+    await raw(port, 'GET /%zz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n'),
+    await raw(port, 'GET / HTTP/1.1\r\nhost: localhost\r\nexpect: x\r\n\r\n'),
+  ]
+  for (const answer of answers) {
+    t.match(answer, /x-content-type-options.{1,3}nosniff/i, answer.slice(0, 40))
+    t.notMatch(answer, /x-powered-by|"server"|\nserver:|fastify|node_modules|\n {4}at /i)
+  }
+})

@@ -1,0 +1,210 @@
+import fc from 'fast-check'
+import { randomUUID } from 'node:crypto'
+import { pino } from 'pino'
+import t, { type Test } from 'tap'
+import { startService, type Service } from '../helpers/service.ts'
+import { mint, SECRET, secondsFromNow } from '../helpers/tokens.ts'
+import { Client, type Answer } from './fuzz/client.ts'
+import { EVERYWHERE, readContract, type Contract, type OpenApi } from './fuzz/contract.ts'
+import { anyRequest, toBytes, type Caller, type FuzzRequest } from './fuzz/requests.ts'
+
+/** `npm run fuzz` sends more, each time others. */
+const REQUESTS = Number(process.env['FUZZ_REQUESTS'] ?? 2_000)
+const SEED = Number(process.env['FUZZ_SEED'] ?? 20_260_131)
+
+/** So many are sent at once: what they do to the same jobs meets. */
+const AT_ONCE = 8
+
+/** So many times eight are made at a time. */
+const ROUND = 25
+
+const ERROR_LEVEL = 50
+
+interface Fuzzed {
+  service: Service
+  port: number
+  clients: Client[]
+  jobIds: string[]
+}
+
+/** Jobs of every kind, and what comes of them, so that most requests find something that they can change. */
+const makeJobs = async (service: Service): Promise<string[]> => {
+  const ids: string[] = []
+  const add = async (fields: Record<string, unknown>, ...calls: [path: string, body?: unknown][]) => {
+    const { id, partitions } = (await service.createJob(fields)) as { id: string; partitions?: { id: string }[] }
+    for (const [path, body = {}] of calls) await service.call('POST', `/jobs/${id}${path}`, body)
+    ids.push(id, ...(partitions ?? []).map(partition => partition.id))
+  }
+  for (let round = 0; round < 4; round++) {
+    await add({ cancellable: true })
+    await add({ totalCount: 1_000, cancellable: true }, ['/start'])
+    await add({ cancellable: true, unit: 'rows' }, ['/heartbeat', { workerId: 'a', processedCount: 1 }], ['/cancel'])
+    await add({}, ['/fail', { errorMessage: 'broken' }])
+    await add({}, ['/complete', { resultSummary: { a: 1 } }])
+    await add({ stages: [{ name: 'a' }, { name: 'b', weight: 3 }, { name: 'import' }] })
+    await add({ partitions: [{ name: 'a', totalCount: 5 }, { name: 'b' }], cancellable: true })
+    await add({ partitionCount: 1_000 })
+  }
+  return ids
+}
+
+const open = async (service: Service): Promise<Fuzzed> => {
+  const port = Number(new URL(service.url).port)
+  return {
+    service,
+    port,
+    clients: Array.from({ length: AT_ONCE }, () => new Client(port)),
+    jobIds: await makeJobs(service),
+  }
+}
+
+const tokensOf = async (jobId: string, tenantId: string): Promise<Record<Caller, string | null>> => ({
+  all: await mint({ tenant_id: tenantId, sub: 'all' }),
+  view: await mint({ tenant_id: tenantId, features: ['progress.view'] }),
+  otherTenant: await mint(),
+  oneJob: await mint({ tenant_id: tenantId, job_id: jobId, sub: '🦊' }),
+  nothing: await mint({ tenant_id: tenantId, features: [] }),
+  expired: await mint({ tenant_id: tenantId, exp: secondsFromNow(-3_600) }),
+  garbage: 'garbage',
+  nobody: null,
+})
+
+const parse = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** What is wrong with a refusal, or null. */
+const problemWith = (contract: Contract, request: FuzzRequest, { status, headers, body }: Answer): string | null => {
+  const { operation, method, mangled } = request
+  if (headers['content-type'] !== 'application/problem+json') return `a ${headers['content-type']}`
+  if (method === 'HEAD') return null
+  const problem = parse(body.toString()) as { status: number; code: string; requestId: string }
+  if (!contract.isProblem(problem)) return `no problem document: ${body.toString().slice(0, 300)}`
+  if (problem.status !== status || problem.requestId !== headers['x-request-id'])
+    return 'it says other things than its headers'
+  const { code } = problem
+  const isElsewhere = mangled.some(what => ['path', 'method', 'version'].includes(what))
+  if (EVERYWHERE.has(code)) return null
+  if (request.open && ['forbidden', 'misdirected_request'].includes(code)) return null
+  if (isElsewhere && ['route_not_found', 'method_not_allowed'].includes(code)) return null
+  const places = isElsewhere ? contract.operations : [operation]
+  return places.some(place => place.codes.get(status)?.has(code) === true) ? null : `${code} is not documented`
+}
+
+const frameOf = (type: string, body: string): boolean =>
+  type.startsWith('application/x-ndjson')
+    ? parse(body.split('\n')[0] ?? '') !== undefined
+    : /^(?:retry|id|event|data|:)/.test(body)
+
+/** What is wrong with an answer, or null. */
+const faultOf = (contract: Contract, request: FuzzRequest, answer: Answer): string | null => {
+  const { operation, method, mangled } = request
+  const { status, headers, body } = answer
+  if (!(status >= 200) || status >= 500) return `status ${status}`
+  if (headers['x-request-id'] === undefined || headers['x-content-type-options'] !== 'nosniff')
+    return 'headers are missing'
+  if (headers['set-cookie'] !== undefined) return 'a forged header'
+  if (status >= 400) return problemWith(contract, request, answer)
+  if (mangled.includes('path') || method !== operation.method) return null
+  const documented = operation.answers.get(status)
+  if (documented === undefined) return `${status} is not documented`
+  const type = headers['content-type'] ?? ''
+  if (documented === null) return body.length > 0 ? 'a body' : null
+  const validate = documented[type.split(';')[0] ?? '']
+  if (!validate) return `a ${type}`
+  if (answer.endless) return frameOf(type, body.toString()) ? null : `no frame: ${body.toString().slice(0, 100)}`
+  const value = type.startsWith('application/json') ? parse(body.toString()) : body.toString()
+  return validate(value) ? null : `${JSON.stringify(validate.errors?.[0])} in ${body.toString().slice(0, 500)}`
+}
+
+/** A body that never comes, or whose end nobody can tell: such a request is sent, and left. */
+const isUnfinished = ({ framing, mangled, method }: FuzzRequest): boolean =>
+  framing === 'cut' ||
+  method === 'CONNECT' ||
+  mangled.some(what => ['header content-length', 'header transfer-encoding', 'header trailer'].includes(what))
+
+const describe = ({ operation, open, caller, method, target, headers, body, mangled }: FuzzRequest): string =>
+  JSON.stringify({ id: operation.id, open, caller, method, target, headers, body, mangled }).slice(0, 3_000)
+
+const makeSender = (contract: Contract, fuzzed: Fuzzed[], tokens: Record<Caller, string | null>) => {
+  const seen = new Map<string, number>()
+  const faults = new Map<string, string>()
+  const send = async (request: FuzzRequest, index: number): Promise<void> => {
+    const { clients, jobIds, port } = fuzzed[request.open ? 1 : 0]!
+    const token = request.open ? null : tokens[request.caller]
+    const bytes = toBytes(request, token, n => jobIds[n % jobIds.length]!)
+    if (isUnfinished(request)) return clients[index]!.leave(bytes)
+    const strange = request.mangled.some(what => /^(?:path|method|version|large|header)/.test(what))
+    const client = strange ? new Client(port) : clients[index]!
+    const answer = await client.send(bytes, { method: request.method, fresh: strange }).catch(String)
+    const fault = typeof answer === 'string' ? answer : faultOf(contract, request, answer)
+    // One of each: a fault that is everywhere would hide the others.
+    if (fault !== null) faults.set(`${request.operation.id} ${fault.slice(0, 60)}`, `${fault}: ${describe(request)}`)
+    if (fault !== null || typeof answer === 'string') return
+    const kind = `${request.operation.id} ${answer.status}`
+    seen.set(kind, (seen.get(kind) ?? 0) + 1)
+    if (answer.status !== 201 || request.operation.id !== 'createJob') return
+    const { id, partitions = [] } = parse(answer.body.toString()) as { id: string; partitions?: { id: string }[] }
+    jobIds.push(id, ...partitions.slice(0, 3).map(partition => partition.id))
+  }
+  return { seen, faults, send }
+}
+
+const startBoth = async (t: Test, lines: { level: number }[]) => {
+  const log = pino(
+    { level: 'trace' },
+    { write: (line: string) => void lines.push(JSON.parse(line) as { level: number }) },
+  )
+  const off = { RATE_LIMIT_PER_SECOND: '0', RATE_LIMIT_UNAUTHENTICATED_PER_SECOND: '0' }
+  const guarded = await startService(t, { log, AUTH_JWT_SECRET: SECRET, ...off })
+  const unguarded = await startService(t, { log, database: guarded.database })
+  const tenantId = randomUUID()
+  const first = await open(guarded.as(await mint({ tenant_id: tenantId, sub: 'all' })))
+  const tokens = await tokensOf(first.jobIds[1]!, tenantId)
+  return { fuzzed: [first, await open(unguarded)], tokens }
+}
+
+t.test(
+  `whatever is sent, ${REQUESTS} times, is answered as the OpenAPI document says, and never with a server error`,
+  async t => {
+    const lines: { level: number }[] = []
+    const { fuzzed, tokens } = await startBoth(t, lines)
+    const document = (await (await fetch(`${fuzzed[0]!.service.url}/openapi.json`)).json()) as OpenApi
+    const contract = readContract(document)
+    const { seen, faults, send } = makeSender(contract, fuzzed, tokens)
+    const rejections: unknown[] = []
+    const onRejection = (reason: unknown) => void rejections.push(reason)
+    process.on('unhandledRejection', onRejection)
+    t.teardown(() => process.off('unhandledRejection', onRejection))
+
+    const some = fc.array(anyRequest(contract), { minLength: AT_ONCE, maxLength: AT_ONCE })
+    for (let sent = 0; sent < REQUESTS; sent += AT_ONCE * ROUND) {
+      for (const requests of fc.sample(some, { numRuns: ROUND, seed: SEED + sent })) {
+        await Promise.all(requests.map(send))
+      }
+    }
+    t.same([...faults.values()], [], `FUZZ_SEED=${SEED} sends the same requests again`)
+
+    for (const { service, clients } of fuzzed) {
+      for (const client of clients) client.close()
+      t.equal((await fetch(`${service.url}/healthz`)).status, 200, 'the service is well')
+    }
+    t.same(rejections, [])
+    t.same(
+      lines.filter(({ level }) => level >= ERROR_LEVEL),
+      [],
+      'nothing was logged as an error',
+    )
+    for (const { id } of contract.operations) {
+      const statuses = [...seen.keys()].filter(kind => kind.startsWith(`${id} `)).map(kind => kind.slice(id.length + 1))
+      t.ok(
+        statuses.some(status => status.startsWith('2')),
+        `${id} was reached: ${statuses.sort().join(' ')}`,
+      )
+    }
+  },
+)

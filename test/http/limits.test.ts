@@ -1,0 +1,259 @@
+import { connect, type Socket } from 'node:net'
+import t, { type Test } from 'tap'
+import { readConfig } from '../../src/config.ts'
+import { Allowances } from '../../src/http/limits/allowances.ts'
+import { networkOf } from '../../src/http/limits/guesses.ts'
+import { createTokens } from '../../src/http/tokens/identify.ts'
+import { bearer, mint, SECRET } from '../helpers/tokens.ts'
+import { JOB_ID, raw, send, startServer } from './in-memory.ts'
+
+const TENANT = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a01'
+
+const allowances = (perSecond: number, maxKeys = 1_000) => {
+  const clock = { ms: 5_000_000.123 }
+  return { clock, all: new Allowances({ perSecond, maxKeys, now: () => clock.ms }) }
+}
+
+t.test('an allowance is ten seconds of its rate at once, and comes back evenly', t => {
+  for (const perSecond of [1, 3, 7, 1_000]) {
+    const { clock, all } = allowances(perSecond)
+    for (let left = perSecond * 10 - 1; left >= 0; left--) {
+      const { granted, remaining } = all.use('a')
+      if (!granted || remaining !== left) t.fail(`${perSecond}: ${left} should be left, not ${remaining}`)
+    }
+    const refused = all.use('a')
+    t.match(refused, { granted: false, remaining: 0 }, `${perSecond}: no more than that`)
+    t.ok(Math.abs(refused.retryAfterSeconds - 1 / perSecond) < 1e-6, 'the next one is granted when one has come back')
+    t.ok(Math.abs(refused.fullAfterSeconds - 10) < 1e-6, 'and all of them in ten seconds')
+    for (let n = 0; n < 50; n++) all.use('a')
+    t.equal(all.use('b').remaining, perSecond * 10 - 1, 'another key has its own')
+    clock.ms += 1_000
+    let granted = 0
+    while (all.use('a').granted) granted++
+    t.equal(granted, perSecond, 'what was refused has cost nothing')
+    clock.ms += 60_000
+    t.equal(all.use('a').remaining, perSecond * 10 - 1, 'it never holds more than ten seconds of them')
+  }
+  t.end()
+})
+
+t.test('of a million keys only some are remembered, and of the others each for as long as it counts', t => {
+  const { clock, all } = allowances(1, 100)
+  for (let n = 0; n < 10; n++) all.use('busy')
+  for (let n = 0; n < 90; n++) {
+    all.use(`other ${n}`)
+    clock.ms += 10
+  }
+  t.notOk(all.use('busy').remaining)
+  let most = 0
+  for (let n = 0; n < 1_000_000; n++) {
+    all.use(`stranger ${n}`)
+    most = Math.max(most, all.size)
+  }
+  t.ok(most <= 200, `${most} keys`)
+  const { clock: later, all: slow } = allowances(1, 100)
+  later.ms += 9_900
+  for (let n = 0; n < 10; n++) slow.use('late')
+  later.ms += 100
+  slow.use('young')
+  t.notOk(slow.use('late').granted, 'what was used just before the older ones are forgotten is still known')
+  later.ms += 10_000
+  slow.use('young')
+  later.ms += 10_000
+  slow.use('young')
+  t.equal(slow.size, 2, 'who is full again is forgotten: these are two generations of one key')
+  t.end()
+})
+
+t.test('an address is one of IPv4, or a network of 64 bits', t => {
+  const cases: [address: string, network: string][] = [
+    ['192.0.2.7', '192.0.2.7'],
+    ['::ffff:192.0.2.7', '192.0.2.7'],
+    ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2'],
+    ['2001:db8:1:2::6', '2001:db8:1:2'],
+    ['2001:db8::6', '2001:db8:0:0'],
+    ['::1', '0:0:0:0'],
+    ['::', '0:0:0:0'],
+    ['fe80::1%eth0', 'fe80:0:0:0'],
+    ['1::', '1:0:0:0'],
+    ['nothing known', 'nothing known'],
+    ['x'.repeat(16_000), 'x'.repeat(64)],
+  ]
+  for (const [address, network] of cases) t.equal(networkOf(address), network, address)
+  t.end()
+})
+
+/** A server that asks for tokens and limits calls, on a clock of the test. */
+const startLimited = async (t: Test, { perSecond = 0, guessesPerSecond = 0, trustedProxies = [] as string[] }) => {
+  const clock = { ms: 1_000_000 }
+  t.intercept(performance, 'now', { value: () => clock.ms })
+  const { auth } = readConfig({ AUTH_JWT_SECRET: SECRET })
+  const log = { warn: () => undefined, info: () => undefined }
+  const { identify } = createTokens({ auth: auth!, log, guessesPerSecond })
+  const server = await startServer(t, { identify, config: { rateLimitPerSecond: perSecond, trustedProxies } })
+  const get = async (token: string | null, path = '/jobs', headers: Record<string, string> = {}) => {
+    const response = await fetch(server.api + path, { headers: { ...(token !== null && bearer(token)), ...headers } })
+    const limits = ['limit', 'remaining', 'reset'].map(name => response.headers.get(`ratelimit-${name}`))
+    const body = (await response.json()) as { code?: string; retryAfterSeconds?: number }
+    return { status: response.status, code: body.code, limits, retryAfter: response.headers.get('retry-after') }
+  }
+  return { ...server, clock, get }
+}
+
+t.test('a caller may send so many requests a second, and every answer says how many are left', async t => {
+  const { clock, get, url, api } = await startLimited(t, { perSecond: 2 })
+  const mine = { tenant_id: TENANT, sub: 'me', features: ['progress.view'] }
+  const token = await mint(mine)
+  t.match(await get(token), { status: 200, limits: ['20', '19', '1'] })
+  t.match(
+    await get(await mint({ ...mine, jti: 'another' })),
+    { status: 200, limits: ['20', '18', '1'] },
+    'a user, not a token',
+  )
+  t.match(await get(token, `/jobs/${TENANT}`), { status: 404, limits: ['20', '17', '2'] }, 'refusals count')
+  t.match(await get(token, '/jobs?page=x'), { status: 400, limits: ['20', '16', '2'] })
+  const forbidden = await send(`${api}/jobs`, '{}', bearer(token))
+  t.equal(forbidden.status, 403)
+  t.equal(forbidden.headers.get('ratelimit-remaining'), '15')
+  for (let n = 0; n < 15; n++) await get(token)
+  t.match(await get(token), { status: 429, code: 'rate_limited', limits: ['20', '0', '10'], retryAfter: '1' })
+  t.equal((await send(`${api}/jobs`, '{', bearer(token))).status, 429, 'before the body is read')
+  for (const path of ['/healthz', '/readyz', '/openapi.json']) {
+    const answer = await fetch(url + path, { headers: bearer(token) })
+    t.equal(answer.status, 200, path)
+    t.equal(answer.headers.get('ratelimit-limit'), null)
+  }
+  for (const [other, why] of [
+    [{ ...mine, sub: 'you' }, 'another user'],
+    [{ ...mine, tenant_id: JOB_ID }, 'a user of the same name in another tenant'],
+    [{ ...mine, sub: undefined }, 'a token without a user'],
+    [{ ...mine, sub: undefined, jti: 'x' }, 'another token without a user'],
+  ] as const) {
+    t.match(await get(await mint(other)), { status: 200, limits: ['20', '19', '1'] }, `${why} has its own`)
+  }
+  clock.ms += 500
+  t.equal((await get(token)).status, 200, 'one has come back')
+  t.equal((await get(token)).status, 429)
+})
+
+t.test('nobody is limited without authentication, nor where the setting is 0', async t => {
+  const open = await startServer(t, { config: { rateLimitPerSecond: 1 } })
+  for (let n = 0; n < 15; n++) t.equal((await fetch(`${open.api}/jobs`)).headers.get('ratelimit-limit'), null)
+  const { get } = await startLimited(t, { perSecond: 0 })
+  const token = await mint({ sub: 'me', tenant_id: TENANT })
+  for (let n = 0; n < 15; n++) t.match(await get(token), { status: 200, limits: [null, null, null] })
+})
+
+t.test('an address may try so many tokens, and those that are known to be good are none of them', async t => {
+  const { clock, get } = await startLimited(t, { guessesPerSecond: 1 })
+  const known = await mint()
+  t.equal((await get(known)).status, 200)
+  for (let n = 0; n < 30; n++) {
+    t.equal((await get(await mint())).status, 200, 'good ones are not counted')
+  }
+  const bad = await mint({}, { alg: 'HS256', key: Buffer.alloc(32, 1) })
+  for (const token of [bad, 'garbage', null, bad, null]) t.equal((await get(token)).status, 401)
+  const tries = await Promise.all(Array.from({ length: 20 }, () => get(bad)))
+  t.equal(tries.filter(({ status }) => status === 401).length, 5, 'also those that are sent at once')
+  t.match(await get(bad), { status: 429, code: 'rate_limited', retryAfter: '1' })
+  t.equal((await get(null)).status, 429)
+  t.equal((await get(await mint())).status, 429, 'a good one cannot be told from a guess')
+  t.equal((await get(known)).status, 200, 'those who are known go on')
+  clock.ms += 1_000
+  t.equal((await get(bad)).status, 401)
+  t.equal((await get(bad)).status, 429)
+  clock.ms += 10_000
+  t.equal((await get(await mint())).status, 200)
+})
+
+t.test('behind a trusted proxy it is the address that the proxy names', async t => {
+  const from = (address: string) => ({ 'x-forwarded-for': address })
+  const { get } = await startLimited(t, { guessesPerSecond: 1, trustedProxies: ['127.0.0.1', '10.0.0.0/8'] })
+  for (let n = 0; n < 10; n++) t.equal((await get('bad', '/jobs', from('192.0.2.1'))).status, 401)
+  t.equal((await get('bad', '/jobs', from('192.0.2.1'))).status, 429)
+  t.equal((await get('bad', '/jobs', from('192.0.2.2'))).status, 401)
+  t.equal(
+    (await get('bad', '/jobs', from('192.0.2.3, 192.0.2.1, 10.1.1.1'))).status,
+    429,
+    'what a client adds is not believed',
+  )
+  const { get: direct } = await startLimited(t, { guessesPerSecond: 1 })
+  for (let n = 0; n < 10; n++) t.equal((await direct('bad', '/jobs', from(`192.0.2.${n}`))).status, 401)
+  t.equal((await direct('bad', '/jobs', from('192.0.2.99'))).status, 429, 'nor is anyone without the setting')
+})
+
+/** A client that has sent something, what it was answered, and when its connection ended. */
+const slowClient = (t: Test, port: number, text: string) => {
+  const socket: Socket = connect(port, '127.0.0.1')
+  t.teardown(() => socket.destroy())
+  let answer = ''
+  const began = performance.now()
+  socket.setEncoding('utf8').on('data', (data: string) => (answer += data))
+  socket.on('error', () => undefined)
+  if (text !== '') socket.write(text)
+  const ended = new Promise<{ answer: string; tookMs: number }>(resolve =>
+    socket.once('close', () => resolve({ answer, tookMs: performance.now() - began })),
+  )
+  return { socket, ended }
+}
+
+t.test('a client that takes too long to send is told so and cut, whatever it has sent', async t => {
+  const { port, jobs } = await startServer(t, { timing: { headersMs: 150, requestMs: 300, checkMs: 20 } })
+  const head = `POST /api/progress/jobs/${JOB_ID}/heartbeat HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n`
+  const cases: [name: string, text: string, atLeastMs: number][] = [
+    ['nothing at all', '', 150],
+    ['half a request line', 'POST /api/prog', 150],
+    ['headers without an end', head, 150],
+    ['no body', `${head}content-length: 20\r\n\r\n`, 300],
+    ['half a body', `${head}content-length: 20\r\n\r\n{"processed`, 300],
+    ['chunks without an end', `${head}transfer-encoding: chunked\r\n\r\n1\r\n{\r\n`, 300],
+  ]
+  const clients = cases.map(([name, text, atLeastMs]) => ({ name, atLeastMs, ...slowClient(t, port, text) }))
+  // Slow loris: a byte now and then keeps no connection open.
+  const drip = slowClient(t, port, head)
+  const dripping = setInterval(() => drip.socket.write('a'), 20)
+  const dripBody = slowClient(t, port, `${head}content-length: 2000\r\n\r\n`)
+  const drippingBody = setInterval(() => dripBody.socket.write(' '), 20)
+  for (const { name, ended, atLeastMs } of [
+    ...clients,
+    { name: 'a byte at a time', ended: drip.ended, atLeastMs: 150 },
+    { name: 'a byte of the body at a time', ended: dripBody.ended, atLeastMs: 300 },
+  ]) {
+    const { answer, tookMs } = await ended
+    t.match(answer, /^HTTP\/1\.1 408 [^]*connection: close[^]*"code":"request_timeout"/, name)
+    t.ok(tookMs > atLeastMs - 30 && tookMs < atLeastMs + 1_500, `${name}: ${Math.round(tookMs)} ms`)
+  }
+  clearInterval(dripping)
+  clearInterval(drippingBody)
+  t.equal(jobs.calls.length, 0)
+})
+
+t.test('a connection on which nothing moves is cut, but not a stream', async t => {
+  const { port, jobs, live } = await startServer(t, { timing: { keepAliveMs: 100, silentMs: 250 } })
+  const get = (path: string) => `GET /api/progress${path} HTTP/1.1\r\nhost: localhost\r\n\r\n`
+  const stream = slowClient(t, port, get('/stream'))
+  const { answer, tookMs } = await slowClient(t, port, get('/jobs')).ended
+  t.match(answer, /^HTTP\/1\.1 200 /, 'between two requests')
+  t.ok(tookMs >= 100 && tookMs < 2_500, `${Math.round(tookMs)} ms`)
+  jobs.onRead = () => new Promise(() => undefined)
+  const silent = await slowClient(t, port, get(`/jobs/${JOB_ID}`)).ended
+  t.ok(silent.tookMs >= 240 && silent.tookMs < 2_000, 'under a request that is never answered')
+  t.equal(stream.socket.readyState, 'open')
+  t.equal(live.started, 1)
+})
+
+t.test('headers are refused beyond 16 KB, be it one or many', async t => {
+  const { port, jobs } = await startServer(t)
+  const get = (headers: string) =>
+    `GET /api/progress/jobs HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n${headers}\r\n`
+  t.match(await raw(port, get(`x: ${'a'.repeat(15_000)}\r\n`)), /^HTTP\/1\.1 200 /)
+  for (const headers of [
+    `x: ${'a'.repeat(17_000)}\r\n`,
+    `${'a'.repeat(17_000)}: x\r\n`,
+    'abcd: efgh\r\n'.repeat(2_500),
+  ]) {
+    t.match(await raw(port, get(headers)), /^HTTP\/1\.1 431 [^]*headers_too_large/, headers.slice(0, 10))
+  }
+  t.match(await raw(port, `GET /${'a'.repeat(17_000)} HTTP/1.1\r\nhost: localhost\r\n\r\n`), /^HTTP\/1\.1 431 /)
+  t.equal(jobs.calls.length, 1)
+})

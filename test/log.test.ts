@@ -1,0 +1,109 @@
+import { pino } from 'pino'
+import t from 'tap'
+import { raw } from './http/in-memory.ts'
+import { spawnService } from './helpers/process.ts'
+import { startService } from './helpers/service.ts'
+import { bearer, mint, SECRET } from './helpers/tokens.ts'
+import { waitFor } from './helpers/wait.ts'
+
+const PASSWORD = 'ThePasswordOfTheDatabase'
+
+/** A line that somebody would like to have written. */
+const FORGED = '{"level":60,"msg":"the sky is falling"}'
+const BREAKS = ['\n', '\r\n', '\u2028', '\u0085', '\\n', '"}\n', '\x1b[2K\r']
+
+t.test('no line of the log can be forged by what a caller sends, at any level', async t => {
+  const chunks: string[] = []
+  const log = pino({ level: 'trace' }, { write: (chunk: string) => void chunks.push(chunk) })
+  const service = await startService(t, { log, AUTH_JWT_SECRET: SECRET })
+  const port = Number(new URL(service.url).port)
+  for (const mark of BREAKS.map(text => `x${text}${FORGED}${text}`)) {
+    const caller = service.as(await mint({ sub: mark }))
+    const { id } = await caller.createJob({
+      jobType: mark.slice(0, 100),
+      name: mark,
+      description: mark,
+      meta: { [mark]: mark },
+    })
+    await caller.call('POST', `/jobs/${id}/heartbeat`, {
+      workerId: mark,
+      message: mark,
+      stage: mark.slice(0, 100),
+      payload: { mark },
+    })
+    await caller.call('POST', `/jobs/${id}/fail`, { errorMessage: mark, errorStack: mark })
+    await caller.call('POST', `/jobs/${id}/start`, { [mark]: 1 })
+    const encoded = encodeURIComponent(mark)
+    for (const path of [
+      `/jobs/${encoded}`,
+      `/jobs?search=${encoded}`,
+      `/${encoded}`,
+      `/jobs/${id}/stream?lastEventId=${encoded}`,
+    ]) {
+      const client = new AbortController()
+      await fetch(`${service.url}/api/progress${path}`, {
+        headers: bearer(await mint({ sub: mark })),
+        signal: client.signal,
+      })
+      client.abort()
+    }
+    const token = await mint({ sub: mark, tenant_id: mark })
+    await service.as(token).call('GET', '/jobs')
+    await service.as(await mint({}, { alg: 'HS256', key: Buffer.from(SECRET), kid: mark })).call('GET', '/jobs')
+  }
+  for (const header of ['x-request-id', 'user-agent', 'x-forwarded-for', 'authorization', 'prefer', 'if-none-match']) {
+    const value = `"}\\n${FORGED}\t`
+    await raw(
+      port,
+      `GET /api/progress/jobs HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n${header}: ${value}\r\n\r\n`,
+    )
+    await raw(port, `GET /api/progress/jobs HTTP/1.1\r\nhost: localhost\r\n${header}: a\n${FORGED}\r\n\r\n`)
+  }
+  await service.close()
+  for (const chunk of chunks) {
+    t.ok(chunk.endsWith('\n') && chunk.indexOf('\n') === chunk.length - 1, 'one line each')
+    t.not((JSON.parse(chunk) as { level: number }).level, 60, chunk)
+  }
+})
+
+t.test('neither secrets nor passwords are in what the service writes, while it starts, fails and runs', async t => {
+  const admin = new URL(process.env['TEST_DATABASE_URL']!)
+  const wrong = new URL(admin)
+  wrong.username = 'nobody_of_this_name'
+  wrong.password = PASSWORD
+  const settings = { LOG_LEVEL: 'trace', AUTH_JWT_SECRET: SECRET }
+  const cases: [name: string, databaseUrl: string, until: RegExp][] = [
+    ['the wrong password', wrong.href, /Cannot use the database|listens/],
+    ['nobody there', `postgres://headway:${PASSWORD}@127.0.0.1:1/headway`, /cannot be reached yet/],
+    [
+      'a host that does not exist',
+      `postgres://headway:${PASSWORD}@nowhere.invalid/headway`,
+      /Cannot use|cannot be reached/,
+    ],
+    ['a password that is not well encoded', `postgres://headway:${PASSWORD}%zz@127.0.0.1:1/headway`, /./],
+    ['a URL that is none', `postgres:/${PASSWORD}`, /DATABASE_URL must be/],
+  ]
+  const services = cases.map(([name, url, until]) => ({
+    name,
+    until,
+    service: spawnService(t, { ...settings, DATABASE_URL: url, DATABASE_LISTEN_URL: url }),
+  }))
+  for (const { name, until, service } of services) {
+    await waitFor(() => until.test(service.stdout + service.stderr), { timeoutMs: 20_000 })
+    const written = service.stdout + service.stderr
+    t.match(written, until, name)
+    t.notOk(written.includes(PASSWORD), `${name}: no password in ${written.slice(0, 500)}`)
+    t.notOk(written.includes(SECRET), `${name}: no secret`)
+    await service.kill('SIGKILL')
+  }
+  const running = await spawnService(t, { ...settings, DATABASE_URL: admin.href }).ready()
+  const token = await mint()
+  await fetch(`${running.url}/api/progress/jobs`, { headers: bearer(token) })
+  await fetch(`${running.url}/api/progress/stream?access_token=bad${token}`)
+  await running.kill('SIGTERM')
+  const written = running.stdout + running.stderr
+  const secrets = [SECRET, token, token.split('.')[1]!, decodeURIComponent(admin.password)].filter(
+    secret => secret !== '',
+  )
+  for (const secret of secrets) t.notOk(written.includes(secret), 'nor of one that runs')
+})
