@@ -43,6 +43,22 @@ const connectAs = async (t: Test, role: string): Promise<pg.Client> => {
   return client
 }
 
+/** A server of its own, for what others on it would notice; and connections to it as its owner. */
+const startServer = async (t: Test) => {
+  const dataDir = makeDirectory(t)
+  await spawnService(t, { HEADWAY_DATA_DIR: dataDir }).ready()
+  const url = postgresOf(dataDir).url()
+  const connect = async (to = url): Promise<pg.Client> => {
+    const client = new pg.Client(to)
+    client.on('error', () => undefined)
+    await client.connect()
+    t.teardown(() => client.end())
+    return client
+  }
+  return { url, connect }
+}
+const server = await startServer(t)
+
 const member = await newRole('IN ROLE headway_worker')
 const stranger = await newRole('')
 const service = await startService(t, { database })
@@ -285,43 +301,6 @@ t.test('whatever the caller has set, the functions do what they do', async t => 
   }
 })
 
-t.test('a job that somebody holds is waited for, up to five seconds', async t => {
-  const free = await service.createJob()
-  const held = await Promise.all([1, 2, 3].map(() => service.createJob()))
-  const holder = await database.pool.connect()
-  t.teardown(() => holder.release())
-  const lock = 'SELECT FROM progress_jobs WHERE id = ANY ($1) FOR UPDATE'
-  await holder.query('BEGIN')
-  await holder.query(lock, [[free.id]])
-  const waiting = update(worker, free.id, null, 3)
-  // Longer than one attempt of the flush takes.
-  await waitFor(async () => {
-    const { rows } = await database.pool.query(
-      `SELECT FROM pg_stat_activity WHERE usename = $1 AND state = 'active' AND now() - query_start > interval '400 ms'`,
-      [member],
-    )
-    return rows.length > 0
-  })
-  await holder.query('COMMIT')
-  t.match(await waiting, { status: 'running' })
-  t.equal((await service.job(free.id)).processedCount, 3)
-
-  await holder.query('BEGIN')
-  await holder.query(lock, [held.map(({ id }) => id)])
-  const clients = await Promise.all(held.map(() => connectAs(t, member)))
-  const began = performance.now()
-  const failures = await Promise.all(
-    [update, complete, error].map((call, n) =>
-      call(clients[n]!, held[n]!.id, n === 2 ? 'no' : null).catch((cause: unknown) => cause),
-    ),
-  )
-  const seconds = (performance.now() - began) / 1000
-  for (const failure of failures) t.match(failure, { code: '55P03' })
-  t.ok(seconds > 4.5 && seconds < 8, `${seconds} s`)
-  await holder.query('COMMIT')
-  for (const { id } of held) t.match(await service.job(id), { status: 'pending', revision: 1 })
-})
-
 t.test('a transaction with a snapshot from before another report does not undo it', async t => {
   const { id } = await service.createJob({ totalCount: 100 })
   await service.heartbeat(id, { workerId: 'other', processedCount: 1 })
@@ -334,23 +313,42 @@ t.test('a transaction with a snapshot from before another report does not undo i
   t.equal((await service.job(id)).processedCount, 45)
 })
 
+t.test('a job that somebody holds is waited for, up to five seconds', async t => {
+  // Not on the server of the other tests: a transaction that stays open keeps what is outdated there from being cleaned up.
+  const clients = await Promise.all([1, 2, 3].map(() => server.connect()))
+  const holder = await server.connect()
+  const { rows } = await holder.query<{ id: string }>(
+    `INSERT INTO progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds)
+     SELECT gen_random_uuid(), 'test', 'a job', 0 FROM generate_series(1, 3) RETURNING id`,
+  )
+  const calls = [update, complete, error].map((call, n) => ({ call, client: clients[n]!, id: rows[n]!.id }))
+  await holder.query('BEGIN')
+  await holder.query('SELECT FROM progress_jobs FOR UPDATE')
+  const began = performance.now()
+  const failures = await Promise.all(
+    calls.map(({ call, client, id }) =>
+      call(client, id, call === error ? 'no' : null).catch((cause: unknown) => cause),
+    ),
+  )
+  const seconds = (performance.now() - began) / 1000
+  for (const failure of failures) t.match(failure, { code: '55P03' })
+  t.ok(seconds > 4.5 && seconds < 8, `${seconds} s`)
+
+  const waiting = Promise.all(calls.map(({ call, client, id }) => call(client, id, call === error ? 'no' : null)))
+  // Longer than one attempt of the flush takes.
+  await holder.query('SELECT pg_sleep(0.4)')
+  await holder.query('COMMIT')
+  t.match(await waiting, [{ status: 'running' }, { status: 'completed' }, { status: 'failed' }])
+})
+
 t.test('where the role cannot be made, the next start after somebody made it grants what it may', async t => {
-  // A server of its own: on that of the other tests the role is there.
-  const dataDir = makeDirectory(t)
-  await spawnService(t, { HEADWAY_DATA_DIR: dataDir }).ready()
-  const serverUrl = postgresOf(dataDir).url()
-  const admin = new pg.Client(serverUrl)
-  admin.on('error', () => undefined)
-  await admin.connect()
-  t.teardown(() => admin.end())
+  // On the server of the other tests the role is there, and theirs.
+  const admin = await server.connect()
   await admin.query('DROP OWNED BY headway_worker; DROP ROLE headway_worker')
   await admin.query(`CREATE ROLE owner LOGIN PASSWORD '${PASSWORD}' NOCREATEROLE`)
   await admin.query('CREATE DATABASE jobs OWNER owner')
-  const url = new URL(withDatabase(serverUrl, 'jobs'))
-  const inJobs = new pg.Client(url.href)
-  inJobs.on('error', () => undefined)
-  await inJobs.connect()
-  t.teardown(() => inJobs.end())
+  const url = new URL(withDatabase(server.url, 'jobs'))
+  const inJobs = await server.connect(url.href)
   url.username = 'owner'
   url.password = encodeURIComponent(PASSWORD)
   const mayCall = async () => {
