@@ -69,10 +69,12 @@ t.test('SIGTERM lets heartbeats in flight get their answers, ends streams, and e
   service.child.kill('SIGTERM')
   service.child.kill('SIGTERM')
   const statuses = (await Promise.all(replies)).map(({ status }) => status)
-  const taken = statuses.filter(status => status === 200).length
+  // 202 is said to those that a busy machine has kept waiting for 2 s. They are written all the same.
+  const taken = statuses.filter(status => status === 200 || status === 202).length
   t.ok(taken > 0)
-  t.ok(
-    statuses.every(status => status === 200 || status === 503),
+  t.same(
+    statuses.filter(status => ![200, 202, 503].includes(status)),
+    [],
     'what comes too late is told so',
   )
   t.match(await streamed, /^retry: \d+\n\nid: .*retry: \d+\n\n$/s, 'the stream ends with a time to come back')
@@ -100,7 +102,7 @@ t.test('an error that nobody caught ends the process with 1, after what was acce
   const replies = Array.from({ length: 20 }, () => post(service.url, `/jobs/${id}/increment`, { increment: 1 }))
   await flushed
   service.child.kill('SIGUSR2')
-  const taken = (await Promise.all(replies)).filter(({ status }) => status === 200).length
+  const taken = (await Promise.all(replies)).filter(({ status }) => status === 200 || status === 202).length
   t.ok(taken > 0)
   t.same(await service.exited, { code: 1, signal: null })
   t.match(
