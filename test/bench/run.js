@@ -6,19 +6,21 @@ import { parseArgs } from 'node:util'
 import { describeMachine, describeVersions, loadAverages } from './environment/machine.js'
 import { installPeers } from './environment/programs.js'
 import { startPostgres } from './environment/postgres.js'
+import { growth } from './lines/growth.js'
 import { fanOut } from './lines/fan-out.js'
 import { heartbeatsBulk } from './lines/heartbeats-bulk.js'
 import { heartbeatsHttp } from './lines/heartbeats-http.js'
 import { idleMemory } from './lines/idle-memory.js'
 import { latency } from './lines/latency.js'
 import { slowReaders } from './lines/slow-readers.js'
+import { writePlot } from './report/plot.js'
 import { printTable, writeResults } from './report/results.js'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
 const LINES = [heartbeatsHttp, heartbeatsBulk, fanOut, latency, idleMemory, slowReaders]
 /** Only by name: they take long. */
-const STUDIES = []
+const STUDIES = [growth]
 
 /** Anything less says whether the benchmark works, not how fast the service is. */
 const FULL = { rounds: 3, seconds: 10, minutes: 30 }
@@ -82,6 +84,7 @@ const main = async () => {
     rounds,
     seconds,
     minutes,
+    plot: isFull ? writePlot : () => undefined,
     warmupSeconds: Math.min(3, seconds),
     log: line => console.log(line),
   }

@@ -137,7 +137,7 @@ export const startChanges = async ({ origin, basePath, keys, intervalMs }) => {
       // A service that cannot keep up is not asked for more than it takes.
       due = Math.max(due + intervalMs, performance.now())
       const { status, text } = await connection.call(format(origin, 'POST', `${basePath}/heartbeats`, bulkOf(parts[n])))
-      if (status !== 200) throw new Error(`The answer was ${status}: ${text.slice(0, 500)}`)
+      isDurable(status, () => text)
       state.rounds += 1 / bulks
     }
     connection.close()
