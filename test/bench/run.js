@@ -13,6 +13,7 @@ import { heartbeatsHttp } from './lines/heartbeats-http.js'
 import { idleMemory } from './lines/idle-memory.js'
 import { latency } from './lines/latency.js'
 import { slowReaders } from './lines/slow-readers.js'
+import { steady } from './lines/steady.js'
 import { writePlot } from './report/plot.js'
 import { printTable, writeResults } from './report/results.js'
 
@@ -20,7 +21,7 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
 const LINES = [heartbeatsHttp, heartbeatsBulk, fanOut, latency, idleMemory, slowReaders]
 /** Only by name: they take long. */
-const STUDIES = [growth]
+const STUDIES = [growth, steady]
 
 /** Anything less says whether the benchmark works, not how fast the service is. */
 const FULL = { rounds: 3, seconds: 10, minutes: 30 }

@@ -2,6 +2,7 @@
 import { serveCalls } from '../environment/processes.js'
 import * as heartbeats from './heartbeats.js'
 import * as latency from './latency.js'
+import * as mixed from './mixed.js'
 import * as subscribers from './subscribers.js'
 
-serveCalls({ ready: () => ({}), ...heartbeats, ...latency, ...subscribers })
+serveCalls({ ready: () => ({}), ...heartbeats, ...latency, ...mixed, ...subscribers })
