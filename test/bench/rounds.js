@@ -1,5 +1,6 @@
 // Contestants in turn within one run: what disturbs the machine meets all of them.
 import { setTimeout as delay } from 'node:timers/promises'
+import { cpuSecondsOf } from './environment/processes.js'
 import { median } from './load/statistics.js'
 import { MissingError } from './environment/programs.js'
 
@@ -20,9 +21,20 @@ const startAll = async (contestants, log) => {
   return started
 }
 
+/** Microseconds of CPU per operation, of all the processes that are the contestant: wherever it waited, this is what it took. */
+const withCpu = async (measure, pids) => {
+  if (pids === undefined) return measure()
+  const before = cpuSecondsOf(await pids())
+  const result = await measure()
+  const after = cpuSecondsOf(await pids())
+  const seconds = [...after].reduce((sum, [pid, value]) => sum + value - (before.get(pid) ?? 0), 0)
+  return { ...result, cpuMicros: (seconds / result.total) * 1e6 }
+}
+
 /**
  * Starts the contestants, `{ name, start }`, where `start` answers `{ measure, stop }`; measures each of them `rounds` times,
- * beginning with another one in each round. Answers the results by name, or `{ missing }`.
+ * beginning with another one in each round. Those that answer `pids` as well, the processes they consist of, have their CPU
+ * counted. Answers the results by name, or `{ missing }`.
  */
 export const alternate = async (contestants, { rounds, log, show }) => {
   const results = new Map()
@@ -31,12 +43,12 @@ export const alternate = async (contestants, { rounds, log, show }) => {
     started = await startAll(contestants, log)
     for (let round = 0; round < rounds; round += 1) {
       for (let n = 0; n < started.length; n += 1) {
-        const { name, measure, missing } = started[(n + round) % started.length]
+        const { name, measure, pids, missing } = started[(n + round) % started.length]
         if (missing !== undefined) {
           results.set(name, { missing })
           continue
         }
-        const result = await measure()
+        const result = await withCpu(measure, pids)
         log(`  round ${round + 1}, ${name}: ${show(result)}`)
         results.set(name, [...(results.get(name) ?? []), result])
         await delay(REST_MS)
@@ -56,8 +68,13 @@ const count = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
 
 export const perSecond = value => `${count.format(value)}/s`
 
-/** One row of the table: our median by that of a peer. */
-export const ratioRow = ({ what, against, own, peer, target, missing }) => ({
+const cpuFigures = (own, peer) =>
+  own === null || peer === null || own === undefined || peer === undefined
+    ? ''
+    : `; ${own.toFixed(0)} to ${peer.toFixed(0)} µs of CPU each`
+
+/** One row of the table: our median by that of a peer. CPU is that of the contestants, without the load. */
+export const ratioRow = ({ what, against, own, peer, target, missing, ownCpu, peerCpu }) => ({
   what,
   against,
   target: target === null ? '' : `≥ ${target} ×`,
@@ -65,7 +82,7 @@ export const ratioRow = ({ what, against, own, peer, target, missing }) => ({
     ? {
         reached: `${(own / peer).toFixed(2)} ×`,
         met: target === null ? null : own / peer >= target,
-        figures: `${perSecond(own)} to ${perSecond(peer)}`,
+        figures: `${perSecond(own)} to ${perSecond(peer)}${cpuFigures(ownCpu, peerCpu)}`,
       }
     : { reached: '', met: null, figures: missing }),
 })

@@ -28,6 +28,12 @@ export const startPostgres = async (settings = {}) => {
       await admin.query(`CREATE DATABASE "${name}"`)
       return withDatabase(postgres.url, name)
     },
+    /** The processes that serve a database, by their ids. */
+    async backends(url) {
+      const name = new URL(url).pathname.slice(1)
+      const { rows } = await admin.query('SELECT pid FROM pg_stat_activity WHERE datname = $1', [name])
+      return rows.map(row => row.pid)
+    },
     async dropDatabase(url) {
       await admin.query(`DROP DATABASE IF EXISTS "${new URL(url).pathname.slice(1)}" WITH (FORCE)`)
     },

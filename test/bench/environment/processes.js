@@ -104,3 +104,15 @@ export const cpuSeconds = pid => {
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   return (Number(fields[11]) + Number(fields[12])) / 100
 }
+
+/** Seconds of CPU of those processes that live: a connection may have been closed, and another opened. */
+export const cpuSecondsOf = pids =>
+  new Map(
+    pids.flatMap(pid => {
+      try {
+        return [[pid, cpuSeconds(pid)]]
+      } catch {
+        return []
+      }
+    }),
+  )

@@ -51,7 +51,7 @@ export const startRedis = async ({ durable }) => {
     await program.stop()
     rmSync(directory, { recursive: true, force: true })
   }
-  return { socket, stop }
+  return { socket, pid: program.pid, stop }
 }
 
 const freePort = async () => {

@@ -30,7 +30,11 @@ const headway = (context, load) => ({
     const service = await startService(databaseUrl)
     const ids = await createRunningJobs(databaseUrl, service.origin, JOBS)
     const keys = ids.map(jobId => ({ jobId }))
-    return { measure: () => reportInBulk(load, [service.origin], keys, context), stop: service.stop }
+    return {
+      measure: () => reportInBulk(load, [service.origin], keys, context),
+      pids: async () => [service.pid, ...(await context.postgres.backends(databaseUrl))],
+      stop: service.stop,
+    }
   },
 })
 
@@ -45,6 +49,7 @@ const bullmq = ({ seconds, warmupSeconds }, name, durable) => ({
     })
     return {
       measure: () => worker.call('measure', { concurrency: 64, seconds, warmupSeconds }),
+      pids: async () => [worker.pid, redis.pid],
       stop: async () => {
         await worker.stop()
         await redis.stop()
@@ -65,7 +70,10 @@ export const heartbeatsBulk = {
     const load = await startLoad()
     try {
       const contestants = [headway(context, load), ...PEERS.map(({ name, durable }) => bullmq(context, name, durable))]
-      const results = await alternate(contestants, { ...context, show: result => perSecond(result.perSecond) })
+      const results = await alternate(contestants, {
+        ...context,
+        show: ({ perSecond: rate, cpuMicros }) => `${perSecond(rate)}, ${cpuMicros.toFixed(0)} µs of CPU each`,
+      })
       const own = medianOf(results.get('Headway'), 'perSecond')
       return PEERS.map(({ name, target }, n) =>
         ratioRow({
@@ -74,6 +82,8 @@ export const heartbeatsBulk = {
           own,
           peer: medianOf(results.get(name), 'perSecond'),
           target,
+          ownCpu: medianOf(results.get('Headway'), 'cpuMicros'),
+          peerCpu: medianOf(results.get(name), 'cpuMicros'),
           missing: results.get(name).missing,
         }),
       )

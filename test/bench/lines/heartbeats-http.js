@@ -28,16 +28,21 @@ const headway = (context, load) => ({
     const databaseUrl = await context.postgres.createDatabase()
     const service = await startService(databaseUrl)
     const ids = await createRunningJobs(databaseUrl, service.origin, JOBS)
-    return { measure: () => reporting(load, service.origin, ids, context), stop: service.stop }
+    return {
+      measure: () => reporting(load, service.origin, ids, context),
+      pids: async () => [service.pid, ...(await context.postgres.backends(databaseUrl))],
+      stop: service.stop,
+    }
   },
 })
 
 const overHttp = (name, context, load, start) => ({
   name,
   start: async () => {
-    const { worker, ids, stop } = await start()
+    const { worker, ids, others = async () => [], stop } = await start()
     return {
       measure: () => reporting(load, worker.ready.origin, ids ?? worker.ready.ids, context),
+      pids: async () => [worker.pid, ...(await others())],
       stop: async () => {
         await worker.stop()
         await stop?.()
@@ -52,7 +57,7 @@ const bullmq = durable => async () => {
   requirePeers()
   const redis = await startRedis({ durable })
   const worker = await startWorker(peer('bullmq'), { socket: redis.socket, jobs: JOBS, http: true })
-  return { worker, stop: redis.stop }
+  return { worker, others: async () => [redis.pid], stop: redis.stop }
 }
 
 const PEERS = [
@@ -61,7 +66,10 @@ const PEERS = [
     target: 8,
     start: context => async () => {
       const databaseUrl = await context.postgres.createDatabase()
-      return { worker: await startWorker(peer('reference'), { databaseUrl, jobs: JOBS }) }
+      return {
+        worker: await startWorker(peer('reference'), { databaseUrl, jobs: JOBS }),
+        others: () => context.postgres.backends(databaseUrl),
+      }
     },
   },
   {
@@ -94,7 +102,8 @@ export const heartbeatsHttp = {
       ]
       const results = await alternate(contestants, {
         ...context,
-        show: ({ perSecond: rate, p99Ms }) => `${perSecond(rate)}, p99 ${p99Ms.toFixed(1)} ms`,
+        show: ({ perSecond: rate, p99Ms, cpuMicros }) =>
+          `${perSecond(rate)}, p99 ${p99Ms.toFixed(1)} ms, ${cpuMicros.toFixed(0)} µs of CPU each`,
       })
       const own = medianOf(results.get('Headway'), 'perSecond')
       return PEERS.map(({ name, target }, n) =>
@@ -104,6 +113,8 @@ export const heartbeatsHttp = {
           own,
           peer: medianOf(results.get(name), 'perSecond'),
           target,
+          ownCpu: medianOf(results.get('Headway'), 'cpuMicros'),
+          peerCpu: medianOf(results.get(name), 'cpuMicros'),
           missing: results.get(name).missing,
         }),
       )

@@ -1,5 +1,5 @@
-// An HTTP client on a bare socket: one request at a time, the next one after the answer. A library's client, and autocannon
-// too, takes so much of a two-core machine that it would be measured instead of the service.
+// An HTTP client on a bare socket: one request at a time, the next one after the answer. autocannon takes twice as much of a
+// machine's time (29 µs a request, this 16), and on two cores halves what a fast service seems to do.
 import { Buffer } from 'node:buffer'
 import { connect } from 'node:net'
 

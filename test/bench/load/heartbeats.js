@@ -68,6 +68,7 @@ const measure = async ({ origins, connections, keys, warmupSeconds, seconds, req
     })
   })
   await Promise.race([delay(warmupSeconds * 1000), ...loops])
+  const answeredBefore = answered
   answered = 0
   buffered = 0
   latencies = []
@@ -77,9 +78,10 @@ const measure = async ({ origins, connections, keys, warmupSeconds, seconds, req
   const taken = latencies
   stopped = true
   await Promise.all(loops)
+  const total = answeredBefore + answered
   for (const connection of opened) connection.close()
   if (failure) throw failure
-  return { perSecond, buffered, p50Ms: percentile(taken, 0.5), p99Ms: percentile(taken, 0.99) }
+  return { perSecond, total, buffered, p50Ms: percentile(taken, 0.5), p99Ms: percentile(taken, 0.99) }
 }
 
 /** `POST …/jobs/:id/heartbeat`, one per request. */

@@ -39,13 +39,14 @@ const measure = async ({ concurrency, warmupSeconds, seconds }) => {
     }
   })
   await delay(warmupSeconds * 1000)
+  const before = done
   done = 0
   const begun = performance.now()
   await delay(seconds * 1000)
   const perSecond = done / ((performance.now() - begun) / 1000)
   stopped = true
   await Promise.all(loops)
-  return { perSecond }
+  return { perSecond, total: before + done }
 }
 
 serveCalls({ ready: () => ({ origin, ids: [...jobs.keys()] }), measure })

@@ -34,6 +34,17 @@ const versionsSentence = versions =>
     .map(([name, version]) => `${name} ${version}`)
     .join(', ')}.`
 
+/** Who shares the machine waits longer at each hand-over: it hits most what has many (client, service, database, disk). */
+const busySentence = ({ machine, lines }) => {
+  const busy = Object.entries(lines).filter(([, { loadBefore }]) => Number(loadBefore[0]) > machine.cores / 2)
+  if (busy.length === 0) return []
+  const names = busy.map(([name]) => `\`${name}\``).join(', ')
+  return [
+    `**The machine was busy with other work for ${names}**: the load average before exceeds half of its cores. ` +
+      'Rates and latencies of these lines say little, and unequally little: run them again on a quiet machine. The CPU that an operation takes is more reliable.',
+  ]
+}
+
 const growthSection = ({ tables, date, loadBefore }) => [
   '## Growth',
   `Measured on ${date}; load average before: ${loadBefore.join(', ')}.`,
@@ -72,6 +83,7 @@ const toMarkdown = ({ machine, versions, lines = {}, growth, steady }) =>
         loadBefore.join(', '),
       ]),
     ),
+    ...busySentence({ machine, lines }),
     ...(growth ? growthSection(growth) : []),
     ...(steady ? steadySection(steady) : []),
   ].join('\n\n') + '\n'
