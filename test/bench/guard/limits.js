@@ -24,8 +24,7 @@ export const LIMITS = {
   'rows of progress_jobs read per document': 1,
   // All 100,000 jobs of the guard's database, though 20,000 run: the planner prefers a scan of the table. 1 is possible.
   'rows of progress_jobs read per job by reconcile': 5.01,
-  // All 100,000 jobs: ORDER BY id leads the planner to walk the primary key, for nothing where nobody is silent. 1 is possible.
-  'rows of progress_jobs read by a sweep of abandoned jobs, per active job': 5.01,
+  'rows of progress_jobs read by a sweep of abandoned jobs, per active job': 1,
   'rows of progress_jobs read by a sweep of stalled jobs, per active job': 1,
   'rows of progress_jobs read by retention that has nothing to erase, per active job': 1,
   'rows of progress_jobs read by a list of 50': 60,
