@@ -13,6 +13,7 @@ import {
   makeDirectory,
   pauseServer,
   postgresOf,
+  preload,
   spawnService,
   type ServiceProcess,
 } from './helpers/process.ts'
@@ -211,9 +212,9 @@ t.before(async () => {
 })
 
 /** Two replicas that share the embedded Postgres of a data directory of their own. */
-const startPair = async (t: Test) => {
+const startPair = async (t: Test, settings: Record<string, string> = {}) => {
   const dataDir = copyData(t, seed)
-  const services = [0, 1].map(() => spawnService(t, { ...SETTINGS, HEADWAY_DATA_DIR: dataDir }))
+  const services = [0, 1].map(() => spawnService(t, { ...SETTINGS, HEADWAY_DATA_DIR: dataDir, ...settings }))
   const [first, second] = await Promise.all(services.map(service => service.ready()))
   return { first: first!, second: second!, services, postgres: postgresOf(dataDir) }
 }
@@ -264,6 +265,32 @@ t.test('the service killed under load loses nothing durable, fails no job, and l
   t.ok(pids.every(lives))
   await second.kill('SIGKILL')
   await until(() => !pids.some(lives))
+})
+
+t.test('a host whose clock is moved loses nothing, fails no job, and streams converge', async t => {
+  const { first, second, services, postgres } = await startPair(t, preload('move-clock'))
+  const jobIds = await createJobs(first.url, 50)
+  const streams = services.map(service => openStream(t, () => service.url))
+  const load = new Load(t, jobIds, turn => (turn % 2 === 0 ? first : second).url)
+  for (let move = 0; move < 3; move += 1) {
+    const answers = load.answers
+    await until(() => load.answers > answers + 100)
+    // One host of the two: their clocks differ by an hour, one way and the other.
+    first.child.kill('SIGUSR2')
+  }
+  const begun = performance.now()
+  // Longer than a timeout.
+  await until(() => performance.now() - begun > 6_000)
+  await load.end()
+  assertKept(t, load, await readCounts(postgres.url()))
+  t.same(await readFailures(postgres.url()), [])
+  const jobs = await Promise.all(jobIds.map(jobId => readJob(first.url, jobId)))
+  t.ok(
+    jobs.every(job => Math.abs(Date.parse(job.updatedAt) - Date.now()) < 60_000),
+    'all times are those of the database',
+  )
+  await assertConverged(t, first.url, jobIds, streams)
+  await assertConverged(t, second.url, jobIds, streams)
 })
 
 t.test(

@@ -11,8 +11,6 @@ const DOCUMENT = `
   round(1000 * date_part('epoch', j.finished_at))::bigint AS finished_at_ms,
   j.revision, j.lifecycle, j.lifecycle_revision, headway.live_document(j)::text AS json`
 
-const REVISION = `j.id, j.tenant_id, j.revision, round(1000 * date_part('epoch', j.updated_at))::bigint AS updated_at_ms`
-
 /** How far back a reader without a position sees finished jobs. */
 const RECENT_SECONDS = 30
 /** Reconcile looks this far back; everything older has left the feeds. */
@@ -119,17 +117,10 @@ export const createLiveSource = (database: Database): LiveSource => ({
   },
 
   async readRevisions(tenantIds, also) {
-    // One arm per partial index, so that what it costs grows with the tenants that someone watches and with no other. Sorting
-    // out duplicates would cost more than reading them.
     const rows = await database.query<{ id: string; tenant_id: string; revision: number; updated_at_ms: number }>(
       'headway_live_revisions',
-      `SELECT ${REVISION} FROM progress_jobs j WHERE j.finished_at IS NULL AND j.tenant_id = ANY ($1::uuid[])
-       UNION ALL
-       SELECT ${REVISION} FROM progress_jobs j
-       WHERE j.finished_at >= now() - make_interval(secs => ${RECONCILE_SECONDS}) AND j.tenant_id = ANY ($1::uuid[])
-       UNION ALL
-       SELECT ${REVISION} FROM progress_jobs j WHERE j.id = ANY ($2::uuid[])`,
-      [tenantIds, also],
+      'SELECT * FROM headway.revisions($1, $2, $3)',
+      [tenantIds, RECONCILE_SECONDS, also],
     )
     return rows.map(row => ({
       id: row.id,

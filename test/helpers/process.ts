@@ -126,6 +126,11 @@ export const spawnService = (t: Test, settings: Record<string, string>): Service
   return service
 }
 
+/** Settings of a process that loads a file of helpers/preload/ before everything else. */
+export const preload = (name: string): Record<string, string> => ({
+  NODE_OPTIONS: `--import=${new URL(`./preload/${name}.js`, import.meta.url).href}`,
+})
+
 /** The embedded Postgres of a data directory, seen from outside. */
 export const postgresOf = (dataDir: string) => {
   const home = join(dataDir, 'postgres')

@@ -1,6 +1,8 @@
 -- The sweeper's statements. Each takes a batch, skips what someone else holds (its holder is alive), and judges the newest
 -- version of a row. Jobs are locked before their batches, against the order of locks.sql: who skips what is locked never
--- waits, and cannot be part of a deadlock.
+-- waits, and cannot be part of a deadlock. For the same reason a batch is in no order: with ORDER BY id the planner walks the
+-- primary key, through every job there ever was, in the hope of finding a batch soon. Nor may it scan the table: what a sweep
+-- costs must grow with the active jobs, not with the history.
 
 -- Says that a process is there, and answers for how many seconds it has been healthy without a break. The window begins
 -- anew when `troubled` (the process could not reach the database), when its last visit is more than three intervals ago
@@ -40,7 +42,7 @@ $$;
 
 -- Marks running jobs as stalled that had no heartbeat for `after_seconds`.
 CREATE FUNCTION headway.mark_stalled(process_id uuid, interval_seconds float8, after_seconds float8, batch integer)
-RETURNS SETOF headway.change LANGUAGE plpgsql AS $$
+RETURNS SETOF headway.change LANGUAGE plpgsql SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
   held uuid[];
@@ -54,7 +56,7 @@ BEGIN
     SELECT id FROM progress_jobs
     WHERE finished_at IS NULL AND status = 'running' AND liveness = 'ok' AND children IS NULL
       AND heartbeat_at < now() - make_interval(secs => after_seconds)
-    ORDER BY id LIMIT batch FOR NO KEY UPDATE SKIP LOCKED), true) AS l;
+    LIMIT batch FOR NO KEY UPDATE SKIP LOCKED), true) AS l;
   at := headway.clock();
   RETURN QUERY
   WITH marked AS (
@@ -88,7 +90,7 @@ $$;
 
 -- Ends running jobs that had no heartbeat for their own timeout, and pending ones that nobody started in time.
 CREATE FUNCTION headway.end_abandoned(process_id uuid, interval_seconds float8, batch integer)
-RETURNS SETOF headway.change LANGUAGE plpgsql AS $$
+RETURNS SETOF headway.change LANGUAGE plpgsql SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
   held uuid[];
@@ -100,7 +102,7 @@ BEGIN
     WHERE j.finished_at IS NULL AND j.children IS NULL AND headway.is_abandoned(j)
       AND headway.may_judge(process_id, interval_seconds,
         CASE j.status WHEN 'running' THEN j.heartbeat_timeout_seconds ELSE j.pending_timeout_seconds END)
-    ORDER BY j.id LIMIT batch FOR NO KEY UPDATE SKIP LOCKED), true) AS l;
+    LIMIT batch FOR NO KEY UPDATE SKIP LOCKED), true) AS l;
   -- One time for all that is written, read after the locks are taken: later than whatever the rows hold.
   at := headway.clock();
   RETURN QUERY

@@ -1,0 +1,41 @@
+// What a reader of the figures must know of the machine: no names, no paths.
+import { readFileSync } from 'node:fs'
+import { availableParallelism, cpus, loadavg, totalmem } from 'node:os'
+import { nchanVersion, nginxVersion, redisVersion } from './programs.js'
+
+const packageVersion = path => {
+  try {
+    return JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8')).version
+  } catch {
+    return null
+  }
+}
+
+const ofRoot = name => packageVersion(`../../../node_modules/${name}/package.json`)
+const ofPeer = name => packageVersion(`../node_modules/${name}/package.json`)
+
+export const describeMachine = () => ({
+  cores: availableParallelism(),
+  memoryGb: Math.round(totalmem() / 2 ** 30),
+  cpu: (cpus()[0]?.model ?? 'unknown').replace(/\((R|TM)\)/g, '').trim(),
+  system: process.platform,
+})
+
+export const describeVersions = postgres =>
+  Object.fromEntries(
+    Object.entries({
+      Headway: packageVersion('../../../package.json'),
+      Node: process.versions.node,
+      PostgreSQL: postgres,
+      Fastify: ofRoot('fastify'),
+      Redis: redisVersion(),
+      BullMQ: ofPeer('bullmq'),
+      nginx: nginxVersion(),
+      nchan: nchanVersion(),
+      'better-sse': ofPeer('better-sse'),
+      'fastify-sse-v2': ofPeer('fastify-sse-v2'),
+    }).filter(([, version]) => version !== null && version !== undefined),
+  )
+
+/** Load averages of 1, 5 and 15 minutes: a busy machine makes figures worse, and unequally so. */
+export const loadAverages = () => loadavg().map(value => value.toFixed(1))

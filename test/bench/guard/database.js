@@ -1,0 +1,179 @@
+// What the hot statements do to the database: rows, pages, plans.
+import pg from 'pg'
+import { pino } from 'pino'
+import { createLiveSource } from '../../../dist/jobs/live-source.js'
+import { createJobRepository } from '../../../dist/jobs/repository.js'
+import { createRetention } from '../../../dist/jobs/retention.js'
+import { createHeartbeatWrite } from '../../../dist/jobs/write-heartbeats.js'
+import { entryOf, SCOPE } from './entry.js'
+import { RUNNING, TENANT } from './world.js'
+
+const log = pino({ level: 'silent' })
+
+const FILTER = {
+  tenantId: TENANT,
+  organizationId: null,
+  allOrganizations: true,
+  scopeJobId: null,
+  jobIds: [],
+  jobType: null,
+  parentJobId: null,
+  topLevel: false,
+}
+
+const LIST = { sort: { key: 'createdAt', descending: true }, includeCompleted: false, page: 1, pageSize: 50 }
+
+/** The hot statements by name, each as a call that makes it. */
+const callsOf = ({ database, jobIds }) => {
+  const write = createHeartbeatWrite(database)
+  const flush = async heartbeats => {
+    const { failure, outcomes } = await write(heartbeats.map(entryOf), false)
+    if (failure) throw failure.cause
+    const refused = outcomes.find(outcome => outcome.kind !== 'written')
+    if (refused) throw new Error(`A heartbeat was not written: ${JSON.stringify(refused)}`)
+  }
+  const source = createLiveSource(database)
+  const repository = createJobRepository(database)
+  // The sweeper's statements as src/jobs/sweeper.ts makes them, by a process that is known to be healthy.
+  const endAbandoned = 'SELECT * FROM headway.end_abandoned($1, $2, $3)'
+  const markStalled = 'SELECT * FROM headway.mark_stalled($1, $2, $3, $4)'
+  const erase = createRetention({ database, retentionDays: 30, log })
+  return {
+    // Other jobs for each: what was rolled back still takes room on their pages, and HOT needs that.
+    'flush of one': () => flush([{ jobId: jobIds[4000], processedCount: 10 }]),
+    'flush of 1,000': () => flush(jobIds.slice(5000, 6000).map(jobId => ({ jobId, processedCount: 10 }))),
+    'flush of bare heartbeats': () => flush(jobIds.slice(7000, 8000).map(jobId => ({ jobId }))),
+    'flush of a job with 100 workers': () =>
+      flush([{ jobId: jobIds.at(-1), workerId: 'worker-1', processedCount: 10 }]),
+    'live documents': () => source.readDocuments(jobIds.slice(0, 1000)),
+    snapshot: () => source.readSnapshot(FILTER, null, 1000),
+    'snapshot of a resume': () => source.readSnapshot(FILTER, Date.now() - 900_000, 1000),
+    reconcile: () => source.readRevisions([TENANT], []),
+    'sweep of abandoned jobs': () => database.query('end_abandoned', endAbandoned, [TENANT, 60, 500]),
+    'sweep of stalled jobs': () => database.query('mark_stalled', markStalled, [TENANT, 60, 30, 500]),
+    retention: () => erase(),
+    'a job': () => repository.find(SCOPE, jobIds[0]),
+    'its progress': () => repository.findProgress(SCOPE, jobIds[0]),
+    'its history': () => repository.listEvents(SCOPE, jobIds[0], { page: 1, pageSize: 50 }),
+    'the list of active jobs': () => repository.list(SCOPE, LIST),
+    'the list of all jobs': () => repository.list(SCOPE, { ...LIST, includeCompleted: true }),
+    'the list of jobs that finished lately': () =>
+      repository.list(SCOPE, {
+        ...LIST,
+        completedSince: new Date(Date.now() - 3_600_000),
+        sort: { key: 'finishedAt', descending: true },
+      }),
+    'active jobs': () => repository.listActive(SCOPE),
+    'jobs that have just finished': () => repository.listRecentlyFinished(SCOPE, 30),
+    statistics: () => repository.statistics(SCOPE, { since: new Date(Date.now() - 86_400_000) }),
+    start: () => repository.change(SCOPE, jobIds[1], 'start', null, {}),
+    complete: () => repository.change(SCOPE, jobIds[1], 'complete', null, {}),
+    cancel: () => repository.change(SCOPE, jobIds[1], 'cancel', null, {}),
+  }
+}
+
+const NONE = { scans: 0, read: 0, written: 0, not_hot: 0, pages: 0 }
+const of = (counts, table) => counts.tables[table] ?? NONE
+
+const SCAN = /Seq Scan on (?:public\.)?(?:progress_jobs|job_progress|job_events)\b/
+
+/** The plan that scans: of a statement inside of a function, else of the one that was sent. */
+const planOf = async ({ database }, { plans, statements }) => {
+  const nested = plans.find(plan => SCAN.test(plan))
+  if (nested !== undefined) return nested
+  for (const { text, values } of statements) {
+    const rows = await database.query(null, `EXPLAIN ${text}`, values).catch(() => [])
+    const plan = rows.map(row => row['QUERY PLAN']).join('\n')
+    if (SCAN.test(plan)) return plan
+  }
+  return 'no plan was caught'
+}
+
+/** A thousand characters of a plan show which part of it scans. */
+const excerpt = plan => {
+  const at = plan.search(SCAN)
+  return plan.slice(Math.max(0, at - 400), at + 600)
+}
+
+const countScans = async (world, counted) => {
+  const details = []
+  for (const [name, counts] of counted) {
+    const scans = Object.entries(counts.tables).filter(([, table]) => table.scans > 0)
+    for (const [table] of scans) details.push(`${name} scans ${table}:\n${excerpt(await planOf(world, counts))}`)
+  }
+  return { name: 'sequential scans of the tables of jobs', value: details.length, detail: details.join('\n\n') }
+}
+
+const crowdOneJob = async ({ url, jobIds }) => {
+  const client = new pg.Client(url)
+  await client.connect()
+  await client.query(
+    `INSERT INTO job_progress (job_id, worker_id, attempt, heartbeat_at, created_at, rate_since, rate_at)
+     SELECT $1, 'worker-' || n, 1, now(), now(), now(), now() FROM generate_series(1, 99) AS n`,
+    [jobIds.at(-1)],
+  )
+  await client.end()
+}
+
+/** Counts of the database's work, and of statements. */
+export const checkDatabase = async world => {
+  await crowdOneJob(world)
+  const calls = callsOf(world)
+  // A connection plans a function's statements at the first call.
+  await world.count(calls['flush of bare heartbeats'])
+  const counted = new Map()
+  for (const [name, call] of Object.entries(calls)) counted.set(name, await world.count(call))
+
+  const flush = counted.get('flush of 1,000')
+  const per = (table, figure, by) => of(flush, table)[figure] / by
+  const statementsOf = name => counted.get(name).statements.length
+  const flushed = flush.statements[0].values[1]
+  return [
+    { name: 'statements for a flush of one heartbeat', value: statementsOf('flush of one') },
+    { name: 'statements for a flush of 1,000 heartbeats', value: statementsOf('flush of 1,000') },
+    { name: 'statements for GET of a job', value: statementsOf('a job') },
+    { name: 'statements for GET of its progress', value: statementsOf('its progress') },
+    { name: 'statements for a list', value: statementsOf('the list of active jobs') },
+    { name: 'rows of progress_jobs written per heartbeat', value: per('progress_jobs', 'written', 1000) },
+    { name: 'rows of job_progress written per heartbeat', value: per('job_progress', 'written', 1000) },
+    { name: 'rows of job_events written per 1,000 heartbeats', value: per('job_events', 'written', 1) },
+    {
+      name: 'updates per 1,000 that are not HOT',
+      value: (per('progress_jobs', 'not_hot', 1) + per('job_progress', 'not_hot', 1)) / 2,
+    },
+    { name: 'rows of progress_jobs read per heartbeat', value: per('progress_jobs', 'read', 1000) },
+    { name: 'rows of job_progress read per heartbeat', value: per('job_progress', 'read', 1000) },
+    { name: 'pages of progress_jobs touched per heartbeat', value: per('progress_jobs', 'pages', 1000) },
+    { name: 'pages of job_progress touched per heartbeat', value: per('job_progress', 'pages', 1000) },
+    {
+      name: 'rows of job_progress read per heartbeat of a job with 100 workers',
+      value: of(counted.get('flush of a job with 100 workers'), 'job_progress').read,
+    },
+    {
+      name: 'rows of progress_jobs read per document',
+      value: of(counted.get('live documents'), 'progress_jobs').read / 1000,
+    },
+    {
+      name: 'rows of progress_jobs read per job by reconcile',
+      value: of(counted.get('reconcile'), 'progress_jobs').read / RUNNING,
+    },
+    {
+      name: 'rows of progress_jobs read by a sweep of abandoned jobs, per active job',
+      value: of(counted.get('sweep of abandoned jobs'), 'progress_jobs').read / RUNNING,
+    },
+    {
+      name: 'rows of progress_jobs read by a sweep of stalled jobs, per active job',
+      value: of(counted.get('sweep of stalled jobs'), 'progress_jobs').read / RUNNING,
+    },
+    {
+      name: 'rows of progress_jobs read by retention that has nothing to erase, per active job',
+      value: of(counted.get('retention'), 'progress_jobs').read / RUNNING,
+    },
+    {
+      name: 'rows of progress_jobs read by a list of 50',
+      value: of(counted.get('active jobs'), 'progress_jobs').read,
+    },
+    { name: 'bytes of a heartbeat in the statement', value: flushed.length / 1000 },
+    await countScans(world, counted),
+  ]
+}

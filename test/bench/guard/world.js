@@ -1,0 +1,135 @@
+// A database like that of a service that has run for weeks, and statements counted on their way to it.
+import pg from 'pg'
+import { openDatabase } from '../../../dist/database/connection.js'
+import { migrate } from '../../../dist/database/migrate.js'
+import { createHeartbeatWrite } from '../../../dist/jobs/write-heartbeats.js'
+import { entryOf } from './entry.js'
+
+export const TENANT = '00000000-0000-0000-0000-000000000000'
+export const RUNNING = 20_000
+/** Of the last month: far more than run. Where a third of all jobs run, the planner is right to scan them all. */
+const FINISHED = 80_000
+
+const SEED = [
+  `INSERT INTO progress_jobs (tenant_id, job_type, name, total_count, own_total_count, unit, heartbeat_timeout_seconds,
+     status, liveness, started_at, heartbeat_at, created_at, revision, lifecycle, lifecycle_revision)
+   SELECT '${TENANT}', 'import:products', 'Importing products, part ' || n, 1000000, 1000000, 'rows', 60,
+     'running', 'ok', now() - interval '1 minute', now(), now() - n * interval '1 second', 2, 'started', 2
+   FROM generate_series(1, ${RUNNING}) AS n`,
+  `INSERT INTO job_progress (job_id, worker_id, attempt, heartbeat_at, created_at, rate_since, rate_at)
+   SELECT id, 'default', 1, now(), created_at, started_at, started_at FROM progress_jobs`,
+  `INSERT INTO progress_jobs (tenant_id, job_type, name, total_count, own_total_count, processed_count, unit,
+     heartbeat_timeout_seconds, status, started_at, heartbeat_at, finished_at, created_at, updated_at, progress_percent,
+     revision, lifecycle, lifecycle_revision)
+   SELECT '${TENANT}', 'import:products', 'Importing products of day ' || n, 100, 100, 100, 'rows', 60, 'completed',
+     at - interval '10 minutes', at, at, at - interval '11 minutes', at, 100, 5, 'completed', 5
+   FROM (SELECT n, now() - n * interval '30 seconds' AS at FROM generate_series(1, ${FINISHED}) AS n)`,
+  `INSERT INTO job_events (job_id, type, at, attempt)
+   SELECT id, type, created_at, 1 FROM progress_jobs CROSS JOIN unnest(ARRAY['created', 'started']) AS type
+   WHERE finished_at IS NULL`,
+  // A process that has been there for long, so that the sweeper may judge.
+  `INSERT INTO service_processes (id, started_at, seen_at, healthy_since)
+   VALUES ('${TENANT}', now() - interval '1 day', now() + interval '1 minute', now() - interval '1 day')`,
+  'ANALYZE',
+]
+
+/** Statements that any connection of this process was given, since `begin`. */
+export const statements = {
+  all: [],
+  begin() {
+    this.all = []
+  },
+  /** Those of the service's own doing: not what the counting itself asks. */
+  get texts() {
+    return this.all.map(({ text }) => text)
+  },
+}
+
+const { query } = pg.Client.prototype
+pg.Client.prototype.query = function (config, values, ...rest) {
+  const text = typeof config === 'string' ? config : config.text
+  if (!isUncounted(text)) statements.all.push({ text, values: config.values ?? values ?? [] })
+  return query.call(this, config, values, ...rest)
+}
+
+/** Transactions and looks at counters that belong to the guard, and pings of the listener. */
+const isUncounted = text =>
+  /^(BEGIN|ROLLBACK|LOAD|SET|LISTEN|EXPLAIN)\b/.test(text) || text.includes('_ping_') || text.includes('pg_stat_')
+
+const COUNTERS = `SELECT relname, seq_scan::integer AS scans, (seq_tup_read + idx_tup_fetch)::integer AS read,
+    (n_tup_ins + n_tup_upd)::integer AS written, (n_tup_upd - n_tup_hot_upd)::integer AS not_hot,
+    (pg_stat_get_xact_blocks_fetched(relid) + coalesce((SELECT sum(pg_stat_get_xact_blocks_fetched(indexrelid))
+      FROM pg_index WHERE indrelid = relid), 0))::integer AS pages
+  FROM pg_stat_xact_user_tables WHERE relname IN ('progress_jobs', 'job_progress', 'job_events')`
+
+const readCounters = async database => {
+  const rows = await database.query(null, COUNTERS, [])
+  return Object.fromEntries(rows.map(({ relname, ...counts }) => [relname, counts]))
+}
+
+const difference = (after, before) =>
+  Object.fromEntries(Object.entries(after).map(([name, value]) => [name, value - before[name]]))
+
+/** Each running job has reported: its row is as large as it gets. */
+const reportAll = async (database, jobIds) => {
+  const write = createHeartbeatWrite(database)
+  for (let from = 0; from < jobIds.length; from += 1_000) {
+    const { failure } = await write(
+      jobIds.slice(from, from + 1_000).map(jobId => entryOf({ jobId, processedCount: 1, message: 'Row 1' })),
+      false,
+    )
+    if (failure) throw failure.cause
+  }
+  await database.query(null, 'VACUUM ANALYZE', [])
+}
+
+/** Opens a migrated and filled database on `postgres`. */
+export const openWorld = async postgres => {
+  const url = await postgres.createDatabase()
+  await migrate(url)
+  const seed = new pg.Client(url)
+  await seed.connect()
+  for (const text of SEED) await seed.query(text)
+  const { rows } = await seed.query("SELECT id FROM progress_jobs WHERE status = 'running' ORDER BY created_at DESC")
+  await seed.end()
+  const open = poolSize => openDatabase({ url, poolSize, preparedStatements: true, onConnectionError: () => undefined })
+  // One connection, so that BEGIN and ROLLBACK enclose what is counted.
+  const database = open(1)
+  const jobIds = rows.map(row => row.id)
+  await reportAll(database, jobIds)
+  const plans = []
+  const client = await database.pool.connect()
+  client.on('notice', notice => plans.push(notice.message))
+  client.release()
+  // https://www.postgresql.org/docs/current/auto-explain.html: shows the plans inside of functions.
+  await database.query(
+    null,
+    `LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on;
+     SET auto_explain.log_level = 'notice'`,
+    [],
+  )
+
+  /**
+   * Runs `use` in a transaction that is rolled back, and answers what it did to the tables (Cumulative statistics are of the
+   * transaction itself, so no other connection and no clock has a part in them), its statements, and their plans.
+   */
+  const count = async use => {
+    await database.query(null, 'BEGIN', [])
+    try {
+      const before = await readCounters(database)
+      plans.length = 0
+      statements.begin()
+      await use()
+      const sent = [...statements.all]
+      const explained = [...plans]
+      const after = await readCounters(database)
+      const tables = Object.fromEntries(
+        Object.entries(after).map(([name, counts]) => [name, difference(counts, before[name])]),
+      )
+      return { tables, statements: sent, plans: explained }
+    } finally {
+      await database.query(null, 'ROLLBACK', [])
+    }
+  }
+  return { url, database, open, count, jobIds }
+}

@@ -1,0 +1,94 @@
+// Heartbeats through POST /heartbeats, beside BullMQ called in its own process.
+import { startWorker } from '../environment/processes.js'
+import { startRedis, requirePeers } from '../environment/programs.js'
+import { BASE_PATH, createRunningJobs, startService } from '../environment/service.js'
+import { startLoad } from '../load/load.js'
+import { alternate, medianOf, perSecond, ratioRow } from '../rounds.js'
+
+const JOBS = 20_000
+const PER_REQUEST = 500
+/** Two fill the flush that waits while another one commits. */
+export const BULK_CONNECTIONS = 4
+const WHAT = `heartbeats/s through POST /heartbeats, ${PER_REQUEST} per request, 20,000 running jobs, one worker each`
+
+/** `keys` reported in bulks at `origins`, from the process `load`. */
+export const reportInBulk = (load, origins, keys, { seconds, warmupSeconds, connections = BULK_CONNECTIONS }) =>
+  load.call('bulk', {
+    origins,
+    connections,
+    keys,
+    basePath: BASE_PATH,
+    perRequest: PER_REQUEST,
+    seconds,
+    warmupSeconds,
+  })
+
+const headway = (context, load) => ({
+  name: 'Headway',
+  start: async () => {
+    const databaseUrl = await context.postgres.createDatabase()
+    const service = await startService(databaseUrl)
+    const ids = await createRunningJobs(databaseUrl, service.origin, JOBS)
+    const keys = ids.map(jobId => ({ jobId }))
+    return {
+      measure: () => reportInBulk(load, [service.origin], keys, context),
+      pids: async () => [service.pid, ...(await context.postgres.backends(databaseUrl))],
+      stop: service.stop,
+    }
+  },
+})
+
+const bullmq = ({ seconds, warmupSeconds }, name, durable) => ({
+  name,
+  start: async () => {
+    requirePeers()
+    const redis = await startRedis({ durable })
+    const worker = await startWorker(new URL('../peers/bullmq.js', import.meta.url), {
+      socket: redis.socket,
+      jobs: 200,
+    })
+    return {
+      measure: () => worker.call('measure', { concurrency: 64, seconds, warmupSeconds }),
+      pids: async () => [worker.pid, redis.pid],
+      stop: async () => {
+        await worker.stop()
+        await redis.stop()
+      },
+    }
+  },
+})
+
+const PEERS = [
+  { name: 'BullMQ updateProgress in-process, 64 at a time, 200 jobs, appendfsync always', target: 0.8, durable: true },
+  { name: 'the same with a Redis that keeps nothing', target: 0.5, durable: false },
+]
+
+export const heartbeatsBulk = {
+  name: 'heartbeats-bulk',
+  title: WHAT,
+  async run(context) {
+    const load = await startLoad()
+    try {
+      const contestants = [headway(context, load), ...PEERS.map(({ name, durable }) => bullmq(context, name, durable))]
+      const results = await alternate(contestants, {
+        ...context,
+        show: ({ perSecond: rate, cpuMicros }) => `${perSecond(rate)}, ${cpuMicros.toFixed(0)} µs of CPU each`,
+      })
+      const own = medianOf(results.get('Headway'), 'perSecond')
+      return PEERS.map(({ name, target }, n) =>
+        ratioRow({
+          what: n === 0 ? WHAT : 'the same',
+          against: name,
+          own,
+          peer: medianOf(results.get(name), 'perSecond'),
+          target,
+          ownCpu: medianOf(results.get('Headway'), 'cpuMicros'),
+          peerCpu: medianOf(results.get(name), 'cpuMicros'),
+          missing: results.get(name).missing,
+        }),
+      )
+    } finally {
+      await load.stop()
+    }
+  },
+}

@@ -1,0 +1,49 @@
+// The Fastify of the service, as it is set in src/http/server.ts, with one route: what it does is up to the peer.
+// Validation and serialisation are Fastify's own, from JSON schemas (https://fastify.dev/docs/latest/Reference/Validation-and-Serialization/).
+import Fastify, { LogController } from 'fastify'
+
+const BODY = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    workerId: { type: 'string', minLength: 1, maxLength: 200 },
+    processedCount: { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER },
+    totalCount: { type: ['integer', 'null'], minimum: 0, maximum: Number.MAX_SAFE_INTEGER },
+    message: { type: ['string', 'null'], maxLength: 500 },
+  },
+}
+
+const PARAMS = { type: 'object', properties: { id: { type: 'string', minLength: 1, maxLength: 100 } } }
+
+const ANSWER = {
+  type: 'object',
+  properties: {
+    jobId: { type: 'string' },
+    status: { type: 'string' },
+    progressPercent: { type: 'integer' },
+    processedCount: { type: 'integer' },
+  },
+}
+
+/** Serves `POST /api/progress/jobs/:id/heartbeat`; answers its address. */
+export const serveHeartbeats = async report => {
+  const app = Fastify({
+    logger: { level: 'warn' },
+    logController: new LogController({ disableRequestLogging: true }),
+    childLoggerFactory: logger => logger,
+    bodyLimit: 256 * 1024,
+    connectionTimeout: 120_000,
+    requestTimeout: 30_000,
+    keepAliveTimeout: 72_000,
+    http: { headersTimeout: 15_000 },
+    forceCloseConnections: true,
+    trustProxy: false,
+    routerOptions: { maxParamLength: 200 },
+  })
+  app.post(
+    '/api/progress/jobs/:id/heartbeat',
+    { schema: { params: PARAMS, body: BODY, response: { 200: ANSWER } } },
+    async ({ params, body }) => report(params.id, body),
+  )
+  return app.listen({ host: '127.0.0.1', port: 0 })
+}

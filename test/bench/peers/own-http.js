@@ -1,0 +1,34 @@
+// The service's own HTTP layer over jobs that do nothing: what is left of the difference is the intake and the database.
+import { pino } from 'pino'
+import { createHttpServer } from '../../../dist/http/server.js'
+import { serveCalls } from '../environment/processes.js'
+
+const jobs = {
+  heartbeat: async (_identity, { jobId, workerId }) => ({
+    jobId,
+    workerId,
+    status: 'running',
+    cancelRequested: false,
+    progressPercent: 0,
+    revision: 1,
+    applied: true,
+    heartbeatIntervalMs: 5000,
+    durable: true,
+  }),
+}
+
+const app = await createHttpServer({
+  config: { authMode: undefined, shutdownGraceSeconds: 5 },
+  jobs,
+  live: {
+    open: async () => undefined,
+    waitForChange: async () => false,
+    isListening: () => true,
+    close: async () => undefined,
+  },
+  health: { database: async () => true },
+  log: pino({ level: 'silent' }),
+})
+const origin = await app.listen({ host: '127.0.0.1', port: 0 })
+
+serveCalls({ ready: () => ({ origin }) })

@@ -1,0 +1,88 @@
+// Contestants in turn within one run: what disturbs the machine meets all of them.
+import { setTimeout as delay } from 'node:timers/promises'
+import { cpuSecondsOf } from './environment/processes.js'
+import { median } from './load/statistics.js'
+import { MissingError } from './environment/programs.js'
+
+/** After a turn, so that what it left to do (checkpoints, closing sockets) is not the next one's burden. */
+const REST_MS = 1_000
+
+const startAll = async (contestants, log) => {
+  const started = []
+  for (const contestant of contestants) {
+    try {
+      started.push({ name: contestant.name, ...(await contestant.start()) })
+    } catch (error) {
+      if (!(error instanceof MissingError)) throw error
+      log(`  without ${contestant.name}: ${error.message}`)
+      started.push({ name: contestant.name, missing: error.message })
+    }
+  }
+  return started
+}
+
+/** Microseconds of CPU per operation, of all the processes that are the contestant: wherever it waited, this is what it took. */
+const withCpu = async (measure, pids) => {
+  if (pids === undefined) return measure()
+  const before = cpuSecondsOf(await pids())
+  const result = await measure()
+  const after = cpuSecondsOf(await pids())
+  const seconds = [...after].reduce((sum, [pid, value]) => sum + value - (before.get(pid) ?? 0), 0)
+  return { ...result, cpuMicros: (seconds / result.total) * 1e6 }
+}
+
+/**
+ * Starts the contestants, `{ name, start }`, where `start` answers `{ measure, stop }`; measures each of them `rounds` times,
+ * beginning with another one in each round. Those that answer `pids` as well, the processes they consist of, have their CPU
+ * counted. Answers the results by name, or `{ missing }`.
+ */
+export const alternate = async (contestants, { rounds, log, show }) => {
+  const results = new Map()
+  let started = []
+  try {
+    started = await startAll(contestants, log)
+    for (let round = 0; round < rounds; round += 1) {
+      for (let n = 0; n < started.length; n += 1) {
+        const { name, measure, pids, missing } = started[(n + round) % started.length]
+        if (missing !== undefined) {
+          results.set(name, { missing })
+          continue
+        }
+        const result = await withCpu(measure, pids)
+        log(`  round ${round + 1}, ${name}: ${show(result)}`)
+        results.set(name, [...(results.get(name) ?? []), result])
+        await delay(REST_MS)
+      }
+    }
+  } finally {
+    for (const { stop } of started.reverse()) await stop?.()
+  }
+  return results
+}
+
+/** The median of one figure over the rounds; null of a contestant that is missing. */
+export const medianOf = (results, figure) =>
+  Array.isArray(results) ? median(results.map(result => result[figure])) : null
+
+const count = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
+
+export const perSecond = value => `${count.format(value)}/s`
+
+const cpuFigures = (own, peer) =>
+  own === null || peer === null || own === undefined || peer === undefined
+    ? ''
+    : `; ${own.toFixed(0)} to ${peer.toFixed(0)} µs of CPU each`
+
+/** One row of the table: our median by that of a peer. CPU is that of the contestants, without the load. */
+export const ratioRow = ({ what, against, own, peer, target, missing, ownCpu, peerCpu }) => ({
+  what,
+  against,
+  target: target === null ? '' : `≥ ${target} ×`,
+  ...(missing === undefined
+    ? {
+        reached: `${(own / peer).toFixed(2)} ×`,
+        met: target === null ? null : own / peer >= target,
+        figures: `${perSecond(own)} to ${perSecond(peer)}${cpuFigures(ownCpu, peerCpu)}`,
+      }
+    : { reached: '', met: null, figures: missing }),
+})

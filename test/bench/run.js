@@ -1,0 +1,108 @@
+// How Headway does beside others, on this machine: `npm run bench`, or some lines of it by name (`npm run bench -- latency`).
+// `-- list` names them. `--seconds 2 --rounds 1` is for trying out: only a full run is written to results.md.
+import { spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { describeMachine, describeVersions, loadAverages } from './environment/machine.js'
+import { installPeers } from './environment/programs.js'
+import { startPostgres } from './environment/postgres.js'
+import { growth } from './lines/growth.js'
+import { fanOut } from './lines/fan-out.js'
+import { heartbeatsBulk } from './lines/heartbeats-bulk.js'
+import { heartbeatsHttp } from './lines/heartbeats-http.js'
+import { idleMemory } from './lines/idle-memory.js'
+import { latency } from './lines/latency.js'
+import { slowReaders } from './lines/slow-readers.js'
+import { steady } from './lines/steady.js'
+import { writePlot } from './report/plot.js'
+import { printTable, writeResults } from './report/results.js'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+
+const LINES = [heartbeatsHttp, heartbeatsBulk, fanOut, latency, idleMemory, slowReaders]
+/** Only by name: they take long. */
+const STUDIES = [growth, steady]
+
+/** Anything less says whether the benchmark works, not how fast the service is. */
+const FULL = { rounds: 3, seconds: 10, minutes: 30 }
+
+const readArguments = () => {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      rounds: { type: 'string', default: String(FULL.rounds) },
+      seconds: { type: 'string', default: String(FULL.seconds) },
+      minutes: { type: 'string', default: String(FULL.minutes) },
+    },
+  })
+  const [rounds, seconds, minutes] = [values.rounds, values.seconds, values.minutes].map(Number)
+  return { names: positionals, rounds, seconds, minutes }
+}
+
+const list = () => {
+  for (const { name, title } of [...LINES, ...STUDIES]) console.log(`${name.padEnd(16)} ${title}`)
+}
+
+const choose = names => {
+  const all = [...LINES, ...STUDIES]
+  const unknown = names.filter(name => !all.some(line => line.name === name))
+  if (unknown.length > 0)
+    throw new Error(`There is no ${unknown.join(', ')}: \`npm run bench -- list\` says what there is.`)
+  return names.length === 0 ? LINES : all.filter(line => names.includes(line.name))
+}
+
+const build = () => {
+  const { status } = spawnSync(process.execPath, ['scripts/build.js', '--if-stale'], { cwd: ROOT, stdio: 'inherit' })
+  if (status !== 0) throw new Error('The build failed.')
+}
+
+const today = () => new Date().toISOString().slice(0, 10)
+
+const runLine = async (line, context) => {
+  const loadBefore = loadAverages()
+  console.log(`\n${line.name}: ${line.title} (load average ${loadBefore.join(', ')})`)
+  const rows = await line.run(context)
+  printTable(rows)
+  return { rows, date: today(), rounds: context.rounds, seconds: context.seconds, loadBefore }
+}
+
+const runStudy = async (study, context) => {
+  const loadBefore = loadAverages()
+  console.log(`\n${study.name}: ${study.title} (load average ${loadBefore.join(', ')})`)
+  return { ...(await study.run(context)), date: today(), loadBefore }
+}
+
+const main = async () => {
+  const { names, rounds, seconds, minutes } = readArguments()
+  if (names[0] === 'list') return list()
+  const chosen = choose(names)
+  build()
+  installPeers()
+  const isFull = rounds >= FULL.rounds && seconds >= FULL.seconds && minutes >= FULL.minutes
+  const postgres = await startPostgres()
+  const context = {
+    postgres,
+    rounds,
+    seconds,
+    minutes,
+    plot: isFull ? writePlot : () => undefined,
+    warmupSeconds: Math.min(3, seconds),
+    log: line => console.log(line),
+  }
+  const found = { machine: describeMachine(), versions: describeVersions(postgres.version), lines: {} }
+  try {
+    for (const chosenLine of chosen) {
+      if (STUDIES.includes(chosenLine)) found[chosenLine.name] = await runStudy(chosenLine, context)
+      else found.lines[chosenLine.name] = await runLine(chosenLine, context)
+    }
+  } finally {
+    await postgres.stop()
+  }
+  if (isFull) writeResults(found)
+  else console.log('Not a full run: results.md stays as it is.')
+}
+
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1))
+
+await main()
+process.exit()
