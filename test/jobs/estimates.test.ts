@@ -211,7 +211,8 @@ const follow = async (
   const seen: Seen[] = []
   for (let at = step; at < seconds; at += step) {
     await timeline.at(at)
-    await timeline.report({ jobId, ...report(at) })
+    const [outcome] = await timeline.report({ jobId, ...report(at) })
+    if (outcome?.kind !== 'written') throw new Error(`A report was not written: ${JSON.stringify(outcome)}`)
     seen.push(await timeline.see(jobId))
   }
   return seen
@@ -237,6 +238,37 @@ for (const seconds of [300, 1500]) {
     t.ok(jump < 0.03, `the largest jump is ${jump}`)
     const last = seen.at(-1)?.eta ?? Infinity
     t.ok(last < 0.05 * 600, `and at the end it is right: ${last}`)
+  })
+}
+
+const THREE_STAGES = ['fetch', 'work', 'store'].map(name => ({ name, weight: 1 / 3 }))
+
+for (const seconds of [300, 1200]) {
+  t.test(`nor is there one in stages, or by percent alone: usual are 600 s, this job takes ${seconds}`, async t => {
+    const jobType = newType()
+    await finish(timeline.pool, jobType, [600])
+    const step = seconds / 300
+    const inStages = (at: number) => {
+      const done = Math.round((300 * at) / seconds)
+      return {
+        stage: THREE_STAGES[Math.floor(done / 100)]?.name ?? 'store',
+        processedCount: done % 100,
+        totalCount: 100,
+      }
+    }
+    const byPercent = (at: number) => ({ progressPercent: Math.floor((100 * at) / seconds) })
+    for (const [name, fields, report] of [
+      ['in stages', { stages: THREE_STAGES }, inStages],
+      ['by percent', {}, byPercent],
+    ] as const) {
+      const seen = await follow(timeline, { jobType, fields, seconds, step, report })
+      const jump = largestJump(seen, step, Math.max(600, seconds))
+      t.ok(jump < 0.06, `${name}: the largest jump is ${jump}`)
+      t.ok(
+        (seen.at(-1)?.eta ?? Infinity) < 0.05 * 600,
+        `${name}: at the end it is right: ${JSON.stringify(seen.slice(-3))}`,
+      )
+    }
   })
 }
 

@@ -227,6 +227,7 @@ BEGIN
       coalesce(bool_or(s.clears_total AND s.is_default), false) AS clears_total,
       (array_agg(s.unit ORDER BY s.i DESC) FILTER (WHERE s.applies AND s.unit IS NOT NULL))[1] AS unit,
       (array_agg(s.stage ORDER BY s.stage_place DESC NULLS LAST, s.i DESC) FILTER (WHERE s.sets_stage))[1] AS stage,
+      (array_agg(s.actor ORDER BY s.stage_place DESC NULLS LAST, s.i DESC) FILTER (WHERE s.sets_stage))[1] AS stage_actor,
       coalesce(bool_or(s.sets_stage), false) AS sets_stage,
       min(s.job_stage) AS job_stage, min(s.job_place) AS job_place,
       greatest(min(s.job_place), min(s.furthest_place)) AS stage_place,
@@ -275,7 +276,8 @@ BEGIN
       j.sampled_at AS was_sampled_at, j.sampled_percent AS was_sampled_percent,
       -- What the weights of the stages say: how much of the job was done before the current one, and how much that is.
       g.weights[1] AS before, g.weights[2] AS stage_weight,
-      CASE WHEN r.all_processed > j.processed_count OR p.stage_advances THEN at ELSE j.advanced_at END AS advanced_at,
+      CASE WHEN r.all_processed > j.processed_count OR p.stage_advances AND r.job_place > 0 THEN at
+        ELSE j.advanced_at END AS advanced_at,
       r.workers_changed OR l.new_lifecycle IS NOT NULL
         OR t.all_total IS DISTINCT FROM j.total_count OR o.own IS DISTINCT FROM j.own_total_count
         OR coalesce(r.unit <> j.unit, false) OR coalesce(m.new_meta <> j.meta, false)
@@ -305,9 +307,11 @@ BEGIN
   ),
   measured AS MATERIALIZED (
     -- The percent to show, and the time left by the rate alone.
-    SELECT d.*, p.percent_now,
+    SELECT d.*, p.percent_now, p.done,
       headway.rate_eta(
-        CASE WHEN d.all_total < d.all_processed THEN 0 ELSE d.all_total - d.all_processed END, d.all_throughput,
+        CASE WHEN d.all_total < d.all_processed THEN 0 ELSE d.all_total - d.all_processed END,
+        -- The first advances of a stage say less than what was done before it.
+        CASE WHEN d.job_place IS NULL OR d.has_rate THEN d.all_throughput END,
         coalesce(1 - d.before - d.stage_weight, 0), p.done, headway.seconds(at, d.started_at)) AS rate_eta,
       headway.seconds(at, d.started_at) AS spent,
       -- Since what the history last noted, and how long the job had taken then.
@@ -336,7 +340,8 @@ BEGIN
         AND headway.sample_is_due(m.unsampled, m.sampled, m.percent_now, coalesce(m.was_sampled_percent, 0), m.flat) AS samples
     FROM measured m
     CROSS JOIN LATERAL (
-      SELECT headway.history_weight(m.expected, m.spent, m.percent_now / 100::float8, m.has_rate AND m.rate_eta IS NOT NULL)
+      SELECT headway.history_weight(m.expected, m.spent, m.percent_now / 100::float8,
+        (m.has_rate OR m.done IS NOT NULL) AND m.rate_eta IS NOT NULL)
         AS weight
     ) h
   ),
@@ -379,7 +384,7 @@ BEGIN
     WHERE j.id = d.job_id
     RETURNING d.items, j.id, j.status, j.cancel_requested_at IS NOT NULL AS cancel_requested, j.progress_percent,
       j.revision, d.applied, j.attempt, j.heartbeat_timeout_seconds, d.changed, d.new_lifecycle, d.worker_ids, d.actors,
-      d.stage_advances, d.job_stage, d.samples, j.processed_count, j.total_count, j.throughput_per_second, d.eta,
+      d.stage_advances, d.stage_actor, d.job_stage, d.samples, j.processed_count, j.total_count, j.throughput_per_second, d.eta,
       j.stage, j.advanced_at
   ),
   history AS (
@@ -390,7 +395,7 @@ BEGIN
       SELECT u.new_lifecycle, u.actors[1], jsonb_build_object('workerId', u.worker_ids[1])
       WHERE u.new_lifecycle IS NOT NULL
       UNION ALL
-      SELECT 'stage_changed', u.actors[1], jsonb_strip_nulls(jsonb_build_object(
+      SELECT 'stage_changed', u.stage_actor, jsonb_strip_nulls(jsonb_build_object(
         'stage', u.stage, 'previousStage', u.job_stage, 'progressPercent', u.progress_percent))
       WHERE u.stage_advances
       UNION ALL

@@ -75,13 +75,15 @@ CREATE FUNCTION headway.flush_patiently(job_id uuid, report json) RETURNS TABLE 
   applied boolean[], heartbeat_timeout_seconds integer, changed boolean, lifecycle_changed boolean, others json
 )
 LANGUAGE plpgsql AS $$
+DECLARE
+  deadline timestamptz := clock_timestamp() + interval '5 seconds';
 BEGIN
-  FOR attempt IN 1..20 LOOP
+  LOOP
     BEGIN
       RETURN QUERY SELECT * FROM headway.flush(ARRAY[job_id], report, false);
       RETURN;
     EXCEPTION WHEN lock_not_available THEN
-      IF attempt = 20 THEN
+      IF clock_timestamp() > deadline THEN
         RAISE;
       END IF;
     END;
