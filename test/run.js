@@ -77,7 +77,7 @@ const runTap = async (environment, reader, stopped) => {
   const args = process.argv.slice(2)
   // Some of the tests cannot cover what all of them together must.
   if (args.length > 0) args.push('--disable-coverage')
-  const tap = spawn(process.execPath, [findTap(), '--reporter=tap', '--jobs=2', ...args], {
+  const tap = spawn(process.execPath, [findTap(), '--reporter=tap', '--jobs=4', ...args], {
     cwd: ROOT,
     env: environment,
     stdio: ['ignore', 'pipe', 'inherit'],
