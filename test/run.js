@@ -1,5 +1,6 @@
 /* global AbortController */
-// Runs the tests on one Postgres: `npm test`, or `npm test -- test/jobs/x.test.ts` for some of them, without coverage.
+// Runs the tests on one Postgres: `npm test`, or `npm test -- test/jobs/x.test.ts` for some of them. Coverage is measured by
+// `npm run coverage` and in CI.
 // The server is the embedded one, for this run only, or that of DATABASE_URL. Each test copies a migrated template.
 // Plain JavaScript, since Node 20 runs no TypeScript; what is imported from dist/ is compiled first.
 import { spawn } from 'node:child_process'
@@ -76,7 +77,7 @@ const dropDatabases = (url, template) =>
 const runTap = async (environment, reader, stopped) => {
   const args = process.argv.slice(2)
   // Some of the tests cannot cover what all of them together must.
-  if (args.length > 0) args.push('--disable-coverage')
+  if (args.length > 0 || process.env.CI !== 'true') args.push('--disable-coverage')
   const tap = spawn(process.execPath, [findTap(), '--reporter=tap', '--jobs=4', ...args], {
     cwd: ROOT,
     env: environment,
