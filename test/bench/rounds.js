@@ -61,7 +61,7 @@ export const alternate = async (contestants, { rounds, log, show }) => {
 }
 
 /** The median of one figure over the rounds; null of a contestant that is missing. */
-export const medianOf = (results, figure) =>
+const medianOf = (results, figure) =>
   Array.isArray(results) ? median(results.map(result => result[figure])) : null
 
 const count = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
@@ -74,7 +74,7 @@ const cpuFigures = (own, peer) =>
     : `; ${own.toFixed(0)} to ${peer.toFixed(0)} µs of CPU each`
 
 /** One row of the table: our median by that of a peer. CPU is that of the contestants, without the load. */
-export const ratioRow = ({ what, against, own, peer, target, missing, ownCpu, peerCpu }) => ({
+const ratioRow = ({ what, against, own, peer, target, missing, ownCpu, peerCpu }) => ({
   what,
   against,
   target: target === null ? '' : `≥ ${target} ×`,
@@ -86,3 +86,23 @@ export const ratioRow = ({ what, against, own, peer, target, missing, ownCpu, pe
       }
     : { reached: '', met: null, figures: missing }),
 })
+
+/** A row for each peer: what Headway does a second, by what it does. */
+export const ratioRows = (what, peers, results, { showsCpu = false } = {}) =>
+  peers.map(({ name, target }, n) => {
+    const medians = contestant => ({
+      rate: medianOf(results.get(contestant), 'perSecond'),
+      cpu: showsCpu ? medianOf(results.get(contestant), 'cpuMicros') : null,
+    })
+    const [own, peer] = [medians('Headway'), medians(name)]
+    return ratioRow({
+      what: n === 0 ? what : 'the same',
+      against: name,
+      own: own.rate,
+      peer: peer.rate,
+      target,
+      ownCpu: own.cpu,
+      peerCpu: peer.cpu,
+      missing: results.get(name).missing,
+    })
+  })

@@ -4,7 +4,7 @@ import { startWorker } from '../environment/processes.js'
 import { requirePeers, startNchan } from '../environment/programs.js'
 import { BASE_PATH, createRunningJobs, readLiveDocuments, startService } from '../environment/service.js'
 import { startLoad } from '../load/load.js'
-import { alternate, medianOf, perSecond, ratioRow } from '../rounds.js'
+import { alternate, perSecond, ratioRows } from '../rounds.js'
 
 const JOBS = 1_000
 const SUBSCRIBERS = 1_000
@@ -113,17 +113,7 @@ export const fanOut = {
           `${perSecond(result.perSecond)}, ${megabytes(result.bytesPerSecond)}, ` +
           `${result.bytesPerFrame?.toFixed(0)} bytes a frame, ${result.open} open`,
       })
-      const own = medianOf(results.get('Headway'), 'perSecond')
-      return PEERS.map(({ name, target }, n) =>
-        ratioRow({
-          what: n === 0 ? WHAT : 'the same',
-          against: name,
-          own,
-          peer: medianOf(results.get(name), 'perSecond'),
-          target,
-          missing: results.get(name).missing,
-        }),
-      )
+      return ratioRows(WHAT, PEERS, results)
     } finally {
       await readers.stop()
       await writer.stop()

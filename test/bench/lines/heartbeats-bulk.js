@@ -3,7 +3,7 @@ import { startWorker } from '../environment/processes.js'
 import { startRedis, requirePeers } from '../environment/programs.js'
 import { BASE_PATH, createRunningJobs, startService } from '../environment/service.js'
 import { startLoad } from '../load/load.js'
-import { alternate, medianOf, perSecond, ratioRow } from '../rounds.js'
+import { alternate, perSecond, ratioRows } from '../rounds.js'
 
 const JOBS = 20_000
 const PER_REQUEST = 500
@@ -74,19 +74,7 @@ export const heartbeatsBulk = {
         ...context,
         show: ({ perSecond: rate, cpuMicros }) => `${perSecond(rate)}, ${cpuMicros.toFixed(0)} µs of CPU each`,
       })
-      const own = medianOf(results.get('Headway'), 'perSecond')
-      return PEERS.map(({ name, target }, n) =>
-        ratioRow({
-          what: n === 0 ? WHAT : 'the same',
-          against: name,
-          own,
-          peer: medianOf(results.get(name), 'perSecond'),
-          target,
-          ownCpu: medianOf(results.get('Headway'), 'cpuMicros'),
-          peerCpu: medianOf(results.get(name), 'cpuMicros'),
-          missing: results.get(name).missing,
-        }),
-      )
+      return ratioRows(WHAT, PEERS, results, { showsCpu: true })
     } finally {
       await load.stop()
     }
