@@ -27,7 +27,8 @@ export interface NewJob {
   children: JsonObject | null
   idempotency_key: string | null
   idempotency_hash: string | null
-  partitions: { name: string; total_count: number | null; meta: JsonObject }[] | null
+  /** Those that a batch brings along. */
+  partitions: { name: string; total_count: number | null; meta: JsonObject }[]
   /** What the partitions of a batch get instead of the batch itself. */
   partition_unit: string | null
   partition_stages: Stage[] | null
@@ -119,12 +120,11 @@ export const toNewJob = (
     children: batch ? {} : null,
     idempotency_key: idempotencyKey,
     idempotency_hash: idempotencyKey === null ? null : hashOf(input),
-    partitions:
-      input.partitions?.map(({ name, totalCount, meta }) => ({
-        name,
-        total_count: totalCount ?? null,
-        meta: meta ?? {},
-      })) ?? null,
+    partitions: (input.partitions ?? []).map(({ name, totalCount, meta }) => ({
+      name,
+      total_count: totalCount ?? null,
+      meta: meta ?? {},
+    })),
     partition_unit: input.unit ?? null,
     partition_stages: stages,
   }

@@ -11,7 +11,6 @@ LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 DECLARE
   j progress_jobs := jsonb_populate_record(NULL::progress_jobs, job);
   parent progress_jobs;
-  parts jsonb := nullif(job -> 'partitions', 'null');
   at timestamptz(3);
   made uuid[];
 BEGIN
@@ -54,7 +53,7 @@ BEGIN
       SELECT headway.inherit(jsonb_populate_record(NULL::progress_jobs, p.partition || jsonb_build_object(
         'parent_job_id', j.id, 'partition_index', p.place - 1, 'partition_count', j.partition_count,
         'unit', job -> 'partition_unit', 'stages', job -> 'partition_stages', 'started_by_user_id', j.started_by_user_id)), j)
-      FROM jsonb_array_elements(coalesce(parts, '[]')) WITH ORDINALITY AS p (partition, place)));
+      FROM jsonb_array_elements(job -> 'partitions') WITH ORDINALITY AS p (partition, place)));
     PERFORM headway.roll_up(ARRAY[j.id], at, 'create');
     SELECT p.* INTO j FROM progress_jobs p WHERE p.id = j.id;
     partitions := headway.partition_references(j.id);

@@ -202,6 +202,7 @@ DECLARE
   j progress_jobs;
   batch progress_jobs;
   at timestamptz(3);
+  done boolean;
   refusal text;
 BEGIN
   SELECT p.* INTO j FROM progress_jobs p
@@ -217,11 +218,12 @@ BEGIN
   END IF;
   at := headway.clock();
 
+  done := headway.is_done_already(j, command);
   refusal := CASE
     WHEN (input ->> 'attempt')::integer <> j.attempt THEN 'superseded'
-    WHEN NOT headway.is_done_already(j, command) THEN headway.refusal_of(j, batch, command)
+    WHEN NOT done THEN headway.refusal_of(j, batch, command)
   END;
-  IF refusal IS NOT NULL OR headway.is_done_already(j, command) THEN
+  IF refusal IS NOT NULL OR done THEN
     RETURN QUERY SELECT refusal, j.status, false, j.revision, headway.job_document(j), NULL::json;
     RETURN;
   END IF;
