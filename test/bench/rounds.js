@@ -61,8 +61,7 @@ export const alternate = async (contestants, { rounds, log, show }) => {
 }
 
 /** The median of one figure over the rounds; null of a contestant that is missing. */
-const medianOf = (results, figure) =>
-  Array.isArray(results) ? median(results.map(result => result[figure])) : null
+const medianOf = (results, figure) => (Array.isArray(results) ? median(results.map(result => result[figure])) : null)
 
 const count = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
 
