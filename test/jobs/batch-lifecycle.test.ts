@@ -116,6 +116,14 @@ t.test('a batch whose partitions all end at one moment on two replicas ends once
   }
 })
 
+t.test('cancelling a batch again is no error, also where a failed partition made it end as failed', async t => {
+  const { id, ids } = await createBatch(nothingKnown(2), { cancellable: true })
+  await fail(ids[0])
+  for (const call of ['first', 'again'])
+    t.match(await post(id, 'cancel'), { status: 200, body: { status: 'failed', failureReason: 'partitions' } }, call)
+  t.same(await service.history(id), ['created', 'started', 'failed'])
+})
+
 t.test('reports and ends are for partitions: a batch takes none, in whatever state it is', async t => {
   const states: (() => Promise<string>)[] = [
     async () => (await createBatch(nothingKnown(2))).id,

@@ -153,7 +153,8 @@ export class BatchModel {
 
   #commandBatch(command: string): Outcome {
     if (command === 'cancel') {
-      if (this.status === 'cancelled' || (this.status === 'running' && this.asked)) return OK
+      // Asked to stop, it may have ended as failed by what its partitions did before: the same call again is no error.
+      if (this.status === 'cancelled' || this.asked) return OK
       if (this.finished) return refused('already_finished')
       if (!this.cancellable) return refused('not_cancellable')
       for (const partition of this.partitions) this.#command(partition, 'cancel')
