@@ -13,7 +13,7 @@ import { refuseWebPages, requireHost } from './open-mode.ts'
 import { handleClientError, handleError, refuseExpectation } from './problems.ts'
 import { registerPressure } from './pressure.ts'
 import type { PressureLimits } from './pressure.ts'
-import { requestIdOf } from './request-id.ts'
+import { createRequestIds } from './request-id.ts'
 import { RequestLog } from './request-log.ts'
 import { registerRequestTimes } from './request-times.ts'
 import type { AnsweredRequest } from './request-times.ts'
@@ -85,7 +85,7 @@ const createFastify = (log: FastifyBaseLogger, trustedProxies: string[], timing:
     // Two lines a heartbeat would be the most expensive thing the service does, and urls with their queries would be in them.
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
     childLoggerFactory: (logger, bindings) => new RequestLog(logger, bindings),
-    genReqId: requestIdOf,
+    genReqId: createRequestIds(),
     frameworkErrors: (error, request, reply) => {
       void handleError(error, request, sign(request, reply))
     },

@@ -24,7 +24,7 @@ export const registerUnknownRoutes = (app: FastifyInstance): void => {
   })
   app.addHook('onRequest', (request, reply, done) => {
     // The route of @fastify/cors takes every OPTIONS; those that come this far are no preflights.
-    if (!request.is404 && request.routeOptions.url !== '*') {
+    if (!request.is404 && (request.method !== 'OPTIONS' || request.routeOptions.url !== '*')) {
       done()
       return
     }

@@ -149,10 +149,10 @@ export const createJobs = ({ repository, intake, announce, defaultHeartbeatTimeo
         return repository.statistics(scopeOf(identity), query)
       }),
 
-    async heartbeat(identity, heartbeat) {
+    // Without a promise of its own: this runs for every heartbeat.
+    heartbeat(identity, heartbeat) {
       const refusal = refuseImpossible(heartbeat)
-      if (refusal) throw refusal
-      return intake.submit(scopeOf(identity), heartbeat)
+      return refusal ? Promise.reject(refusal) : intake.submit(scopeOf(identity), heartbeat)
     },
 
     async heartbeats(identity, heartbeats) {

@@ -327,12 +327,20 @@ t.test('every refusal of the domain is a problem with its status, and 5xx tell n
   t.equal(response.status, 500)
   t.equal(problem.code, 'internal_error')
   t.notMatch(JSON.stringify(problem), /password|28P01/)
-  t.match(problem.requestId, /^[\da-f-]{36}$/, 'an id that could break a log line is replaced')
+  t.match(problem.requestId, /^[\da-f-]{20,40}$/, 'an id that could break a log line is replaced')
   const entry = log.at(-1) ?? ''
   t.match(entry, problem.requestId, 'the log has the request id')
   t.match(entry, 'answers.test', 'and the stack')
   await fetch(`${api}/jobs?search=secret`)
   t.notMatch(log.join(''), /secret/, 'but no query')
+})
+
+t.test('requests without an id of their own get different ones, also from two servers', async t => {
+  const servers = [await startServer(t), await startServer(t)]
+  const calls = [...servers, ...servers].map(({ url }) => fetch(`${url}/healthz`))
+  const ids = (await Promise.all(calls)).map(({ headers }) => headers.get('x-request-id') ?? '')
+  t.equal(new Set(ids).size, 4, ids.join(' '))
+  for (const id of ids) t.match(id, /^[\w-]{20,40}$/)
 })
 
 t.test('every line that a request causes names the request, as its answer does', async t => {
