@@ -127,10 +127,11 @@ const toOutcomes = (entries: Entry[], rows: FlushRow[]): HeartbeatOutcome[] => {
 /** The one hot statement of the service: one round trip writes a batch, whatever its size. */
 export const createHeartbeatWrite = (database: Database): HeartbeatWrite => {
   const flush = (entries: Entry[], skipLocked: boolean): Promise<FlushRow[]> =>
-    database.query<FlushRow>('headway_flush', 'SELECT * FROM headway.flush($1, $2, $3)', [
+    database.query<FlushRow>('headway_flush', 'SELECT * FROM headway.flush($1, $2, $3, $4)', [
       [...new Set(entries.map(entry => entry.heartbeat.jobId))],
       JSON.stringify(entries.map(toRecord)),
       skipLocked,
+      [...new Set(entries.map(entry => entry.scope.tenantId))],
     ])
 
   const failed = (entries: Entry[], kind: 'not_written' | 'unknown', cause: unknown): WriteResult => ({

@@ -399,6 +399,40 @@ t.test('a token for one job sees that job and its partitions, and nothing else, 
   t.match(job.headers.get('www-authenticate'), /insufficient_scope/)
 })
 
+t.test('a heartbeat for a job of another tenant does not even lock it, and so takes no longer', async t => {
+  const service = await startGuarded(t)
+  const owner = service.as(await mint(OWNER))
+  const { id, partitions } = (await owner.createJob({ partitions: [{ name: 'one' }] })) as JobDocument & {
+    partitions: { id: string }[]
+  }
+  const ids = [id, partitions[0]!.id, (await owner.createJob()).id]
+  const lockers = async () =>
+    (await service.database.pool.query('SELECT xmax::text FROM progress_jobs WHERE id = ANY ($1) ORDER BY id', [ids]))
+      .rows
+  const before = await lockers()
+  const stranger = service.as(await mint({ organization_id: ORGANIZATION }))
+  for (const jobId of ids) t.equal((await stranger.heartbeat(jobId)).status, 404)
+  t.same(await lockers(), before)
+  t.equal((await owner.heartbeat(partitions[0]!.id)).status, 200)
+  t.notSame(await lockers(), before, 'its own are locked')
+})
+
+t.test('a token for one job learns nothing of the job that an idempotency key has made', async t => {
+  const service = await startGuarded(t)
+  const owner = service.as(await mint(OWNER))
+  const [batch, key] = [await owner.createJob({ partitionCount: 2 }), randomUUID()]
+  const { body: other } = await owner.call<JobDocument>('POST', '/jobs', CREATE, { 'idempotency-key': key })
+  const limited = service.as(await mint({ ...OWNER, job_id: batch.id }))
+  const partition = { name: 'mine', parentJobId: batch.id }
+  const taken = await limited.call('POST', '/jobs', partition, { 'idempotency-key': key })
+  t.match(taken, { status: 422, body: { code: 'idempotency_key_reused' } })
+  t.notOk(JSON.stringify(taken.body).includes(other.id))
+  const [fresh, again] = await Promise.all(
+    [1, 2].map(() => limited.call<JobDocument>('POST', '/jobs', partition, { 'idempotency-key': `${key}2` })),
+  )
+  t.equal(fresh?.body.id, again?.body.id, 'its own keys work')
+})
+
 t.test('who acted is in the history by the sub of the token', async t => {
   const service = await startGuarded(t)
   const creator = service.as(await mint({ ...OWNER, sub: 'creator@example.com' }))

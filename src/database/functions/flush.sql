@@ -1,7 +1,7 @@
 -- Writes a batch of heartbeats, at most one per job and worker, rolls their jobs up, and answers each heartbeat by its
 -- place `i`: one row per job that took some (their places in `items`), and one per refused heartbeat, with its code. A
 -- refused one leaves nothing behind; code `locked` means: not now, keep it. A last row without items names in `others` the
--- batches that changed with their partitions.
+-- batches that changed with their partitions. `tenant_ids` are those of the heartbeats: other tenants' jobs are not locked.
 --
 -- One statement after the lock, so that worker rows, roll-up and history are one change. Read it downwards: `judged` reads
 -- each row once, `stepped` is the next state of each worker's row, `written` stores it, `rolled` sums it with the rows of
@@ -9,7 +9,7 @@
 -- Every table is reached by primary key in a correlated subquery, and no intermediate result is joined with another: that
 -- leaves the planner, which cannot know how many rows the JSON holds, one plan that is right for one report and for a
 -- thousand. It is planned once per connection; compiling it as well (jit) would take longer than running it.
-CREATE FUNCTION headway.flush(ids uuid[], heartbeats json, skip_locked boolean)
+CREATE FUNCTION headway.flush(ids uuid[], heartbeats json, skip_locked boolean, tenant_ids uuid[] DEFAULT NULL)
 RETURNS TABLE (
   items integer[], code text, status text, cancel_requested boolean, progress_percent integer, revision bigint,
   applied boolean[], heartbeat_timeout_seconds integer, changed boolean, lifecycle_changed boolean, others json
@@ -24,7 +24,7 @@ DECLARE
   batches uuid[];
   at timestamptz(3);
 BEGIN
-  SELECT l.held, l.batches INTO held, batches FROM headway.lock_jobs(ids, skip_locked) AS l;
+  SELECT l.held, l.batches INTO held, batches FROM headway.lock_jobs(ids, skip_locked, tenant_ids) AS l;
   at := headway.clock();
   RETURN QUERY
   WITH found AS MATERIALIZED (
