@@ -420,6 +420,17 @@ const holdEventLoop = async (times: number, ms: number) => {
   }
 }
 
+t.test('an event loop that lags asks workers to report less often, before it refuses calls', async t => {
+  const service = await startService(t, { MAX_EVENT_LOOP_DELAY_MS: '2000' })
+  const { id } = await service.createJob()
+  await waitFor(async () => {
+    await holdEventLoop(4, 300)
+    const { status, body } = await service.heartbeat(id)
+    return status === 200 && body.heartbeatIntervalMs > 6_000
+  })
+  await waitFor(async () => (await service.heartbeat(id)).body.heartbeatIntervalMs < 6_000, { timeoutMs: 20_000 })
+})
+
 t.test('an event loop that lags refuses calls, judges no job meanwhile, and recovers', async t => {
   const service = await startService(t, { MAX_EVENT_LOOP_DELAY_MS: '100', SWEEP_SCHEDULE: EVERY_SECOND })
   const { id } = await service.createJob()
