@@ -3,7 +3,7 @@ import t, { type Test } from 'tap'
 import { FEATURES } from '../../src/jobs/identity.ts'
 import type { Feature } from '../../src/jobs/identity.ts'
 import type { JobDocument } from '../../src/jobs/job.ts'
-import { startService, type Service } from '../helpers/service.ts'
+import { startService, type Reply, type Service } from '../helpers/service.ts'
 import { bearer, mint, SECRET, secondsFromNow, type TestClaims } from '../helpers/tokens.ts'
 import { waitFor } from '../helpers/wait.ts'
 
@@ -246,6 +246,12 @@ t.test('every operation needs its feature, and no other', async t => {
   t.equal((await service.as(await mint({ features: ['progress.manage'] })).call('DELETE', purge)).status, 404)
 })
 
+/** What an answer tells, apart from the id that was asked for. */
+const toldBy = ({ status, body, headers }: Reply<unknown>, jobId: string): string =>
+  JSON.stringify([status, body, headers.get('etag'), headers.get('www-authenticate')])
+    .replaceAll(jobId, 'the id')
+    .replace(/"requestId":"[^"]*"/, '')
+
 t.test('what belongs to another tenant, organization or job does not exist, whatever is called', async t => {
   const service = await startGuarded(t)
   const owner = service.as(await mint(OWNER))
@@ -254,9 +260,14 @@ t.test('what belongs to another tenant, organization or job does not exist, what
   await owner.heartbeat(running.id, { processedCount: 1 })
   const finished = await owner.createJob(CREATE)
   await owner.call('POST', `/jobs/${finished.id}/fail`, { errorMessage: 'as told' })
-  const before = [await owner.job(running.id), await owner.job(finished.id), await owner.history(running.id)]
+  const batch = (await owner.createJob({ partitions: [{ name: 'one' }], cancellable: true })) as JobDocument & {
+    partitions: { id: string }[]
+  }
+  const theirs = [running.id, finished.id, batch.id, batch.partitions[0]!.id]
+  const read = async () => [...(await Promise.all(theirs.map(id => owner.job(id)))), await owner.history(running.id)]
+  const before = await read()
   const watching = await follow(t, service, '/stream', bearer(await mint(OWNER)))
-  t.equal((await watching.snapshot()).length, 2)
+  t.equal((await watching.snapshot()).length, 4)
 
   const strangers: Record<string, TestClaims> = {
     'another tenant': { tenant_id: randomUUID() },
@@ -275,23 +286,29 @@ t.test('what belongs to another tenant, organization or job does not exist, what
         await isBlind(t, caller, { running, finished, key }, `${operation.id} by ${name}`)
         continue
       }
-      for (const { id } of [running, finished]) {
-        const { status, body } = await callOperation(caller, operation, id)
-        t.match({ status, body }, { status: 404, body: { code: 'job_not_found' } }, `${operation.id} by ${name}`)
+      const nowhere = randomUUID()
+      const unknown = await callOperation(caller, operation, nowhere)
+      t.match(unknown, { status: 404, body: { code: 'job_not_found' } }, `${operation.id} by ${name}`)
+      for (const id of theirs) {
+        const told = toldBy(await callOperation(caller, operation, id), id)
+        t.equal(told, toldBy(unknown, nowhere), `${operation.id} by ${name}: as if it were not there`)
       }
     }
     for (const path of ['', '/progress']) {
       t.equal((await caller.call('HEAD', `/jobs/${running.id}${path}`)).status, 404, `HEAD ${path} by ${name}`)
-      const waiting = await caller.call('GET', `/jobs/${running.id}${path}?until=finished`, undefined, {
-        prefer: 'wait=1',
-      })
-      t.equal(waiting.status, 404, `it is not waited for: ${path} by ${name}`)
+      for (const headers of [
+        { 'if-none-match': '*' },
+        { 'if-none-match': '*', prefer: 'wait=1' },
+        { prefer: 'wait=1' },
+      ]) {
+        const waiting = await caller.call('GET', `/jobs/${running.id}${path}?until=finished`, undefined, headers)
+        t.equal(waiting.status, 404, `it is neither known nor waited for: ${path} by ${name}`)
+      }
     }
     const purged = await caller.call('DELETE', `/jobs/${finished.id}?purge=true`)
     t.equal(purged.status, claims['features'] ? 403 : 404, `purge by ${name}`)
   }
-  const after = [await owner.job(running.id), await owner.job(finished.id), await owner.history(running.id)]
-  t.same(after, before, 'and nothing of it was changed')
+  t.same(await read(), before, 'and nothing of it was changed')
   t.equal(watching.events.length, 1, 'nor heard of')
 })
 
