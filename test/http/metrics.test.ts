@@ -119,6 +119,13 @@ t.test('what deploys the service is well-formed, and fits together', async t => 
     const [from = ''] = mount.split(':')
     if (from.startsWith('.')) t.doesNotThrow(() => readDeploy(from), mount)
   }
+  // What it logs holds no tokens, and whose address it passes on nobody can forge.
+  t.match(proxy, /access_log \S+ headway;/)
+  t.notMatch(
+    proxy,
+    /\$(?:request|request_uri|args|query_string|http_referer|is_args|arg_\w+|proxy_add_x_forwarded_for)\b/,
+  )
+  t.match(proxy, 'X-Forwarded-For $remote_addr;')
   // Without these a stream through nginx comes in lumps, or ends when nothing happens.
   for (const line of ['proxy_buffering off;', 'proxy_read_timeout 1h;', 'proxy_http_version 1.1;', 'keepalive 64;']) {
     t.match(proxy, line)
