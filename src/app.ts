@@ -16,6 +16,7 @@ import { createSweeper } from './jobs/sweeper.ts'
 import { createHeartbeatWrite } from './jobs/write-heartbeats.ts'
 import { createAnnouncer } from './live/announcer.ts'
 import { createLive } from './live/live.ts'
+import { watchLoopDelay } from './loop-delay.ts'
 import { createMetrics } from './metrics/metrics.ts'
 
 export interface AppOptions {
@@ -76,11 +77,15 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     log,
   })
 
+  const { maxEventLoopDelayMs, shutdownGraceSeconds } = config
+  const loopDelay = watchLoopDelay()
   const intake = createHeartbeatIntake({
     write: metrics.timeFlushes(createHeartbeatWrite(heartbeatDatabase)),
     announce: announcer.announce,
     heartbeatIntervalMs: config.heartbeatIntervalMs,
     stalledAfterSeconds: config.stalledAfterSeconds,
+    // Workers slow down before calls must be refused.
+    pressure: () => (maxEventLoopDelayMs === 0 ? 0 : loopDelay.meanMs() / maxEventLoopDelayMs),
     log,
   })
   const jobs = createJobs({
@@ -111,7 +116,6 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     database: () => answersWithin(READY_WITHIN_MS, database.query(null, 'SELECT 1', [])),
   }
   // Half of the grace: requests that wait for a database in trouble must leave time to say what could not be written.
-  const { maxEventLoopDelayMs, shutdownGraceSeconds } = config
   const httpLog = log.child({})
   const tokens =
     config.auth && createTokens({ auth: config.auth, guessesPerSecond: config.rateLimitUnauthenticatedPerSecond, log })
@@ -151,6 +155,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     },
     async close() {
       closing = true
+      loopDelay.close()
       sweeper.stop()
       // A sweep that waits for a database in trouble must not keep streams and requests from their end.
       const schedulesStopped = Promise.all(schedules.map(schedule => schedule.stop()))

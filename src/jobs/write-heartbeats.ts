@@ -163,11 +163,12 @@ export const createHeartbeatWrite = (database: Database): HeartbeatWrite => {
       else others.push(toRecord(entry, i))
     })
     const toJson = (records: object[]) => (records.length > 0 ? JSON.stringify(records) : null)
-    return database.query<FlushRow>('headway_flush', 'SELECT * FROM headway.flush($1, $2, $3, $4)', [
+    return database.query<FlushRow>('headway_flush', 'SELECT * FROM headway.flush($1, $2, $3, $4, $5)', [
       [...reports.keys()],
       toJson(plain),
       toJson(others),
       skipLocked,
+      [...new Set(entries.map(entry => entry.scope.tenantId))],
     ])
   }
 

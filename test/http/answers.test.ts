@@ -690,6 +690,20 @@ t.test('the documentation names every call, offline', async t => {
   t.ok(app.swagger())
 })
 
+t.test('whoever asks for the documentation makes the service write it out no second time', async t => {
+  const { url } = await startServer(t)
+  const cpuOf = async (path: string) => {
+    const text = async () => (await fetch(url + path)).text()
+    const [first] = [await text(), await text()]
+    const begun = process.cpuUsage()
+    for (let n = 0; n < 20; n += 1) t.equal((await text()) === first, true, path)
+    const { user, system } = process.cpuUsage(begun)
+    return user + system
+  }
+  const [json, yaml] = [await cpuOf('/openapi.json'), await cpuOf('/openapi.yaml')]
+  t.ok(yaml < 4 * json, `${yaml} µs of CPU for YAML, ${json} for JSON`)
+})
+
 t.test('closing refuses what comes, ends streams and waits, and lets requests end', async t => {
   const { app, api, jobs, live } = await startServer(t)
   const stream = await fetch(`${api}/stream`)

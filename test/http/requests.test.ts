@@ -453,7 +453,7 @@ t.test('a history is read by type, a thousand entries at a time', async t => {
 })
 
 t.test('a path that means nothing is a problem as well', async t => {
-  const { url, api, jobs } = await startServer(t)
+  const { url, api, port, jobs } = await startServer(t)
   const expected: [method: string, url: string, status: number, code: string][] = [
     ['GET', `${api}/jobs/7`, 400, 'validation_failed'],
     ['GET', `${api}/jobs/${'7'.repeat(500)}`, 404, 'route_not_found'],
@@ -480,7 +480,14 @@ t.test('a path that means nothing is a problem as well', async t => {
   t.equal(wrongMethod.headers.get('allow'), 'DELETE, GET, HEAD, PUT')
   t.equal((await fetch(`${api}/stream`, { method: 'HEAD' })).status, 405, 'a stream has no HEAD')
   t.match(await readProblem(await fetch(`${api}/jobs/7`)), { errors: [{ path: 'id', message: 'must be a UUID' }] })
-  t.notMatch((await readProblem(await fetch(`${url}/nowhere?access_token=secret`))).detail, /secret/)
+  const get = (path: string) => raw(port, `GET ${path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n`)
+  for (const before of ['?', '#', ';', '/;']) {
+    const answer = await get(`/nowhere${before}access_token=secret`)
+    t.match(answer, /^HTTP\/1\.1 404 [^]*Nothing is at \/nowhere/, before)
+    t.notMatch(answer, /secret/, before)
+  }
+  t.match(await get('/api/progress/heartbeats#x'), /^HTTP\/1\.1 405 /, 'the router knows no fragments')
+  t.match(await get('/api/progress/jobs;x'), /^HTTP\/1\.1 404 /, 'a semicolon is part of the path')
   t.equal(jobs.calls.length, 0)
 })
 

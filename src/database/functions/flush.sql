@@ -7,8 +7,9 @@ CREATE TYPE headway.heartbeat_answers AS (
 );
 
 -- Writes a batch of heartbeats, at most one per job and worker, and answers each. `ids` are their jobs. `plain` are those
--- that flush_plain may take, `others` the rest; either may be null.
-CREATE FUNCTION headway.flush(ids uuid[], plain json, others json, skip_locked boolean)
+-- that flush_plain may take, `others` the rest; either may be null. `tenant_ids` are those of the heartbeats: other tenants'
+-- jobs are not locked.
+CREATE FUNCTION headway.flush(ids uuid[], plain json, others json, skip_locked boolean, tenant_ids uuid[] DEFAULT NULL)
 RETURNS SETOF headway.heartbeat_answers
 LANGUAGE plpgsql
 SET lock_timeout = '250ms' SET enable_seqscan = off
@@ -21,7 +22,7 @@ DECLARE
   done integer[] := '{}';
   rest json := others;
 BEGIN
-  SELECT l.held, l.batches INTO held, batches FROM headway.lock_jobs(ids, skip_locked) AS l;
+  SELECT l.held, l.batches INTO held, batches FROM headway.lock_jobs(ids, skip_locked, tenant_ids) AS l;
   at := headway.clock();
   IF plain IS NOT NULL THEN
     -- Where some are locked by somebody else, each one must be looked up among those that are held: flush_any does.
