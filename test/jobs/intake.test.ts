@@ -459,3 +459,24 @@ t.test('counts of two stages do not merge, whichever of the two reports names it
   t.equal(await countAfter({ stage: 'y', increment: 3 }, { stage: 'unknown', increment: 4 }), 'y: 3', 'one is refused')
   t.equal(await countAfter({ stage: 'y', increment: 3 }, { stage: 'y', increment: 4 }), 'y: 7')
 })
+
+t.test(
+  'a report that arrives while the last one is being answered is written as well',
+  { timeout: 10_000 },
+  async t => {
+    const intake = createHeartbeatIntake({
+      write: async entries => all(entries, written),
+      announce: () => undefined,
+      heartbeatIntervalMs: 5_000,
+      stalledAfterSeconds: 30,
+      answerWithinMs: 200,
+      log,
+    })
+    t.teardown(() => intake.close(0))
+    for (let ticks = 0; ticks < 12; ticks += 1) {
+      await intake.submit(scope, { jobId: 'job', workerId: 'w' })
+      for (let tick = 0; tick < ticks; tick += 1) await Promise.resolve()
+      t.equal((await intake.submit(scope, { jobId: 'job', workerId: 'w' })).durable, true, `${ticks} turns later`)
+    }
+  },
+)
