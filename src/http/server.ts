@@ -9,6 +9,7 @@ import { identifyEveryone, registerIdentity } from './identity.ts'
 import type { Identify } from './identity.ts'
 import { createRateLimit } from './limits/rate-limit.ts'
 import { registerDocumentation } from './documentation.ts'
+import { registerLingeringClose } from './lingering-close.ts'
 import { refuseWebPages, requireHost } from './open-mode.ts'
 import { handleClientError, handleError, refuseExpectation } from './problems.ts'
 import { registerPressure } from './pressure.ts'
@@ -47,6 +48,8 @@ export interface HttpTiming {
   silentMs: number
   /** A connection between two requests. Longer than the idle timeout of common load balancers (60 s), so that it is they who close first, not we under a request. */
   keepAliveMs: number
+  /** A client that has its answer and still owes the rest of a body that nobody reads. */
+  lingerMs: number
 }
 
 const TIMING: HttpTiming = {
@@ -55,6 +58,7 @@ const TIMING: HttpTiming = {
   checkMs: 5_000,
   silentMs: 120_000,
   keepAliveMs: 72_000,
+  lingerMs: 2_000,
 }
 
 export type HttpConfig = Pick<
@@ -115,7 +119,8 @@ const createFastify = (log: FastifyBaseLogger, trustedProxies: string[], timing:
 export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstance> => {
   const { config, jobs, live, health, metrics, pressure, log, identify } = parts
   const { rateLimitPerSecond, trustedProxies, corsOrigins } = config
-  const app = createFastify(log, trustedProxies, { ...TIMING, ...parts.timing })
+  const timing = { ...TIMING, ...parts.timing }
+  const app = createFastify(log, trustedProxies, timing)
   app.setValidatorCompiler(validatorCompiler)
   // Answers are wire documents of our own: nothing is left to encode, and zod would take six times as long. With an end of
   // line, or a terminal's next prompt would stand behind them.
@@ -124,6 +129,7 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
   app.setReplySerializer(serialize)
   app.setErrorHandler(handleError)
   registerBodyParser(app)
+  registerLingeringClose(app, { silentMs: timing.lingerMs })
 
   const openOnLoopback = identify === undefined && config.authMode !== 'none'
   app.addHook('onRequest', (request, reply, done) => {

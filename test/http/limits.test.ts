@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { readConfig } from '../../src/config.ts'
@@ -5,6 +6,7 @@ import { Allowances } from '../../src/http/limits/allowances.ts'
 import { networkOf } from '../../src/http/limits/guesses.ts'
 import { createTokens } from '../../src/http/tokens/identify.ts'
 import { bearer, mint, SECRET } from '../helpers/tokens.ts'
+import { waitFor } from '../helpers/wait.ts'
 import { JOB_ID, raw, send, startServer } from './in-memory.ts'
 
 const TENANT = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a01'
@@ -240,6 +242,69 @@ t.test('a connection on which nothing moves is cut, but not a stream', async t =
   t.ok(silent.tookMs >= 240 && silent.tookMs < 2_000, 'under a request that is never answered')
   t.equal(stream.socket.readyState, 'open')
   t.equal(live.started, 1)
+})
+
+/** Sends all of a body before it reads anything, as simple clients do; what it read in the end, and what went wrong. */
+const sendThenRead = (port: number, head: string, body: Buffer) =>
+  new Promise<{ answer: string; error: string | null }>(resolve => {
+    const socket = connect(port, '127.0.0.1')
+    let [answer, error]: [string, string | null] = ['', null]
+    socket.setEncoding('latin1')
+    socket.on('error', ({ code }: NodeJS.ErrnoException) => (error = code ?? 'unknown'))
+    socket.once('close', () => resolve({ answer, error }))
+    socket.write(head)
+    socket.write(body, () => socket.on('data', (text: string) => (answer += text)))
+  })
+
+t.test('an answer is not cut off by a body that nobody reads', async t => {
+  const text = '# a long answer\n'.repeat(100_000)
+  const metrics = { contentType: 'text/plain', text: async () => text, answered: () => undefined }
+  const { port, jobs } = await startServer(t, { metrics })
+  // More than all buffers on its way hold.
+  const body = Buffer.alloc(24 * 1024 * 1024, 'a')
+  const head = (line: string, framing: string) =>
+    `${line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n${framing}\r\n\r\n`
+  const long = `content-length: ${body.length}`
+  const read = await sendThenRead(port, head('GET /metrics', long), body)
+  t.equal(read.error, null)
+  t.ok(read.answer.startsWith('HTTP/1.1 200 ') && read.answer.endsWith(`\r\n\r\n${text}`), 'it is whole')
+  const chunked = Buffer.concat([Buffer.from(`${body.length.toString(16)}\r\n`), body, Buffer.from('\r\n0\r\n\r\n')])
+  for (const [line, framing, bytes, status] of [
+    ['POST /api/progress/jobs', long, body, 413],
+    ['POST /api/progress/jobs', 'transfer-encoding: chunked', chunked, 413],
+    ['POST /nowhere', long, body, 404],
+    ['POST /api/progress/jobs', `${long}\r\nexpect: nothing known`, body, 417],
+  ] as const) {
+    const { answer, error } = await sendThenRead(port, head(line, framing), bytes)
+    t.equal(error, null)
+    t.match(answer, new RegExp(`^HTTP/1\\.1 ${status} [^]*"status":${status}`), `${line}, ${framing}`)
+  }
+  t.equal(jobs.calls.length, 0)
+})
+
+t.test('a client that owes the rest of its body after the answer is not waited for long', async t => {
+  const { app, port } = await startServer(t, { timing: { headersMs: 150, requestMs: 300, checkMs: 20, lingerMs: 100 } })
+  const head =
+    'POST /nowhere HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: 9000\r\n\r\n'
+  const began = performance.now()
+  const clients = [0, 1].map(() => connect({ port, host: '127.0.0.1', allowHalfOpen: true }))
+  const cut = clients.map(async client => {
+    t.teardown(() => client.destroy())
+    client.write(head)
+    client.resume()
+    await once(client, 'end')
+    t.ok(performance.now() - began < 1_000, 'told at once that nothing follows')
+  })
+  const drip = setInterval(() => clients[1]!.write('a'), 20)
+  t.teardown(() => clearInterval(drip))
+  clients[1]!.on('error', () => clearInterval(drip))
+  await Promise.all(cut)
+  const open = () => new Promise<number>(resolve => app.server.getConnections((_error, count) => resolve(count)))
+  t.equal(await open(), 2, 'they may still send')
+  await waitFor(async () => (await open()) === 1)
+  t.ok(performance.now() - began >= 90, 'the silent one has had its time')
+  await waitFor(async () => (await open()) === 0)
+  t.ok(performance.now() - began >= 290, 'the other one that of a whole request')
 })
 
 t.test('headers are refused beyond 16 KB, be it one or many', async t => {

@@ -22,6 +22,11 @@ DECLARE
   done integer[] := '{}';
   rest json := others;
 BEGIN
+  IF skip_locked THEN
+    -- Whoever writes the row of a worker holds its job first: a row that is locked under a free job is held by somebody from
+    -- outside, and worth no wait. Each try may meet another one, and the reports of all other jobs wait behind it.
+    PERFORM set_config('lock_timeout', '10ms', true);
+  END IF;
   SELECT l.held, l.batches INTO held, batches FROM headway.lock_jobs(ids, skip_locked, tenant_ids) AS l;
   at := headway.clock();
   IF plain IS NOT NULL THEN
