@@ -7,6 +7,7 @@ import { forgetTypeOfEmptyBody, registerBodyParser } from './bodies.ts'
 import { registerCors } from './cors.ts'
 import { identifyEveryone, registerIdentity } from './identity.ts'
 import type { Identify } from './identity.ts'
+import { createHold } from './limits/held.ts'
 import { createRateLimit } from './limits/rate-limit.ts'
 import { registerDocumentation } from './documentation.ts'
 import { registerLingeringClose } from './lingering-close.ts'
@@ -63,7 +64,13 @@ const TIMING: HttpTiming = {
 
 export type HttpConfig = Pick<
   Config,
-  'authMode' | 'shutdownGraceSeconds' | 'rateLimitPerSecond' | 'corsOrigins' | 'trustedProxies'
+  | 'authMode'
+  | 'shutdownGraceSeconds'
+  | 'rateLimitPerSecond'
+  | 'corsOrigins'
+  | 'trustedProxies'
+  | 'maxStreams'
+  | 'maxStreamsPerIdentity'
 >
 
 export interface HttpParts {
@@ -161,7 +168,8 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
       await registerPressure(api, pressure)
       if (identify) registerChallenges(api)
       registerIdentity(api, identify ?? identifyEveryone, createRateLimit({ perSecond: rateLimitPerSecond }))
-      await api.register(jobRoutes, { jobs, live, closing })
+      const hold = createHold({ max: config.maxStreams, maxPerCaller: config.maxStreamsPerIdentity })
+      await api.register(jobRoutes, { jobs, live, closing, hold })
       await api.register(lifecycleRoutes, { jobs })
       await api.register(heartbeatRoutes, { jobs })
       await api.register(statisticsRoutes, { jobs })

@@ -138,6 +138,41 @@ t.test('a caller may send so many requests a second, and every answer says how m
   t.equal((await get(token)).status, 429)
 })
 
+t.test(
+  'answers are held for a caller and in total as streams are, also behind each other on one connection',
+  async t => {
+    const { auth } = readConfig({ AUTH_JWT_SECRET: SECRET })
+    const log = { warn: () => undefined, info: () => undefined }
+    const { identify } = createTokens({ auth: auth!, log, guessesPerSecond: 0 })
+    const config = { maxStreams: 3, maxStreamsPerIdentity: 2 }
+    const { api, port, live, jobs } = await startServer(t, { identify, config })
+    const url = `${api}/jobs/${JOB_ID}?until=finished`
+    const wait = async (sub: string) => {
+      const answer = await fetch(url, {
+        headers: { ...bearer(await mint({ sub, tenant_id: TENANT })), prefer: 'wait=60' },
+      })
+      const body = (await answer.json()) as { code?: string }
+      return { status: answer.status, code: body.code, retryAfter: answer.headers.get('retry-after') }
+    }
+    const token = await mint({ sub: 'one', tenant_id: TENANT })
+    const line = `GET /api/progress/jobs/${JOB_ID}?until=finished HTTP/1.1\r\nhost: x\r\nprefer: wait=60\r\n`
+    const pipelined = slowClient(t, port, `${line}authorization: Bearer ${token}\r\n\r\n`.repeat(9))
+    await waitFor(() => live.waiting.size === 2)
+    const refused = { status: 429, code: 'too_many_streams', retryAfter: '5' }
+    t.match(await wait('one'), refused)
+    const other = wait('other')
+    await waitFor(() => live.waiting.size === 3)
+    t.match(await wait('third'), refused, 'in total')
+    t.equal((await fetch(url, { headers: bearer(token) })).status, 200, 'what is not held needs no place')
+    jobs.job = { ...jobs.job, status: 'completed', revision: jobs.job.revision + 1 }
+    live.announce()
+    t.match(await other, { status: 200 })
+    await waitFor(() => live.waiting.size === 0)
+    t.match(await wait('one'), { status: 200 }, 'and places are given back')
+    pipelined.socket.destroy()
+  },
+)
+
 t.test('nobody is limited without authentication, nor where the setting is 0', async t => {
   const open = await startServer(t, { config: { rateLimitPerSecond: 1 } })
   for (let n = 0; n < 15; n++) t.equal((await fetch(`${open.api}/jobs`)).headers.get('ratelimit-limit'), null)

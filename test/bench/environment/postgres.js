@@ -68,7 +68,9 @@ export const startPostgres = async (settings = null) => {
   chmodSync(directory, 0o755)
   const programs = settings === null ? findPrograms() : null
   if (settings === null && programs === null) {
-    console.log('No PostgreSQL of Debian (apt-get install -y --no-install-recommends postgresql): the embedded one serves.')
+    console.log(
+      'No PostgreSQL of Debian (apt-get install -y --no-install-recommends postgresql): the embedded one serves.',
+    )
   }
   const postgres = await (programs ? startInstalled(programs, directory, {}) : startEmbedded(directory, settings ?? {}))
   const admin = new pg.Pool({ connectionString: postgres.url, max: 1 })
