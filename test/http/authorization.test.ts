@@ -423,9 +423,10 @@ t.test('a heartbeat for a job of another tenant does not even lock it, and so ta
     partitions: { id: string }[]
   }
   const ids = [id, partitions[0]!.id, (await owner.createJob()).id]
-  const lockers = async () =>
-    (await service.database.pool.query('SELECT xmax::text FROM progress_jobs WHERE id = ANY ($1) ORDER BY id', [ids]))
-      .rows
+  const lockers = async () => {
+    const query = 'SELECT xmax::text FROM progress_jobs WHERE id = ANY ($1) ORDER BY id'
+    return (await service.database.pool.query<{ xmax: string }>(query, [ids])).rows
+  }
   const before = await lockers()
   const stranger = service.as(await mint({ organization_id: ORGANIZATION }))
   for (const jobId of ids) t.equal((await stranger.heartbeat(jobId)).status, 404)
