@@ -1,0 +1,53 @@
+// Runs compiled test files, each in a process of its own and several at once, and writes one TAP document for run.js.
+// The command `tap` would do the same, and load a compiler into each of these processes.
+import { readdirSync } from 'node:fs'
+import { join, relative, resolve, sep } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import t from 'tap'
+import { compiledPath } from './compile.js'
+
+const FOLDER = fileURLToPath(new URL('.', import.meta.url))
+
+/** What takes longest begins first, so that it does not run alone at the end. */
+const SLOWEST = ['faults', 'database/embedded', 'demo', 'process', 'http/fuzz', 'live/streams']
+
+const rank = file => {
+  const place = SLOWEST.indexOf(relative(FOLDER, file).replace('.test.ts', ''))
+  return place === -1 ? SLOWEST.length : place
+}
+
+/** Those that are named, as files or as folders; all of them if none is. */
+const chooseFiles = names => {
+  const paths = names.map(name => resolve(name))
+  const isChosen = file => paths.length === 0 || paths.some(path => file === path || file.startsWith(path + sep))
+  return readdirSync(FOLDER, { recursive: true })
+    .filter(name => name.endsWith('.test.ts'))
+    .map(name => join(FOLDER, name))
+    .filter(isChosen)
+    .sort((a, b) => rank(a) - rank(b) || a.localeCompare(b))
+}
+
+const { values, positionals } = parseArgs({
+  options: {
+    jobs: { type: 'string', default: '4' },
+    /** Seconds for one file. The slowest one starts real servers. */
+    timeout: { type: 'string', default: '120' },
+  },
+  allowPositionals: true,
+})
+const files = chooseFiles(positionals)
+if (files.length === 0) t.fail(`${positionals.join(', ')}: no such test; their names end in .test.ts`)
+
+// A file is its own tap as well, which gives itself 30 seconds unless told otherwise.
+const environment = { ...process.env, TAP_TIMEOUT: values.timeout }
+t.jobs = Number(values.jobs)
+t.setTimeout(0)
+for (const file of files) {
+  void t.spawn(process.execPath, ['--enable-source-maps', compiledPath(file)], {
+    name: relative(process.cwd(), file),
+    env: environment,
+    timeout: Number(values.timeout) * 1000,
+    buffered: true,
+  })
+}
