@@ -20,12 +20,14 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const TIMEOUT_MS = 10 * 60_000
 const CLEANUP_MS = 30_000
 
-/** Nothing outlives the run, so nothing needs to be safe on disk; and nobody vacuums databases that live for seconds. */
+/**
+ * Nothing outlives the run, so nothing needs to be safe on disk, and nobody need vacuum databases that live for seconds.
+ * Commits stay synchronous: VACUUM marks no page all-visible while the commit on it is not written, and plans depend on that.
+ */
 const SETTINGS = {
   max_connections: '200',
   fsync: 'off',
   full_page_writes: 'off',
-  synchronous_commit: 'off',
   wal_level: 'minimal',
   max_wal_senders: '0',
   autovacuum: 'off',
