@@ -1,6 +1,16 @@
 // Compiles test/ to dist-test/, beside dist/, so that the tests run as plain JavaScript: a loader for TypeScript costs
 // each of their processes more than a second. They import dist/, which is what users run.
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
