@@ -24,7 +24,14 @@ const IMPORT_OF_SOURCE = /((?:\bfrom|\bimport) ?\(?["'](?:\.\.\/)+)src\//g
 /** `test/jobs/x.test.ts` → the path of its compiled form. */
 export const compiledPath = source => join(OUTPUT, relative(SOURCES, source).replace(/\.ts$/, '.js'))
 
-const isOlder = (output, source) => !existsSync(output) || statSync(output).mtimeMs <= statSync(source).mtimeMs
+/** What else decides how a source is compiled. */
+const RULES = [join(ROOT, 'tsconfig.json'), fileURLToPath(import.meta.url)]
+
+const isStale = source => {
+  const output = compiledPath(source)
+  if (!existsSync(output)) return true
+  return [source, ...RULES].some(path => statSync(path).mtimeMs >= statSync(output).mtimeMs)
+}
 
 /** Renamed at the end, so that another run never reads half a file. */
 const write = (path, text) => {
@@ -46,10 +53,11 @@ const compile = (ts, options, source) => {
 /** Compiles what has changed, and takes away what has no source any more. Types are not checked: `npm run types` does. */
 export const compileTests = async () => {
   const files = readdirSync(SOURCES, { recursive: true })
-    .filter(name => !name.startsWith('bench'))
+    .filter(name => !name.startsWith('bench') && !name.endsWith('.d.ts'))
     .map(name => join(SOURCES, name))
-  const sources = files.filter(name => name.endsWith('.ts'))
-  const stale = sources.filter(source => isOlder(compiledPath(source), source))
+    .filter(path => statSync(path).isFile())
+  const sources = files.filter(path => path.endsWith('.ts'))
+  const stale = sources.filter(isStale)
   if (stale.length > 0) {
     const { default: ts } = await import('typescript')
     const { config } = ts.readConfigFile(join(ROOT, 'tsconfig.json'), ts.sys.readFile)
@@ -57,13 +65,12 @@ export const compileTests = async () => {
     const { options } = ts.convertCompilerOptionsFromJson({ ...config.compilerOptions, module: 'esnext' }, ROOT)
     for (const source of stale) compile(ts, options, source)
   }
-  for (const plain of files.filter(name => name.endsWith('.js'))) cpSync(plain, compiledPath(plain))
-  const expected = new Set([...sources, ...files].map(compiledPath))
+  for (const plain of files.filter(path => !path.endsWith('.ts'))) cpSync(plain, compiledPath(plain))
+  const expected = new Set(files.map(compiledPath))
   for (const name of readdirSync(OUTPUT, { recursive: true })) {
     const output = join(OUTPUT, name)
-    if (/\.js$/.test(name) && !expected.has(output)) {
-      rmSync(output)
-      rmSync(`${output}.map`, { force: true })
-    }
+    if (!name.endsWith('.js') || expected.has(output)) continue
+    rmSync(output)
+    rmSync(`${output}.map`, { force: true })
   }
 }
