@@ -34,7 +34,7 @@ const COPY_ATTEMPTS = 20
 const copyTemplate = async (admin: pg.Client, template: string, name: string): Promise<void> => {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      await admin.query(`CREATE DATABASE "${name}" TEMPLATE "${template}"`)
+      await admin.query(`CREATE DATABASE "${name}" TEMPLATE "${template}" ${process.env['TEST_COPY_OPTIONS'] ?? ''}`)
       return
     } catch (error) {
       if (!(error instanceof pg.DatabaseError) || error.code !== OBJECT_IN_USE || attempt === COPY_ATTEMPTS) throw error

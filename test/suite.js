@@ -1,0 +1,58 @@
+// Runs compiled test files, each in a process of its own and several at once, and writes one TAP document for run.js.
+// The command `tap` would do the same, and load a compiler into each of these processes.
+import { readdirSync } from 'node:fs'
+import { join, relative, resolve, sep } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import t from 'tap'
+import { compiledPath } from './compile.js'
+
+const FOLDER = fileURLToPath(new URL('.', import.meta.url))
+
+/** Beginnings of paths: what takes longest begins first, so that it does not run alone at the end. */
+const SLOWEST = ['faults', 'database/embedded', 'demo', 'process.', 'jobs/batch-model', 'jobs/liveness', 'http/fuzz']
+
+const rank = file => {
+  const place = SLOWEST.findIndex(name => relative(FOLDER, file).startsWith(name))
+  return place === -1 ? SLOWEST.length : place
+}
+
+/** Those that are named, as files or as folders; all of them if none is. */
+const chooseFiles = names => {
+  const paths = names.map(name => resolve(name))
+  const isChosen = file => paths.length === 0 || paths.some(path => file === path || file.startsWith(path + sep))
+  return readdirSync(FOLDER, { recursive: true })
+    .filter(name => name.endsWith('.test.ts'))
+    .map(name => join(FOLDER, name))
+    .filter(isChosen)
+    .sort((a, b) => rank(a) - rank(b) || a.localeCompare(b))
+}
+
+const { values, positionals } = parseArgs({
+  options: {
+    jobs: { type: 'string', default: '4' },
+    /** Seconds for one file. The slowest one starts real servers. */
+    timeout: { type: 'string', default: '120' },
+  },
+  allowPositionals: true,
+})
+const files = chooseFiles(positionals)
+if (files.length === 0) t.fail(`${positionals.join(', ')}: no such test; their names end in .test.ts`)
+
+const environment = {
+  ...process.env,
+  // A file is its own tap as well, which gives itself 30 seconds unless told otherwise.
+  TAP_TIMEOUT: values.timeout,
+  // tap would measure always, at a price; and as the runner reads what Node itself measures, twice.
+  _TAPJS_PROCESSINFO_COVERAGE_: '0',
+}
+t.jobs = Number(values.jobs)
+t.setTimeout(0)
+for (const file of files) {
+  void t.spawn(process.execPath, ['--enable-source-maps', compiledPath(file)], {
+    name: relative(process.cwd(), file),
+    env: environment,
+    timeout: Number(values.timeout) * 1000,
+    buffered: true,
+  })
+}
