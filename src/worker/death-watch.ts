@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { isMainThread } from 'node:worker_threads'
 
 /** What a dying process may be held up by: this long, and no longer. */
-const LAST_WORDS_MS = 2_000
+const LAST_WORDS_MS = 5_000
 
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
 

@@ -12,6 +12,8 @@ import { startService, type Service } from '../helpers/service.ts'
 import { mint, SECRET } from '../helpers/tokens.ts'
 import { waitFor } from '../helpers/wait.ts'
 
+const PROGRAMS = t.testdir()
+
 /** What the client can make, the service takes. */
 export const accepted = (job: NewJob): CreateJob => job
 
@@ -437,15 +439,13 @@ t.test('what the service refuses is told once, and the rest goes without it', as
   t.throws(() => createHeadway({ url: 'localhost:3000' }), { code: 'bad_url', message: /write it as http:/ })
 })
 
-/** A program that uses the published subpath, in a process of its own. */
+let programs = 0
+
+/** A program that uses the published subpath, in a process of its own. It must lie in this package to find it by its name. */
 const runProgram = (t: Test, url: string, source: string) => {
-  const directory = t.testdir()
-  writeFileSync(
-    join(directory, 'program.mjs'),
-    `import { createHeadway } from 'headway/worker'\nconst headway = createHeadway()\n${source}`,
-  )
-  const child = spawn(process.execPath, ['program.mjs'], {
-    cwd: directory,
+  const file = join(PROGRAMS, `program-${++programs}.mjs`)
+  writeFileSync(file, `import { createHeadway } from 'headway/worker'\nconst headway = createHeadway()\n${source}`)
+  const child = spawn(process.execPath, [file], {
     env: { PATH: process.env['PATH'], HEADWAY_URL: url },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
@@ -503,7 +503,6 @@ t.test('a process that dies ends its jobs as failed with the reason, and dies as
       program.child.kill(signal)
     }
     const ended = await program.exited
-    t.comment(name, ended.stderr)
     t.match(ended, { code: exit.code, signal: exit.signal ?? null }, name)
     const job = await service.job(await onlyJob(service, name))
     if (message) t.match(job, { status: 'failed', processedCount: 4, errorMessage: message }, name)
