@@ -206,7 +206,7 @@ t.test('the picture says how far the job is, and for how long it will run from n
   const paper = { columns: 80, rows: 12, colour: false, unicode: false }
   const lines = render(view, paper, 10_000)
   t.match(lines[1], /^ {2}#{23}\.{31} +44 % {2}running$/)
-  t.equal(lines[2], '  10,581 of 23,898 files - 8,472 files/s - 1 min 20 s left - 43.1 MB of 334.2 MB')
+  t.equal(lines[2], '  10,581 of 23,898 files - 8,472/s - 1 min 20 s left - 43.1 MB of 334.2 MB')
   t.match(lines[3], /^ {2}worker-1 {2}#{9}\.{15} +2,311\/5,974 +20\.8 MB$/)
   t.match(render({ ...view, connected: false }, paper, 0)[1], /connection lost$/)
   t.match(render({ ...view, cancelling: true }, paper, 0)[1], /cancelling$/)

@@ -115,6 +115,7 @@ export const addWatchCommand = (program: Command, { environment, exit }: Surroun
     .action(async (given: string[], options: WatchOptions) => {
       const ids = given.map(id => id.toLowerCase())
       const watched = new Watched()
+      const told = new Set<string>()
       const done = new AbortController()
       const query = new URLSearchParams(ids.map((id): [string, string] => ['jobId', id]))
       if (options.type !== undefined) query.set('jobType', options.type)
@@ -130,7 +131,9 @@ export const addWatchCommand = (program: Command, { environment, exit }: Surroun
               watched.take(job)
               if (ids.length === 0 && isFinished(job)) {
                 watched.forget(job.id)
-                screen.say(endLine(job))
+                // After a reconnect, what finished a short time ago comes again.
+                if (!told.has(job.id)) screen.say(endLine(job))
+                told.add(job.id)
               }
               if (ids.length > 0 && ids.every(id => isFinishedStatus(watched.status(id)))) done.abort()
             },

@@ -117,14 +117,15 @@ export const settingsOf = (
 export const createClient = ({ url, token }: { url: string; token: TokenSource }): Client => {
   const base = baseOf(url)
 
-  let lastToken = typeof token === 'string' ? token : ''
+  // Out of a file it often comes with the end of its line, which no header may hold.
+  let lastToken = typeof token === 'string' ? token.trim() : ''
 
   const lastAddress = (path: string): Address => ({
     url: new URL(`${base}/api/progress${path}`),
     headers: lastToken === '' ? {} : { authorization: `Bearer ${lastToken}` },
   })
   const address = async (path: string): Promise<Address> => {
-    if (typeof token === 'function') lastToken = await token()
+    if (typeof token === 'function') lastToken = (await token()).trim()
     return lastAddress(path)
   }
 

@@ -75,9 +75,9 @@ export const outcomeOf = (job: DrawnJob): string => {
 /** Left of a line of 80 columns, so that a terminal of that width never wraps it. */
 const PLAIN_WIDTH = 79
 const PLAIN_NAME_WIDTH = 24
-const PLAIN_BAR_WIDTH = 20
+const PLAIN_BAR_WIDTH = 16
 
-/** A job as one plain line of at most 79 characters: `Nightly import [########............] 41 % 500 of 1,200 rows, 294/s`. */
+/** A job as one plain line of at most 79 characters: `Nightly import [######..........] 41 % 500 of 1,200 rows, 294/s`. */
 export const plainLine = (job: DrawnJob): string => {
   const { done, left } = bar(job.progressPercent / 100, PLAIN_BAR_WIDTH, false)
   const name = shorten(printable(job.name ?? ''), PLAIN_NAME_WIDTH, { ellipsis: '~' })

@@ -35,11 +35,15 @@ const hasUnicode = ({ LC_ALL, LC_CTYPE, LANG }: NodeJS.ProcessEnv): boolean =>
 /** Colours where the terminal has them, and NO_COLOR (https://no-color.org) does not forbid them. */
 const hasColours = (output: WriteStream): boolean => !process.env['NO_COLOR'] && output.hasColors()
 
-const showPicture = ({ draw }: Picture, output: WriteStream): Screen => {
+const showPicture = (picture: Picture, output: WriteStream): Screen => {
   const log = createLogUpdate(output)
   const show = (): void => {
     const columns = Math.max(output.columns, 10)
-    log(draw({ columns, rows: output.rows, colour: hasColours(output), unicode: hasUnicode(process.env) }).join('\n'))
+    log(
+      picture
+        .draw({ columns, rows: output.rows, colour: hasColours(output), unicode: hasUnicode(process.env) })
+        .join('\n'),
+    )
   }
   const timer = setInterval(show, REDRAW_MS)
   show()
@@ -54,10 +58,10 @@ const showPicture = ({ draw }: Picture, output: WriteStream): Screen => {
 }
 
 /** A line now and then, for logs and pipes. */
-const showLines = ({ describe }: Picture, output: NodeJS.WritableStream): Screen => {
+const showLines = (picture: Picture, output: NodeJS.WritableStream): Screen => {
   let last: ReadonlyMap<string, string> = new Map()
   const show = (): void => {
-    const now = new Map(describe())
+    const now = new Map(picture.describe())
     for (const [about, line] of now) if (last.get(about) !== line) output.write(`${line}\n`)
     last = now
   }

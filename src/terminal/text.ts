@@ -5,7 +5,7 @@
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]+/gu
 
 /** Text of others as one line that does nothing but stand there. What is left out leaves a space, so that words stay words. */
-export const printable = (text: string): string => text.replaceAll(UNPRINTABLE, ' ').trim()
+export const printable = (text: string): string => text.replaceAll(UNPRINTABLE, ' ').replaceAll(/ {2,}/g, ' ').trim()
 
 /** At most `width` characters, which are code points: the beginning, or the end where that says more (`from: 'end'`). */
 export const shorten = (

@@ -125,7 +125,12 @@ export const createHeadway = (options: HeadwayOptions = {}): Headway => {
       }).begun(BEGIN_MS),
     track(items, { workerId, idempotencyKey, ...job }) {
       const totalCount = job.totalCount ?? sizeOf(items)
-      const known = { cancellable: true, ...(totalCount !== null && !job.stages && { totalCount }), ...job }
+      // A partition is what its batch is.
+      const known = {
+        ...(job.parentJobId === undefined && { cancellable: true }),
+        ...(totalCount !== null && !job.stages && { totalCount }),
+        ...job,
+      }
       const startOptions = {
         ...(workerId !== undefined && { workerId }),
         ...(idempotencyKey !== undefined && { idempotencyKey }),

@@ -227,7 +227,7 @@ t.test('with a service', async t => {
     t.equal(code, 1)
     t.match(
       stdout,
-      /^one \[#{10}\.{10}\] {2}50 % 1 of 2 rows.*\n[^]*^one: completed after \d+ s\ntwo: failed after \d+ s: broken\n$/m,
+      /^one \[#{8}\.{8}\] {2}50 % 1 of 2 rows.*\n[^]*^one: completed after \d+ s\ntwo: failed after \d+ s: broken\n$/m,
     )
     t.match(await spawnHeadway(t, ['watch', NOBODY], environment).ended, {
       code: 2,

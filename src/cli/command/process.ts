@@ -53,7 +53,7 @@ const passOn = (from: NodeJS.ReadableStream | null, to: NodeJS.WritableStream, r
 }
 
 const endOf = async (child: ChildProcess): Promise<Ended> => {
-  const closed = once(child, 'close')
+  const closed = new Promise(resolve => child.once('close', resolve))
   const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null]
   await Promise.race([closed, pause(LAST_OUTPUT_MS, undefined, { ref: false })])
   return { code, signal, error: null }

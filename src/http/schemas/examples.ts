@@ -163,5 +163,5 @@ export const ndjsonExample = `{"event":"snapshot","id":"1769860839000.0","data":
 `
 
 export const textExample =
-  '\r\x1b[2KImporting products [########............]  41 % 500 of 1,200 rows, 294/s, 3 s left' +
-  '\r\x1b[2KImporting products [####################] 100 % completed, 1,200 of 1,200 rows\ncompleted after 12 s\n'
+  '\r\x1b[2KImporting products [######..........]  41 % 500 of 1,200 rows, 294/s, 3 s left' +
+  '\r\x1b[2KImporting products [################] 100 % completed, 1,200 of 1,200 rows\ncompleted after 12 s\n'

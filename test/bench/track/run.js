@@ -1,7 +1,7 @@
 // What `track` costs an item: a loop over a list, tracked and not, in turns, with a service that answers on the same machine.
 // `npm run bench:track`. The limit is a microsecond an item more than `for await` over the same list takes.
 import { createServer } from 'node:http'
-import { createHeadway } from 'headway/worker'
+import { createHeadway } from '../../../dist/worker/headway.js'
 
 const ITEMS = 2_000_000
 const ROUNDS = 5
