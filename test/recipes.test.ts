@@ -37,6 +37,15 @@ const blocksOf = (file: string): Block[] => {
 /** A file is saved under the name in its first lines, as its reader would save it. */
 const nameOf = (code: string): string | null => /^(?:#!.*\n)?(?:#|\/\/) ([\w.-]+\.\w+)/.exec(code)?.[1] ?? null
 
+/** Ends at the first line that fails, as nobody's terminal does; a refusal of the service counts as a failure of curl. */
+const STRICT = `set -euo pipefail
+curl() {
+  [[ " $* " == *' -sf '* ]] || set -- --fail-with-body "$@"
+  command curl "$@"
+}
+export -f curl
+`
+
 /** Somebody who does what the documentation says, in a folder of their own. */
 class Reader {
   readonly #t: Test
@@ -57,10 +66,8 @@ class Reader {
     chmodSync(path, 0o755)
   }
 
-  /** Ends at the first line that fails; a refusal of the service is a failure too. */
   async run(script: string, environment: Record<string, string> = {}) {
-    const strict = `set -euo pipefail\ncurl() { command curl --fail-with-body "$@"; }\nexport -f curl\n`
-    this.save('session.sh', `${strict}${script}\nwait\n`)
+    this.save('session.sh', `${STRICT}${script}\nwait\n`)
     const bash = spawn('bash', ['session.sh'], {
       cwd: this.#folder,
       env: {

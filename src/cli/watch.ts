@@ -64,10 +64,15 @@ const drawJob = ({ job, receivedAtMs }: Shown, paper: Paper): string => {
   )
 }
 
-/** The jobs that are watched, in the order in which they came. */
+/** The jobs that are watched: in the order in which they were named, or in which they came. */
 class Watched implements Picture {
+  readonly #ids: readonly string[]
   readonly #shown = new Map<string, Shown>()
   #isConnected = true
+
+  constructor(ids: readonly string[]) {
+    this.#ids = ids
+  }
 
   take(job: LiveJob): void {
     this.#shown.set(job.id, { job, receivedAtMs: Date.now() })
@@ -86,7 +91,7 @@ class Watched implements Picture {
   }
 
   draw(paper: Paper): string[] {
-    const all = [...this.#shown.values()]
+    const all = this.#inOrder()
     // One row stays free for the cursor, one for the last line.
     const room = Math.max(1, paper.rows - 2)
     const lines = all.slice(0, room).map(shown => drawJob(shown, paper))
@@ -97,7 +102,12 @@ class Watched implements Picture {
   }
 
   describe(): ReadonlyMap<string, string> {
-    return new Map([...this.#shown].map(([id, { job }]) => [id, isFinished(job) ? endLine(job) : plainLine(job)]))
+    return new Map(this.#inOrder().map(({ job }) => [job.id, isFinished(job) ? endLine(job) : plainLine(job)]))
+  }
+
+  #inOrder(): Shown[] {
+    if (this.#ids.length === 0) return [...this.#shown.values()]
+    return this.#ids.map(id => this.#shown.get(id)).filter(shown => shown !== undefined)
   }
 }
 
@@ -114,7 +124,7 @@ export const addWatchCommand = (program: Command, { environment, exit }: Surroun
     .addHelpText('after', `${EXIT_CODES_HELP}${EXAMPLES}`)
     .action(async (given: string[], options: WatchOptions) => {
       const ids = given.map(id => id.toLowerCase())
-      const watched = new Watched()
+      const watched = new Watched(ids)
       const told = new Set<string>()
       const done = new AbortController()
       const query = new URLSearchParams(ids.map((id): [string, string] => ['jobId', id]))
