@@ -74,13 +74,14 @@ export const createDeathWatch = (): DeathWatch => {
   const onSignal = (signal: NodeJS.Signals): void => {
     // Out of the way first: handlers of others may kill the process only where they are alone.
     process.removeListener(signal, onSignal)
-    if (process.listenerCount(signal) > 0) {
+    const others = process.listenerCount(signal)
+    if (others > signalExitListeners()) {
       // It is for the program to decide whether this is the end; if it exits, that will be heard.
       setImmediate(() => jobs.size > 0 && process.prependListener(signal, onSignal)).unref()
       return
     }
     sayAll(withoutStack(`The process was ended by ${signal}.`))
-    process.kill(process.pid, signal)
+    if (others === 0) process.kill(process.pid, signal)
   }
 
   const listen = (): void => {
@@ -104,6 +105,16 @@ export const createDeathWatch = (): DeathWatch => {
       if (jobs.delete(job) && jobs.size === 0) stopListening()
     },
   }
+}
+
+/**
+ * How many of a signal's listeners are those of `signal-exit`, versions 3 and 4, which half of all command-line programs have
+ * somewhere below: where they are alone they kill the process, and where they are not they leave that to the others.
+ */
+const signalExitListeners = (): number => {
+  const { __signal_exit_emitter__: third } = process as { __signal_exit_emitter__?: { count?: number } }
+  const fourth = (globalThis as Record<symbol, { count?: number } | undefined>)[Symbol.for('signal-exit emitter')]
+  return (third?.count ?? 0) + (fourth?.count ?? 0)
 }
 
 /** Its stack would show this file. */
