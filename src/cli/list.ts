@@ -80,7 +80,7 @@ export const addListCommand = (program: Command, { environment, out, err }: Surr
     .option('--json', 'one JSON document a line')
     .addHelpText('after', EXAMPLES)
     .action(async (options: ListOptions) => {
-      const page = await ask<JobPage>(connect(options, environment), 'GET', `/jobs?${queryOf(options)}`)
+      const page = await ask<JobPage>(connect(options, environment), 'GET', `/jobs?${queryOf(options).toString()}`)
       if (options.json) out(page.items.map(job => `${JSON.stringify(job)}\n`).join(''))
       else if (page.items.length === 0) err('No jobs.\n')
       else out(table([['ID', 'STATUS', 'DONE', 'NAME', ''], ...page.items.map(rowOf)]))

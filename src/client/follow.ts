@@ -40,7 +40,7 @@ async function* linesOf(answer: IncomingMessage): AsyncGenerator<string> {
 export const isFinished = ({ status }: Pick<LiveJob, 'status'>): boolean => status !== 'pending' && status !== 'running'
 
 const open = async (client: Client, query: URLSearchParams, lastEventId: string | null, signal: AbortSignal) => {
-  const { url, headers } = await client.address(`/stream?${query}`)
+  const { url, headers } = await client.address(`/stream?${query.toString()}`)
   const position = lastEventId === null ? {} : { 'last-event-id': lastEventId }
   const all = { accept: 'application/x-ndjson', ...headers, ...position }
   const answer = await exchange(url, { method: 'GET', headers: all, signal })

@@ -38,7 +38,8 @@ for (const { headers, requests } of words) {
 const say = (words: readonly LastWord[]): void => {
   if (words.length === 0) return
   // NODE_OPTIONS may load what this program needs, and the messenger does not.
-  const { NODE_OPTIONS: _, ...env } = process.env
+  const env = { ...process.env }
+  delete env['NODE_OPTIONS']
   spawnSync(process.execPath, ['-e', MESSENGER], {
     input: JSON.stringify(words),
     env,

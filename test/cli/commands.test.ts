@@ -144,10 +144,10 @@ t.test('with a service', async t => {
     const polite = run(t, ['--name', 'polite', '--', 'bash', '-c', `sleep 1000 & echo ready; wait`])
     await once(polite.child.stdout, 'data')
     for (const name of ['stubborn', 'polite']) {
-      const { id } = await waitFor(async () => {
+      const { id } = (await waitFor(async () => {
         const job = await jobNamed(caller, name)
         return job.status === 'running' ? job : null
-      })
+      }))!
       await waitFor(() => caller.call('POST', `/jobs/${id}/cancel`))
     }
     t.match(await ended, {

@@ -29,6 +29,12 @@ const connect = (url: string, options: HeadwayOptions = {}) => {
   return { headway, problems }
 }
 
+const drain = async (items: AsyncIterable<unknown>): Promise<unknown[]> => {
+  const seen: unknown[] = []
+  for await (const item of items) seen.push(item)
+  return seen
+}
+
 const aborted = async ({ signal }: Job): Promise<StopError> => {
   if (!signal.aborted) await once(signal, 'abort')
   return signal.reason as StopError
@@ -66,9 +72,7 @@ t.test('with a service', async t => {
       ['a text', 'für', ['f', 'ü', 'r'], null],
     ]
     for (const [name, items, expected, totalCount] of cases) {
-      const seen: unknown[] = []
-      for await (const item of headway.track(items, { name: `track ${name}`, jobType: 'tracked' })) seen.push(item)
-      t.same(seen, expected, name)
+      t.same(await drain(headway.track(items, { name: `track ${name}`, jobType: 'tracked' })), expected, name)
       t.match(await read(`track ${name}`), {
         jobType: 'tracked',
         status: 'completed',
@@ -79,7 +83,7 @@ t.test('with a service', async t => {
     }
     const declared = headway.track(asynchronous(), { name: 'track declared', totalCount: 3, unit: 'rows' })
     t.equal(declared.job, null, 'nothing is made before the loop begins')
-    for await (const _ of declared);
+    await drain(declared)
     t.match(await read('track declared'), { totalCount: 3, unit: 'rows', jobType: 'worker.test' })
     t.match(await declared.next(), { done: true })
   })
@@ -117,10 +121,7 @@ t.test('with a service', async t => {
       await turn()
       throw new Error('the file ends here')
     }
-    const go = async () => {
-      for await (const _ of headway.track(broken(), { name: 'broken' }));
-    }
-    await t.rejects(go(), { message: 'the file ends here' })
+    await t.rejects(drain(headway.track(broken(), { name: 'broken' })), { message: 'the file ends here' })
     await waitFor(async () => (await read('broken')).status === 'failed')
     t.match(await read('broken'), { errorMessage: 'the file ends here', processedCount: 1 })
   })
@@ -134,11 +135,7 @@ t.test('with a service', async t => {
         sourceClosed = true
       }
     }
-    const loop = headway.track(endless(), { name: 'endless' })
-    const go = async () => {
-      for await (const _ of loop);
-    }
-    const going = go()
+    const going = drain(headway.track(endless(), { name: 'endless' }))
     const id = await waitFor(() => onlyJob(service, 'endless'))
     await waitFor(async () => (await service.job(id)).status === 'running')
     await service.call('POST', `/jobs/${id}/cancel`)
@@ -421,7 +418,7 @@ t.test('what the service refuses is told once, and the rest goes without it', as
     return goodAnswer(received, response)
   }
   const { headway, problems } = connect(service.url)
-  const job = await headway.start({ name: 'refused', meta: { big: 1n as unknown as number } })
+  const job = await headway.start({ name: 'refused', meta: { big: 1n } })
   job.report({ stage: 'nowhere', processedCount: 2, totalCount: Number.NaN })
   t.ok(await job.complete({ much: 'x' }))
   t.match(problems, [{ code: 'unknown_stage' }, { code: 'payload_too_large' }])

@@ -44,6 +44,7 @@ for (let round = 0; round < ROUNDS; round++) {
   for (const [name, loop] of Object.entries(loops)) results[name].push(await measure(loop))
 }
 server.close()
+if (sum === 0) throw new Error('The loops were not run: nothing was measured.')
 const median = values => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]
 for (const [name, values] of Object.entries(results))
   console.log(`${name.padEnd(10)} ${median(values).toFixed(0).padStart(5)} ns an item`)
