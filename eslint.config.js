@@ -4,7 +4,7 @@ import tseslint from 'typescript-eslint'
 // Data walks in one direction: http → jobs → database. `live` knows neither http nor the use cases, and nobody knows the
 // metrics. What calls a service from outside (client, worker, cli, demo) is used by none of its parts. Types may be named
 // anywhere.
-const OUTSIDE = ['client', 'worker', 'cli', 'demo']
+const OUTSIDE = ['api-client', 'worker', 'cli', 'demo']
 const INSIDE = ['http', 'jobs', 'live', 'database', 'metrics']
 
 const direction = (folder, forbidden) => ({
@@ -67,7 +67,7 @@ export default tseslint.config(
   direction('http', ['database', 'live', 'metrics', ...OUTSIDE]),
   direction('metrics', ['http', 'jobs', 'live', 'database', ...OUTSIDE]),
   direction('terminal', [...INSIDE, ...OUTSIDE]),
-  direction('client', [...INSIDE, 'worker', 'cli', 'demo', 'terminal']),
+  direction('api-client', [...INSIDE, 'worker', 'cli', 'demo', 'terminal']),
   direction('worker', [...INSIDE, 'cli', 'demo', 'terminal']),
   direction('demo', [...INSIDE, 'cli']),
 )

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { createClient, settingsOf, UnavailableError, type Client } from '../client/client.ts'
+import { createClient, settingsOf, UnavailableError, type Client } from '../api-client/client.ts'
 
 export interface ConnectionOptions {
   url?: string

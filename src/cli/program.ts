@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
-import { RefusedError, UnavailableError } from '../client/client.ts'
+import { RefusedError, UnavailableError } from '../api-client/client.ts'
 import { HeadwayError } from '../errors.ts'
 import { addCancelCommand } from './cancel.ts'
 import { addCompletionCommand } from './completion.ts'

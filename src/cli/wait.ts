@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { UnavailableError, type Client } from '../client/client.ts'
+import { UnavailableError, type Client } from '../api-client/client.ts'
 import type { JobWithWorkers } from '../jobs/commands.ts'
 import { isFinished, outcomeOf } from '../terminal/job.ts'
 import { printable } from '../terminal/text.ts'

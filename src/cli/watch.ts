@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
-import { RefusedError } from '../client/client.ts'
-import { follow, type LiveJob } from '../client/follow.ts'
+import { RefusedError } from '../api-client/client.ts'
+import { follow, type LiveJob } from '../api-client/follow.ts'
 import { bar } from '../terminal/bar.ts'
 import { factsOf, isFinished, outcomeOf, plainLine, stateOf } from '../terminal/job.ts'
 import { paint, piece, type Style } from '../terminal/paint.ts'

@@ -1,4 +1,4 @@
-import type { LiveJob } from '../client/follow.ts'
+import type { LiveJob } from '../api-client/follow.ts'
 import type { WorkerDocument } from '../jobs/job.ts'
 import { bar } from '../terminal/bar.ts'
 import { factsOf as jobFactsOf, isFinished, stateOf as jobStateOf } from '../terminal/job.ts'

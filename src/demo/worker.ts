@@ -2,7 +2,7 @@
  * One worker of the demo: hashes its share of the files and reports for itself, through `headway/worker`. That client sees to
  * everything a worker owes the service: heartbeats in time, absolute counts, the attempt it works on.
  */
-import { createClient, RefusedError, settingsOf, type Client } from '../client/client.ts'
+import { createClient, RefusedError, settingsOf, type Client } from '../api-client/client.ts'
 import { createHeadway, StopError, type Job } from '../worker/headway.ts'
 import { printable } from '../terminal/text.ts'
 import { createFileHasher, createFingerprint } from './hash.ts'

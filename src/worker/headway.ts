@@ -6,13 +6,13 @@
  */
 import { randomUUID } from 'node:crypto'
 import { basename, extname } from 'node:path'
-import { createClient, settingsOf, UnavailableError, type Client, type TokenSource } from '../client/client.ts'
+import { createClient, settingsOf, UnavailableError, type Client, type TokenSource } from '../api-client/client.ts'
 import { createDeathWatch, noDeathWatch } from './death-watch.ts'
 import { creationOf, WorkingJob, type Job, type NewJob } from './job.ts'
 import type { Opened } from './reporter.ts'
 import { createTracking, sizeOf, type Trackable, type Tracked } from './track.ts'
 
-export type { TokenSource } from '../client/client.ts'
+export type { TokenSource } from '../api-client/client.ts'
 export type { Job, NewJob } from './job.ts'
 export type { Report } from './progress.ts'
 export { StopError, type StopCode } from './stop.ts'

@@ -1,4 +1,4 @@
-import type { Client } from '../client/client.ts'
+import type { Client } from '../api-client/client.ts'
 import type { JsonObject, Unit } from '../jobs/job.ts'
 import type { DeathWatch, LastWord } from './death-watch.ts'
 import { Progress, type Report } from './progress.ts'

@@ -1,4 +1,4 @@
-import { backoffMs, RefusedError, UnavailableError, type Client } from '../client/client.ts'
+import { backoffMs, RefusedError, UnavailableError, type Client } from '../api-client/client.ts'
 import { Progress, type Report } from './progress.ts'
 import { isStopCode, StopError } from './stop.ts'
 
