@@ -17,6 +17,7 @@ COPY --from=build /app/package.json /app/LICENSE /app/openapi.yaml ./
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/drizzle drizzle
 COPY --from=build /app/dist dist
+RUN ln -s /app/dist/cli/main.js /usr/local/bin/headway
 USER node
 EXPOSE 3000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=40s --retries=3 \

@@ -2,7 +2,11 @@ import js from '@eslint/js'
 import tseslint from 'typescript-eslint'
 
 // Data walks in one direction: http → jobs → database. `live` knows neither http nor the use cases, and nobody knows the
-// metrics. Types may be named anywhere.
+// metrics. What calls a service from outside (client, worker, cli, demo) is used by none of its parts. Types may be named
+// anywhere.
+const OUTSIDE = ['api-client', 'worker', 'cli', 'demo']
+const INSIDE = ['http', 'jobs', 'live', 'database', 'metrics']
+
 const direction = (folder, forbidden) => ({
   files: [`src/${folder}/**/*.ts`],
   rules: {
@@ -57,9 +61,13 @@ export default tseslint.config(
       },
     },
   },
-  direction('database', ['http', 'jobs', 'live', 'metrics']),
-  direction('live', ['http', 'jobs', 'database', 'metrics']),
-  direction('jobs', ['http', 'live', 'metrics']),
-  direction('http', ['database', 'live', 'metrics']),
-  direction('metrics', ['http', 'jobs', 'live', 'database']),
+  direction('database', ['http', 'jobs', 'live', 'metrics', ...OUTSIDE]),
+  direction('live', ['http', 'jobs', 'database', 'metrics', ...OUTSIDE]),
+  direction('jobs', ['http', 'live', 'metrics', ...OUTSIDE]),
+  direction('http', ['database', 'live', 'metrics', ...OUTSIDE]),
+  direction('metrics', ['http', 'jobs', 'live', 'database', ...OUTSIDE]),
+  direction('terminal', [...INSIDE, ...OUTSIDE]),
+  direction('api-client', [...INSIDE, 'worker', 'cli', 'demo', 'terminal']),
+  direction('worker', [...INSIDE, 'cli', 'demo', 'terminal']),
+  direction('demo', [...INSIDE, 'cli']),
 )

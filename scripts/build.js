@@ -1,6 +1,8 @@
-// Compiles src/ to dist/, without checking types: `npm run types` does that, and a first start should not wait for it. With --if-stale it does so only when something is newer than the last build, and it
-// tolerates a missing compiler where dist/ exists (a production install has no dev dependencies).
-import { spawnSync } from 'node:child_process'
+// Compiles src/ to dist/, without checking types: `npm run types` does that, and a first start should not wait for it. With
+// --if-stale it does so only when something is newer than the last build, and it tolerates a missing compiler where dist/
+// exists (a production install has no dev dependencies). Only headway/worker is for others to import, and has declarations.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import {
   chmodSync,
   cpSync,
@@ -26,7 +28,7 @@ const newest = path => {
 
 const isFresh = () =>
   existsSync(stamp) &&
-  ['src', 'tsconfig.json', 'tsconfig.build.json', 'package.json'].every(
+  ['src', 'tsconfig.json', 'tsconfig.build.json', 'tsconfig.worker.json', 'package.json'].every(
     path => !existsSync(root + path) || newest(root + path) <= statSync(stamp).mtimeMs,
   )
 
@@ -52,16 +54,15 @@ if (compiler === null) {
 const started = new Date()
 // Beside dist/ and renamed at the end, so that nobody who runs from it sees half of it.
 const fresh = `${root}dist-${process.pid}`
-const { status } = spawnSync(
-  process.execPath,
-  [compiler, '-p', `${root}tsconfig.build.json`, '--noCheck', '--outDir', fresh],
-  {
-    stdio: 'inherit',
-  },
-)
-if (status !== 0) {
+const compile = async project => {
+  const args = [compiler, '-p', `${root}${project}`, '--noCheck', '--outDir', fresh]
+  const [code] = await once(spawn(process.execPath, args, { stdio: 'inherit' }), 'close')
+  return code === 0
+}
+const compiled = await Promise.all(['tsconfig.build.json', 'tsconfig.worker.json'].map(compile))
+if (compiled.includes(false)) {
   rmSync(fresh, { recursive: true, force: true })
-  process.exit(status ?? 1)
+  process.exit(1)
 }
 // `npm link` makes a link to it, which must still work after the next build.
 chmodSync(`${fresh}/cli/main.js`, 0o755)

@@ -1,10 +1,14 @@
 #!/usr/bin/env node
 import { runProgram } from './program.ts'
 
-process.exitCode = await runProgram(process.argv.slice(2), {
+// Whoever reads the output may go away (`| head`).
+process.stdout.on('error', () => undefined)
+
+const code = await runProgram(process.argv.slice(2), {
   environment: process.env,
   out: text => process.stdout.write(text),
   err: text => process.stderr.write(text),
   // Not before it is wanted: the other commands need neither its parts nor its signals.
   serve: () => import('../main.ts'),
 })
+process.exitCode = code

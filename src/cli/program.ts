@@ -1,21 +1,21 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
+import { RefusedError, UnavailableError } from '../api-client/client.ts'
 import { HeadwayError } from '../errors.ts'
+import { addCancelCommand } from './cancel.ts'
+import { addCompletionCommand } from './completion.ts'
+import { EXIT } from './exit-codes.ts'
+import { addListCommand } from './list.ts'
+import { addMigrateCommand } from './migrate.ts'
+import { addRunCommand } from './run.ts'
+import { addServeCommand } from './serve.ts'
+import type { Surroundings } from './surroundings.ts'
 import { addTokenCommand } from './token.ts'
-
-/** The call itself is wrong, or a setting that it needs: trying again will not help. */
-const BAD_USAGE = 2
+import { addWaitCommand } from './wait.ts'
+import { addWatchCommand } from './watch.ts'
 
 const packageFile = new URL('../../package.json', import.meta.url)
 const { version } = JSON.parse(readFileSync(packageFile, 'utf8')) as { version: string }
-
-/** What commands read and write, and how the service is started. */
-export interface Surroundings {
-  environment: NodeJS.ProcessEnv
-  out: (text: string) => void
-  err: (text: string) => void
-  serve: () => Promise<unknown>
-}
 
 /** `error: unknown option '--tenent'` → `Unknown option '--tenent'.` */
 const sentenceOf = (text: string): string => {
@@ -26,40 +26,47 @@ const sentenceOf = (text: string): string => {
 const EXAMPLES = `
 Examples:
   headway                                     start the service
-  headway token --help                        how to make a token for it
+  headway run --name 'Backup' -- ./backup.sh  run a command as a job
+  headway watch                               see what runs
+  headway list --status failed                see what failed
+  headway token --help                        how to make a token
+
+Commands that call a service find it by HEADWAY_URL and HEADWAY_TOKEN, or --url and --token.
 `
 
-const createProgram = ({ environment, out, err, serve: startService }: Surroundings): Command => {
+const createProgram = (surroundings: Surroundings): Command => {
+  const { out, err } = surroundings
   const program = new Command('headway')
     .description('How far every long-running job is, whether it is alive, and when it will be done.')
     .version(version, '--version')
+    .enablePositionalOptions()
     .exitOverride()
     .configureOutput({ writeOut: out, writeErr: err, outputError: (text, write) => write(`${sentenceOf(text)}\n`) })
     .showHelpAfterError('See --help.')
-  const serve = program
-    .command('serve', { isDefault: true })
-    .description('start the service (what headway does when nothing else is said)')
-    .addHelpText('after', '\nSettings are environment variables. The README has them all.\n')
-    // Whatever is no command comes here, and would be told that it is one argument too many.
-    .allowExcessArguments()
-    .action(async () => {
-      const [unknown] = serve.args
-      if (unknown !== undefined) serve.error(`There is no command ${unknown}`)
-      await startService()
-    })
-  addTokenCommand(program, environment, out)
+  addServeCommand(program, surroundings)
+  addMigrateCommand(program, surroundings)
+  addTokenCommand(program, surroundings)
+  addRunCommand(program, surroundings)
+  addWatchCommand(program, surroundings)
+  addWaitCommand(program, surroundings)
+  addListCommand(program, surroundings)
+  addCancelCommand(program, surroundings)
+  addCompletionCommand(program, surroundings)
   return program.addHelpText('after', EXAMPLES)
 }
 
 /** Does what the arguments of `headway` say, and resolves with the exit code of the process. */
-export const runProgram = async (args: readonly string[], surroundings: Surroundings): Promise<number> => {
+export const runProgram = async (args: readonly string[], given: Omit<Surroundings, 'exit'>): Promise<number> => {
+  let code: number = EXIT.ok
   try {
-    await createProgram(surroundings).parseAsync(args, { from: 'user' })
-    return 0
+    await createProgram({ ...given, exit: wanted => (code = wanted) }).parseAsync(args, { from: 'user' })
+    return code
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : BAD_USAGE
-    if (!(error instanceof HeadwayError)) throw error
-    surroundings.err(`${error.message}\n`)
-    return BAD_USAGE
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage
+    const isSentence =
+      error instanceof HeadwayError || error instanceof RefusedError || error instanceof UnavailableError
+    if (!isSentence) throw error
+    given.err(`${error.message}\n`)
+    return error instanceof UnavailableError ? EXIT.unavailable : EXIT.usage
   }
 }

@@ -8,6 +8,8 @@ import { HeadwayError } from '../errors.ts'
 import { claimsSchema, WILDCARD } from '../http/tokens/claims.ts'
 import type { Claims } from '../http/tokens/claims.ts'
 import { FEATURES } from '../jobs/identity.ts'
+import { parseDuration } from './duration.ts'
+import type { Surroundings } from './surroundings.ts'
 
 interface TokenOptions {
   tenant: string
@@ -18,8 +20,6 @@ interface TokenOptions {
   /** In seconds; Infinity is never. */
   expires: number
 }
-
-const UNIT_SECONDS: Record<string, number> = { s: 1, m: 60, h: 3_600, d: 86_400, w: 604_800 }
 
 /** Refused here as the service would refuse it in the token. */
 const claim =
@@ -42,15 +42,7 @@ const parseFeatures = (list: string): string[] => {
 }
 
 /** Seconds; Infinity is never. */
-const parseExpires = (text: string): number => {
-  if (text === 'never') return Infinity
-  const [, count, unit = ''] = /^([1-9]\d{0,5})([smhdw])$/.exec(text) ?? []
-  const unitSeconds = UNIT_SECONDS[unit]
-  if (count === undefined || unitSeconds === undefined) {
-    throw new InvalidArgumentError('Write a number and a unit (s, m, h, d, w), such as 90s, 1h or 30d; or never.')
-  }
-  return Number(count) * unitSeconds
-}
+const parseExpires = (text: string): number => (text === 'never' ? Infinity : parseDuration(text))
 
 /** The secret is not taken from the command line, which every user of the machine can read. */
 const readSecret = (environment: NodeJS.ProcessEnv): AuthConfig & { keys: { secret: string } } => {
@@ -102,11 +94,7 @@ Examples:
 `
 
 /** `headway token`: writes a token for a service that checks tokens by AUTH_JWT_SECRET. */
-export const addTokenCommand = (
-  program: Command,
-  environment: NodeJS.ProcessEnv,
-  out: (text: string) => void,
-): void => {
+export const addTokenCommand = (program: Command, { environment, out }: Surroundings): void => {
   const { tenant_id, organization_id, sub, job_id } = claimsSchema.shape
   program
     .command('token')

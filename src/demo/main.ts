@@ -6,15 +6,17 @@ import { randomUUID } from 'node:crypto'
 import { statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { createClient, RefusedError, settingsOf, type Client } from '../api-client/client.ts'
+import { follow } from '../api-client/follow.ts'
 import type { JobWithWorkers } from '../jobs/commands.ts'
-import { createClient, RefusedError, type Client } from './client.ts'
+import { isFinished } from '../terminal/job.ts'
+import { formatBytes, formatCount, formatSeconds } from '../terminal/numbers.ts'
+import { startScreen } from '../terminal/screen.ts'
 import { startCrew } from './crew.ts'
-import { startDisplay } from './display.ts'
 import { findFiles, shareOut, type FoundFiles } from './files.ts'
-import { followJob, isFinished } from './follow.ts'
 import type { Result } from './messages.ts'
 import { findOrStartService, type DemoService } from './service.ts'
-import { formatBytes, formatCount, formatSeconds, type View } from './view.ts'
+import { pictureOf, type View } from './view.ts'
 
 const WORKERS = 4
 
@@ -102,7 +104,7 @@ const runJob = async ({
   interrupt,
   onKillable,
 }: Work): Promise<{ view: View; result: Result }> => {
-  const client = createClient(service.url)
+  const client = createClient(settingsOf({ url: service.url }, process.env))
   const { id: jobId, attempt } = await createJob(client, folder, found, interrupt)
   const totalBytes = found.files.reduce((sum, { size }) => sum + size, 0)
   const url = `${service.url}/api/progress/jobs/${jobId}`
@@ -118,22 +120,24 @@ const runJob = async ({
   }
 
   const ended = new AbortController()
-  const following = followJob(
-    service.url,
-    jobId,
+  const finished = new AbortController()
+  const following = follow(
+    client,
+    new URLSearchParams({ jobId }),
     {
       onJob(job) {
         view.job = job
         view.jobReceivedAtMs = Date.now()
+        if (isFinished(job)) finished.abort()
       },
       onConnection(open) {
         view.connected = open
       },
     },
-    ended.signal,
+    AbortSignal.any([finished.signal, ended.signal]),
   )
   const watching = watchWorkers(client, view, jobId, ended.signal)
-  const display = startDisplay(() => view, process.stdout)
+  const screen = startScreen(pictureOf(view), process.stdout)
 
   const shares = shareOut(found.files, WORKERS)
   const crew = startCrew(
@@ -163,7 +167,7 @@ const runJob = async ({
   await Promise.all([following, watching])
   view.workers = workers
   view.job = job
-  display.end()
+  screen.end()
   return { view, result }
 }
 

@@ -1,59 +1,47 @@
 /**
- * One worker of the demo: hashes its share of the files and reports for itself. Everything a worker owes the service is here
- * and in `reporter.ts`: heartbeats in time, absolute counts, the attempt it works on, and stopping when it is told to.
+ * One worker of the demo: hashes its share of the files and reports for itself, through `headway/worker`. That client sees to
+ * everything a worker owes the service: heartbeats in time, absolute counts, the attempt it works on.
  */
-import { createClient, RefusedError, type Client } from './client.ts'
+import { createClient, RefusedError, settingsOf, type Client } from '../api-client/client.ts'
+import { createHeadway, StopError, type Job } from '../worker/headway.ts'
+import { printable } from '../terminal/text.ts'
 import { createFileHasher, createFingerprint } from './hash.ts'
-import type { Assignment, Ending, Result, Stop, Stopped, ToWorker } from './messages.ts'
-import { startReporter, type Reporter } from './reporter.ts'
+import type { Assignment, Ending, Stop, Stopped, ToWorker } from './messages.ts'
 
-/** Control characters in a file name would reach terminals; half a surrogate pair would be refused. */
-const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}]/gu
-const MAX_MESSAGE_LENGTH = 200
-
-const printable = (text: string): string => text.replaceAll(UNPRINTABLE, '?').slice(-MAX_MESSAGE_LENGTH)
-
-const whyStopped = ({ stop }: Reporter): Stop => {
-  if (!stop.aborted) return 'done'
-  return stop.reason === 'cancelled' ? 'cancelled' : 'superseded'
+const whyStopped = ({ signal }: Job): Stop => {
+  if (!signal.aborted) return 'done'
+  return (signal.reason as StopError).code === 'cancel_requested' ? 'cancelled' : 'superseded'
 }
 
-const hashFiles = async (client: Client, assignment: Assignment): Promise<Stopped> => {
-  const { folder, files, jobId, attempt, workerId } = assignment
+const hashFiles = async (job: Job, { folder, files }: Assignment): Promise<Stopped> => {
   const hashFile = createFileHasher(folder)
   const fingerprint = createFingerprint()
   const done = { files: 0, bytes: 0, errors: 0 }
-  let current = ''
+  const report = (message: string): void =>
+    job.report({ processedCount: done.files, message: printable(message), payload: { ...done, pid: process.pid } })
 
-  const reporter = startReporter({
-    client,
-    jobId,
-    attempt,
-    workerId,
-    read: () => ({
-      processedCount: done.files,
-      totalCount: files.length,
-      message: printable(current),
-      payload: { bytes: done.bytes, errors: done.errors, pid: process.pid },
-    }),
-  })
+  job.report({ totalCount: files.length })
   for (const file of files) {
-    if (reporter.stop.aborted) break
-    current = file
+    if (job.signal.aborted) break
+    report(file)
+    const onBytes = (bytes: number): void => {
+      done.bytes += bytes
+      report(file)
+    }
     try {
-      fingerprint.add(await hashFile(file, bytes => (done.bytes += bytes), reporter.stop))
+      fingerprint.add(await hashFile(file, onBytes, job.signal))
     } catch {
       // Stopped in the middle of a file, which then does not count; or the file cannot be read.
-      if (whyStopped(reporter) !== 'done') break
+      if (whyStopped(job) !== 'done') break
       done.errors++
     }
     done.files++
+    report(file)
   }
-  await reporter.end()
+  await job.leave()
   // A cancellation that came after the last file stopped nothing.
-  const why = done.files === files.length && whyStopped(reporter) === 'cancelled' ? 'done' : whyStopped(reporter)
-  const result: Result = { ...done, fingerprint: fingerprint.toHex() }
-  return { kind: 'stopped', why, result }
+  const why = done.files === files.length && whyStopped(job) === 'cancelled' ? 'done' : whyStopped(job)
+  return { kind: 'stopped', why, result: { ...done, fingerprint: fingerprint.toHex() } }
 }
 
 const endJob = async (client: Client, { jobId, attempt }: Assignment, ending: Ending): Promise<void> => {
@@ -67,32 +55,23 @@ const endJob = async (client: Client, { jobId, attempt }: Assignment, ending: En
   }
 }
 
-const failJob = async (client: Client, { jobId, attempt }: Assignment, error: unknown): Promise<void> => {
-  const { message, stack } = error instanceof Error ? error : new Error(String(error))
-  const body = {
-    attempt,
-    errorMessage: printable(message) || 'a worker failed',
-    ...(stack && { errorStack: stack.slice(0, 10_000) }),
-  }
-  await client.persist('POST', `/jobs/${jobId}/fail`, { body }).catch(() => undefined)
-}
-
 /** Resolves with the next message of the process that started this one. */
 const nextMessage = (): Promise<ToWorker> => new Promise(resolve => process.once('message', resolve))
 
 const main = async (): Promise<void> => {
   const assignment = await nextMessage()
   if (assignment.kind !== 'assignment') throw new Error(`expected an assignment, not ${assignment.kind}`)
-  const client = createClient(assignment.url)
+  const { url, jobId, attempt, workerId } = assignment
+  const job = await createHeadway({ url }).attach(jobId, { attempt, workerId })
   try {
-    const stopped = await hashFiles(client, assignment)
+    const stopped = await hashFiles(job, assignment)
     // Listen first: the answer may come at once.
     const ending = nextMessage()
     process.send?.(stopped)
     const message = await ending
-    if (message.kind !== 'assignment') await endJob(client, assignment, message)
+    if (message.kind !== 'assignment') await endJob(createClient(settingsOf({ url }, process.env)), assignment, message)
   } catch (error) {
-    await failJob(client, assignment, error)
+    await job.fail(error)
     process.exitCode = 1
   }
   process.disconnect()
@@ -100,6 +79,6 @@ const main = async (): Promise<void> => {
 
 // Ctrl-C reaches every process of the terminal. A worker stops because a heartbeat told it.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined)
-// Without the process that started it nobody waits for its work. Its job gets no more heartbeats, and ends as stale.
+// Without the process that started it nobody waits for its work: its job fails.
 process.on('disconnect', () => process.exit())
 await main()

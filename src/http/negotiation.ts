@@ -1,10 +1,18 @@
 import { HeadwayError } from '../errors.ts'
 import type { StreamFormat } from '../live/live.ts'
 
-const FORMATS: readonly { format: StreamFormat; type: string }[] = [
+interface Format {
+  format: StreamFormat
+  type: string
+}
+
+const EVENTS: readonly Format[] = [
   { format: 'sse', type: 'text/event-stream' },
   { format: 'ndjson', type: 'application/x-ndjson' },
 ]
+
+/** One job is a line; of many it would be anybody's guess whose. */
+const WITH_TEXT: readonly Format[] = [...EVENTS, { format: 'text', type: 'text/plain' }]
 
 /** How much `range` says about `type`: 3 exact, 2 its main type, 1 anything, 0 nothing. */
 const specificity = (range: string, type: string): number => {
@@ -27,13 +35,15 @@ const weightOf = (type: string, accept: string): number => {
 }
 
 /** The format of a stream by the Accept header; SSE where the client does not mind. Raises `not_acceptable`. */
-export const streamFormat = (accept: string | undefined): StreamFormat => {
+export const streamFormat = (accept: string | undefined, { ofOneJob }: { ofOneJob: boolean }): StreamFormat => {
   if (accept === undefined || accept === '') return 'sse'
   let best: { format: StreamFormat | null; weight: number } = { format: null, weight: 0 }
-  for (const { format, type } of FORMATS) {
+  const formats = ofOneJob ? WITH_TEXT : EVENTS
+  for (const { format, type } of formats) {
     const weight = weightOf(type, accept)
     if (weight > best.weight) best = { format, weight }
   }
   if (best.format !== null) return best.format
-  throw new HeadwayError('not_acceptable', 'A stream is either text/event-stream or application/x-ndjson: accept one.')
+  const types = formats.map(({ type }) => type).join(', ')
+  throw new HeadwayError('not_acceptable', `This stream is one of ${types}: accept one.`)
 }

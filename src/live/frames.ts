@@ -1,26 +1,47 @@
+import { isFinished, outcomeOf, plainLine, type DrawnJob } from '../terminal/job.ts'
 import type { LiveDocument } from './change.ts'
 
-export type StreamFormat = 'sse' | 'ndjson'
+/** `text` is for a person at a terminal, and for streams of one job: a line that is drawn over itself. */
+export type StreamFormat = 'sse' | 'ndjson' | 'text'
 
 /** Written to idle streams, so that proxies keep them open and a vanished reader is noticed. */
 export const KEEP_ALIVE: Readonly<Record<StreamFormat, Buffer>> = {
   sse: Buffer.from(':\n\n'),
   ndjson: Buffer.from('\n'),
+  // To the beginning of the line, which is where the next one is drawn anyway.
+  text: Buffer.from('\r'),
+}
+
+/** Written where a stream ends before its job has: the prompt of a terminal should not stand behind half a line. */
+export const FAREWELL: Readonly<Record<StreamFormat, Buffer | null>> = {
+  sse: null,
+  ndjson: null,
+  text: Buffer.from('\n'),
 }
 
 /**
  * One event, ready for the wire. `json` must be one line, as JSON built by Postgres and by `JSON.stringify` is.
  * SSE: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
  */
-function encodeEvent(format: StreamFormat, event: string, id: string, json: string): Buffer {
+function encodeEvent(format: 'sse' | 'ndjson', event: string, id: string, json: string): Buffer {
   return format === 'sse'
     ? Buffer.from(`id: ${id}\nevent: ${event}\ndata: ${json}\n\n`)
     : Buffer.from(`{"event":"${event}","id":"${id}","data":${json}}\n`)
 }
 
+/** ECMA-48: EL, erase the whole line. */
+const CLEAR_LINE = '\x1b[2K'
+
+/** The line of a job over what stands there, and what became of it once it has finished. */
+const encodeLine = ({ json, finished, stale }: LiveDocument): Buffer => {
+  const job = JSON.parse(json) as DrawnJob
+  const isOver = finished && !stale && isFinished(job)
+  return Buffer.from(`\r${CLEAR_LINE}${plainLine(job)}${isOver ? `\n${outcomeOf(job)}\n` : ''}`)
+}
+
 /** The frame of one job: `name` is a lifecycle change, or `updated`. */
-export const encodeFrame = (format: StreamFormat, name: string, id: string, json: string): Buffer =>
-  encodeEvent(format, `progress.job.${name}`, id, json)
+export const encodeFrame = (format: StreamFormat, name: string, id: string, document: LiveDocument): Buffer =>
+  format === 'text' ? encodeLine(document) : encodeEvent(format, `progress.job.${name}`, id, document.json)
 
 export function encodeSnapshot(
   format: StreamFormat,
@@ -28,11 +49,12 @@ export function encodeSnapshot(
   documents: readonly LiveDocument[],
   truncated: boolean,
 ): Buffer {
+  if (format === 'text') return Buffer.concat(documents.map(encodeLine))
   const jobs = documents.map(document => document.json).join(',')
   return encodeEvent(format, 'snapshot', id, `{"jobs":[${jobs}]${truncated ? ',"truncated":true' : ''}}`)
 }
 
-/** How long an EventSource waits before it comes back. NDJSON has no such field: null. */
+/** How long an EventSource waits before it comes back. The other formats have no such field. */
 export const encodeRetry = (format: StreamFormat, milliseconds: number): Buffer | null =>
   format === 'sse' ? Buffer.from(`retry: ${Math.round(milliseconds)}\n\n`) : null
 

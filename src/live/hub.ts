@@ -204,11 +204,12 @@ export class Hub {
       for (const { updatedAtMs } of read.values()) if (updatedAtMs > this.#newestMs) this.#newestMs = updatedAtMs
     }
     const encoded = new Map<string, Buffer>()
-    const encode = (format: StreamFormat, name: string, { id, revision, json }: LiveDocument) => {
+    const encode = (format: StreamFormat, name: string, document: LiveDocument) => {
+      const { id, revision } = document
       const key = `${format} ${name} ${id}`
       let frame = encoded.get(key)
       if (!frame) {
-        frame = encodeFrame(format, name, formatEventId({ ms: this.#newestMs, revision }), json)
+        frame = encodeFrame(format, name, formatEventId({ ms: this.#newestMs, revision }), document)
         encoded.set(key, frame)
         stats.serialisations++
       }

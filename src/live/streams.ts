@@ -1,7 +1,7 @@
 import { HeadwayError } from '../errors.ts'
 import type { Directory } from './directory.ts'
 import { isFinishedForGood, type Feed, type Snapshot } from './feed.ts'
-import { encodeRetry, KEEP_ALIVE, parseEventId } from './frames.ts'
+import { encodeRetry, FAREWELL, KEEP_ALIVE, parseEventId } from './frames.ts'
 import type { Hub } from './hub.ts'
 import type { OpenStream, StreamRequest } from './live.ts'
 import type { LiveStats } from './stats.ts'
@@ -98,7 +98,7 @@ export class Streams {
     for (const timer of this.#timers) clearInterval(timer)
     const closing: Promise<void>[] = []
     for (const [subscriber, feed] of [...this.#subscribers]) {
-      closing.push(subscriber.end(this.#retry(feed, 500, 5_000)))
+      closing.push(subscriber.end(this.#retry(feed, 500, 5_000) ?? FAREWELL[feed.format]))
       if (closing.length % CLOSE_BATCH === 0) await new Promise(resolve => setImmediate(resolve))
     }
     await Promise.all(closing)
@@ -140,7 +140,8 @@ export class Streams {
       directory.remove(feed)
       hub.forget(feed)
     }
-    const subscriber = new Subscriber({ feed, untilFinishedJobId, limits, stats, now, onGone })
+    const farewell = FAREWELL[feed.format]
+    const subscriber = new Subscriber({ feed, untilFinishedJobId, farewell, limits, stats, now, onGone })
     feed.subscribers.add(subscriber)
     this.#subscribers.set(subscriber, feed)
     this.#count(caller, 1)

@@ -27,6 +27,8 @@ export interface SubscriberOptions {
   feed: FrameSource
   /** The stream ends once this job has finished for good. */
   untilFinishedJobId: string | null
+  /** Written when the time of the stream is up. */
+  farewell: Buffer | null
   limits: SubscriberLimits
   stats: LiveStats
   now: () => number
@@ -78,7 +80,7 @@ export class Subscriber {
       this.leave()
       return
     }
-    this.#lifetime = setTimeout(() => void this.end(null), Math.max(0, lifetimeMs)).unref()
+    this.#lifetime = setTimeout(() => void this.end(this.#options.farewell), Math.max(0, lifetimeMs)).unref()
     if (greeting) this.#write(greeting)
     this.#catchUp()
   }

@@ -96,6 +96,13 @@ t.test('bad usage is a sentence on standard error and exit code 2', async t => {
     [['token', TENANT], /./],
     [['tokens'], /There is no command tokens/],
     [['serve', 'now'], /There is no command now/],
+    [['list', '--url', 'localhost'], /write it as http:/],
+    [['run'], /command/],
+    [['run', '--parse', '(', '--', 'true'], /regular expression/],
+    [['list', '--status', 'done'], /Choose among pending/],
+    [['wait', '--timeout', '5'], /90s/],
+    [['completion', 'tcsh'], /bash, zsh, fish/],
+    [['migrate'], /Set DATABASE_URL/, {}],
     [['token', '--tenant', TENANT], /Set AUTH_JWT_SECRET/, {}],
     [
       ['token', '--tenant', TENANT],

@@ -492,10 +492,13 @@ t.test('streams are negotiated: SSE, NDJSON, or nothing', t => {
     ['text/event-stream;q=x', null],
   ]
   for (const [accept, expected] of cases) {
-    const negotiate = () => streamFormat(accept)
+    const negotiate = () => streamFormat(accept, { ofOneJob: false })
     if (expected === null) t.throws(negotiate, { code: 'not_acceptable' }, String(accept))
     else t.equal(negotiate(), expected, accept ?? 'no Accept')
   }
+  t.equal(streamFormat('text/plain', { ofOneJob: true }), 'text')
+  t.equal(streamFormat('text/*', { ofOneJob: true }), 'sse')
+  t.throws(() => streamFormat('text/plain', { ofOneJob: false }), { code: 'not_acceptable' })
   t.end()
 })
 

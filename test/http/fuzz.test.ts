@@ -95,10 +95,10 @@ const problemWith = (contract: Contract, request: FuzzRequest, { status, headers
   return places.some(place => place.codes.get(status)?.has(code) === true) ? null : `${code} is not documented`
 }
 
-const frameOf = (type: string, body: string): boolean =>
-  type.startsWith('application/x-ndjson')
-    ? parse(body.split('\n')[0] ?? '') !== undefined
-    : /^(?:retry|id|event|data|:)/.test(body)
+const frameOf = (type: string, body: string): boolean => {
+  if (type.startsWith('application/x-ndjson')) return parse(body.split('\n')[0] ?? '') !== undefined
+  return type.startsWith('text/plain') ? body.startsWith('\r') : /^(?:retry|id|event|data|:)/.test(body)
+}
 
 /** What is wrong with an answer, or null. */
 const faultOf = (contract: Contract, request: FuzzRequest, answer: Answer): string | null => {

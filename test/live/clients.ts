@@ -97,7 +97,7 @@ export class Reader {
     return new Reader(response, over.format ?? 'sse')
   }
 
-  constructor(response: IncomingMessage, format: 'sse' | 'ndjson') {
+  constructor(response: IncomingMessage, format: StreamRequest['format']) {
     this.response = response
     response.setEncoding('utf8')
     response.on('data', (text: string) => {

@@ -7,7 +7,7 @@ import type { Identity } from '../../jobs/identity.ts'
 import type { FeedFilter } from '../../live/change.ts'
 import type { Live, StreamFormat } from '../../live/live.ts'
 import { streamFormat } from '../negotiation.ts'
-import { ndjsonExample, sseExample } from '../schemas/examples.ts'
+import { ndjsonExample, sseExample, textExample } from '../schemas/examples.ts'
 import { operation } from '../schemas/operation.ts'
 import type { Answer, Operation } from '../schemas/operation.ts'
 import { jobParams, jobStreamQuery, streamHeaders, streamQuery } from '../schemas/requests.ts'
@@ -15,6 +15,7 @@ import { jobParams, jobStreamQuery, streamHeaders, streamQuery } from '../schema
 const CONTENT_TYPES: Record<StreamFormat, string> = {
   sse: 'text/event-stream; charset=utf-8',
   ndjson: 'application/x-ndjson; charset=utf-8',
+  text: 'text/plain; charset=utf-8',
 }
 
 /** The plugin writes no frame and no heartbeat of its own: every byte after the headers is the hub's. */
@@ -77,7 +78,7 @@ const stream = async (
   what: { filter: FeedFilter; untilFinishedJobId: string | null },
 ): Promise<FastifyReply> => {
   refuseExpired(request.identity)
-  const format = streamFormat(request.headers.accept)
+  const format = streamFormat(request.headers.accept, { ofOneJob: what.untilFinishedJobId !== null })
   const header = request.headers['last-event-id']
   const open = await live.open({
     ...what,
@@ -130,6 +131,15 @@ const STREAM: Answer = {
   },
 }
 
+const STREAM_OF_ONE: Answer = {
+  ...STREAM,
+  content: { ...STREAM.content, 'text/plain': { schema: { type: 'string' }, example: textExample } },
+}
+
+const TEXT =
+  ' This one ends once the job has finished for good. With `Accept: text/plain` it is for a terminal: one line that is drawn ' +
+  'over itself, and the outcome on a line of its own.'
+
 const streaming = (documentation: Pick<Operation, 'id' | 'summary' | 'refusals'>, answers = {}, also = '') =>
   operation({
     ...documentation,
@@ -174,8 +184,11 @@ export const streamRoutes: FastifyPluginAsyncZod<{ jobs: Jobs; live: Pick<Live, 
     schema: {
       ...streaming(
         { id: 'streamJob', summary: 'Follow one job live', refusals: ['job_not_found'] },
-        { 204: { description: 'The job has finished and the caller has seen it: an EventSource stops.' } },
-        ' This one ends once the job has finished for good.',
+        {
+          200: STREAM_OF_ONE,
+          204: { description: 'The job has finished and the caller has seen it: an EventSource stops.' },
+        },
+        TEXT,
       ),
       params: jobParams,
       querystring: jobStreamQuery,

@@ -161,3 +161,7 @@ data: ${liveExample}
 export const ndjsonExample = `{"event":"snapshot","id":"1769860839000.0","data":{"jobs":[]}}
 {"event":"progress.job.updated","id":"1769860840000.12","data":${liveExample}}
 `
+
+export const textExample =
+  '\r\x1b[2KImporting products [######..........]  41 % 500 of 1,200 rows, 294/s, 3 s left' +
+  '\r\x1b[2KImporting products [################] 100 % completed, 1,200 of 1,200 rows\ncompleted after 12 s\n'

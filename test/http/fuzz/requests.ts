@@ -61,7 +61,7 @@ const validRequest = (contract: Contract, operation: Operation): fc.Arbitrary<Fu
       query: parametersOf(contract, operation, 'query'),
       header: parametersOf(contract, operation, 'header'),
       body: operation.body ? valueOf(contract, operation.body).map(value => JSON.stringify(value)) : fc.constant(null),
-      accept: fc.constantFrom('*/*', 'application/x-ndjson', 'text/event-stream', 'application/json'),
+      accept: fc.constantFrom('*/*', 'application/x-ndjson', 'text/event-stream', 'text/plain', 'application/json'),
       caller: fc.oneof(
         { weight: 12, arbitrary: fc.constant<Caller>('all') },
         { weight: 4, arbitrary: fc.constantFrom(...CALLERS) },

@@ -1,0 +1,171 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { exchange, readText, type Exchange } from './exchange.ts'
+
+export const DEFAULT_URL = 'http://127.0.0.1:3000'
+
+const TRY_TIMEOUT_MS = 10_000
+const FIRST_BACKOFF_MS = 200
+const LONGEST_BACKOFF_MS = 5_000
+
+/** What a caller is made to wait by `Retry-After`, at most: a proxy may name an hour. */
+const LONGEST_RETRY_AFTER_MS = 60_000
+
+/** The service has answered, and the answer will not change: what to do depends on the code. */
+export class RefusedError extends Error {
+  override readonly name = 'RefusedError'
+  readonly code: string
+  readonly status: number
+  /** With `already_finished`: what the job ended as. */
+  readonly jobStatus: string | null
+
+  constructor(code: string, status: number, detail: string, jobStatus: string | null = null) {
+    super(detail)
+    this.code = code
+    this.status = status
+    this.jobStatus = jobStatus
+  }
+}
+
+/** The service is away or busy, or something else answers in its place: the same call may succeed later. */
+export class UnavailableError extends Error {
+  override readonly name = 'UnavailableError'
+  readonly retryAfterMs: number
+
+  constructor(message: string, retryAfterMs = 0, cause?: unknown) {
+    super(message, { cause })
+    this.retryAfterMs = retryAfterMs
+  }
+}
+
+export interface CallOptions {
+  body?: object
+  headers?: Record<string, string>
+  signal?: AbortSignal
+  /** The process may end while the call is under way. */
+  weak?: boolean
+  timeoutMs?: number
+}
+
+/** A token, or what gives one whenever a call is made: tokens expire. */
+export type TokenSource = string | (() => string | Promise<string>)
+
+export interface Address {
+  url: URL
+  headers: Record<string, string>
+}
+
+/** Calls of one Headway service. */
+export interface Client {
+  readonly url: string
+  /** One try. Raises `UnavailableError`, `RefusedError`, and what `signal` aborts with. */
+  call<Answer>(method: string, path: string, options?: CallOptions): Promise<Answer>
+  /** Tries until there is an answer. Only for calls that may be repeated. Raises `RefusedError`, and what `signal` aborts with. */
+  persist<Answer>(method: string, path: string, options?: CallOptions): Promise<Answer>
+  /** Where a path is, and the headers that let this caller in: for streams. */
+  address(path: string): Promise<Address>
+  /** The same as of the last call: for a process that has no time to ask for a token. */
+  lastAddress(path: string): Address
+}
+
+/** How long to wait after the nth failure in a row (ms: 200, 400, 800, … 5,000), give or take a quarter so that callers do not come back in step. */
+export const backoffMs = (failures: number): number =>
+  Math.min(FIRST_BACKOFF_MS * 2 ** (failures - 1), LONGEST_BACKOFF_MS) * (0.75 + Math.random() / 2)
+
+const parse = (text: string): unknown => {
+  try {
+    return text === '' ? {} : JSON.parse(text)
+  } catch {
+    // A proxy in between answers with a page of its own.
+    return null
+  }
+}
+
+const textOr = (value: unknown, otherwise: string): string => (typeof value === 'string' ? value : otherwise)
+
+/**
+ * What an answer other than 2xx means. A refusal counts only as what the service itself writes: a 404 of a proxy says nothing
+ * about a job.
+ */
+export const refusalOf = (status: number, text: string, retryAfter: string | undefined): Error => {
+  const { code, detail, jobStatus } = (parse(text) ?? {}) as { code?: unknown; detail?: unknown; jobStatus?: unknown }
+  const sentence = textOr(detail, `The answer is ${status}, and not one of Headway.`)
+  const isRefusal = typeof code === 'string' && status >= 400 && status < 500 && status !== 408 && status !== 429
+  if (isRefusal) return new RefusedError(code, status, sentence, typeof jobStatus === 'string' ? jobStatus : null)
+  const afterMs = Math.min(Number(retryAfter) * 1000 || 0, LONGEST_RETRY_AFTER_MS)
+  return new UnavailableError(sentence, afterMs)
+}
+
+/** The address of the API of a service. Raises an error that says what is wrong with `url`. */
+const baseOf = (url: string): string => {
+  const { protocol } = URL.canParse(url) ? new URL(url) : { protocol: '' }
+  if (protocol !== 'http:' && protocol !== 'https:') {
+    throw new RefusedError('bad_url', 0, `${url} is no address of a service: write it as ${DEFAULT_URL}.`)
+  }
+  return url.replace(/\/+$/, '')
+}
+
+/** Where to call, and as whom: HEADWAY_URL and HEADWAY_TOKEN where nothing is said. An empty one counts as unset. */
+export const settingsOf = (
+  { url, token }: { url?: string | undefined; token?: TokenSource | undefined },
+  { HEADWAY_URL, HEADWAY_TOKEN }: NodeJS.ProcessEnv,
+): { url: string; token: TokenSource } => ({
+  url: url || HEADWAY_URL || DEFAULT_URL,
+  token: token ?? HEADWAY_TOKEN ?? '',
+})
+
+/** Raises `RefusedError` (`bad_url`). */
+export const createClient = ({ url, token }: { url: string; token: TokenSource }): Client => {
+  const base = baseOf(url)
+
+  // Out of a file it often comes with the end of its line, which no header may hold.
+  let lastToken = typeof token === 'string' ? token.trim() : ''
+
+  const lastAddress = (path: string): Address => ({
+    url: new URL(`${base}/api/progress${path}`),
+    headers: lastToken === '' ? {} : { authorization: `Bearer ${lastToken}` },
+  })
+  const address = async (path: string): Promise<Address> => {
+    if (typeof token === 'function') lastToken = (await token()).trim()
+    return lastAddress(path)
+  }
+
+  const send = async (path: string, options: Exchange) => {
+    const to = await address(path)
+    const answer = await exchange(to.url, { ...options, headers: { ...to.headers, ...options.headers } })
+    return { status: answer.statusCode ?? 0, text: await readText(answer), retryAfter: answer.headers['retry-after'] }
+  }
+
+  const call = async <Answer>(method: string, path: string, options: CallOptions = {}): Promise<Answer> => {
+    const { body, headers, signal, weak = false, timeoutMs = TRY_TIMEOUT_MS } = options
+    const timeout = AbortSignal.timeout(timeoutMs)
+    const sent = await send(path, {
+      method,
+      headers: { accept: 'application/json', ...(body && { 'content-type': 'application/json' }), ...headers },
+      ...(body && { body: JSON.stringify(body) }),
+      signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
+      weak,
+    }).catch((cause: unknown) => {
+      signal?.throwIfAborted()
+      throw new UnavailableError(`${base} cannot be reached.`, 0, cause)
+    })
+    if (sent.status < 200 || sent.status > 299) throw refusalOf(sent.status, sent.text, sent.retryAfter)
+    const answer = parse(sent.text)
+    if (answer === null || typeof answer !== 'object') {
+      throw new UnavailableError(`What answers at ${base} is not Headway.`)
+    }
+    return answer as Answer
+  }
+
+  const persist = async <Answer>(method: string, path: string, options: CallOptions = {}): Promise<Answer> => {
+    for (let failures = 1; ; failures++) {
+      try {
+        return await call<Answer>(method, path, options)
+      } catch (error) {
+        if (!(error instanceof UnavailableError)) throw error
+        await pause(Math.max(backoffMs(failures), error.retryAfterMs), undefined, { signal: options.signal })
+      }
+    }
+  }
+
+  return { url: base, call, persist, address, lastAddress }
+}

@@ -1,0 +1,42 @@
+import { request as requestHttp, type IncomingMessage } from 'node:http'
+import { request as requestHttps } from 'node:https'
+
+/** Whoever answers at the address may be anything: more than this is not read. */
+const MAX_ANSWER_BYTES = 16 * 1024 * 1024
+
+export interface Exchange {
+  method: string
+  headers: Record<string, string>
+  body?: string
+  signal?: AbortSignal | undefined
+  /** The process may end while this is under way. */
+  weak?: boolean
+}
+
+/**
+ * Sends a request, and resolves when the answer begins. Node's fetch would do, but for one thing: a request of it under way
+ * keeps the process alive, and a report must not.
+ */
+export const exchange = (url: URL, { method, headers, body, signal, weak }: Exchange): Promise<IncomingMessage> =>
+  new Promise((resolve, reject) => {
+    const request = url.protocol === 'https:' ? requestHttps : requestHttp
+    const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }
+    const outgoing = request(url, { method, headers: { ...headers, ...length }, signal })
+    outgoing.once('response', resolve)
+    outgoing.on('error', reject)
+    if (weak) outgoing.once('socket', socket => socket.unref())
+    else outgoing.once('socket', socket => socket.ref())
+    outgoing.end(body)
+  })
+
+/** The whole answer as text. */
+export const readText = async (answer: IncomingMessage): Promise<string> => {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of answer as AsyncIterable<Buffer>) {
+    bytes += chunk.length
+    if (bytes > MAX_ANSWER_BYTES) throw new Error('The answer is larger than any of Headway.')
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString()
+}

@@ -1,0 +1,82 @@
+import type { IncomingMessage } from 'node:http'
+import { setTimeout as pause } from 'node:timers/promises'
+import type { JobDocument, ProgressDocument } from '../jobs/job.ts'
+import { backoffMs, RefusedError, refusalOf, type Client } from './client.ts'
+import { exchange, readText } from './exchange.ts'
+
+/** A job as the live stream shows it: null fields are left out. */
+export type LiveJob = Pick<ProgressDocument, 'id' | 'status' | 'progressPercent' | 'processedCount' | 'revision'> &
+  Partial<JobDocument>
+
+interface Event {
+  event: string
+  id: string
+  data: LiveJob & { jobs?: LiveJob[] }
+}
+
+export interface Follower {
+  onJob(job: LiveJob): void
+  /** What a connection begins with has been handed to `onJob`. */
+  onSnapshot?(jobs: readonly LiveJob[]): void
+  /** The stream is open, or it was lost and is being opened again. */
+  onConnection(open: boolean): void
+}
+
+/** A stream that is silent for so long is dead: the service writes something every LIVE_KEEPALIVE_SECONDS (15). */
+const SILENCE_MS = 60_000
+
+/** The lines of a stream; keep-alives are empty lines, and are left out. */
+async function* linesOf(answer: IncomingMessage): AsyncGenerator<string> {
+  let rest = ''
+  answer.setEncoding('utf8')
+  answer.setTimeout(SILENCE_MS, () => answer.destroy())
+  for await (const text of answer as AsyncIterable<string>) {
+    const lines = (rest + text).split('\n')
+    rest = lines.pop() ?? ''
+    yield* lines.filter(line => line !== '')
+  }
+}
+
+export const isFinished = ({ status }: Pick<LiveJob, 'status'>): boolean => status !== 'pending' && status !== 'running'
+
+const open = async (client: Client, query: URLSearchParams, lastEventId: string | null, signal: AbortSignal) => {
+  const { url, headers } = await client.address(`/stream?${query.toString()}`)
+  const position = lastEventId === null ? {} : { 'last-event-id': lastEventId }
+  const all = { accept: 'application/x-ndjson', ...headers, ...position }
+  const answer = await exchange(url, { method: 'GET', headers: all, signal })
+  if (answer.statusCode === 200) return answer
+  throw refusalOf(answer.statusCode ?? 0, await readText(answer), answer.headers['retry-after'])
+}
+
+/**
+ * Follows the jobs that `query` asks for by their NDJSON stream until `signal` aborts, and connects again whenever the stream
+ * is lost. Raises `RefusedError` where the service will not let this caller follow them.
+ */
+export const follow = async (
+  client: Client,
+  query: URLSearchParams,
+  follower: Follower,
+  signal: AbortSignal,
+): Promise<void> => {
+  let lastEventId: string | null = null
+  for (let failures = 1; ; failures++) {
+    try {
+      const answer = await open(client, query, lastEventId, signal)
+      follower.onConnection(true)
+      for await (const line of linesOf(answer)) {
+        const { id, data } = JSON.parse(line) as Event
+        failures = 0
+        lastEventId = id
+        for (const job of data.jobs ?? [data]) follower.onJob(job)
+        if (data.jobs) follower.onSnapshot?.(data.jobs)
+      }
+    } catch (error) {
+      if (signal.aborted) return
+      if (error instanceof RefusedError) throw error
+    }
+    if (signal.aborted) return
+    // Every connection begins with a snapshot, so whatever happened meanwhile is in it.
+    follower.onConnection(false)
+    await pause(backoffMs(Math.max(failures, 1)), undefined, { signal }).catch(() => undefined)
+  }
+}

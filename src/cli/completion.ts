@@ -1,0 +1,98 @@
+import { Argument, type Command, type Option } from 'commander'
+import type { Surroundings } from './surroundings.ts'
+
+interface Word {
+  name: string
+  description: string
+}
+
+interface CompletedCommand extends Word {
+  options: Word[]
+}
+
+const optionsOf = (command: Command): Word[] =>
+  command
+    .createHelp()
+    .visibleOptions(command)
+    .flatMap(({ long, description }: Option) => (long ? [{ name: long, description }] : []))
+
+/** What there is to complete, from the program itself: a new command completes without a line here. */
+const commandsOf = (program: Command): CompletedCommand[] =>
+  program
+    .createHelp()
+    .visibleCommands(program)
+    .map(command => ({ name: command.name(), description: command.description(), options: optionsOf(command) }))
+
+const names = (words: readonly Word[]): string => words.map(({ name }) => name).join(' ')
+
+/** In single quotes, as all three shells read them. */
+const quoted = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`
+
+const bash = (commands: readonly CompletedCommand[]): string => `# eval "$(headway completion bash)"
+_headway() {
+  local current=\${COMP_WORDS[COMP_CWORD]} words=
+  if ((COMP_CWORD == 1)); then
+    words=${quoted(names(commands))}
+  else
+    case \${COMP_WORDS[1]} in
+${commands.map(({ name, options }) => `      ${name}) words=${quoted(names(options))} ;;`).join('\n')}
+    esac
+  fi
+  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+}
+complete -o default -F _headway headway
+`
+
+/** A colon parts a word from its description. */
+const described = ({ name, description }: Word): string => quoted(`${name.replaceAll(':', '\\:')}:${description}`)
+
+const zsh = (commands: readonly CompletedCommand[]): string => `#compdef headway
+# eval "$(headway completion zsh)"
+_headway() {
+  local -a entries
+  if ((CURRENT == 2)); then
+    entries=(${commands.map(described).join(' ')})
+    _describe command entries
+    return
+  fi
+  case $words[2] in
+${commands.map(({ name, options }) => `    ${name}) entries=(${options.map(described).join(' ')}) ;;`).join('\n')}
+  esac
+  _describe option entries
+  _default
+}
+compdef _headway headway
+`
+
+/** fish knows one escape in single quotes more than the others. */
+const fishQuoted = (text: string): string => `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`
+
+const fish = (commands: readonly CompletedCommand[]): string => {
+  const lines = commands.flatMap(({ name, description, options }) => [
+    `complete -c headway -n __fish_use_subcommand -f -a ${name} -d ${fishQuoted(description)}`,
+    ...options.map(
+      option =>
+        `complete -c headway -n '__fish_seen_subcommand_from ${name}' -l ${option.name.slice(2)} -d ${fishQuoted(option.description)}`,
+    ),
+  ])
+  return `# headway completion fish | source\n${lines.join('\n')}\n`
+}
+
+const SHELLS = { bash, zsh, fish }
+
+const EXAMPLES = `
+Examples:
+  eval "$(headway completion bash)"                                 in ~/.bashrc
+  eval "$(headway completion zsh)"                                  in ~/.zshrc, after compinit
+  headway completion fish > ~/.config/fish/completions/headway.fish
+`
+
+/** `headway completion`: a script by which a shell completes the words of this command. */
+export const addCompletionCommand = (program: Command, { out }: Surroundings): void => {
+  program
+    .command('completion')
+    .description('write a completion script for a shell')
+    .addArgument(new Argument('<shell>', 'which shell').choices(Object.keys(SHELLS)))
+    .addHelpText('after', EXAMPLES)
+    .action((shell: keyof typeof SHELLS) => out(SHELLS[shell](commandsOf(program))))
+}

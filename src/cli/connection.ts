@@ -1,0 +1,30 @@
+import type { Command } from 'commander'
+import { createClient, settingsOf, UnavailableError, type Client } from '../api-client/client.ts'
+
+export interface ConnectionOptions {
+  url?: string
+  token?: string
+}
+
+/** How long a call that someone waits for at a terminal is tried. */
+const PATIENCE_MS = 10_000
+
+/** Adds `--url` and `--token` to a command that calls a service. */
+export const withConnection = (command: Command): Command =>
+  command
+    .option('--url <url>', 'where the service is (HEADWAY_URL, or http://127.0.0.1:3000)')
+    .option('--token <token>', 'who calls (HEADWAY_TOKEN, which other users of the machine cannot read)')
+
+export const connect = (options: ConnectionOptions, environment: NodeJS.ProcessEnv): Client =>
+  createClient(settingsOf(options, environment))
+
+/** A call that may be repeated. Raises `RefusedError`, and `UnavailableError` when there is no answer in ten seconds. */
+export const ask = async <Answer>(client: Client, method: string, path: string): Promise<Answer> => {
+  const signal = AbortSignal.timeout(PATIENCE_MS)
+  try {
+    return await client.persist<Answer>(method, path, { signal })
+  } catch (error) {
+    if (!signal.aborted) throw error
+    throw new UnavailableError(`${client.url} cannot be reached. Start the service there, or set HEADWAY_URL or --url.`)
+  }
+}

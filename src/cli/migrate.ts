@@ -1,0 +1,33 @@
+import type { Command } from 'commander'
+import { readConfig } from '../config.ts'
+import { HeadwayError } from '../errors.ts'
+import type { Surroundings } from './surroundings.ts'
+
+const HELP = `
+The service does this itself when it starts. This command is for those who give that right to a deployment step alone. It uses
+DATABASE_LISTEN_URL, or else DATABASE_URL.
+
+Example:
+  DATABASE_URL=postgres://owner:secret@db.example:5432/headway headway migrate
+`
+
+/** `headway migrate`: brings the tables and functions of a database up to date, and ends. */
+export const addMigrateCommand = (program: Command, { environment, out }: Surroundings): void => {
+  program
+    .command('migrate')
+    .description('bring the database up to date, without starting the service')
+    .addHelpText('after', HELP)
+    .action(async () => {
+      const { databaseUrl, databaseListenUrl } = readConfig(environment)
+      const url = databaseListenUrl ?? databaseUrl
+      if (url === null) {
+        throw new HeadwayError(
+          'validation_failed',
+          'Set DATABASE_URL: a Postgres that Headway brings itself is brought up to date when it starts.',
+        )
+      }
+      const { migrate } = await import('../database/migrate.ts')
+      await migrate(url)
+      out('The database is up to date.\n')
+    })
+}

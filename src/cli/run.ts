@@ -1,0 +1,168 @@
+import { basename } from 'node:path'
+import { InvalidArgumentError, type Command } from 'commander'
+import { UNITS, type Unit } from '../jobs/job.ts'
+import { formatSeconds } from '../terminal/numbers.ts'
+import { createHeadway, type Job, type StopError } from '../worker/headway.ts'
+import { progressReader, readUsualProgress, splitLines, Tail, type ReadProgress } from './command/output.ts'
+import { exitCodeOf, startCommand, type Ended } from './command/process.ts'
+import { withConnection, type ConnectionOptions } from './connection.ts'
+import { parseDuration } from './duration.ts'
+import type { Surroundings } from './surroundings.ts'
+
+interface RunOptions extends ConnectionOptions {
+  name?: string
+  type?: string
+  total?: number
+  unit?: Unit
+  /** true: what usually stands in lines. */
+  parse?: ReadProgress | true
+  /** In seconds. */
+  grace: number
+}
+
+/** How long the end of the command is held up by a service that is away. */
+const PATIENCE_MS = 10_000
+
+const HELP = `
+The command reads and writes as it would without Headway; with --parse its output is read on its way. The job completes if the
+command ends with 0, and otherwise fails with the last lines that it wrote to standard error. Signals are passed on. When the job
+is cancelled the command gets SIGTERM, and SIGKILL after --grace. While the service is away the command runs all the same.
+
+The exit code is that of the command; 127 if there is none, 126 if it cannot be run, 128 + n if signal n ended it. The command
+finds its job in HEADWAY_JOB_ID.
+
+Examples:
+  headway run -- ./backup.sh
+  headway run --name 'Nightly import' --type import --parse -- python import.py    reads 42/100 or 42 %
+  headway run --total 1200 --parse 'Row (\\d+)' -- ./rows.sh                        reads 'Row 812 …'
+  headway run --parse '(?<percent>\\d+) percent' -- ./encode.sh film.mkv
+`
+
+const parseTotal = (text: string): number => {
+  const total = Number(text)
+  if (text === '' || !Number.isSafeInteger(total) || total < 0) throw new InvalidArgumentError('Write a whole number.')
+  return total
+}
+
+const parseUnit = (text: string): Unit => {
+  const unit = UNITS.find(known => known === text)
+  if (unit) return unit
+  throw new InvalidArgumentError(`Choose among ${UNITS.join(', ')}.`)
+}
+
+const parsePattern = (text: string): ReadProgress => {
+  try {
+    return progressReader(text)
+  } catch (error) {
+    throw new InvalidArgumentError(error instanceof Error ? `${error.message}.` : 'It is no regular expression.')
+  }
+}
+
+/** Why the command has failed, for the job: a sentence, and the last lines in place of a stack. */
+const failureOf = (command: string, { code, signal, error }: Ended, tail: Tail): Error => {
+  const how = error
+    ? `could not be started: ${error.code === 'ENOENT' ? 'there is no such command' : error.message}`
+    : signal
+      ? `was ended by ${signal}`
+      : `ended with code ${code}`
+  const failure = new Error(`${command} ${how}${tail.last === '' ? '' : `: ${tail.last}`}`)
+  failure.stack = String(tail)
+  return failure
+}
+
+/** Tells the service how the command went. */
+const end = (job: Job, command: string, ended: Ended, tail: Tail, isStopped: boolean): Promise<boolean> => {
+  if (ended.code === 0) return job.complete()
+  return isStopped ? job.cancelled() : job.fail(failureOf(command, ended, tail))
+}
+
+/** `headway run`: runs any command as a job, and resolves with what the process should end with. */
+const run = async (
+  command: string,
+  args: string[],
+  options: RunOptions,
+  surroundings: Surroundings,
+): Promise<number> => {
+  const { environment, err } = surroundings
+  const { name, type, total, unit, parse, grace, url, token } = options
+  const program = basename(command)
+  const headway = createHeadway({
+    ...(url !== undefined && { url }),
+    ...(token !== undefined && { token }),
+    onProblem: problem => err(`headway: ${problem.message}\n`),
+    // The command is what may die here; this process sees to that itself.
+    watchDeath: false,
+    patienceMs: PATIENCE_MS,
+  })
+  // Not the arguments: they may be secrets.
+  const job = await headway.start({
+    name: name ?? program,
+    jobType: type ?? program,
+    cancellable: true,
+    ...(total !== undefined && { totalCount: total }),
+    ...(unit !== undefined && { unit }),
+  })
+
+  const tail = new Tail()
+  const read = parse === true ? readUsualProgress : parse
+  const onLine = (line: string): void => {
+    const report = read?.(line)
+    if (report) job.report(report)
+  }
+  const output = splitLines(onLine)
+  const errors = splitLines(line => {
+    tail.add(line)
+    onLine(line)
+  })
+  const running = startCommand({
+    command,
+    args,
+    environment: { ...environment, ...(job.id !== null && { HEADWAY_JOB_ID: job.id }) },
+    onOutput: read ? text => output.write(text) : null,
+    onError: text => errors.write(text),
+  })
+  let isStopped = false
+  const onStop = (): void => {
+    const { code, message } = job.signal.reason as StopError
+    // What somebody erased is no reason to stop what it told of.
+    isStopped = code !== 'job_not_found'
+    err(
+      `headway: ${message} ${isStopped ? `Stopping ${program}, at most ${formatSeconds(grace)}.` : `${program} goes on.`}\n`,
+    )
+    if (isStopped) running.stop(grace)
+  }
+  if (job.signal.aborted) onStop()
+  else job.signal.addEventListener('abort', onStop, { once: true })
+
+  const ended = await running.ended
+  job.signal.removeEventListener('abort', onStop)
+  output.end()
+  errors.end()
+  if (ended.error) err(`headway: ${failureOf(command, ended, tail).message}\n`)
+  const isTold = await end(job, program, ended, tail, isStopped)
+  if (!isTold && !job.signal.aborted) err('headway: The service does not know how the job ended.\n')
+  return exitCodeOf(ended)
+}
+
+/** Adds `headway run`. */
+export const addRunCommand = (program: Command, surroundings: Surroundings): void => {
+  withConnection(program.command('run'))
+    .description('run a command as a job')
+    .argument('<command...>', 'the command and its arguments, after --')
+    // What follows the command belongs to it.
+    .passThroughOptions()
+    .option('--name <text>', 'what people call the job; the name of the command when absent')
+    .option('--type <jobType>', 'what kind of work it is; the name of the command when absent')
+    .option('--total <n>', 'how much there is to do', parseTotal)
+    .option('--unit <unit>', UNITS.join(', '), parseUnit)
+    .option(
+      '--parse [pattern]',
+      'read progress from the output: 42/100, 42 %, or what a regular expression finds',
+      parsePattern,
+    )
+    .option('--grace <duration>', 'how long the command may take to stop', parseDuration, 10)
+    .addHelpText('after', HELP)
+    .action(async ([command = '', ...args]: string[], options: RunOptions) => {
+      surroundings.exit(await run(command, args, options, surroundings))
+    })
+}

@@ -1,0 +1,17 @@
+import type { Command } from 'commander'
+import type { Surroundings } from './surroundings.ts'
+
+/** `headway serve`, and `headway` alone: starts the service. */
+export const addServeCommand = (program: Command, { serve: startService }: Surroundings): void => {
+  const serve = program
+    .command('serve', { isDefault: true })
+    .description('start the service (what headway does when nothing else is said)')
+    .addHelpText('after', '\nSettings are environment variables. The README has them all.\n')
+    // Whatever is no command comes here, and would be told that it is one argument too many.
+    .allowExcessArguments()
+    .action(async () => {
+      const [unknown] = serve.args
+      if (unknown !== undefined) serve.error(`There is no command ${unknown}`)
+      await startService()
+    })
+}

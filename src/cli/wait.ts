@@ -1,0 +1,66 @@
+import type { Command } from 'commander'
+import { UnavailableError, type Client } from '../api-client/client.ts'
+import type { JobWithWorkers } from '../jobs/commands.ts'
+import { isFinished, outcomeOf } from '../terminal/job.ts'
+import { printable } from '../terminal/text.ts'
+import { connect, withConnection, type ConnectionOptions } from './connection.ts'
+import { parseDuration } from './duration.ts'
+import { codeOf, EXIT, EXIT_CODES_HELP } from './exit-codes.ts'
+import type { Surroundings } from './surroundings.ts'
+
+interface WaitOptions extends ConnectionOptions {
+  /** In seconds. */
+  timeout?: number
+  json?: true
+}
+
+/** The service holds the answer for so long, or until the job has finished. */
+const HOLD_SECONDS = 30
+
+const EXAMPLES = `
+Examples:
+  headway wait 0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55 && deploy
+  headway wait --timeout 10m --json 0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55 | jq .resultSummary
+`
+
+/** The job once it has finished; null when `signal` aborts before. */
+const untilFinished = async (client: Client, id: string, signal: AbortSignal): Promise<JobWithWorkers | null> => {
+  const path = `/jobs/${encodeURIComponent(id)}?until=finished`
+  const options = { headers: { prefer: `wait=${HOLD_SECONDS}` }, timeoutMs: (HOLD_SECONDS + 15) * 1000, signal }
+  try {
+    for (;;) {
+      const job = await client.persist<JobWithWorkers>('GET', path, options)
+      if (isFinished(job)) return job
+    }
+  } catch (error) {
+    if (signal.aborted) return null
+    throw error
+  }
+}
+
+/** `headway wait`: returns when a job has finished. */
+export const addWaitCommand = (program: Command, { environment, out, err, exit }: Surroundings): void => {
+  withConnection(program.command('wait'))
+    .description('wait until a job has finished')
+    .argument('<id>', 'the job')
+    .option('--timeout <duration>', 'wait no longer than this: 90s, 15m, 1h', parseDuration)
+    .option('--json', 'print the job as JSON')
+    .addHelpText('after', `${EXIT_CODES_HELP}${EXAMPLES}`)
+    .action(async (id: string, options: WaitOptions) => {
+      const { timeout, json } = options
+      const signal = timeout === undefined ? new AbortController().signal : AbortSignal.timeout(timeout * 1000)
+      const client = connect(options, environment)
+      const job = await untilFinished(client, id, signal)
+      if (!job) {
+        // What cannot be reached at all is another matter than a job that takes long.
+        await client.call('GET', `/jobs/${encodeURIComponent(id)}/progress`).catch((error: unknown) => {
+          if (error instanceof UnavailableError) throw error
+        })
+        err('The job has not finished yet.\n')
+        exit(EXIT.timeout)
+        return
+      }
+      out(json ? `${JSON.stringify(job)}\n` : `${printable(job.name)}: ${outcomeOf(job)}\n`)
+      exit(codeOf([job.status]))
+    })
+}

@@ -1,0 +1,90 @@
+import { bar } from './bar.ts'
+import { formatBytes, formatCount, formatSeconds } from './numbers.ts'
+import { printable, shorten, widthOf } from './text.ts'
+
+/** A job as far as it is drawn: any document that a live stream sends is one. */
+export interface DrawnJob {
+  name?: string
+  status: string
+  progressPercent: number
+  processedCount: number
+  totalCount?: number | null
+  unit?: string
+  throughputPerSecond?: number | null
+  etaSeconds?: number | null
+  stage?: string | null
+  message?: string | null
+  liveness?: string | null
+  cancelRequestedAt?: string | null
+  startedAt?: string | null
+  finishedAt?: string | null
+  errorMessage?: string | null
+  failureReason?: string | null
+}
+
+export const isFinished = ({ status }: Pick<DrawnJob, 'status'>): boolean =>
+  status !== 'pending' && status !== 'running'
+
+/** How it stands with a job, in a word or two. */
+export const stateOf = (job: DrawnJob): string => {
+  if (isFinished(job)) return job.status
+  if (job.cancelRequestedAt) return 'cancelling'
+  return job.liveness === 'stalled' ? 'stalled' : job.status
+}
+
+/** `500 of 1,200 rows`; empty where nothing is counted. */
+export const countsOf = ({ processedCount, totalCount, unit = 'unknown' }: DrawnJob): string => {
+  if (processedCount === 0 && totalCount == null) return ''
+  const format = unit === 'bytes' ? formatBytes : formatCount
+  const noun = unit === 'unknown' || unit === 'bytes' ? '' : ` ${unit}`
+  return totalCount == null
+    ? `${format(processedCount)}${noun}`
+    : `${format(processedCount)} of ${format(totalCount)}${noun}`
+}
+
+/** `294/s`: in digits that can be read at a glance. */
+const rateOf = ({ throughputPerSecond: rate, unit }: DrawnJob): string => {
+  if (!rate) return ''
+  if (unit === 'bytes') return `${formatBytes(rate)}/s`
+  return `${rate >= 10 ? formatCount(Math.round(rate)) : rate.toPrecision(2)}/s`
+}
+
+/** The facts of a job in words, the most important first. `ageMs` is how long ago its estimate was made. */
+export const factsOf = (job: DrawnJob, ageMs = 0): string[] => {
+  const facts = [countsOf(job)]
+  if (!isFinished(job)) {
+    facts.push(rateOf(job))
+    if (typeof job.etaSeconds === 'number') {
+      facts.push(`${formatSeconds(Math.max(0, job.etaSeconds - ageMs / 1000))} left`)
+    }
+  }
+  return facts.filter(fact => fact !== '')
+}
+
+const secondsOf = ({ startedAt, finishedAt }: DrawnJob): number | null =>
+  startedAt && finishedAt ? (Date.parse(finishedAt) - Date.parse(startedAt)) / 1000 : null
+
+/** How a finished job ended, as a sentence. */
+export const outcomeOf = (job: DrawnJob): string => {
+  const seconds = secondsOf(job)
+  const after = seconds === null ? '' : ` after ${formatSeconds(seconds)}`
+  const why = printable(job.errorMessage ?? (job.failureReason === 'stale' ? 'its workers went silent' : ''))
+  return `${job.status}${after}${job.status === 'failed' && why !== '' ? `: ${why}` : ''}`
+}
+
+/** Left of a line of 80 columns, so that a terminal of that width never wraps it. */
+const PLAIN_WIDTH = 79
+const PLAIN_NAME_WIDTH = 24
+const PLAIN_BAR_WIDTH = 16
+
+/** A job as one plain line of at most 79 characters: `Nightly import [######..........] 41 % 500 of 1,200 rows, 294/s`. */
+export const plainLine = (job: DrawnJob): string => {
+  const { done, left } = bar(job.progressPercent / 100, PLAIN_BAR_WIDTH, false)
+  const name = shorten(printable(job.name ?? ''), PLAIN_NAME_WIDTH, { ellipsis: '~' })
+  const state = stateOf(job) === 'running' ? [] : [stateOf(job)]
+  const message = isFinished(job) ? '' : printable(job.message ?? job.stage ?? '')
+  const line = `${name} [${done}${left}] ${String(job.progressPercent).padStart(3)} % ${[...state, ...factsOf(job)].join(', ')}`
+  const room = PLAIN_WIDTH - widthOf(line) - 2
+  if (message !== '' && room > 5) return `${line}  ${shorten(message, room, { ellipsis: '~' })}`
+  return shorten(line, PLAIN_WIDTH, { ellipsis: '~' })
+}

@@ -1,0 +1,80 @@
+import type { WriteStream } from 'node:tty'
+import { createLogUpdate } from 'log-update'
+
+/** Often enough for a time that counts down. */
+const REDRAW_MS = 200
+const PLAIN_LINE_MS = 2_000
+
+/** What there is to draw on. */
+export interface Paper {
+  columns: number
+  rows: number
+  colour: boolean
+  /** Whether the terminal's encoding has block characters. */
+  unicode: boolean
+}
+
+/** What is shown. */
+export interface Picture {
+  /** The moment as lines no longer than the paper is wide, and fewer than it is high. */
+  draw(paper: Paper): string[]
+  /** The moment as lines of a log, each under the name of what it is about: those that have changed are written. */
+  describe(): ReadonlyMap<string, string>
+}
+
+export interface Screen {
+  /** Writes a line that stays. */
+  say(line: string): void
+  /** Shows the newest moment, and stops. */
+  end(): void
+}
+
+const hasUnicode = ({ LC_ALL, LC_CTYPE, LANG }: NodeJS.ProcessEnv): boolean =>
+  process.platform === 'win32' || /utf-?8/i.test(LC_ALL || LC_CTYPE || LANG || '')
+
+/** Colours where the terminal has them, and NO_COLOR (https://no-color.org) does not forbid them. */
+const hasColours = (output: WriteStream): boolean => !process.env['NO_COLOR'] && output.hasColors()
+
+const showPicture = (picture: Picture, output: WriteStream): Screen => {
+  const log = createLogUpdate(output)
+  const show = (): void => {
+    const columns = Math.max(output.columns, 10)
+    log(
+      picture
+        .draw({ columns, rows: output.rows, colour: hasColours(output), unicode: hasUnicode(process.env) })
+        .join('\n'),
+    )
+  }
+  const timer = setInterval(show, REDRAW_MS)
+  show()
+  return {
+    say: line => log.persist(line),
+    end() {
+      clearInterval(timer)
+      show()
+      log.done()
+    },
+  }
+}
+
+/** A line now and then, for logs and pipes. */
+const showLines = (picture: Picture, output: NodeJS.WritableStream): Screen => {
+  let last: ReadonlyMap<string, string> = new Map()
+  const show = (): void => {
+    const now = new Map(picture.describe())
+    for (const [about, line] of now) if (last.get(about) !== line) output.write(`${line}\n`)
+    last = now
+  }
+  const timer = setInterval(show, PLAIN_LINE_MS)
+  return {
+    say: line => void output.write(`${line}\n`),
+    end() {
+      clearInterval(timer)
+      show()
+    },
+  }
+}
+
+/** Shows a picture until it is ended: in a terminal it is drawn again and again, anywhere else it becomes lines. */
+export const startScreen = (picture: Picture, output: NodeJS.WriteStream): Screen =>
+  output.isTTY && process.env['TERM'] !== 'dumb' ? showPicture(picture, output) : showLines(picture, output)

@@ -1,0 +1,176 @@
+import type { Client } from '../api-client/client.ts'
+import type { JsonObject, Unit } from '../jobs/job.ts'
+import type { DeathWatch, LastWord } from './death-watch.ts'
+import { Progress, type Report } from './progress.ts'
+import { Reporter, type Ending, type Opened } from './reporter.ts'
+import { StopError } from './stop.ts'
+import { asJsonObject, errorFields, fit } from './texts.ts'
+
+/** A job to be made. */
+export interface NewJob {
+  /** For people. */
+  name: string
+  /** What kind of work, for estimates and statistics; the name of the program when absent. */
+  jobType?: string
+  description?: string | null
+  totalCount?: number | null
+  unit?: Unit
+  /** The steps that the work goes through. A weight that is left out counts as 1. */
+  stages?: { name: string; weight?: number }[]
+  /** Makes the job a partition of this batch. */
+  parentJobId?: string
+  partitionIndex?: number
+  /** People may ask for its end: then `signal` aborts. */
+  cancellable?: boolean
+  meta?: JsonObject
+  priority?: number
+  heartbeatTimeoutSeconds?: number
+  pendingTimeoutSeconds?: number | null
+}
+
+/** A job as its worker sees it. Nothing here throws, and only what ends the job is worth waiting for. */
+export interface Job {
+  /** null until the service has made it. */
+  readonly id: string | null
+  /**
+   * Aborts when the work should stop, with a `StopError` that says why. Heartbeats of a cancelled job go on until `fail`,
+   * `cancelled` or `complete` says that the work has stopped.
+   */
+  readonly signal: AbortSignal
+  /** So many more items are done. */
+  advance(count?: number): void
+  /** Says how far the work is; the newest state is sent within a second. */
+  report(report: Report): void
+  /** The work is done. Resolves with whether the service knows, as soon as it does or after 30 seconds of trying. */
+  complete(resultSummary?: JsonObject): Promise<boolean>
+  /** The work could not be done. An error that comes of a cancellation acknowledges the cancellation instead. */
+  fail(error: unknown): Promise<boolean>
+  /** The work has stopped because it was cancelled. */
+  cancelled(): Promise<boolean>
+  /** This worker has done its part of a job that others go on with: its last report is sent, and the job stays as it is. */
+  leave(): Promise<boolean>
+}
+
+/** How long the end of a job waits for a service that is away. */
+const PATIENCE_MS = 30_000
+
+export interface JobParts {
+  client: Client
+  open: () => Promise<Opened>
+  progress: { totalCount?: number | null | undefined; hasStages: boolean }
+  workerId: string | undefined
+  deathWatch: DeathWatch
+  onProblem: (problem: Error) => void
+  patienceMs: number | undefined
+}
+
+/** Whether an error says no more than that the work was told to stop. */
+const isOfStop = (error: unknown, reason: StopError): boolean =>
+  error === reason || (error instanceof Error && (error.name === 'AbortError' || error.cause === reason))
+
+/** What a job is asked to do, and what becomes of it. */
+export class WorkingJob implements Job {
+  readonly progress: Progress
+  readonly #reporter: Reporter
+  readonly #parts: JobParts
+
+  constructor(parts: JobParts) {
+    const { client, workerId, open, onProblem, deathWatch } = parts
+    this.#parts = parts
+    this.progress = new Progress(parts.progress, () => this.#reporter.wake())
+    this.#reporter = new Reporter({ client, workerId, open, progress: this.progress, onProblem })
+    deathWatch.add(this)
+    void this.#reporter.whenOver.then(() => deathWatch.remove(this))
+  }
+
+  get id(): string | null {
+    return this.#reporter.opened?.id ?? null
+  }
+
+  get signal(): AbortSignal {
+    return this.#reporter.signal
+  }
+
+  get hasEnded(): boolean {
+    return this.#reporter.ending !== null || this.#reporter.isOver
+  }
+
+  /** Resolves when the job has been made, or after `ms`: the work does not wait for a service that is away. */
+  async begun(ms: number): Promise<this> {
+    await atMost(ms, this.#reporter.whenOpened)
+    return this
+  }
+
+  advance(count = 1): void {
+    this.progress.advance(count)
+  }
+
+  report(report: Report): void {
+    this.progress.report(report)
+  }
+
+  complete(resultSummary?: JsonObject): Promise<boolean> {
+    const summary = resultSummary === undefined ? null : asJsonObject(resultSummary)
+    return this.#end({ path: 'complete', body: summary ? { resultSummary: summary } : {} })
+  }
+
+  fail(error: unknown): Promise<boolean> {
+    const reason: unknown = this.signal.reason
+    const isCancelled = reason instanceof StopError && reason.code === 'cancel_requested'
+    if (isCancelled && isOfStop(error, reason)) return this.cancelled()
+    return this.#end({ path: 'fail', body: errorFields(error) })
+  }
+
+  cancelled(): Promise<boolean> {
+    return this.#end({ path: 'cancelled', body: {} })
+  }
+
+  leave(): Promise<boolean> {
+    return this.#end({ path: null, body: {} })
+  }
+
+  /** The first ending counts: `fail` in a `finally` after `complete` says nothing new. */
+  async #end(ending: Ending): Promise<boolean> {
+    this.#reporter.ending ??= ending
+    this.#reporter.wake()
+    return (await atMost(this.#parts.patienceMs ?? PATIENCE_MS, this.#reporter.whenOver)) ?? false
+  }
+
+  /** What is left to be said of this job when its process dies of `error`. */
+  lastWord(error: Error): LastWord | null {
+    const { opened, ending } = this.#reporter
+    if (!opened) return null
+    const { client, workerId } = this.#parts
+    const { path, body } = ending ?? { path: 'fail', body: errorFields(error) }
+    const { attempt, id } = opened
+    const own = { ...body, attempt }
+    const report = { ...this.progress.take().body, attempt, reportedAt: new Date().toISOString() }
+    const { url, headers } = client.lastAddress(`/jobs/${id}/`)
+    return {
+      headers: { ...headers, 'content-type': 'application/json' },
+      requests: [
+        { url: new URL('heartbeat', url).href, body: { ...report, ...(workerId !== undefined && { workerId }) } },
+        ...(path === null ? [] : [{ url: new URL(path, url).href, body: own }]),
+      ],
+    }
+  }
+}
+
+/** Waits for `promise`, but not for longer than `ms`; meanwhile the process stays alive. */
+const atMost = async <Value>(ms: number, promise: Promise<Value>): Promise<Value | undefined> => {
+  let timer: NodeJS.Timeout | undefined
+  const impatience = new Promise<undefined>(resolve => (timer = setTimeout(resolve, ms, undefined)))
+  try {
+    return await Promise.race([promise, impatience])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** What `POST /jobs` takes, made of what the work says. */
+export const creationOf = ({ name, jobType, meta, ...others }: NewJob, program: string): NewJob => ({
+  ...others,
+  name: fit(name, 'name') || program,
+  ...(others.parentJobId === undefined && { jobType: fit(jobType ?? '', 'jobType') || program }),
+  ...(meta !== undefined && { meta: asJsonObject(meta) ?? {} }),
+})

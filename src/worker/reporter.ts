@@ -1,0 +1,225 @@
+import { backoffMs, RefusedError, UnavailableError, type Client } from '../api-client/client.ts'
+import { Progress, type Report } from './progress.ts'
+import { isStopCode, StopError } from './stop.ts'
+
+/** Bars should move about once a second, and no faster. */
+const SMOOTH_MS = 1_000
+/** A service that asks for fewer heartbeats than usual has its reasons: then reports are fewer as well. */
+const REPORTS_PER_HEARTBEAT = 5
+/** Until an answer says otherwise. */
+const DEFAULT_HEARTBEAT_MS = 5_000
+const SLOWEST_HEARTBEAT_MS = 60_000
+
+/** A token may be renewed, and a right granted; but not within a second. */
+const UNAUTHORIZED_PAUSE_MS = 30_000
+
+/** So many failures in a row are worth a word: a single one happens whenever the service is restarted. */
+const NOTEWORTHY_FAILURES = 3
+
+/** The job as far as a worker must know it. */
+export interface Opened {
+  id: string
+  attempt: number
+  cancelRequested: boolean
+  hasStages: boolean
+}
+
+/** How the worker ends the job. */
+export interface Ending {
+  /** null: the job goes on without this worker. */
+  path: 'complete' | 'fail' | 'cancelled' | null
+  body: Record<string, unknown>
+}
+
+export interface ReporterOptions {
+  client: Client
+  workerId: string | undefined
+  /** One try to make or find the job. */
+  open: () => Promise<Opened>
+  progress: Progress
+  onProblem: (problem: Error) => void
+}
+
+const isUnauthorized = (error: RefusedError): boolean => error.status === 401 || error.status === 403
+
+const weakPause = (ms: number): Promise<void> => new Promise(resolve => void setTimeout(resolve, ms).unref())
+
+/**
+ * Tells the service how far the work is: the first report at once, then at most one a second, and a sign of life when the work
+ * has nothing to tell. Whatever goes wrong is tried again with the newest state, or told to `onProblem`; nothing is thrown, and
+ * nothing of it keeps the process alive.
+ */
+export class Reporter {
+  opened: Opened | null = null
+  ending: Ending | null = null
+  readonly #options: ReporterOptions
+  readonly #stop = new AbortController()
+  /** The service has been told how the job ended, or it will not hear any more of this worker. */
+  #isOver = false
+  #reportMs = SMOOTH_MS
+  #heartbeatMs = DEFAULT_HEARTBEAT_MS
+  #wake: () => void = () => undefined
+  /** Told already, and not told again. */
+  readonly #told = new Set<string>()
+  #failures = 0
+  #hasReported = false
+  readonly whenOpened: Promise<void>
+  /** Resolves with whether the service knows how this worker ended the job. */
+  readonly whenOver: Promise<boolean>
+
+  constructor(options: ReporterOptions) {
+    this.#options = options
+    const opening = this.#open()
+    this.whenOpened = opening.then(() => undefined)
+    this.whenOver = opening.then(isOpen => isOpen && this.#run())
+    void this.whenOver.then(() => (this.#isOver = true))
+  }
+
+  get signal(): AbortSignal {
+    return this.#stop.signal
+  }
+
+  get isOver(): boolean {
+    return this.#isOver
+  }
+
+  /** There is something to report, or the job has ended. */
+  wake(): void {
+    this.#wake()
+  }
+
+  async #open(): Promise<boolean> {
+    const { open, progress } = this.#options
+    this.opened = await this.#persist(open)
+    if (!this.opened) return false
+    if (this.opened.hasStages) progress.hasStages = true
+    if (this.opened.cancelRequested) this.#stopWork(new StopError('cancel_requested'))
+    return true
+  }
+
+  async #run(): Promise<boolean> {
+    for (;;) {
+      const startedAt = performance.now()
+      // The end must not overtake the last report, so that counts are those of the end.
+      const isLast = this.ending !== null
+      const isNews = this.#options.progress.isDirty || !this.#hasReported
+      const isOnDisk = isLast && !isNews ? true : await this.#persist(() => this.#report())
+      if (isOnDisk === null) return false
+      this.#hasReported ||= isOnDisk
+      if (isLast && isOnDisk) return this.#end()
+      if (isLast) await weakPause(SMOOTH_MS)
+      else await this.#untilDue(startedAt)
+    }
+  }
+
+  /** Waits until the next report is due: sooner if there is something to tell, at once if it is the end. */
+  async #untilDue(startedAt: number): Promise<void> {
+    const { progress } = this.#options
+    const isOver = () => {
+      const wait = this.ending ? 0 : progress.isDirty ? this.#reportMs : this.#heartbeatMs
+      return performance.now() - startedAt >= wait
+    }
+    while (!isOver()) {
+      const wait = (progress.isDirty ? this.#reportMs : this.#heartbeatMs) - (performance.now() - startedAt)
+      await Promise.race([weakPause(Math.max(1, wait)), new Promise<void>(resolve => (this.#wake = resolve))])
+    }
+  }
+
+  /** One try to report. true: it is on disk. false: it is kept by a service whose database is away. */
+  async #report(): Promise<boolean> {
+    const { client, workerId, progress } = this.#options
+    const { id, attempt } = this.opened as Opened
+    const { body, restore, drop } = progress.take()
+    const report: Report & Record<string, unknown> = { ...body, attempt, reportedAt: new Date().toISOString() }
+    if (workerId !== undefined) report['workerId'] = workerId
+    try {
+      const answer = await client.call<Record<string, unknown>>('POST', `/jobs/${id}/heartbeat`, {
+        body: report,
+        weak: true,
+      })
+      if (typeof answer['durable'] !== 'boolean') throw new UnavailableError('The answer to a heartbeat is none.')
+      if (!answer['durable']) restore()
+      this.#follow(answer['heartbeatIntervalMs'])
+      if (answer['cancelRequested'] === true) this.#stopWork(new StopError('cancel_requested'))
+      return answer['durable']
+    } catch (error) {
+      if (!(error instanceof RefusedError) || isStopCode(error.code) || isUnauthorized(error)) {
+        restore()
+        throw error
+      }
+      // Something in the report is not as the service wants it: without it the job is alive at least.
+      if (!drop()) throw error
+      this.#tell(error)
+      return false
+    }
+  }
+
+  #follow(heartbeatIntervalMs: unknown): void {
+    if (typeof heartbeatIntervalMs !== 'number' || !(heartbeatIntervalMs > 0)) return
+    this.#heartbeatMs = Math.min(heartbeatIntervalMs, SLOWEST_HEARTBEAT_MS)
+    this.#reportMs = Math.min(this.#heartbeatMs, Math.max(SMOOTH_MS, this.#heartbeatMs / REPORTS_PER_HEARTBEAT))
+  }
+
+  async #end(): Promise<boolean> {
+    const { client } = this.#options
+    const { id, attempt } = this.opened as Opened
+    const send = ({ path, body }: Ending) =>
+      this.#persist(async () => {
+        await client.call('POST', `/jobs/${id}/${path}`, { body: { ...body, attempt }, weak: true })
+        return true
+      })
+    const ending = this.ending as Ending
+    if (ending.path === null || (await send(ending))) return true
+    if (this.signal.aborted && (this.signal.reason as StopError).code !== 'cancel_requested') return false
+    // Better an end without its details than none: a job of which nobody hears any more looks as if its worker had died.
+    if (ending.path === 'complete' && 'resultSummary' in ending.body)
+      return (await send({ path: 'complete', body: {} })) ?? false
+    if (ending.path !== 'cancelled') return false
+    return (await send({ path: 'fail', body: { errorMessage: 'The worker stopped before the end.' } })) ?? false
+  }
+
+  /** Tries until there is an answer; null when the service will not have it. */
+  async #persist<Answer>(attempt: () => Promise<Answer>): Promise<Answer | null> {
+    for (;;) {
+      try {
+        const answer = await attempt()
+        this.#failures = 0
+        return answer
+      } catch (error) {
+        const pauseMs = this.#pauseAfter(error)
+        if (pauseMs === null) return null
+        await weakPause(pauseMs)
+      }
+    }
+  }
+
+  /** How long to wait before the next try; null when there should be none. */
+  #pauseAfter(error: unknown): number | null {
+    if (error instanceof RefusedError) {
+      if (isStopCode(error.code)) {
+        this.#stopWork(new StopError(error.code, error.jobStatus))
+        return null
+      }
+      this.#tell(error)
+      return isUnauthorized(error) && !this.ending ? UNAUTHORIZED_PAUSE_MS : null
+    }
+    this.#failures++
+    if (this.#failures === NOTEWORTHY_FAILURES) this.#tell(error instanceof Error ? error : new Error(String(error)))
+    return Math.max(backoffMs(this.#failures), error instanceof UnavailableError ? error.retryAfterMs : 0)
+  }
+
+  #stopWork(reason: StopError): void {
+    if (!this.signal.aborted) this.#stop.abort(reason)
+  }
+
+  #tell(problem: Error): void {
+    const what = problem instanceof RefusedError ? problem.code : problem.name
+    if (this.#told.has(what)) return
+    this.#told.add(what)
+    try {
+      this.#options.onProblem(problem)
+    } catch {
+      // Whoever is told of trouble must not make more of it.
+    }
+  }
+}

@@ -1,0 +1,46 @@
+/** What the service takes (README, "Limits"): a report must not be refused for what the work has put into it. */
+const MAX_CHARACTERS = {
+  name: 255,
+  jobType: 100,
+  message: 500,
+  stage: 100,
+  errorMessage: 2_000,
+  errorStack: 10_000,
+} as const
+
+/** Characters are code points: an emoji is one, and is not cut in two. NUL and halves of surrogate pairs cannot be stored. */
+export const fit = (text: string, what: keyof typeof MAX_CHARACTERS): string => {
+  const max = MAX_CHARACTERS[what]
+  const sound = text.slice(0, max * 2 + 1).replaceAll(/\0|\p{Surrogate}/gu, '\ufffd')
+  return sound.length <= max ? sound : Array.from(sound).slice(0, max).join('')
+}
+
+/** The error of the work, whatever was thrown, as the service keeps it. */
+export const errorFields = (error: unknown): { errorMessage: string; errorStack?: string } => {
+  const isError = error instanceof Error
+  const message = fit(isError ? error.message || error.name : safeText(error), 'errorMessage')
+  const stack = isError && typeof error.stack === 'string' ? fit(error.stack, 'errorStack') : ''
+  return {
+    errorMessage: message === '' ? 'The work failed, and did not say why.' : message,
+    ...(stack && { errorStack: stack }),
+  }
+}
+
+const safeText = (value: unknown): string => {
+  try {
+    return String(value)
+  } catch {
+    // An object without a way to become text.
+    return ''
+  }
+}
+
+/** A value that JSON can hold, or null: what the work hands over may be cyclic, or hold a BigInt. */
+export const asJsonObject = (value: unknown): Record<string, unknown> | null => {
+  try {
+    const copy: unknown = JSON.parse(JSON.stringify(value))
+    return typeof copy === 'object' && copy !== null && !Array.isArray(copy) ? (copy as Record<string, unknown>) : null
+  } catch {
+    return null
+  }
+}

@@ -1,0 +1,275 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+import { progressReader, readUsualProgress, splitLines } from '../../src/cli/command/output.ts'
+import { runProgram } from '../../src/cli/program.ts'
+import type { JobPage } from '../../src/jobs/commands.ts'
+import type { JobDocument } from '../../src/jobs/job.ts'
+import { createTestDatabase } from '../helpers/database.ts'
+import { startService, type Service } from '../helpers/service.ts'
+import { mint, SECRET } from '../helpers/tokens.ts'
+import { waitFor } from '../helpers/wait.ts'
+
+const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
+const NOBODY = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55'
+
+/** Runs `headway` in this process. */
+const headway = async (args: string[], environment: Record<string, string>) => {
+  let stdout = ''
+  let stderr = ''
+  const code = await runProgram(args, {
+    environment,
+    out: text => (stdout += text),
+    err: text => (stderr += text),
+    serve: () => Promise.reject(new Error('the service was started')),
+  })
+  return { code, stdout, stderr }
+}
+
+/** Runs `headway` in a process of its own. */
+const spawnHeadway = (t: Test, args: string[], environment: Record<string, string>) => {
+  const child = spawn(process.execPath, [MAIN, ...args], {
+    env: { PATH: process.env['PATH'], ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  const ended = Promise.all([once(child, 'exit'), text(child.stdout), text(child.stderr)]).then(
+    ([[code], stdout, stderr]) => ({ code: code as number | null, stdout, stderr }),
+  )
+  return { child, ended }
+}
+
+const jobNamed = async (service: Service, name: string): Promise<JobDocument> => {
+  const { body } = await service.call<JobPage>('GET', `/jobs?includeCompleted=true&search=${encodeURIComponent(name)}`)
+  if (body.items.length !== 1) throw new Error(`there are ${body.items.length} jobs named ${name}`)
+  return body.items[0]!
+}
+
+t.test('progress is found in what programs usually write', async t => {
+  const cases: [line: string, report: object | null][] = [
+    ['42/100', { processedCount: 42, totalCount: 100 }],
+    ['file 3 of 7 done', { processedCount: 3, totalCount: 7 }],
+    [' 42%|████▏     | 42/100 [00:01<00:02, 29.3it/s]', { processedCount: 42, totalCount: 100 }],
+    ['12.5 % of 2 GB', { progressPercent: 12.5 }],
+    ['size=4kB 7% then 8%', { progressPercent: 8 }],
+    ['31/12 of the year, 250 %', null],
+    ['nothing', null],
+  ]
+  for (const [line, report] of cases) t.same(readUsualProgress(line), report, line)
+  t.same(progressReader('Row (\\d+)')('Row 812: ok'), { processedCount: 812 })
+  t.same(progressReader('(\\d+) .* (\\d+)')('3 out of 9'), { processedCount: 3, totalCount: 9 })
+  t.same(progressReader('(?<percent>\\d+) percent')('at 7 percent'), { progressPercent: 7 })
+  t.same(progressReader('(?<total>\\d+) rows, (?<done>\\d+)')('9 rows, 3'), { processedCount: 3, totalCount: 9 })
+  t.equal(progressReader('Row (\\d+)')('no'), null)
+  const lines: string[] = []
+  const splitter = splitLines(line => lines.push(line))
+  for (const part of ['\x1b[31m1', '/3\r2/3\r\n\n3', '/3']) splitter.write(part)
+  splitter.end()
+  t.same(lines, ['1/3', '2/3', '3/3'])
+})
+
+t.test('with a service', async t => {
+  const service = await startService(t, { AUTH_JWT_SECRET: SECRET, LIVE_INTERVAL_MS: '50' })
+  const token = await mint()
+  const caller = service.as(token)
+  const environment = { HEADWAY_URL: service.url, HEADWAY_TOKEN: token }
+  const run = (t: Test, args: string[]) => spawnHeadway(t, ['run', ...args], environment)
+
+  t.test('a command is a job that ends as the command does', async t => {
+    const cases: [name: string, args: string[], ended: object, job: object][] = [
+      [
+        'good',
+        [
+          '--type',
+          'script',
+          '--unit',
+          'files',
+          '--parse',
+          '--',
+          'bash',
+          '-c',
+          'echo 1/4; echo 3 of 4; echo warned >&2',
+        ],
+        { code: 0, stdout: '1/4\n3 of 4\n', stderr: 'warned\n' },
+        { jobType: 'script', status: 'completed', processedCount: 3, totalCount: 4, unit: 'files', errorMessage: null },
+      ],
+      [
+        'bad',
+        ['--total', '9', '--', 'bash', '-c', `echo 5/9; printf 'disk\\n\\033[31mfull\\n' >&2; exit 7`],
+        { code: 7, stdout: '5/9\n', stderr: 'disk\n\x1b[31mfull\n' },
+        {
+          jobType: 'bash',
+          status: 'failed',
+          totalCount: 9,
+          processedCount: 0,
+          errorMessage: 'bash ended with code 7: full',
+          errorStack: 'disk\nfull',
+        },
+      ],
+      [
+        'missing',
+        ['--', 'no-such-command'],
+        { code: 127 },
+        { status: 'failed', errorMessage: /there is no such command/ },
+      ],
+      [
+        'killed',
+        ['--', 'bash', '-c', 'kill -9 $$'],
+        { code: 137 },
+        { status: 'failed', errorMessage: 'bash was ended by SIGKILL' },
+      ],
+      [
+        'told',
+        ['--', 'bash', '-c', 'echo "$HEADWAY_JOB_ID" -- --name'],
+        { code: 0, stdout: /^[\da-f-]{36} -- --name\n$/ },
+        { name: 'told' },
+      ],
+    ]
+    await Promise.all(
+      cases.map(async ([name, args, ended, job]) => {
+        t.match(await run(t, ['--name', name, ...args]).ended, ended, name)
+        t.match(await jobNamed(caller, name), job, name)
+      }),
+    )
+  })
+
+  t.test('a cancelled command is asked to end, then made to, and what it has started with it', async t => {
+    const directory = t.testdir()
+    const stubborn = `trap 'echo asked' TERM; touch '${directory}/ready'; while :; do sleep 0.1; done`
+    const { ended } = run(t, ['--name', 'stubborn', '--grace', '1s', '--', 'bash', '-c', stubborn])
+    const polite = run(t, ['--name', 'polite', '--', 'bash', '-c', `sleep 1000 & echo ready; wait`])
+    await once(polite.child.stdout, 'data')
+    for (const name of ['stubborn', 'polite']) {
+      const { id } = (await waitFor(async () => {
+        const job = await jobNamed(caller, name)
+        return job.status === 'running' ? job : null
+      }))!
+      await waitFor(() => caller.call('POST', `/jobs/${id}/cancel`))
+    }
+    t.match(await ended, {
+      code: 137,
+      stdout: 'asked\n',
+      stderr: /^headway: The job was cancelled\. Stopping bash, at most 1 s\.\n/,
+    })
+    t.match(await polite.ended, { code: 143 })
+    for (const name of ['stubborn', 'polite']) t.match(await jobNamed(caller, name), { status: 'cancelled' })
+  })
+
+  t.test('a signal reaches the command, which decides', async t => {
+    const { child, ended } = run(t, [
+      '--name',
+      'signalled',
+      '--',
+      'bash',
+      '-c',
+      `trap 'echo got it; exit 3' INT; echo ready; while :; do sleep 0.05; done`,
+    ])
+    await once(child.stdout, 'data')
+    child.kill('SIGINT')
+    t.match(await ended, { code: 3, stdout: /^(ready\n)?got it\n$/ })
+    t.match(await jobNamed(caller, 'signalled'), { status: 'failed', errorMessage: 'bash ended with code 3' })
+  })
+
+  t.test('jobs are listed, waited for and cancelled, and the exit code says how they ended', async t => {
+    const make = (name: string, fields = {}) => caller.createJob({ name, ...fields })
+    const [done, broken, open] = [
+      await make('done'),
+      await make('bro\x1bken', { totalCount: 4 }),
+      await make('open', { cancellable: true }),
+    ]
+    await caller.call('POST', `/jobs/${done.id}/complete`, { resultSummary: { rows: 3 } })
+    await caller.call('POST', `/jobs/${broken.id}/fail`, { errorMessage: 'no\x1b disk' })
+    const call = (...args: string[]) => headway(args, environment)
+
+    const listed = await call('list', '--all', '--search', 'bro')
+    t.match(listed, { code: 0, stderr: '' })
+    t.match(listed.stdout, new RegExp(`^ID +STATUS +DONE +NAME\n${broken.id}  failed +0 % +bro ken +0 of 4\n$`))
+    const json = await call('list', '--status', 'completed', '--status', 'failed', '--json', '--limit', '100')
+    t.ok(
+      json.stdout
+        .trim()
+        .split('\n')
+        .map(line => JSON.parse(line) as JobDocument)
+        .some(({ id }) => id === done.id),
+    )
+    t.match(await call('list', '--type', 'none such'), { code: 0, stdout: '', stderr: 'No jobs.\n' })
+    t.match(await call('list', '--all', '--limit', '1'), { stderr: /^1 of \d+ jobs/ })
+
+    t.match(await call('wait', done.id), { code: 0, stdout: /^done: completed after \d+ s\n$/ })
+    t.match(await call('wait', '--json', done.id), { code: 0, stdout: /"resultSummary":\{"rows":3\}/ })
+    t.match(await call('wait', broken.id), { code: 1, stdout: /^bro ken: failed after \d+ s: no disk\n$/ })
+    t.match(await call('wait', '--timeout', '1s', open.id), { code: 5, stderr: /not finished/ })
+    t.match(await call('wait', NOBODY), { code: 2, stderr: /./ })
+
+    const waiting = call('wait', open.id)
+    t.match(await call('cancel', open.id), { code: 0, stdout: 'open: cancelled\n' })
+    t.match(await waiting, { code: 3, stdout: /^open: cancelled/ })
+    t.match(await call('cancel', done.id), { code: 2, stdout: '' })
+    t.match(await headway(['list'], { HEADWAY_URL: service.url }), { code: 2, stderr: /needs a token/ })
+  })
+
+  t.test('jobs are watched until all have finished: lines where there is no terminal', async t => {
+    const [one, two] = [
+      await caller.createJob({ name: 'one', totalCount: 2, unit: 'rows' }),
+      await caller.createJob({ name: 'two' }),
+    ]
+    await caller.heartbeat(one.id, { processedCount: 1 })
+    const watch = spawnHeadway(t, ['watch', one.id.toUpperCase(), two.id], environment)
+    const first = once(watch.child.stdout, 'data')
+    await first
+    await caller.call('POST', `/jobs/${one.id}/complete`)
+    await caller.call('POST', `/jobs/${two.id}/fail`, { errorMessage: 'broken' })
+    const { code, stdout } = await watch.ended
+    t.equal(code, 1)
+    t.match(
+      stdout,
+      /^one \[#{8}\.{8}\] {2}50 % 1 of 2 rows.*\n[^]*^one: completed after \d+ s\ntwo: failed after \d+ s: broken\n$/m,
+    )
+    t.match(await spawnHeadway(t, ['watch', NOBODY], environment).ended, {
+      code: 2,
+      stderr: `There is no job ${NOBODY}.\n`,
+    })
+  })
+})
+
+t.test('a command runs also while the service is away, and the call that needs it says so', async t => {
+  const away = { HEADWAY_URL: 'http://127.0.0.1:1' }
+  const ran = spawnHeadway(t, ['run', '--', 'bash', '-c', 'echo worked; exit 4'], away)
+  const listed = spawnHeadway(t, ['list'], away)
+  t.match(await ran.ended, {
+    code: 4,
+    stdout: 'worked\n',
+    stderr: /cannot be reached[^]*does not know how the job ended/,
+  })
+  t.match(await listed.ended, { code: 4, stderr: /cannot be reached. Start the service there, or set HEADWAY_URL/ })
+})
+
+t.test('a database is migrated, again and again', async t => {
+  const { url } = await createTestDatabase(t)
+  for (let times = 0; times < 2; times++) {
+    t.match(await headway(['migrate'], { DATABASE_URL: url }), { code: 0, stdout: 'The database is up to date.\n' })
+  }
+})
+
+t.test('shells complete commands and options', async t => {
+  const scripts = await Promise.all(['bash', 'zsh', 'fish'].map(shell => headway(['completion', shell], {})))
+  for (const { code, stdout } of scripts)
+    t.match({ code, stdout }, { code: 0, stdout: /grace[^]*watch|watch[^]*grace/ })
+  const file = join(t.testdir(), 'try.sh')
+  const complete = (...words: string[]) =>
+    `COMP_WORDS=(${words.map(word => `'${word}'`).join(' ')}) COMP_CWORD=${words.length - 1} && _headway && echo "\${COMPREPLY[*]}"\n`
+  writeFileSync(file, `${scripts[0]!.stdout}\n${complete('headway', 'wa')}${complete('headway', 'run', '--gr')}`)
+  const bash = spawn('bash', ['--norc', file])
+  t.equal(await text(bash.stdout), 'watch wait\n--grace\n')
+})
+
+t.test('every command teaches by examples', async t => {
+  for (const command of ['run', 'watch', 'wait', 'list', 'cancel', 'migrate', 'completion']) {
+    const { code, stdout } = await headway([command, '--help'], {})
+    t.match({ code, stdout }, { code: 0, stdout: new RegExp(`Examples?:\n[^]*headway ${command}`) })
+  }
+})

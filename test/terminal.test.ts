@@ -1,0 +1,120 @@
+import t from 'tap'
+import { bar } from '../src/terminal/bar.ts'
+import { factsOf, outcomeOf, plainLine, type DrawnJob } from '../src/terminal/job.ts'
+import { formatBytes, formatSeconds } from '../src/terminal/numbers.ts'
+import { paint, piece } from '../src/terminal/paint.ts'
+import { printable, shorten } from '../src/terminal/text.ts'
+import { startService } from './helpers/service.ts'
+
+const HOSTILE = '\x1b[2J\x1b]0;owned\x07na\u202eme\r\n\x9b31m\u2028🦊'
+
+/** Back to the beginning, and clear what stands there. */
+const OVER_THE_LINE = '\r\x1b[2K'
+
+t.test('numbers read well', async t => {
+  t.same([0, 999, 1000, 999_900, 5e9, 3e15].map(formatBytes), [
+    '0 B',
+    '999 B',
+    '1.0 kB',
+    '999.9 kB',
+    '5.0 GB',
+    '3000.0 TB',
+  ])
+  t.same([0, 0.2, 59.5, 61, 3600, 7384].map(formatSeconds), [
+    '0 s',
+    '1 s',
+    '1 min 0 s',
+    '1 min 1 s',
+    '1 h 0 min',
+    '2 h 3 min',
+  ])
+  t.same(bar(0.5, 3, true), { done: '█▌', left: '░' })
+  t.same(bar(2, 3, true), { done: '███', left: '' })
+  t.same(bar(0, 3, false), { done: '', left: '...' })
+})
+
+const job: DrawnJob = {
+  name: 'Importing products',
+  status: 'running',
+  progressPercent: 41,
+  processedCount: 500,
+  totalCount: 1200,
+  unit: 'rows',
+  throughputPerSecond: 293.8,
+  etaSeconds: 3,
+}
+
+t.test('a job is told in a line that a terminal of 80 columns does not wrap', async t => {
+  t.equal(plainLine(job), 'Importing products [######..........]  41 % 500 of 1,200 rows, 294/s, 3 s left')
+  t.equal(
+    plainLine({
+      ...job,
+      etaSeconds: null,
+      throughputPerSecond: 0.125,
+      unit: 'unknown',
+      message: 'Row 500 of the second file',
+    }),
+    'Importing products [######..........]  41 % 500 of 1,200, 0.13/s  Row 500 of t~',
+  )
+  t.match(plainLine({ ...job, liveness: 'stalled' }), / % stalled, 500 of/)
+  t.match(plainLine({ ...job, cancelRequestedAt: 'now' }), / % cancelling, 500 of/)
+  t.same(factsOf({ ...job, unit: 'bytes', etaSeconds: 90 }, 30_000), [
+    '500 B of 1.2 kB',
+    '293 B/s'.replace('293', '294'),
+    '1 min 0 s left',
+  ])
+  t.same(factsOf({ ...job, processedCount: 0, totalCount: null, throughputPerSecond: null, etaSeconds: null }), [])
+  const long = {
+    ...job,
+    name: '🦊'.repeat(300),
+    message: '🦊'.repeat(300),
+    processedCount: 2 ** 53 - 1,
+    totalCount: 2 ** 53 - 1,
+  }
+  for (const each of [job, long, { ...long, status: 'failed' }]) t.ok(Array.from(plainLine(each)).length <= 79)
+  t.equal(
+    outcomeOf({
+      ...job,
+      status: 'failed',
+      errorMessage: 'Row 812',
+      startedAt: '2026-01-01T00:00:00Z',
+      finishedAt: '2026-01-01T00:01:05Z',
+    }),
+    'failed after 1 min 5 s: Row 812',
+  )
+  t.equal(outcomeOf({ ...job, status: 'failed', failureReason: 'stale' }), 'failed: its workers went silent')
+})
+
+t.test('what others have written does nothing to a terminal', async t => {
+  t.equal(printable(HOSTILE), '[2J ]0;owned na me 31m 🦊')
+  t.equal(printable('\ud800a\0b'), 'a b')
+  t.equal(shorten('🦊🦊🦊', 2), '🦊…')
+  t.equal(shorten('path/to/file', 5, { from: 'end' }), '…file')
+  t.equal(paint([piece('ab', 'red'), piece('cd')], { columns: 3, colour: true }), '\x1b[31mab\x1b[0mc')
+})
+
+t.test('a stream of text draws one line over itself, and ends with the outcome', async t => {
+  const service = await startService(t, { LIVE_INTERVAL_MS: '50' })
+  const { id } = await service.createJob({ name: HOSTILE, totalCount: 4, unit: 'rows' })
+  const response = await fetch(`${service.url}/api/progress/jobs/${id}/stream`, { headers: { accept: 'text/plain' } })
+  t.equal(response.headers.get('content-type'), 'text/plain; charset=utf-8')
+  let text = ''
+  let told = 0
+  for await (const chunk of response.body!.pipeThrough(new TextDecoderStream())) {
+    text += chunk
+    // Each line that arrives is the cue for the next report.
+    if (told++ === 0) await service.heartbeat(id, { processedCount: 2, message: `Row 2 ${HOSTILE}` })
+    else if (told === 2) await service.call('POST', `/jobs/${id}/fail`, { errorMessage: `Row 3 ${HOSTILE}` })
+  }
+  const [before, ...lines] = text.split(OVER_THE_LINE)
+  t.equal(before, '')
+  t.match(lines[0], /^\[2J \]0;owned na me 31m 🦊 \[\.{16}\] {3}0 % pending, 0 of 4 rows$/)
+  t.match(lines[1], /\[#{8}\.{8}\] {2}50 % 2 of 4 rows {2}Row 2/)
+  t.match(lines.at(-1), / 50 % failed, 2 of 4 rows\nfailed after \d+ s: Row 3 .+\n$/)
+  t.notMatch(lines.join('').replaceAll('\n', ''), /[\p{Cc}\p{Cf}]/u)
+
+  const again = await fetch(`${service.url}/api/progress/jobs/${id}/stream`, { headers: { accept: 'text/plain' } })
+  t.equal(await again.text(), `${OVER_THE_LINE}${lines.at(-1)}`, 'who comes late sees the end')
+  const many = await fetch(`${service.url}/api/progress/stream`, { headers: { accept: 'text/plain' } })
+  t.match(await many.json(), { status: 406, code: 'not_acceptable' })
+})

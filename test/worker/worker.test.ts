@@ -1,0 +1,539 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { setImmediate as turn, setTimeout as delay } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import type { CreateJob, JobPage } from '../../src/jobs/commands.ts'
+import { createHeadway, StopError, type HeadwayOptions, type Job, type NewJob } from '../../src/worker/headway.ts'
+import { goodAnswer, heartbeatAnswer, startFakeService, type Script } from '../helpers/fake-service.ts'
+import { startService, type Service } from '../helpers/service.ts'
+import { mint, SECRET } from '../helpers/tokens.ts'
+import { waitFor } from '../helpers/wait.ts'
+
+const PROGRAMS = t.testdir()
+
+/** What the client can make, the service takes. */
+export const accepted = (job: NewJob): CreateJob => job
+
+const connect = (url: string, options: HeadwayOptions = {}) => {
+  const problems: Error[] = []
+  const headway = createHeadway({
+    url,
+    token: '',
+    watchDeath: false,
+    onProblem: problem => problems.push(problem),
+    ...options,
+  })
+  return { headway, problems }
+}
+
+const drain = async (items: AsyncIterable<unknown>): Promise<unknown[]> => {
+  const seen: unknown[] = []
+  for await (const item of items) seen.push(item)
+  return seen
+}
+
+const aborted = async ({ signal }: Job): Promise<StopError> => {
+  if (!signal.aborted) await once(signal, 'abort')
+  return signal.reason as StopError
+}
+
+const onlyJob = async (service: Service, name: string): Promise<string> => {
+  const { body } = await service.call<JobPage>('GET', `/jobs?includeCompleted=true&search=${encodeURIComponent(name)}`)
+  if (body.items.length !== 1) throw new Error(`there are ${body.items.length} jobs named ${name}`)
+  return body.items[0]!.id
+}
+
+t.test('with a service', async t => {
+  const service = await startService(t)
+  const { headway } = connect(service.url)
+  const read = async (name: string) => service.job(await onlyJob(service, name))
+
+  t.test('a loop is a job that completes with all of its items', async t => {
+    async function* asynchronous() {
+      for (const item of [1, 2, 3]) {
+        await turn()
+        yield item
+      }
+    }
+    const cases: [
+      name: string,
+      items: Iterable<unknown> | AsyncIterable<unknown>,
+      items: unknown[],
+      total: number | null,
+    ][] = [
+      ['a list', ['a', 'b', 'c'], ['a', 'b', 'c'], 3],
+      ['a set', new Set([1, 2]), [1, 2], 2],
+      ['an empty list', [], [], 0],
+      ['a list of promises', [Promise.resolve(7), Promise.resolve(8)], [7, 8], 2],
+      ['a generator', asynchronous(), [1, 2, 3], null],
+      ['a text', 'für', ['f', 'ü', 'r'], null],
+    ]
+    for (const [name, items, expected, totalCount] of cases) {
+      t.same(await drain(headway.track(items, { name: `track ${name}`, jobType: 'tracked' })), expected, name)
+      t.match(await read(`track ${name}`), {
+        jobType: 'tracked',
+        status: 'completed',
+        processedCount: expected.length,
+        totalCount,
+        cancellable: true,
+      })
+    }
+    const declared = headway.track(asynchronous(), { name: 'track declared', totalCount: 3, unit: 'rows' })
+    t.equal(declared.job, null, 'nothing is made before the loop begins')
+    await drain(declared)
+    t.match(await read('track declared'), { totalCount: 3, unit: 'rows', jobType: 'worker.test' })
+    t.match(await declared.next(), { done: true })
+  })
+
+  t.test('a loop that is left early fails its job, unless it says otherwise', async t => {
+    for await (const item of headway.track([1, 2, 3], { name: 'left' })) if (item === 2) break
+    const left = await waitFor(async () => {
+      const job = await read('left')
+      return job.status === 'failed' ? job : null
+    })
+    t.match(left, { status: 'failed', processedCount: 1, errorMessage: 'The loop was left after 1 of 3.' })
+
+    const found = headway.track([1, 2, 3], { name: 'found' })
+    for await (const item of found) {
+      if (item !== 2) continue
+      await found.job!.complete({ found: item })
+      break
+    }
+    t.match(await read('found'), { status: 'completed', resultSummary: { found: 2 } })
+
+    const wrong = headway.track([1, 2, 3], { name: 'wrong' })
+    try {
+      for await (const item of wrong) if (item === 2) throw new RangeError('row 2 is wrong')
+    } catch (error) {
+      await wrong.job!.fail(error)
+    }
+    const job = await read('wrong')
+    t.match(job, { status: 'failed', failureReason: 'worker', errorMessage: 'row 2 is wrong' })
+    t.match(job.errorStack, /^RangeError: row 2 is wrong\n +at /)
+  })
+
+  t.test('an error of the items is the error of the job, and reaches the loop', async t => {
+    async function* broken() {
+      yield 1
+      await turn()
+      throw new Error('the file ends here')
+    }
+    await t.rejects(drain(headway.track(broken(), { name: 'broken' })), { message: 'the file ends here' })
+    await waitFor(async () => (await read('broken')).status === 'failed')
+    t.match(await read('broken'), { errorMessage: 'the file ends here', processedCount: 1 })
+  })
+
+  t.test('a cancellation is thrown into a loop, also into one without pauses, and acknowledged', async t => {
+    let sourceClosed = false
+    function* endless() {
+      try {
+        for (;;) yield 1
+      } finally {
+        sourceClosed = true
+      }
+    }
+    const going = drain(headway.track(endless(), { name: 'endless' }))
+    const id = await waitFor(() => onlyJob(service, 'endless'))
+    await waitFor(async () => (await service.job(id)).status === 'running')
+    await service.call('POST', `/jobs/${id}/cancel`)
+    await t.rejects(going, { name: 'AbortError', code: 'cancel_requested' })
+    t.ok(sourceClosed)
+    await waitFor(async () => (await service.job(id)).status === 'cancelled')
+    t.same(await service.history(id), ['created', 'started', 'cancel_requested', 'cancelled'])
+  })
+
+  t.test('a job tells what its worker does, in absolute counts', async t => {
+    const job = await headway.start({ jobType: 'import', name: 'counted', totalCount: 10, unit: 'rows' })
+    const id = job.id!
+    await waitFor(async () => (await service.job(id)).status === 'running')
+    job.advance()
+    job.advance(3)
+    job.report({ message: `${'x'.repeat(499)}🦊!\0`, payload: { file: 'a' }, etaSeconds: 5 })
+    await waitFor(async () => (await service.job(id)).processedCount === 4)
+    t.match(await service.job(id), { progressPercent: 40, etaSeconds: 5, message: `${'x'.repeat(499)}🦊` })
+    job.advance(20)
+    t.ok(await job.complete({ imported: 24, big: null }))
+    t.match(await service.job(id), {
+      status: 'completed',
+      processedCount: 24,
+      totalCount: 10,
+      resultSummary: { imported: 24 },
+    })
+    t.ok(await job.fail(new Error('too late')), 'the first ending counts')
+    t.match(await service.job(id), { status: 'completed', errorMessage: null })
+  })
+
+  t.test('entering a stage begins its count anew', async t => {
+    const job = await headway.start({ name: 'staged', stages: [{ name: 'load' }, { name: 'store' }] })
+    job.report({ stage: 'load', totalCount: 2 })
+    job.advance(2)
+    job.report({ stage: 'store', totalCount: 4 })
+    job.advance()
+    await waitFor(async () => (await service.job(job.id!)).stage === 'store')
+    t.match(await service.job(job.id!), { processedCount: 1, totalCount: 4, progressPercent: 62 })
+    await job.complete()
+  })
+
+  t.test('a cancelled job is heard of by the signal, and ends as the work says', async t => {
+    const start = async (name: string) => {
+      const job = await headway.start({ name, cancellable: true })
+      await service.call('POST', `/jobs/${job.id}/cancel`)
+      // Pending jobs are cancelled at once: the first report is refused then.
+      t.match(await aborted(job), { name: 'AbortError' })
+      return job
+    }
+    const running = async (name: string) => {
+      const job = await headway.start({ name, cancellable: true })
+      await waitFor(async () => (await service.job(job.id!)).status === 'running')
+      await service.call('POST', `/jobs/${job.id}/cancel`)
+      job.advance()
+      t.match(await aborted(job), { code: 'cancel_requested' })
+      return job
+    }
+    t.match((await start('cancelled pending')).signal.aborted, true)
+    const [finishes, stops, breaks] = await Promise.all(['finishes', 'stops', 'breaks'].map(running))
+    await Promise.all([
+      finishes!.complete(),
+      stops!.fail(new Error('aborted', { cause: stops!.signal.reason })),
+      breaks!.fail(new Error('the disk is full')),
+    ])
+    t.match(await service.job(finishes!.id!), { status: 'completed' })
+    t.match(await service.job(stops!.id!), { status: 'cancelled' })
+    t.match(await service.job(breaks!.id!), { status: 'failed', errorMessage: 'the disk is full' })
+  })
+
+  t.test('a job that is no longer its own is told to the worker, which goes silent', async t => {
+    const ends: [code: string, jobStatus: string | null, end: (id: string) => Promise<unknown>][] = [
+      ['already_finished', 'failed', id => service.call('POST', `/jobs/${id}/fail`, { errorMessage: 'enough' })],
+      [
+        'superseded',
+        null,
+        async id => {
+          await service.call('POST', `/jobs/${id}/fail`, { errorMessage: 'enough' })
+          await service.call('POST', `/jobs/${id}/retry`)
+        },
+      ],
+      ['job_not_found', null, id => service.database.pool.query('DELETE FROM progress_jobs WHERE id = $1', [id])],
+    ]
+    await Promise.all(
+      ends.map(async ([code, jobStatus, end]) => {
+        const job = await headway.start({ name: code })
+        await waitFor(async () => (await service.job(job.id!)).status === 'running')
+        await end(job.id!)
+        job.advance()
+        t.match(await aborted(job), { code, jobStatus })
+        t.notOk(await job.complete())
+      }),
+    )
+  })
+
+  t.test('a partition is worked on by its id, and so is a job that was given up', async t => {
+    const { body: batch } = await service.call<{ id: string; partitions: { id: string }[] }>('POST', '/jobs', {
+      jobType: 'reindex',
+      name: 'batch',
+      partitions: [{ name: 'A', totalCount: 2 }, { name: 'B' }],
+    })
+    const [first, second] = batch.partitions.map(({ id }) => id)
+    const job = await headway.attach(first!, { workerId: 'one' })
+    job.advance(2)
+    t.ok(await job.complete())
+    t.match(await service.job(batch.id), { status: 'running', processedCount: 2 })
+
+    await service.heartbeat(second!)
+    await service.database.pool.query(
+      `UPDATE progress_jobs SET status = 'failed', failure_reason = 'stale', finished_at = now(), liveness = NULL WHERE id = $1`,
+      [second],
+    )
+    const back = await headway.attach(second!)
+    t.match(await service.job(second!), { status: 'running' })
+    t.ok(await back.leave())
+    t.match(await service.job(second!), { status: 'running' }, 'a worker that leaves does not end the job')
+
+    const { problems, headway: other } = connect(service.url)
+    const refused = await other.attach(batch.id)
+    t.match(problems, [{ code: 'is_batch' }])
+    t.notOk(refused.signal.aborted, 'reports that nobody wants are no reason to stop the work')
+    t.notOk(await refused.complete())
+  })
+})
+
+t.test('a service with tokens is told who calls', async t => {
+  const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
+  const token = await mint({ features: ['progress.create', 'progress.update', 'progress.view'] })
+  const { headway } = connect(service.url, { token: () => Promise.resolve(token) })
+  const job = await headway.start({ name: 'with a token' })
+  t.ok(await job.complete())
+  t.match(await service.as(token).job(job.id!), { status: 'completed' })
+
+  const { headway: stranger, problems } = connect(service.url)
+  const refused = await stranger.start({ name: 'without' })
+  t.equal(refused.id, null)
+  t.match(problems, [{ code: 'unauthenticated' }])
+})
+
+t.test('reports are few: the first at once, then one a second at most, and the last always', async t => {
+  const service = await startFakeService(t)
+  const { headway } = connect(service.url)
+  const job = await headway.start({ name: 'busy' })
+  const startedAt = performance.now()
+  while (performance.now() - startedAt < 1_300) {
+    job.advance()
+    await delay(5)
+  }
+  const sent = service.received.filter(({ call }) => call === 'POST heartbeat')
+  t.equal(sent.length, 2)
+  t.ok(sent[0]!.atMs - startedAt < 500, 'the first at once')
+  t.ok(sent[1]!.atMs - sent[0]!.atMs >= 990)
+  job.advance()
+  t.ok(await job.complete())
+  const reports = service.bodies('POST heartbeat')
+  t.equal(reports.length, 3)
+  t.ok(Number(reports[2]!['processedCount']) > Number(reports[1]!['processedCount']))
+  t.match(service.received.at(-1), { call: 'POST complete', body: { attempt: 1 } })
+  const creation = service.received[0]!
+  t.match(creation.headers['idempotency-key'], /^[\da-f-]{36}$/)
+  for (const { attempt, reportedAt } of reports)
+    t.ok(attempt === 1 && Math.abs(Date.parse(String(reportedAt)) - Date.now()) < 60_000)
+})
+
+t.test('the work may be silent: heartbeats follow the interval that the service asks for', async t => {
+  const service = await startFakeService(t)
+  service.script = (received, response) =>
+    received.call === 'POST heartbeat'
+      ? { body: heartbeatAnswer({ heartbeatIntervalMs: 60 }) }
+      : goodAnswer(received, response)
+  const { headway } = connect(service.url)
+  const job = await headway.start({ name: 'silent' })
+  await waitFor(() => service.bodies('POST heartbeat').length >= 4)
+  t.notOk(
+    service.bodies('POST heartbeat').some(body => 'processedCount' in body),
+    'what was not counted is not reported',
+  )
+  await job.complete()
+})
+
+t.test('while the service is away the work goes on, and the newest state is told when it is back', async t => {
+  const service = await startFakeService(t)
+  await service.close()
+  const { headway, problems } = connect(service.url)
+  const before = performance.now()
+  const job = await headway.start({ name: 'patient', totalCount: 5 })
+  t.ok(performance.now() - before < 4_000, 'a start waits two seconds')
+  t.equal(job.id, null)
+  for (let row = 0; row < 5; row++) job.advance()
+  job.report({ message: 'first' })
+  job.report({ message: 'second' })
+  t.match(problems, [{ name: 'UnavailableError' }], 'told once')
+  await service.listen()
+  t.ok(await job.complete())
+  t.match(
+    service.received.map(({ call }) => call),
+    ['POST /jobs', 'POST heartbeat', 'POST complete'],
+  )
+  t.match(service.bodies('POST heartbeat'), [{ processedCount: 5, message: 'second' }])
+})
+
+t.test('an end that the service cannot be told is not waited for for ever', async t => {
+  const service = await startFakeService(t)
+  const { headway } = connect(service.url, { patienceMs: 300 })
+  const job = await headway.start({ name: 'impatient' })
+  await service.close()
+  t.notOk(await job.complete())
+  await service.listen()
+  await waitFor(() => service.bodies('POST complete').length > 0, { timeoutMs: 10_000 })
+})
+
+t.test('a service that is busy, restarts or answers nonsense hears everything in the end', async t => {
+  const service = await startFakeService(t)
+  const nonsense: Script[] = [
+    () => ({ body: '<html>Welcome to nginx</html>' }),
+    () => ({ body: 'null' }),
+    () => ({ body: { ok: true } }),
+    () => ({ body: '[[[' }),
+    () => ({ status: 404, body: '<h1>Not Found</h1>' }),
+    () => ({ status: 302, headers: { location: '/login' } }),
+    () => ({ status: 429, body: { code: 'rate_limited', detail: 'Slow down.' }, headers: { 'retry-after': '0' } }),
+    () => ({ status: 503, body: { code: 'outcome_unknown', detail: 'Who knows.' } }),
+    (_, response) => (response.destroy(), null),
+    (_, response) => (
+      response.writeHead(200, { 'content-length': '100' }).write('{"id":'),
+      setImmediate(() => response.destroy()),
+      null
+    ),
+  ]
+  // Each of the four calls of this job gets them all before a good answer.
+  const left = new Map<string, Script[]>()
+  service.script = (received, response) => {
+    const scripts = left.get(received.call) ?? [...nonsense]
+    left.set(received.call, scripts)
+    const next = scripts.shift()
+    return next ? next(received, response) : goodAnswer(received, response)
+  }
+  // Waiting between tries is tested elsewhere, and would take a minute here.
+  const { random } = Math
+  Math.random = () => -1.49
+  t.teardown(() => (Math.random = random))
+  const { headway } = connect(service.url)
+  const job = await headway.start({ name: 'tried' })
+  job.advance(7)
+  t.ok(await job.complete({ done: 7 }))
+  t.notOk(job.signal.aborted, 'a 404 of a proxy says nothing about the job')
+  t.match(service.bodies('POST heartbeat').at(-1), { processedCount: 7 })
+  t.match(service.bodies('POST complete').at(-1), { resultSummary: { done: 7 } })
+  t.equal(
+    new Set(
+      service.received.filter(({ call }) => call === 'POST /jobs').map(({ headers }) => headers['idempotency-key']),
+    ).size,
+    1,
+  )
+})
+
+t.test('an end does not overtake a report that is only in memory', async t => {
+  const service = await startFakeService(t)
+  let buffered = 2
+  service.script = (received, response) =>
+    received.body['processedCount'] === 3 && buffered-- > 0
+      ? { status: 202, body: heartbeatAnswer({ durable: false, cancelRequested: null, status: null }) }
+      : goodAnswer(received, response)
+  const { headway } = connect(service.url)
+  const job = await headway.start({ name: 'buffered' })
+  job.report({ processedCount: 3, message: 'three' })
+  t.ok(await job.complete())
+  const three = { call: 'POST heartbeat', body: { processedCount: 3, message: 'three' } }
+  t.match(service.received.slice(-4), [three, three, three, { call: 'POST complete' }])
+})
+
+t.test('what the service refuses is told once, and the rest goes without it', async t => {
+  const service = await startFakeService(t)
+  const refuse = (code: string, status = 400) => ({ status, body: { code, detail: `It is ${code}.` } })
+  service.script = (received, response) => {
+    const { call, body } = received
+    if (call === 'POST heartbeat' && 'stage' in body) return refuse('unknown_stage', 422)
+    if (call === 'POST complete' && 'resultSummary' in body) return refuse('payload_too_large', 413)
+    return goodAnswer(received, response)
+  }
+  const { headway, problems } = connect(service.url)
+  const job = await headway.start({ name: 'refused', meta: { big: 1n } })
+  job.report({ stage: 'nowhere', processedCount: 2, totalCount: Number.NaN })
+  t.ok(await job.complete({ much: 'x' }))
+  t.match(problems, [{ code: 'unknown_stage' }, { code: 'payload_too_large' }])
+  t.match(service.bodies('POST heartbeat').at(-1), { processedCount: 2 })
+  t.match(service.bodies('POST complete').at(-1), { attempt: 1, resultSummary: undefined })
+
+  service.script = () => refuse('validation_failed')
+  const hopeless = connect(service.url)
+  const never = await hopeless.headway.start({ name: '' })
+  t.equal(never.id, null)
+  never.advance()
+  t.notOk(await never.complete())
+  t.notOk(never.signal.aborted)
+  t.match(hopeless.problems, [{ code: 'validation_failed' }])
+  t.throws(() => createHeadway({ url: 'localhost:3000' }), { code: 'bad_url', message: /write it as http:/ })
+})
+
+let programs = 0
+
+/** A program that uses the published subpath, in a process of its own. It must lie in this package to find it by its name. */
+const runProgram = (t: Test, url: string, source: string) => {
+  const file = join(PROGRAMS, `program-${++programs}.mjs`)
+  writeFileSync(file, `import { createHeadway } from 'headway/worker'\nconst headway = createHeadway()\n${source}`)
+  const child = spawn(process.execPath, [file], {
+    env: { PATH: process.env['PATH'], HEADWAY_URL: url },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  const exited = Promise.all([once(child, 'exit'), text(child.stderr)]).then(([[code, signal], stderr]) => ({
+    code: code as number | null,
+    signal: signal as NodeJS.Signals | null,
+    stderr,
+  }))
+  return { child, exited, started: once(child.stdout, 'data') }
+}
+
+t.test('a process that dies ends its jobs as failed with the reason, and dies as it would have', async t => {
+  const service = await startService(t)
+  const begin = (name: string) =>
+    `const job = await headway.start({ name: '${name}', totalCount: 9 }); job.advance(4);\n`
+  const cases: [
+    name: string,
+    source: string,
+    exit: { code: number | null; signal?: string },
+    message: RegExp | null,
+    signal?: NodeJS.Signals,
+  ][] = [
+    ['throws', `setImmediate(() => { throw new TypeError('no such row') })`, { code: 1 }, /^no such row$/],
+    ['rejects', `void Promise.reject(new Error('nobody caught me'))`, { code: 1 }, /^nobody caught me$/],
+    ['exits', `process.exit(3)`, { code: 3 }, /^The process ended with code 3, and the job had not\.$/],
+    ['forgets', '', { code: 0 }, /^The process ended with code 0/],
+    ['ends without waiting', `void job.complete()`, { code: 0 }, null],
+    ['leaves', `await job.leave()`, { code: 0 }, null],
+    [
+      'signalled',
+      `console.log(1); setInterval(() => {}, 1e6)`,
+      { code: null, signal: 'SIGTERM' },
+      /^The process was ended by SIGTERM\.$/,
+      'SIGTERM',
+    ],
+    [
+      'handles',
+      `process.on('SIGTERM', async () => { await job.complete({ early: true }); process.exit(5) }); console.log(1); setInterval(() => {}, 1e6)`,
+      { code: 5 },
+      null,
+      'SIGTERM',
+    ],
+    [
+      'survives',
+      `process.on('uncaughtException', () => job.complete()); setImmediate(() => { throw new Error('survived') })`,
+      { code: 0 },
+      null,
+    ],
+  ]
+  const run = async ([name, source, exit, message, signal]: (typeof cases)[number]) => {
+    const program = runProgram(t, service.url, begin(name) + source)
+    if (signal) {
+      await program.started
+      program.child.kill(signal)
+    }
+    const ended = await program.exited
+    t.match(ended, { code: exit.code, signal: exit.signal ?? null }, name)
+    const job = await service.job(await onlyJob(service, name))
+    if (message) t.match(job, { status: 'failed', processedCount: 4, errorMessage: message }, name)
+    else t.match(job, { status: name === 'leaves' ? 'running' : 'completed', processedCount: 4 }, name)
+  }
+  // Two at a time: a process starts slowly on a machine that is busy with others.
+  const queue = [...cases]
+  const worker = async () => {
+    for (let next = queue.shift(); next; next = queue.shift()) await run(next)
+  }
+  await Promise.all([worker(), worker(), worker()])
+
+  const loop = runProgram(
+    t,
+    service.url,
+    `for await (const row of headway.track([1, 2, 3], { name: 'loops' })) if (row === 2) throw new Error('row 2')`,
+  )
+  t.match(await loop.exited, { code: 1, stderr: /row 2/ })
+  t.match(await service.job(await onlyJob(service, 'loops')), {
+    status: 'failed',
+    errorMessage: 'row 2',
+    processedCount: 1,
+  })
+})
+
+t.test('a service that never answers keeps no process alive', async t => {
+  const service = await startFakeService(t)
+  service.script = (received, response) =>
+    received.call === 'POST /jobs' ? goodAnswer(received, response) : new Promise(() => undefined)
+  const before = performance.now()
+  const program = runProgram(
+    t,
+    service.url,
+    `const job = await headway.start({ name: 'hangs' }); job.advance(); job.advance()`,
+  )
+  t.match(await program.exited, { code: 0 })
+  // The start of two processes, and two seconds for last words.
+  t.ok(performance.now() - before < 9_000)
+})
