@@ -1,7 +1,7 @@
 import js from '@eslint/js'
 import tseslint from 'typescript-eslint'
 
-// Data walks in one direction: http → jobs → database. `live` knows neither http nor the use cases, and nobody knows the
+// Data walks in one direction: http → webhooks → jobs → database. `live` knows neither http nor the use cases, and nobody knows the
 // metrics. Types may be named anywhere.
 const direction = (folder, forbidden) => ({
   files: [`src/${folder}/**/*.ts`],
@@ -57,9 +57,10 @@ export default tseslint.config(
       },
     },
   },
-  direction('database', ['http', 'jobs', 'live', 'metrics']),
-  direction('live', ['http', 'jobs', 'database', 'metrics']),
-  direction('jobs', ['http', 'live', 'metrics']),
+  direction('database', ['http', 'jobs', 'webhooks', 'live', 'metrics']),
+  direction('live', ['http', 'jobs', 'webhooks', 'database', 'metrics']),
+  direction('jobs', ['http', 'webhooks', 'live', 'metrics']),
+  direction('webhooks', ['http', 'live', 'metrics']),
   direction('http', ['database', 'live', 'metrics']),
-  direction('metrics', ['http', 'jobs', 'live', 'database']),
+  direction('metrics', ['http', 'jobs', 'webhooks', 'live', 'database']),
 )

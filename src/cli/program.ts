@@ -1,13 +1,10 @@
-import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { HeadwayError } from '../errors.ts'
+import { version } from '../version.ts'
 import { addTokenCommand } from './token.ts'
 
 /** The call itself is wrong, or a setting that it needs: trying again will not help. */
 const BAD_USAGE = 2
-
-const packageFile = new URL('../../package.json', import.meta.url)
-const { version } = JSON.parse(readFileSync(packageFile, 'utf8')) as { version: string }
 
 /** What commands read and write, and how the service is started. */
 export interface Surroundings {

@@ -3,6 +3,7 @@ import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest }
 import type { Config } from '../config.ts'
 import type { Jobs } from '../jobs/commands.ts'
 import type { Live } from '../live/live.ts'
+import type { Webhooks } from '../webhooks/webhook.ts'
 import { forgetTypeOfEmptyBody, registerBodyParser } from './bodies.ts'
 import { registerCors } from './cors.ts'
 import { identifyEveryone, registerIdentity } from './identity.ts'
@@ -26,6 +27,7 @@ import { metricsRoutes } from './routes/metrics.ts'
 import type { MetricsText } from './routes/metrics.ts'
 import { statisticsRoutes } from './routes/statistics.ts'
 import { streamRoutes } from './routes/streams.ts'
+import { webhookRoutes } from './routes/webhooks.ts'
 import { registerShutdown } from './shutdown.ts'
 import { registerChallenges } from './tokens/challenge.ts'
 import { registerUnknownRoutes } from './unknown-routes.ts'
@@ -65,6 +67,7 @@ export type HttpConfig = Pick<
 export interface HttpParts {
   config: HttpConfig
   jobs: Jobs
+  webhooks: Webhooks
   live: Pick<Live, 'open' | 'waitForChange' | 'isListening' | 'close'>
   health: Health
   metrics: MetricsText & { answered: (request: AnsweredRequest) => void }
@@ -113,7 +116,7 @@ const createFastify = (log: FastifyBaseLogger, trustedProxies: string[], timing:
  * for at most `shutdownGraceSeconds`.
  */
 export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstance> => {
-  const { config, jobs, live, health, metrics, pressure, log, identify } = parts
+  const { config, jobs, webhooks, live, health, metrics, pressure, log, identify } = parts
   const { rateLimitPerSecond, trustedProxies, corsOrigins } = config
   const app = createFastify(log, trustedProxies, { ...TIMING, ...parts.timing })
   app.setValidatorCompiler(validatorCompiler)
@@ -160,6 +163,7 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
       await api.register(heartbeatRoutes, { jobs })
       await api.register(statisticsRoutes, { jobs })
       await api.register(streamRoutes, { jobs, live })
+      await api.register(webhookRoutes, { webhooks })
     },
     { prefix: BASE_PATH },
   )
