@@ -17,6 +17,12 @@ export interface Addresses {
 const METADATA_ADDRESSES = new Set(['168.63.129.16'])
 
 /**
+ * All that has been given to anyone (https://www.iana.org/assignments/ipv6-address-space). What lies outside may still mean
+ * something to somebody: `::a00:1` was once 10.0.0.1.
+ */
+const GLOBAL_UNICAST = ipaddr.parseCIDR('2000::/3')
+
+/**
  * `networks` are addresses or networks such as `10.0.0.0/8`. Public is what may be routed on the internet and stands for
  * itself: no loopback, private, link-local, shared (CGNAT), multicast, documentation or reserved range, and no address of
  * version 6 that leads to one of version 4 elsewhere (NAT64, 6to4, Teredo). One that holds an address of version 4
@@ -36,6 +42,7 @@ export const createAddresses = (networks: readonly string[]): Addresses => {
   const isPublic = (text: string): boolean => {
     if (!ipaddr.isValid(text)) return false
     const address = ipaddr.process(text)
+    if (address.kind() === 'ipv6' && !address.match(...GLOBAL_UNICAST)) return false
     return address.range() === 'unicast' && !METADATA_ADDRESSES.has(address.toString())
   }
   return { isListed, isAllowed: text => isPublic(text) || isListed(text) }

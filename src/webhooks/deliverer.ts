@@ -26,8 +26,10 @@ export interface DelivererStats {
 
 export interface Deliverer {
   start(): void
-  /** Something may be due. Only a hint: without it, it is found by polling. */
+  /** Jobs changed, and something may be due. Only a hint: without it, it is found by polling. */
   wake(): void
+  /** Webhooks or deliveries changed: looks at once, also where there was no webhook yet. */
+  look(): void
   stats(): Readonly<DelivererStats>
   /** Lets attempts end for `graceMs`, then breaks them off and gives them back, for another process to take over. */
   close(graceMs: number): Promise<void>
@@ -142,6 +144,10 @@ export const createDeliverer = (options: DelivererOptions): Deliverer => {
         gatherTimer = undefined
         claim()
       }, GATHER_MS).unref()
+    },
+    look() {
+      active = true
+      claim()
     },
     stats: () => stats,
     async close(graceMs) {

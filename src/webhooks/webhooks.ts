@@ -12,8 +12,8 @@ export interface WebhooksOptions {
   addresses: Addresses
   /** Whether plain HTTP leads anywhere. */
   takesPlainHttp: boolean
-  /** Something was queued. */
-  wake: () => void
+  /** Something may be sent that could not be before. */
+  onChange: () => void
 }
 
 /** Each change of a job looks at all of its tenant's. */
@@ -43,7 +43,7 @@ const tenantOf = ({ tenantId, jobId }: Identity): string => {
 }
 
 /** The use cases over a repository. See `Webhooks` for what each does. */
-export const createWebhooks = ({ repository, addresses, takesPlainHttp, wake }: WebhooksOptions): Webhooks => {
+export const createWebhooks = ({ repository, addresses, takesPlainHttp, onChange }: WebhooksOptions): Webhooks => {
   /** What can be told before anything is sent; the rest is decided at each connection. */
   const refuseBadUrl = (text: string): void => {
     const url = new URL(text)
@@ -72,6 +72,7 @@ export const createWebhooks = ({ repository, addresses, takesPlainHttp, wake }: 
         const webhook = await repository.create(tenantId, { ...DEFAULTS, ...input }, secret, MAX_WEBHOOKS)
         if (!webhook)
           throw new HeadwayError('too_many_webhooks', `A tenant has at most ${MAX_WEBHOOKS} webhooks: delete one.`)
+        onChange()
         return { ...webhook, secret }
       }),
 
@@ -85,7 +86,7 @@ export const createWebhooks = ({ repository, addresses, takesPlainHttp, wake }: 
         if (input.url !== undefined) refuseBadUrl(input.url)
         const webhook = await repository.update(tenantId, id, input)
         if (!webhook) throw notFound(id)
-        wake()
+        onChange()
         return webhook
       }),
 
@@ -107,7 +108,7 @@ export const createWebhooks = ({ repository, addresses, takesPlainHttp, wake }: 
         const webhook = await findEnabled(identity, id)
         const body = { type: TEST_TYPE, timestamp: new Date().toISOString(), data: { webhookId: id } }
         const delivery = await repository.queue(webhook.id, TEST_TYPE, JSON.stringify(body))
-        wake()
+        onChange()
         return delivery
       }),
 
@@ -127,7 +128,7 @@ export const createWebhooks = ({ repository, addresses, takesPlainHttp, wake }: 
             'delivery_not_found',
             `Webhook ${id} has no delivery ${deliveryId}: records are kept for a while only.`,
           )
-        wake()
+        onChange()
         return delivery
       }),
   }

@@ -33,8 +33,13 @@ const read = async (service: Service, { id }: { id: string }) =>
   (await service.call<WebhookDocument>('GET', `/webhooks/${id}`)).body
 
 /** As if the time until the next attempt had gone by. */
-const makeDue = (service: Service) =>
-  service.database.pool.query("UPDATE webhook_deliveries SET due_at = now() WHERE status = 'waiting' AND claim IS NULL")
+const makeDue = async (service: Service, { id }: { id: string }) => {
+  await service.database.pool.query(
+    "UPDATE webhook_deliveries SET due_at = now() WHERE status = 'waiting' AND claim IS NULL",
+  )
+  // Wakes the deliverer, which would find it by itself within a second.
+  await service.call('PUT', `/webhooks/${id}`, {})
+}
 
 t.test('every change of a job is told, signed, in order, and only to those who know the secret', async t => {
   const { service, receiver, webhook } = await start(t)
@@ -131,12 +136,12 @@ t.test('what fails is tried again with the same id, and the record says why', as
   t.ok(delayMs > 3_900 && delayMs < 8_000, `${delayMs} ms`)
   t.equal((await read(service, webhook)).consecutiveFailures, 1)
   receiver.answerWith(302, { location: '/elsewhere' })
-  await makeDue(service)
+  await makeDue(service, webhook)
   t.match(await settled(service, webhook, ({ attempts, error }) => attempts === 2 && /Redirects/.test(error ?? '')), {
     responseStatus: 302,
   })
   receiver.answerWith(200)
-  await makeDue(service)
+  await makeDue(service, webhook)
   t.match(await settled(service, webhook, ({ status }) => status === 'delivered'), { attempts: 3, error: null })
   t.same(new Set(receiver.received.map(({ headers }) => headers['webhook-id'])).size, 1)
   t.same(new Set(receiver.received.map(({ path }) => path)), new Set(['/hook']), 'nobody followed the redirect')
@@ -149,7 +154,7 @@ t.test('after three days a delivery is dead, and can be sent again', async t => 
   await service.createJob()
   await settled(service, webhook, ({ error }) => error !== null)
   await service.database.pool.query("UPDATE webhook_deliveries SET expires_at = now() - interval '1 second'")
-  await makeDue(service)
+  await makeDue(service, webhook)
   const dead = await settled(service, webhook, ({ status }) => status === 'dead')
   t.match(dead, { attempts: 2, responseStatus: 500, nextAttemptAt: null, finishedAt: /Z$/ })
   t.same(await deliveriesOf(service, webhook, 'status=dead'), [dead])
@@ -169,7 +174,7 @@ t.test('a receiver that asks for a pause gets it, and one that is gone is not ca
   const delayMs = Date.parse(failed.nextAttemptAt!) - Date.parse(failed.attemptedAt!)
   t.ok(delayMs >= 120_000 && delayMs < 130_000, `${delayMs} ms`)
   // As it would be for whatever is due in the meantime.
-  await makeDue(service)
+  await makeDue(service, webhook)
   await service.createJob()
   const spared = await startReceiver(t)
   await createWebhook(service, spared, { events: ['created'] })
@@ -273,7 +278,7 @@ t.test('a service that stops gives back what it was sending', async t => {
 })
 
 t.test('progress is told at most every so many seconds, and only the newest of it waits', async t => {
-  const { service, receiver, webhook } = await start(t, { events: ['completed'], progressIntervalSeconds: 2 })
+  const { service, receiver, webhook } = await start(t, { events: ['completed'], progressIntervalSeconds: 1 })
   const { id } = await service.createJob({ totalCount: 1_000_000, unit: 'rows' })
   let count = 0
   const timer = setInterval(() => void service.heartbeat(id, { processedCount: ++count }), 50)
@@ -282,7 +287,7 @@ t.test('progress is told at most every so many seconds, and only the newest of i
   const [first, second] = receiver.received.map(({ body }) => body)
   t.match(first, { type: 'progress.job.updated', data: { id, status: 'running' } })
   const apartMs = Date.parse(second!.timestamp) - Date.parse(first!.timestamp)
-  t.ok(apartMs >= 2_000, `${apartMs} ms`)
+  t.ok(apartMs >= 1_000, `${apartMs} ms`)
   t.ok((second!.data['processedCount'] as number) > (first!.data['processedCount'] as number) + 10)
 
   receiver.answerWith(500)
