@@ -51,6 +51,8 @@ CREATE TABLE "webhooks" (
 --> statement-breakpoint
 CREATE UNIQUE INDEX "webhook_deliveries_message" ON "webhook_deliveries" USING btree ("message_id");--> statement-breakpoint
 CREATE INDEX "webhook_deliveries_due" ON "webhook_deliveries" USING btree ("webhook_id","due_at") WHERE status = 'waiting';--> statement-breakpoint
+CREATE INDEX "webhook_deliveries_claimed" ON "webhook_deliveries" USING btree ("webhook_id") WHERE claim IS NOT NULL;--> statement-breakpoint
+CREATE INDEX "webhook_deliveries_waiting" ON "webhook_deliveries" USING btree ("webhook_id","job_id","id") WHERE status = 'waiting';--> statement-breakpoint
 CREATE INDEX "webhook_deliveries_job" ON "webhook_deliveries" USING btree ("webhook_id","job_id","id");--> statement-breakpoint
 CREATE INDEX "webhook_deliveries_record" ON "webhook_deliveries" USING btree ("webhook_id","id");--> statement-breakpoint
 CREATE INDEX "webhook_deliveries_finished" ON "webhook_deliveries" USING btree ("finished_at") WHERE "webhook_deliveries"."finished_at" IS NOT NULL;--> statement-breakpoint

@@ -85,7 +85,14 @@ export const webhookDeliveries = pgTable(
     index('webhook_deliveries_due')
       .on(table.webhookId, table.dueAt)
       .where(sql`status = 'waiting'`),
-    // Which of a job's messages come before another, and what was last queued of it.
+    index('webhook_deliveries_claimed')
+      .on(table.webhookId)
+      .where(sql`claim IS NOT NULL`),
+    // Which of a job's messages come before another.
+    index('webhook_deliveries_waiting')
+      .on(table.webhookId, table.jobId, table.id)
+      .where(sql`status = 'waiting'`),
+    // What was last queued of a job.
     index('webhook_deliveries_job').on(table.webhookId, table.jobId, table.id),
     index('webhook_deliveries_record').on(table.webhookId, table.id),
     index('webhook_deliveries_finished')

@@ -45,6 +45,8 @@ export interface OutboxOptions {
   leaseSeconds: number
 }
 
+/** Rows of one statement: short locks, whatever has gathered. */
+const QUEUED_AT_ONCE = 2_000
 const ERASED_AT_ONCE = 1_000
 
 export const createOutbox = ({ database, perWebhook, leaseSeconds }: OutboxOptions): Outbox => ({
@@ -78,8 +80,8 @@ export const createOutbox = ({ database, perWebhook, leaseSeconds }: OutboxOptio
   async queueProgress() {
     const rows = await database.query<{ any: boolean }>(
       'headway_queue_progress',
-      'SELECT headway.queue_progress() AS any',
-      [],
+      'SELECT headway.queue_progress($1) AS any',
+      [QUEUED_AT_ONCE],
     )
     return rows[0]?.any ?? false
   },

@@ -148,7 +148,7 @@ export const createWebhookRepository = ({ drizzle: db }: Database) => {
           .select()
           .from(webhookDeliveries)
           .where(where)
-          .orderBy(desc(webhookDeliveries.id))
+          .orderBy(desc(webhookDeliveries.webhookId), desc(webhookDeliveries.id))
           .limit(pageSize)
           .offset((page - 1) * pageSize),
         db.select({ total: count() }).from(counted),

@@ -45,12 +45,15 @@ CREATE TRIGGER job_events_webhooks AFTER INSERT ON job_events
 REFERENCING NEW TABLE AS events FOR EACH STATEMENT EXECUTE FUNCTION headway.queue_messages();
 
 -- Queues the progress of running jobs for the webhooks that asked for it, and answers whether there is any webhook at all.
--- Of one job there is a message at most every `progress_interval_seconds`, and at most one waits: a newer state takes its
--- place. Far from heartbeats, by comparing revisions: what a job's last message told with what it is now.
-CREATE FUNCTION headway.queue_progress() RETURNS boolean LANGUAGE plpgsql SET enable_seqscan = off AS $$
+-- Of one job there is a message at most every `progress_interval_seconds`, and at most one waits. Far from heartbeats, by
+-- comparing revisions: what a job's last message told with what it is now. At most `most` in a call.
+CREATE FUNCTION headway.queue_progress(most integer) RETURNS boolean LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
 #variable_conflict use_column
 DECLARE
   looked_at uuid[];
+  queued integer;
   at timestamptz(3) := headway.clock();
 BEGIN
   IF NOT EXISTS (SELECT FROM webhooks WHERE enabled) THEN
@@ -65,34 +68,36 @@ BEGIN
     UPDATE webhooks w SET progress_checked_at = at WHERE headway.is_progress_due(w, at) RETURNING w.id
   ) SELECT array_agg(id) INTO looked_at FROM checked;
 
-  -- What waits because the receiver is away is overtaken by a later change, or brought up to date: as another message, since
-  -- a receiver may have taken the old one without being heard.
+  -- What still waits because its receiver is away, and was overtaken by another change.
   DELETE FROM webhook_deliveries d
   WHERE d.webhook_id = ANY (looked_at) AND d.status = 'waiting' AND d.type = 'progress.job.updated' AND d.claim IS NULL
     AND EXISTS (
       SELECT FROM webhook_deliveries l WHERE l.webhook_id = d.webhook_id AND l.job_id = d.job_id AND l.id > d.id);
-  UPDATE webhook_deliveries d SET
-    message_id = gen_random_uuid(), revision = j.revision, body = headway.webhook_body(d.type, at, j),
-    created_at = at, expires_at = at + interval '3 days'
-  FROM progress_jobs j
-  WHERE d.webhook_id = ANY (looked_at) AND d.status = 'waiting' AND d.type = 'progress.job.updated' AND d.claim IS NULL
-    AND j.id = d.job_id AND j.revision > d.revision AND j.status = 'running';
 
+  -- Without a body: that is made when it is sent, of the newest state.
   INSERT INTO webhook_deliveries (webhook_id, job_id, type, revision, body, due_at, expires_at)
-  SELECT w.id, j.id, 'progress.job.updated', j.revision, headway.webhook_body('progress.job.updated', at, (j.*)::progress_jobs),
-    at, at + interval '3 days'
+  SELECT w.id, j.id, 'progress.job.updated', j.revision, '', at, at + interval '3 days'
   FROM webhooks w
   CROSS JOIN LATERAL (
-    SELECT * FROM progress_jobs j
+    SELECT j.id, j.revision FROM progress_jobs j
     WHERE j.tenant_id = w.tenant_id AND j.finished_at IS NULL AND j.status = 'running' AND headway.wants_job(w, j) OFFSET 0
   ) j
   LEFT JOIN LATERAL (
-    SELECT d.revision, d.created_at, d.status = 'waiting' AND d.type = 'progress.job.updated' AND d.claim IS NULL AS waits
-    FROM webhook_deliveries d WHERE d.webhook_id = w.id AND d.job_id = j.id ORDER BY d.id DESC LIMIT 1
+    SELECT d.revision, coalesce(d.attempted_at, d.created_at) AS told_at,
+      d.status = 'waiting' AND d.type = 'progress.job.updated' AND d.claim IS NULL AS waits
+    FROM webhook_deliveries d WHERE d.webhook_id = w.id AND d.job_id = j.id
+    -- As the index has it: by id alone, the planner would walk back through the messages of all jobs.
+    ORDER BY d.webhook_id DESC, d.job_id DESC, d.id DESC LIMIT 1
   ) l ON true
   WHERE w.id = ANY (looked_at) AND (l.revision IS NULL
     OR l.revision < j.revision AND NOT l.waits
-      AND l.created_at <= at - make_interval(secs => w.progress_interval_seconds));
+      AND l.told_at <= at - make_interval(secs => w.progress_interval_seconds))
+  LIMIT most;
+  GET DIAGNOSTICS queued = ROW_COUNT;
+  IF queued = most THEN
+    -- There may be more: they come with the next call.
+    UPDATE webhooks w SET progress_checked_at = NULL WHERE w.id = ANY (looked_at);
+  END IF;
   RETURN true;
 END
 $$;
@@ -106,11 +111,14 @@ $$;
 -- Hands out deliveries that are due, for `lease_seconds`: after that, their process is taken for dead. Each is handed to one
 -- process. Of one webhook and job, none goes out while an earlier one is under way or has not been tried yet. Of one
 -- webhook at most `per_webhook` are under way, and a single one while it fails, so that one receiver that is away does not
--- keep all others waiting.
+-- keep all others waiting. Walks each webhook's deliveries in the order in which they are due, and stops when it has enough:
+-- the subqueries are written so that the planner can make no join of them, which would look at all that wait.
 CREATE FUNCTION headway.claim_deliveries(most integer, per_webhook integer, lease_seconds float8)
 RETURNS TABLE (
   id bigint, claim uuid, message_id uuid, body text, attempts integer, webhook_id uuid, url text, secrets text[]
-) LANGUAGE plpgsql SET enable_seqscan = off AS $$
+) LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
 #variable_conflict use_column
 DECLARE
   at timestamptz(3) := headway.clock();
@@ -120,25 +128,38 @@ BEGIN
     SELECT d.id FROM (SELECT * FROM webhooks WHERE enabled AND coalesce(paused_until <= at, true) ORDER BY random()) w
     CROSS JOIN LATERAL (
       SELECT count(*) AS count FROM webhook_deliveries u
-      WHERE u.webhook_id = w.id AND u.status = 'waiting' AND u.claim IS NOT NULL AND u.due_at > at
+      WHERE u.webhook_id = w.id AND u.claim IS NOT NULL AND u.due_at > at
     ) under_way
     CROSS JOIN LATERAL (
       SELECT d.id FROM webhook_deliveries d
       WHERE d.webhook_id = w.id AND d.status = 'waiting' AND d.due_at <= at
-        AND NOT EXISTS (
-          SELECT FROM webhook_deliveries e
+        AND (d.body <> '' OR EXISTS (SELECT FROM progress_jobs j WHERE j.id = d.job_id))
+        AND (
+          SELECT true FROM webhook_deliveries e
           WHERE e.webhook_id = d.webhook_id AND e.job_id = d.job_id AND e.id < d.id AND e.status = 'waiting'
-            AND (e.attempts = 0 OR e.claim IS NOT NULL))
-      ORDER BY d.due_at, d.id
+            AND (e.attempts = 0 OR e.claim IS NOT NULL)
+          ORDER BY e.webhook_id, e.job_id, e.id LIMIT 1
+        ) IS NULL
+      ORDER BY d.due_at
       LIMIT greatest(0, CASE WHEN w.consecutive_failures > 0 THEN 1 ELSE per_webhook END - under_way.count)
       FOR UPDATE SKIP LOCKED
     ) d
     LIMIT most
   )
   UPDATE webhook_deliveries d SET
-    claim = gen_random_uuid(), attempts = d.attempts + 1, attempted_at = at, due_at = at + make_interval(secs => lease_seconds)
-  FROM due, webhooks w
-  WHERE d.id = due.id AND w.id = d.webhook_id
+    claim = gen_random_uuid(), attempts = d.attempts + 1, attempted_at = at, due_at = at + make_interval(secs => lease_seconds),
+    body = coalesce(n.body, d.body), revision = coalesce(n.revision, d.revision),
+    -- With another body it is another message: a receiver may have taken the last one without being heard.
+    message_id = CASE WHEN n.body IS NOT NULL AND d.body <> '' THEN gen_random_uuid() ELSE d.message_id END
+  FROM due
+  JOIN webhook_deliveries old ON old.id = due.id
+  JOIN webhooks w ON w.id = old.webhook_id
+  -- Progress is told as it is now.
+  LEFT JOIN LATERAL (
+    SELECT headway.webhook_body(old.type, at, j) AS body, j.revision FROM progress_jobs j
+    WHERE j.id = old.job_id AND old.type = 'progress.job.updated' AND (old.body = '' OR j.revision > old.revision)
+  ) n ON true
+  WHERE d.id = due.id
   RETURNING d.id, d.claim, d.message_id, d.body, d.attempts, w.id, w.url,
     array_remove(ARRAY[w.secret, CASE WHEN w.previous_secret_until > at THEN w.previous_secret END], NULL);
 END
