@@ -27,6 +27,7 @@ const TAGS = [
   { name: 'lifecycle', description: 'Start, end, cancel, retry.' },
   { name: 'streams', description: 'Follow jobs live.' },
   { name: 'webhooks', description: 'Be told of what happens to jobs.' },
+  { name: 'assistants', description: 'For programs that speak the Model Context Protocol.' },
   { name: 'operations', description: 'For whoever runs the service.' },
 ]
 

@@ -23,6 +23,7 @@ import type { Health } from './routes/health.ts'
 import { heartbeatRoutes } from './routes/heartbeats.ts'
 import { jobRoutes } from './routes/jobs.ts'
 import { lifecycleRoutes } from './routes/lifecycle.ts'
+import { mcpRoutes } from './routes/mcp.ts'
 import { metricsRoutes } from './routes/metrics.ts'
 import type { MetricsText } from './routes/metrics.ts'
 import { statisticsRoutes } from './routes/statistics.ts'
@@ -153,19 +154,22 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
   // Outside the API, so that neither pressure nor a missing token keeps them from answering.
   await app.register(healthRoutes, { health, live })
   await app.register(metricsRoutes, { metrics })
-  await app.register(
-    async api => {
-      await registerPressure(api, pressure)
-      if (identify) registerChallenges(api)
-      registerIdentity(api, identify ?? identifyEveryone, createRateLimit({ perSecond: rateLimitPerSecond }))
-      await api.register(jobRoutes, { jobs, live, closing })
-      await api.register(lifecycleRoutes, { jobs })
-      await api.register(heartbeatRoutes, { jobs })
-      await api.register(statisticsRoutes, { jobs })
-      await api.register(streamRoutes, { jobs, live })
-      await api.register(webhookRoutes, { webhooks })
-    },
-    { prefix: BASE_PATH },
-  )
+  await app.register(async guarded => {
+    await registerPressure(guarded, pressure)
+    if (identify) registerChallenges(guarded)
+    registerIdentity(guarded, identify ?? identifyEveryone, createRateLimit({ perSecond: rateLimitPerSecond }))
+    await guarded.register(
+      async api => {
+        await api.register(jobRoutes, { jobs, live, closing })
+        await api.register(lifecycleRoutes, { jobs })
+        await api.register(heartbeatRoutes, { jobs })
+        await api.register(statisticsRoutes, { jobs })
+        await api.register(streamRoutes, { jobs, live })
+        await api.register(webhookRoutes, { webhooks })
+      },
+      { prefix: BASE_PATH },
+    )
+    await guarded.register(mcpRoutes, { jobs, live, closing })
+  })
   return app
 }
