@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander'
 import { HeadwayError } from '../errors.ts'
 import { version } from '../version.ts'
+import { addMcpCommand } from './mcp.ts'
 import { addTokenCommand } from './token.ts'
 
 /** The call itself is wrong, or a setting that it needs: trying again will not help. */
@@ -24,6 +25,7 @@ const EXAMPLES = `
 Examples:
   headway                                     start the service
   headway token --help                        how to make a token for it
+  headway mcp --help                          how to let an assistant use it
 `
 
 const createProgram = ({ environment, out, err, serve: startService }: Surroundings): Command => {
@@ -45,6 +47,7 @@ const createProgram = ({ environment, out, err, serve: startService }: Surroundi
       await startService()
     })
   addTokenCommand(program, environment, out)
+  addMcpCommand(program, environment)
   return program.addHelpText('after', EXAMPLES)
 }
 
