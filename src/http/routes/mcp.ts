@@ -19,8 +19,12 @@ const message = z.looseObject({ jsonrpc: z.literal('2.0', 'must be "2.0"'), meth
   examples: [{ jsonrpc: '2.0', id: 1, method: 'tools/list' }],
 })
 
+/** Whoever takes anything takes both of what the protocol asks for. */
+const acceptOf = (accept: string | undefined): string =>
+  accept === undefined || accept.includes('*/*') ? 'application/json, text/event-stream' : accept
+
 const toWebRequest = ({ headers, body }: FastifyRequest): [Request, { parsedBody: unknown }] => {
-  const given = Object.entries(headers).flatMap(([name, value]) =>
+  const given = Object.entries({ ...headers, accept: acceptOf(headers.accept) }).flatMap(([name, value]) =>
     typeof value === 'string' ? [[name, value] as [string, string]] : [],
   )
   // The address is of no account: nothing but the headers is looked at.
