@@ -73,6 +73,13 @@ export const createDeliverer = (options: DelivererOptions): Deliverer => {
   let polling: Promise<void> = Promise.resolve()
   let pollTimer: NodeJS.Timeout | undefined
   let gatherTimer: NodeJS.Timeout | undefined
+  let away = false
+
+  /** Once for a time of trouble, however often it is tried. */
+  const failed = (error: unknown) => {
+    if (!away) log.warn({ err: error }, 'webhooks wait: the database does not say what is to be sent')
+    away = true
+  }
 
   const attempt = async (delivery: ClaimedDelivery): Promise<void> => {
     const { messageId: id, body, secrets, url, webhookId, attempts } = delivery
@@ -113,7 +120,7 @@ export const createDeliverer = (options: DelivererOptions): Deliverer => {
     if (closed) return
     wanted = true
     claiming ??= claimAll()
-      .catch((error: unknown) => log.warn({ err: error }, 'webhook deliveries cannot be claimed'))
+      .catch(failed)
       .finally(() => {
         claiming = null
         // Asked for between its last look and now.
@@ -126,9 +133,11 @@ export const createDeliverer = (options: DelivererOptions): Deliverer => {
   const poll = async (): Promise<void> => {
     try {
       active = await outbox.queueProgress()
+      if (away) log.info({}, 'webhooks are sent again')
+      away = false
       if (active) claim()
     } catch (error) {
-      log.warn({ err: error }, 'the progress of jobs cannot be queued for webhooks')
+      failed(error)
     }
     if (!isClosed()) pollTimer = setTimeout(run, pollMs).unref()
   }
