@@ -102,7 +102,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     repository: createWebhookRepository(database),
     addresses,
     takesPlainHttp: config.webhookAllowedNetworks.length > 0,
-    onChange: deliverer.look,
+    onChange: () => deliverer.look(),
   })
   /** The process that made a change also sends its messages, as a rule: the others need not hear of it. */
   const announce: Announce = changes => {

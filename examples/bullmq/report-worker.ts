@@ -19,6 +19,8 @@ export interface ReportOptions {
   describe?: (job: Job) => Record<string, unknown>
   /** Headway being away must not disturb the work: what went wrong is only told here. */
   onError?: (error: unknown) => void
+  /** Between the tries of a call that must not be lost. */
+  pausesMs?: number[]
 }
 
 interface Shown {
@@ -29,8 +31,6 @@ interface Shown {
 
 /** What is known of a job while this worker has it. */
 interface Active {
-  /** Calls for one job are made one after the other. */
-  chain: Promise<unknown>
   shown: Shown | null
   /** The newest progress that Headway has not been told of. */
   latest: Record<string, unknown> | null
@@ -40,7 +40,6 @@ interface Active {
 
 const HEARTBEAT_MS = 5_000
 const CALL_TIMEOUT_MS = 10_000
-/** Between the tries of a call that must not be lost (ms). */
 const PAUSES_MS = [500, 2_000, 8_000]
 const MAX_MESSAGE = 500
 const MAX_ERROR = 2_000
@@ -66,12 +65,14 @@ export const reportWorker = (worker: Worker, options: ReportOptions = {}): { clo
   const {
     url = 'http://127.0.0.1:3000',
     token,
-    describe = job => ({ name: job.name }),
+    describe = (job: Job) => ({ name: job.name }),
     onError = console.warn,
+    pausesMs = PAUSES_MS,
   } = options
   const jobs = `${url.replace(/\/$/, '')}/api/progress/jobs`
   const active = new Map<string, Active>()
-  const telling = new Set<Promise<unknown>>()
+  /** The last call for each job, for as long as it is under way. */
+  const telling = new Map<string, Promise<unknown>>()
 
   /** Raises what Headway refuses. */
   const call = async (path: string, body: object, headers: Record<string, string> = {}): Promise<unknown> => {
@@ -89,7 +90,7 @@ export const reportWorker = (worker: Worker, options: ReportOptions = {}): { clo
 
   /** Every call may be repeated: what has had its effect changes nothing. A refusal stays one. */
   const insist = async (path: string, body: object, headers?: Record<string, string>): Promise<unknown> => {
-    for (const pauseMs of PAUSES_MS) {
+    for (const pauseMs of pausesMs) {
       try {
         return await call(path, body, headers)
       } catch (error) {
@@ -101,14 +102,15 @@ export const reportWorker = (worker: Worker, options: ReportOptions = {}): { clo
     return call(path, body, headers)
   }
 
-  const next = (entry: Active, step: () => Promise<unknown>): Promise<unknown> => {
-    const told = entry.chain
+  /** One call after the other for a job, also where BullMQ tries it again before the last run has been told to its end. */
+  const next = (bullId: string, step: () => Promise<unknown>): void => {
+    const told = (telling.get(bullId) ?? Promise.resolve())
       .then(step)
       .catch(onError)
-      .finally(() => telling.delete(told))
-    entry.chain = told
-    telling.add(told)
-    return told
+      .finally(() => {
+        if (telling.get(bullId) === told) telling.delete(bullId)
+      })
+    telling.set(bullId, told)
   }
 
   /** The same BullMQ job is the same job in Headway, by whichever process it is worked on: each further run is a retry. */
@@ -143,7 +145,7 @@ export const reportWorker = (worker: Worker, options: ReportOptions = {}): { clo
     if (!entry || bullId === undefined) return
     active.delete(bullId)
     clearInterval(entry.timer)
-    void next(entry, async () => {
+    next(bullId, async () => {
       if (!entry.shown) return
       if (entry.latest) await heartbeat(bullId, entry).catch(onError)
       await insist(`/${entry.shown.id}/${entry.cancelled && path === 'fail' ? 'cancelled' : path}`, {
@@ -156,22 +158,25 @@ export const reportWorker = (worker: Worker, options: ReportOptions = {}): { clo
   const onActive = (job: Job) => {
     const bullId = job.id ?? ''
     const entry: Active = {
-      chain: Promise.resolve(),
       shown: null,
       latest: null,
       cancelled: false,
-      timer: setInterval(() => void next(entry, () => heartbeat(bullId, entry)), HEARTBEAT_MS),
+      timer: setInterval(() => {
+        // Whatever is being told already is a sign of life.
+        if (!telling.has(bullId)) next(bullId, () => heartbeat(bullId, entry))
+      }, HEARTBEAT_MS),
     }
     active.set(bullId, entry)
-    void next(entry, async () => (entry.shown = await begin(job)))
+    next(bullId, async () => (entry.shown = await begin(job)))
   }
   const onProgress = (job: Job, progress: unknown) => {
-    const entry = active.get(job.id ?? '')
+    const bullId = job.id ?? ''
+    const entry = active.get(bullId)
     if (!entry) return
     const waits = entry.latest !== null
     entry.latest = { ...entry.latest, ...reportOf(progress) }
     // One that waits takes the newest along.
-    if (!waits) void next(entry, () => heartbeat(job.id ?? '', entry))
+    if (!waits) next(bullId, () => heartbeat(bullId, entry))
   }
   const onCompleted = (job: Job, result: unknown) => end(job.id, 'complete', resultOf(result))
   const onFailed = (job: Job | undefined, error: Error) =>
@@ -200,7 +205,7 @@ export const reportWorker = (worker: Worker, options: ReportOptions = {}): { clo
       worker.off('stalled', onStalled)
       for (const { timer } of active.values()) clearInterval(timer)
       active.clear()
-      await Promise.all(telling)
+      await Promise.all(telling.values())
     },
   }
 }

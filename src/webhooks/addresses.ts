@@ -5,9 +5,9 @@ import ipaddr from 'ipaddr.js'
 
 /** Addresses that a receiver may have: public ones, and those of networks that a setting names. */
 export interface Addresses {
-  isAllowed(address: string): boolean
+  isAllowed: (address: string) => boolean
   /** Whether it is allowed by the setting alone. */
-  isListed(address: string): boolean
+  isListed: (address: string) => boolean
 }
 
 /**

@@ -14,10 +14,7 @@ const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 const TENANT = randomUUID()
 
 const overHttp = (service: Service): Transport =>
-  // The library's own types disagree with exactOptionalPropertyTypes.
-  new StreamableHTTPClientTransport(new URL(`${service.url}/mcp`), {
-    requestInit: { headers: service.headers },
-  }) as Transport
+  new StreamableHTTPClientTransport(new URL(`${service.url}/mcp`), { requestInit: { headers: service.headers } })
 
 const overStdio = (service: Service): Transport =>
   new StdioClientTransport({
@@ -53,7 +50,10 @@ for (const [name, transportTo] of Object.entries({ 'Streamable HTTP': overHttp, 
     t.match(client.getInstructions(), /wait_for_job/)
     t.same(tools.map(tool => tool.name).sort(), ['cancel_job', 'get_job', 'job_history', 'list_jobs', 'wait_for_job'])
     for (const { description, inputSchema, outputSchema } of tools)
-      t.ok(description && inputSchema.type && outputSchema?.type)
+      t.match(
+        { description, inputSchema, outputSchema },
+        { description: /./, inputSchema: { type: 'object' }, outputSchema: { type: 'object' } },
+      )
     t.match(await call('list_jobs'), { text: 'There are no such jobs.', data: { jobs: [], total: 0 } })
 
     const { id } = await service.createJob({ name: 'Import', totalCount: 200, unit: 'rows', cancellable: true })
@@ -131,12 +131,12 @@ t.test('a wait ends at its bound, when its caller leaves, and when the service c
   const abandoned = call(
     'wait_for_job',
     { jobId: id, timeoutSeconds: 300 },
-    { signal: left.signal, onprogress: () => void told++ },
+    { signal: left.signal, onprogress: () => (told += 1) },
   )
   await waitFor(() => told === 1)
   left.abort()
   await t.rejects(abandoned)
-  const begun = call('wait_for_job', { jobId: id, timeoutSeconds: 300 }, { onprogress: () => void told++ })
+  const begun = call('wait_for_job', { jobId: id, timeoutSeconds: 300 }, { onprogress: () => (told += 1) })
   await waitFor(() => told === 2)
   const startedAt = performance.now()
   const closed = service.close()
@@ -232,7 +232,7 @@ t.test('headway mcp explains what is wrong with its service, and ends with its c
   const waiting = call(
     'wait_for_job',
     { jobId: id, timeoutSeconds: 300 },
-    { signal: left.signal, onprogress: () => void told++ },
+    { signal: left.signal, onprogress: () => (told += 1) },
   )
   await waitFor(() => told === 1)
   left.abort()

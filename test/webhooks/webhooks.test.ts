@@ -293,6 +293,7 @@ t.test('progress is told at most every so many seconds, and only the newest of i
   receiver.answerWith(500)
   await receiver.count(3)
   const failed = await settled(service, webhook, ({ error, status }) => error !== null && status === 'waiting')
+  await waitFor(async () => (await service.job(id)).revision > failed.revision!)
   await makeDue(service, webhook)
   const newer = await settled(service, webhook, ({ attempts, error }) => attempts === 2 && error !== null)
   t.ok(newer.revision! > failed.revision!, 'it tells what is so now')

@@ -63,7 +63,7 @@ export const waitForJob = async (
   closing.addEventListener('abort', stop)
   extra.signal.addEventListener('abort', stop)
   const reports = createReports(extra)
-  const signs = setInterval(reports.alive, SIGN_OF_LIFE_MS)
+  const signs = setInterval(() => reports.alive(), SIGN_OF_LIFE_MS)
   try {
     const read = async () => {
       const document = await jobs.progress(identity, jobId)
