@@ -17,6 +17,7 @@ import { createHeartbeatWrite } from './jobs/write-heartbeats.ts'
 import { createAnnouncer } from './live/announcer.ts'
 import type { Announce } from './live/change.ts'
 import { createLive } from './live/live.ts'
+import { watchLoopDelay } from './loop-delay.ts'
 import { createMetrics } from './metrics/metrics.ts'
 import { version } from './version.ts'
 import { createAddresses } from './webhooks/addresses.ts'
@@ -110,11 +111,15 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     if (changes.some(change => change.lifecycle)) deliverer.wake()
   }
 
+  const { maxEventLoopDelayMs, shutdownGraceSeconds } = config
+  const loopDelay = watchLoopDelay()
   const intake = createHeartbeatIntake({
     write: metrics.timeFlushes(createHeartbeatWrite(heartbeatDatabase)),
     announce,
     heartbeatIntervalMs: config.heartbeatIntervalMs,
     stalledAfterSeconds: config.stalledAfterSeconds,
+    // Workers slow down before calls must be refused.
+    pressure: () => (maxEventLoopDelayMs === 0 ? 0 : loopDelay.meanMs() / maxEventLoopDelayMs),
     log,
   })
   const jobs = createJobs({
@@ -150,7 +155,6 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     database: () => answersWithin(READY_WITHIN_MS, database.query(null, 'SELECT 1', [])),
   }
   // Half of the grace: requests that wait for a database in trouble must leave time to say what could not be written.
-  const { maxEventLoopDelayMs, shutdownGraceSeconds } = config
   const httpLog = log.child({})
   const tokens =
     config.auth && createTokens({ auth: config.auth, guessesPerSecond: config.rateLimitUnauthenticatedPerSecond, log })
@@ -194,6 +198,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     },
     async close() {
       closing = true
+      loopDelay.close()
       sweeper.stop()
       // A sweep that waits for a database in trouble must not keep streams and requests from their end.
       const schedulesStopped = Promise.all(schedules.map(schedule => schedule.stop()))

@@ -1,10 +1,11 @@
-import { pino } from 'pino'
+import type { Logger } from 'pino'
 import { createApp, type App } from './app.ts'
 import { readConfig, type Config } from './config.ts'
 import { startEmbeddedPostgres } from './database/embedded/embedded.ts'
 import { classifyFailure, sqlStateOf, UnreachableError } from './database/failures.ts'
 import { migrate } from './database/migrate.ts'
 import { HeadwayError } from './errors.ts'
+import { createLog } from './log.ts'
 import { closeOnSignals } from './signals.ts'
 
 /** A database that starts at the same time as the service gets this long. */
@@ -23,7 +24,7 @@ const nameOf = (databaseUrl: string): string => {
   return `${url.hostname}${url.port ? `:${url.port}` : ''}${url.pathname}`
 }
 
-const openDatabase = async (config: Config, log: pino.Logger): Promise<RunningDatabase> => {
+const openDatabase = async (config: Config, log: Logger): Promise<RunningDatabase> => {
   if (config.databaseUrl !== null) {
     const listenUrl = config.databaseListenUrl ?? config.databaseUrl
     return { url: config.databaseUrl, listenUrl, name: nameOf(config.databaseUrl), stop: async () => undefined }
@@ -66,7 +67,7 @@ const explainListen = (error: unknown, { host, port }: Config): unknown => {
   return new HeadwayError('validation_failed', `${host}:${port} ${explanation}`, { cause: error })
 }
 
-const migrateWhenReachable = async (url: string, log: pino.Logger): Promise<void> => {
+const migrateWhenReachable = async (url: string, log: Logger): Promise<void> => {
   const deadline = performance.now() + DATABASE_START_SECONDS * 1000
   for (;;) {
     try {
@@ -82,7 +83,7 @@ const migrateWhenReachable = async (url: string, log: pino.Logger): Promise<void
 
 const main = async (): Promise<void> => {
   const config = readConfig(process.env)
-  const log = pino({ level: config.logLevel })
+  const log = createLog(config.logLevel)
   const database = await openDatabase(config, log)
   let app: App | null = null
   const closing = new AbortController()

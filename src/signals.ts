@@ -16,8 +16,9 @@ export interface ShutdownOptions {
  */
 export const closeOnSignals = ({ close, graceSeconds, log }: ShutdownOptions): void => {
   let begunAt: number | null = null
+  let exitCode = 0
 
-  const end = async (exitCode: number): Promise<void> => {
+  const end = async (): Promise<void> => {
     begunAt = performance.now()
     const deadline = setTimeout(() => {
       log.error(`not done after ${graceSeconds} s: exiting`)
@@ -36,7 +37,7 @@ export const closeOnSignals = ({ close, graceSeconds, log }: ShutdownOptions): v
   const onSignal = (signal: NodeJS.Signals): void => {
     if (begunAt === null) {
       log.info(`${signal}: shutting down`)
-      void end(0)
+      void end()
     } else if (performance.now() - begunAt > SAME_SIGNAL_MS) {
       log.warn(`second ${signal}: exiting at once`)
       process.exit(1)
@@ -44,7 +45,9 @@ export const closeOnSignals = ({ close, graceSeconds, log }: ShutdownOptions): v
   }
   const onError = (error: unknown): void => {
     log.fatal({ err: error }, 'an error that nobody caught: shutting down')
-    if (begunAt === null) void end(1)
+    // Also where the end has begun already: whoever looks at the code must learn that not everything went well.
+    exitCode = 1
+    if (begunAt === null) void end()
   }
 
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, onSignal)

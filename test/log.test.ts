@@ -1,5 +1,5 @@
-import { pino } from 'pino'
 import t from 'tap'
+import { createLog } from '../src/log.ts'
 import { raw } from './http/in-memory.ts'
 import { spawnService } from './helpers/process.ts'
 import { startService } from './helpers/service.ts'
@@ -10,11 +10,14 @@ const PASSWORD = 'ThePasswordOfTheDatabase'
 
 /** A line that somebody would like to have written. */
 const FORGED = '{"level":60,"msg":"the sky is falling"}'
-const BREAKS = ['\n', '\r\n', '\u2028', '\u0085', '\\n', '"}\n', '\x1b[2K\r']
+const BREAKS = ['\n', '\r\n', '\u2028', '\u2029', '\u0085', '\\n', '"}\n', '\x1b[2K\r', '\u009b2K', '\x7f', '\u202e']
+
+/** What a terminal or a viewer would act upon instead of showing it. */
+const MISLEADING = /[^\P{C}\n]|[\u2028\u2029]/u
 
 t.test('no line of the log can be forged by what a caller sends, at any level', async t => {
   const chunks: string[] = []
-  const log = pino({ level: 'trace' }, { write: (chunk: string) => void chunks.push(chunk) })
+  const log = createLog('trace', { write: chunk => void chunks.push(chunk) })
   const service = await startService(t, { log, AUTH_JWT_SECRET: SECRET })
   const port = Number(new URL(service.url).port)
   for (const mark of BREAKS.map(text => `x${text}${FORGED}${text}`)) {
@@ -47,6 +50,7 @@ t.test('no line of the log can be forged by what a caller sends, at any level', 
       })
       client.abort()
     }
+    log.info({ [mark]: mark }, mark)
     const token = await mint({ sub: mark, tenant_id: mark })
     await service.as(token).call('GET', '/jobs')
     await service.as(await mint({}, { alg: 'HS256', key: Buffer.from(SECRET), kid: mark })).call('GET', '/jobs')
@@ -63,7 +67,50 @@ t.test('no line of the log can be forged by what a caller sends, at any level', 
   for (const chunk of chunks) {
     t.ok(chunk.endsWith('\n') && chunk.indexOf('\n') === chunk.length - 1, 'one line each')
     t.not((JSON.parse(chunk) as { level: number }).level, 60, chunk)
+    t.notMatch(chunk, MISLEADING, 'with nothing that a terminal acts upon')
   }
+  t.match(
+    chunks.map(chunk => (JSON.parse(chunk) as { msg: string }).msg),
+    BREAKS.map(text => `x${text}${FORGED}${text}`),
+  )
+})
+
+t.test('a failure is logged with its statement and its causes, and with nothing that the caller sent', async t => {
+  const word = 'ThisWordIsSecret'
+  const chunks: string[] = []
+  const log = createLog('trace', { write: chunk => void chunks.push(chunk) })
+  const service = await startService(t, { log })
+  const { id } = await service.createJob({ name: word })
+  // After this every statement fails, as during an upgrade; and before it, one that the row itself would be told of.
+  await service.database.pool.query("ALTER TABLE progress_jobs ADD CHECK (description <> 'no')")
+  await service.call('POST', '/jobs', { jobType: word, name: word, description: 'no' })
+  await service.database.pool.query('ALTER TABLE progress_jobs RENAME TO gone')
+  const statuses = await Promise.all([
+    service.call('GET', `/jobs?search=${word}&jobType=${word}`),
+    service.call('GET', `/stats?jobType=${word}`),
+    service.call('GET', `/stream?jobType=${word}&lastEventId=1.${word}`),
+    service.call('GET', `/jobs/${id}`),
+    service.call('POST', '/jobs', { jobType: word, name: word, meta: { word } }),
+    service.call('POST', `/jobs/${id}/fail`, { errorMessage: word }),
+    service.call('POST', `/jobs/${id}/heartbeat`, { message: word, workerId: word }),
+  ])
+  t.ok(statuses.every(({ status }) => status >= 202))
+  await service.close()
+  const written = chunks.join('')
+  t.notOk(written.includes(word), written.slice(Math.max(0, written.indexOf(word) - 1_000)).slice(0, 2_000))
+  const failed = chunks.map(chunk => JSON.parse(chunk) as { msg: string; err?: Record<string, string> })
+  const search = failed.find(({ err }) => err?.['message']?.includes('ILIKE'))
+  t.match(search?.err, {
+    sqlState: '42P01',
+    message: /Failed query: select .*: relation "progress_jobs" does not exist/s,
+  })
+  t.match(search?.err?.['stack'], /\n {4}at .*\ncaused by: .*\n {4}at /s)
+  for (const { err } of failed)
+    if (err)
+      t.strictSame(
+        Object.keys(err).filter(key => !['type', 'code', 'sqlState', 'message', 'stack'].includes(key)),
+        [],
+      )
 })
 
 t.test('neither secrets nor passwords are in what the service writes, while it starts, fails and runs', async t => {

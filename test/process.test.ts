@@ -114,6 +114,28 @@ t.test('an error that nobody caught ends the process with 1, after what was acce
   t.same(rows, [{ count: String(taken) }])
 })
 
+t.test('an error that nobody caught while the process ends makes its exit code 1, and ends nothing sooner', async t => {
+  const database = await createTestDatabase(t)
+  const { proxy, url } = await startProxy(t, database.url)
+  const settings = { DATABASE_URL: url, DATABASE_LISTEN_URL: database.url, ...preload('break') }
+  const service = await spawnService(t, settings).ready()
+  const { id } = await createJob(service.url)
+  proxy.delayMs = 300
+  const flushed = new Promise<void>(resolve => {
+    proxy.judge = chunk => {
+      if (chunk.includes('headway_flush')) resolve()
+      return 'pass'
+    }
+  })
+  const reply = post(service.url, `/jobs/${id}/increment`, { increment: 1 })
+  await flushed
+  service.child.kill('SIGTERM')
+  await until(() => service.log.some(({ msg }) => msg.includes('shutting down')))
+  service.child.kill('SIGUSR2')
+  t.ok([200, 202].includes((await reply).status), 'what was accepted is answered')
+  t.same(await service.exited, { code: 1, signal: null })
+})
+
 t.test(
   'with a database that stands still, streams end all the same, and a second signal exits at once',
   { skip: !IS_LINUX },

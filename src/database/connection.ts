@@ -33,6 +33,12 @@ const CONNECT_TIMEOUT_MS = 5_000
 // A bigint beyond 2^53-1 cannot be stored (CHECKs), so a number carries every one of them.
 const types = new pg.TypeOverrides()
 types.setTypeParser(pg.types.builtins.INT8, Number)
+// The answers of a flush are arrays of a thousand. Those of the driver come as texts, or one character at a time.
+const INT4_ARRAY = 1007
+const INT8_ARRAY = 1016
+const parseIntegers = (text: string): unknown => JSON.parse(`[${text.slice(1, -1)}]`)
+types.setTypeParser(INT4_ARRAY, parseIntegers)
+types.setTypeParser(INT8_ARRAY, parseIntegers)
 
 export const clientOptions = (url: string): pg.ClientConfig => ({
   connectionString: url,

@@ -62,7 +62,9 @@ const isJson = (contentType: string | undefined): boolean =>
  */
 export const registerBodyParser = (app: FastifyInstance): void => {
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', { parseAs: 'buffer' }, (request: FastifyRequest, body: Buffer, done) => {
+  // JSON by its name as well: Fastify reads the header anew for every body that only `*` takes.
+  const types = ['application/json', '*']
+  app.addContentTypeParser(types, { parseAs: 'buffer' }, (request: FastifyRequest, body: Buffer, done) => {
     if (body.length === 0) {
       done(null, {})
       return

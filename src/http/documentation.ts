@@ -130,8 +130,10 @@ export const registerDocumentation = async (app: FastifyInstance): Promise<void>
     })
   })
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger())
+  // Written out once: it takes a hundred times as long as a heartbeat, and everyone may ask for it.
+  let yaml: string | null = null
   app.get('/openapi.yaml', { schema: { hide: true } }, async (_request, reply) =>
-    reply.header('content-type', 'application/yaml').send(openApiYaml(app)),
+    reply.header('content-type', 'application/yaml').send((yaml ??= openApiYaml(app))),
   )
 }
 

@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyContextConfig, FastifyInstance, FastifyReply } from 'fastify'
 
 /** An answered request. `route` is a pattern, never a URL (each value is remembered for ever), and `none` where nothing is. */
 export interface AnsweredRequest {
@@ -16,16 +16,16 @@ declare module 'fastify' {
 }
 
 /** The answer was kept open on purpose: a stream, or `Prefer: wait`. */
-const wasHeld = (reply: FastifyReply): boolean =>
-  reply.statusCode < 400 &&
-  (reply.request.routeOptions.config.endless === true || reply.hasHeader('preference-applied'))
+const wasHeld = (reply: FastifyReply, { endless = false }: FastifyContextConfig): boolean =>
+  reply.statusCode < 400 && (endless || reply.hasHeader('preference-applied'))
 
 /** Tells `answered` of every request that was answered, except those that are held open: what they took is not our doing. */
 export const registerRequestTimes = (app: FastifyInstance, answered: (request: AnsweredRequest) => void): void => {
   app.addHook('onResponse', (request, reply, done) => {
-    if (!wasHeld(reply)) {
-      const route = request.routeOptions.url ?? 'none'
-      answered({ method: request.method, route, status: reply.statusCode, ms: reply.elapsedTime })
+    // Read once: Fastify makes a new object each time.
+    const { config, url = 'none' } = request.routeOptions
+    if (!wasHeld(reply, config)) {
+      answered({ method: request.method, route: url, status: reply.statusCode, ms: reply.elapsedTime })
     }
     done()
   })

@@ -8,13 +8,15 @@ import { forgetTypeOfEmptyBody, registerBodyParser } from './bodies.ts'
 import { registerCors } from './cors.ts'
 import { identifyEveryone, registerIdentity } from './identity.ts'
 import type { Identify } from './identity.ts'
+import { createHold } from './limits/held.ts'
 import { createRateLimit } from './limits/rate-limit.ts'
 import { registerDocumentation } from './documentation.ts'
+import { registerLingeringClose } from './lingering-close.ts'
 import { refuseWebPages, requireHost } from './open-mode.ts'
 import { handleClientError, handleError, refuseExpectation } from './problems.ts'
 import { registerPressure } from './pressure.ts'
 import type { PressureLimits } from './pressure.ts'
-import { requestIdOf } from './request-id.ts'
+import { createRequestIds } from './request-id.ts'
 import { RequestLog } from './request-log.ts'
 import { registerRequestTimes } from './request-times.ts'
 import type { AnsweredRequest } from './request-times.ts'
@@ -50,6 +52,8 @@ export interface HttpTiming {
   silentMs: number
   /** A connection between two requests. Longer than the idle timeout of common load balancers (60 s), so that it is they who close first, not we under a request. */
   keepAliveMs: number
+  /** A client that has its answer and still owes the rest of a body that nobody reads. */
+  lingerMs: number
 }
 
 const TIMING: HttpTiming = {
@@ -58,11 +62,18 @@ const TIMING: HttpTiming = {
   checkMs: 5_000,
   silentMs: 120_000,
   keepAliveMs: 72_000,
+  lingerMs: 2_000,
 }
 
 export type HttpConfig = Pick<
   Config,
-  'authMode' | 'shutdownGraceSeconds' | 'rateLimitPerSecond' | 'corsOrigins' | 'trustedProxies'
+  | 'authMode'
+  | 'shutdownGraceSeconds'
+  | 'rateLimitPerSecond'
+  | 'corsOrigins'
+  | 'trustedProxies'
+  | 'maxStreams'
+  | 'maxStreamsPerIdentity'
 >
 
 export interface HttpParts {
@@ -89,7 +100,7 @@ const createFastify = (log: FastifyBaseLogger, trustedProxies: string[], timing:
     // Two lines a heartbeat would be the most expensive thing the service does, and urls with their queries would be in them.
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
     childLoggerFactory: (logger, bindings) => new RequestLog(logger, bindings),
-    genReqId: requestIdOf,
+    genReqId: createRequestIds(),
     frameworkErrors: (error, request, reply) => {
       void handleError(error, request, sign(request, reply))
     },
@@ -119,7 +130,8 @@ const createFastify = (log: FastifyBaseLogger, trustedProxies: string[], timing:
 export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstance> => {
   const { config, jobs, webhooks, live, health, metrics, pressure, log, identify } = parts
   const { rateLimitPerSecond, trustedProxies, corsOrigins } = config
-  const app = createFastify(log, trustedProxies, { ...TIMING, ...parts.timing })
+  const timing = { ...TIMING, ...parts.timing }
+  const app = createFastify(log, trustedProxies, timing)
   app.setValidatorCompiler(validatorCompiler)
   // Answers are wire documents of our own: nothing is left to encode, and zod would take six times as long. With an end of
   // line, or a terminal's next prompt would stand behind them.
@@ -128,6 +140,7 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
   app.setReplySerializer(serialize)
   app.setErrorHandler(handleError)
   registerBodyParser(app)
+  registerLingeringClose(app, { silentMs: timing.lingerMs })
 
   const openOnLoopback = identify === undefined && config.authMode !== 'none'
   app.addHook('onRequest', (request, reply, done) => {
@@ -158,9 +171,10 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
     await registerPressure(guarded, pressure)
     if (identify) registerChallenges(guarded)
     registerIdentity(guarded, identify ?? identifyEveryone, createRateLimit({ perSecond: rateLimitPerSecond }))
+    const hold = createHold({ max: config.maxStreams, maxPerCaller: config.maxStreamsPerIdentity })
     await guarded.register(
       async api => {
-        await api.register(jobRoutes, { jobs, live, closing })
+        await api.register(jobRoutes, { jobs, live, closing, hold })
         await api.register(lifecycleRoutes, { jobs })
         await api.register(heartbeatRoutes, { jobs })
         await api.register(statisticsRoutes, { jobs })
@@ -169,7 +183,7 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
       },
       { prefix: BASE_PATH },
     )
-    await guarded.register(mcpRoutes, { jobs, live, closing })
+    await guarded.register(mcpRoutes, { jobs, live, closing, hold })
   })
   return app
 }

@@ -18,32 +18,30 @@ export interface ShutdownOptions {
 }
 
 /**
- * The requests that have begun and not ended, by their connection: an answer that is queued behind another one has no socket
- * yet, and never hears that its client left.
+ * The requests that have begun and not ended, by their connection (of an idle one there are none): an answer that is queued
+ * behind another one has no socket yet, and never hears that its client left.
  */
 const trackRequests = (app: FastifyInstance): ReadonlyMap<Socket, ReadonlySet<ServerResponse>> => {
-  const underWay = new Map<Socket, Set<ServerResponse>>()
+  const connections = new Map<Socket, Set<ServerResponse>>()
   function ended(this: ServerResponse) {
-    const { socket } = this.req
-    const responses = underWay.get(socket)
-    responses?.delete(this)
-    if (responses?.size === 0) underWay.delete(socket)
+    connections.get(this.req.socket)?.delete(this)
   }
   function left(this: Socket) {
-    underWay.delete(this)
+    connections.delete(this)
   }
-  const known = new WeakSet<Socket>()
   // Not the hook onResponse: it does not run when the client leaves first.
   app.server.on('request', ({ socket }: IncomingMessage, response: ServerResponse) => {
-    const responses = underWay.get(socket)
-    if (responses) responses.add(response)
-    else underWay.set(socket, new Set([response]))
-    response.once('close', ended)
-    if (known.has(socket)) return
-    known.add(socket)
-    socket.once('close', left)
+    let responses = connections.get(socket)
+    if (!responses) {
+      responses = new Set()
+      connections.set(socket, responses)
+      socket.once('close', left)
+    }
+    responses.add(response)
+    // It comes once, and `on` costs less than `once`.
+    response.on('close', ended)
   })
-  return underWay
+  return connections
 }
 
 /** The service has done its part: the rest of the request, or the reading of its answer, is with the client. */
@@ -62,7 +60,8 @@ export const registerShutdown = (
   const closing = new AbortController()
   // Everyone who waits for a change listens to it.
   setMaxListeners(0, closing.signal)
-  const underWay = trackRequests(app)
+  const connections = trackRequests(app)
+  const areUnderWay = () => [...connections.values()].some(({ size }) => size > 0)
   app.addHook('onRequest', (_request, reply, done) => {
     if (!closing.signal.aborted) {
       done()
@@ -75,10 +74,12 @@ export const registerShutdown = (
     closing.abort()
     const started = performance.now()
     await endStreams()
-    while (underWay.size > 0 && performance.now() < started + graceMs) {
+    while (areUnderWay() && performance.now() < started + graceMs) {
       await pause(DRAIN_CHECK_MS)
       if (performance.now() < started + CLIENT_GRACE_MS) continue
-      for (const [socket, responses] of underWay) if ([...responses].every(waitsForClient)) socket.destroy()
+      for (const [socket, responses] of connections) {
+        if (responses.size > 0 && [...responses].every(waitsForClient)) socket.destroy()
+      }
     }
   })
   return { closing: closing.signal }

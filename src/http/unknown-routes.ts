@@ -1,7 +1,11 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { HeadwayError } from '../errors.ts'
 
-const pathOf = (url: string): string => url.split('?', 1)[0] ?? url
+/** As the router sees it: without query and fragment. */
+const pathOf = (url: string): string => url.split(/[?#]/, 1)[0] ?? url
+
+/** What may be repeated: behind a semicolon some clients put what belongs into the query, tokens included. */
+const shownOf = (path: string): string => path.split(';', 1)[0] ?? path
 
 /** The paths of a route: `:id` is one part of a path. */
 const patternOf = (url: string): RegExp =>
@@ -13,7 +17,7 @@ const patternOf = (url: string): RegExp =>
  */
 export const registerUnknownRoutes = (app: FastifyInstance): void => {
   const refuse = (request: FastifyRequest) =>
-    new HeadwayError('route_not_found', `Nothing is at ${pathOf(request.url)}: see /docs.`)
+    new HeadwayError('route_not_found', `Nothing is at ${shownOf(pathOf(request.url))}: see /docs.`)
   const routes = new Map<string, { pattern: RegExp; methods: Set<string> }>()
   app.addHook('onRoute', ({ url, method, schema }) => {
     // The pages of the documentation come with routes of their own making.
@@ -24,7 +28,7 @@ export const registerUnknownRoutes = (app: FastifyInstance): void => {
   })
   app.addHook('onRequest', (request, reply, done) => {
     // The route of @fastify/cors takes every OPTIONS; those that come this far are no preflights.
-    if (!request.is404 && request.routeOptions.url !== '*') {
+    if (!request.is404 && (request.method !== 'OPTIONS' || request.routeOptions.url !== '*')) {
       done()
       return
     }

@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Live } from '../live/live.ts'
+import type { Hold } from './limits/held.ts'
 
 /** Longer than most proxies let a request be silent would be of no use. */
 export const MAX_WAIT_SECONDS = 60
@@ -26,6 +27,7 @@ export interface Versioned {
 export interface Wait<Document extends Versioned> {
   /** Aborts when the service shuts down: a wait then ends with what is known. */
   closing: AbortSignal
+  hold: Hold
   jobId: string
   read: () => Promise<Document>
   isEnough: (document: Document) => boolean
@@ -74,7 +76,7 @@ export const readUntil = async <Document extends Versioned>(
 
 /**
  * Holds the request for as long as its `Prefer: wait` says, until the document is enough; without one it just reads.
- * Ends early when the client leaves and when the service shuts down.
+ * Ends early when the client leaves and when the service shuts down. Raises `too_many_streams` where too many are held.
  */
 export const readWithWait = async <Document extends Versioned>(
   live: Pick<Live, 'waitForChange'>,
@@ -84,6 +86,7 @@ export const readWithWait = async <Document extends Versioned>(
 ): Promise<Document> => {
   const seconds = preferredWaitSeconds(request.headers.prefer)
   if (seconds === null) return wait.read()
+  const release = wait.hold(request.identity.caller)
   reply.header('preference-applied', `wait=${seconds}`)
   const end = new AbortController()
   const stop = () => end.abort()
@@ -93,6 +96,7 @@ export const readWithWait = async <Document extends Versioned>(
   try {
     return await readUntil(live, wait, end.signal)
   } finally {
+    release()
     clearTimeout(timer)
     reply.raw.off('close', stop)
     wait.closing.removeEventListener('abort', stop)

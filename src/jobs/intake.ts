@@ -39,6 +39,8 @@ export interface HeartbeatIntakeOptions {
   log: Logger
   heartbeatIntervalMs: number
   stalledAfterSeconds: number
+  /** How near the process is to refusing calls, from 0 to 1, whatever else it has to do. */
+  pressure?: () => number
   /** Entries in memory; beyond it new reports are refused. */
   maxEntries?: number
   maxBytes?: number
@@ -69,7 +71,13 @@ const outcomeUnknown = () =>
  */
 export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): HeartbeatIntake => {
   const { write, announce, log } = options
-  const { maxEntries = 50_000, maxBytes = 64 * 1024 * 1024, maxBatch = 1_000, answerWithinMs = 2_000 } = options
+  const {
+    pressure = () => 0,
+    maxEntries = 50_000,
+    maxBytes = 64 * 1024 * 1024,
+    maxBatch = 1_000,
+    answerWithinMs = 2_000,
+  } = options
 
   const queue = new HeartbeatQueue()
   let inFlight: Entry[] = []
@@ -85,7 +93,8 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
 
   /** The cadence to ask for: slower under load, never so slow that a job would look silent between two reports. */
   const intervalFor = (timeoutSeconds: number): number => {
-    const wanted = options.heartbeatIntervalMs * (1 + (4 * queue.entries) / maxEntries)
+    const load = Math.max(queue.entries / maxEntries, queue.bytes / maxBytes, Math.min(1, pressure()))
+    const wanted = options.heartbeatIntervalMs * (1 + 4 * load)
     const silence = Math.min(options.stalledAfterSeconds, timeoutSeconds || Infinity)
     return Math.floor(Math.min(wanted, (silence * 1000) / 3))
   }

@@ -67,9 +67,11 @@ export const createJobs = ({ repository, intake, announce, defaultHeartbeatTimeo
           }
           if (result.code !== 'exists') throw refusalOfCreation(result, input.parentJobId)
           if (result.requestHash !== newJob.idempotency_hash) {
+            // Keys are those of the organization: for a token of one job, the other job does not exist.
+            const made = identity.jobId === null ? `job ${result.job.id}` : 'a job'
             throw new HeadwayError(
               'idempotency_key_reused',
-              `This Idempotency-Key made job ${result.job.id} from another request: use a new key for a new job.`,
+              `This Idempotency-Key made ${made} from another request: use a new key for a new job.`,
             )
           }
           return { job: result.job, created: false }
@@ -122,10 +124,10 @@ export const createJobs = ({ repository, intake, announce, defaultHeartbeatTimeo
         return repository.statistics(scopeOf(identity), query)
       }),
 
-    async heartbeat(identity, heartbeat) {
+    // Without a promise of its own: this runs for every heartbeat.
+    heartbeat(identity, heartbeat) {
       const refusal = refuseImpossible(heartbeat)
-      if (refusal) throw refusal
-      return intake.submit(scopeOf(identity), heartbeat)
+      return refusal ? Promise.reject(refusal) : intake.submit(scopeOf(identity), heartbeat)
     },
 
     async heartbeats(identity, heartbeats) {

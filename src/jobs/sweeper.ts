@@ -68,10 +68,11 @@ export const createSweeper = (options: SweeperOptions): Sweeper => {
   }
 
   /** Says that this process is there. False when the database did not answer in time. */
-  const visit = async (): Promise<boolean> => {
+  const visit = async (overwhelmed: boolean): Promise<boolean> => {
     const begun = performance.now()
     try {
-      await database.query('headway_visit', 'SELECT headway.visit($1, $2, $3)', [processId, intervalSeconds, troubled])
+      const state = [processId, intervalSeconds, troubled || overwhelmed]
+      await database.query('headway_visit', 'SELECT headway.visit($1, $2, $3)', state)
       troubled = performance.now() - begun > SLOW_VISIT_MS
     } catch (error) {
       if (!troubled)
@@ -95,8 +96,10 @@ export const createSweeper = (options: SweeperOptions): Sweeper => {
   }
 
   const sweep: Sweeper['sweep'] = async () => {
-    if (!(await visit())) return { stalled: 0, ended: 0, skipped: 'database' }
-    if (isOverwhelmed()) {
+    // Said with the visit: what waits here, the sweepers of other replicas cannot see.
+    const overwhelmed = isOverwhelmed()
+    if (!(await visit(overwhelmed))) return { stalled: 0, ended: 0, skipped: 'database' }
+    if (overwhelmed || isOverwhelmed()) {
       troubled = true
       return { stalled: 0, ended: 0, skipped: 'intake' }
     }

@@ -126,9 +126,9 @@ export const spawnService = (t: Test, settings: Record<string, string>): Service
   return service
 }
 
-/** Settings of a process that loads a file of helpers/preload/ before everything else. */
-export const preload = (name: string): Record<string, string> => ({
-  NODE_OPTIONS: `--import=${new URL(`./preload/${name}.js`, import.meta.url).href}`,
+/** Settings of a process that loads files of helpers/preload/ before everything else. */
+export const preload = (...names: string[]): Record<string, string> => ({
+  NODE_OPTIONS: names.map(name => `--import=${new URL(`./preload/${name}.js`, import.meta.url).href}`).join(' '),
 })
 
 /** The embedded Postgres of a data directory, seen from outside. */

@@ -41,25 +41,29 @@ const mustBeDone = (what: string, answer: Row | undefined): void => {
 /** A database whose clock shows what a test says: hours of reports pass in seconds. */
 export class Timeline {
   readonly pool: pg.Pool
-  readonly #query: Query
+  /** On the connection whose clock this is. */
+  readonly query: Query
   readonly #write: HeartbeatWrite
 
   constructor(pool: pg.Pool, query: Query, write: HeartbeatWrite) {
     this.pool = pool
-    this.#query = query
+    this.query = query
     this.#write = write
   }
 
   /** Sets the clock to so many seconds after its beginning. */
   async at(seconds: number): Promise<void> {
-    const time = new Date(EPOCH_MS + Math.round(seconds * 1000)).toISOString()
-    await this.#query("SELECT set_config('test.now', $1, false)", [time])
+    await this.query("SELECT set_config('test.now', $1, false)", [this.timeAt(seconds)])
+  }
+
+  timeAt(seconds: number): string {
+    return new Date(EPOCH_MS + Math.round(seconds * 1000)).toISOString()
   }
 
   async create(fields: Record<string, unknown> = {}): Promise<string> {
     const job = { tenant_id: tenantId, job_type: 'test', name: 'a job', heartbeat_timeout_seconds: 0, ...fields }
     const text = 'SELECT code, document FROM headway.create_job($1, true, NULL, NULL, $2)'
-    const [answer] = await this.#query(text, [job.tenant_id, JSON.stringify(job)])
+    const [answer] = await this.query(text, [job.tenant_id, JSON.stringify(job)])
     mustBeDone('create', answer)
     return (answer?.['document'] as { id: string }).id
   }
@@ -75,16 +79,21 @@ export class Timeline {
   }
 
   async command(jobId: string, command: string, input: Record<string, unknown> = {}): Promise<void> {
-    const [answer] = await this.#query(
+    mustBeDone(command, await this.tryCommand(jobId, command, input))
+  }
+
+  /** Answers its `code`, which is null when it was done. */
+  async tryCommand(jobId: string, command: string, input: Record<string, unknown> = {}): Promise<Row | undefined> {
+    const [answer] = await this.query(
       `SELECT code FROM progress_jobs j, headway.change_job(j.id, j.tenant_id, true, NULL, NULL, $2, 'someone', $3)
        WHERE j.id = $1`,
       [jobId, command, input],
     )
-    mustBeDone(command, answer)
+    return answer
   }
 
   async see(jobId: string): Promise<Seen> {
-    const [row] = await this.#query(
+    const [row] = await this.query(
       `SELECT progress_percent::float8 AS percent, processed_count::float8 AS processed, total_count::float8 AS total, stage,
          status, eta_source AS source,
          CASE WHEN eta_seconds IS NOT NULL
@@ -97,7 +106,7 @@ export class Timeline {
 
   /** The whole history, or its entries of one type. */
   async history(jobId: string, type?: string): Promise<Sample[]> {
-    const rows = await this.#query(
+    const rows = await this.query(
       `SELECT type, date_part('epoch', at - $3::timestamptz) AS at, actor, attempt, data FROM job_events
        WHERE job_id = $1 AND coalesce(type = $2, true) ORDER BY id`,
       [jobId, type ?? null, new Date(EPOCH_MS).toISOString()],

@@ -327,12 +327,20 @@ t.test('every refusal of the domain is a problem with its status, and 5xx tell n
   t.equal(response.status, 500)
   t.equal(problem.code, 'internal_error')
   t.notMatch(JSON.stringify(problem), /password|28P01/)
-  t.match(problem.requestId, /^[\da-f-]{36}$/, 'an id that could break a log line is replaced')
+  t.match(problem.requestId, /^[\da-f-]{20,40}$/, 'an id that could break a log line is replaced')
   const entry = log.at(-1) ?? ''
   t.match(entry, problem.requestId, 'the log has the request id')
   t.match(entry, 'answers.test', 'and the stack')
   await fetch(`${api}/jobs?search=secret`)
   t.notMatch(log.join(''), /secret/, 'but no query')
+})
+
+t.test('requests without an id of their own get different ones, also from two servers', async t => {
+  const servers = [await startServer(t), await startServer(t)]
+  const calls = [...servers, ...servers].map(({ url }) => fetch(`${url}/healthz`))
+  const ids = (await Promise.all(calls)).map(({ headers }) => headers.get('x-request-id') ?? '')
+  t.equal(new Set(ids).size, 4, ids.join(' '))
+  for (const id of ids) t.match(id, /^[\w-]{20,40}$/)
 })
 
 t.test('every line that a request causes names the request, as its answer does', async t => {
@@ -680,6 +688,20 @@ t.test('the documentation names every call, offline', async t => {
   for (const script of scripts) t.equal((await fetch(script)).status, 200, script.pathname)
   t.ok(scripts.length >= 2)
   t.ok(app.swagger())
+})
+
+t.test('whoever asks for the documentation makes the service write it out no second time', async t => {
+  const { url } = await startServer(t)
+  const cpuOf = async (path: string) => {
+    const text = async () => (await fetch(url + path)).text()
+    const [first] = [await text(), await text()]
+    const begun = process.cpuUsage()
+    for (let n = 0; n < 20; n += 1) t.equal((await text()) === first, true, path)
+    const { user, system } = process.cpuUsage(begun)
+    return user + system
+  }
+  const [json, yaml] = [await cpuOf('/openapi.json'), await cpuOf('/openapi.yaml')]
+  t.ok(yaml < 4 * json, `${yaml} µs of CPU for YAML, ${json} for JSON`)
 })
 
 t.test('closing refuses what comes, ends streams and waits, and lets requests end', async t => {

@@ -3,7 +3,7 @@ import t, { type Test } from 'tap'
 import { FEATURES } from '../../src/jobs/identity.ts'
 import type { Feature } from '../../src/jobs/identity.ts'
 import type { JobDocument } from '../../src/jobs/job.ts'
-import { startService, type Service } from '../helpers/service.ts'
+import { startService, type Reply, type Service } from '../helpers/service.ts'
 import { bearer, mint, SECRET, secondsFromNow, type TestClaims } from '../helpers/tokens.ts'
 import { waitFor } from '../helpers/wait.ts'
 
@@ -280,6 +280,12 @@ t.test('every operation needs its feature, and no other', async t => {
   t.equal((await service.as(await mint({ features: ['progress.manage'] })).call('DELETE', purge)).status, 404)
 })
 
+/** What an answer tells, apart from the id that was asked for. */
+const toldBy = ({ status, body, headers }: Reply<unknown>, jobId: string): string =>
+  JSON.stringify([status, body, headers.get('etag'), headers.get('www-authenticate')])
+    .replaceAll(jobId, 'the id')
+    .replace(/"requestId":"[^"]*"/, '')
+
 t.test('what belongs to another tenant, organization or job does not exist, whatever is called', async t => {
   const service = await startGuarded(t)
   const owner = service.as(await mint(OWNER))
@@ -291,9 +297,14 @@ t.test('what belongs to another tenant, organization or job does not exist, what
   const webhook = { url: 'https://hooks.example.com/', enabled: false }
   const webhookId = (await manager.call<{ id: string }>('POST', '/webhooks', webhook)).body.id
   await owner.call('POST', `/jobs/${finished.id}/fail`, { errorMessage: 'as told' })
-  const before = [await owner.job(running.id), await owner.job(finished.id), await owner.history(running.id)]
+  const batch = (await owner.createJob({ partitions: [{ name: 'one' }], cancellable: true })) as JobDocument & {
+    partitions: { id: string }[]
+  }
+  const theirs = [running.id, finished.id, batch.id, batch.partitions[0]!.id]
+  const read = async () => [...(await Promise.all(theirs.map(id => owner.job(id)))), await owner.history(running.id)]
+  const before = await read()
   const watching = await follow(t, service, '/stream', bearer(await mint(OWNER)))
-  t.equal((await watching.snapshot()).length, 2)
+  t.equal((await watching.snapshot()).length, 4)
 
   const strangers: Record<string, TestClaims> = {
     'another tenant': { tenant_id: randomUUID() },
@@ -312,23 +323,29 @@ t.test('what belongs to another tenant, organization or job does not exist, what
         await isBlind(t, caller, { running, finished, key, webhookId }, `${operation.id} by ${name}`)
         continue
       }
-      for (const { id } of [running, finished]) {
-        const { status, body } = await callOperation(caller, operation, id)
-        t.match({ status, body }, { status: 404, body: { code: 'job_not_found' } }, `${operation.id} by ${name}`)
+      const nowhere = randomUUID()
+      const unknown = await callOperation(caller, operation, nowhere)
+      t.match(unknown, { status: 404, body: { code: 'job_not_found' } }, `${operation.id} by ${name}`)
+      for (const id of theirs) {
+        const told = toldBy(await callOperation(caller, operation, id), id)
+        t.equal(told, toldBy(unknown, nowhere), `${operation.id} by ${name}: as if it were not there`)
       }
     }
     for (const path of ['', '/progress']) {
       t.equal((await caller.call('HEAD', `/jobs/${running.id}${path}`)).status, 404, `HEAD ${path} by ${name}`)
-      const waiting = await caller.call('GET', `/jobs/${running.id}${path}?until=finished`, undefined, {
-        prefer: 'wait=1',
-      })
-      t.equal(waiting.status, 404, `it is not waited for: ${path} by ${name}`)
+      for (const headers of [
+        { 'if-none-match': '*' },
+        { 'if-none-match': '*', prefer: 'wait=1' },
+        { prefer: 'wait=1' },
+      ]) {
+        const waiting = await caller.call('GET', `/jobs/${running.id}${path}?until=finished`, undefined, headers)
+        t.equal(waiting.status, 404, `it is neither known nor waited for: ${path} by ${name}`)
+      }
     }
     const purged = await caller.call('DELETE', `/jobs/${finished.id}?purge=true`)
     t.equal(purged.status, claims['features'] ? 403 : 404, `purge by ${name}`)
   }
-  const after = [await owner.job(running.id), await owner.job(finished.id), await owner.history(running.id)]
-  t.same(after, before, 'and nothing of it was changed')
+  t.same(await read(), before, 'and nothing of it was changed')
   t.equal(watching.events.length, 1, 'nor heard of')
 })
 
@@ -434,6 +451,44 @@ t.test('a token for one job sees that job and its partitions, and nothing else, 
   const job = await limited.call('POST', '/jobs', { jobType: 'test', name: 'another' })
   t.match(job, { status: 403, body: { code: 'forbidden' } })
   t.match(job.headers.get('www-authenticate'), /insufficient_scope/)
+})
+
+t.test('a heartbeat for a job of another tenant does not even lock it, and so takes no longer', async t => {
+  const service = await startGuarded(t)
+  const owner = service.as(await mint(OWNER))
+  const { id, partitions } = (await owner.createJob({ partitions: [{ name: 'one' }] })) as JobDocument & {
+    partitions: { id: string }[]
+  }
+  const ids = [id, partitions[0]!.id, (await owner.createJob()).id]
+  const lockers = async () =>
+    (
+      await service.database.pool.query<{ xmax: string }>(
+        'SELECT xmax::text FROM progress_jobs WHERE id = ANY ($1) ORDER BY id',
+        [ids],
+      )
+    ).rows
+  const before = await lockers()
+  const stranger = service.as(await mint({ organization_id: ORGANIZATION }))
+  for (const jobId of ids) t.equal((await stranger.heartbeat(jobId)).status, 404)
+  t.same(await lockers(), before)
+  t.equal((await owner.heartbeat(partitions[0]!.id)).status, 200)
+  t.notSame(await lockers(), before, 'its own are locked')
+})
+
+t.test('a token for one job learns nothing of the job that an idempotency key has made', async t => {
+  const service = await startGuarded(t)
+  const owner = service.as(await mint(OWNER))
+  const [batch, key] = [await owner.createJob({ partitionCount: 2 }), randomUUID()]
+  const { body: other } = await owner.call<JobDocument>('POST', '/jobs', CREATE, { 'idempotency-key': key })
+  const limited = service.as(await mint({ ...OWNER, job_id: batch.id }))
+  const partition = { name: 'mine', parentJobId: batch.id }
+  const taken = await limited.call('POST', '/jobs', partition, { 'idempotency-key': key })
+  t.match(taken, { status: 422, body: { code: 'idempotency_key_reused' } })
+  t.notOk(JSON.stringify(taken.body).includes(other.id))
+  const [fresh, again] = await Promise.all(
+    [1, 2].map(() => limited.call<JobDocument>('POST', '/jobs', partition, { 'idempotency-key': `${key}2` })),
+  )
+  t.equal(fresh?.body.id, again?.body.id, 'its own keys work')
 })
 
 t.test('who acted is in the history by the sub of the token', async t => {

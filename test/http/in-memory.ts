@@ -168,6 +168,8 @@ export const startServer = async (
       authMode: null,
       shutdownGraceSeconds: 2,
       rateLimitPerSecond: 0,
+      maxStreams: 1_000,
+      maxStreamsPerIdentity: 1_000,
       corsOrigins: [],
       trustedProxies: [],
       ...config,

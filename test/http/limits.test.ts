@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { readConfig } from '../../src/config.ts'
@@ -5,6 +6,7 @@ import { Allowances } from '../../src/http/limits/allowances.ts'
 import { networkOf } from '../../src/http/limits/guesses.ts'
 import { createTokens } from '../../src/http/tokens/identify.ts'
 import { bearer, mint, SECRET } from '../helpers/tokens.ts'
+import { waitFor } from '../helpers/wait.ts'
 import { JOB_ID, raw, send, startServer } from './in-memory.ts'
 
 const TENANT = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a01'
@@ -136,6 +138,41 @@ t.test('a caller may send so many requests a second, and every answer says how m
   t.equal((await get(token)).status, 429)
 })
 
+t.test(
+  'answers are held for a caller and in total as streams are, also behind each other on one connection',
+  async t => {
+    const { auth } = readConfig({ AUTH_JWT_SECRET: SECRET })
+    const log = { warn: () => undefined, info: () => undefined }
+    const { identify } = createTokens({ auth: auth!, log, guessesPerSecond: 0 })
+    const config = { maxStreams: 3, maxStreamsPerIdentity: 2 }
+    const { api, port, live, jobs } = await startServer(t, { identify, config })
+    const url = `${api}/jobs/${JOB_ID}?until=finished`
+    const wait = async (sub: string) => {
+      const answer = await fetch(url, {
+        headers: { ...bearer(await mint({ sub, tenant_id: TENANT })), prefer: 'wait=60' },
+      })
+      const body = (await answer.json()) as { code?: string }
+      return { status: answer.status, code: body.code, retryAfter: answer.headers.get('retry-after') }
+    }
+    const token = await mint({ sub: 'one', tenant_id: TENANT })
+    const line = `GET /api/progress/jobs/${JOB_ID}?until=finished HTTP/1.1\r\nhost: x\r\nprefer: wait=60\r\n`
+    const pipelined = slowClient(t, port, `${line}authorization: Bearer ${token}\r\n\r\n`.repeat(9))
+    await waitFor(() => live.waiting.size === 2)
+    const refused = { status: 429, code: 'too_many_streams', retryAfter: '5' }
+    t.match(await wait('one'), refused)
+    const other = wait('other')
+    await waitFor(() => live.waiting.size === 3)
+    t.match(await wait('third'), refused, 'in total')
+    t.equal((await fetch(url, { headers: bearer(token) })).status, 200, 'what is not held needs no place')
+    jobs.job = { ...jobs.job, status: 'completed', revision: jobs.job.revision + 1 }
+    live.announce()
+    t.match(await other, { status: 200 })
+    await waitFor(() => live.waiting.size === 0)
+    t.match(await wait('one'), { status: 200 }, 'and places are given back')
+    pipelined.socket.destroy()
+  },
+)
+
 t.test('nobody is limited without authentication, nor where the setting is 0', async t => {
   const open = await startServer(t, { config: { rateLimitPerSecond: 1 } })
   for (let n = 0; n < 15; n++) t.equal((await fetch(`${open.api}/jobs`)).headers.get('ratelimit-limit'), null)
@@ -240,6 +277,69 @@ t.test('a connection on which nothing moves is cut, but not a stream', async t =
   t.ok(silent.tookMs >= 240 && silent.tookMs < 2_000, 'under a request that is never answered')
   t.equal(stream.socket.readyState, 'open')
   t.equal(live.started, 1)
+})
+
+/** Sends all of a body before it reads anything, as simple clients do; what it read in the end, and what went wrong. */
+const sendThenRead = (port: number, head: string, body: Buffer) =>
+  new Promise<{ answer: string; error: string | null }>(resolve => {
+    const socket = connect(port, '127.0.0.1')
+    let [answer, error]: [string, string | null] = ['', null]
+    socket.setEncoding('latin1')
+    socket.on('error', ({ code }: NodeJS.ErrnoException) => (error = code ?? 'unknown'))
+    socket.once('close', () => resolve({ answer, error }))
+    socket.write(head)
+    socket.write(body, () => socket.on('data', (text: string) => (answer += text)))
+  })
+
+t.test('an answer is not cut off by a body that nobody reads', async t => {
+  const text = '# a long answer\n'.repeat(100_000)
+  const metrics = { contentType: 'text/plain', text: async () => text, answered: () => undefined }
+  const { port, jobs } = await startServer(t, { metrics })
+  // More than all buffers on its way hold.
+  const body = Buffer.alloc(24 * 1024 * 1024, 'a')
+  const head = (line: string, framing: string) =>
+    `${line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n${framing}\r\n\r\n`
+  const long = `content-length: ${body.length}`
+  const read = await sendThenRead(port, head('GET /metrics', long), body)
+  t.equal(read.error, null)
+  t.ok(read.answer.startsWith('HTTP/1.1 200 ') && read.answer.endsWith(`\r\n\r\n${text}`), 'it is whole')
+  const chunked = Buffer.concat([Buffer.from(`${body.length.toString(16)}\r\n`), body, Buffer.from('\r\n0\r\n\r\n')])
+  for (const [line, framing, bytes, status] of [
+    ['POST /api/progress/jobs', long, body, 413],
+    ['POST /api/progress/jobs', 'transfer-encoding: chunked', chunked, 413],
+    ['POST /nowhere', long, body, 404],
+    ['POST /api/progress/jobs', `${long}\r\nexpect: nothing known`, body, 417],
+  ] as const) {
+    const { answer, error } = await sendThenRead(port, head(line, framing), bytes)
+    t.equal(error, null)
+    t.match(answer, new RegExp(`^HTTP/1\\.1 ${status} [^]*"status":${status}`), `${line}, ${framing}`)
+  }
+  t.equal(jobs.calls.length, 0)
+})
+
+t.test('a client that owes the rest of its body after the answer is not waited for long', async t => {
+  const { app, port } = await startServer(t, { timing: { headersMs: 150, requestMs: 300, checkMs: 20, lingerMs: 100 } })
+  const head =
+    'POST /nowhere HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: 9000\r\n\r\n'
+  /** How long the server keeps the connection of a client that goes on sending, or does not, in milliseconds. */
+  const kept = async (drips: boolean): Promise<number> => {
+    const accepted = once(app.server, 'connection') as Promise<[Socket]>
+    const client = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+    t.teardown(() => client.destroy())
+    const [socket] = await accepted
+    const began = performance.now()
+    const closed = once(socket, 'close')
+    client.write(head)
+    client.resume()
+    const drip = setInterval(() => drips && client.write('a'), 20)
+    client.on('error', () => clearInterval(drip))
+    await once(client, 'end')
+    await closed
+    clearInterval(drip)
+    return performance.now() - began
+  }
+  t.ok((await kept(false)) >= 90, 'the silent one has its time')
+  t.ok((await kept(true)) >= 290, 'the other one that of a whole request')
 })
 
 t.test('headers are refused beyond 16 KB, be it one or many', async t => {

@@ -119,6 +119,13 @@ t.test('what deploys the service is well-formed, and fits together', async t => 
     const [from = ''] = mount.split(':')
     if (from.startsWith('.')) t.doesNotThrow(() => readDeploy(from), mount)
   }
+  // What it logs holds no tokens, and whose address it passes on nobody can forge.
+  t.match(proxy, /access_log \S+ headway;/)
+  t.notMatch(
+    proxy,
+    /\$(?:request|request_uri|args|query_string|http_referer|is_args|arg_\w+|proxy_add_x_forwarded_for)\b/,
+  )
+  t.match(proxy, 'X-Forwarded-For $remote_addr;')
   // Without these a stream through nginx comes in lumps, or ends when nothing happens.
   for (const line of ['proxy_buffering off;', 'proxy_read_timeout 1h;', 'proxy_http_version 1.1;', 'keepalive 64;']) {
     t.match(proxy, line)
@@ -419,6 +426,17 @@ const holdEventLoop = async (times: number, ms: number) => {
     await turn()
   }
 }
+
+t.test('an event loop that lags asks workers to report less often, before it refuses calls', async t => {
+  const service = await startService(t, { MAX_EVENT_LOOP_DELAY_MS: '2000' })
+  const { id } = await service.createJob()
+  await waitFor(async () => {
+    await holdEventLoop(4, 300)
+    const { status, body } = await service.heartbeat(id)
+    return status === 200 && body.heartbeatIntervalMs > 6_000
+  })
+  await waitFor(async () => (await service.heartbeat(id)).body.heartbeatIntervalMs < 6_000, { timeoutMs: 20_000 })
+})
 
 t.test('an event loop that lags refuses calls, judges no job meanwhile, and recovers', async t => {
   const service = await startService(t, { MAX_EVENT_LOOP_DELAY_MS: '100', SWEEP_SCHEDULE: EVERY_SECOND })

@@ -1,5 +1,9 @@
+import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import t from 'tap'
+import { bulkHeartbeat, heartbeat } from '../../src/http/schemas/heartbeat.ts'
+import { isPlainBulkHeartbeat, isPlainHeartbeat, isPlainId } from '../../src/http/schemas/plain-heartbeat.ts'
+import { jobParams } from '../../src/http/schemas/requests.ts'
 import { JOB_ID, raw, readProblem, send, startServer } from './in-memory.ts'
 
 const heartbeatPath = `/jobs/${JOB_ID}/heartbeat`
@@ -449,7 +453,7 @@ t.test('a history is read by type, a thousand entries at a time', async t => {
 })
 
 t.test('a path that means nothing is a problem as well', async t => {
-  const { url, api, jobs } = await startServer(t)
+  const { url, api, port, jobs } = await startServer(t)
   const expected: [method: string, url: string, status: number, code: string][] = [
     ['GET', `${api}/jobs/7`, 400, 'validation_failed'],
     ['GET', `${api}/jobs/${'7'.repeat(500)}`, 404, 'route_not_found'],
@@ -476,7 +480,14 @@ t.test('a path that means nothing is a problem as well', async t => {
   t.equal(wrongMethod.headers.get('allow'), 'DELETE, GET, HEAD, PUT')
   t.equal((await fetch(`${api}/stream`, { method: 'HEAD' })).status, 405, 'a stream has no HEAD')
   t.match(await readProblem(await fetch(`${api}/jobs/7`)), { errors: [{ path: 'id', message: 'must be a UUID' }] })
-  t.notMatch((await readProblem(await fetch(`${url}/nowhere?access_token=secret`))).detail, /secret/)
+  const get = (path: string) => raw(port, `GET ${path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n`)
+  for (const before of ['?', '#', ';', '/;']) {
+    const answer = await get(`/nowhere${before}access_token=secret`)
+    t.match(answer, /^HTTP\/1\.1 404 [^]*Nothing is at \/nowhere/, before)
+    t.notMatch(answer, /secret/, before)
+  }
+  t.match(await get('/api/progress/heartbeats#x'), /^HTTP\/1\.1 405 /, 'the router knows no fragments')
+  t.match(await get('/api/progress/jobs;x'), /^HTTP\/1\.1 404 /, 'a semicolon is part of the path')
   t.equal(jobs.calls.length, 0)
 })
 
@@ -581,4 +592,141 @@ t.test('whatever a body holds, the answer is never a server error', async t => {
     { numRuns: 150 },
   )
   t.pass('150 queries')
+})
+
+t.test('what is taken at a glance, its schema takes as it is', async t => {
+  const edges = [
+    0,
+    1,
+    99,
+    100,
+    101,
+    2 ** 31 - 1,
+    2 ** 31,
+    2 ** 53 - 1,
+    2 ** 53,
+    1e15,
+    1e15 + 1,
+    1e300,
+    -0,
+    -1,
+    0.5,
+    1e-300,
+  ]
+  const number = fc.oneof(
+    { weight: 5, arbitrary: fc.nat() },
+    fc.constantFrom(...edges),
+    fc.maxSafeInteger(),
+    fc.double(),
+  )
+  const lengths = fc.constantFrom(0, 1, 99, 100, 101, 199, 200, 201, 499, 500, 501)
+  const content = fc.constantFrom('x', 'é', '数', '🦊', '\0', '\ud800', '\udfff', '\ue000', '"', '\n')
+  const text = fc.oneof(
+    { weight: 3, arbitrary: fc.string({ minLength: 1 }) },
+    fc.string({ unit: 'binary', maxLength: 8 }),
+    fc
+      .tuple(lengths, fc.string({ unit: content, maxLength: 1 }))
+      .map(([n, end]) => 'x'.repeat(n).slice(end.length) + end),
+  )
+  const twoDigits = fc.oneof(
+    fc.constantFrom('00', '01', '02', '28', '29', '30', '31', '12', '13', '23', '24', '59', '60'),
+  )
+  const edgeInstant = fc
+    .tuple(
+      fc.constantFrom('1999', '2000', '2024', '2026', '2999', '3000', '9999', '02026', '+02026'),
+      fc.array(twoDigits, { minLength: 5, maxLength: 5 }),
+      fc.constantFrom('.000', '', '.0', '.000', '.999', '.1234'),
+      fc.constantFrom('Z', 'z', '', '+00:00', '-14:00'),
+    )
+    .map(([year, [month, day, hour, minute, second], fraction, zone]) => {
+      return `${year}-${month!}-${day!}T${hour!}:${minute!}:${second!}${fraction}${zone}`
+    })
+  const now = fc.date({ min: new Date('2000-01-01'), max: new Date('9999-12-31'), noInvalidDate: true })
+  const instant = fc.oneof(
+    now.map(date => date.toISOString()),
+    edgeInstant,
+  )
+  const id = fc.oneof(
+    fc.uuid(),
+    fc.uuid().map(uuid => uuid.toUpperCase()),
+    fc.uuid().map(uuid => `${uuid}\n`),
+    fc.uuid().map(uuid => uuid.replaceAll('-', '')),
+  )
+  const any = fc.oneof(number, text, instant, id, fc.constantFrom(null, true, [], {}, 'rows', 'apples'), fc.jsonValue())
+  const valid = {
+    workerId: text,
+    processedCount: number,
+    increment: number,
+    totalCount: fc.option(number),
+    progressPercent: fc.option(fc.integer({ min: -1, max: 101 })),
+    etaSeconds: fc.option(number),
+    throughputPerSecond: fc.option(number),
+    unit: fc.constantFrom('items', 'rows', 'apples', null),
+    stage: fc.option(text),
+    message: fc.option(text),
+    payload: fc.option(fc.dictionary(fc.string(), fc.jsonValue()), { freq: 2 }),
+    reportedAt: instant,
+    attempt: number,
+  }
+  const fields = fc.oneof(
+    { weight: 6, arbitrary: fc.constantFrom(...Object.keys(valid)) },
+    fc.constantFrom('meta', 'jobId', '__proto__', 'constructor'),
+  )
+  const report = fc
+    .tuple(
+      fc.record(valid, { requiredKeys: [] }),
+      fc.subarray(Object.keys(valid), { maxLength: 3 }),
+      fc.array(fc.tuple(fields, any), { maxLength: 1 }),
+      fc.option(id, { freq: 4 }),
+    )
+    .map(([good, kept, mangled, jobId]) => {
+      const entries: [string, unknown][] = Object.entries(good).filter(([name]) => kept.includes(name))
+      const all = [...(jobId === null ? [] : [['jobId', jobId] as const]), ...entries, ...mangled]
+      return JSON.parse(
+        `{${all.map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`).join(',')}}`,
+      ) as object
+    })
+  let plain = 0
+  const holds =
+    (isPlain: (value: unknown) => boolean, schema: typeof heartbeat | typeof bulkHeartbeat | typeof jobParams) =>
+    (value: unknown) => {
+      if (!isPlain(value)) return true
+      plain++
+      const result = schema.safeParse(value)
+      return result.success && isDeepStrictEqual(result.data, value)
+    }
+  const check = (value: fc.Arbitrary<unknown>, ...rule: Parameters<typeof holds>) => {
+    plain = 0
+    fc.assert(fc.property(value, holds(...rule)), { numRuns: 3_000 })
+    t.ok(plain > 150, `${plain} of 3000 were plain`)
+  }
+  check(
+    report.map(({ jobId: _, ...rest }: { jobId?: unknown }) => rest),
+    isPlainHeartbeat,
+    heartbeat,
+  )
+  check(fc.oneof({ weight: 20, arbitrary: report }, any), isPlainBulkHeartbeat, bulkHeartbeat)
+  check(
+    fc.record({ id: fc.oneof(id, text) }, { noNullPrototype: true }),
+    params => isPlainId((params as { id: unknown }).id),
+    jobParams,
+  )
+  const typical = {
+    workerId: 'worker-1',
+    processedCount: 5,
+    totalCount: 10,
+    message: 'Row 5',
+    reportedAt: new Date().toISOString(),
+  }
+  t.ok(isPlainHeartbeat({}))
+  t.ok(
+    isPlainBulkHeartbeat({
+      jobId: JOB_ID,
+      ...typical,
+      unit: 'rows',
+      stage: null,
+      throughputPerSecond: 1.5,
+      attempt: 1,
+    }),
+  )
 })

@@ -334,6 +334,33 @@ const createRealWrite = async (t: Test) => {
   return { write: createHeartbeatWrite(database), newJob, pool }
 }
 
+t.test(
+  'rows of many workers that somebody else has locked hold up the other jobs no longer than one would',
+  async t => {
+    const { write, newJob, pool } = await createRealWrite(t)
+    const [held, free] = [await newJob(), await newJob()]
+    const workers = Array.from({ length: 16 }, (_, index) => entryOf({ jobId: held, workerId: `w-${index}` }))
+    await write(workers, false)
+    const holder = await pool.connect()
+    t.teardown(() => holder.release())
+    await holder.query('BEGIN')
+    await holder.query('SELECT FROM job_progress WHERE job_id = $1 FOR UPDATE', [held])
+    const newcomer = entryOf({ jobId: held, workerId: 'new' })
+    const entries = [...workers, newcomer, entryOf({ jobId: free, processedCount: 1 })]
+    const begun = performance.now()
+    const { outcomes, failure } = await write(entries, false)
+    // Once a wait of 250 ms, as for any lock; one for each of the workers would be four seconds.
+    t.ok(performance.now() - begun < 2_000, `${Math.round(performance.now() - begun)} ms`)
+    t.equal(failure, null)
+    t.same(
+      outcomes.map(({ kind }) => kind),
+      [...workers.map(() => 'locked'), 'written', 'written'],
+    )
+    await holder.query('COMMIT')
+    t.ok((await write(workers, true)).outcomes.every(({ kind }) => kind === 'written'))
+  },
+)
+
 t.test('a buffered absolute report without reportedAt never lowers a count', async t => {
   const { write, newJob, pool } = await createRealWrite(t)
   const jobId = await newJob()
@@ -459,3 +486,24 @@ t.test('counts of two stages do not merge, whichever of the two reports names it
   t.equal(await countAfter({ stage: 'y', increment: 3 }, { stage: 'unknown', increment: 4 }), 'y: 3', 'one is refused')
   t.equal(await countAfter({ stage: 'y', increment: 3 }, { stage: 'y', increment: 4 }), 'y: 7')
 })
+
+t.test(
+  'a report that arrives while the last one is being answered is written as well',
+  { timeout: 10_000 },
+  async t => {
+    const intake = createHeartbeatIntake({
+      write: async entries => all(entries, written),
+      announce: () => undefined,
+      heartbeatIntervalMs: 5_000,
+      stalledAfterSeconds: 30,
+      answerWithinMs: 200,
+      log,
+    })
+    t.teardown(() => intake.close(0))
+    for (let ticks = 0; ticks < 12; ticks += 1) {
+      await intake.submit(scope, { jobId: 'job', workerId: 'w' })
+      for (let tick = 0; tick < ticks; tick += 1) await Promise.resolve()
+      t.equal((await intake.submit(scope, { jobId: 'job', workerId: 'w' })).durable, true, `${ticks} turns later`)
+    }
+  },
+)

@@ -404,6 +404,26 @@ t.test('nobody is judged while the intake turns reports away', async t => {
   t.equal((await sweeper.sweep()).ended, 1)
 })
 
+t.test(
+  'nobody is judged while reports wait in another process, nor until it has been well for the timeout',
+  async t => {
+    const world = await startWorld(t)
+    const intake = { oldestWaitMs: 0, refused: 0 }
+    const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
+    const other = await startSweeper(world, { healthyForSeconds: A_DAY, intake: () => intake })
+    await startSilentJob(world, 61)
+    intake.oldestWaitMs = 2_001
+    t.equal((await other.sweep()).skipped, 'intake')
+    t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: null }, 'the other one says so at once')
+    intake.oldestWaitMs = 0
+    await other.sweep()
+    await other.beHealthyFor(58)
+    t.same(await sweeper.sweep(), { stalled: 1, ended: 0, skipped: null }, 'a shorter time is enough to stall it')
+    await other.beHealthyFor(3)
+    t.equal((await sweeper.sweep()).ended, 1)
+  },
+)
+
 t.test('a healthy hour is enough for any timeout', async t => {
   const world = await startWorld(t)
   const sweeper = await startSweeper(world, { healthyForSeconds: 3_590 })
@@ -417,7 +437,8 @@ t.test('a healthy hour is enough for any timeout', async t => {
 t.test('a process that went missing right after its start delays nobody', async t => {
   const world = await startWorld(t)
   const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
-  const crashed = await startSweeper(world, { age: 2 * INTERVAL_SECONDS })
+  const age = 2 * INTERVAL_SECONDS
+  const crashed = await startSweeper(world, { age, healthyForSeconds: age })
   await crashed.missVisits(2 * INTERVAL_SECONDS)
   await startSilentJob(world, 61)
   t.equal((await sweeper.sweep()).ended, 1)
@@ -426,7 +447,7 @@ t.test('a process that went missing right after its start delays nobody', async 
 t.test('a process that went missing delays the verdict by one timeout at most', async t => {
   const world = await startWorld(t)
   const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
-  const missing = await startSweeper(world)
+  const missing = await startSweeper(world, { healthyForSeconds: A_DAY })
   const short = await startSilentJob(world, 1000, { heartbeatTimeoutSeconds: 20 })
   const long = await startSilentJob(world, 1000, { heartbeatTimeoutSeconds: 60 })
   await missing.missVisits(10)
@@ -444,8 +465,9 @@ t.test('a process that went missing delays the verdict by one timeout at most', 
 t.test('a process that is there, or was closed, delays nobody', async t => {
   const world = await startWorld(t)
   const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
-  const present = await startSweeper(world)
-  const closed = await startSweeper(world)
+  const present = await startSweeper(world, { healthyForSeconds: A_DAY })
+  const closed = await startSweeper(world, { healthyForSeconds: A_DAY })
+  await startSweeper(world, { age: 0 })
   await present.missVisits(INTERVAL_SECONDS)
   await closed.missVisits(20)
   await closed.close()

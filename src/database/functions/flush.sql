@@ -1,425 +1,63 @@
--- Writes a batch of heartbeats, at most one per job and worker, rolls their jobs up, and answers each heartbeat by its
--- place `i`: one row per job that took some (their places in `items`), and one per refused heartbeat, with its code. A
--- refused one leaves nothing behind; code `locked` means: not now, keep it. A last row without items names in `others` the
--- batches that changed with their partitions.
---
--- One statement after the lock, so that worker rows, roll-up and history are one change. Read it downwards: `judged` reads
--- each row once, `stepped` is the next state of each worker's row, `written` stores it, `rolled` sums it with the rows of
--- the workers that did not report, `updated` changes the job.
--- Every table is reached by primary key in a correlated subquery, and no intermediate result is joined with another: that
--- leaves the planner, which cannot know how many rows the JSON holds, one plan that is right for one report and for a
--- thousand. It is planned once per connection; compiling it as well (jit) would take longer than running it.
-CREATE FUNCTION headway.flush(ids uuid[], heartbeats json, skip_locked boolean)
-RETURNS TABLE (
-  items integer[], code text, status text, cancel_requested boolean, progress_percent integer, revision bigint,
+-- What became of heartbeats, by their places in the batch (`items`). Those that came to the same share a row, because rows
+-- are what an answer costs; what differs between them is in arrays beside `items`. `code` is null or says why they were
+-- refused. A row without items names in `others` the batches that changed with their partitions.
+CREATE TYPE headway.heartbeat_answers AS (
+  items integer[], code text, status text, cancel_requested boolean, progress_percents integer[], revisions bigint[],
   applied boolean[], heartbeat_timeout_seconds integer, changed boolean, lifecycle_changed boolean, others json
-)
+);
+
+-- Writes a batch of heartbeats, at most one per job and worker, and answers each. `ids` are their jobs. `plain` are those
+-- that flush_plain may take, `others` the rest; either may be null. `tenant_ids` are those of the heartbeats: other tenants'
+-- jobs are not locked.
+CREATE FUNCTION headway.flush(ids uuid[], plain json, others json, skip_locked boolean, tenant_ids uuid[] DEFAULT NULL)
+RETURNS SETOF headway.heartbeat_answers
 LANGUAGE plpgsql
-SET lock_timeout = '250ms' SET plan_cache_mode = force_generic_plan SET jit = off
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET lock_timeout = '250ms' SET enable_seqscan = off
 AS $$
-#variable_conflict use_column
 DECLARE
   held uuid[];
   batches uuid[];
   at timestamptz(3);
+  answer headway.heartbeat_answers;
+  done integer[] := '{}';
+  rest json := others;
 BEGIN
-  SELECT l.held, l.batches INTO held, batches FROM headway.lock_jobs(ids, skip_locked) AS l;
+  IF skip_locked THEN
+    -- Whoever writes the row of a worker holds its job first: a row that is locked under a free job is held by somebody from
+    -- outside, and worth no wait. Each try may meet another one, and the reports of all other jobs wait behind it.
+    PERFORM set_config('lock_timeout', '10ms', true);
+  END IF;
+  SELECT l.held, l.batches INTO held, batches FROM headway.lock_jobs(ids, skip_locked, tenant_ids) AS l;
   at := headway.clock();
-  RETURN QUERY
-  WITH found AS MATERIALIZED (
-    SELECT
-      x.*, j.id IS NOT NULL AS exists, NOT skip_locked OR x.job_id = ANY (held) AS is_held,
-      j.status AS job_status, j.failure_reason, j.children IS NOT NULL AS is_batch, j.attempt AS job_attempt,
-      -- Of a job with declared stages. A worker that names none goes on with its own, or joins the job's.
-      g.stage_name, g.stage_place, g.job_place, j.stage AS job_stage, v.enters,
-      j.stages IS NOT NULL AND (g.stage_place IS NULL OR x.clears @> '{stage}') AS stage_unknown,
-      x.meta IS NOT NULL AND octet_length((j.meta || x.meta)::text) > greatest(16384, octet_length(j.meta::text))
-        AS meta_outgrows,
-      -- The worker's row as it was. One of an earlier attempt is no row: the worker begins at nothing.
-      w.worker_id IS NULL AS is_new,
-      CASE WHEN v.enters THEN 0 ELSE coalesce(w.processed_count, 0) END AS old_processed,
-      CASE WHEN NOT v.enters THEN w.total_count END AS old_total,
-      CASE WHEN NOT v.enters THEN w.progress_percent END AS old_percent,
-      w.stage AS old_stage, w.message AS old_message, w.payload AS old_payload,
-      CASE WHEN NOT v.enters THEN w.throughput_per_second END AS old_throughput,
-      CASE WHEN NOT v.enters THEN w.eta_at END AS old_eta_at, w.reported_at AS old_reported_at,
-      w.advanced_at AS old_advanced_at, coalesce(w.created_at, at) AS created_at,
-      coalesce(w.heartbeats, 0) + 1 AS heartbeats, coalesce(r.advances, 0) AS old_advances,
-      coalesce(r.rate_since, b.begun_at) AS rate_since, coalesce(r.rate_at, b.begun_at) AS old_rate_at,
-      r.rate_reported_at AS old_rate_reported_at,
-      coalesce(r.rate_whole, 0) AS old_rate_whole, coalesce(r.rate_recent, 0) AS old_rate_recent,
-      v.applies
-    FROM json_to_recordset(heartbeats) AS x (
-      i integer, job_id uuid, worker_id text, attempt integer,
-      tenant_id uuid, all_organizations boolean, organization_id uuid, scope_job_id uuid, actor text,
-      processed_count bigint, increment bigint, keep_higher boolean, total_count bigint, progress_percent smallint,
-      unit text, throughput_per_second float8, eta_seconds bigint, stage text, message text, payload jsonb, meta jsonb,
-      reported_at timestamptz, clears text[]
-    )
-    LEFT JOIN LATERAL (
-      SELECT * FROM progress_jobs j
-      WHERE j.id = x.job_id AND j.tenant_id = x.tenant_id
-        AND (x.all_organizations OR j.organization_id IS NOT DISTINCT FROM x.organization_id)
-        AND (x.scope_job_id IS NULL OR x.scope_job_id IN (j.id, j.parent_job_id))
-      OFFSET 0
-    ) j ON true
-    LEFT JOIN LATERAL (
-      SELECT * FROM job_progress w WHERE w.job_id = x.job_id AND w.worker_id = x.worker_id OFFSET 0
-    ) w ON w.attempt = j.attempt
-    CROSS JOIN LATERAL (
-      SELECT CASE WHEN j.stages IS NOT NULL THEN coalesce(x.stage, w.stage, j.stage, j.stages -> 0 ->> 'name') END
-        AS stage_name OFFSET 0
-    ) n
-    CROSS JOIN LATERAL (
-      SELECT n.stage_name,
-        CASE WHEN j.stages IS NOT NULL THEN headway.stage_place(j.stages, n.stage_name) END AS stage_place,
-        CASE WHEN j.stages IS NOT NULL THEN coalesce(headway.stage_place(j.stages, j.stage), 0) END AS job_place
-      OFFSET 0
-    ) g
-    -- Late reports, and those for a stage that the job has left, refresh liveness only. What applies to another stage than
-    -- the worker's last report begins at nothing: counts are those of a stage.
-    CROSS JOIN LATERAL (
-      SELECT a.applies, a.applies AND w.stage <> n.stage_name IS TRUE AS enters
-      FROM (SELECT coalesce(NOT (
-          x.reported_at < w.reported_at AND x.reported_at >= w.reported_at - interval '5 minutes'
-          OR g.stage_place < g.job_place), true) AS applies OFFSET 0) a
-    ) v
-    -- A worker that was silent for longer than the job's timeout rates its work anew: the silence was no work.
-    LEFT JOIN LATERAL (
-      SELECT w.advances, w.rate_since, w.rate_at, w.rate_reported_at, w.rate_whole, w.rate_recent
-      WHERE NOT v.enters AND (j.heartbeat_timeout_seconds = 0
-        OR w.heartbeat_at >= at - make_interval(secs => j.heartbeat_timeout_seconds))
-    ) r ON true
-    -- The first workers of a started job have been at work since its start; one that joins or returns later, since now.
-    CROSS JOIN LATERAL (
-      SELECT CASE WHEN j.status = 'running' AND j.advanced_at IS NULL AND w.worker_id IS NULL THEN j.started_at
-        ELSE at END AS begun_at
-    ) b
-  ),
-  crowded AS (
-    -- New workers of jobs that have their thousand already, or would get more than that by this batch.
-    SELECT n.i FROM (
-      SELECT f.i, f.job_id, f.job_attempt, row_number() OVER (PARTITION BY f.job_id ORDER BY f.i) AS place
-      FROM found f WHERE f.exists AND f.is_new
-    ) n
-    WHERE n.place + (SELECT count(*) FROM job_progress w WHERE w.job_id = n.job_id AND w.attempt = n.job_attempt) > 1000
-  ),
-  judged AS MATERIALIZED (
-    SELECT f.*, CASE
-      WHEN NOT f.exists THEN 'job_not_found'
-      WHEN NOT f.is_held THEN 'locked'
-      WHEN f.is_batch THEN 'is_batch'
-      WHEN f.attempt <> f.job_attempt THEN 'superseded'
-      WHEN f.job_status NOT IN ('pending', 'running') AND f.failure_reason IS DISTINCT FROM 'stale' THEN 'already_finished'
-      WHEN f.is_new AND f.i IN (SELECT c.i FROM crowded c) THEN 'too_many_workers'
-      WHEN f.meta_outgrows THEN 'meta_too_large'
-      WHEN f.stage_unknown THEN 'unknown_stage'
-    END AS code
-    FROM found f
-  ),
-  counted AS (
-    SELECT h.*, CASE
-      WHEN NOT h.applies THEN h.old_processed
-      ELSE headway.hold_count(coalesce(h.increment, 0)::numeric + CASE
-        WHEN h.keep_higher AND h.reported_at IS NULL THEN greatest(h.processed_count, h.old_processed)
-        ELSE coalesce(h.processed_count, h.old_processed) END)
-    END AS processed
-    FROM judged h WHERE h.code IS NULL
-  ),
-  -- Materialized, so that the arithmetic below takes columns: longer expressions would not be inlined.
-  timed AS MATERIALIZED (
-    SELECT c.*,
-      c.processed <> c.old_processed AS moves,
-      -- A worker that appears with its count has no time that the count could be divided by.
-      c.processed > c.old_processed AND c.old_rate_at < at AS is_sample,
-      greatest(0.001, CASE
-        WHEN c.reported_at IS NOT NULL AND c.old_rate_reported_at IS NOT NULL
-          THEN headway.seconds(c.reported_at, c.old_rate_reported_at)
-        ELSE headway.seconds(at, c.old_rate_at) END) AS elapsed,
-      greatest(0.001, headway.seconds(at, c.rate_since)) AS spent
-    FROM counted c
-  ),
-  stepped AS MATERIALIZED (
-    SELECT
-      t.i, t.job_id, t.worker_id, t.actor, t.job_attempt, t.is_new, t.applies, t.unit, t.meta, t.created_at, t.heartbeats,
-      t.stage_place, t.job_place, t.job_stage,
-      -- The furthest stage that the job's workers report in this batch.
-      max(CASE WHEN t.applies THEN t.stage_place END) OVER (PARTITION BY t.job_id) AS furthest_place,
-      t.processed, t.old_processed, t.old_total, t.old_percent, t.old_stage, t.old_message, t.old_payload,
-      t.worker_id = 'default' AS is_default,
-      CASE WHEN t.applies THEN t.total_count END AS given_total,
-      t.applies AND t.clears @> '{total_count}' AS clears_total,
-      t.applies AND (coalesce(t.stage, t.stage_name) IS NOT NULL OR t.clears @> '{stage}') AS sets_stage,
-      t.applies AND (t.message IS NOT NULL OR t.clears @> '{message}') AS sets_message,
-      -- Absent stays, null clears, and a late report changes nothing but the heartbeat.
-      CASE WHEN NOT t.applies THEN t.old_total
-        WHEN t.worker_id = 'default' OR t.clears @> '{total_count}' THEN NULL
-        ELSE coalesce(t.total_count, t.old_total) END AS total,
-      CASE WHEN NOT t.applies THEN t.old_percent WHEN t.clears @> '{progress_percent}' THEN NULL
-        ELSE coalesce(t.progress_percent, t.old_percent) END AS percent,
-      CASE WHEN NOT t.applies THEN t.old_stage WHEN t.clears @> '{stage}' THEN NULL
-        ELSE coalesce(t.stage_name, t.stage, t.old_stage) END AS stage,
-      CASE WHEN NOT t.applies THEN t.old_message WHEN t.clears @> '{message}' THEN NULL
-        ELSE coalesce(t.message, t.old_message) END AS message,
-      CASE WHEN NOT t.applies THEN t.old_payload WHEN t.clears @> '{payload}' THEN NULL
-        ELSE coalesce(t.payload, t.old_payload) END AS payload,
-      CASE WHEN NOT t.applies THEN t.old_throughput WHEN t.clears @> '{throughput_per_second}' THEN NULL
-        ELSE coalesce(t.throughput_per_second, t.old_throughput) END AS throughput,
-      CASE WHEN NOT t.applies THEN t.old_eta_at WHEN t.clears @> '{eta_seconds}' THEN NULL
-        WHEN t.eta_seconds IS NULL THEN t.old_eta_at
-        -- Beyond a thousand years a timestamp gains nothing and would overflow.
-        ELSE at + make_interval(secs => least(t.eta_seconds, 31557600000)) END AS eta_at,
-      CASE WHEN t.applies THEN coalesce(t.reported_at, t.old_reported_at) ELSE t.old_reported_at END AS reported_at,
-      CASE WHEN t.processed > t.old_processed THEN at ELSE t.old_advanced_at END AS advanced_at,
-      t.old_advances + t.is_sample::integer AS advances, t.rate_since,
-      CASE WHEN t.moves THEN at ELSE t.old_rate_at END AS rate_at,
-      CASE WHEN t.moves THEN t.reported_at ELSE t.old_rate_reported_at END AS rate_reported_at,
-      CASE WHEN t.is_sample THEN t.old_rate_whole + a.of_whole * (a.pace - t.old_rate_whole)
-        ELSE t.old_rate_whole END AS rate_whole,
-      CASE WHEN t.is_sample THEN t.old_rate_recent + a.of_recent * (a.pace - t.old_rate_recent)
-        ELSE t.old_rate_recent END AS rate_recent
-    FROM timed t
-    CROSS JOIN LATERAL (
-      SELECT
-        (t.processed - t.old_processed) / t.elapsed AS pace,
-        headway.whole_alpha(t.elapsed, t.spent, t.old_advances + 1) AS of_whole,
-        headway.recent_alpha(t.elapsed, t.spent, t.old_advances + 1) AS of_recent
-    ) a
-  ),
-  written AS (
-    INSERT INTO job_progress (
-      job_id, worker_id, attempt, processed_count, total_count, progress_percent, stage, message, payload,
-      throughput_per_second, eta_at, reported_at, heartbeat_at, created_at, advanced_at, heartbeats, advances,
-      rate_since, rate_at, rate_reported_at, rate_whole, rate_recent
-    )
-    SELECT
-      s.job_id, s.worker_id, s.job_attempt, s.processed, s.total, s.percent, s.stage, s.message, s.payload,
-      s.throughput, s.eta_at, s.reported_at, at, s.created_at, s.advanced_at, s.heartbeats, s.advances,
-      s.rate_since, s.rate_at, s.rate_reported_at, s.rate_whole, s.rate_recent
-    FROM stepped s
-    ON CONFLICT (job_id, worker_id) DO UPDATE SET
-      attempt = excluded.attempt, processed_count = excluded.processed_count, total_count = excluded.total_count,
-      progress_percent = excluded.progress_percent, stage = excluded.stage, message = excluded.message,
-      payload = excluded.payload, throughput_per_second = excluded.throughput_per_second, eta_at = excluded.eta_at,
-      reported_at = excluded.reported_at, heartbeat_at = excluded.heartbeat_at, created_at = excluded.created_at,
-      advanced_at = excluded.advanced_at, heartbeats = excluded.heartbeats, advances = excluded.advances,
-      rate_since = excluded.rate_since, rate_at = excluded.rate_at, rate_reported_at = excluded.rate_reported_at,
-      rate_whole = excluded.rate_whole, rate_recent = excluded.rate_recent
-  ),
-  reported AS MATERIALIZED (
-    -- What this batch says about each job: its workers' sums, and of single values the last to arrive.
-    SELECT
-      s.job_id, min(s.job_attempt) AS attempt, array_agg(s.worker_id) AS worker_ids, array_agg(s.actor) AS actors,
-      array_agg(s.i) AS items, array_agg(s.applies) AS applied,
-      sum(s.processed) FILTER (WHERE c.counts) AS processed, sum(s.total) FILTER (WHERE c.counts) AS total,
-      sum(s.percent) FILTER (WHERE c.counts) AS percents, count(s.percent) FILTER (WHERE c.counts) AS percent_count,
-      sum(s.advances) FILTER (WHERE c.counts) AS advances,
-      sum(coalesce(s.throughput, headway.worker_rate(s.rate_whole, s.rate_recent, s.advances,
-        headway.seconds(at, s.rate_since), headway.seconds(at, s.rate_at)))) FILTER (WHERE c.counts) AS throughput,
-      max(s.eta_at) FILTER (WHERE c.counts) AS eta_at,
-      bool_or(
-        s.is_new OR s.processed <> s.old_processed OR s.total IS DISTINCT FROM s.old_total
-        OR s.percent IS DISTINCT FROM s.old_percent OR s.stage IS DISTINCT FROM s.old_stage
-        OR s.message IS DISTINCT FROM s.old_message OR s.payload IS DISTINCT FROM s.old_payload
-      ) AS workers_changed,
-      max(s.given_total) FILTER (WHERE s.is_default AND c.counts) AS own_total,
-      coalesce(bool_or(s.clears_total AND s.is_default), false) AS clears_total,
-      (array_agg(s.unit ORDER BY s.i DESC) FILTER (WHERE s.applies AND s.unit IS NOT NULL))[1] AS unit,
-      (array_agg(s.stage ORDER BY s.stage_place DESC NULLS LAST, s.i DESC) FILTER (WHERE s.sets_stage))[1] AS stage,
-      (array_agg(s.actor ORDER BY s.stage_place DESC NULLS LAST, s.i DESC) FILTER (WHERE s.sets_stage))[1] AS stage_actor,
-      coalesce(bool_or(s.sets_stage), false) AS sets_stage,
-      min(s.job_stage) AS job_stage, min(s.job_place) AS job_place,
-      greatest(min(s.job_place), min(s.furthest_place)) AS stage_place,
-      (array_agg(s.message ORDER BY s.i DESC) FILTER (WHERE s.sets_message))[1] AS message,
-      coalesce(bool_or(s.sets_message), false) AS sets_message,
-      (array_agg(s.meta) FILTER (WHERE s.applies AND s.meta IS NOT NULL))[1] AS meta
-    FROM stepped s
-    -- With declared stages, only the rows of the furthest one are summed.
-    CROSS JOIN LATERAL (
-      SELECT CASE
-        WHEN s.job_place IS NULL THEN true
-        WHEN s.applies THEN s.stage_place = s.furthest_place
-        ELSE s.stage = s.job_stage AND coalesce(s.furthest_place <= s.job_place, true)
-      END AS counts
-    ) c
-    GROUP BY s.job_id
-  ),
-  rolled AS (
-    -- The same sums with the workers that are not in this batch. Correlated, because the planner would compare every job
-    -- of one intermediate result with every job of the other.
-    SELECT r.*,
-      headway.hold_count(coalesce(r.processed, 0) + coalesce(o.processed, 0)) AS all_processed,
-      headway.hold_count(CASE WHEN r.total IS NULL THEN o.total ELSE r.total + coalesce(o.total, 0) END) AS shared_total,
-      (coalesce(r.percents, 0) + coalesce(o.percents, 0))::float8 / nullif(r.percent_count + o.percent_count, 0) AS percent,
-      CASE WHEN r.throughput IS NULL THEN o.throughput ELSE r.throughput + coalesce(o.throughput, 0) END AS all_throughput,
-      coalesce(r.advances, 0) + coalesce(o.advances, 0) >= 3 AS has_rate,
-      greatest(r.eta_at, o.eta_at) AS last_eta_at
-    FROM reported r
-    CROSS JOIN LATERAL (
-      SELECT
-        sum(w.processed_count) AS processed, sum(w.total_count) AS total, sum(w.advances) AS advances,
-        sum(w.progress_percent) AS percents, count(w.progress_percent) AS percent_count,
-        sum(coalesce(w.throughput_per_second, headway.worker_rate(w.rate_whole, w.rate_recent, w.advances,
-          headway.seconds(at, w.rate_since), headway.seconds(at, w.rate_at)))) FILTER (WHERE l.reports) AS throughput,
-        max(w.eta_at) FILTER (WHERE l.reports) AS eta_at
-      FROM job_progress w
-      CROSS JOIN LATERAL (SELECT headway.worker_reports(at, w.heartbeat_at, w.created_at, w.heartbeats) AS reports) l
-      WHERE w.job_id = r.job_id AND w.attempt = r.attempt AND w.worker_id <> ALL (r.worker_ids)
-        AND (r.job_place IS NULL OR w.stage = CASE WHEN r.sets_stage THEN r.stage ELSE r.job_stage END)
-    ) o
-  ),
-  decided AS MATERIALIZED (
-    -- What becomes of the job, as far as it is not an estimate. The row is read once; `was_` is how it was.
-    SELECT r.*, o.own, t.all_total, m.new_meta, l.new_lifecycle, p.stage_advances, f.fraction, e.expected,
-      coalesce(j.started_at, at) AS started_at, j.progress_percent AS was_percent, j.total_count AS was_total,
-      j.sampled_at AS was_sampled_at, j.sampled_percent AS was_sampled_percent,
-      -- What the weights of the stages say: how much of the job was done before the current one, and how much that is.
-      g.weights[1] AS before, g.weights[2] AS stage_weight,
-      CASE WHEN r.all_processed > j.processed_count OR p.stage_advances AND r.job_place > 0 THEN at
-        ELSE j.advanced_at END AS advanced_at,
-      r.workers_changed OR l.new_lifecycle IS NOT NULL
-        OR t.all_total IS DISTINCT FROM j.total_count OR o.own IS DISTINCT FROM j.own_total_count
-        OR coalesce(r.unit <> j.unit, false) OR coalesce(m.new_meta <> j.meta, false)
-        OR (r.sets_message AND r.message IS DISTINCT FROM j.message)
-        OR (r.sets_stage AND r.stage IS DISTINCT FROM j.stage) AS changed
-    FROM rolled r
-    JOIN progress_jobs j ON j.id = r.job_id
-    CROSS JOIN LATERAL (SELECT coalesce(r.stage_place > r.job_place, false) AS stage_advances) p
-    CROSS JOIN LATERAL (
-      -- A total belongs to its stage.
-      SELECT CASE WHEN r.clears_total OR p.stage_advances THEN r.own_total
-        ELSE coalesce(r.own_total, j.own_total_count) END AS own
-    ) o
-    CROSS JOIN LATERAL (SELECT coalesce(o.own, r.shared_total) AS all_total) t
-    CROSS JOIN LATERAL (SELECT j.meta || r.meta AS new_meta) m
-    CROSS JOIN LATERAL (SELECT CASE WHEN j.status = 'pending' THEN 'started'
-      WHEN j.status = 'failed' OR j.liveness = 'stalled' THEN 'recovered' END AS new_lifecycle) l
-    CROSS JOIN LATERAL (SELECT CASE WHEN r.job_place IS NOT NULL
-      THEN headway.stage_fraction(r.all_processed, t.all_total, r.percent) END AS fraction) f
-    -- A function in FROM would be called for jobs without stages, too.
-    CROSS JOIN LATERAL (
-      SELECT CASE WHEN r.job_place IS NOT NULL THEN headway.stage_weights(j.stages, r.stage_place) END AS weights OFFSET 0
-    ) g
-    CROSS JOIN LATERAL (SELECT CASE WHEN j.status = 'pending'
-      THEN headway.expected_seconds(j.tenant_id, j.job_type, j.parent_job_id IS NOT NULL)
-      ELSE j.expected_seconds END AS expected) e
-  ),
-  measured AS MATERIALIZED (
-    -- The percent to show, and the time left by the rate alone.
-    SELECT d.*, p.percent_now, p.done,
-      headway.rate_eta(
-        CASE WHEN d.all_total < d.all_processed THEN 0 ELSE d.all_total - d.all_processed END,
-        -- The first advances of a stage say less than what was done before it.
-        CASE WHEN d.job_place IS NULL OR d.has_rate THEN d.all_throughput END,
-        coalesce(1 - d.before - d.stage_weight, 0), p.done, headway.seconds(at, d.started_at)) AS rate_eta,
-      headway.seconds(at, d.started_at) AS spent,
-      -- Since what the history last noted, and how long the job had taken then.
-      headway.seconds(at, coalesce(d.was_sampled_at, d.started_at)) AS unsampled,
-      headway.seconds(coalesce(d.was_sampled_at, d.started_at), d.started_at) AS sampled,
-      d.all_total IS NULL OR NOT coalesce(d.advanced_at > coalesce(d.was_sampled_at, d.started_at), false) AS flat
-    FROM decided d
-    CROSS JOIN LATERAL (
-      SELECT CASE WHEN d.job_place IS NOT NULL THEN d.before + d.stage_weight * d.fraction
-        WHEN d.all_total IS NULL THEN d.percent / 100 END AS done
-    ) q
-    CROSS JOIN LATERAL (
-      SELECT CASE WHEN q.done IS NULL THEN headway.percent(d.all_processed, d.all_total)
-        ELSE headway.percent_of_fraction(q.done) END AS computed OFFSET 0
-    ) c
-    CROSS JOIN LATERAL (
-      SELECT q.done, headway.next_percent(d.was_percent, c.computed,
-        coalesce(d.all_total > d.was_total, false) AND NOT d.stage_advances) AS percent_now
-    ) p
-  ),
-  estimated AS MATERIALIZED (
-    SELECT m.*, h.weight,
-      CASE WHEN m.last_eta_at IS NULL THEN headway.blend_eta(m.expected, m.spent, m.rate_eta, h.weight)
-        WHEN m.last_eta_at > at THEN headway.seconds(m.last_eta_at, at) ELSE 0 END AS eta,
-      m.new_lifecycle IS NULL AND NOT m.stage_advances
-        AND headway.sample_is_due(m.unsampled, m.sampled, m.percent_now, coalesce(m.was_sampled_percent, 0), m.flat) AS samples
-    FROM measured m
-    CROSS JOIN LATERAL (
-      SELECT headway.history_weight(m.expected, m.spent, m.percent_now / 100::float8,
-        (m.has_rate OR m.done IS NOT NULL) AND m.rate_eta IS NOT NULL)
-        AS weight
-    ) h
-  ),
-  updated AS (
-    UPDATE progress_jobs j SET
-      status = 'running',
-      liveness = 'ok',
-      started_at = d.started_at,
-      heartbeat_at = at,
-      finished_at = NULL,
-      failure_reason = NULL,
-      error_message = CASE WHEN j.status = 'failed' THEN NULL ELSE j.error_message END,
-      -- A partition that comes back to a batch that was asked to stop is asked as well.
-      cancel_requested_at = CASE WHEN j.status = 'failed'
-        THEN (SELECT b.cancel_requested_at FROM progress_jobs b WHERE b.id = j.parent_job_id)
-        ELSE j.cancel_requested_at END,
-      processed_count = d.all_processed,
-      total_count = d.all_total,
-      own_total_count = d.own,
-      progress_percent = d.percent_now,
-      unit = coalesce(d.unit, j.unit),
-      stage = CASE WHEN d.sets_stage THEN d.stage ELSE j.stage END,
-      message = CASE WHEN d.sets_message THEN d.message ELSE j.message END,
-      meta = coalesce(d.new_meta, j.meta),
-      throughput_per_second = d.all_throughput,
-      -- As of updated_at, which a bare heartbeat leaves where it was: the time since is added, for readers subtract it.
-      eta_seconds = headway.hold_count((ceil(d.eta)
-        + CASE WHEN d.changed THEN 0 ELSE greatest(0, ceil(headway.seconds(at, j.updated_at))) END)::numeric),
-      eta_source = CASE WHEN d.eta IS NULL THEN NULL WHEN d.last_eta_at IS NOT NULL THEN 'worker'
-        WHEN d.weight > 0.5 THEN 'history' ELSE 'rate' END,
-      expected_seconds = d.expected,
-      advanced_at = d.advanced_at,
-      sampled_at = CASE WHEN d.samples THEN at ELSE j.sampled_at END,
-      sampled_percent = CASE WHEN d.samples THEN d.percent_now ELSE j.sampled_percent END,
-      updated_at = CASE WHEN d.changed THEN at ELSE j.updated_at END,
-      revision = j.revision + d.changed::integer,
-      lifecycle = coalesce(d.new_lifecycle, j.lifecycle),
-      lifecycle_revision = CASE WHEN d.new_lifecycle IS NOT NULL THEN j.revision + 1 ELSE j.lifecycle_revision END
-    FROM estimated d
-    WHERE j.id = d.job_id
-    RETURNING d.items, j.id, j.status, j.cancel_requested_at IS NOT NULL AS cancel_requested, j.progress_percent,
-      j.revision, d.applied, j.attempt, j.heartbeat_timeout_seconds, d.changed, d.new_lifecycle, d.worker_ids, d.actors,
-      d.stage_advances, d.stage_actor, d.job_stage, d.samples, j.processed_count, j.total_count, j.throughput_per_second, d.eta,
-      j.stage, j.advanced_at
-  ),
-  history AS (
-    INSERT INTO job_events (job_id, type, at, actor, attempt, data)
-    SELECT u.id, e.type, at, e.actor, u.attempt, e.data
-    FROM updated u
-    CROSS JOIN LATERAL (
-      SELECT u.new_lifecycle, u.actors[1], jsonb_build_object('workerId', u.worker_ids[1])
-      WHERE u.new_lifecycle IS NOT NULL
-      UNION ALL
-      SELECT 'stage_changed', u.stage_actor, jsonb_strip_nulls(jsonb_build_object(
-        'stage', u.stage, 'previousStage', u.job_stage, 'progressPercent', u.progress_percent))
-      WHERE u.stage_advances
-      UNION ALL
-      SELECT 'progress', NULL, headway.sample_document(u.progress_percent, u.processed_count, u.total_count,
-        u.throughput_per_second, ceil(u.eta), u.stage, u.advanced_at)
-      WHERE u.samples
-    ) AS e (type, actor, data)
-    WHERE u.new_lifecycle IS NOT NULL OR u.stage_advances OR u.samples
-  )
-  SELECT u.items, NULL, u.status, u.cancel_requested, u.progress_percent::integer, u.revision, u.applied,
-    u.heartbeat_timeout_seconds, u.changed, u.new_lifecycle IS NOT NULL, NULL::json
-  FROM updated u
-  UNION ALL
-  SELECT ARRAY[h.i], h.code, h.job_status, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-  FROM judged h WHERE h.code IS NOT NULL;
-
+  IF plain IS NOT NULL THEN
+    -- Where some are locked by somebody else, each one must be looked up among those that are held: flush_any does.
+    IF NOT skip_locked THEN
+      FOR answer IN SELECT * FROM headway.flush_plain(plain, at) LOOP
+        done := done || answer.items;
+        RETURN NEXT answer;
+      END LOOP;
+    END IF;
+    IF cardinality(done) < json_array_length(plain) THEN
+      rest := (
+        SELECT json_agg(p.report) FROM (
+          SELECT p.report FROM json_array_elements(plain) AS p (report) WHERE (p.report ->> 'i')::integer <> ALL (done)
+          UNION ALL
+          SELECT o.report FROM json_array_elements(coalesce(others, '[]')) AS o (report)
+        ) p
+      );
+    END IF;
+  END IF;
+  IF rest IS NOT NULL THEN
+    RETURN QUERY SELECT * FROM headway.flush_any(rest, at, held, skip_locked);
+  END IF;
   IF batches <> '{}' THEN
     -- Those of partitions that took a report: who is refused must not move a batch.
     batches := ARRAY(
       SELECT DISTINCT p.parent_job_id FROM progress_jobs p
       WHERE p.id = ANY (held) AND p.partition_count IS NOT NULL AND p.parent_job_id IS NOT NULL AND p.heartbeat_at = at);
     RETURN QUERY
-    SELECT NULL::integer[], NULL, NULL, NULL::boolean, NULL::integer, NULL::bigint, NULL::boolean[], NULL::integer,
-      NULL::boolean, NULL::boolean, json_agg(headway.change_document(r))
+    SELECT NULL::integer[], NULL::text, NULL::text, NULL::boolean, NULL::integer[], NULL::bigint[], NULL::boolean[],
+      NULL::integer, NULL::boolean, NULL::boolean, json_agg(headway.change_document(r))
     FROM headway.roll_up(batches, at, 'heartbeat') AS r HAVING count(*) > 0;
   END IF;
 END

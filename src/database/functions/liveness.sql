@@ -37,6 +37,12 @@ LANGUAGE sql STABLE AS $$
       AND headway.seconds(now(), p.seen_at) > 1.5 * interval_seconds
       AND headway.seconds(now(), p.seen_at) < 1.5 * interval_seconds + least(timeout_seconds, 3600)
       AND headway.seconds(p.seen_at, p.started_at) >= 3 * interval_seconds
+  ) AND NOT EXISTS (
+    -- Another one was in trouble less than the timeout ago: reports that it has accepted may still wait in its memory. A window
+    -- that began with its process tells of no trouble.
+    SELECT FROM service_processes p
+    WHERE p.id <> process_id AND p.healthy_since > p.started_at
+      AND headway.seconds(now(), p.healthy_since) < least(timeout_seconds, 3600)
   )
 $$;
 

@@ -29,7 +29,7 @@ BEGIN
       changes := outcome.others;
     ELSE
       PERFORM headway.refuse(outcome.code, job_id) WHERE outcome.code IS NOT NULL;
-      PERFORM headway.notify_change(job_id, outcome.revision, outcome.lifecycle_changed) WHERE outcome.changed;
+      PERFORM headway.notify_change(job_id, outcome.revisions[1], outcome.lifecycle_changed) WHERE outcome.changed;
     END IF;
   END LOOP;
   PERFORM headway.notify_others(changes);
@@ -70,17 +70,14 @@ END
 $$;
 
 -- The flush gives up on a lock after a moment, because a fleet waits behind it. Here one worker waits, for up to 5 s.
-CREATE FUNCTION headway.flush_patiently(job_id uuid, report json) RETURNS TABLE (
-  items integer[], code text, status text, cancel_requested boolean, progress_percent integer, revision bigint,
-  applied boolean[], heartbeat_timeout_seconds integer, changed boolean, lifecycle_changed boolean, others json
-)
+CREATE FUNCTION headway.flush_patiently(job_id uuid, report json) RETURNS SETOF headway.heartbeat_answers
 LANGUAGE plpgsql AS $$
 DECLARE
   deadline timestamptz := clock_timestamp() + interval '5 seconds';
 BEGIN
   LOOP
     BEGIN
-      RETURN QUERY SELECT * FROM headway.flush(ARRAY[job_id], report, false);
+      RETURN QUERY SELECT * FROM headway.flush(ARRAY[job_id], NULL, report, false);
       RETURN;
     EXCEPTION WHEN lock_not_available THEN
       IF clock_timestamp() > deadline THEN

@@ -18,7 +18,7 @@ export type RateLimit = (identity: Identity, reply: FastifyReply) => void
 
 /**
  * Keeps one caller from taking the service away from all others. The headers are those of the IETF draft
- * (draft-ietf-httpapi-ratelimit-headers-07): how many requests a full allowance has, how many may follow at once, and in
+ * (draft-ietf-httpapi-ratelimit-headers-06): how many requests a full allowance has, how many may follow at once, and in
  * how many seconds the allowance is full again.
  */
 export const createRateLimit = ({ perSecond, now = () => performance.now() }: RateLimitOptions): RateLimit | null => {

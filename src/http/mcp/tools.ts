@@ -8,6 +8,7 @@ import type { Jobs } from '../../jobs/commands.ts'
 import type { Feature, Identity } from '../../jobs/identity.ts'
 import { JOB_EVENT_TYPES, JOB_STATUSES, LIFECYCLES } from '../../jobs/job.ts'
 import type { Live } from '../../live/live.ts'
+import type { Hold } from '../limits/held.ts'
 import { flag, integer, oneOf, text, uuid } from '../schemas/primitives.ts'
 import { detailsOf, entryOf, historyEntry, jobDetails, jobSummary, lineOf, summaryOf } from './documents.ts'
 import { waitForJob } from './wait.ts'
@@ -17,6 +18,8 @@ export interface ToolParts {
   live: Pick<Live, 'waitForChange'>
   /** Aborts when the service shuts down. */
   closing: AbortSignal
+  /** Waits count as answers that are held. */
+  hold: Hold
   identity: Identity
   log: FastifyBaseLogger
 }
@@ -44,7 +47,7 @@ const refused = (code: string, sentence: string): CallToolResult => ({
 })
 
 /** The tools of one caller. What REST would refuse is refused here by the same code, as the error of the tool. */
-export const registerTools = (server: McpServer, { jobs, live, closing, identity, log }: ToolParts): void => {
+export const registerTools = (server: McpServer, { jobs, live, closing, hold, identity, log }: ToolParts): void => {
   const attempt = async (feature: Feature, call: () => Promise<CallToolResult>): Promise<CallToolResult> => {
     try {
       if (!identity.features.has(feature))
@@ -130,7 +133,7 @@ export const registerTools = (server: McpServer, { jobs, live, closing, identity
     },
     (input, extra) =>
       attempt('progress.view', async () => {
-        const finished = await waitForJob({ jobs, live, closing, identity }, input, extra)
+        const finished = await waitForJob({ jobs, live, closing, hold, identity }, input, extra)
         const job = await jobs.get(identity, input.jobId)
         const sentence = finished ? lineOf(job) : `Not finished yet, call again to go on waiting: ${lineOf(job)}`
         return done(sentence, { finished, job: detailsOf(job) })

@@ -50,13 +50,15 @@ const createReports = ({ _meta, sendNotification }: Extra) => {
 
 /**
  * Waits for the end of a job by what the hub hears, not by asking again and again; answers whether it has come. Ends early
- * when the caller leaves or takes the call back, and when the service shuts down. Raises what reading the job raises.
+ * when the caller leaves or takes the call back, and when the service shuts down. Raises what reading the job raises, and
+ * `too_many_streams` where too many are held.
  */
 export const waitForJob = async (
-  { jobs, live, closing, identity }: Omit<ToolParts, 'log'>,
+  { jobs, live, closing, hold, identity }: Omit<ToolParts, 'log'>,
   { jobId, timeoutSeconds }: { jobId: string; timeoutSeconds: number },
   extra: Extra,
 ): Promise<boolean> => {
+  const release = hold(identity.caller)
   const end = new AbortController()
   const stop = () => end.abort()
   const timer = setTimeout(stop, closing.aborted || extra.signal.aborted ? 0 : timeoutSeconds * 1000)
@@ -71,8 +73,9 @@ export const waitForJob = async (
       return document
     }
     const isFinished = ({ status }: ProgressDocument) => FINISHED.has(status)
-    return isFinished(await readUntil(live, { closing, jobId, read, isEnough: isFinished }, end.signal))
+    return isFinished(await readUntil(live, { closing, hold, jobId, read, isEnough: isFinished }, end.signal))
   } finally {
+    release()
     clearTimeout(timer)
     clearInterval(signs)
     closing.removeEventListener('abort', stop)

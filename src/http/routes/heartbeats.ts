@@ -16,9 +16,10 @@ import {
 } from '../schemas/heartbeat.ts'
 import { operation, REPORT_REFUSALS } from '../schemas/operation.ts'
 import type { Operation } from '../schemas/operation.ts'
+import { isPlainBulkHeartbeat, isPlainHeartbeat, isPlainId } from '../schemas/plain-heartbeat.ts'
 import { nothing } from '../schemas/primitives.ts'
 import { jobParams } from '../schemas/requests.ts'
-import { fieldErrors, validationFailed } from '../validation.ts'
+import { fieldErrors, plainFirst, validationFailed } from '../validation.ts'
 
 /** A thousand heartbeats with their payloads. */
 const BULK_BODY_LIMIT = 8 * 1024 * 1024
@@ -45,15 +46,18 @@ const reporting = (documentation: Pick<Operation, 'id' | 'summary' | 'descriptio
     refusals,
   })
 
-const answer = (reply: FastifyReply, report: HeartbeatAnswer): FastifyReply =>
-  reply.code(report.durable ? 200 : 202).send(report)
+/** Answers with `report`. Not with the reply: it has a `then`, for which a promise takes three more turns. */
+const answer = (reply: FastifyReply, report: HeartbeatAnswer): HeartbeatAnswer => {
+  reply.code(report.durable ? 200 : 202)
+  return report
+}
 
 /** A heartbeat with its worker, or why it is refused. */
 const readItem = (item: unknown, index: number): Heartbeat | HeadwayError => {
+  if (isPlainBulkHeartbeat(item)) return { workerId: DEFAULT_WORKER_ID, ...item }
   const parsed = bulkHeartbeat.safeParse(item)
   if (!parsed.success) return validationFailed(fieldErrors(parsed.error, ['heartbeats', index]))
-  const { workerId = DEFAULT_WORKER_ID, ...rest } = parsed.data
-  return { workerId, ...rest }
+  return { workerId: DEFAULT_WORKER_ID, ...parsed.data }
 }
 
 const isBuffered = (result: HeartbeatAnswer | HeadwayError): boolean =>
@@ -125,9 +129,14 @@ export const heartbeatRoutes: FastifyPluginAsyncZod<{ jobs: Jobs }> = async (app
       ...request,
       body: heartbeat,
     },
+    validatorCompiler: plainFirst({
+      params: params => isPlainId((params as { id: unknown }).id),
+      querystring: query => Object.keys(query as object).length === 0,
+      body: isPlainHeartbeat,
+    }),
     handler: async ({ identity, params, body }, reply) => {
-      const { workerId = DEFAULT_WORKER_ID, ...rest } = body
-      return answer(reply, await jobs.heartbeat(identity, { jobId: params.id, workerId, ...rest }))
+      const report = { jobId: params.id, workerId: DEFAULT_WORKER_ID, ...body }
+      return answer(reply, await jobs.heartbeat(identity, report))
     },
   })
   app.route({
@@ -161,8 +170,8 @@ export const heartbeatRoutes: FastifyPluginAsyncZod<{ jobs: Jobs }> = async (app
       body: increment,
     },
     handler: async ({ identity, params, body }, reply) => {
-      const { workerId = DEFAULT_WORKER_ID, ...rest } = body
-      return answer(reply, await jobs.heartbeat(identity, { jobId: params.id, workerId, ...rest }))
+      const report = { jobId: params.id, workerId: DEFAULT_WORKER_ID, ...body }
+      return answer(reply, await jobs.heartbeat(identity, report))
     },
   })
   await app.register(bulkRoute, { jobs })

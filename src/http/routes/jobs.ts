@@ -3,6 +3,7 @@ import type { Jobs, ListJobs, SortKey } from '../../jobs/commands.ts'
 import type { Identity } from '../../jobs/identity.ts'
 import type { Live } from '../../live/live.ts'
 import { alreadyHas, sendVersioned } from '../conditional.ts'
+import type { Hold } from '../limits/held.ts'
 import { createJob } from '../schemas/create-job.ts'
 import { activeJobs, createdJob, eventPage, jobPage, jobWithWorkers, progress } from '../schemas/job.ts'
 import { CHANGE_REFUSALS, operation } from '../schemas/operation.ts'
@@ -46,10 +47,12 @@ interface JobRouteParts {
   live: Pick<Live, 'waitForChange'>
   /** Aborts when the service shuts down. */
   closing: AbortSignal
+  /** For answers that are held. */
+  hold: Hold
 }
 
 /** Making jobs, finding them and reading them. */
-export const jobRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { jobs, live, closing }) => {
+export const jobRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { jobs, live, closing, hold }) => {
   app.route({
     method: 'POST',
     url: '/jobs',
@@ -130,11 +133,11 @@ export const jobRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { job
     handler: ({ identity, query }) => jobs.active(identity, query.recentSeconds),
   })
 
-  await app.register(readingRoutes, { jobs, live, closing })
+  await app.register(readingRoutes, { jobs, live, closing, hold })
 }
 
 /** One job: whole, in short, and its history. */
-const readingRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { jobs, live, closing }) => {
+const readingRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { jobs, live, closing, hold }) => {
   for (const { url, id, summary, description, schema, read } of [
     {
       url: '/jobs/:id',
@@ -164,7 +167,7 @@ const readingRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { jobs, 
           description: WAITING,
           tag: 'jobs',
           answers: versioned({ description, schema }),
-          refusals: ['database_unavailable', 'job_not_found'],
+          refusals: ['database_unavailable', 'job_not_found', 'too_many_streams'],
         }),
         params: jobParams,
         querystring: readQuery,
@@ -176,6 +179,7 @@ const readingRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { jobs, 
         const document = await readWithWait(live, request, reply, {
           jobId: params.id,
           closing,
+          hold,
           read: () => read(identity, params.id),
           isEnough: document =>
             untilFinished ? FINISHED.has(document.status) : !alreadyHas(headers['if-none-match'], document),

@@ -32,8 +32,8 @@ export const stopChild = async child => {
 }
 
 /** Starts a program; resolves with the match of `ready` in what it writes, or at once where it is null. */
-export const startProgram = async (command, args, { ready, env = process.env, cwd = '/' }) => {
-  const child = track(spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] }))
+export const startProgram = async (command, args, { ready, env = process.env, cwd = '/', ...who }) => {
+  const child = track(spawn(command, args, { cwd, env, ...who, stdio: ['ignore', 'pipe', 'pipe'] }))
   let written = ''
   const match = await new Promise((resolve, reject) => {
     const read = text => {

@@ -16,10 +16,10 @@ export const LIMITS = {
   'rows of job_events written per 1,000 heartbeats': 0,
   // All rows of each page in one transaction, after they have grown: the worst case. In the long run it is under 5 %.
   'updates per 1,000 that are not HOT': 120,
-  'rows of progress_jobs read per heartbeat': 4,
-  'rows of job_progress read per heartbeat': 3,
-  'pages of progress_jobs touched per heartbeat': 24,
-  'pages of job_progress touched per heartbeat': 15,
+  'rows of progress_jobs read per heartbeat': 2,
+  'rows of job_progress read per heartbeat': 2,
+  'pages of progress_jobs touched per heartbeat': 16,
+  'pages of job_progress touched per heartbeat': 12,
   'rows of job_progress read per heartbeat of a job with 100 workers': 102,
   'rows of progress_jobs read per document': 1,
   // And those that finished in the last two minutes.
@@ -33,7 +33,7 @@ export const LIMITS = {
   'serialisations per change': 1,
   'statements that read documents, per flush of two feeds': 1,
   'bytes of a frame': 620,
-  'bytes of a heartbeat in the statement': 220,
+  'bytes of a heartbeat in the statement': 190,
   'bytes of a change in a notification': 60,
 
   'sequential scans of the tables of jobs': 0,

@@ -1,0 +1,173 @@
+-- Writes the heartbeats that nearly all are: of a worker that has reported before, alone in the batch with its job, about a
+-- running job without declared stages; they say how far it is, and no more. Answers as headway.flush does, for those that
+-- it took; what turns out to be anything else it leaves to headway.flush_any, which comes to the same result for them
+-- and costs twice as much (docs/decisions/0010-plain-heartbeats.md).
+--
+-- Each row is found once, by its key, and written by its place: the jobs are locked, so nobody moves them. Two updates
+-- and one aggregate over what they store, because each further step of a plan costs every heartbeat.
+CREATE FUNCTION headway.flush_plain(heartbeats json, at timestamptz) RETURNS SETOF headway.heartbeat_answers
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_memoize = off
+AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  WITH stepped AS MATERIALIZED (
+    SELECT
+      x.i, j.place AS job_place, w.place AS worker_place,
+      -- The worker's row.
+      n.processed, s.share, coalesce(x.message, w.message) AS worker_message, coalesce(x.reported_at, w.reported_at) AS reported_at,
+      n.processed > w.processed_count AS advances_count, r.advances, n.moves, x.reported_at AS moved_at,
+      r.rate_whole, r.rate_recent,
+      -- The job's.
+      s.own, c.all_processed, c.all_total, x.message, c.throughput, c.percent_now, c.changed, c.advanced_at, e.eta, e.weight,
+      headway.sample_is_due(e.unsampled, e.sampled, c.percent_now, coalesce(j.sampled_percent, 0),
+        c.all_total IS NULL OR NOT coalesce(c.advanced_at > coalesce(j.sampled_at, j.started_at), false)) AS samples
+    FROM json_to_recordset(heartbeats) AS x (
+      i integer, job_id uuid, worker_id text, attempt integer,
+      tenant_id uuid, all_organizations boolean, organization_id uuid, scope_job_id uuid,
+      processed_count bigint, increment bigint, total_count bigint, message text, reported_at timestamptz
+    )
+    CROSS JOIN LATERAL (
+      SELECT j.ctid AS place, j.* FROM progress_jobs j
+      WHERE j.id = x.job_id AND j.tenant_id = x.tenant_id
+        AND (x.all_organizations OR j.organization_id IS NOT DISTINCT FROM x.organization_id)
+        AND (x.scope_job_id IS NULL OR x.scope_job_id IN (j.id, j.parent_job_id))
+        AND j.liveness = 'ok' AND j.stages IS NULL AND j.children IS NULL AND coalesce(x.attempt = j.attempt, true)
+      OFFSET 0
+    ) j
+    CROSS JOIN LATERAL (
+      SELECT w.ctid AS place, w.* FROM job_progress w
+      WHERE w.job_id = x.job_id AND w.worker_id = x.worker_id AND w.attempt = j.attempt
+        -- What a worker has estimated itself, and late reports, are rare.
+        AND w.throughput_per_second IS NULL AND w.eta_at IS NULL AND w.progress_percent IS NULL
+        AND coalesce(x.reported_at >= w.reported_at, true)
+        AND (j.heartbeat_timeout_seconds = 0 OR w.heartbeat_at >= at - make_interval(secs => j.heartbeat_timeout_seconds))
+      OFFSET 0
+    ) w
+    CROSS JOIN LATERAL (
+      SELECT
+        sum(o.processed_count) AS processed, sum(o.total_count) AS total, sum(o.advances) AS advances,
+        count(o.progress_percent) AS percents, count(o.eta_at) AS etas,
+        sum(coalesce(o.throughput_per_second, headway.worker_rate(o.rate_whole, o.rate_recent, o.advances,
+          headway.seconds(at, o.rate_since), headway.seconds(at, o.rate_at))))
+          FILTER (WHERE headway.worker_reports(at, o.heartbeat_at, o.created_at, o.heartbeats)) AS throughput
+      FROM job_progress o WHERE o.job_id = x.job_id AND o.worker_id <> x.worker_id AND o.attempt = j.attempt
+    ) o
+    CROSS JOIN LATERAL (
+      SELECT p.*, p.processed <> w.processed_count AS moves,
+        p.processed > w.processed_count AND w.rate_at < at AS is_sample,
+        greatest(0.001, CASE WHEN x.reported_at IS NOT NULL AND w.rate_reported_at IS NOT NULL
+          THEN headway.seconds(x.reported_at, w.rate_reported_at) ELSE headway.seconds(at, w.rate_at) END) AS elapsed,
+        greatest(0.001, headway.seconds(at, w.rate_since)) AS spent
+      FROM (SELECT least(9007199254740991, coalesce(x.processed_count, w.processed_count) + coalesce(x.increment, 0)) AS processed) p
+      OFFSET 0
+    ) n
+    CROSS JOIN LATERAL (
+      SELECT w.advances + n.is_sample::integer AS advances,
+        CASE WHEN n.is_sample THEN w.rate_whole + headway.whole_alpha(n.elapsed, n.spent, w.advances + 1)
+          * ((n.processed - w.processed_count) / n.elapsed - w.rate_whole) ELSE w.rate_whole END AS rate_whole,
+        CASE WHEN n.is_sample THEN w.rate_recent + headway.recent_alpha(n.elapsed, n.spent, w.advances + 1)
+          * ((n.processed - w.processed_count) / n.elapsed - w.rate_recent) ELSE w.rate_recent END AS rate_recent
+      OFFSET 0
+    ) r
+    CROSS JOIN LATERAL (
+      SELECT CASE WHEN x.worker_id = 'default' THEN NULL ELSE coalesce(x.total_count, w.total_count) END AS share,
+        CASE WHEN x.worker_id = 'default' THEN coalesce(x.total_count, j.own_total_count) ELSE j.own_total_count END AS own
+    ) s
+    CROSS JOIN LATERAL (
+      SELECT a.*,
+        n.moves OR a.all_total IS DISTINCT FROM j.total_count OR s.own IS DISTINCT FROM j.own_total_count
+          OR s.share IS DISTINCT FROM w.total_count OR coalesce(x.message <> w.message, x.message IS NOT NULL)
+          OR coalesce(x.message <> j.message, x.message IS NOT NULL) AS changed,
+        CASE WHEN a.all_processed > j.processed_count THEN at ELSE j.advanced_at END AS advanced_at,
+        headway.next_percent(j.progress_percent, a.percent, coalesce(a.all_total > j.total_count, false)) AS percent_now
+      FROM (
+        SELECT b.*, headway.percent(b.all_processed, b.all_total) AS percent
+        FROM (
+        SELECT CASE WHEN o.processed IS NULL THEN n.processed ELSE headway.hold_count(n.processed + o.processed) END
+            AS all_processed,
+          coalesce(s.own, CASE WHEN o.total IS NULL THEN s.share
+            ELSE headway.hold_count(coalesce(s.share, 0) + o.total) END) AS all_total,
+          t.throughput, r.advances + coalesce(o.advances, 0) >= 3 AS has_rate
+        FROM (
+          SELECT CASE WHEN q.own IS NULL THEN o.throughput ELSE q.own + coalesce(o.throughput, 0) END AS throughput
+          FROM (
+            SELECT headway.worker_rate(r.rate_whole, r.rate_recent, r.advances, headway.seconds(at, w.rate_since),
+              CASE WHEN n.moves THEN 0 ELSE headway.seconds(at, w.rate_at) END) AS own
+          ) q
+        ) t
+        ) b
+        OFFSET 0
+      ) a
+      OFFSET 0
+    ) c
+    CROSS JOIN LATERAL (
+      SELECT m.*, headway.blend_eta(j.expected_seconds, m.spent, m.rate_eta, m.weight) AS eta
+      FROM (
+        SELECT g.*, headway.history_weight(j.expected_seconds, g.spent, c.percent_now / 100::float8,
+          c.has_rate AND g.rate_eta IS NOT NULL) AS weight
+        FROM (
+          SELECT headway.seconds(at, j.started_at) AS spent,
+            headway.seconds(at, coalesce(j.sampled_at, j.started_at)) AS unsampled,
+            headway.seconds(coalesce(j.sampled_at, j.started_at), j.started_at) AS sampled,
+            headway.rate_eta(greatest(c.all_total - c.all_processed, CASE WHEN c.all_total IS NOT NULL THEN 0 END),
+              c.throughput, 0, NULL, NULL) AS rate_eta
+          OFFSET 0
+        ) g
+      ) m
+      OFFSET 0
+    ) e
+    WHERE o.etas = 0 AND (c.all_total IS NOT NULL OR o.percents = 0)
+  ),
+  written AS (
+    UPDATE job_progress w SET
+      processed_count = s.processed,
+      total_count = s.share,
+      message = s.worker_message,
+      reported_at = s.reported_at,
+      heartbeat_at = at,
+      advanced_at = CASE WHEN s.advances_count THEN at ELSE w.advanced_at END,
+      heartbeats = w.heartbeats + 1,
+      advances = s.advances,
+      rate_at = CASE WHEN s.moves THEN at ELSE w.rate_at END,
+      rate_reported_at = CASE WHEN s.moves THEN s.moved_at ELSE w.rate_reported_at END,
+      rate_whole = s.rate_whole,
+      rate_recent = s.rate_recent
+    FROM stepped s WHERE w.ctid = s.worker_place
+  ),
+  updated AS (
+    UPDATE progress_jobs j SET
+      heartbeat_at = at,
+      processed_count = s.all_processed,
+      total_count = s.all_total,
+      own_total_count = s.own,
+      progress_percent = s.percent_now,
+      message = coalesce(s.message, j.message),
+      throughput_per_second = s.throughput,
+      -- As of updated_at, which a bare heartbeat leaves where it was: the time since is added, for readers subtract it.
+      eta_seconds = headway.hold_count((ceil(s.eta)
+        + CASE WHEN s.changed THEN 0 ELSE greatest(0, ceil(headway.seconds(at, j.updated_at))) END)::numeric),
+      eta_source = CASE WHEN s.eta IS NULL THEN NULL WHEN s.weight > 0.5 THEN 'history' ELSE 'rate' END,
+      advanced_at = s.advanced_at,
+      sampled_at = CASE WHEN s.samples THEN at ELSE j.sampled_at END,
+      sampled_percent = CASE WHEN s.samples THEN s.percent_now ELSE j.sampled_percent END,
+      updated_at = CASE WHEN s.changed THEN at ELSE j.updated_at END,
+      revision = j.revision + s.changed::integer
+    FROM stepped s WHERE j.ctid = s.job_place
+    RETURNING s.i, j.id, j.attempt, j.progress_percent, j.processed_count, j.total_count, j.throughput_per_second, s.eta,
+      j.stage, j.advanced_at, j.revision, j.heartbeat_timeout_seconds, j.cancel_requested_at IS NOT NULL AS cancel_requested,
+      s.changed, s.samples
+  ),
+  history AS (
+    INSERT INTO job_events (job_id, type, at, attempt, data)
+    SELECT u.id, 'progress', at, u.attempt, headway.sample_document(u.progress_percent, u.processed_count, u.total_count,
+      u.throughput_per_second, ceil(u.eta), u.stage, u.advanced_at)
+    FROM updated u WHERE u.samples
+  )
+  SELECT array_agg(u.i), NULL::text, 'running'::text, u.cancel_requested, array_agg(u.progress_percent::integer),
+    array_agg(u.revision), NULL::boolean[], u.heartbeat_timeout_seconds, u.changed, false, NULL::json
+  FROM updated u GROUP BY u.cancel_requested, u.heartbeat_timeout_seconds, u.changed;
+END
+$$;

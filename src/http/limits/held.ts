@@ -1,0 +1,39 @@
+import { HeadwayError } from '../../errors.ts'
+
+export interface HeldLimits {
+  /** Answers that one caller may let be held at a time. */
+  maxPerCaller: number
+  /** Of the process. */
+  max: number
+}
+
+/** Takes a place for an answer that is held, and gives the function that gives it back. Raises `too_many_streams`. */
+export type Hold = (caller: string | null) => () => void
+
+const refuse = (message: string) => new HeadwayError('too_many_streams', message, { retryAfterSeconds: 5 })
+
+/**
+ * Bounds the answers that `Prefer: wait` holds as streams are bounded: each keeps a request in memory for up to a minute, and one
+ * connection can send thousands of them behind each other.
+ */
+export const createHold = ({ maxPerCaller, max }: HeldLimits): Hold => {
+  const heldOf = new Map<string, number>()
+  let held = 0
+  const count = (caller: string | null, change: 1 | -1): void => {
+    held += change
+    if (caller === null) return
+    const ofCaller = (heldOf.get(caller) ?? 0) + change
+    if (ofCaller > 0) heldOf.set(caller, ofCaller)
+    else heldOf.delete(caller)
+  }
+  return caller => {
+    if (caller !== null && (heldOf.get(caller) ?? 0) >= maxPerCaller) {
+      throw refuse(
+        `You let ${maxPerCaller} answers be held, as many as you may: wait for fewer jobs, or follow a stream.`,
+      )
+    }
+    if (held >= max) throw refuse('This process holds as many answers as it may: try again soon.')
+    count(caller, 1)
+    return () => count(caller, -1)
+  }
+}
