@@ -1,11 +1,11 @@
 import js from '@eslint/js'
 import tseslint from 'typescript-eslint'
 
-// Data walks in one direction: http → jobs → database. `live` knows neither http nor the use cases, and nobody knows the
-// metrics. What calls a service from outside (client, worker, cli, demo) is used by none of its parts. Types may be named
-// anywhere.
+// Data walks in one direction: http → webhooks → jobs → database. `live` knows neither http nor the use cases, and nobody knows
+// the metrics. What calls a service from outside (api-client, worker, cli, demo) is used by none of its parts. Types may be
+// named anywhere.
 const OUTSIDE = ['api-client', 'worker', 'cli', 'demo']
-const INSIDE = ['http', 'jobs', 'live', 'database', 'metrics']
+const INSIDE = ['http', 'webhooks', 'jobs', 'live', 'database', 'metrics']
 
 const direction = (folder, forbidden) => ({
   files: [`src/${folder}/**/*.ts`],
@@ -61,11 +61,12 @@ export default tseslint.config(
       },
     },
   },
-  direction('database', ['http', 'jobs', 'live', 'metrics', ...OUTSIDE]),
-  direction('live', ['http', 'jobs', 'database', 'metrics', ...OUTSIDE]),
-  direction('jobs', ['http', 'live', 'metrics', ...OUTSIDE]),
+  direction('database', ['http', 'jobs', 'webhooks', 'live', 'metrics', ...OUTSIDE]),
+  direction('live', ['http', 'jobs', 'webhooks', 'database', 'metrics', ...OUTSIDE]),
+  direction('jobs', ['http', 'webhooks', 'live', 'metrics', ...OUTSIDE]),
+  direction('webhooks', ['http', 'live', 'metrics', ...OUTSIDE]),
   direction('http', ['database', 'live', 'metrics', ...OUTSIDE]),
-  direction('metrics', ['http', 'jobs', 'live', 'database', ...OUTSIDE]),
+  direction('metrics', ['http', 'jobs', 'webhooks', 'live', 'database', ...OUTSIDE]),
   direction('terminal', [...INSIDE, ...OUTSIDE]),
   direction('api-client', [...INSIDE, 'worker', 'cli', 'demo', 'terminal']),
   direction('worker', [...INSIDE, 'cli', 'demo', 'terminal']),

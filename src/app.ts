@@ -15,9 +15,17 @@ import { createSchedule, intervalSecondsOf } from './jobs/schedule.ts'
 import { createSweeper } from './jobs/sweeper.ts'
 import { createHeartbeatWrite } from './jobs/write-heartbeats.ts'
 import { createAnnouncer } from './live/announcer.ts'
+import type { Announce } from './live/change.ts'
 import { createLive } from './live/live.ts'
 import { watchLoopDelay } from './loop-delay.ts'
 import { createMetrics } from './metrics/metrics.ts'
+import { version } from './version.ts'
+import { createAddresses } from './webhooks/addresses.ts'
+import { createDeliverer } from './webhooks/deliverer.ts'
+import { createOutbox } from './webhooks/outbox.ts'
+import { createPost } from './webhooks/post.ts'
+import { createWebhookRepository } from './webhooks/repository.ts'
+import { createWebhooks } from './webhooks/webhooks.ts'
 
 export interface AppOptions {
   config: Config
@@ -36,6 +44,12 @@ export interface App {
 
 /** An orchestrator that asks whether the service is ready does not wait longer. */
 const READY_WITHIN_MS = 1_500
+
+/** A receiver that has not answered by then has failed. */
+const WEBHOOK_TIMEOUT_MS = 15_000
+/** With time to write down what became of it. */
+const WEBHOOK_LEASE_SECONDS = 60
+const DELIVERIES_PER_WEBHOOK = 8
 
 /** The whole service, wired: every part is made here, with all it needs. */
 export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOptions): Promise<App> => {
@@ -77,11 +91,31 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     log,
   })
 
+  const addresses = createAddresses(config.webhookAllowedNetworks)
+  const outbox = createOutbox({ database, perWebhook: DELIVERIES_PER_WEBHOOK, leaseSeconds: WEBHOOK_LEASE_SECONDS })
+  const deliverer = createDeliverer({
+    outbox,
+    post: createPost({ addresses, timeoutMs: WEBHOOK_TIMEOUT_MS }),
+    userAgent: `headway/${version}`,
+    log,
+  })
+  const webhooks = createWebhooks({
+    repository: createWebhookRepository(database),
+    addresses,
+    takesPlainHttp: config.webhookAllowedNetworks.length > 0,
+    onChange: () => deliverer.look(),
+  })
+  /** The process that made a change also sends its messages, as a rule: the others need not hear of it. */
+  const announce: Announce = changes => {
+    announcer.announce(changes)
+    if (changes.some(change => change.lifecycle)) deliverer.wake()
+  }
+
   const { maxEventLoopDelayMs, shutdownGraceSeconds } = config
   const loopDelay = watchLoopDelay()
   const intake = createHeartbeatIntake({
     write: metrics.timeFlushes(createHeartbeatWrite(heartbeatDatabase)),
-    announce: announcer.announce,
+    announce,
     heartbeatIntervalMs: config.heartbeatIntervalMs,
     stalledAfterSeconds: config.stalledAfterSeconds,
     // Workers slow down before calls must be refused.
@@ -91,13 +125,13 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   const jobs = createJobs({
     repository: createJobRepository(database),
     intake,
-    announce: announcer.announce,
+    announce,
     defaultHeartbeatTimeoutSeconds: config.staleJobTimeoutSeconds,
   })
   let refusedUnderPressure = 0
   const sweeper = createSweeper({
     database: heartbeatDatabase,
-    announce: announcer.announce,
+    announce,
     intake: () => ({ oldestWaitMs: intake.oldestWaitMs(), refused: intake.stats().refused + refusedUnderPressure }),
     stalledAfterSeconds: config.stalledAfterSeconds,
     intervalSeconds: sweepIntervalSeconds,
@@ -105,11 +139,16 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   })
   const sweep = metrics.timeSweeps(() => sweeper.sweep())
   let closing = false
+  const isClosing = () => closing
   const { retentionDays } = config
-  const eraseExpired = metrics.countErased(createRetention({ database, retentionDays, log, isClosing: () => closing }))
+  const eraseExpired = metrics.countErased(createRetention({ database, retentionDays, log, isClosing }))
+  const eraseDeliveries = async () => {
+    while ((await outbox.erase(config.webhookRecordDays)) && !isClosing());
+  }
   const schedules = [
     createSchedule('sweep', config.sweepSchedule, () => sweep(), log),
     createSchedule('retention', config.retentionSchedule, () => eraseExpired(), log),
+    createSchedule('retention of deliveries', config.retentionSchedule, () => eraseDeliveries(), log),
   ]
 
   const health = {
@@ -122,6 +161,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   const http = await createHttpServer({
     config: { ...config, shutdownGraceSeconds: shutdownGraceSeconds / 2 },
     jobs: metrics.countHeartbeats(jobs),
+    webhooks,
     live,
     health,
     metrics,
@@ -136,12 +176,15 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     announcer,
     live,
     countJobs: () => countJobs(database),
+    deliverer,
+    countDeliveries: () => outbox.count(),
     databases: { requests: database, heartbeats: heartbeatDatabase },
   })
 
   return {
     async listen() {
       live.start()
+      deliverer.start()
       tokens?.start()
       // Fastify would say a line of its own for each interface; main.ts says one.
       httpLog.level = 'silent'
@@ -159,9 +202,11 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
       sweeper.stop()
       // A sweep that waits for a database in trouble must not keep streams and requests from their end.
       const schedulesStopped = Promise.all(schedules.map(schedule => schedule.stop()))
+      const deliverersStopped = deliverer.close((shutdownGraceSeconds * 1000) / 4)
       await http.close()
       await intake.close((shutdownGraceSeconds * 1000) / 4)
       await schedulesStopped
+      await deliverersStopped
       await announcer.close()
       await sweeper.close()
       await Promise.all([database.close(), heartbeatDatabase.close()])

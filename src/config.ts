@@ -76,6 +76,12 @@ const corsOrigins = list(
 
 const proxies = list(isProxy, 'must be addresses or networks with commas between them, such as 10.0.0.0/8,::1')
 
+/** Of the same form, without the names. */
+const networks = list(
+  item => isProxy(item) && isIP(item.replace(/\/.*/, '')) !== 0,
+  'must be addresses or networks with commas between them, such as 10.0.0.0/8,::1',
+)
+
 const on = z.enum(['true', 'false']).transform(value => value === 'true')
 
 const environmentSchema = z
@@ -105,6 +111,8 @@ const environmentSchema = z
     MAX_STREAMS_PER_IDENTITY: integer('MAX_STREAMS_PER_IDENTITY', 1, 1_000_000, 2_000),
     RATE_LIMIT_PER_SECOND: integer('RATE_LIMIT_PER_SECOND', 0, 1_000_000, 1_000),
     RATE_LIMIT_UNAUTHENTICATED_PER_SECOND: integer('RATE_LIMIT_UNAUTHENTICATED_PER_SECOND', 0, 1_000_000, 100),
+    WEBHOOK_ALLOWED_NETWORKS: networks,
+    WEBHOOK_RECORD_DAYS: integer('WEBHOOK_RECORD_DAYS', 1, 3650, 7),
     MAX_EVENT_LOOP_DELAY_MS: integer('MAX_EVENT_LOOP_DELAY_MS', 0, 60_000, 1000),
   })
   .superRefine((env, context) => {
@@ -224,6 +232,10 @@ export const readConfig = (environment: NodeJS.ProcessEnv) => {
     rateLimitPerSecond: env.RATE_LIMIT_PER_SECOND,
     /** Requests without a good token of one address; 0: any number. */
     rateLimitUnauthenticatedPerSecond: env.RATE_LIMIT_UNAUTHENTICATED_PER_SECOND,
+    /** Private addresses that webhooks may lead to. */
+    webhookAllowedNetworks: env.WEBHOOK_ALLOWED_NETWORKS,
+    /** How long what became of a delivery can be looked up. */
+    webhookRecordDays: env.WEBHOOK_RECORD_DAYS,
     maxEventLoopDelayMs: env.MAX_EVENT_LOOP_DELAY_MS,
   }
 }

@@ -61,7 +61,7 @@ export interface Client {
   call<Answer>(method: string, path: string, options?: CallOptions): Promise<Answer>
   /** Tries until there is an answer. Only for calls that may be repeated. Raises `RefusedError`, and what `signal` aborts with. */
   persist<Answer>(method: string, path: string, options?: CallOptions): Promise<Answer>
-  /** Where a path is, and the headers that let this caller in: for streams. */
+  /** Where a path of the API is, and the headers that let this caller in: for streams. */
   address(path: string): Promise<Address>
   /** The same as of the last call: for a process that has no time to ask for a token. */
   lastAddress(path: string): Address

@@ -1,11 +1,12 @@
-import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { RefusedError, UnavailableError } from '../api-client/client.ts'
 import { HeadwayError } from '../errors.ts'
+import { version } from '../version.ts'
 import { addCancelCommand } from './cancel.ts'
 import { addCompletionCommand } from './completion.ts'
 import { EXIT } from './exit-codes.ts'
 import { addListCommand } from './list.ts'
+import { addMcpCommand } from './mcp.ts'
 import { addMigrateCommand } from './migrate.ts'
 import { addRunCommand } from './run.ts'
 import { addServeCommand } from './serve.ts'
@@ -13,9 +14,6 @@ import type { Surroundings } from './surroundings.ts'
 import { addTokenCommand } from './token.ts'
 import { addWaitCommand } from './wait.ts'
 import { addWatchCommand } from './watch.ts'
-
-const packageFile = new URL('../../package.json', import.meta.url)
-const { version } = JSON.parse(readFileSync(packageFile, 'utf8')) as { version: string }
 
 /** `error: unknown option '--tenent'` → `Unknown option '--tenent'.` */
 const sentenceOf = (text: string): string => {
@@ -30,6 +28,7 @@ Examples:
   headway watch                               see what runs
   headway list --status failed                see what failed
   headway token --help                        how to make a token
+  headway mcp --help                          how to let an assistant use it
 
 Commands that call a service find it by HEADWAY_URL and HEADWAY_TOKEN, or --url and --token.
 `
@@ -51,6 +50,7 @@ const createProgram = (surroundings: Surroundings): Command => {
   addWaitCommand(program, surroundings)
   addListCommand(program, surroundings)
   addCancelCommand(program, surroundings)
+  addMcpCommand(program, surroundings)
   addCompletionCommand(program, surroundings)
   return program.addHelpText('after', EXAMPLES)
 }

@@ -12,16 +12,12 @@ import {
   primaryKey,
   smallint,
   text,
-  timestamp,
   uniqueIndex,
   uuid,
 } from 'drizzle-orm/pg-core'
+import { count, thisMillisecond, time } from './columns.ts'
 
-/** Milliseconds are what JSON carries; a finer time would not survive a round trip. */
-const time = (name: string) => timestamp(name, { withTimezone: true, precision: 3, mode: 'date' })
-/** Truncated like every time that the functions write; stored as it is, now() would be rounded, half of the time into the future. */
-const thisMillisecond = sql`date_trunc('milliseconds', now())`
-const count = (name: string) => bigint(name, { mode: 'number' })
+export * from './webhook-schema.ts'
 
 /**
  * One row per job. A heartbeat updates it, so no index may hold a column that a heartbeat changes (`heartbeat_at`,

@@ -24,6 +24,7 @@ const ALLOWED_HEADERS = [
   'idempotency-key',
   'if-none-match',
   'last-event-id',
+  'mcp-protocol-version',
   'prefer',
   'x-request-id',
 ]

@@ -1,17 +1,11 @@
-import { readFileSync } from 'node:fs'
 import fastifySwagger from '@fastify/swagger'
 import fastifySwaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
 import { jsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod'
 import { stringify } from 'yaml'
+import { description, version } from '../version.ts'
 import { protectPages } from './pages.ts'
 import './schemas/problem.ts'
-
-const packageFile = new URL('../../package.json', import.meta.url)
-const { version, description } = JSON.parse(readFileSync(packageFile, 'utf8')) as {
-  version: string
-  description: string
-}
 
 const INFO = {
   title: 'Headway',
@@ -32,6 +26,8 @@ const TAGS = [
   { name: 'heartbeats', description: 'Report progress, and learn whether to stop.' },
   { name: 'lifecycle', description: 'Start, end, cancel, retry.' },
   { name: 'streams', description: 'Follow jobs live.' },
+  { name: 'webhooks', description: 'Be told of what happens to jobs.' },
+  { name: 'assistants', description: 'For programs that speak the Model Context Protocol.' },
   { name: 'operations', description: 'For whoever runs the service.' },
 ]
 

@@ -1,6 +1,7 @@
 import { pino } from 'pino'
 import type { Jobs } from '../jobs/commands.ts'
 import type { Live } from '../live/live.ts'
+import type { Webhooks } from '../webhooks/webhook.ts'
 import { openApiYaml } from './documentation.ts'
 import { createHttpServer } from './server.ts'
 
@@ -20,6 +21,7 @@ export const buildOpenApi = async (): Promise<string> => {
       maxStreamsPerIdentity: 0,
     },
     jobs: unused as Jobs,
+    webhooks: unused as Webhooks,
     live: { close: () => Promise.resolve() } as Live,
     health: { database: () => Promise.resolve(true) },
     metrics: { contentType: 'text/plain', text: () => Promise.resolve(''), answered: () => undefined },

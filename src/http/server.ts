@@ -3,6 +3,7 @@ import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest }
 import type { Config } from '../config.ts'
 import type { Jobs } from '../jobs/commands.ts'
 import type { Live } from '../live/live.ts'
+import type { Webhooks } from '../webhooks/webhook.ts'
 import { forgetTypeOfEmptyBody, registerBodyParser } from './bodies.ts'
 import { registerCors } from './cors.ts'
 import { identifyEveryone, registerIdentity } from './identity.ts'
@@ -24,10 +25,12 @@ import type { Health } from './routes/health.ts'
 import { heartbeatRoutes } from './routes/heartbeats.ts'
 import { jobRoutes } from './routes/jobs.ts'
 import { lifecycleRoutes } from './routes/lifecycle.ts'
+import { mcpRoutes } from './routes/mcp.ts'
 import { metricsRoutes } from './routes/metrics.ts'
 import type { MetricsText } from './routes/metrics.ts'
 import { statisticsRoutes } from './routes/statistics.ts'
 import { streamRoutes } from './routes/streams.ts'
+import { webhookRoutes } from './routes/webhooks.ts'
 import { registerShutdown } from './shutdown.ts'
 import { registerChallenges } from './tokens/challenge.ts'
 import { registerUnknownRoutes } from './unknown-routes.ts'
@@ -76,6 +79,7 @@ export type HttpConfig = Pick<
 export interface HttpParts {
   config: HttpConfig
   jobs: Jobs
+  webhooks: Webhooks
   live: Pick<Live, 'open' | 'waitForChange' | 'isListening' | 'close'>
   health: Health
   metrics: MetricsText & { answered: (request: AnsweredRequest) => void }
@@ -124,7 +128,7 @@ const createFastify = (log: FastifyBaseLogger, trustedProxies: string[], timing:
  * for at most `shutdownGraceSeconds`.
  */
 export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstance> => {
-  const { config, jobs, live, health, metrics, pressure, log, identify } = parts
+  const { config, jobs, webhooks, live, health, metrics, pressure, log, identify } = parts
   const { rateLimitPerSecond, trustedProxies, corsOrigins } = config
   const timing = { ...TIMING, ...parts.timing }
   const app = createFastify(log, trustedProxies, timing)
@@ -163,19 +167,23 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
   // Outside the API, so that neither pressure nor a missing token keeps them from answering.
   await app.register(healthRoutes, { health, live })
   await app.register(metricsRoutes, { metrics })
-  await app.register(
-    async api => {
-      await registerPressure(api, pressure)
-      if (identify) registerChallenges(api)
-      registerIdentity(api, identify ?? identifyEveryone, createRateLimit({ perSecond: rateLimitPerSecond }))
-      const hold = createHold({ max: config.maxStreams, maxPerCaller: config.maxStreamsPerIdentity })
-      await api.register(jobRoutes, { jobs, live, closing, hold })
-      await api.register(lifecycleRoutes, { jobs })
-      await api.register(heartbeatRoutes, { jobs })
-      await api.register(statisticsRoutes, { jobs })
-      await api.register(streamRoutes, { jobs, live })
-    },
-    { prefix: BASE_PATH },
-  )
+  await app.register(async guarded => {
+    await registerPressure(guarded, pressure)
+    if (identify) registerChallenges(guarded)
+    registerIdentity(guarded, identify ?? identifyEveryone, createRateLimit({ perSecond: rateLimitPerSecond }))
+    const hold = createHold({ max: config.maxStreams, maxPerCaller: config.maxStreamsPerIdentity })
+    await guarded.register(
+      async api => {
+        await api.register(jobRoutes, { jobs, live, closing, hold })
+        await api.register(lifecycleRoutes, { jobs })
+        await api.register(heartbeatRoutes, { jobs })
+        await api.register(statisticsRoutes, { jobs })
+        await api.register(streamRoutes, { jobs, live })
+        await api.register(webhookRoutes, { webhooks })
+      },
+      { prefix: BASE_PATH },
+    )
+    await guarded.register(mcpRoutes, { jobs, live, closing, hold })
+  })
   return app
 }

@@ -19,7 +19,7 @@ export const preferredWaitSeconds = (prefer: string | string[] | undefined): num
   return null
 }
 
-interface Versioned {
+export interface Versioned {
   id: string
   revision: number
 }
@@ -61,7 +61,7 @@ const readAfterChange = async <Document extends Versioned>(
 }
 
 /** Reads until `isEnough`, or until `signal` aborts: then the last that was read. */
-const readUntil = async <Document extends Versioned>(
+export const readUntil = async <Document extends Versioned>(
   live: Pick<Live, 'waitForChange'>,
   wait: Wait<Document>,
   signal: AbortSignal,

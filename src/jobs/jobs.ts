@@ -1,4 +1,3 @@
-import { classifyFailure } from '../database/failures.ts'
 import { HeadwayError } from '../errors.ts'
 import type { Announce } from '../live/change.ts'
 import type { Jobs } from './commands.ts'
@@ -7,8 +6,9 @@ import { scopeOf, type Identity } from './identity.ts'
 import type { HeartbeatIntake } from './intake.ts'
 import type { JobDocument } from './job.ts'
 import { toNewJob } from './new-job.ts'
-import { refusalOf, refusalOfCreation, refusalOfData } from './refusals.ts'
+import { refusalOf, refusalOfCreation } from './refusals.ts'
 import type { JobCommand, JobRepository } from './repository.ts'
+import { run } from './run.ts'
 import { refuseBadWindow } from './statistics.ts'
 
 export interface JobsOptions {
@@ -19,34 +19,7 @@ export interface JobsOptions {
   defaultHeartbeatTimeoutSeconds: number
 }
 
-const CONFLICT_RETRIES = 3
-
 const notFound = (jobId: string) => refusalOf('job_not_found', jobId, null)
-
-/** What a failed statement means for a caller. Nothing of it is half-written: each use case is one statement. */
-const toRefusal = (error: unknown): unknown => {
-  if (error instanceof HeadwayError) return error
-  const kind = classifyFailure(error)
-  if (kind === 'defect') return error
-  if (kind === 'data') return refusalOfData(error)
-  return new HeadwayError('database_unavailable', 'The database cannot be reached or is busy: try again.', {
-    retryAfterSeconds: 1,
-    cause: error,
-  })
-}
-
-/** Runs a use case; a deadlock or serialization failure did nothing and is tried again. */
-const run = async <T>(useCase: () => Promise<T>): Promise<T> => {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      return await useCase()
-    } catch (error) {
-      if (!(error instanceof HeadwayError) && classifyFailure(error) === 'conflict' && attempt <= CONFLICT_RETRIES)
-        continue
-      throw toRefusal(error)
-    }
-  }
-}
 
 const refuseImpossible = (heartbeat: Heartbeat): HeadwayError | null => {
   const { processedCount, totalCount } = heartbeat

@@ -4,11 +4,14 @@ import type { HeartbeatIntake } from '../jobs/intake.ts'
 import type { JobCounts } from '../jobs/job-counts.ts'
 import type { Announcer } from '../live/announcer.ts'
 import type { LiveStation } from '../live/live.ts'
+import type { Deliverer } from '../webhooks/deliverer.ts'
+import type { Outbox } from '../webhooks/outbox.ts'
 import { createFlushTimes, createHeartbeatCounts } from './heartbeats.ts'
 import { createErasedCount, createSweepTimes } from './liveness.ts'
 import { createReadings } from './readings.ts'
 import { createRequestTimes } from './requests.ts'
 import { readIntake, readJobCounts, readLive, readPools } from './sources.ts'
+import { readWebhooks } from './webhooks.ts'
 
 /** The parts that keep numbers of their own. */
 export interface Sources {
@@ -17,6 +20,8 @@ export interface Sources {
   announcer: Pick<Announcer, 'stats'>
   live: Pick<LiveStation, 'stats' | 'isListening' | 'openStreams' | 'openFeeds'>
   countJobs: () => Promise<JobCounts>
+  deliverer: Pick<Deliverer, 'stats'>
+  countDeliveries: Outbox['count']
   /** By the name that the metrics show. */
   databases: Record<string, Pick<Database, 'pool'>>
 }
@@ -44,10 +49,20 @@ export const createMetrics = () => {
     /** Told of every request that was answered. */
     answered: createRequestTimes(registry),
 
-    readFrom({ intake, refusedUnderPressure, announcer, live, countJobs, databases }: Sources): void {
+    readFrom({
+      intake,
+      refusedUnderPressure,
+      announcer,
+      live,
+      countJobs,
+      deliverer,
+      countDeliveries,
+      databases,
+    }: Sources): void {
       readIntake(readings, intake, refusedUnderPressure)
       readLive(readings, announcer, live)
       readJobCounts(readings, countJobs)
+      readWebhooks(readings, deliverer, countDeliveries)
       readPools(readings, databases)
     },
 

@@ -92,6 +92,21 @@ const WORKER_CHECKS: [constraint: string, changes: string[]][] = [
   ],
 ]
 
+const WEBHOOK_CHECKS: [constraint: string, table: string, changes: string[]][] = [
+  ['webhooks_progress_interval', 'webhooks', ['progress_interval_seconds = 0', 'progress_interval_seconds = 86401']],
+  ['webhooks_gone', 'webhooks', ['gone = true']],
+  ['webhooks_previous_secret', 'webhooks', ["previous_secret = 'x'", 'previous_secret_until = now()']],
+  ['webhooks_failures', 'webhooks', ['consecutive_failures = -1']],
+  ['webhook_deliveries_status', 'webhook_deliveries', ["status = 'lost', finished_at = now()"]],
+  ['webhook_deliveries_finished_at', 'webhook_deliveries', ["status = 'dead'", 'finished_at = now()']],
+  [
+    'webhook_deliveries_claim',
+    'webhook_deliveries',
+    ["claim = gen_random_uuid(), status = 'delivered', finished_at = now()"],
+  ],
+  ['webhook_deliveries_attempts', 'webhook_deliveries', ['attempts = -1']],
+]
+
 const CHECK_VIOLATION = '23514'
 const FOREIGN_KEY_VIOLATION = '23503'
 const UNIQUE_VIOLATION = '23505'
@@ -123,10 +138,25 @@ t.test('the database refuses what breaks an invariant', async t => {
       )
     }
   }
+  await pool.query(
+    `WITH w AS (INSERT INTO webhooks (tenant_id, url, events, secret) VALUES ($1, 'https://example.com', '{}', 's') RETURNING id)
+     INSERT INTO webhook_deliveries (webhook_id, type, body, due_at, expires_at)
+     SELECT id, 'webhook.test', '{}', now(), now() FROM w`,
+    [tenantId],
+  )
+  for (const [constraint, table, changes] of WEBHOOK_CHECKS) {
+    for (const change of changes) {
+      await t.rejects(
+        pool.query(`UPDATE ${table} SET ${change}`),
+        { code: CHECK_VIOLATION, constraint },
+        `${constraint}: ${change}`,
+      )
+    }
+  }
   const { rows } = await pool.query<{ conname: string }>(
     "SELECT conname FROM pg_constraint WHERE contype = 'c' AND connamespace = 'public'::regnamespace",
   )
-  const tried = new Set([...JOB_CHECKS, ...WORKER_CHECKS].map(([constraint]) => constraint))
+  const tried = new Set([...JOB_CHECKS, ...WORKER_CHECKS, ...WEBHOOK_CHECKS].map(([constraint]) => constraint))
   t.same(rows.map(row => row.conname).sort(), [...tried].sort(), 'every CHECK has its case')
 })
 

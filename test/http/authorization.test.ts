@@ -51,6 +51,7 @@ interface Foreign {
   running: JobDocument
   finished: JobDocument
   key: string
+  webhookId: string
 }
 
 interface Probe {
@@ -64,6 +65,26 @@ interface Probe {
 }
 
 const CREATE = { jobType: 'secret', name: 'mine' }
+
+/** Whoever may manage another tenant sees its webhooks; whoever may not manage, or only one job, sees none. */
+const seesNoWebhook: Probe['isBlind'] = async (t, caller, { webhookId }, name) => {
+  const list = await caller.call('GET', '/webhooks')
+  if (list.status !== 403) t.match(list, { status: 200, body: { items: [] } }, name)
+  const calls: [string, string][] = [
+    ['GET', ''],
+    ['PUT', ''],
+    ['DELETE', ''],
+    ['POST', '/rotate-secret'],
+    ['POST', '/test'],
+    ['GET', '/deliveries'],
+    ['POST', `/deliveries/${randomUUID()}/redeliver`],
+  ]
+  for (const [method, path] of calls) {
+    const { status, body } = await caller.call(method, `/webhooks/${webhookId}${path}`)
+    if (status !== 403)
+      t.match({ status, body }, { status: 404, body: { code: 'webhook_not_found' } }, `${name}: ${path}`)
+  }
+}
 
 /** How each operation of the API is called. A new one must be added here, with what a stranger may see of it. */
 const PROBES: Record<string, Probe> = {
@@ -156,6 +177,19 @@ const PROBES: Record<string, Probe> = {
   cancelJob: { feature: 'progress.cancel' },
   deleteJob: { feature: 'progress.cancel' },
   retryJob: { feature: 'progress.create' },
+  ...Object.fromEntries(
+    Object.entries({
+      createWebhook: { url: 'https://hooks.example.com/' },
+      listWebhooks: undefined,
+      getWebhook: undefined,
+      updateWebhook: { enabled: false },
+      deleteWebhook: undefined,
+      rotateWebhookSecret: undefined,
+      testWebhook: undefined,
+      listDeliveries: undefined,
+      redeliver: undefined,
+    }).map(([id, body]): [string, Probe] => [id, { feature: 'progress.manage', body, isBlind: seesNoWebhook }]),
+  ),
 }
 
 interface Operation {
@@ -259,6 +293,9 @@ t.test('what belongs to another tenant, organization or job does not exist, what
   const { body: running } = await owner.call<JobDocument>('POST', '/jobs', CREATE, { 'idempotency-key': key })
   await owner.heartbeat(running.id, { processedCount: 1 })
   const finished = await owner.createJob(CREATE)
+  const manager = service.as(await mint({ tenant_id: TENANT }))
+  const webhook = { url: 'https://hooks.example.com/', enabled: false }
+  const webhookId = (await manager.call<{ id: string }>('POST', '/webhooks', webhook)).body.id
   await owner.call('POST', `/jobs/${finished.id}/fail`, { errorMessage: 'as told' })
   const batch = (await owner.createJob({ partitions: [{ name: 'one' }], cancellable: true })) as JobDocument & {
     partitions: { id: string }[]
@@ -283,7 +320,7 @@ t.test('what belongs to another tenant, organization or job does not exist, what
     for (const operation of operations) {
       const { isBlind } = probeOf(operation)
       if (isBlind) {
-        await isBlind(t, caller, { running, finished, key }, `${operation.id} by ${name}`)
+        await isBlind(t, caller, { running, finished, key, webhookId }, `${operation.id} by ${name}`)
         continue
       }
       const nowhere = randomUUID()

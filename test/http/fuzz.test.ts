@@ -25,6 +25,8 @@ interface Fuzzed {
   port: number
   clients: Client[]
   jobIds: string[]
+  /** With a delivery of each. */
+  webhooks: { id: string; deliveryId: string }[]
 }
 
 /** Jobs of every kind, and what comes of them, so that most requests find something that they can change. */
@@ -48,6 +50,20 @@ const makeJobs = async (service: Service): Promise<string[]> => {
   return ids
 }
 
+const makeWebhooks = async (service: Service): Promise<Fuzzed['webhooks']> => {
+  const made = await Promise.all(
+    Array.from({ length: 20 }, async () => {
+      const { body } = await service.call<{ id: string }>('POST', '/webhooks', {
+        url: 'http://127.0.0.1:1/',
+        events: [],
+      })
+      const test = await service.call<{ id: string }>('POST', `/webhooks/${body.id}/test`)
+      return { id: body.id, deliveryId: test.body.id }
+    }),
+  )
+  return made
+}
+
 const open = async (service: Service): Promise<Fuzzed> => {
   const port = Number(new URL(service.url).port)
   return {
@@ -55,6 +71,7 @@ const open = async (service: Service): Promise<Fuzzed> => {
     port,
     clients: Array.from({ length: AT_ONCE }, () => new Client(port)),
     jobIds: await makeJobs(service),
+    webhooks: await makeWebhooks(service),
   }
 }
 
@@ -130,13 +147,24 @@ const isUnfinished = ({ framing, mangled, method }: FuzzRequest): boolean =>
 const describe = ({ operation, open, caller, method, target, headers, body, mangled }: FuzzRequest): string =>
   JSON.stringify({ id: operation.id, open, caller, method, target, headers, body, mangled }).slice(0, 3_000)
 
+/** Webhooks and deliveries that exist, in the place of jobs. */
+const aimAtWebhook = (request: FuzzRequest, webhooks: Fuzzed['webhooks']): FuzzRequest => {
+  const aimed = /\/webhooks\/0000fade[\d-]+/.exec(request.target)
+  if (!aimed) return request
+  const { id, deliveryId } = webhooks[Number(aimed[0].slice(-5)) % webhooks.length]!
+  const target = request.target
+    .replace(/\/webhooks\/0000fade[\d-]+/, `/webhooks/${id}`)
+    .replace(/\/deliveries\/0000fade[\d-]+/, `/deliveries/${deliveryId}`)
+  return { ...request, target }
+}
+
 const makeSender = (contract: Contract, fuzzed: Fuzzed[], tokens: Record<Caller, string | null>) => {
   const seen = new Map<string, number>()
   const faults = new Map<string, string>()
   const send = async (request: FuzzRequest, index: number): Promise<void> => {
-    const { clients, jobIds, port } = fuzzed[request.open ? 1 : 0]!
+    const { clients, jobIds, webhooks, port } = fuzzed[request.open ? 1 : 0]!
     const token = request.open ? null : tokens[request.caller]
-    const bytes = toBytes(request, token, n => jobIds[n % jobIds.length]!)
+    const bytes = toBytes(aimAtWebhook(request, webhooks), token, n => jobIds[n % jobIds.length]!)
     if (isUnfinished(request)) return clients[index]!.leave(bytes)
     const strange = request.mangled.some(what => /^(?:path|method|version|large|header)/.test(what))
     const client = strange ? new Client(port) : clients[index]!
@@ -159,9 +187,13 @@ const startBoth = async (t: Test, lines: { level: number }[]) => {
     { level: 'trace' },
     { write: (line: string) => void lines.push(JSON.parse(line) as { level: number }) },
   )
-  const off = { RATE_LIMIT_PER_SECOND: '0', RATE_LIMIT_UNAUTHENTICATED_PER_SECOND: '0' }
+  const off = {
+    RATE_LIMIT_PER_SECOND: '0',
+    RATE_LIMIT_UNAUTHENTICATED_PER_SECOND: '0',
+    WEBHOOK_ALLOWED_NETWORKS: '127.0.0.1',
+  }
   const guarded = await startService(t, { log, AUTH_JWT_SECRET: SECRET, ...off })
-  const unguarded = await startService(t, { log, database: guarded.database })
+  const unguarded = await startService(t, { log, database: guarded.database, ...off })
   const tenantId = randomUUID()
   const first = await open(guarded.as(await mint({ tenant_id: tenantId, sub: 'all' })))
   const tokens = await tokensOf(first.jobIds[1]!, tenantId)

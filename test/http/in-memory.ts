@@ -152,6 +152,9 @@ export class InMemoryLive implements LiveSide {
   }
 }
 
+/** Nothing that these tests ask for gets as far as that. */
+const NO_WEBHOOKS = {} as HttpParts['webhooks']
+
 /** A server on a port of its own, closed when the test ends. */
 export const startServer = async (
   t: Test,
@@ -172,6 +175,7 @@ export const startServer = async (
       ...config,
     },
     jobs,
+    webhooks: NO_WEBHOOKS,
     live,
     health: { database: async () => true },
     metrics: { contentType: 'text/plain', text: async () => '', answered: () => undefined },

@@ -84,7 +84,7 @@ t.test(
 
     t.strictSame(
       dashboard.panels.filter(({ type }) => type === 'row').map(({ title }) => title),
-      ['Intake', 'Live', 'Liveness', 'Database', 'Process'],
+      ['Intake', 'Live', 'Liveness', 'Webhooks', 'Database', 'Process'],
     )
     t.equal(new Set(dashboard.panels.map(({ id }) => id)).size, dashboard.panels.length)
     t.match(dashboard.templating.list[0], { name: 'datasource', type: 'datasource' })

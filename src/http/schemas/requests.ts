@@ -8,7 +8,7 @@ const MAX_STREAM_JOBS = 100
 
 export const jobParams = z.object({ id: uuid.describe('The id of the job.').meta({ example: JOB_ID_EXAMPLE }) })
 
-const pageFields = (maxPageSize: number) => ({
+export const pageFields = (maxPageSize: number) => ({
   page: queryInteger(1, MAX_PAGE).default(1).describe('From 1.'),
   pageSize: queryInteger(1, maxPageSize).default(20),
 })

@@ -1,0 +1,106 @@
+import { sql } from 'drizzle-orm'
+import { bigint, boolean, check, index, integer, pgTable, smallint, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core'
+import { count, thisMillisecond, time } from './columns.ts'
+
+/** Where a tenant wants to be told of what happens to its jobs, and of what. */
+export const webhooks = pgTable(
+  'webhooks',
+  {
+    id: uuid('id').primaryKey().defaultRandom(),
+    tenantId: uuid('tenant_id').notNull(),
+    url: text('url').notNull(),
+    description: text('description'),
+
+    /** Lifecycle changes it is told of. */
+    events: text('events').array().notNull(),
+    /** Filters; null lets all through. None of what they look at ever changes in a job. */
+    jobType: text('job_type'),
+    organizationId: uuid('organization_id'),
+    topLevel: boolean('top_level').notNull().default(true),
+    /** Null: no progress. */
+    progressIntervalSeconds: integer('progress_interval_seconds'),
+    /** When jobs were last compared with what was queued of their progress. */
+    progressCheckedAt: time('progress_checked_at'),
+
+    enabled: boolean('enabled').notNull().default(true),
+    /** Its receiver answered 410. */
+    gone: boolean('gone').notNull().default(false),
+    secret: text('secret').notNull(),
+    /** The one before, which signs as well until then: a receiver has time to take the new one over. */
+    previousSecret: text('previous_secret'),
+    previousSecretUntil: time('previous_secret_until'),
+
+    /** Attempts that failed since the last success: while there are any, one delivery at a time is tried. */
+    consecutiveFailures: integer('consecutive_failures').notNull().default(0),
+    /** The receiver asked to be left alone until then. */
+    pausedUntil: time('paused_until'),
+    deliveredAt: time('delivered_at'),
+    createdAt: time('created_at').notNull().default(thisMillisecond),
+    updatedAt: time('updated_at').notNull().default(thisMillisecond),
+  },
+  table => [
+    index('webhooks_tenant').on(table.tenantId),
+    check('webhooks_progress_interval', sql`progress_interval_seconds BETWEEN 1 AND 86400`),
+    check('webhooks_gone', sql`NOT (gone AND enabled)`),
+    check('webhooks_previous_secret', sql`(previous_secret IS NULL) = (previous_secret_until IS NULL)`),
+    check('webhooks_failures', sql`consecutive_failures >= 0`),
+  ],
+)
+
+/**
+ * The outbox, and the record of what became of each message. No foreign keys: queueing happens in the transaction of a
+ * heartbeat or a command, which must not wait for whoever changes or deletes a webhook; and a job that is erased takes none
+ * of its messages along. Retention erases what has no webhook any more.
+ */
+export const webhookDeliveries = pgTable(
+  'webhook_deliveries',
+  {
+    /** In the order of a job's changes: they are queued under the job's lock. */
+    id: bigint('id', { mode: 'number' }).generatedAlwaysAsIdentity().primaryKey(),
+    /** What receivers and callers know it by. */
+    messageId: uuid('message_id').notNull().defaultRandom(),
+    webhookId: uuid('webhook_id').notNull(),
+    /** Null for a test. */
+    jobId: uuid('job_id'),
+    type: text('type').notNull(),
+    /** Of the job, as it is in the body. */
+    revision: count('revision'),
+    body: text('body').notNull(),
+    status: text('status').notNull().default('waiting'),
+    attempts: integer('attempts').notNull().default(0),
+    /** Whose attempt is under way. It runs out at `due_at`: then its process has died, and the delivery is anyone's. */
+    claim: uuid('claim'),
+    dueAt: time('due_at').notNull(),
+    createdAt: time('created_at').notNull().default(thisMillisecond),
+    /** A delivery that fails after this is dead. */
+    expiresAt: time('expires_at').notNull(),
+    attemptedAt: time('attempted_at'),
+    finishedAt: time('finished_at'),
+    /** Of the last attempt. */
+    responseStatus: smallint('response_status'),
+    error: text('error'),
+  },
+  table => [
+    uniqueIndex('webhook_deliveries_message').on(table.messageId),
+    index('webhook_deliveries_due')
+      .on(table.webhookId, table.dueAt)
+      .where(sql`status = 'waiting'`),
+    index('webhook_deliveries_claimed')
+      .on(table.webhookId)
+      .where(sql`claim IS NOT NULL`),
+    // Which of a job's messages come before another.
+    index('webhook_deliveries_waiting')
+      .on(table.webhookId, table.jobId, table.id)
+      .where(sql`status = 'waiting'`),
+    // What was last queued of a job.
+    index('webhook_deliveries_job').on(table.webhookId, table.jobId, table.id),
+    index('webhook_deliveries_record').on(table.webhookId, table.id),
+    index('webhook_deliveries_finished')
+      .on(table.finishedAt)
+      .where(sql`${table.finishedAt} IS NOT NULL`),
+    check('webhook_deliveries_status', sql`status IN ('waiting', 'delivered', 'dead')`),
+    check('webhook_deliveries_finished_at', sql`(finished_at IS NULL) = (status = 'waiting')`),
+    check('webhook_deliveries_claim', sql`claim IS NULL OR status = 'waiting'`),
+    check('webhook_deliveries_attempts', sql`attempts >= 0`),
+  ],
+)

@@ -1,0 +1,127 @@
+import { z } from 'zod'
+import type { JobWithWorkers } from '../../jobs/commands.ts'
+import { JOB_EVENT_TYPES, JOB_STATUSES } from '../../jobs/job.ts'
+import type { JobDocument, JobEvent } from '../../jobs/job.ts'
+
+/** What an assistant needs to know of a job: fewer fields than REST shows, since each one costs it room to think. */
+export const jobSummary = z.object({
+  id: z.string(),
+  name: z.string(),
+  jobType: z.string(),
+  status: z.enum(JOB_STATUSES),
+  progressPercent: z.number().describe('0 to 99 while it is unfinished, 100 once it is completed.'),
+  processedCount: z.number(),
+  totalCount: z.number().nullable().describe('null: unknown'),
+  unit: z.string().describe('What is counted.'),
+  stage: z.string().nullable(),
+  message: z.string().nullable().describe('What its worker last said.'),
+  etaSeconds: z.number().nullable().describe('Estimated time left, as of updatedAt; null: no basis for it.'),
+  liveness: z.enum(['ok', 'stalled']).nullable().describe('stalled: running, but silent for too long.'),
+  cancellable: z.boolean(),
+  cancelRequested: z.boolean(),
+  attempt: z.number(),
+  startedAt: z.string().nullable(),
+  finishedAt: z.string().nullable(),
+  updatedAt: z.string(),
+  errorMessage: z.string().nullable(),
+  failureReason: z.string().nullable().describe('stale: ended for its silence. never_started, partitions, worker.'),
+})
+
+export type JobSummary = z.infer<typeof jobSummary>
+
+export const summaryOf = (job: JobDocument): JobSummary => ({
+  id: job.id,
+  name: job.name,
+  jobType: job.jobType,
+  status: job.status,
+  progressPercent: job.progressPercent,
+  processedCount: job.processedCount,
+  totalCount: job.totalCount,
+  unit: job.unit,
+  stage: job.stage,
+  message: job.message,
+  etaSeconds: job.etaSeconds,
+  liveness: job.liveness,
+  cancellable: job.cancellable,
+  cancelRequested: job.cancelRequestedAt !== null,
+  attempt: job.attempt,
+  startedAt: job.startedAt,
+  finishedAt: job.finishedAt,
+  updatedAt: job.updatedAt,
+  errorMessage: job.errorMessage,
+  failureReason: job.failureReason,
+})
+
+const MAX_WORKERS = 20
+
+const anyObject = z.record(z.string(), z.unknown())
+
+export const jobDetails = jobSummary.extend({
+  description: z.string().nullable(),
+  resultSummary: anyObject.nullable().describe('What its worker left as result.'),
+  meta: anyObject.describe('What its creator attached.'),
+  errorStack: z.string().nullable(),
+  startedBy: z.string().nullable(),
+  parentJobId: z.string().nullable().describe('The batch that it is a part of.'),
+  partitions: anyObject.nullable().describe('Of a batch: how its parts are, by status, and their first errors.'),
+  workers: z
+    .array(
+      z.object({
+        workerId: z.string(),
+        processedCount: z.number(),
+        message: z.string().nullable(),
+        heartbeatAt: z.string(),
+      }),
+    )
+    .describe(`At most ${MAX_WORKERS}.`),
+})
+
+export const detailsOf = (job: JobWithWorkers): z.infer<typeof jobDetails> => ({
+  ...summaryOf(job),
+  description: job.description,
+  resultSummary: job.resultSummary,
+  meta: job.meta,
+  errorStack: job.errorStack,
+  startedBy: job.startedByUserId,
+  parentJobId: job.parentJobId,
+  partitions: job.children && { ...job.children },
+  workers: job.workers
+    .slice(0, MAX_WORKERS)
+    .map(({ workerId, processedCount, message, heartbeatAt }) => ({ workerId, processedCount, message, heartbeatAt })),
+})
+
+export const historyEntry = z.object({
+  type: z.enum(JOB_EVENT_TYPES),
+  at: z.string(),
+  actor: z.string().nullable().describe('The user who caused it; null: a worker, or the service itself.'),
+  attempt: z.number(),
+  data: anyObject,
+})
+
+export const entryOf = ({ type, at, actor, attempt, data }: JobEvent): z.infer<typeof historyEntry> => ({
+  type,
+  at,
+  actor,
+  attempt,
+  data,
+})
+
+/** 90 → "2 min": a person's precision. */
+const duration = (seconds: number): string => {
+  if (seconds < 90) return `${Math.round(seconds)} s`
+  return seconds < 5_400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3_600).toFixed(1)} h`
+}
+
+/** One line: `Nightly import (running, 41 %, 500 of 1200 rows, about 56 s left): Row 500 [id]`. */
+export const lineOf = (job: JobDocument): string => {
+  const facts: string[] = [job.status]
+  if (job.status !== 'completed') facts.push(`${job.progressPercent} %`)
+  const unit = job.unit === 'unknown' ? '' : ` ${job.unit}`
+  if (job.totalCount !== null) facts.push(`${job.processedCount} of ${job.totalCount}${unit}`)
+  else if (job.processedCount > 0) facts.push(`${job.processedCount}${unit}`)
+  if (job.status === 'running' && job.etaSeconds !== null) facts.push(`about ${duration(job.etaSeconds)} left`)
+  if (job.liveness === 'stalled') facts.push('stalled: no sign of life lately')
+  if (job.cancelRequestedAt !== null && job.finishedAt === null) facts.push('asked to stop')
+  const says = job.errorMessage ?? job.message
+  return `${job.name} (${facts.join(', ')})${says === null ? '' : `: ${says}`} [${job.id}]`
+}

@@ -1,0 +1,185 @@
+import type { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
+import type { CallToolResult, ServerNotification, ServerRequest } from '@modelcontextprotocol/sdk/types.js'
+import type { RequestHandlerExtra } from '@modelcontextprotocol/sdk/shared/protocol.js'
+import type { FastifyBaseLogger } from 'fastify'
+import { z } from 'zod'
+import { HeadwayError } from '../../errors.ts'
+import type { Jobs } from '../../jobs/commands.ts'
+import type { Feature, Identity } from '../../jobs/identity.ts'
+import { JOB_EVENT_TYPES, JOB_STATUSES, LIFECYCLES } from '../../jobs/job.ts'
+import type { Live } from '../../live/live.ts'
+import type { Hold } from '../limits/held.ts'
+import { flag, integer, oneOf, text, uuid } from '../schemas/primitives.ts'
+import { detailsOf, entryOf, historyEntry, jobDetails, jobSummary, lineOf, summaryOf } from './documents.ts'
+import { waitForJob } from './wait.ts'
+
+export interface ToolParts {
+  jobs: Jobs
+  live: Pick<Live, 'waitForChange'>
+  /** Aborts when the service shuts down. */
+  closing: AbortSignal
+  /** Waits count as answers that are held. */
+  hold: Hold
+  identity: Identity
+  log: FastifyBaseLogger
+}
+
+export type Extra = RequestHandlerExtra<ServerRequest, ServerNotification>
+
+/** Longer than clients wait for an answer by default (60 s), which those that heed progress notifications may do. */
+const MAX_WAIT_SECONDS = 300
+const DEFAULT_WAIT_SECONDS = 45
+const MAX_LISTED = 50
+const MAX_HISTORY = 200
+
+const jobId = uuid.describe('The id of the job, a UUID.')
+
+const READ_ONLY = { readOnlyHint: true, openWorldHint: false }
+
+const done = (sentence: string, structuredContent: Record<string, unknown>): CallToolResult => ({
+  content: [{ type: 'text', text: sentence }],
+  structuredContent,
+})
+
+const refused = (code: string, sentence: string): CallToolResult => ({
+  isError: true,
+  content: [{ type: 'text', text: `${code}: ${sentence}` }],
+})
+
+/** The tools of one caller. What REST would refuse is refused here by the same code, as the error of the tool. */
+export const registerTools = (server: McpServer, { jobs, live, closing, hold, identity, log }: ToolParts): void => {
+  const attempt = async (feature: Feature, call: () => Promise<CallToolResult>): Promise<CallToolResult> => {
+    try {
+      if (!identity.features.has(feature))
+        throw new HeadwayError('forbidden', `This tool needs the feature ${feature}.`)
+      return await call()
+    } catch (error) {
+      if (error instanceof HeadwayError) return refused(error.code, error.message)
+      log.error({ err: error }, 'a tool failed')
+      return refused('internal_error', 'Something went wrong in the service: its log has it.')
+    }
+  }
+
+  server.registerTool(
+    'list_jobs',
+    {
+      title: 'List jobs',
+      description:
+        'Lists long-running jobs, newest first: by default those that are pending or running. Parts of a batch are left out; ' +
+        'give parentJobId to see them.',
+      inputSchema: {
+        status: z.array(oneOf(JOB_STATUSES)).optional().describe('Only jobs with one of these.'),
+        includeFinished: flag
+          .optional()
+          .describe('true: jobs that have finished as well. Without effect beside status.'),
+        jobType: text(1, 100).optional().describe('Only jobs of this type.'),
+        search: text(1, 100).optional().describe('Only jobs whose name holds this text.'),
+        parentJobId: uuid.optional().describe('The parts of this batch.'),
+        limit: integer(1, MAX_LISTED).default(20),
+      },
+      outputSchema: {
+        jobs: z.array(jobSummary),
+        total: z.number().describe('How many there are in all; it stops counting at 10,000.'),
+      },
+      annotations: READ_ONLY,
+    },
+    ({ status, includeFinished = false, jobType, search, parentJobId, limit }) =>
+      attempt('progress.view', async () => {
+        const { items, total } = await jobs.list(identity, {
+          ...(status && status.length > 0 && { status }),
+          ...(jobType !== undefined && { jobType }),
+          ...(search !== undefined && { search }),
+          ...(parentJobId === undefined ? { topLevel: true } : { parentJobId }),
+          includeCompleted: includeFinished,
+          sort: { key: 'createdAt', descending: true },
+          page: 1,
+          pageSize: limit,
+        })
+        const more = total > items.length ? `\n… and ${total - items.length} more.` : ''
+        const lines = items.length === 0 ? 'There are no such jobs.' : items.map(lineOf).join('\n')
+        return done(lines + more, { jobs: items.map(summaryOf), total })
+      }),
+  )
+
+  server.registerTool(
+    'get_job',
+    {
+      title: 'Get a job',
+      description: 'Tells how far a job is, when it will be done, and what it has left as result or error.',
+      inputSchema: { jobId },
+      outputSchema: jobDetails.shape,
+      annotations: READ_ONLY,
+    },
+    input =>
+      attempt('progress.view', async () => {
+        const job = await jobs.get(identity, input.jobId)
+        return done(lineOf(job), detailsOf(job))
+      }),
+  )
+
+  server.registerTool(
+    'wait_for_job',
+    {
+      title: 'Wait for a job',
+      description:
+        'Waits until a job has finished, or until timeoutSeconds have passed, and answers at that moment. Call it again when ' +
+        '`finished` is false. Reports progress on the way to clients that ask for it.',
+      inputSchema: {
+        jobId,
+        timeoutSeconds: integer(1, MAX_WAIT_SECONDS).default(DEFAULT_WAIT_SECONDS),
+      },
+      outputSchema: { finished: z.boolean(), job: jobDetails },
+      annotations: READ_ONLY,
+    },
+    (input, extra) =>
+      attempt('progress.view', async () => {
+        const finished = await waitForJob({ jobs, live, closing, hold, identity }, input, extra)
+        const job = await jobs.get(identity, input.jobId)
+        const sentence = finished ? lineOf(job) : `Not finished yet, call again to go on waiting: ${lineOf(job)}`
+        return done(sentence, { finished, job: detailsOf(job) })
+      }),
+  )
+
+  server.registerTool(
+    'cancel_job',
+    {
+      title: 'Cancel a job',
+      description:
+        'Asks a running job to stop, which its worker does when it next reports; a pending job is cancelled at once. Only jobs ' +
+        'that are cancellable. What was done is not undone.',
+      inputSchema: { jobId },
+      outputSchema: jobSummary.shape,
+      annotations: { readOnlyHint: false, destructiveHint: true, idempotentHint: true, openWorldHint: false },
+    },
+    input =>
+      attempt('progress.cancel', async () => {
+        const job = await jobs.cancel(identity, input.jobId)
+        return done(lineOf(job), summaryOf(job))
+      }),
+  )
+
+  server.registerTool(
+    'job_history',
+    {
+      title: "A job's history",
+      description:
+        'Lists what happened to a job, oldest first: created, started, stalled, failed, retried and so on, with times and ' +
+        'who caused it.',
+      inputSchema: {
+        jobId,
+        includeProgress: flag.optional().describe('true: samples of its progress and changes of stage as well.'),
+        page: integer(1, 1_000_000).default(1),
+        limit: integer(1, MAX_HISTORY).default(50),
+      },
+      outputSchema: { events: z.array(historyEntry), total: z.number() },
+      annotations: READ_ONLY,
+    },
+    ({ includeProgress = false, page, limit, ...input }) =>
+      attempt('progress.view', async () => {
+        const type = includeProgress ? JOB_EVENT_TYPES : LIFECYCLES
+        const { items, total } = await jobs.events(identity, input.jobId, { type: [...type], page, pageSize: limit })
+        const lines = items.map(({ at, type: what, actor }) => `${at} ${what}${actor === null ? '' : ` by ${actor}`}`)
+        return done(lines.join('\n') || 'Nothing on this page.', { events: items.map(entryOf), total })
+      }),
+  )
+}

@@ -1,0 +1,172 @@
+import { setMaxListeners } from 'node:events'
+import type { Logger } from 'pino'
+import { backoffSeconds } from './backoff.ts'
+import type { AttemptResult, ClaimedDelivery, Outbox } from './outbox.ts'
+import type { Post, PostResult } from './post.ts'
+import { signedHeaders } from './signature.ts'
+
+export interface DelivererOptions {
+  outbox: Outbox
+  post: Post
+  userAgent: string
+  log: Logger
+  /** How often it looks for what is due without having been told. */
+  pollMs?: number
+  /** Attempts of this process that may be under way at once. */
+  most?: number
+  /** From 0 to 1, for jitter. */
+  random?: () => number
+}
+
+export interface DelivererStats {
+  delivered: number
+  failed: number
+  dead: number
+}
+
+export interface Deliverer {
+  start(): void
+  /** Jobs changed, and something may be due. Only a hint: without it, it is found by polling. */
+  wake(): void
+  /** Webhooks or deliveries changed: looks at once, also where there was no webhook yet. */
+  look(): void
+  stats(): Readonly<DelivererStats>
+  /** Lets attempts end for `graceMs`, then breaks them off and gives them back, for another process to take over. */
+  close(graceMs: number): Promise<void>
+}
+
+/** Changes come in crowds: one statement takes what a crowd has queued. */
+const GATHER_MS = 20
+
+/** The receiver wants to be left alone (RFC 6585, section 4; RFC 9110, section 15.6.4). */
+const asksForPause = (status: number): boolean => status === 429 || status === 503
+
+const resultOf = (answer: PostResult, attempts: number, random: number): AttemptResult => {
+  const failed = { outcome: 'failed' as const, delaySeconds: backoffSeconds(attempts, random), pauseSeconds: 0 }
+  if (answer.status === null) {
+    const { aborted, error } = answer
+    return { ...failed, ...(aborted && { outcome: 'released' }), responseStatus: null, error: aborted ? null : error }
+  }
+  const { status, retryAfterSeconds } = answer
+  const answered = { ...failed, responseStatus: status }
+  if (status >= 200 && status < 300) return { ...answered, outcome: 'delivered', error: null }
+  if (status === 410) return { ...answered, outcome: 'gone', error: 'The receiver is gone: the webhook was disabled' }
+  const error = status >= 300 && status < 400 ? 'Redirects are not followed' : 'The receiver did not take it'
+  if (!asksForPause(status) || retryAfterSeconds === null) return { ...answered, error }
+  const delaySeconds = Math.max(failed.delaySeconds, retryAfterSeconds)
+  return { ...answered, error, delaySeconds, pauseSeconds: retryAfterSeconds }
+}
+
+/** Sends what is in the outbox. Any number of processes may: a delivery is claimed by one, and taken over when that dies. */
+export const createDeliverer = (options: DelivererOptions): Deliverer => {
+  const { outbox, post, userAgent, log, pollMs = 1_000, most = 100, random = Math.random } = options
+  const stats: DelivererStats = { delivered: 0, failed: 0, dead: 0 }
+  const underWay = new Set<Promise<void>>()
+  const stop = new AbortController()
+  // Every attempt listens to it.
+  setMaxListeners(0, stop.signal)
+  let closed = false
+  /** Without any webhook, nothing is asked but whether there is one, at each poll. */
+  let active = false
+  let wanted = false
+  let claiming: Promise<void> | null = null
+  let polling: Promise<void> = Promise.resolve()
+  let pollTimer: NodeJS.Timeout | undefined
+  let gatherTimer: NodeJS.Timeout | undefined
+  let away = false
+
+  /** Once for a time of trouble, however often it is tried. */
+  const failed = (error: unknown) => {
+    if (!away) log.warn({ err: error }, 'webhooks wait: the database does not say what is to be sent')
+    away = true
+  }
+
+  const attempt = async (delivery: ClaimedDelivery): Promise<void> => {
+    const { messageId: id, body, secrets, url, webhookId, attempts } = delivery
+    const headers = {
+      'content-type': 'application/json',
+      'user-agent': userAgent,
+      ...signedHeaders({ id, body, secrets }, new Date()),
+    }
+    const result = resultOf(await post(url, headers, body, stop.signal), attempts, random())
+    const status = await outbox.finish(delivery, result)
+    if (result.outcome === 'released') return
+    stats[status === 'waiting' ? 'failed' : (status ?? 'failed')] += 1
+    // Neither the url, which may hold a secret of the receiver's, nor anything of the message.
+    if (status === 'dead') log.warn({ webhookId, deliveryId: id, error: result.error }, 'a webhook delivery is dead')
+  }
+
+  const begin = (delivery: ClaimedDelivery): void => {
+    const running = attempt(delivery)
+      // The claim runs out, and the delivery is made again.
+      .catch((error: unknown) => log.warn({ err: error }, 'what became of a webhook delivery cannot be recorded'))
+      .finally(() => {
+        underWay.delete(running)
+        // The next one of its job can go, or another that found no room.
+        claim()
+      })
+    underWay.add(running)
+  }
+
+  const claimAll = async (): Promise<void> => {
+    while (wanted && !isClosed() && underWay.size < most) {
+      wanted = false
+      const deliveries = await outbox.claim(most - underWay.size)
+      for (const delivery of deliveries) begin(delivery)
+    }
+  }
+
+  const claim = (): void => {
+    if (closed) return
+    wanted = true
+    claiming ??= claimAll()
+      .catch(failed)
+      .finally(() => {
+        claiming = null
+        // Asked for between its last look and now.
+        if (wanted && underWay.size < most) claim()
+      })
+  }
+
+  const isClosed = () => closed
+
+  const poll = async (): Promise<void> => {
+    try {
+      active = await outbox.queueProgress()
+      if (away) log.info({}, 'webhooks are sent again')
+      away = false
+      if (active) claim()
+    } catch (error) {
+      failed(error)
+    }
+    if (!isClosed()) pollTimer = setTimeout(run, pollMs).unref()
+  }
+  const run = () => {
+    polling = poll()
+  }
+
+  return {
+    start: run,
+    wake() {
+      if (!active || closed) return
+      gatherTimer ??= setTimeout(() => {
+        gatherTimer = undefined
+        claim()
+      }, GATHER_MS).unref()
+    },
+    look() {
+      active = true
+      claim()
+    },
+    stats: () => stats,
+    async close(graceMs) {
+      closed = true
+      clearTimeout(pollTimer)
+      clearTimeout(gatherTimer)
+      await Promise.all([claiming, polling])
+      const timer = setTimeout(() => stop.abort(), graceMs)
+      while (underWay.size > 0) await Promise.all(underWay)
+      clearTimeout(timer)
+    },
+  }
+}

@@ -1,0 +1,108 @@
+import type { Database } from '../database/connection.ts'
+
+/** A delivery that this process has to attempt now. */
+export interface ClaimedDelivery {
+  id: number
+  claim: string
+  messageId: string
+  body: string
+  /** This one included. */
+  attempts: number
+  webhookId: string
+  url: string
+  /** The newest first. */
+  secrets: string[]
+}
+
+export interface AttemptResult {
+  outcome: 'delivered' | 'failed' | 'gone' | 'released'
+  responseStatus: number | null
+  error: string | null
+  /** Until the next attempt of this delivery. */
+  delaySeconds: number
+  /** Until the next attempt of any delivery to this receiver; 0: none. */
+  pauseSeconds: number
+}
+
+export interface Outbox {
+  /** Takes over deliveries that are due; see functions/webhooks.sql for the order and the limits. */
+  claim(most: number): Promise<ClaimedDelivery[]>
+  /** Answers what the delivery is now; null when the claim had run out, and another process has it. */
+  finish(delivery: ClaimedDelivery, result: AttemptResult): Promise<'waiting' | 'delivered' | 'dead' | null>
+  /** Queues the progress that is due, and answers whether there is any webhook at all. */
+  queueProgress(): Promise<boolean>
+  /** Erases old records, a batch at a time; answers whether there may be more. */
+  erase(recordDays: number): Promise<boolean>
+  /** What waits, and for how long what is due has waited. */
+  count(): Promise<{ waiting: number; overdueSeconds: number }>
+}
+
+export interface OutboxOptions {
+  database: Database
+  /** Deliveries to one receiver that may be under way at once. */
+  perWebhook: number
+  /** Longer than an attempt takes: then its process is taken for dead. */
+  leaseSeconds: number
+}
+
+/** Rows of one statement: short locks, whatever has gathered. */
+const QUEUED_AT_ONCE = 2_000
+const ERASED_AT_ONCE = 1_000
+
+export const createOutbox = ({ database, perWebhook, leaseSeconds }: OutboxOptions): Outbox => ({
+  async claim(most) {
+    const rows = await database.query<{
+      id: number
+      claim: string
+      message_id: string
+      body: string
+      attempts: number
+      webhook_id: string
+      url: string
+      secrets: string[]
+    }>('headway_claim_deliveries', 'SELECT * FROM headway.claim_deliveries($1, $2, $3)', [
+      most,
+      perWebhook,
+      leaseSeconds,
+    ])
+    return rows.map(({ message_id: messageId, webhook_id: webhookId, ...row }) => ({ ...row, messageId, webhookId }))
+  },
+
+  async finish({ id, claim }, { outcome, responseStatus, error, delaySeconds, pauseSeconds }) {
+    const rows = await database.query<{ status: 'waiting' | 'delivered' | 'dead' }>(
+      'headway_finish_delivery',
+      'SELECT headway.finish_delivery($1, $2, $3, $4, $5, $6, $7) AS status',
+      [id, claim, outcome, responseStatus, error, delaySeconds, pauseSeconds],
+    )
+    return rows[0]?.status ?? null
+  },
+
+  async queueProgress() {
+    const rows = await database.query<{ any: boolean }>(
+      'headway_queue_progress',
+      'SELECT headway.queue_progress($1) AS any',
+      [QUEUED_AT_ONCE],
+    )
+    return rows[0]?.any ?? false
+  },
+
+  async erase(recordDays) {
+    const rows = await database.query<{ changed: number }>(
+      'headway_erase_deliveries',
+      'SELECT headway.erase_deliveries($1, $2) AS changed',
+      [recordDays, ERASED_AT_ONCE],
+    )
+    return (rows[0]?.changed ?? 0) >= ERASED_AT_ONCE
+  },
+
+  async count() {
+    const rows = await database.query<{ waiting: number; overdue: number | null }>(
+      'headway_count_deliveries',
+      `SELECT count(*) AS waiting, max(headway.seconds(now(), d.due_at)) FILTER (
+         WHERE w.enabled AND d.claim IS NULL AND d.attempts = 0 AND w.consecutive_failures = 0) AS overdue
+       FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id WHERE d.status = 'waiting'`,
+      [],
+    )
+    return { waiting: rows[0]?.waiting ?? 0, overdueSeconds: Math.max(0, rows[0]?.overdue ?? 0) }
+  },
+})

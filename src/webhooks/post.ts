@@ -1,0 +1,103 @@
+import { request as requestByHttp, type IncomingMessage } from 'node:http'
+import { request as requestByHttps } from 'node:https'
+import {
+  AddressRefusedError,
+  guardedLookup,
+  hostOf,
+  isRefusedLiteral,
+  type Addresses,
+  type Resolve,
+} from './addresses.ts'
+import { retryAfterSeconds } from './backoff.ts'
+
+export interface PostOptions {
+  addresses: Addresses
+  /** From the beginning to the status of the answer. */
+  timeoutMs: number
+  resolve?: Resolve
+}
+
+/** What came of a request: a status, or why there is none. */
+export type PostResult =
+  { status: number; retryAfterSeconds: number | null } | { status: null; error: string; aborted: boolean }
+
+export type Post = (
+  url: string,
+  headers: Record<string, string>,
+  body: string,
+  signal: AbortSignal,
+) => Promise<PostResult>
+
+/** Nothing in an answer but its status and one header matters: so much may come before the connection is cut. */
+const MAX_ANSWER_BYTES = 16 * 1024
+
+/** Lets a short answer end, and cuts a long or slow one. */
+const discard = (response: IncomingMessage, timeoutMs: number): void => {
+  let bytes = 0
+  const timer = setTimeout(() => response.destroy(), timeoutMs).unref()
+  response.on('data', (chunk: Buffer) => {
+    bytes += chunk.length
+    if (bytes > MAX_ANSWER_BYTES) response.destroy()
+  })
+  response.on('error', () => undefined)
+  response.on('close', () => clearTimeout(timer))
+}
+
+class TimeoutError extends Error {
+  override readonly name = 'TimeoutError'
+}
+
+class AbortedError extends Error {
+  override readonly name = 'AbortedError'
+}
+
+const explain = (error: NodeJS.ErrnoException, timeoutMs: number): string => {
+  if (error instanceof TimeoutError) return `No answer within ${timeoutMs / 1000} s`
+  if (error instanceof AddressRefusedError)
+    return 'The host has no address that is allowed: see WEBHOOK_ALLOWED_NETWORKS'
+  return `No answer: ${error.code ?? error.name}`
+}
+
+/**
+ * Sends one request, to an address that is allowed, on a connection of its own. Redirects are not followed: they would lead
+ * past what the owner of the webhook has agreed to. Never rejects.
+ */
+export const createPost = ({ addresses, timeoutMs, resolve }: PostOptions): Post => {
+  const guard = (isAllowed: (address: string) => boolean) => ({ isAllowed, lookup: guardedLookup(isAllowed, resolve) })
+  // What is not encrypted is for networks that the setting names: on the way to others, anyone could read along.
+  const byHttps = { ...guard(addresses.isAllowed), begin: requestByHttps }
+  const byHttp = { ...guard(addresses.isListed), begin: requestByHttp }
+  return (url, headers, body, signal) =>
+    new Promise(answer => {
+      const target = new URL(url)
+      const { isAllowed, lookup, begin } = target.protocol === 'https:' ? byHttps : byHttp
+      const fail = (error: NodeJS.ErrnoException) =>
+        answer({ status: null, error: explain(error, timeoutMs), aborted: error instanceof AbortedError })
+      if (isRefusedLiteral(hostOf(target), isAllowed)) {
+        fail(new AddressRefusedError())
+        return
+      }
+      const request = begin(target, {
+        method: 'POST',
+        headers: { ...headers, 'content-length': Buffer.byteLength(body) },
+        // Of its own: a connection that is kept was checked for another time.
+        agent: false,
+        lookup,
+      })
+      const timer = setTimeout(() => request.destroy(new TimeoutError()), timeoutMs)
+      const abort = () => request.destroy(new AbortedError())
+      signal.addEventListener('abort', abort)
+      if (signal.aborted) abort()
+      request.on('error', fail)
+      request.on('close', () => {
+        clearTimeout(timer)
+        signal.removeEventListener('abort', abort)
+      })
+      request.on('response', response => {
+        discard(response, timeoutMs)
+        const wanted = retryAfterSeconds(response.headers['retry-after'], Date.now())
+        answer({ status: response.statusCode ?? 0, retryAfterSeconds: wanted })
+      })
+      request.end(body)
+    })
+}

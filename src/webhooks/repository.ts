@@ -1,0 +1,172 @@
+import { and, count, desc, eq, sql } from 'drizzle-orm'
+import type { Database } from '../database/connection.ts'
+import { webhookDeliveries, webhooks } from '../database/schema.ts'
+import type { Lifecycle } from '../jobs/job.ts'
+import type { DeliveryDocument, DeliveryStatus, ListDeliveries, WebhookDocument, WebhookFields } from './webhook.ts'
+
+type WebhookRow = typeof webhooks.$inferSelect
+type DeliveryRow = typeof webhookDeliveries.$inferSelect
+
+const iso = (time: Date | null): string | null => time?.toISOString() ?? null
+
+/** Without its secrets. */
+const toWebhook = (row: WebhookRow): WebhookDocument => ({
+  id: row.id,
+  url: row.url,
+  description: row.description,
+  events: row.events as Lifecycle[],
+  jobType: row.jobType,
+  organizationId: row.organizationId,
+  topLevel: row.topLevel,
+  progressIntervalSeconds: row.progressIntervalSeconds,
+  enabled: row.enabled,
+  gone: row.gone,
+  consecutiveFailures: row.consecutiveFailures,
+  deliveredAt: iso(row.deliveredAt),
+  createdAt: row.createdAt.toISOString(),
+  updatedAt: row.updatedAt.toISOString(),
+})
+
+const toDelivery = (row: DeliveryRow): DeliveryDocument => ({
+  id: row.messageId,
+  webhookId: row.webhookId,
+  type: row.type,
+  jobId: row.jobId,
+  revision: row.revision,
+  status: row.status as DeliveryStatus,
+  attempts: row.attempts,
+  createdAt: row.createdAt.toISOString(),
+  nextAttemptAt: row.status === 'waiting' && row.claim === null ? iso(row.dueAt) : null,
+  attemptedAt: iso(row.attemptedAt),
+  finishedAt: iso(row.finishedAt),
+  responseStatus: row.responseStatus,
+  error: row.error,
+})
+
+/** Counting stops here. */
+const MAX_TOTAL = 10_000
+
+const now = sql`headway.clock()`
+const inThreeDays = sql`headway.clock() + interval '3 days'`
+
+/** Statements on webhooks, each bound to a tenant: what belongs to another does not exist. */
+export const createWebhookRepository = ({ drizzle: db }: Database) => {
+  const isOf = (tenantId: string, id: string) => and(eq(webhooks.tenantId, tenantId), eq(webhooks.id, id))
+  const change = async (
+    tenantId: string,
+    id: string,
+    values: Parameters<ReturnType<typeof db.update<typeof webhooks>>['set']>[0],
+  ) => {
+    const rows = await db
+      .update(webhooks)
+      .set({ ...values, updatedAt: now })
+      .where(isOf(tenantId, id))
+      .returning()
+    return rows[0] ? toWebhook(rows[0]) : null
+  }
+  return {
+    /** Null when the tenant has `most` already. */
+    async create(
+      tenantId: string,
+      fields: WebhookFields,
+      secret: string,
+      most: number,
+    ): Promise<WebhookDocument | null> {
+      return db.transaction(async transaction => {
+        // One after the other, or two would each see room for one more. Any constant that no other program uses.
+        await transaction.execute(sql`SELECT pg_advisory_xact_lock(52720154, hashtext(${tenantId}))`)
+        const [existing] = await transaction
+          .select({ number: count() })
+          .from(webhooks)
+          .where(eq(webhooks.tenantId, tenantId))
+        if ((existing?.number ?? 0) >= most) return null
+        const rows = await transaction
+          .insert(webhooks)
+          .values({ ...fields, tenantId, secret })
+          .returning()
+        return rows[0] ? toWebhook(rows[0]) : null
+      })
+    },
+
+    async list(tenantId: string): Promise<WebhookDocument[]> {
+      const rows = await db
+        .select()
+        .from(webhooks)
+        .where(eq(webhooks.tenantId, tenantId))
+        .orderBy(webhooks.createdAt, webhooks.id)
+      return rows.map(toWebhook)
+    },
+
+    async find(tenantId: string, id: string): Promise<WebhookDocument | null> {
+      const rows = await db.select().from(webhooks).where(isOf(tenantId, id))
+      return rows[0] ? toWebhook(rows[0]) : null
+    },
+
+    /** One that is enabled begins without a past: at once, and at full speed. */
+    update: (tenantId: string, id: string, fields: Partial<WebhookFields>) =>
+      change(tenantId, id, {
+        ...fields,
+        ...(fields.enabled === true && { gone: false, consecutiveFailures: 0, pausedUntil: null }),
+      }),
+
+    rotateSecret: (tenantId: string, id: string, secret: string, overlapSeconds: number) =>
+      change(tenantId, id, {
+        previousSecret: sql`${webhooks.secret}`,
+        previousSecretUntil: sql`headway.clock() + make_interval(secs => ${overlapSeconds})`,
+        secret,
+      }),
+
+    /** Its deliveries are erased by retention: there may be many. */
+    async remove(tenantId: string, id: string): Promise<boolean> {
+      const rows = await db.delete(webhooks).where(isOf(tenantId, id)).returning({ id: webhooks.id })
+      return rows.length > 0
+    },
+
+    async queue(webhookId: string, type: string, body: string): Promise<DeliveryDocument> {
+      const rows = await db
+        .insert(webhookDeliveries)
+        .values({ webhookId, type, body, dueAt: now, expiresAt: inThreeDays })
+        .returning()
+      if (!rows[0]) throw new Error('the insert answered no row')
+      return toDelivery(rows[0])
+    },
+
+    async listDeliveries(webhookId: string, { status, jobId, page, pageSize }: ListDeliveries) {
+      const where = and(
+        eq(webhookDeliveries.webhookId, webhookId),
+        status && eq(webhookDeliveries.status, status),
+        jobId === undefined ? undefined : eq(webhookDeliveries.jobId, jobId),
+      )
+      const counted = db
+        .select({ one: sql`1` })
+        .from(webhookDeliveries)
+        .where(where)
+        .limit(MAX_TOTAL)
+        .as('counted')
+      const [rows, totals] = await Promise.all([
+        db
+          .select()
+          .from(webhookDeliveries)
+          .where(where)
+          .orderBy(desc(webhookDeliveries.webhookId), desc(webhookDeliveries.id))
+          .limit(pageSize)
+          .offset((page - 1) * pageSize),
+        db.select({ total: count() }).from(counted),
+      ])
+      return { items: rows.map(toDelivery), total: totals[0]?.total ?? 0 }
+    },
+
+    /** Due now, as if it were new. What is under way right now is left alone. */
+    async requeue(webhookId: string, messageId: string): Promise<DeliveryDocument | null> {
+      const isIt = and(eq(webhookDeliveries.webhookId, webhookId), eq(webhookDeliveries.messageId, messageId))
+      await db
+        .update(webhookDeliveries)
+        .set({ status: 'waiting', attempts: 0, dueAt: now, expiresAt: inThreeDays, finishedAt: null })
+        .where(and(isIt, sql`claim IS NULL`))
+      const rows = await db.select().from(webhookDeliveries).where(isIt)
+      return rows[0] ? toDelivery(rows[0]) : null
+    },
+  }
+}
+
+export type WebhookRepository = ReturnType<typeof createWebhookRepository>

@@ -1,0 +1,20 @@
+import { randomBytes } from 'node:crypto'
+import { Webhook } from 'standardwebhooks'
+
+const SECRET_BYTES = 32
+
+/** A new secret as the Standard Webhooks libraries take it: `whsec_` and base64. */
+export const newSecret = (): string => `whsec_${randomBytes(SECRET_BYTES).toString('base64')}`
+
+/**
+ * The headers that say what a message is, and who sent it (https://www.standardwebhooks.com): one signature by each secret,
+ * so that a receiver that knows one of them can check it while they change.
+ */
+export const signedHeaders = (
+  message: { id: string; body: string; secrets: readonly string[] },
+  at: Date,
+): Record<string, string> => ({
+  'webhook-id': message.id,
+  'webhook-timestamp': String(Math.floor(at.getTime() / 1000)),
+  'webhook-signature': message.secrets.map(secret => new Webhook(secret).sign(message.id, at, message.body)).join(' '),
+})

@@ -1,0 +1,239 @@
+import { randomUUID } from 'node:crypto'
+import { fileURLToPath } from 'node:url'
+import { Client } from '@modelcontextprotocol/sdk/client/index.js'
+import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js'
+import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
+import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js'
+import type { CallToolResult } from '@modelcontextprotocol/sdk/types.js'
+import t, { type Test } from 'tap'
+import { startService, type Service } from '../helpers/service.ts'
+import { mint, SECRET } from '../helpers/tokens.ts'
+import { waitFor } from '../helpers/wait.ts'
+import { JOB_ID, startServer } from './in-memory.ts'
+
+const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
+const TENANT = randomUUID()
+
+type Address = Pick<Service, 'url' | 'headers'>
+
+const overHttp = (service: Address): Transport =>
+  new StreamableHTTPClientTransport(new URL(`${service.url}/mcp`), { requestInit: { headers: service.headers } })
+
+const overStdio = (service: Address): Transport =>
+  new StdioClientTransport({
+    command: process.execPath,
+    args: [MAIN, 'mcp'],
+    env: { HEADWAY_URL: service.url, HEADWAY_TOKEN: service.headers['authorization']?.replace('Bearer ', '') ?? '' },
+  })
+
+const connect = async (t: Test, transport: Transport) => {
+  const client = new Client({ name: 'test', version: '1.0.0' })
+  await client.connect(transport)
+  t.teardown(() => client.close())
+  // Its validators of structured content come from the list.
+  const { tools } = await client.listTools()
+  const call = async (name: string, args: object = {}, options: Parameters<Client['callTool']>[2] = {}) => {
+    const result = (await client.callTool({ name, arguments: { ...args } }, undefined, options)) as CallToolResult
+    const [first] = result.content
+    return { ...result, text: first?.type === 'text' ? first.text : '', data: result.structuredContent ?? {} }
+  }
+  return { client, tools, call }
+}
+
+const startGuarded = (t: Test, settings: Record<string, string> = {}) =>
+  startService(t, { AUTH_JWT_SECRET: SECRET, LIVE_INTERVAL_MS: '50', ...settings })
+
+const as = async (service: Service, claims: object = {}) => service.as(await mint({ tenant_id: TENANT, ...claims }))
+
+for (const [name, transportTo] of Object.entries({ 'Streamable HTTP': overHttp, 'headway mcp': overStdio })) {
+  t.test(`by ${name}, an assistant finds jobs, waits for them, stops them and reads what happened`, async t => {
+    const service = await as(await startGuarded(t))
+    const { client, tools, call } = await connect(t, transportTo(service))
+    t.match(client.getServerVersion(), { name: 'headway', version: /^\d/ })
+    t.match(client.getInstructions(), /wait_for_job/)
+    t.same(tools.map(tool => tool.name).sort(), ['cancel_job', 'get_job', 'job_history', 'list_jobs', 'wait_for_job'])
+    for (const { description, inputSchema, outputSchema } of tools)
+      t.match(
+        { description, inputSchema, outputSchema },
+        { description: /./, inputSchema: { type: 'object' }, outputSchema: { type: 'object' } },
+      )
+    t.match(await call('list_jobs'), { text: 'There are no such jobs.', data: { jobs: [], total: 0 } })
+
+    const { id } = await service.createJob({ name: 'Import', totalCount: 200, unit: 'rows', cancellable: true })
+    await service.createJob({ name: 'Export' })
+    await service.heartbeat(id, { processedCount: 50, message: 'Row 50' })
+    const listed = await call('list_jobs', { search: 'import' })
+    t.match(listed.data, { total: 1, jobs: [{ id, status: 'running', progressPercent: 25, cancelRequested: false }] })
+    t.match(listed.text, /^Import \(running, 25 %, 50 of 200 rows.*\): Row 50 \[.*\]$/)
+    t.match((await call('list_jobs', { limit: 1 })).text, /Export.*\n… and 1 more\.$/)
+    t.match((await call('get_job', { jobId: id })).data, {
+      id,
+      workers: [{ workerId: 'default', processedCount: 50 }],
+      meta: {},
+    })
+
+    const told: { progress: number; message?: string | undefined }[] = []
+    const waiting = call(
+      'wait_for_job',
+      { jobId: id, timeoutSeconds: 30 },
+      { onprogress: step => void told.push(step) },
+    )
+    await waitFor(() => told.length === 1)
+    await service.heartbeat(id, { processedCount: 101 })
+    await waitFor(() => told.length === 2)
+    const stopped = await call('cancel_job', { jobId: id })
+    t.match(stopped, { text: /asked to stop/, data: { cancelRequested: true, status: 'running' } })
+    await service.call('POST', `/jobs/${id}/cancelled`)
+    t.match(await waiting, { data: { finished: true, job: { id, status: 'cancelled' } }, text: /^Import \(cancelled/ })
+    t.match(told.slice(0, 2), [{ progress: 25, message: 'running, 50 of 200 rows, Row 50' }, { progress: 50.5 }])
+    const grows = told.map(step => step.progress)
+    t.same(
+      grows,
+      [...new Set(grows)].sort((a, b) => a - b),
+      'as the protocol wants it',
+    )
+
+    const history = await call('job_history', { jobId: id })
+    t.same(
+      (history.data['events'] as { type: string }[]).map(event => event.type),
+      ['created', 'started', 'cancel_requested', 'cancelled'],
+    )
+    t.match(await call('get_job', { jobId: randomUUID() }), { isError: true, text: /^job_not_found: There is no job/ })
+    t.match(await call('cancel_job', { jobId: id }), { data: { status: 'cancelled' } }, 'as often as one likes')
+    t.match(await call('get_job', { jobId: 'seven' }), { isError: true, text: /UUID/ })
+  })
+
+  t.test(`by ${name}, a call that is not allowed or not possible says so`, async t => {
+    const service = await startGuarded(t)
+    const viewer = await as(service, { features: ['progress.view'] })
+    const owner = await as(service)
+    const { id } = await owner.createJob({ cancellable: true })
+    const own = await connect(t, transportTo(viewer))
+    t.match(await own.call('cancel_job', { jobId: id }), { isError: true, text: /^forbidden: .*progress\.cancel/ })
+    t.equal((await owner.job(id)).status, 'pending')
+    const stranger = await connect(t, transportTo(service.as(await mint())))
+    for (const tool of ['get_job', 'wait_for_job', 'cancel_job', 'job_history'])
+      t.match(await stranger.call(tool, { jobId: id }), { isError: true, text: /^job_not_found/ }, tool)
+    t.match((await stranger.call('list_jobs', { includeFinished: true })).data, { total: 0 })
+    await t.rejects(connect(t, transportTo(service.as('bad'))), /unauthenticated/)
+    await t.rejects(connect(t, transportTo(await as(service, { features: ['progress.update'] }))), /forbidden/)
+  })
+}
+
+t.test('a wait ends at its bound, when its caller leaves, and when the service closes', async t => {
+  const service = await startService(t, { SHUTDOWN_GRACE_SECONDS: '4' })
+  const { id } = await service.createJob()
+  const { call, client } = await connect(t, overHttp(service))
+  t.match(await call('wait_for_job', { jobId: id, timeoutSeconds: 1 }), {
+    data: { finished: false },
+    text: /^Not finished yet/,
+  })
+
+  const left = new AbortController()
+  let told = 0
+  const abandoned = call(
+    'wait_for_job',
+    { jobId: id, timeoutSeconds: 300 },
+    { signal: left.signal, onprogress: () => (told += 1) },
+  )
+  await waitFor(() => told === 1)
+  left.abort()
+  await t.rejects(abandoned)
+  const begun = call('wait_for_job', { jobId: id, timeoutSeconds: 300 }, { onprogress: () => (told += 1) })
+  await waitFor(() => told === 2)
+  const startedAt = performance.now()
+  const closed = service.close()
+  t.match(await begun, { data: { finished: false } }, 'what is known is answered')
+  await closed
+  t.ok(performance.now() - startedAt < 3_000, 'nobody is waited for')
+  await client.close()
+})
+
+t.test('nobody waits for a client that goes away, or takes its call back by headway mcp', async t => {
+  const { url, live } = await startServer(t)
+  const gone = new AbortController()
+  const params = { name: 'wait_for_job', arguments: { jobId: JOB_ID, timeoutSeconds: 300 } }
+  const left = fetch(`${url}/mcp`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params }),
+    signal: gone.signal,
+  }).then(response => response.text())
+  await waitFor(() => live.waiting.size === 1)
+  gone.abort()
+  await t.rejects(left)
+  await waitFor(() => live.waiting.size === 0)
+
+  const { client, call } = await connect(t, overStdio({ url, headers: {} }))
+  const takenBack = new AbortController()
+  const waiting = call('wait_for_job', params.arguments, { signal: takenBack.signal })
+  await waitFor(() => live.waiting.size === 1)
+  takenBack.abort()
+  await t.rejects(waiting)
+  await waitFor(() => live.waiting.size === 0)
+  await client.close()
+})
+
+t.test('the door is guarded as all others are', async t => {
+  const service = await startService(t)
+  const post = (body: unknown, headers: Record<string, string> = {}) =>
+    fetch(`${service.url}/mcp`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream', ...headers },
+      body: JSON.stringify(body),
+    })
+  const list = { jsonrpc: '2.0', id: 1, method: 'tools/list' }
+  t.match(await post(list), { status: 200 }, 'without a session')
+  const refused: [unknown, Record<string, string>, number, string][] = [
+    [list, { origin: 'https://evil.example' }, 403, 'forbidden'],
+    [list, { accept: 'application/json' }, 406, 'not_acceptable'],
+    [{ ...list, jsonrpc: '1.0' }, {}, 400, 'validation_failed'],
+    [{ jsonrpc: '2.0' }, {}, 400, 'validation_failed'],
+    [[list], {}, 400, 'validation_failed'],
+    [list, { 'mcp-protocol-version': '1999-01-01' }, 400, 'validation_failed'],
+    [list, { 'content-type': 'text/plain' }, 415, 'unsupported_media_type'],
+  ]
+  for (const [body, headers, status, code] of refused) {
+    const response = await post(body, headers)
+    t.match(
+      { status: response.status, body: await response.json() },
+      { status, body: { code } },
+      JSON.stringify([body, headers]),
+    )
+  }
+  for (const method of ['GET', 'DELETE']) {
+    const response = await fetch(`${service.url}/mcp`, { method, headers: { accept: 'text/event-stream' } })
+    t.match({ status: response.status, allow: response.headers.get('allow') }, { status: 405, allow: 'POST' }, method)
+  }
+  t.match(await post({ jsonrpc: '2.0', method: 'notifications/initialized' }), { status: 202 })
+  const limited = await startGuarded(t, { RATE_LIMIT_PER_SECOND: '1' })
+  const token = (await as(limited)).headers
+  const statuses = await Promise.all(
+    Array.from(
+      { length: 12 },
+      async () =>
+        (
+          await fetch(`${limited.url}/mcp`, {
+            method: 'POST',
+            headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream', ...token },
+            body: JSON.stringify(list),
+          })
+        ).status,
+    ),
+  )
+  // How many depends on how long they take.
+  t.ok(statuses.includes(200) && statuses.includes(429), statuses.join(' '))
+})
+
+t.test('headway mcp explains what is wrong with its service, and ends with its client', async t => {
+  const unreachable = new Client({ name: 'test', version: '1' })
+  const transport = (url: string) =>
+    new StdioClientTransport({ command: process.execPath, args: [MAIN, 'mcp'], env: { HEADWAY_URL: url } })
+  await t.rejects(unreachable.connect(transport('http://127.0.0.1:1')), /cannot be reached at http:\/\/127\.0\.0\.1:1/)
+  const service = await startService(t)
+  const { client, call } = await connect(t, overStdio(service))
+  const { id } = await service.createJob()
+  await service.close()
+  await t.rejects(call('get_job', { jobId: id }), /cannot be reached/)
+  await client.close()
+})

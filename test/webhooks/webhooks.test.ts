@@ -1,0 +1,381 @@
+import { randomUUID } from 'node:crypto'
+import t, { type Test } from 'tap'
+import type { DeliveryDocument, DeliveryPage, WebhookDocument, WebhookWithSecret } from '../../src/webhooks/webhook.ts'
+import { createTestDatabase } from '../helpers/database.ts'
+import { spawnService } from '../helpers/process.ts'
+import { startReceiver, verify, type Receiver } from '../helpers/receiver.ts'
+import { startService, type Service } from '../helpers/service.ts'
+import { mint, SECRET } from '../helpers/tokens.ts'
+import { waitFor } from '../helpers/wait.ts'
+
+const LOOPBACK = { WEBHOOK_ALLOWED_NETWORKS: '127.0.0.1' }
+
+const createWebhook = async (service: Service, { url }: { url: string }, fields: object = {}) => {
+  const { status, body } = await service.call<WebhookWithSecret>('POST', '/webhooks', { url, ...fields })
+  if (status !== 201) throw new Error(JSON.stringify(body))
+  return body
+}
+
+const start = async (t: Test, fields: object = {}) => {
+  const [service, receiver] = await Promise.all([startService(t, LOOPBACK), startReceiver(t)])
+  const webhook = await createWebhook(service, receiver, fields)
+  return { service, receiver, webhook }
+}
+
+const deliveriesOf = async (service: Service, { id }: { id: string }, query = '') =>
+  (await service.call<DeliveryPage>('GET', `/webhooks/${id}/deliveries?pageSize=100&${query}`)).body.items
+
+/** What has become of the only delivery, once it is in that state. */
+const settled = async (service: Service, webhook: { id: string }, isSo: (delivery: DeliveryDocument) => boolean) =>
+  (await waitFor(async () => (await deliveriesOf(service, webhook)).find(isSo)))!
+
+const read = async (service: Service, { id }: { id: string }) =>
+  (await service.call<WebhookDocument>('GET', `/webhooks/${id}`)).body
+
+/** As if the time until the next attempt had gone by. */
+const makeDue = async (service: Service, { id }: { id: string }) => {
+  await service.database.pool.query(
+    "UPDATE webhook_deliveries SET due_at = now() WHERE status = 'waiting' AND claim IS NULL",
+  )
+  // Wakes the deliverer, which would find it by itself within a second.
+  await service.call('PUT', `/webhooks/${id}`, {})
+}
+
+t.test('every change of a job is told, signed, in order, and only to those who know the secret', async t => {
+  const { service, receiver, webhook } = await start(t)
+  t.match(webhook.secret, /^whsec_[\w+/]{43}=$/)
+  const { id } = await service.createJob({
+    name: 'Import',
+    totalCount: 10,
+    meta: { channel: 'C42' },
+    cancellable: true,
+  })
+  await service.heartbeat(id, { processedCount: 5 })
+  await service.call('POST', `/jobs/${id}/cancel`)
+  await service.call('POST', `/jobs/${id}/cancelled`)
+  await receiver.count(4)
+  t.same(receiver.types, ['created', 'started', 'cancel_requested', 'cancelled'])
+  for (const request of receiver.received) {
+    t.same(verify(webhook.secret, request), request.body)
+    t.throws(() => verify(`whsec_${Buffer.alloc(32).toString('base64')}`, request))
+    t.match(request.headers, { 'content-type': 'application/json', 'user-agent': /^headway\/\d/ })
+  }
+  const [created, started, , cancelled] = receiver.received.map(({ body }) => body)
+  t.match(created, { data: { id, status: 'pending', revision: 1, meta: { channel: 'C42' } } })
+  t.match(started, { data: { status: 'running', progressPercent: 50, name: 'Import' } })
+  t.match(cancelled, { data: { status: 'cancelled' }, timestamp: /Z$/ })
+  const revisions = receiver.received.map(({ body }) => body.data.revision)
+  t.same(
+    revisions,
+    [...revisions].sort((a, b) => a - b),
+    'by revision, whoever gets them out of order puts them in order',
+  )
+  const ids = receiver.received.map(({ headers }) => headers['webhook-id'])
+  t.equal(new Set(ids).size, 4)
+  const records = await waitFor(async () => {
+    const found = await deliveriesOf(service, webhook, 'status=delivered')
+    return found.length === 4 ? found : null
+  })
+  t.same(records!.map(record => record.id).reverse(), ids)
+  t.match(records![0], {
+    jobId: id,
+    type: 'progress.job.cancelled',
+    attempts: 1,
+    responseStatus: 204,
+    error: null,
+    nextAttemptAt: null,
+  })
+  t.equal((await deliveriesOf(service, webhook, `jobId=${randomUUID()}`)).length, 0)
+})
+
+t.test('a secret is shown once, and the old one signs for a day after a new one was made', async t => {
+  const { service, receiver, webhook } = await start(t)
+  const { items } = (await service.call<{ items: WebhookDocument[] }>('GET', '/webhooks')).body
+  for (const shown of [items[0], await read(service, webhook)]) {
+    t.equal(shown?.id, webhook.id)
+    t.notMatch(JSON.stringify(shown), /whsec_|secret/)
+  }
+  const { body: rotated } = await service.call<WebhookWithSecret>('POST', `/webhooks/${webhook.id}/rotate-secret`)
+  t.not(rotated.secret, webhook.secret)
+  const test = await service.call<DeliveryDocument>('POST', `/webhooks/${webhook.id}/test`)
+  t.match(test, { status: 202, body: { type: 'webhook.test', status: 'waiting', jobId: null } })
+  const [request] = await receiver.count(1)
+  t.match(verify(rotated.secret, request!), { type: 'webhook.test', data: { webhookId: webhook.id } })
+  t.same(verify(webhook.secret, request!), request!.body)
+  await service.database.pool.query("UPDATE webhooks SET previous_secret_until = now() - interval '1 second'")
+  await service.call('POST', `/webhooks/${webhook.id}/test`)
+  const [, later] = await receiver.count(2)
+  t.ok(verify(rotated.secret, later!))
+  t.throws(() => verify(webhook.secret, later!))
+})
+
+t.test('a webhook hears only what it asked for', async t => {
+  const { service, receiver } = await start(t, { events: ['completed'], jobType: 'import' })
+  const partitions = await startReceiver(t)
+  await createWebhook(service, partitions, { events: ['completed'], topLevel: false, jobType: null })
+  const [wanted, other] = [
+    await service.createJob({ jobType: 'import' }),
+    await service.createJob({ jobType: 'export' }),
+  ]
+  const batch = await service.createJob({ jobType: 'import', partitionCount: 1 })
+  const partition = await service.createJob({ parentJobId: batch.id })
+  for (const { id } of [other, partition, wanted]) await service.call('POST', `/jobs/${id}/complete`)
+  await partitions.count(4)
+  await receiver.count(2)
+  t.same(receiver.received.map(({ body }) => body.data.id).sort(), [batch.id, wanted.id].sort())
+  t.same(new Set([...receiver.types, ...partitions.types]), new Set(['completed']))
+})
+
+t.test('what fails is tried again with the same id, and the record says why', async t => {
+  const { service, receiver, webhook } = await start(t, { events: ['created'] })
+  receiver.answerWith(500)
+  await service.createJob()
+  const failed = await settled(service, webhook, ({ error }) => error !== null)
+  t.match(failed, { status: 'waiting', attempts: 1, responseStatus: 500, error: 'The receiver did not take it' })
+  const delayMs = Date.parse(failed.nextAttemptAt!) - Date.parse(failed.attemptedAt!)
+  t.ok(delayMs > 3_900 && delayMs < 8_000, `${delayMs} ms`)
+  t.equal((await read(service, webhook)).consecutiveFailures, 1)
+  receiver.answerWith(302, { location: '/elsewhere' })
+  await makeDue(service, webhook)
+  t.match(await settled(service, webhook, ({ attempts, error }) => attempts === 2 && /Redirects/.test(error ?? '')), {
+    responseStatus: 302,
+  })
+  receiver.answerWith(200)
+  await makeDue(service, webhook)
+  t.match(await settled(service, webhook, ({ status }) => status === 'delivered'), { attempts: 3, error: null })
+  t.same(new Set(receiver.received.map(({ headers }) => headers['webhook-id'])).size, 1)
+  t.same(new Set(receiver.received.map(({ path }) => path)), new Set(['/hook']), 'nobody followed the redirect')
+  t.match(await read(service, webhook), { consecutiveFailures: 0, deliveredAt: /Z$/ })
+})
+
+t.test('after three days a delivery is dead, and can be sent again', async t => {
+  const { service, receiver, webhook } = await start(t, { events: ['created'] })
+  receiver.answerWith(500)
+  await service.createJob()
+  await settled(service, webhook, ({ error }) => error !== null)
+  await service.database.pool.query("UPDATE webhook_deliveries SET expires_at = now() - interval '1 second'")
+  await makeDue(service, webhook)
+  const dead = await settled(service, webhook, ({ status }) => status === 'dead')
+  t.match(dead, { attempts: 2, responseStatus: 500, nextAttemptAt: null, finishedAt: /Z$/ })
+  t.same(await deliveriesOf(service, webhook, 'status=dead'), [dead])
+  receiver.answerWith(204)
+  const again = await service.call('POST', `/webhooks/${webhook.id}/deliveries/${dead.id}/redeliver`)
+  t.match(again, { status: 202, body: { id: dead.id, status: 'waiting', attempts: 0 } })
+  t.match(await settled(service, webhook, ({ status }) => status === 'delivered'), { id: dead.id, attempts: 1 })
+  const unknown = await service.call('POST', `/webhooks/${webhook.id}/deliveries/${randomUUID()}/redeliver`)
+  t.match(unknown, { status: 404, body: { code: 'delivery_not_found' } })
+})
+
+t.test('a receiver that asks for a pause gets it, and one that is gone is not called again', async t => {
+  const { service, receiver, webhook } = await start(t, { events: ['created'] })
+  receiver.answerWith(429, { 'retry-after': '120' })
+  await service.createJob()
+  const failed = await settled(service, webhook, ({ error }) => error !== null)
+  const delayMs = Date.parse(failed.nextAttemptAt!) - Date.parse(failed.attemptedAt!)
+  t.ok(delayMs >= 120_000 && delayMs < 130_000, `${delayMs} ms`)
+  // As it would be for whatever is due in the meantime.
+  await makeDue(service, webhook)
+  await service.createJob()
+  const spared = await startReceiver(t)
+  await createWebhook(service, spared, { events: ['created'] })
+  await service.createJob()
+  await spared.count(1)
+  t.equal(receiver.received.length, 1, 'nor with anything else')
+
+  receiver.answerWith(410)
+  await service.database.pool.query('UPDATE webhooks SET paused_until = NULL')
+  await settled(service, webhook, ({ status, error }) => status === 'dead' && /gone/.test(error ?? ''))
+  t.match(await read(service, webhook), { enabled: false, gone: true })
+  const calls = receiver.received.length
+  await service.createJob()
+  await spared.count(2)
+  t.equal(receiver.received.length, calls)
+  t.match(await service.call('POST', `/webhooks/${webhook.id}/test`), {
+    status: 409,
+    body: { code: 'webhook_disabled' },
+  })
+  receiver.answerWith(204)
+  t.match(await service.call('PUT', `/webhooks/${webhook.id}`, { enabled: true }), {
+    body: { enabled: true, gone: false },
+  })
+  await receiver.count(calls + 1)
+  t.pass('what still waits is sent when it is enabled again')
+})
+
+t.test('the messages of one job go out one after the other, those of others beside it', async t => {
+  const { service, receiver } = await start(t)
+  const held: (() => void)[] = []
+  receiver.answer = response => held.push(() => response.writeHead(204).end())
+  const { id } = await service.createJob()
+  await service.heartbeat(id)
+  await service.call('POST', `/jobs/${id}/complete`)
+  const other = await service.createJob()
+  await receiver.count(2)
+  t.same(receiver.received.map(({ body }) => body.data.id).sort(), [id, other.id].sort())
+  receiver.answer = response => response.writeHead(204).end()
+  for (const release of held) release()
+  await receiver.count(4)
+  t.same(
+    receiver.received.filter(({ body }) => body.data.id === id).map(({ body }) => body.type),
+    ['created', 'started', 'completed'].map(name => `progress.job.${name}`),
+  )
+})
+
+t.test('of two replicas each message is sent by one', async t => {
+  const database = await createTestDatabase(t)
+  const replicas = await Promise.all([1, 2].map(() => startService(t, { database, ...LOOPBACK })))
+  const receiver = await startReceiver(t)
+  await createWebhook(replicas[0]!, receiver)
+  const jobs = await Promise.all(Array.from({ length: 40 }, (_, n) => replicas[n % 2]!.createJob()))
+  await Promise.all(jobs.map(({ id }, n) => replicas[(n + 1) % 2]!.call('POST', `/jobs/${id}/complete`)))
+  await receiver.count(80)
+  await waitFor(async () => {
+    const { rows } = await database.pool.query("SELECT FROM webhook_deliveries WHERE status = 'waiting'")
+    return rows.length === 0
+  })
+  t.equal(receiver.received.length, 80)
+  t.equal(new Set(receiver.received.map(({ headers }) => headers['webhook-id'])).size, 80)
+})
+
+t.test('what a process that is killed was sending is sent by another when its lease ends', async t => {
+  const database = await createTestDatabase(t)
+  const receiver = await startReceiver(t)
+  const doomed = await spawnService(t, { DATABASE_URL: database.url, ...LOOPBACK }).ready()
+  receiver.answer = () => undefined
+  const post = (path: string, body: object) =>
+    fetch(`${doomed.url}/api/progress${path}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    })
+  await post('/webhooks', { url: receiver.url, events: ['created'] })
+  await post('/jobs', { jobType: 'test', name: 'a job' })
+  await receiver.count(1)
+  await doomed.kill('SIGKILL')
+  const other = await startService(t, { database, ...LOOPBACK })
+  receiver.answerWith(204)
+  const { rowCount } = await database.pool.query('UPDATE webhook_deliveries SET due_at = now() WHERE claim IS NOT NULL')
+  t.equal(rowCount, 1, 'as if the minute had gone by')
+  const [first, second] = await receiver.count(2)
+  t.equal(first!.headers['webhook-id'], second!.headers['webhook-id'])
+  const { items } = (await other.call<{ items: WebhookDocument[] }>('GET', '/webhooks')).body
+  t.match(await settled(other, items[0]!, ({ status }) => status === 'delivered'), { attempts: 2 })
+})
+
+t.test('a service that stops gives back what it was sending', async t => {
+  const database = await createTestDatabase(t)
+  const receiver = await startReceiver(t)
+  const stopping = await startService(t, { database, ...LOOPBACK, SHUTDOWN_GRACE_SECONDS: '1' })
+  receiver.answer = () => undefined
+  const webhook = await createWebhook(stopping, receiver, { events: ['created'] })
+  await stopping.createJob()
+  await receiver.count(1)
+  await stopping.close()
+  receiver.answerWith(204)
+  const other = await startService(t, { database, ...LOOPBACK })
+  await receiver.count(2)
+  t.match(await settled(other, webhook, ({ status }) => status === 'delivered'), { attempts: 1 })
+})
+
+t.test('progress is told at most every so many seconds, and only the newest of it waits', async t => {
+  const { service, receiver, webhook } = await start(t, { events: ['completed'], progressIntervalSeconds: 2 })
+  const { id } = await service.createJob({ totalCount: 1_000_000, unit: 'rows' })
+  let count = 0
+  const timer = setInterval(() => void service.heartbeat(id, { processedCount: ++count }), 50)
+  t.teardown(() => clearInterval(timer))
+  await receiver.count(2)
+  const [first, second] = receiver.received.map(({ body }) => body)
+  t.match(first, { type: 'progress.job.updated', data: { id, status: 'running' } })
+  const apartMs = Date.parse(second!.timestamp) - Date.parse(first!.timestamp)
+  t.ok(apartMs >= 2_000, `${apartMs} ms`)
+  t.ok((second!.data['processedCount'] as number) > (first!.data['processedCount'] as number) + 10)
+
+  receiver.answerWith(500)
+  await receiver.count(3)
+  const failed = await settled(service, webhook, ({ error, status }) => error !== null && status === 'waiting')
+  await waitFor(async () => (await service.job(id)).revision > failed.revision!)
+  await makeDue(service, webhook)
+  const newer = await settled(service, webhook, ({ attempts, error }) => attempts === 2 && error !== null)
+  t.ok(newer.revision! > failed.revision!, 'it tells what is so now')
+  t.not(newer.id, failed.id, 'as another message: the old one may have been taken without an answer')
+  t.equal((await deliveriesOf(service, webhook, 'status=waiting')).length, 1, 'and nothing piles up')
+  clearInterval(timer)
+  await service.call('POST', `/jobs/${id}/complete`)
+  receiver.answerWith(204)
+  await waitFor(() => receiver.types.includes('completed'))
+  await waitFor(async () => (await deliveriesOf(service, webhook, 'status=waiting')).length === 0)
+  t.equal(receiver.types.at(-1), 'completed', 'what it has overtaken is not sent any more')
+})
+
+t.test('records are erased when they are old, with what belonged to a webhook that was deleted', async t => {
+  const { service, receiver, webhook } = await start(t, { events: ['created'] })
+  await service.createJob()
+  await receiver.count(1)
+  const { id } = await settled(service, webhook, ({ status }) => status === 'delivered')
+  const other = await createWebhook(service, receiver, { events: ['created'] })
+  await service.createJob()
+  await receiver.count(3)
+  await settled(service, other, ({ status }) => status === 'delivered')
+  await waitFor(async () => (await deliveriesOf(service, webhook, 'status=delivered')).length === 2)
+  const { pool } = service.database
+  await pool.query("UPDATE webhook_deliveries SET finished_at = now() - interval '8 days' WHERE message_id = $1", [id])
+  const erase = async () => {
+    await pool.query('SELECT headway.erase_deliveries(7, 1000)')
+    return (await pool.query<{ count: string }>('SELECT count(*) FROM webhook_deliveries')).rows[0]!.count
+  }
+  t.equal(await erase(), '2')
+  t.equal((await service.call('DELETE', `/webhooks/${other.id}`)).status, 204)
+  t.match(await service.call('GET', `/webhooks/${other.id}`), { status: 404, body: { code: 'webhook_not_found' } })
+  t.equal(await erase(), '1')
+  receiver.answerWith(500)
+  await service.createJob()
+  await settled(service, webhook, ({ error }) => error !== null)
+  await service.call('PUT', `/webhooks/${webhook.id}`, { enabled: false })
+  await pool.query("UPDATE webhook_deliveries SET expires_at = now() - interval '2 hours' WHERE status = 'waiting'")
+  t.equal(await erase(), '2')
+  t.match(await deliveriesOf(service, webhook, 'status=dead'), [{ attempts: 1 }], 'nobody will try it any more')
+})
+
+t.test(
+  'heartbeats that change no status queue nothing, and a message is queued with its change or not at all',
+  async t => {
+    const { service, webhook } = await start(t, { url: 'http://127.0.0.1:1/' })
+    const { id } = await service.createJob({ totalCount: 100 })
+    const { pool } = service.database
+    const count = async () =>
+      Number((await pool.query<{ count: string }>('SELECT count(*) FROM webhook_deliveries')).rows[0]!.count)
+    for (let done = 1; done <= 5; done++) await service.heartbeat(id, { processedCount: done })
+    t.equal(await count(), 2, 'created, started')
+    const client = await pool.connect()
+    await client.query('BEGIN')
+    await client.query("SELECT headway.complete_job_progress($1, 'by SQL')", [id])
+    await client.query('ROLLBACK')
+    t.equal(await count(), 2)
+    await client.query("SELECT headway.complete_job_progress($1, 'by SQL')", [id])
+    client.release()
+    t.equal(await count(), 3, 'also of workers without HTTP')
+    await service.call('DELETE', `/webhooks/${webhook.id}`)
+    await service.createJob()
+    t.equal(await count(), 3)
+  },
+)
+
+t.test('a tenant has webhooks of its own, for those who manage it', async t => {
+  const service = await startService(t, { AUTH_JWT_SECRET: SECRET, ...LOOPBACK })
+  const receiver: Receiver = await startReceiver(t)
+  const [ours, theirs] = [randomUUID(), randomUUID()]
+  const owner = service.as(await mint({ tenant_id: ours, organization_id: randomUUID() }))
+  const stranger = service.as(await mint({ tenant_id: theirs }))
+  const limited = service.as(await mint({ tenant_id: ours, job_id: randomUUID() }))
+  await createWebhook(owner, receiver, { events: ['created'] })
+  await stranger.createJob()
+  const { id } = await owner.createJob()
+  await receiver.count(1)
+  t.match(receiver.received, [{ body: { data: { id, tenantId: ours } } }])
+  t.match(await limited.call('GET', '/webhooks'), { status: 403, body: { code: 'forbidden' } })
+  t.same((await stranger.call<{ items: unknown[] }>('GET', '/webhooks')).body.items, [])
+  for (let n = 1; n < 50; n++) await createWebhook(owner, receiver, { enabled: false })
+  const one = await owner.call('POST', '/webhooks', { url: receiver.url })
+  t.match(one, { status: 422, body: { code: 'too_many_webhooks' } })
+  await createWebhook(stranger, receiver)
+})
