@@ -10,7 +10,14 @@ const unused: unknown = new Proxy({}, { get: () => () => Promise.reject(new Erro
 /** The text of `openapi.yaml`, made from the routes themselves; needs no database and opens no socket. */
 export const buildOpenApi = async (): Promise<string> => {
   const app = await createHttpServer({
-    config: { authMode: null, shutdownGraceSeconds: 0, rateLimitPerSecond: 0, corsOrigins: [], trustedProxies: [] },
+    config: {
+      authMode: null,
+      shutdownGraceSeconds: 0,
+      rateLimitPerSecond: 0,
+      corsOrigins: [],
+      trustedProxies: [],
+      liveKeepaliveSeconds: 15,
+    },
     jobs: unused as Jobs,
     live: { close: () => Promise.resolve() } as Live,
     health: { database: () => Promise.resolve(true) },

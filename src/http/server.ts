@@ -59,7 +59,7 @@ const TIMING: HttpTiming = {
 
 export type HttpConfig = Pick<
   Config,
-  'authMode' | 'shutdownGraceSeconds' | 'rateLimitPerSecond' | 'corsOrigins' | 'trustedProxies'
+  'authMode' | 'shutdownGraceSeconds' | 'rateLimitPerSecond' | 'corsOrigins' | 'trustedProxies' | 'liveKeepaliveSeconds'
 >
 
 export interface HttpParts {
@@ -159,7 +159,7 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
       await api.register(lifecycleRoutes, { jobs })
       await api.register(heartbeatRoutes, { jobs })
       await api.register(statisticsRoutes, { jobs })
-      await api.register(streamRoutes, { jobs, live })
+      await api.register(streamRoutes, { jobs, live, keepaliveSeconds: config.liveKeepaliveSeconds })
     },
     { prefix: BASE_PATH },
   )

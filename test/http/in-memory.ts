@@ -167,6 +167,7 @@ export const startServer = async (
       rateLimitPerSecond: 0,
       corsOrigins: [],
       trustedProxies: [],
+      liveKeepaliveSeconds: 15,
       ...config,
     },
     jobs,
