@@ -66,6 +66,16 @@ if (status !== 0) {
 // `npm link` makes a link to it, which must still work after the next build.
 chmodSync(`${fresh}/cli/main.js`, 0o755)
 cpSync(`${root}src/database/functions`, `${fresh}/database/functions`, { recursive: true })
+// Imported late: where dev dependencies are missing, nothing is built and nothing must be bundled.
+const { buildDashboard } = await import('./dashboard.js')
+try {
+  await buildDashboard(`${fresh}/dashboard`)
+} catch (error) {
+  // esbuild has said where.
+  if (!Array.isArray(error.errors)) console.error(error)
+  rmSync(fresh, { recursive: true, force: true })
+  process.exit(1)
+}
 writeFileSync(`${fresh}/.built`, `${started.toISOString()}\n`)
 utimesSync(`${fresh}/.built`, started, started)
 const outdated = `${root}dist-${process.pid}-outdated`

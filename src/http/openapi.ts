@@ -23,6 +23,7 @@ export const buildOpenApi = async (): Promise<string> => {
     health: { database: () => Promise.resolve(true) },
     metrics: { contentType: 'text/plain', text: () => Promise.resolve(''), answered: () => undefined },
     pressure: { maxEventLoopDelayMs: 0, maxHeapBytes: 0, onRefused: () => undefined },
+    dashboard: [],
     log: pino({ level: 'silent' }),
   })
   try {

@@ -5,6 +5,7 @@ import type { Jobs } from '../jobs/commands.ts'
 import type { Live } from '../live/live.ts'
 import { forgetTypeOfEmptyBody, registerBodyParser } from './bodies.ts'
 import { registerCors } from './cors.ts'
+import type { DashboardFile } from './dashboard-files.ts'
 import { identifyEveryone, registerIdentity } from './identity.ts'
 import type { Identify } from './identity.ts'
 import { createRateLimit } from './limits/rate-limit.ts'
@@ -17,6 +18,7 @@ import { requestIdOf } from './request-id.ts'
 import { RequestLog } from './request-log.ts'
 import { registerRequestTimes } from './request-times.ts'
 import type { AnsweredRequest } from './request-times.ts'
+import { dashboardRoutes } from './routes/dashboard.ts'
 import { healthRoutes } from './routes/health.ts'
 import type { Health } from './routes/health.ts'
 import { heartbeatRoutes } from './routes/heartbeats.ts'
@@ -69,6 +71,7 @@ export interface HttpParts {
   health: Health
   metrics: MetricsText & { answered: (request: AnsweredRequest) => void }
   pressure: PressureLimits
+  dashboard: readonly DashboardFile[]
   log: FastifyBaseLogger
   /** Absent: the service is open. */
   identify?: Identify
@@ -113,7 +116,7 @@ const createFastify = (log: FastifyBaseLogger, trustedProxies: string[], timing:
  * for at most `shutdownGraceSeconds`.
  */
 export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstance> => {
-  const { config, jobs, live, health, metrics, pressure, log, identify } = parts
+  const { config, jobs, live, health, metrics, pressure, dashboard, log, identify } = parts
   const { rateLimitPerSecond, trustedProxies, corsOrigins } = config
   const app = createFastify(log, trustedProxies, { ...TIMING, ...parts.timing })
   app.setValidatorCompiler(validatorCompiler)
@@ -150,6 +153,7 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
   // Outside the API, so that neither pressure nor a missing token keeps them from answering.
   await app.register(healthRoutes, { health, live })
   await app.register(metricsRoutes, { metrics })
+  await app.register(dashboardRoutes, { files: dashboard })
   await app.register(
     async api => {
       await registerPressure(api, pressure)

@@ -175,6 +175,7 @@ export const startServer = async (
     health: { database: async () => true },
     metrics: { contentType: 'text/plain', text: async () => '', answered: () => undefined },
     pressure: { maxEventLoopDelayMs: 0, maxHeapBytes: 0, onRefused: () => undefined },
+    dashboard: [],
     log: pino({ level: 'warn' }, { write: (line: string) => void log.push(line) }),
     ...parts,
   })

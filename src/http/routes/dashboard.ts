@@ -1,0 +1,35 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { DashboardFile } from '../dashboard-files.ts'
+import { protectPages } from '../pages.ts'
+
+/** Addresses of the dashboard, all with the same document: it reads its address by itself. */
+const PAGES = ['/', '/jobs/:id', '/statistics']
+
+/** The names of these files change with what they hold. */
+const FOR_EVER = 'public, max-age=31536000, immutable'
+
+const send = (request: FastifyRequest, reply: FastifyReply, file: DashboardFile, caching: string): FastifyReply => {
+  reply.header('etag', file.etag).header('cache-control', caching)
+  if (request.headers['if-none-match'] === file.etag) return reply.code(304).send()
+  return reply.type(file.type).send(file.content)
+}
+
+/** The pages of the dashboard. They hold no data, so they need no token: what they show they ask the API for. */
+export const dashboardRoutes = async (
+  app: FastifyInstance,
+  { files }: { files: readonly DashboardFile[] },
+): Promise<void> => {
+  await protectPages(app)
+  for (const file of files) {
+    const urls = file.name === 'index.html' ? PAGES : [`/dashboard/${file.name}`]
+    const caching = file.name === 'index.html' ? 'no-cache' : FOR_EVER
+    for (const url of urls) {
+      app.route({
+        method: 'GET',
+        url,
+        schema: { hide: true },
+        handler: async (request, reply) => send(request, reply, file, caching),
+      })
+    }
+  }
+}
