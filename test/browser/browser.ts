@@ -65,7 +65,7 @@ export const openPage = async (t: Test, context: BrowserContext, url: string): P
     })
   })
   t.teardown(() => {
-    t.same(complaints.all, [], `${url} has nothing to complain of`)
+    if (complaints.all.length > 0) throw new Error(`${url} complained:\n${complaints.all.join('\n')}`)
   })
   await page.goto(url)
   return { page, context, complaints }

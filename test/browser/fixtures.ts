@@ -13,7 +13,10 @@ interface Course {
   processed: number
   workers?: number
   message?: string
-  stage?: string
+  /** What the workers share between them, each naming its part. */
+  total?: number
+  /** Of a job with stages: what its percent is now. */
+  percent?: number
 }
 
 const SAMPLES = 90
@@ -22,22 +25,35 @@ const SAMPLES = 90
 const paceAt = (share: number): number =>
   1 + 0.25 * Math.sin(share * 9) + 0.12 * Math.sin(share * 41) - (share > 0.42 && share < 0.5 ? 0.55 : 0)
 
-/** Writes the history that a job would have by now, in place of that of the last second. */
-const writeHistory = async (service: Service, jobId: string, { secondsAgo, processed }: Course): Promise<void> => {
+/** Puts the beginning of a job, and the history that it would have by now, into the past. */
+export const backdate = async (service: Service, jobId: string, { secondsAgo, processed, percent }: Course) => {
   const { pool } = service.database
   const { totalCount } = await service.job(jobId)
+  await pool.query(
+    `UPDATE progress_jobs SET started_at = now() - make_interval(secs => $2), revision = revision + 1,
+       created_at = now() - make_interval(secs => $2 + 2) WHERE id = $1`,
+    [jobId, secondsAgo],
+  )
+  // Creation and start come first, and the rest follows evenly.
+  await pool.query(
+    `UPDATE job_events e SET at = now() - make_interval(secs => $2 * (1 - n.place))
+     FROM (SELECT id, greatest(0, row_number() OVER (ORDER BY id) - 2) / count(*) OVER ()::float8 AS place FROM job_events
+           WHERE job_id = $1 AND type <> 'progress') n
+     WHERE e.id = n.id`,
+    [jobId, secondsAgo],
+  )
   await pool.query(`DELETE FROM job_events WHERE job_id = $1 AND type = 'progress'`, [jobId])
   const paces = Array.from({ length: SAMPLES }, (_, index) => paceAt(index / SAMPLES))
   const whole = paces.reduce((sum, pace) => sum + pace, 0)
   let done = 0
   const samples = paces.map((pace, index) => {
-    done += (processed * pace) / whole
-    const count = Math.round(done)
+    done += pace / whole
+    const ofTotal = totalCount === null ? 0 : (100 * done * processed) / totalCount
     return {
       seconds: secondsAgo * (1 - (index + 1) / SAMPLES),
       data: {
-        progressPercent: totalCount === null ? 0 : Math.min(99, Math.floor((100 * count) / totalCount)),
-        processedCount: count,
+        progressPercent: Math.min(99, Math.floor(percent === undefined ? ofTotal : percent * done)),
+        processedCount: Math.round(processed * done),
         totalCount,
         throughputPerSecond: (processed * pace * SAMPLES) / whole / secondsAgo,
       },
@@ -51,37 +67,32 @@ const writeHistory = async (service: Service, jobId: string, { secondsAgo, proce
   )
 }
 
-/** A job that has been running for a while. */
-export const runningJob = async (service: Service, fields: Fields, course: Course): Promise<JobDocument> => {
-  const job = await service.createJob(fields)
-  const { secondsAgo, processed, workers = 1, message, stage } = course
-  const report = (share: number) =>
-    Promise.all(
+/** No two workers are equally fast; together they do as much as if they were. */
+const evenness = (index: number, workers: number): number => 1 + (0.3 * (index - (workers - 1) / 2)) / workers
+
+/** Reports as the workers of a job would have while it ran: their clocks say when, and so how fast they are. */
+export const work = async (service: Service, jobId: string, course: Course): Promise<void> => {
+  const { secondsAgo, processed, workers = 1, message } = course
+  for (const share of [0, 0.2, 0.4, 0.6, 0.8, 1]) {
+    await Promise.all(
       Array.from({ length: workers }, (_, index) =>
-        service.heartbeat(job.id, {
+        service.heartbeat(jobId, {
           workerId: workers === 1 ? 'default' : `worker-${index + 1}`,
-          ...(processed > 0 && { processedCount: Math.floor((processed * share) / workers) }),
-          ...(stage !== undefined && { stage }),
+          reportedAt: new Date(Date.now() - 1000 * secondsAgo * (1 - share)).toISOString(),
+          ...(processed > 0 && { processedCount: share === 0 ? 0 : Math.floor(((processed * share) / workers) * evenness(index, workers)) }),
           ...(message !== undefined && { message }),
+          ...(course.total !== undefined && { totalCount: course.total / workers }),
         }),
       ),
     )
-  // Four reports, each a step into the past: the rate is then that of a job that has run for as long.
-  for (const share of [0.25, 0.5, 0.75]) {
-    await report(share)
-    await service.age(job.id, secondsAgo / 4)
   }
-  await report(1)
-  await service.age(job.id, 0)
-  await service.database.pool.query(
-    `UPDATE progress_jobs SET started_at = now() - make_interval(secs => $2), created_at = now() - make_interval(secs => $2 + 2) WHERE id = $1`,
-    [job.id, secondsAgo],
-  )
-  await service.database.pool.query(
-    `UPDATE job_events SET at = now() - make_interval(secs => $2) WHERE job_id = $1 AND type IN ('created', 'started')`,
-    [job.id, secondsAgo],
-  )
-  await writeHistory(service, job.id, course)
+  await backdate(service, jobId, course)
+}
+
+/** A job that has been running for a while. */
+export const runningJob = async (service: Service, fields: Fields, course: Course): Promise<JobDocument> => {
+  const job = await service.createJob(fields)
+  await work(service, job.id, course)
   return job
 }
 

@@ -1,4 +1,4 @@
-import { finishedJob, runningJob } from './fixtures.ts'
+import { backdate, finishedJob, runningJob, work } from './fixtures.ts'
 import type { Service } from '../helpers/service.ts'
 
 /** Jobs of a company on an ordinary afternoon: what the pictures in the README show. */
@@ -65,14 +65,16 @@ export const makeSampleJobs = async (service: Service) => {
   })
   await service.heartbeat(proposals.id, { stage: 'collecting', processedCount: 40, totalCount: 40 })
   await service.heartbeat(proposals.id, { stage: 'clustering', processedCount: 12, totalCount: 12 })
-  for (const [processedCount, message] of [
-    [8, 'Cluster 8'],
-    [14, 'Cluster 14'],
-    [19, 'Cluster 19: pricing'],
-  ] as const) {
-    await service.age(proposals.id, 25)
-    await service.heartbeat(proposals.id, { stage: 'synthesizing', processedCount, totalCount: 31, message })
+  for (const processedCount of [0, 5, 10, 15, 19]) {
+    await service.heartbeat(proposals.id, {
+      stage: 'synthesizing',
+      processedCount,
+      totalCount: 31,
+      message: `Cluster ${processedCount}: pricing`,
+      reportedAt: new Date(Date.now() - 6_000 * (19 - processedCount)).toISOString(),
+    })
   }
+  await backdate(service, proposals.id, { secondsAgo: 265, processed: 19, percent: 59 })
   const stalled = await runningJob(
     service,
     { jobType: 'sync:crm', name: 'Sync orders with the CRM', totalCount: 9_200, unit: 'records', cancellable: true },
@@ -105,12 +107,11 @@ export const makeSampleJobs = async (service: Service) => {
       jobType: 'import:products',
       name: 'Import autumn catalogue',
       description: 'All suppliers, with prices and pictures',
-      totalCount: 240_000,
       unit: 'rows',
       cancellable: true,
       meta: { file: 'catalogue-autumn.csv', suppliers: 38, pictures: true },
     },
-    { secondsAgo: 780, processed: 158_400, workers: 4, message: 'Supplier 25 of 38' },
+    { secondsAgo: 780, processed: 158_400, workers: 4, total: 240_000, message: 'Supplier 25 of 38' },
   )
   const batch = await service.call<{ id: string; partitions: { id: string; name: string }[] }>('POST', '/jobs', {
     jobType: 'reindex',
@@ -123,15 +124,12 @@ export const makeSampleJobs = async (service: Service) => {
     })),
   })
   const { partitions } = batch.body
-  for (const [index, processedCount] of [12_000, 12_000, 9_400, 7_100, 3_300].entries()) {
+  for (const [index, processed] of [12_000, 12_000, 9_400, 7_100, 3_300].entries()) {
     const { id } = partitions[index]!
-    for (const share of [0.3, 0.6, 0.85]) {
-      await service.heartbeat(id, { processedCount: Math.floor(processedCount * share) })
-      await service.age(id, 60)
-    }
-    await service.heartbeat(id, { processedCount, message: `Row ${processedCount}` })
-    if (processedCount === 12_000) await service.call('POST', `/jobs/${id}/complete`, {})
+    await work(service, id, { secondsAgo: 420 - 40 * index, processed, message: `Row ${processed}` })
+    if (processed === 12_000) await service.call('POST', `/jobs/${id}/complete`, {})
   }
+  await backdate(service, batch.body.id, { secondsAgo: 425, processed: 43_800 })
   // What nobody has reported for, and what somebody has without getting on.
   await service.database.pool.query(
     `UPDATE progress_jobs SET liveness = 'stalled', heartbeat_at = now() - interval '47 seconds', revision = revision + 1 WHERE id = $1`,
@@ -145,5 +143,12 @@ export const makeSampleJobs = async (service: Service) => {
     `UPDATE progress_jobs SET advanced_at = now() - interval '194 seconds' WHERE id = $1`,
     [stuck.id],
   )
-  return { featured, failed, batch: batch.body, stalled, proposals }
+  /** As if those who get on had just reported. */
+  const refresh = () =>
+    service.database.pool.query(
+      `UPDATE progress_jobs SET advanced_at = now(), heartbeat_at = now(), updated_at = now(), revision = revision + 1
+       WHERE status = 'running' AND id <> ALL ($1)`,
+      [[stalled.id, stuck.id]],
+    )
+  return { refresh, featured, failed, batch: batch.body, stalled, proposals }
 }

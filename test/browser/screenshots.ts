@@ -20,7 +20,7 @@ const settle = async (page: Page): Promise<void> => {
 t.test('pictures of every page', async t => {
   mkdirSync(FOLDER, { recursive: true })
   const service = await startService(t, {})
-  const { featured, failed, batch, proposals } = await makeSampleJobs(service)
+  const { featured, failed, batch, proposals, refresh } = await makeSampleJobs(service)
   const browser = await openBrowser(t)
   const shots: [name: string, path: string, act?: (page: Page) => Promise<void>][] = [
     ['jobs', '/', page => page.getByRole('button', { name: 'Show the partitions of Reindex products' }).click()],
@@ -38,6 +38,7 @@ t.test('pictures of every page', async t => {
     ] as const) {
       const { page } = await visit(t, browser, service.url, { colorScheme, viewport, deviceScaleFactor: 1 })
       for (const [name, path, act] of shots) {
+        await refresh()
         await page.goto(service.url + path)
         await settle(page)
         if (act) {

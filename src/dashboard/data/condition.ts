@@ -56,8 +56,15 @@ export const needsAttention = (condition: Condition): boolean =>
 
 export const isFinished = ({ status }: Pick<LiveJob, 'status'>): boolean => status !== 'pending' && status !== 'running'
 
-/** Seconds left by now: the estimate is as of `updatedAt`, and counts down between two updates. Not below 0; null: unknown. */
-export const secondsLeft = (job: Pick<LiveJob, 'status' | 'etaSeconds' | 'updatedAt'>, nowMs: number): number | null => {
-  if (job.etaSeconds === null || job.status !== 'running') return null
+/** Whether work is being done, as far as can be told. */
+export const isAdvancing = (job: JobLike, nowMs: number): boolean =>
+  job.status === 'running' && !needsAttention(conditionOf(job, nowMs))
+
+/**
+ * Seconds left by now: the estimate is as of `updatedAt`, and counts down between two updates. Not below 0. Null where it is
+ * unknown, and where nothing is being done: a time that counts down all the same would be a lie.
+ */
+export const secondsLeft = (job: JobLike & Pick<LiveJob, 'etaSeconds' | 'updatedAt'>, nowMs: number): number | null => {
+  if (job.etaSeconds === null || !isAdvancing(job, nowMs)) return null
   return Math.max(0, Math.ceil(job.etaSeconds - Math.max(0, nowMs - Date.parse(job.updatedAt)) / 1000))
 }

@@ -7,7 +7,7 @@ import type { Row } from '../data/active-list.ts'
 import { number, percent, text } from '../words.ts'
 import { bar } from './bar.ts'
 import { actionsOf, confirmAction } from './dialogs.ts'
-import { conditionText, countText, leftText, speedText } from './figures.ts'
+import { conditionText, countText, leftText, speedNowText } from './figures.ts'
 import * as icons from './icons.ts'
 
 interface RowContext {
@@ -51,7 +51,7 @@ const cells = (row: Row, job: LiveJob, { nowMs, workerCount, toggle }: RowContex
   const condition = conditionOf(job, nowMs)
   const isUnknown = job.status === 'running' && job.totalCount === null && job.progressPercent === 0 && job.stages === null
   const left = leftText(job, nowMs)
-  const speed = job.status === 'running' ? speedText(job.throughputPerSecond, job.unit) : ''
+  const speed = speedNowText(job, nowMs)
   const workers = job.children === null ? workerCount(job.id) : job.children.running
   const [action] = actionsOf(job)
   return html`
@@ -61,9 +61,8 @@ const cells = (row: Row, job: LiveJob, { nowMs, workerCount, toggle }: RowContex
         <span class="title">
           <a href=${`/jobs/${job.id}`}>${job.name}</a>
           <span class="vh">${text(`condition.${condition}`)}</span>
-          ${badge(condition, job, nowMs)}
         </span>
-        ${subtitle(job, row.partition !== null)}
+        <span class="second">${badge(condition, job, nowMs)} ${subtitle(job, row.partition !== null)}</span>
       </div>
     </div>
     <div class="cell progress" role="cell">

@@ -56,7 +56,7 @@ export const createChart = (place: HTMLElement, options: ChartOptions): Chart =>
     {
       width: Math.max(200, place.clientWidth),
       height: options.height,
-      padding: [8, 12, 0, 0],
+      padding: [8, 42, 0, 0],
       legend: { show: false },
       cursor: { drag: { x: false, y: false }, points: { size: 7 }, sync: { key: 'job' } },
       scales: { y: { range: (_, _min, max) => [0, options.most ?? (max > 0 ? max * 1.15 : 1)] } },
@@ -71,7 +71,7 @@ export const createChart = (place: HTMLElement, options: ChartOptions): Chart =>
             return splits.map(at => writeTime(at, step, span))
           },
         },
-        { ...axis, size: 62, space: 34, values: (_, splits) => splits.map(options.write) },
+        { ...axis, size: 62, space: 26, values: (_, splits) => splits.map(options.write) },
       ],
       series: [{}, { stroke: line, width: 2, fill: `${line}1f`, spanGaps: true, points: { show: false } }],
       hooks: { draw: [drawMarks] },

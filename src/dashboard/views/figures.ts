@@ -1,5 +1,5 @@
 import type { LiveJob, Unit } from '../../client/index.ts'
-import { notAdvancingMs, secondsLeft } from '../data/condition.ts'
+import { isAdvancing, notAdvancingMs, secondsLeft } from '../data/condition.ts'
 import type { Condition, JobLike } from '../data/condition.ts'
 import { bytes, compact, duration, number, rate, text } from '../words.ts'
 
@@ -13,7 +13,9 @@ export const countText = ({ processedCount, totalCount, unit }: Counted, { short
   if (processedCount === 0 && totalCount === null) return ''
   const amount = amountOf(unit, short && Math.max(processedCount, totalCount ?? 0) >= 1_000_000)
   const counted =
-    totalCount === null ? amount(processedCount) : text('job.count', { done: amount(processedCount), total: amount(totalCount) })
+    totalCount === null
+      ? amount(processedCount)
+      : text(short ? 'job.count.short' : 'job.count', { done: amount(processedCount), total: amount(totalCount) })
   return `${counted} ${text(`unit.${unit}`, { count: totalCount ?? processedCount })}`.trim()
 }
 
@@ -21,8 +23,12 @@ export const countText = ({ processedCount, totalCount, unit }: Counted, { short
 export const speedText = (perSecond: number | null, unit: Unit): string =>
   perSecond === null ? '' : text('job.perSecond', { value: unit === 'bytes' ? bytes(perSecond) : rate(perSecond) })
 
+/** The speed of a job while work is being done; else ''. */
+export const speedNowText = (job: JobLike & Pick<LiveJob, 'throughputPerSecond' | 'unit'>, nowMs: number): string =>
+  isAdvancing(job, nowMs) ? speedText(job.throughputPerSecond, job.unit) : ''
+
 /** 4m 12s, counting down; '' where it is not known. */
-export const leftText = (job: Pick<LiveJob, 'status' | 'etaSeconds' | 'updatedAt'>, nowMs: number): string => {
+export const leftText = (job: JobLike & Pick<LiveJob, 'etaSeconds' | 'updatedAt'>, nowMs: number): string => {
   const seconds = secondsLeft(job, nowMs)
   return seconds === null ? '' : seconds === 0 ? text('job.left.soon') : duration(seconds)
 }

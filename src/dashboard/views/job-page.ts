@@ -8,7 +8,7 @@ import { duration, number, percent, text } from '../words.ts'
 import { bar } from './bar.ts'
 import { actionsOf, confirmAction } from './dialogs.ts'
 import { PageElement } from './element.ts'
-import { agoText, conditionText, countText, elapsedSeconds, leftText, speedText } from './figures.ts'
+import { agoText, conditionText, countText, elapsedSeconds, leftText, speedNowText } from './figures.ts'
 import * as icons from './icons.ts'
 import './job-curves.ts'
 import { detailsList } from './job-facts.ts'
@@ -158,13 +158,13 @@ class JobPage extends PageElement {
           </p>`}
       <dl class="facts-row">
         ${fact(text('fact.done'), countText(job))}
-        ${isOver ? nothing : fact(text('fact.speed'), speedText(job.throughputPerSecond, job.unit))}
+        ${isOver ? nothing : fact(text('fact.speed'), speedNowText(job, nowMs))}
         ${isOver
           ? nothing
           : fact(
               text('fact.left'),
               leftText(job, nowMs),
-              job.etaSource === null || job.etaSeconds === null ? '' : text(`eta.${job.etaSource}`),
+              job.etaSource === null ? '' : text(`eta.${job.etaSource}`),
             )}
         ${elapsed === null
           ? fact(text('fact.waiting'), duration((nowMs - Date.parse(job.createdAt)) / 1000))

@@ -1,7 +1,7 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
 import type { JobWithWorkers } from '../../client/index.ts'
-import { percent, share, text } from '../words.ts'
+import { percent, text } from '../words.ts'
 
 type Place = 'past' | 'now' | 'future'
 
@@ -27,8 +27,7 @@ export const stages = (job: JobWithWorkers): TemplateResult | typeof nothing => 
           <span class="rail"><span class="fill" .style=${`transform: scaleX(${filled})`}></span></span>
           <span class="stage-name">${stage.name}</span>
           <span class="muted">
-            ${place === 'now' ? percent(Math.floor(100 * fraction)) : share(stage.weight)}
-            <span class="vh">${text(`stage.${place}`)}</span>
+            ${place === 'now' ? percent(Math.floor(100 * fraction)) : text(`stage.${place}`)}
           </span>
         </li>`
       })}

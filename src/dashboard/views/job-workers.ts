@@ -15,20 +15,23 @@ const percentOf = ({ processedCount, totalCount, progressPercent }: WorkerDocume
     ? progressPercent
     : Math.min(100, Math.floor((100 * processedCount) / totalCount))
 
-const row = (worker: WorkerDocument, job: JobWithWorkers, nowMs: number): TemplateResult => {
+const row = (worker: WorkerDocument, job: JobWithWorkers, nowMs: number, hasShares: boolean): TemplateResult => {
   const { workerId, processedCount, totalCount, throughputPerSecond, stage, message, heartbeatAt } = worker
   const share = percentOf(worker)
   const isSilent = !isFinished(job) && nowMs - Date.parse(heartbeatAt) > SILENT_MS
   const condition = isSilent ? 'stalled' : job.status
   return html`<tr ?data-silent=${isSilent}>
     <th scope="row">${workerId}</th>
-    <td class="wide">
-      ${share === null
-        ? nothing
-        : html`<div class="with-percent">
-            ${bar({ name: workerId, progressPercent: share, condition })}<span class="percent">${percent(share)}</span>
-          </div>`}
-    </td>
+    ${hasShares
+      ? html`<td class="wide">
+          ${share === null
+            ? nothing
+            : html`<div class="with-percent">
+                ${bar({ name: workerId, progressPercent: share, condition })}
+                <span class="percent">${percent(share)}</span>
+              </div>`}
+        </td>`
+      : nothing}
     <td class="figure">${countText({ processedCount, totalCount, unit: job.unit }, { short: true })}</td>
     <td class="figure">${isFinished(job) ? '' : speedText(throughputPerSecond, job.unit)}</td>
     <td>${[job.stages !== null && stage !== job.stage ? stage : null, message].filter(Boolean).join(' · ')}</td>
@@ -42,6 +45,7 @@ const row = (worker: WorkerDocument, job: JobWithWorkers, nowMs: number): Templa
 /** The workers of the present attempt, with what each has done. */
 export const workers = (job: JobWithWorkers, nowMs: number): TemplateResult => {
   const present = job.workers.filter(({ attempt }) => attempt === job.attempt)
+  const hasShares = present.some(worker => percentOf(worker) !== null)
   return html`<section class="card" aria-labelledby="workers-title">
     <h2 id="workers-title">
       ${text('workers.title')} ${present.length > 0 ? html`<span class="number">${number(present.length)}</span>` : nothing}
@@ -53,7 +57,7 @@ export const workers = (job: JobWithWorkers, nowMs: number): TemplateResult => {
             <thead>
               <tr>
                 <th scope="col">${text('workers.name')}</th>
-                <th scope="col">${text('column.progress')}</th>
+                ${hasShares ? html`<th scope="col">${text('column.progress')}</th>` : nothing}
                 <th scope="col" class="figure">${text('column.count')}</th>
                 <th scope="col" class="figure">${text('column.speed')}</th>
                 <th scope="col">${text('workers.message')}</th>
@@ -61,7 +65,7 @@ export const workers = (job: JobWithWorkers, nowMs: number): TemplateResult => {
               </tr>
             </thead>
             <tbody>
-              ${present.slice(0, SHOWN).map(worker => row(worker, job, nowMs))}
+              ${present.slice(0, SHOWN).map(worker => row(worker, job, nowMs, hasShares))}
             </tbody>
           </table>
         </div>`}

@@ -68,15 +68,16 @@ class RecentJobs extends PageElement {
 
   #item(job: JobDocument, nowMs: number): TemplateResult {
     const seconds = elapsedSeconds(job, nowMs)
-    const facts = [agoText(job.finishedAt, nowMs), ...(seconds === null ? [] : [duration(seconds)])]
+    const about = job.status === 'failed' && job.errorMessage !== null ? job.errorMessage : job.jobType
+    const facts = seconds === null ? [about] : [duration(seconds), about]
     return html`<li>
       ${icons.conditionIcon(job.status)}
       <div class="names">
         <a href=${`/jobs/${job.id}`}>${job.name}</a>
         <span class="vh">${text(`condition.${job.status}`)}</span>
-        <span class="subtitle">${job.status === 'failed' && job.errorMessage ? job.errorMessage : job.jobType}</span>
+        <span class="subtitle">${facts.join(' · ')}</span>
       </div>
-      <span class="facts"><span>${facts[0]}</span><span>${facts[1]}</span></span>
+      <span class="ago">${agoText(job.finishedAt, nowMs)}</span>
     </li>`
   }
 }
