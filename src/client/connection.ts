@@ -73,7 +73,6 @@ export class Connection {
   #failures = 0
   /** How often in a row the service would not have the token. */
   #refusals = 0
-  #refusedToken: string | null | undefined
   /** The snapshot of the present stream came at this time. */
   #deliveredAt: number | null = null
   /** The last stream fell silent: the next one must show more than its beginning before it is believed. */
@@ -126,7 +125,7 @@ export class Connection {
     this.#deliveredAt = null
     let firstByteAt: number | null = null
     try {
-      if (this.#refusedToken !== undefined) await tokens.renew(this.#refusedToken)
+      await tokens.next()
       return await readEventStream({
         requests,
         path: `/stream${queryOf({ ...filter })}`,
@@ -142,7 +141,7 @@ export class Connection {
         onEvents: events => this.#take(events),
       })
     } catch (error) {
-      return { kind: 'refused', problem: problemOf(error), token: null }
+      return { kind: 'refused', problem: problemOf(error) }
     }
   }
 
@@ -172,7 +171,6 @@ export class Connection {
     this.#deliveredAt = Date.now()
     this.#loaded = true
     this.#refusals = 0
-    this.#refusedToken = undefined
     this.#settle()
   }
 
@@ -189,7 +187,7 @@ export class Connection {
   #judge(end: Exclude<StreamEnd, { kind: 'over' }>): number {
     const { problem } = end
     const { random = Math.random } = this.#options
-    if (isRefusal(problem)) return this.#judgeRefusal(problem, end.kind === 'refused' ? end.token : null)
+    if (isRefusal(problem)) return this.#judgeRefusal(problem)
 
     const wasGood = this.#deliveredAt !== null && Date.now() - this.#deliveredAt >= this.#timing.goodMs
     this.#failures = wasGood ? 1 : this.#failures + 1
@@ -205,10 +203,9 @@ export class Connection {
   }
 
   /** A refused token is replaced at once; a second refusal in a row is shown, and tried again now and then. */
-  #judgeRefusal(problem: HeadwayProblem, token: string | null): number {
+  #judgeRefusal(problem: HeadwayProblem): number {
     const { tokens, sink, random = Math.random } = this.#options
     this.#refusals += 1
-    this.#refusedToken = token
     if (this.#refusals === 1 && problem.status === 401 && tokens.renewable) return 0
     this.#stopPolling()
     clearTimeout(this.#grace)

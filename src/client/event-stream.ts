@@ -15,8 +15,8 @@ const CHECK_MS = 500
 export type StreamEnd =
   /** 204: the service has nothing more to say. */
   | { kind: 'over' }
-  /** Refused before it began. `token` is what was sent. */
-  | { kind: 'refused'; problem: HeadwayProblem; token: string | null }
+  /** Refused before it began. */
+  | { kind: 'refused'; problem: HeadwayProblem }
   /** Closed by the service, cut on the way, or silent for too long. `asked`: it asked to stay away for a while at its end. */
   | { kind: 'lost'; silent: boolean; asked: boolean; problem: HeadwayProblem }
 
@@ -87,13 +87,13 @@ export const readEventStream = async (options: EventStreamOptions): Promise<Stre
 
   try {
     const headers = { accept: 'text/event-stream', ...(lastEventId !== null && { 'last-event-id': lastEventId }) }
-    const { response, token } = await requests.send(path, { headers, signal: attempt.signal })
+    const { response } = await requests.send(path, { headers, signal: attempt.signal })
     if (response.status === 204) return { kind: 'over' }
-    if (!response.ok) return { kind: 'refused', problem: await readProblem(response), token }
+    if (!response.ok) return { kind: 'refused', problem: await readProblem(response) }
     const { body } = response
     if (!body || !response.headers.get('content-type')?.startsWith('text/event-stream')) {
       await body?.cancel()
-      return { kind: 'refused', problem: unexpectedAnswer(response.status), token }
+      return { kind: 'refused', problem: unexpectedAnswer(response.status) }
     }
     const keepAliveSeconds = Number(response.headers.get('x-keepalive-seconds'))
     const keepAliveMs = keepAliveSeconds > 0 ? keepAliveSeconds * 1000 : KEEP_ALIVE_MS

@@ -4,7 +4,7 @@ import type { TokenSource } from './types.ts'
 /** A callback that never answers must not keep the page from saying so. */
 const CALLBACK_MS = 30_000
 /** A token that is about to expire would be refused on arrival. */
-const EXPIRES_SOON_MS = 5_000
+const EXPIRES_SOON_MS = 2_000
 
 /** What a JWT says of itself. Nothing is checked: that is for the service. Null: not a JWT. */
 export const claimsOf = (token: string): Record<string, unknown> | null => {
@@ -49,13 +49,15 @@ const within = async <Value>(milliseconds: number, promise: Promise<Value>): Pro
   }
 }
 
-/** The token in use. Asks its source for the first one, when it is about to expire, and when the service has refused it. */
+/** The token in use. Asks its source for each connection, and when the token is about to expire or was refused. */
 export class Tokens {
   readonly renewable: boolean
   readonly #source: TokenSource | undefined
   readonly #onToken: (token: string | null) => void
   #current: string | null | undefined
   #asking: Promise<string | null> | null = null
+  /** A connection has begun with the token in use. */
+  #handed = false
 
   /** `onToken` hears of each token that the source gives. */
   constructor(source: TokenSource | undefined, onToken: (token: string | null) => void = () => undefined) {
@@ -68,6 +70,13 @@ export class Tokens {
   async get(): Promise<string | null> {
     if (this.#current === undefined || (this.renewable && expiresSoon(this.#current, Date.now()))) return this.#ask()
     return this.#current
+  }
+
+  /** For a connection: what the source gives now, unless it has just been asked. */
+  async next(): Promise<string | null> {
+    const token = this.#handed && this.renewable ? await this.#ask() : await this.get()
+    this.#handed = true
+    return token
   }
 
   /** What to use instead of a token that was refused: the callback is not called again where somebody else has done so. */
@@ -97,6 +106,7 @@ export class Tokens {
         { cause: error },
       )
     }
+    this.#handed = false
     this.#onToken(this.#current)
     return this.#current
   }
