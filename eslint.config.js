@@ -2,7 +2,11 @@ import js from '@eslint/js'
 import tseslint from 'typescript-eslint'
 
 // Data walks in one direction: http → jobs → database. `live` knows neither http nor the use cases, and nobody knows the
-// metrics. Types may be named anywhere.
+// metrics. What runs in browsers and what runs in the service know each other by the API alone. Types may be named anywhere.
+const SERVICE = ['http', 'jobs', 'live', 'database', 'metrics', 'cli', 'demo']
+const BROWSER = ['client', 'elements', 'react', 'messages', 'dashboard']
+const others = (folders, ...except) => folders.filter(folder => !except.includes(folder))
+
 const direction = (folder, forbidden) => ({
   files: [`src/${folder}/**/*.ts`],
   rules: {
@@ -57,9 +61,14 @@ export default tseslint.config(
       },
     },
   },
-  direction('database', ['http', 'jobs', 'live', 'metrics']),
-  direction('live', ['http', 'jobs', 'database', 'metrics']),
-  direction('jobs', ['http', 'live', 'metrics']),
-  direction('http', ['database', 'live', 'metrics']),
-  direction('metrics', ['http', 'jobs', 'live', 'database']),
+  direction('database', [...others(SERVICE, 'database'), ...BROWSER]),
+  direction('live', [...others(SERVICE, 'live'), ...BROWSER]),
+  direction('jobs', [...others(SERVICE, 'jobs', 'database'), ...BROWSER]),
+  direction('http', [...others(SERVICE, 'http', 'jobs'), ...BROWSER]),
+  direction('metrics', [...others(SERVICE, 'metrics'), ...BROWSER]),
+  direction('messages', [...SERVICE, ...others(BROWSER, 'messages')]),
+  direction('client', [...SERVICE, ...others(BROWSER, 'client')]),
+  direction('elements', [...SERVICE, 'react', 'dashboard']),
+  direction('react', [...SERVICE, 'elements', 'dashboard']),
+  direction('dashboard', [...SERVICE, 'elements', 'react']),
 )

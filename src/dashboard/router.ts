@@ -1,14 +1,19 @@
 /** Where in the dashboard a visitor is. `query` holds the filters, so that a filtered list can be bookmarked and shared. */
-export type Route = { query: URLSearchParams } & (
-  { page: 'jobs' } | { page: 'job'; id: string } | { page: 'statistics' } | { page: 'nowhere' }
-)
+export type Route = { query: URLSearchParams } & ({ page: 'jobs' } | { page: 'job'; id: string } | { page: 'statistics' })
 
-export const routeOf = (url: URL): Route => {
+/** null: no page of the dashboard. */
+export const routeOf = (url: URL): Route | null => {
   const query = url.searchParams
   if (url.pathname === '/') return { page: 'jobs', query }
   if (url.pathname === '/statistics') return { page: 'statistics', query }
   const id = /^\/jobs\/([^/]+)\/?$/.exec(url.pathname)?.[1]
-  return id === undefined ? { page: 'nowhere', query } : { page: 'job', id: id.toLowerCase(), query }
+  return id === undefined ? null : { page: 'job', id: id.toLowerCase(), query }
+}
+
+/** Where the visitor is: the service gives this page at the addresses of the dashboard alone. */
+export const currentRoute = (): Route => {
+  const url = new URL(location.href)
+  return routeOf(url) ?? { page: 'jobs', query: url.searchParams }
 }
 
 const MOVED = 'headway:moved'
@@ -30,7 +35,7 @@ export const watchAddress = (moved: () => void): void => {
   document.addEventListener('click', event => {
     const link = event.composedPath().find((target): target is HTMLAnchorElement => target instanceof HTMLAnchorElement)
     if (!link || !isPlainClick(event) || link.target !== '' || link.origin !== location.origin) return
-    if (link.hash !== '' || routeOf(new URL(link.href)).page === 'nowhere') return
+    if (link.hash !== '' || routeOf(new URL(link.href)) === null) return
     event.preventDefault()
     navigate(link.href)
     scrollTo(0, 0)

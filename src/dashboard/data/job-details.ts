@@ -51,6 +51,7 @@ export class JobDetails {
   readonly curve = new Curve()
   readonly #job: Reading<JobWithWorkers>
   readonly #changes: Reading<JobEvent[]>
+  readonly #samples: Reading<null>
   readonly #timer: ReturnType<typeof setInterval>
   readonly #unsubscribe: () => void
   #life = ''
@@ -65,11 +66,11 @@ export class JobDetails {
       return job
     }, REST_MS)
     this.#changes = new Reading(signal => readAll(id, CHANGES, signal), REST_MS)
-    const samples = new Reading(async signal => {
+    this.#samples = new Reading(async signal => {
       this.curve.load(await readAll(id, MILESTONES, signal))
       return null
     }, REST_MS)
-    samples.refresh()
+    this.#samples.refresh()
     this.#unsubscribe = headway.subscribe(() => this.#follow())
     this.#timer = setInterval(() => this.#poll(), REST_MS)
     this.#job.refresh()
@@ -101,6 +102,7 @@ export class JobDetails {
     this.#unsubscribe()
     this.#job.stop()
     this.#changes.stop()
+    this.#samples.stop()
   }
 
   #see(job: LiveJob | JobWithWorkers): void {

@@ -28,7 +28,7 @@ class JobCurves extends PageElement {
   declare points: readonly Point[]
   declare job: JobWithWorkers
   declare changes: readonly JobEvent[]
-  #charts: { progress: Chart; speed: Chart } | null = null
+  #charts: { progress: Chart; speed: Chart; isPercent: boolean } | null = null
   #isMaking = false
   #drawn = ''
   #unwatch: () => void = () => undefined
@@ -49,7 +49,6 @@ class JobCurves extends PageElement {
   override disconnectedCallback(): void {
     super.disconnectedCallback()
     this.#unwatch()
-    this.#sizes.disconnect()
     this.#remove()
   }
 
@@ -59,6 +58,7 @@ class JobCurves extends PageElement {
   }
 
   #remove(): void {
+    this.#sizes.disconnect()
     this.#charts?.progress.remove()
     this.#charts?.speed.remove()
     this.#charts = null
@@ -80,8 +80,10 @@ class JobCurves extends PageElement {
       })
     const amount = this.job.unit === 'bytes' ? bytes : compact
     const common = { colour: '--accent', marks }
+    const isPercent = this.#isPercent
     this.#charts = {
-      progress: this.#isPercent
+      isPercent,
+      progress: isPercent
         ? createChart(progress, { ...common, height: 210, write: percent, most: 100 })
         : createChart(progress, { ...common, height: 210, write: amount }),
       speed: createChart(speed, { ...common, colour: '--series-2', height: 140, write: amount }),
@@ -116,6 +118,8 @@ class JobCurves extends PageElement {
   }
 
   protected override updated(): void {
+    // Where there is no curve to show the places of the charts have gone, and with a total the axis is another one.
+    if (this.points.length < 2 || this.#charts?.isPercent !== this.#isPercent) this.#remove()
     if (this.points.length < 2) return
     if (this.#charts === null) void this.#make()
     else this.#draw()

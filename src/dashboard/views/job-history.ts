@@ -41,7 +41,7 @@ const entry = (event: JobEvent, nowMs: number): TemplateResult => {
 }
 
 /** What happened to a job, the newest first. */
-export const history = (changes: readonly JobEvent[] | null, nowMs: number): TemplateResult =>
+export const timeline = (changes: readonly JobEvent[] | null, nowMs: number): TemplateResult =>
   html`<section class="card" aria-labelledby="history-title">
     <h2 id="history-title">${text('history.title')}</h2>
     ${changes === null || changes.length === 0

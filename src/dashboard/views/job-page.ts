@@ -12,7 +12,7 @@ import { agoText, conditionText, countText, elapsedSeconds, leftText, speedNowTe
 import * as icons from './icons.ts'
 import './job-curves.ts'
 import { detailsList } from './job-facts.ts'
-import { history } from './job-history.ts'
+import { timeline } from './job-history.ts'
 import './job-partitions.ts'
 import { stages } from './job-stages.ts'
 import { workers } from './job-workers.ts'
@@ -78,7 +78,7 @@ class JobPage extends PageElement {
             : html`<job-partitions .batch=${job} .nowMs=${nowMs}></job-partitions>`}
         </div>
         <div class="side-column">
-          ${this.#json(text('result.title'), job.resultSummary)} ${history(details.changes, nowMs)}
+          ${this.#json(text('result.title'), job.resultSummary)} ${timeline(details.changes, nowMs)}
           ${detailsList(job, nowMs)} ${this.#json(text('meta.title'), job.meta)}
         </div>
       </div>

@@ -2,7 +2,7 @@ import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
 import type { ConnectionState } from '../../client/index.ts'
 import { headway, Live } from '../feed.ts'
-import { routeOf, watchAddress } from '../router.ts'
+import { currentRoute, watchAddress } from '../router.ts'
 import type { Route } from '../router.ts'
 import { keepToken, readToken } from '../session.ts'
 import { text, timeOfDay } from '../words.ts'
@@ -34,7 +34,7 @@ const forgetToken = (): void => {
 
 /** The whole page: what is always there, and the part that the address names. */
 class HeadwayDashboard extends PageElement {
-  #route: Route = routeOf(new URL(location.href))
+  #route: Route = currentRoute()
   /** When the connection was last live, by the service's clock; null: not yet. */
   #liveMs: number | null = null
 
@@ -43,7 +43,7 @@ class HeadwayDashboard extends PageElement {
     new Live(this)
     watchAddress(() => {
       const before = this.#route
-      this.#route = routeOf(new URL(location.href))
+      this.#route = currentRoute()
       this.requestUpdate()
       if (before.page !== this.#route.page) void this.updateComplete.then(() => this.#focusContent())
     })
@@ -76,7 +76,7 @@ class HeadwayDashboard extends PageElement {
     const { page } = this.#route
     const current = (isHere: boolean) => (isHere ? 'page' : nothing)
     return html`<header class="top">
-      <a class="brand" href="/">${icons.logo} <span>Headway</span></a>
+      <a class="brand" href="/" aria-label="Headway">${icons.logo} <span>Headway</span></a>
       <nav aria-label=${text('nav.label')}>
         <a href="/" aria-current=${current(page === 'jobs')}>${text('nav.jobs')}</a>
         <a href="/statistics" aria-current=${current(page === 'statistics')}>${text('nav.statistics')}</a>
@@ -138,12 +138,7 @@ class HeadwayDashboard extends PageElement {
     const route = this.#route
     if (route.page === 'jobs') return html`<jobs-page .query=${route.query}></jobs-page>`
     if (route.page === 'statistics') return html`<statistics-page .query=${route.query}></statistics-page>`
-    if (route.page === 'job') return html`<job-page .jobId=${route.id}></job-page>`
-    return html`<div class="empty">
-      <h1 class="empty-title">${text('page.nowhere')}</h1>
-      <p>${text('page.nowhere.hint')}</p>
-      <a class="button" href="/">${text('page.back')}</a>
-    </div>`
+    return html`<job-page .jobId=${route.id}></job-page>`
   }
 }
 
