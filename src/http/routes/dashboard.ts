@@ -2,10 +2,16 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { DashboardFile } from '../dashboard-files.ts'
 import { protectPages } from '../pages.ts'
 
-/** Addresses of the dashboard, all with the same document: it reads its address by itself. */
-const PAGES = ['/', '/jobs/:id', '/statistics']
+/**
+ * Files at addresses that stay the same. The pages of the dashboard are one document, which reads its address by itself; the
+ * elements are named by pages of others.
+ */
+const LASTING: Readonly<Record<string, readonly string[]>> = {
+  'index.html': ['/', '/jobs/:id', '/statistics'],
+  'elements.js': ['/elements.js'],
+}
 
-/** The names of these files change with what they hold. */
+/** The names of the other files change with what they hold. */
 const FOR_EVER = 'public, max-age=31536000, immutable'
 
 const send = (request: FastifyRequest, reply: FastifyReply, file: DashboardFile, caching: string): FastifyReply => {
@@ -21,9 +27,9 @@ export const dashboardRoutes = async (
 ): Promise<void> => {
   await protectPages(app)
   for (const file of files) {
-    const urls = file.name === 'index.html' ? PAGES : [`/dashboard/${file.name}`]
-    const caching = file.name === 'index.html' ? 'no-cache' : FOR_EVER
-    for (const url of urls) {
+    const lasting = LASTING[file.name]
+    const caching = lasting ? 'no-cache' : FOR_EVER
+    for (const url of lasting ?? [`/dashboard/${file.name}`]) {
       app.route({
         method: 'GET',
         url,
