@@ -1,8 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import t from 'tap'
 import type { HeadwayEvent, HeadwayState, LiveJob } from '../../src/client/types.ts'
-import { startFront } from '../helpers/front.ts'
-import type { Front } from '../helpers/front.ts'
+import { startFront, streamsSeen } from '../helpers/front.ts'
 import { startService } from '../helpers/service.ts'
 import { mint, SECRET, secondsFromNow } from '../helpers/tokens.ts'
 import { waitFor } from '../helpers/wait.ts'
@@ -16,8 +15,6 @@ const shows =
     const job = jobs.find(job => job.id === id)
     return job !== undefined && Object.entries(expected).every(([name, value]) => job[name as keyof LiveJob] === value)
   }
-
-const streamsSeen = (front: Front) => front.seen.filter(({ path }) => path.startsWith('/api/progress/stream'))
 
 t.test('a page sees what there is, what changes and what it does itself', async t => {
   const service = await startService(t)

@@ -10,6 +10,7 @@ import type { Test } from 'tap'
 export type StreamFate = 'pass' | 'refuse' | 'swallow' | 'hold' | 'over'
 
 export interface SeenRequest {
+  method: string
   path: string
   headers: IncomingMessage['headers']
 }
@@ -26,6 +27,10 @@ export interface Front {
   /** Ends what is open. */
   cut(): void
 }
+
+/** The streams that were asked for; not the preflights of them. */
+export const streamsSeen = ({ seen }: Front): SeenRequest[] =>
+  seen.filter(({ method, path }) => method === 'GET' && path.startsWith('/api/progress/stream'))
 
 export const startFront = async (t: Test, service: string | null): Promise<Front> => {
   const streams = new Set<ServerResponse>()
@@ -54,7 +59,7 @@ export const startFront = async (t: Test, service: string | null): Promise<Front
 
   const server = createServer((incoming, response) => {
     const path = incoming.url ?? ''
-    front.seen.push({ path, headers: incoming.headers })
+    front.seen.push({ method: incoming.method ?? '', path, headers: incoming.headers })
     if (front.target === null) {
       incoming.socket.destroy()
       return
