@@ -1,5 +1,7 @@
 /** Where in the dashboard a visitor is. `query` holds the filters, so that a filtered list can be bookmarked and shared. */
-export type Route = { query: URLSearchParams } & ({ page: 'jobs' } | { page: 'job'; id: string } | { page: 'statistics' })
+export type Route = { query: URLSearchParams } & (
+  { page: 'jobs' } | { page: 'job'; id: string } | { page: 'statistics' }
+)
 
 /** null: no page of the dashboard. */
 export const routeOf = (url: URL): Route | null => {

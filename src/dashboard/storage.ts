@@ -1,7 +1,7 @@
 /** Text that a page keeps. Where the browser forbids storage, as long as the page lives. */
 export interface StoredText {
-  read(): string | null
-  write(value: string | null): void
+  read: () => string | null
+  write: (value: string | null) => void
 }
 
 /** `area` is read late: where storage is forbidden, even naming it throws. */

@@ -31,17 +31,36 @@ export const openBrowser = async (t: Test): Promise<Browser> => {
   return browser
 }
 
-/** What a page complained of. A test that expects some of it takes it out. */
+/** What a page complained of: errors that nobody caught, errors in the console, and what its policy refused. */
 export class Complaints {
-  /** Errors that nobody caught, errors in the console, and what the policy of the page refused. */
-  readonly all: string[] = []
+  readonly #all: string[] = []
+  readonly #expected: RegExp[] = []
 
-  /** Takes out what a test has provoked, such as failed requests of a service that it killed. */
+  add(complaint: string): void {
+    this.#all.push(complaint)
+  }
+
+  /** What a test provokes, such as failed requests of a service that it kills; before or after it does. */
   forgive(expected: RegExp): void {
-    const rest = this.all.filter(complaint => !expected.test(complaint))
-    this.all.splice(0, this.all.length, ...rest)
+    this.#expected.push(expected)
+  }
+
+  get unforgiven(): string[] {
+    return this.#all.filter(complaint => !this.#expected.some(expected => expected.test(complaint)))
   }
 }
+
+const everyone: { who: string; complaints: Complaints }[] = []
+
+// Once all is over: a page may complain until it is closed, and a teardown that throws keeps the others from closing anything.
+process.once('exit', () => {
+  for (const { who, complaints } of everyone) {
+    for (const complaint of complaints.unforgiven) {
+      console.error(`${who}: ${complaint}`)
+      process.exitCode = 1
+    }
+  }
+})
 
 export interface Visit {
   page: Page
@@ -49,23 +68,21 @@ export interface Visit {
   complaints: Complaints
 }
 
-/** A page of a context; at the end of the test it must not have complained. */
+/** A page of a context. A file in which one has complained fails. */
 export const openPage = async (t: Test, context: BrowserContext, url: string): Promise<Visit> => {
   const complaints = new Complaints()
+  everyone.push({ who: `${t.name}, ${url}`, complaints })
   const page = await context.newPage()
   page.setDefaultTimeout(PATIENCE_MS)
-  page.on('pageerror', error => complaints.all.push(`${error.name}: ${error.message}`))
+  page.on('pageerror', error => complaints.add(`${error.name}: ${error.message}`))
   page.on('console', message => {
-    if (message.type() === 'error') complaints.all.push(`console: ${message.text()}`)
+    if (message.type() === 'error') complaints.add(`console: ${message.text()}`)
   })
   // What the policy refuses is in the console as well; this names the directive.
   await page.addInitScript(() => {
     addEventListener('securitypolicyviolation', event => {
       console.error(`policy: ${event.violatedDirective} refused ${event.blockedURI} at ${event.sourceFile}`)
     })
-  })
-  t.teardown(() => {
-    if (complaints.all.length > 0) throw new Error(`${url} complained:\n${complaints.all.join('\n')}`)
   })
   await page.goto(url)
   return { page, context, complaints }

@@ -19,23 +19,26 @@ const UNREACHABLE = /net::ERR_|Failed to load resource|WebSocket/
 const openStreams = async (url: string): Promise<number> =>
   Number(/^headway_streams_open (\d+)$/m.exec(await (await fetch(`${url}/metrics`)).text())?.[1])
 
-t.test('three tabs have one connection; when the one that holds it closes, another takes over and misses nothing', async t => {
-  const service = await startService(t)
-  const job = await service.createJob({ name: 'Shared', totalCount: 10 })
-  const first = await visit(t, browser, service.url)
-  const others = [await openPage(t, first.context, service.url), await openPage(t, first.context, service.url)]
-  for (const { page } of [first, ...others]) await connection(page, 'live')
-  t.equal(await openStreams(service.url), 1)
-  await service.heartbeat(job.id, { processedCount: 3 })
-  for (const { page } of [first, ...others]) await page.getByText('3 / 10').waitFor()
-  await first.page.close()
-  await service.heartbeat(job.id, { processedCount: 7 })
-  for (const { page } of others) {
-    await page.getByText('7 / 10').waitFor({ timeout: 5_000 })
-    await connection(page, 'live')
-  }
-  await waitFor(async () => (await openStreams(service.url)) === 1)
-})
+t.test(
+  'three tabs have one connection; when the one that holds it closes, another takes over and misses nothing',
+  async t => {
+    const service = await startService(t)
+    const job = await service.createJob({ name: 'Shared', totalCount: 10 })
+    const first = await visit(t, browser, service.url)
+    const others = [await openPage(t, first.context, service.url), await openPage(t, first.context, service.url)]
+    for (const { page } of [first, ...others]) await connection(page, 'live')
+    t.equal(await openStreams(service.url), 1)
+    await service.heartbeat(job.id, { processedCount: 3 })
+    for (const { page } of [first, ...others]) await page.getByText('3 / 10').waitFor()
+    await first.page.close()
+    await service.heartbeat(job.id, { processedCount: 7 })
+    for (const { page } of others) {
+      await page.getByText('7 / 10').waitFor({ timeout: 5_000 })
+      await connection(page, 'live')
+    }
+    await waitFor(async () => (await openStreams(service.url)) === 1)
+  },
+)
 
 t.test('a service that is killed and comes back: reconnecting, then live, and what is shown is the truth', async t => {
   const database = await createTestDatabase(t)

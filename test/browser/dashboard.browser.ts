@@ -50,33 +50,36 @@ t.test('what workers report is seen as it happens: bar, counts, speed, time left
   await holds(page.getByRole('complementary'), 'Nightly import')
 })
 
-t.test('a job that is silent, and one that is alive without getting on, look different, and can be filtered for', async t => {
-  const fields = { jobType: 'watch', totalCount: 100 }
-  const silent = await runningJob(service, { ...fields, name: 'Silent one' }, { secondsAgo: 60, processed: 50 })
-  const stuck = await runningJob(service, { ...fields, name: 'Stuck one' }, { secondsAgo: 60, processed: 50 })
-  await runningJob(service, { ...fields, name: 'Busy one' }, { secondsAgo: 60, processed: 50 })
-  const { page } = await visit(t, browser, `${service.url}/?type=watch`)
-  await holds(page.getByRole('table'), 'Busy one')
-  t.equal(await page.locator('[data-condition=stalled], [data-condition=not_advancing]').count(), 0)
-  await service.database.pool.query(
-    `UPDATE progress_jobs SET liveness = 'stalled', revision = revision + 1 WHERE id = $1`,
-    [silent.id],
-  )
-  await service.database.pool.query(
-    `UPDATE progress_jobs SET advanced_at = now() - interval '29 seconds', revision = revision + 1 WHERE id = $1`,
-    [stuck.id],
-  )
-  // Found by comparing revisions: nobody has announced it.
-  await holds(row(page, 'Silent one'), 'Stalled')
-  await holds(row(page, 'Stuck one'), /No advance for 3\ds/)
-  const shapes = await page.locator('.job .mark').evaluateAll(marks => marks.map(mark => mark.innerHTML))
-  t.equal(new Set(shapes).size, 3, 'by their shape, not by colour alone')
-  t.equal((await row(page, 'Silent one').locator('.left').textContent())?.trim(), '', 'no time counts down')
-  await page.getByRole('button', { name: 'Needs attention 2' }).click()
-  await row(page, 'Busy one').waitFor({ state: 'detached' })
-  t.equal(await page.locator('.row').count(), 2)
-  t.match(page.url(), /status=attention/)
-})
+t.test(
+  'a job that is silent, and one that is alive without getting on, look different, and can be filtered for',
+  async t => {
+    const fields = { jobType: 'watch', totalCount: 100 }
+    const silent = await runningJob(service, { ...fields, name: 'Silent one' }, { secondsAgo: 60, processed: 50 })
+    const stuck = await runningJob(service, { ...fields, name: 'Stuck one' }, { secondsAgo: 60, processed: 50 })
+    await runningJob(service, { ...fields, name: 'Busy one' }, { secondsAgo: 60, processed: 50 })
+    const { page } = await visit(t, browser, `${service.url}/?type=watch`)
+    await holds(page.getByRole('table'), 'Busy one')
+    t.equal(await page.locator('[data-condition=stalled], [data-condition=not_advancing]').count(), 0)
+    await service.database.pool.query(
+      `UPDATE progress_jobs SET liveness = 'stalled', revision = revision + 1 WHERE id = $1`,
+      [silent.id],
+    )
+    await service.database.pool.query(
+      `UPDATE progress_jobs SET advanced_at = now() - interval '29 seconds', revision = revision + 1 WHERE id = $1`,
+      [stuck.id],
+    )
+    // Found by comparing revisions: nobody has announced it.
+    await holds(row(page, 'Silent one'), 'Stalled')
+    await holds(row(page, 'Stuck one'), /No advance for 3\ds/)
+    const shapes = await page.locator('.job .mark').evaluateAll(marks => marks.map(mark => mark.innerHTML))
+    t.equal(new Set(shapes).size, 3, 'by their shape, not by colour alone')
+    t.equal((await row(page, 'Silent one').locator('.left').textContent())?.trim(), '', 'no time counts down')
+    await page.getByRole('button', { name: 'Needs attention 2' }).click()
+    await row(page, 'Busy one').waitFor({ state: 'detached' })
+    t.equal(await page.locator('.row').count(), 2)
+    t.match(page.url(), /status=attention/)
+  },
+)
 
 t.test('filters by text and type are in the address, and say when nothing fits', async t => {
   for (const name of ['Alpha', 'Beta']) await service.createJob({ name, jobType: `filter ${name}` })
@@ -135,7 +138,12 @@ t.test('a refused cancellation is told in the dialog', async t => {
     route.fulfill({
       status: 409,
       contentType: 'application/problem+json',
-      body: JSON.stringify({ status: 409, code: 'already_finished', title: 'Finished', detail: 'The job has finished.' }),
+      body: JSON.stringify({
+        status: 409,
+        code: 'already_finished',
+        title: 'Finished',
+        detail: 'The job has finished.',
+      }),
     }),
   )
   const dialog = page.getByRole('dialog')
@@ -285,11 +293,12 @@ t.test('everything can be done with the keyboard alone', async t => {
   }
   const { page } = await visit(t, browser, `${service.url}/?type=keys`)
   await row(page, 'Key one').waitFor()
-  const focused = () => page.evaluate(() => document.activeElement?.textContent?.trim())
+  const focused = () => page.evaluate(() => document.activeElement?.textContent.trim())
   await page.keyboard.press('Tab')
   t.equal(await focused(), 'Skip to the content')
   await page.keyboard.press('Enter')
-  for (let presses = 0; presses < 20 && (await focused()) !== 'Key three'; presses += 1) await page.keyboard.press('Tab')
+  for (let presses = 0; presses < 20 && (await focused()) !== 'Key three'; presses += 1)
+    await page.keyboard.press('Tab')
   t.equal(await focused(), 'Key three', 'Tab leads past the filters into the list')
   await page.keyboard.press('ArrowDown')
   await waitFor(async () => (await focused()) === 'Key two')

@@ -79,7 +79,9 @@ export const work = async (service: Service, jobId: string, course: Course): Pro
         service.heartbeat(jobId, {
           workerId: workers === 1 ? 'default' : `worker-${index + 1}`,
           reportedAt: new Date(Date.now() - 1000 * secondsAgo * (1 - share)).toISOString(),
-          ...(processed > 0 && { processedCount: share === 0 ? 0 : Math.floor(((processed * share) / workers) * evenness(index, workers)) }),
+          ...(processed > 0 && {
+            processedCount: share === 0 ? 0 : Math.floor(((processed * share) / workers) * evenness(index, workers)),
+          }),
           ...(message !== undefined && { message }),
           ...(course.total !== undefined && { totalCount: course.total / workers }),
         }),

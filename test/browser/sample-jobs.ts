@@ -74,7 +74,7 @@ export const makeSampleJobs = async (service: Service) => {
       reportedAt: new Date(Date.now() - 6_000 * (19 - processedCount)).toISOString(),
     })
   }
-  await backdate(service, proposals.id, { secondsAgo: 265, processed: 19, percent: 59 })
+  await backdate(service, proposals.id, { secondsAgo: 265, processed: 44, percent: 59 })
   const stalled = await runningJob(
     service,
     { jobType: 'sync:crm', name: 'Sync orders with the CRM', totalCount: 9_200, unit: 'records', cancellable: true },
@@ -126,10 +126,10 @@ export const makeSampleJobs = async (service: Service) => {
   const { partitions } = batch.body
   for (const [index, processed] of [12_000, 12_000, 9_400, 7_100, 3_300].entries()) {
     const { id } = partitions[index]!
-    await work(service, id, { secondsAgo: 420 - 40 * index, processed, message: `Row ${processed}` })
+    await work(service, id, { secondsAgo: 1_180 - 60 * index, processed, message: `Row ${processed}` })
     if (processed === 12_000) await service.call('POST', `/jobs/${id}/complete`, {})
   }
-  await backdate(service, batch.body.id, { secondsAgo: 425, processed: 43_800 })
+  await backdate(service, batch.body.id, { secondsAgo: 1_200, processed: 43_800 })
   // What nobody has reported for, and what somebody has without getting on.
   await service.database.pool.query(
     `UPDATE progress_jobs SET liveness = 'stalled', heartbeat_at = now() - interval '47 seconds', revision = revision + 1 WHERE id = $1`,

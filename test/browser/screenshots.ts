@@ -28,7 +28,11 @@ t.test('pictures of every page', async t => {
   const browser = await openBrowser(t)
   const locked = await startService(t, { AUTH_JWT_SECRET: SECRET })
   const shots: [name: string, address: string, act?: (page: Page) => Promise<void>][] = [
-    ['jobs', service.url, page => page.getByRole('button', { name: 'Show the partitions of Reindex products' }).click()],
+    [
+      'jobs',
+      service.url,
+      page => page.getByRole('button', { name: 'Show the partitions of Reindex products' }).click(),
+    ],
     ['job', `${service.url}/jobs/${featured.id}`],
     ['job-failed', `${service.url}/jobs/${failed.id}`],
     ['batch', `${service.url}/jobs/${batch.id}`],

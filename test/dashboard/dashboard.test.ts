@@ -36,7 +36,7 @@ t.test('the condition of a job is its status, and of a running one what is wrong
     ['it counts nothing', { advancedAt: null, processedCount: 0, totalCount: null }, 900, 'running'],
   ]
   for (const [name, over, seconds, condition] of table) {
-    t.equal(conditionOf({ ...running, ...over } as typeof running, now(seconds)), condition, name)
+    t.equal(conditionOf({ ...running, ...over }, now(seconds)), condition, name)
   }
 })
 
@@ -52,7 +52,7 @@ t.test('the time left counts down between two updates, not below 0, and only whi
   t.equal(secondsLeft(running, now(65.5)), 135)
   t.equal(secondsLeft({ ...running, etaSeconds: 3 }, now(80)), 0)
   t.equal(secondsLeft(running, now(50)), 140, 'a clock that is behind adds nothing')
-  t.equal(secondsLeft({ ...running, etaSeconds: null } as never, now(60)), null)
+  t.equal(secondsLeft({ ...running, etaSeconds: null }, now(60)), null)
   t.equal(secondsLeft({ ...running, liveness: 'stalled' } as never, now(61)), null)
   t.equal(secondsLeft(running, now(100)), null, 'it has not advanced for 40 s')
 })
@@ -60,7 +60,7 @@ t.test('the time left counts down between two updates, not below 0, and only whi
 t.test('a curve begins with the history and goes on with what the stream says, each moment once', async t => {
   const curve = new Curve()
   const live = (seconds: number, progressPercent: number) =>
-    curve.add({ ...running, updatedAt: at(seconds), progressPercent, throughputPerSecond: 1 } as never)
+    curve.add({ ...running, updatedAt: at(seconds), progressPercent, throughputPerSecond: 1 })
   live(50, 25)
   const event = (type: string, seconds: number, data = {}) =>
     ({ id: '1', type, at: at(seconds), actor: null, attempt: 1, data }) as never

@@ -141,7 +141,8 @@ export const de: Messages = {
   'cancel.done': '{name} soll anhalten',
   'retry.title': 'Diesen Job wiederholen?',
   'retry.text': '„{name}“ beginnt von vorn, als Versuch {attempt, number}. Der Verlauf bleibt.',
-  'retry.text.batch': '„{name}“: Fehlgeschlagene und abgebrochene Teile beginnen von vorn. Fertige bleiben, wie sie sind.',
+  'retry.text.batch':
+    '„{name}“: Fehlgeschlagene und abgebrochene Teile beginnen von vorn. Fertige bleiben, wie sie sind.',
   'retry.confirm': 'Job wiederholen',
   'retry.done': '{name} wird wiederholt',
   'dialog.keep': 'So lassen',

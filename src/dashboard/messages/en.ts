@@ -232,8 +232,7 @@ export const en = {
   'statistics.speed': 'Items per second',
   'statistics.stale': 'Ended for silence',
   'statistics.recovered': '{count, plural, one {# of them was} other {# of them were}} alive',
-  'statistics.outcomes.label':
-    '{completed, number} completed, {failed, number} failed, {cancelled, number} cancelled',
+  'statistics.outcomes.label': '{completed, number} completed, {failed, number} failed, {cancelled, number} cancelled',
   'statistics.durations': 'Durations are of completed jobs.',
 } as const
 

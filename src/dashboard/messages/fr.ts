@@ -136,8 +136,7 @@ export const fr: Messages = {
   'cancel.title': 'Annuler cette tâche ?',
   'cancel.text': 'L’arrêt de « {name} » est demandé. Ses workers l’apprennent à leur prochain rapport.',
   'cancel.text.pending': '« {name} » n’a pas commencé et ne sera pas exécutée.',
-  'cancel.text.batch':
-    '« {name} » : les partitions en attente sont annulées, l’arrêt de celles en cours est demandé.',
+  'cancel.text.batch': '« {name} » : les partitions en attente sont annulées, l’arrêt de celles en cours est demandé.',
   'cancel.confirm': 'Annuler la tâche',
   'cancel.done': 'L’arrêt de {name} est demandé',
   'retry.title': 'Relancer cette tâche ?',
@@ -236,7 +235,6 @@ export const fr: Messages = {
   'statistics.speed': 'Éléments par seconde',
   'statistics.stale': 'Arrêtées pour silence',
   'statistics.recovered': '{count, plural, one {dont # vivait} other {dont # vivaient}}',
-  'statistics.outcomes.label':
-    '{completed, number} terminées, {failed, number} échouées, {cancelled, number} annulées',
+  'statistics.outcomes.label': '{completed, number} terminées, {failed, number} échouées, {cancelled, number} annulées',
   'statistics.durations': 'Les durées sont celles des tâches terminées.',
 }

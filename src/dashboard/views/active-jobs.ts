@@ -20,8 +20,7 @@ const statusOf = (query: URLSearchParams): ActiveStatus | null =>
   ACTIVE_STATUSES.find(status => status === query.get('status')) ?? null
 
 const columns = (): TemplateResult => {
-  const heading = (name: string, label: string) =>
-    html`<div class=${`cell ${name}`} role="columnheader">${label}</div>`
+  const heading = (name: string, label: string) => html`<div class=${`cell ${name}`} role="columnheader">${label}</div>`
   return html`<div class="heading" role="rowgroup">
     <div class="line" role="row" aria-rowindex="1">
       ${heading('job', text('column.job'))} ${heading('progress', text('column.progress'))}
@@ -103,12 +102,14 @@ class ActiveJobs extends PageElement {
     const list = listActive(jobs, filter, this.#open, nowMs)
     this.#rows = list.rows
     return html`${this.#toolbar(list, filter)}
-    ${truncated
-      ? html`<p class="notice">
-          ${text('jobs.truncated', { count: jobs.length })}
-          <a href="/?view=history&status=active">${text('jobs.truncated.all')}</a>
-        </p>`
-      : nothing}
+    ${
+      truncated
+        ? html`<p class="notice">
+            ${text('jobs.truncated', { count: jobs.length })}
+            <a href="/?view=history&status=active">${text('jobs.truncated.all')}</a>
+          </p>`
+        : nothing
+    }
     ${loaded ? this.#content(list, filter, nowMs) : loading(text('jobs.loading'))}`
   }
 

@@ -1,6 +1,6 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
-import type { JobDocument, LiveJob } from '../../client/index.ts'
+import type { LiveJob } from '../../client/index.ts'
 import { conditionOf } from '../data/condition.ts'
 import type { Condition } from '../data/condition.ts'
 import type { Row } from '../data/active-list.ts'
@@ -42,14 +42,15 @@ const subtitle = (job: LiveJob, isPartition: boolean): TemplateResult => {
     ...(isPartition ? [] : [job.jobType]),
     ...(children === null ? [] : [text('job.partitions', { count: children.total })]),
     ...(job.stage === null ? [] : [job.stage]),
-    ...(job.message ?? job.errorMessage ? [job.message ?? job.errorMessage ?? ''] : []),
+    ...((job.message ?? job.errorMessage) ? [job.message ?? job.errorMessage ?? ''] : []),
   ]
   return html`<span class="subtitle">${parts.join(' · ')}</span>`
 }
 
 const cells = (row: Row, job: LiveJob, { nowMs, workerCount, toggle }: RowContext): TemplateResult => {
   const condition = conditionOf(job, nowMs)
-  const isUnknown = job.status === 'running' && job.totalCount === null && job.progressPercent === 0 && job.stages === null
+  const isUnknown =
+    job.status === 'running' && job.totalCount === null && job.progressPercent === 0 && job.stages === null
   const left = leftText(job, nowMs)
   const speed = speedNowText(job, nowMs)
   const workers = job.children === null ? workerCount(job.id) : job.children.running
@@ -74,17 +75,19 @@ const cells = (row: Row, job: LiveJob, { nowMs, workerCount, toggle }: RowContex
     <div class="cell left" role="cell">${left}</div>
     <div class="cell workers" role="cell">${workers === null || workers === 0 ? '' : number(workers)}</div>
     <div class="cell actions" role="cell">
-      ${action === undefined
-        ? nothing
-        : html`<button
-            type="button"
-            class="quiet"
-            aria-label=${text(`action.${action}.of`, { name: job.name })}
-            title=${text(`action.${action}`)}
-            @click=${() => confirmAction(action, job)}
-          >
-            ${action === 'cancel' ? icons.close : icons.again}
-          </button>`}
+      ${
+        action === undefined
+          ? nothing
+          : html`<button
+              type="button"
+              class="quiet"
+              aria-label=${text(`action.${action}.of`, { name: job.name })}
+              title=${text(`action.${action}`)}
+              @click=${() => confirmAction(action, job)}
+            >
+              ${action === 'cancel' ? icons.close : icons.again}
+            </button>`
+      }
     </div>
   `
 }
@@ -96,12 +99,14 @@ export const activeRow = (row: Row, context: RowContext): TemplateResult => {
     job === null
       ? html`<div class="cell job" role="cell">
           <span class="subtitle">
-            ${partition?.of.problem
-              ? text('job.partitions.failed', { detail: partition.of.problem.detail })
-              : text('job.partitions.loading')}
+            ${
+              partition?.of.problem
+                ? text('job.partitions.failed', { detail: partition.of.problem.detail })
+                : text('job.partitions.loading')
+            }
           </span>
         </div>`
-      : cells(row, job as LiveJob & JobDocument, context)
+      : cells(row, job, context)
   return html`<div class="line" ?data-partition=${partition !== null} ?data-batch=${job?.children != null}>
     ${content}
   </div>`

@@ -38,11 +38,12 @@ export const createChart = (place: HTMLElement, options: ChartOptions): Chart =>
   const quiet = variable('--muted')
   const grid = { stroke: variable('--border-faint'), width: 1 }
   const axis = { stroke: quiet, grid, ticks: { show: false }, font: FONT }
-  const drawMarks = ({ ctx, bbox, valToPos }: uPlot): void => {
+  const drawMarks = (plot: uPlot): void => {
+    const { ctx, bbox } = plot
     ctx.save()
     ctx.setLineDash([4, 4])
     for (const { at, colour } of options.marks()) {
-      const x = Math.round(valToPos(at, 'x', true)) + 0.5
+      const x = Math.round(plot.valToPos(at, 'x', true)) + 0.5
       if (x < bbox.left || x > bbox.left + bbox.width) continue
       ctx.strokeStyle = variable(colour)
       ctx.beginPath()

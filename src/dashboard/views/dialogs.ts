@@ -87,7 +87,12 @@ class ConfirmDialog extends PageElement {
 
   protected override render(): TemplateResult {
     const { action, job } = this
-    return html`<dialog class="dialog" aria-labelledby="dialog-title" aria-describedby="dialog-text" ${ref(this.#dialog)}>
+    return html`<dialog
+      class="dialog"
+      aria-labelledby="dialog-title"
+      aria-describedby="dialog-text"
+      ${ref(this.#dialog)}
+    >
       <form @submit=${this.#confirm}>
         <h2 id="dialog-title">${text(`${action}.title`)}</h2>
         <p id="dialog-text">${job === null ? '' : questionOf(action, job)}</p>
@@ -96,7 +101,11 @@ class ConfirmDialog extends PageElement {
           <button type="button" class="button" @click=${() => this.#dialog.value?.close()} autofocus>
             ${text('dialog.keep')}
           </button>
-          <button type="submit" class=${`button ${action === 'cancel' ? 'danger' : 'primary'}`} ?disabled=${this.isBusy}>
+          <button
+            type="submit"
+            class=${`button ${action === 'cancel' ? 'danger' : 'primary'}`}
+            ?disabled=${this.isBusy}
+          >
             ${text(`${action}.confirm`)}
           </button>
         </div>

@@ -165,15 +165,16 @@ class FinishedJobs extends PageElement {
       to < 1 || to > pages
         ? html`<span class="button" aria-disabled="true">${label}</span>`
         : html`<a class="button" href=${withQuery({ page: to === 1 ? null : String(to) })}>${label}</a>`
-    const found =
-      total >= COUNTED ? text('jobs.found.many', { count: COUNTED }) : text('jobs.found', { count: total })
+    const found = total >= COUNTED ? text('jobs.found.many', { count: COUNTED }) : text('jobs.found', { count: total })
     return html`<nav class="pager" aria-label=${text('jobs.page.label')}>
       <span class="muted" role="status">${found}</span>
-      ${pages === 1
-        ? nothing
-        : html`${link(page - 1, text('jobs.page.previous'))}
-            <span>${text('jobs.page', { page, pages })}</span>
-            ${link(page + 1, text('jobs.page.next'))}`}
+      ${
+        pages === 1
+          ? nothing
+          : html`${link(page - 1, text('jobs.page.previous'))}
+              <span>${text('jobs.page', { page, pages })}</span>
+              ${link(page + 1, text('jobs.page.next'))}`
+      }
     </nav>`
   }
 }

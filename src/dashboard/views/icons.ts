@@ -21,7 +21,9 @@ export const conditionIcon = (condition: Condition): TemplateResult =>
   html`<span class="mark" data-condition=${condition}>${icon(SHAPES[condition])}</span>`
 
 export const chevron = icon(svg`<path d="m6 3.5 4.5 4.5L6 12.5" class="line" />`)
-export const search = icon(svg`<circle cx="7" cy="7" r="4.5" class="line" /><path d="m10.4 10.4 3.6 3.6" class="line" />`)
+export const search = icon(
+  svg`<circle cx="7" cy="7" r="4.5" class="line" /><path d="m10.4 10.4 3.6 3.6" class="line" />`,
+)
 export const stop = icon(svg`<rect x="4" y="4" width="8" height="8" rx="1.5" class="line" />`)
 export const again = icon(svg`<path d="M12.9 9.5A5.2 5.2 0 1 1 12 4.6l1.2 1.2M13.4 2.6v3.4H10" class="line" />`)
 export const close = icon(svg`<path d="m4 4 8 8M12 4l-8 8" class="line" />`)
@@ -29,7 +31,9 @@ export const sun = icon(
   svg`<circle cx="8" cy="8" r="2.8" class="line" /><path d="M8 1v1.6M8 13.4V15M1 8h1.6M13.4 8H15M3 3l1.2 1.2M11.8 11.8 13 13M13 3l-1.2 1.2M4.2 11.8 3 13" class="line" />`,
 )
 export const moon = icon(svg`<path d="M13.5 9.8A6 6 0 0 1 6.2 2.5a6 6 0 1 0 7.3 7.3z" class="line" />`)
-export const half = icon(svg`<circle cx="8" cy="8" r="6" class="line" /><path d="M8 2a6 6 0 0 1 0 12z" class="solid" />`)
+export const half = icon(
+  svg`<circle cx="8" cy="8" r="6" class="line" /><path d="M8 2a6 6 0 0 1 0 12z" class="solid" />`,
+)
 export const key = icon(
   svg`<circle cx="5" cy="11" r="2.8" class="line" /><path d="m7 9 6.5-6.5M11 5l2 2" class="line" />`,
 )

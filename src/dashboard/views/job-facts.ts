@@ -16,7 +16,12 @@ const copy = async (value: string): Promise<void> => {
 /** What a job was created with, and when things happened to it. */
 export const detailsList = (job: JobWithWorkers, nowMs: number): TemplateResult => {
   const entry = (label: string, value: string | null) =>
-    value === null ? nothing : html`<div><dt>${label}</dt><dd>${value}</dd></div>`
+    value === null
+      ? nothing
+      : html`<div>
+          <dt>${label}</dt>
+          <dd>${value}</dd>
+        </div>`
   const time = (iso: string | null) => (iso === null ? null : moment(Date.parse(iso), nowMs))
   const timeout = job.heartbeatTimeoutSeconds
   return html`<section class="card">
@@ -34,9 +39,11 @@ export const detailsList = (job: JobWithWorkers, nowMs: number): TemplateResult 
       ${entry(text('details.startedBy'), job.startedByUserId)}
       ${entry(text('details.cancelledBy'), job.cancelledByUserId)}
       ${entry(text('details.priority'), job.priority === 0 ? null : number(job.priority))}
-      ${job.children === null
-        ? entry(text('details.timeout'), timeout === 0 ? text('details.timeout.never') : duration(timeout))
-        : nothing}
+      ${
+        job.children === null
+          ? entry(text('details.timeout'), timeout === 0 ? text('details.timeout.never') : duration(timeout))
+          : nothing
+      }
       ${entry(text('details.organization'), job.organizationId)}
     </dl>
   </section>`

@@ -26,7 +26,8 @@ const titleOf = ({ type, attempt, data }: JobEvent): string => {
 const entry = (event: JobEvent, nowMs: number): TemplateResult => {
   const { type, at, actor, data } = event
   const mark = MARKS[type]
-  const reached = typeof data['progressPercent'] === 'number' && type !== 'stage_changed' ? percent(data['progressPercent']) : ''
+  const reached =
+    typeof data['progressPercent'] === 'number' && type !== 'stage_changed' ? percent(data['progressPercent']) : ''
   const error = typeof data['errorMessage'] === 'string' ? data['errorMessage'] : ''
   const more = [reached, actor === null ? '' : text('history.by', { actor }), error].filter(part => part !== '')
   const atMs = Date.parse(at)
@@ -44,9 +45,11 @@ const entry = (event: JobEvent, nowMs: number): TemplateResult => {
 export const timeline = (changes: readonly JobEvent[] | null, nowMs: number): TemplateResult =>
   html`<section class="card" aria-labelledby="history-title">
     <h2 id="history-title">${text('history.title')}</h2>
-    ${changes === null || changes.length === 0
-      ? html`<p class="muted">${changes === null ? '' : text('history.empty')}</p>`
-      : html`<ol class="timeline">
-          ${changes.toReversed().map(event => entry(event, nowMs))}
-        </ol>`}
+    ${
+      changes === null || changes.length === 0
+        ? html`<p class="muted">${changes === null ? '' : text('history.empty')}</p>`
+        : html`<ol class="timeline">
+            ${changes.toReversed().map(event => entry(event, nowMs))}
+          </ol>`
+    }
   </section>`

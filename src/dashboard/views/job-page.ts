@@ -73,9 +73,11 @@ class JobPage extends PageElement {
         <div class="main-column">
           ${stages(job)}
           <job-curves .points=${details.curve.points} .job=${job} .changes=${details.changes ?? []}></job-curves>
-          ${job.children === null
-            ? workers(job, nowMs)
-            : html`<job-partitions .batch=${job} .nowMs=${nowMs}></job-partitions>`}
+          ${
+            job.children === null
+              ? workers(job, nowMs)
+              : html`<job-partitions .batch=${job} .nowMs=${nowMs}></job-partitions>`
+          }
         </div>
         <div class="side-column">
           ${this.#json(text('result.title'), job.resultSummary)} ${timeline(details.changes, nowMs)}
@@ -90,9 +92,12 @@ class JobPage extends PageElement {
     const kind = job.children === null ? '' : ` · ${text('job.batch')}`
     return html`<nav class="crumbs" aria-label=${text('page.back')}>
         <a href="/">${text('nav.jobs')}</a>
-        ${job.parentJobId === null
-          ? nothing
-          : html`<span aria-hidden="true">/</span> <a href=${`/jobs/${job.parentJobId}`}>${text('job.partitionOf')}</a>`}
+        ${
+          job.parentJobId === null
+            ? nothing
+            : html`<span aria-hidden="true">/</span>
+                <a href=${`/jobs/${job.parentJobId}`}>${text('job.partitionOf')}</a>`
+        }
       </nav>
       <div class="page-head">
         <div class="headline">
@@ -101,15 +106,19 @@ class JobPage extends PageElement {
             <span class="badge large" data-condition=${condition}>
               ${icons.conditionIcon(condition)} ${conditionText(condition, job, nowMs)}
             </span>
-            ${condition !== 'cancelling' && job.cancelRequestedAt !== null && !isFinished(job)
-              ? html`<span class="badge large" data-condition="cancelling">
-                  ${icons.conditionIcon('cancelling')} ${text('condition.cancelling')}
-                </span>`
-              : nothing}
+            ${
+              condition !== 'cancelling' && job.cancelRequestedAt !== null && !isFinished(job)
+                ? html`<span class="badge large" data-condition="cancelling">
+                    ${icons.conditionIcon('cancelling')} ${text('condition.cancelling')}
+                  </span>`
+                : nothing
+            }
             <span class="muted">${job.jobType}${kind}</span>
-            ${job.attempt > 1
-              ? html`<span class="muted">${text('job.attempt', { attempt: job.attempt })}</span>`
-              : nothing}
+            ${
+              job.attempt > 1
+                ? html`<span class="muted">${text('job.attempt', { attempt: job.attempt })}</span>`
+                : nothing
+            }
           </p>
           ${job.description === null ? nothing : html`<p class="muted">${job.description}</p>`}
         </div>
@@ -151,24 +160,26 @@ class JobPage extends PageElement {
         <span class="percent">${isUnknown ? '–' : percent(job.progressPercent)}</span>
         ${bar({ name: job.name, progressPercent: job.progressPercent, condition, isUnknown })}
       </div>
-      ${job.message === null && !hint
-        ? nothing
-        : html`<p class="message">
-            ${job.message} ${hint ? html`<span class="hint" data-condition=${condition}>${hint}</span>` : nothing}
-          </p>`}
+      ${
+        job.message === null && !hint
+          ? nothing
+          : html`<p class="message">
+              ${job.message} ${hint ? html`<span class="hint" data-condition=${condition}>${hint}</span>` : nothing}
+            </p>`
+      }
       <dl class="facts-row">
         ${fact(text('fact.done'), countText(job))}
         ${isOver ? nothing : fact(text('fact.speed'), speedNowText(job, nowMs))}
-        ${isOver
-          ? nothing
-          : fact(
-              text('fact.left'),
-              leftText(job, nowMs),
-              job.etaSource === null ? '' : text(`eta.${job.etaSource}`),
-            )}
-        ${elapsed === null
-          ? fact(text('fact.waiting'), duration((nowMs - Date.parse(job.createdAt)) / 1000))
-          : fact(text(isOver ? 'fact.took' : 'fact.elapsed'), duration(elapsed))}
+        ${
+          isOver
+            ? nothing
+            : fact(text('fact.left'), leftText(job, nowMs), job.etaSource === null ? '' : text(`eta.${job.etaSource}`))
+        }
+        ${
+          elapsed === null
+            ? fact(text('fact.waiting'), duration((nowMs - Date.parse(job.createdAt)) / 1000))
+            : fact(text(isOver ? 'fact.took' : 'fact.elapsed'), duration(elapsed))
+        }
         ${isOver ? nothing : fact(text('fact.heartbeat'), agoText(job.heartbeatAt, nowMs))}
         ${isOver ? nothing : fact(text('fact.advanced'), agoText(job.advancedAt, nowMs))}
         ${job.children === null && job.workers.length > 0 ? fact(text('workers.title'), number(job.workers.length)) : nothing}
@@ -181,15 +192,18 @@ class JobPage extends PageElement {
     if (job.status !== 'failed' && errorMessage === null) return nothing
     return html`<section class="card error" aria-labelledby="error-title">
       <h2 id="error-title">
-        ${icons.conditionIcon('failed')} ${failureReason === null ? text('error.title') : text(`reason.${failureReason}`)}
+        ${icons.conditionIcon('failed')}
+        ${failureReason === null ? text('error.title') : text(`reason.${failureReason}`)}
       </h2>
       ${errorMessage === null ? nothing : html`<p>${errorMessage}</p>`}
-      ${errorStack === null
-        ? nothing
-        : html`<details open>
-            <summary>${text('error.stack')}</summary>
-            <pre class="code" tabindex="0">${errorStack}</pre>
-          </details>`}
+      ${
+        errorStack === null
+          ? nothing
+          : html`<details open>
+              <summary>${text('error.stack')}</summary>
+              <pre class="code" tabindex="0">${errorStack}</pre>
+            </details>`
+      }
     </section>`
   }
 

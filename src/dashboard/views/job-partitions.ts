@@ -66,7 +66,12 @@ class JobPartitions extends PageElement {
           cancelled: children.cancelled,
         })}${unmade > 0 ? html` · ${text('partitions.unmade', { count: unmade })}` : nothing}
       </p>
-      <div class="table partition-table" role="table" aria-labelledby="partitions-title" aria-rowcount=${rows.length + 1}>
+      <div
+        class="table partition-table"
+        role="table"
+        aria-labelledby="partitions-title"
+        aria-rowcount=${rows.length + 1}
+      >
         <div class="heading vh" role="rowgroup">
           <div role="row" aria-rowindex="1">
             <div role="columnheader">${text('partitions.name')}</div>

@@ -8,7 +8,8 @@ type Place = 'past' | 'now' | 'future'
 /** The declared stages, each as wide as it weighs. */
 export const stages = (job: JobWithWorkers): TemplateResult | typeof nothing => {
   if (job.stages === null) return nothing
-  const current = job.status === 'completed' ? job.stages.length : job.stages.findIndex(({ name }) => name === job.stage)
+  const current =
+    job.status === 'completed' ? job.stages.length : job.stages.findIndex(({ name }) => name === job.stage)
   const before = job.stages.slice(0, Math.max(0, current)).reduce((sum, { weight }) => sum + weight, 0)
   const weight = job.stages[current]?.weight ?? 0
   const fraction = weight === 0 ? 0 : Math.min(1, Math.max(0, (job.progressPercent / 100 - before) / weight))
@@ -26,9 +27,7 @@ export const stages = (job: JobWithWorkers): TemplateResult | typeof nothing => 
         >
           <span class="rail"><span class="fill" .style=${`transform: scaleX(${filled})`}></span></span>
           <span class="stage-name">${stage.name}</span>
-          <span class="muted">
-            ${place === 'now' ? percent(Math.floor(100 * fraction)) : text(`stage.${place}`)}
-          </span>
+          <span class="muted"> ${place === 'now' ? percent(Math.floor(100 * fraction)) : text(`stage.${place}`)} </span>
         </li>`
       })}
     </ol>

@@ -15,12 +15,14 @@ class JobsPage extends PageElement {
   protected override render(): TemplateResult {
     const isHistory = this.query.get('view') === 'history'
     return html`<h1 class="vh">${text('page.jobs')}</h1>
-      ${isHistory
-        ? html`<finished-jobs .query=${this.query}></finished-jobs>`
-        : html`<div class="with-aside">
-            <active-jobs .query=${this.query}></active-jobs>
-            <recent-jobs></recent-jobs>
-          </div>`}`
+      ${
+        isHistory
+          ? html`<finished-jobs .query=${this.query}></finished-jobs>`
+          : html`<div class="with-aside">
+              <active-jobs .query=${this.query}></active-jobs>
+              <recent-jobs></recent-jobs>
+            </div>`
+      }`
   }
 }
 

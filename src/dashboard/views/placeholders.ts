@@ -26,9 +26,11 @@ export const failure = (title: string, problem: Problem, again?: () => void): Te
   html`<div class="empty" role="alert">
     <p class="empty-title">${title}</p>
     <p>${problem.detail}</p>
-    ${again === undefined
-      ? nothing
-      : html`<button type="button" class="button" @click=${again}>${text('connection.retry')}</button>`}
+    ${
+      again === undefined
+        ? nothing
+        : html`<button type="button" class="button" @click=${again}>${text('connection.retry')}</button>`
+    }
   </div>`
 
 /** The line that makes a job, with the address of this service. */

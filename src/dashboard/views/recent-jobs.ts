@@ -57,11 +57,13 @@ class RecentJobs extends PageElement {
     const nowMs = headway.now()
     return html`<aside class="recent" aria-labelledby="recent-title">
       <h2 id="recent-title">${text('jobs.recent')}</h2>
-      ${jobs.length === 0
-        ? html`<p class="muted">${this.#reading.isLoading ? '' : text('jobs.empty.recent')}</p>`
-        : html`<ul>
-            ${jobs.map(job => this.#item(job, nowMs))}
-          </ul>`}
+      ${
+        jobs.length === 0
+          ? html`<p class="muted">${this.#reading.isLoading ? '' : text('jobs.empty.recent')}</p>`
+          : html`<ul>
+              ${jobs.map(job => this.#item(job, nowMs))}
+            </ul>`
+      }
       <p><a href="/?view=history">${text('jobs.recent.all')}</a></p>
     </aside>`
   }

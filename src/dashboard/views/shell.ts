@@ -84,17 +84,19 @@ class HeadwayDashboard extends PageElement {
       </nav>
       <div class="top-right">
         ${connectionMark(connection)} <appearance-switch></appearance-switch>
-        ${readToken() === null
-          ? nothing
-          : html`<button
-              type="button"
-              class="quiet"
-              aria-label=${text('token.forget')}
-              title=${text('token.forget')}
-              @click=${forgetToken}
-            >
-              ${icons.key}
-            </button>`}
+        ${
+          readToken() === null
+            ? nothing
+            : html`<button
+                type="button"
+                class="quiet"
+                aria-label=${text('token.forget')}
+                title=${text('token.forget')}
+                @click=${forgetToken}
+              >
+                ${icons.key}
+              </button>`
+        }
       </div>
     </header>`
   }
@@ -103,11 +105,7 @@ class HeadwayDashboard extends PageElement {
     if (connection === 'reconnecting') {
       const since = this.#liveMs
       return html`<div class="banner" data-kind="warning">
-        <p>
-          ${since === null
-            ? text('connection.lost.never')
-            : text('connection.lost', { time: timeOfDay(since) })}
-        </p>
+        <p>${since === null ? text('connection.lost.never') : text('connection.lost', { time: timeOfDay(since) })}</p>
         <button type="button" class="button" @click=${() => headway.reconnect()}>${text('connection.retry')}</button>
       </div>`
     }

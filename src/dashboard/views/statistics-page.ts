@@ -54,13 +54,10 @@ class StatisticsPage extends PageElement {
     this.#span = span
     const known = this.#reading?.value ?? null
     this.#reading?.stop()
-    this.#reading = new Reading(
-      signal => {
-        const since = new Date(headway.now() - SPANS[span] * HOUR_MS).toISOString()
-        return headway.api.stats({ since }, { signal })
-      },
-      REST_MS,
-    )
+    this.#reading = new Reading(signal => {
+      const since = new Date(headway.now() - SPANS[span] * HOUR_MS).toISOString()
+      return headway.api.stats({ since }, { signal })
+    }, REST_MS)
     this.#reading.value = known
     this.#reading.refresh()
   }
@@ -136,7 +133,11 @@ class StatisticsPage extends PageElement {
     const failed = sum(types, 'failed')
     const cancelled = sum(types, 'cancelled')
     const ended = completed + failed
-    const fact = (label: string, value: string) => html`<div><dt>${label}</dt><dd>${value}</dd></div>`
+    const fact = (label: string, value: string) =>
+      html`<div>
+        <dt>${label}</dt>
+        <dd>${value}</dd>
+      </div>`
     return html`<dl class="facts-row">
       ${fact(text('statistics.jobs'), number(completed + failed + cancelled))}
       ${fact(text('condition.completed'), number(completed))} ${fact(text('condition.failed'), number(failed))}
@@ -153,7 +154,11 @@ class StatisticsPage extends PageElement {
     return html`<tr>
       <th scope="row"><a href=${history}>${type.jobType}</a></th>
       <td>
-        <div class="outcomes" role="img" aria-label=${text('statistics.outcomes.label', { completed, failed, cancelled })}>
+        <div
+          class="outcomes"
+          role="img"
+          aria-label=${text('statistics.outcomes.label', { completed, failed, cancelled })}
+        >
           ${OUTCOMES.map(outcome =>
             type[outcome] === 0
               ? nothing

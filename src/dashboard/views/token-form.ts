@@ -39,8 +39,7 @@ class TokenForm extends PageElement {
   }
 
   protected override render(): TemplateResult {
-    const refusal =
-      this.detail !== null && readToken() !== null ? text('token.refused', { detail: this.detail }) : ''
+    const refusal = this.detail !== null && readToken() !== null ? text('token.refused', { detail: this.detail }) : ''
     const message = this.isMalformed ? text('token.malformed') : refusal
     return html`<form class="token-form" @submit=${this.#enter}>
       <label for="token">${text('token.label')}</label>
@@ -61,7 +60,10 @@ class TokenForm extends PageElement {
       <p class="failure" id="token-problem" role="alert">${message}</p>
       <p class="muted" id="token-hint">${text('token.hint')}</p>
       <p class="muted">${text('token.make')}</p>
-      <pre class="code" tabindex="0"><code>headway token --tenant … --features view,cancel,create --expires 8h</code></pre>
+      <pre
+        class="code"
+        tabindex="0"
+      ><code>headway token --tenant … --features view,cancel,create --expires 8h</code></pre>
     </form>`
   }
 }

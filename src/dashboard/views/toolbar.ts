@@ -11,10 +11,11 @@ export interface StatusChoice {
 }
 
 /** The tabs above both lists. */
-const views = (current: string): TemplateResult => html`<nav class="tabs" aria-label=${text('jobs.views')}>
-  <a href="/" aria-current=${current === 'active' ? 'page' : nothing}>${text('jobs.active')}</a>
-  <a href="/?view=history" aria-current=${current === 'history' ? 'page' : nothing}>${text('jobs.history')}</a>
-</nav>`
+const views = (current: string): TemplateResult =>
+  html`<nav class="tabs" aria-label=${text('jobs.views')}>
+    <a href="/" aria-current=${current === 'active' ? 'page' : nothing}>${text('jobs.active')}</a>
+    <a href="/?view=history" aria-current=${current === 'history' ? 'page' : nothing}>${text('jobs.history')}</a>
+  </nav>`
 
 const set = (name: string, value: string): void => navigate(withQuery({ [name]: value, page: null }), { replace: true })
 
@@ -47,7 +48,11 @@ export const filters = (options: {
     </label>
     <label class="field">
       <span class="vh">${text('jobs.type')}</span>
-      <select name="type" .value=${type} @change=${(event: Event) => set('type', (event.target as HTMLSelectElement).value)}>
+      <select
+        name="type"
+        .value=${type}
+        @change=${(event: Event) => set('type', (event.target as HTMLSelectElement).value)}
+      >
         <option value="" ?selected=${type === ''}>${text('jobs.type.all')}</option>
         ${known.map(name => html`<option value=${name} ?selected=${name === type}>${name}</option>`)}
       </select>

@@ -108,22 +108,24 @@ export class VirtualRows extends PageElement {
     const focusedRow = rows[focused]
     if (focusedRow !== undefined && (focused < first || focused >= end)) shown.push({ row: focusedRow, index: focused })
     return html`<div class="rows" role="rowgroup" .style=${`height: ${rows.length * rowHeight}px`}>
-      ${shown.length === 0
-        ? nothing
-        : repeat(
-            shown,
-            ({ row }) => row.key,
-            ({ row, index }) =>
-              html`<div
-                class="row"
-                role="row"
-                data-key=${row.key}
-                aria-rowindex=${index + 2}
-                .style=${`transform: translateY(${index * rowHeight}px)`}
-              >
-                ${this.renderRow(row as never, index)}
-              </div>`,
-          )}
+      ${
+        shown.length === 0
+          ? nothing
+          : repeat(
+              shown,
+              ({ row }) => row.key,
+              ({ row, index }) =>
+                html`<div
+                  class="row"
+                  role="row"
+                  data-key=${row.key}
+                  aria-rowindex=${index + 2}
+                  .style=${`transform: translateY(${index * rowHeight}px)`}
+                >
+                  ${this.renderRow(row as never, index)}
+                </div>`,
+            )
+      }
     </div>`
   }
 }
