@@ -96,7 +96,16 @@ class Client implements Headway {
     return this.#connection
   }
 
-  state(): HeadwayState {
+  jobs(): readonly LiveJob[] {
+    return this.#store.jobs()
+  }
+
+  job(id: string): LiveJob | undefined {
+    return this.#store.get(id)
+  }
+
+  // Functions of their own, so that they can be handed on: `useSyncExternalStore(headway.subscribe, headway.state)`.
+  state = (): HeadwayState => {
     const { loaded, truncated } = this.#store
     this.#state ??= {
       connection: this.#connection,
@@ -107,16 +116,6 @@ class Client implements Headway {
     }
     return this.#state
   }
-
-  jobs(): readonly LiveJob[] {
-    return this.#store.jobs()
-  }
-
-  job(id: string): LiveJob | undefined {
-    return this.#store.get(id)
-  }
-
-  // Functions of their own, so that they can be handed on: `useSyncExternalStore(headway.subscribe, headway.state)`.
   subscribe = (listener: () => void): (() => void) => this.#listeners.subscribe(listener)
   on = (event: HeadwayEvent, listener: (job: LiveJob) => void): (() => void) => this.#listeners.on(event, listener)
 

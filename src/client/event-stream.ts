@@ -58,9 +58,8 @@ const readEvents = async (
     const { done, value } = await reader.read()
     if (done) return asked
     onBytes()
-    parser.retryMs = null
     const events = parser.push(decoder.decode(value, { stream: true }))
-    const { retryMs } = parser
+    const retryMs = parser.takeRetry()
     asked = retryMs !== null && events.length === 0
     if (retryMs !== null) onRetry(retryMs)
     if (events.length > 0) onEvents(events)

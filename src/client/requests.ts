@@ -11,7 +11,8 @@ export const queryOf = (fields: Record<string, QueryValue>): string => {
   const query = new URLSearchParams()
   for (const [name, value] of Object.entries(fields)) {
     if (value === undefined) continue
-    for (const one of Array.isArray(value) ? (value as string[]) : [String(value)]) query.append(name, one)
+    if (typeof value === 'object') for (const one of value) query.append(name, one)
+    else query.append(name, String(value))
   }
   const text = query.toString()
   return text === '' ? '' : `?${text}`
@@ -22,6 +23,9 @@ export interface Call extends RequestOptions {
   headers?: Record<string, string>
 }
 
+/** What is sent besides the token. */
+type Sent = Omit<RequestInit, 'headers'> & { headers: Record<string, string> }
+
 export interface Answer<Body> {
   /** Null: 304, the caller has it. */
   body: Body | null
@@ -30,9 +34,9 @@ export interface Answer<Body> {
 
 export interface Requests {
   /** One call of the API. A refused token is renewed once. Raises `HeadwayProblem`, or the reason of `signal`. */
-  call<Body>(path: string, call?: Call): Promise<Answer<Body>>
+  call: <Body>(path: string, call?: Call) => Promise<Answer<Body>>
   /** Sends a request with the token of now, whatever comes of it. `token` is what was sent. */
-  send(path: string, init: RequestInit): Promise<{ response: Response; token: string | null }>
+  send: (path: string, init: Sent) => Promise<{ response: Response; token: string | null }>
 }
 
 export interface RequestsOptions {
@@ -64,12 +68,13 @@ export const createRequests = ({ url, tokens, fetch = globalThis.fetch }: Reques
     path: string,
     { method = 'GET', headers = {}, signal }: Call = {},
   ): Promise<Answer<Body>> => {
-    const init: RequestInit = { method, headers: { accept: 'application/json', ...headers }, ...(signal && { signal }) }
-    let { response, token } = await send(path, init)
+    const init: Sent = { method, headers: { accept: 'application/json', ...headers }, ...(signal && { signal }) }
+    const first = await send(path, init)
+    let { response } = first
     if (response.status === 401 && tokens.renewable) {
       await response.body?.cancel()
-      await tokens.renew(token)
-      ;({ response, token } = await send(path, init))
+      await tokens.renew(first.token)
+      response = (await send(path, init)).response
     }
     const etag = response.headers.get('etag')
     if (response.status === 304) return { body: null, etag }
@@ -97,7 +102,7 @@ export const createApi = ({ call }: Requests): HeadwayApi => {
   }
   return {
     job: (id, options) => read(pathOf(id), options),
-    list: (query, options) => read(`/jobs${queryOf({ ...query })}`, options),
+    list: (query = {}, options) => read(`/jobs${queryOf({ ...query })}`, options),
     active: ({ recentSeconds, ...options } = {}) => read(`/active${queryOf({ recentSeconds })}`, options),
     events: (id, query, options) => read(`${pathOf(id)}/events${queryOf({ ...query })}`, options),
     stats: (query, options) => read(`/stats${queryOf({ ...query })}`, options),

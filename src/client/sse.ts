@@ -10,14 +10,13 @@ export interface StreamEvent {
  * https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
  */
 export class EventParser {
-  /** What the service last asked for with `retry:`, in milliseconds. */
-  retryMs: number | null = null
   /** Text without an end of line, in pieces: joined only once its end has come, or a long line would be copied with each piece. */
   #rest: string[] = []
   #sawCarriageReturn = false
   #event = ''
   #id = ''
   #data: string[] = []
+  #retryMs: number | null = null
 
   /** The events that end in this piece. */
   push(text: string): StreamEvent[] {
@@ -40,6 +39,13 @@ export class EventParser {
     return events
   }
 
+  /** What the service has asked for with `retry:` since this was last called, in milliseconds. */
+  takeRetry(): number | null {
+    const retryMs = this.#retryMs
+    this.#retryMs = null
+    return retryMs
+  }
+
   #field(line: string): void {
     const colon = line.indexOf(':')
     if (colon === 0) return
@@ -48,7 +54,7 @@ export class EventParser {
     if (name === 'data') this.#data.push(value)
     else if (name === 'event') this.#event = value
     else if (name === 'id' && !value.includes('\0')) this.#id = value
-    else if (name === 'retry' && /^\d{1,9}$/.test(value)) this.retryMs = Number(value)
+    else if (name === 'retry' && /^\d{1,9}$/.test(value)) this.#retryMs = Number(value)
   }
 
   #take(): StreamEvent {

@@ -191,14 +191,14 @@ export interface Headway {
   readonly connection: ConnectionState
   readonly api: HeadwayApi
   /** For `useSyncExternalStore(headway.subscribe, headway.state)`. */
-  state(): HeadwayState
+  readonly state: () => HeadwayState
   /** `state().jobs`: the same array until something changes. */
   jobs(): readonly LiveJob[]
   job(id: string): LiveJob | undefined
   /** Calls after each change of `state()`, once for all jobs that arrived together. Answers how to stop it. */
-  subscribe(listener: () => void): () => void
+  readonly subscribe: (listener: () => void) => () => void
   /** Calls for each change of a job of this kind. Answers how to stop it. */
-  on(event: HeadwayEvent, listener: (job: LiveJob) => void): () => void
+  readonly on: (event: HeadwayEvent, listener: (job: LiveJob) => void) => () => void
   /**
    * The job once it has finished, whatever it ended as. It is remembered in localStorage until then: after a reload the page
    * finds it in `waiting()`, and its events come also where it finished meanwhile. Raises `HeadwayProblem` for an unknown job.

@@ -10,6 +10,9 @@ export const shared = css`
     --_success: var(--headway-success, #15803d);
     --_danger: var(--headway-danger, #c81e1e);
     --_warning: var(--headway-warning, #b45309);
+    --_success-text: color-mix(in srgb, var(--_success) 65%, currentcolor);
+    --_danger-text: color-mix(in srgb, var(--_danger) 65%, currentcolor);
+    --_warning-text: color-mix(in srgb, var(--_warning) 65%, currentcolor);
     --_border: var(--headway-border, color-mix(in srgb, currentcolor 20%, transparent));
     --_track: var(--headway-track, color-mix(in srgb, currentcolor 14%, transparent));
     --_muted: var(--headway-muted, color-mix(in srgb, currentcolor 75%, transparent));
@@ -74,17 +77,18 @@ export const shared = css`
   }
   .completed .mark,
   .mark.completed {
-    color: var(--_success);
+    color: var(--_success-text);
   }
   .failed .mark,
   .mark.failed {
-    color: var(--_danger);
+    color: var(--_danger-text);
   }
   .error {
-    color: var(--_danger);
+    color: var(--_danger-text);
   }
+  .mark.stalled,
   .warning {
-    color: var(--_warning);
+    color: var(--_warning-text);
   }
   @media (prefers-reduced-motion: reduce) {
     .spinner {

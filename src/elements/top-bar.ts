@@ -6,7 +6,7 @@ import type { ConnectionState, JobFilter, LiveJob } from '../client/types.ts'
 import { followList } from './connections.ts'
 import type { Following } from './connections.ts'
 import { HeadwayElement } from './element.ts'
-import { renderMark } from './job-view.ts'
+import { lookOf, renderMark } from './job-view.ts'
 import { shared } from './styles.ts'
 
 /** How long what has finished is shown, by the clock of the service. */
@@ -171,7 +171,7 @@ export class HeadwayTopBar extends HeadwayElement {
         title=${language.text(expanded ? 'progress.hide' : 'progress.show')}
         @click=${() => this.#toggle()}
       >
-        ${renderMark(first)}
+        ${renderMark(active.find(job => lookOf(job) === 'running') ?? first)}
         <span part="count">${count}</span>
         ${active.length > 0 ? this.#renderFirst(first) : nothing} ${this.#renderConnection(client.connection)}
         <span class="chevron" part="toggle" aria-hidden="true"></span>

@@ -79,7 +79,7 @@ export const useProgress = ({ url, token, filter }: UseProgressOptions = {}): Us
 
   const { jobs, connection, loaded, problem } = useSyncExternalStore(
     client?.subscribe ?? never,
-    client ? () => client.state() : nothing,
+    client?.state ?? nothing,
     nothing,
   )
   const activeJobs = useMemo(() => jobs.filter(job => !isFinished(job)), [jobs])

@@ -34,8 +34,8 @@ t.test('a stream is read as the standard says', t => {
   t.same(parse('id: 1\0\ndata: a\n\n').events[0]?.id, '', 'an id with NUL is none')
   t.same(parse('data\n\n').events[0]?.data, '')
   t.same(parse('data: unfinished').events, [])
-  t.equal(parse('retry: 1500\n\n').parser.retryMs, 1500)
-  t.equal(parse('retry: soon\n\n').parser.retryMs, null)
+  t.equal(parse('retry: 1500\n\n').parser.takeRetry(), 1500)
+  t.equal(parse('retry: soon\n\n').parser.takeRetry(), null)
   t.end()
 })
 

@@ -166,7 +166,11 @@ export class Browser {
         return channel.onmessage
       },
       set onmessage(listener) {
-        channel.onmessage = listener && (event => void (isFrozen() || listener(event)))
+        channel.onmessage =
+          listener &&
+          (event => {
+            if (!isFrozen()) listener(event)
+          })
       },
     }
     members.add(channel)
