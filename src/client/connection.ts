@@ -75,9 +75,11 @@ export class Connection {
   #refusals = 0
   /** The snapshot of the present stream came at this time. */
   #deliveredAt: number | null = null
-  /** The last stream fell silent: the next one must show more than its beginning before it is believed. */
+  /** The last stream fell silent after its beginning: the next one must show more than that before it is believed. */
   #mustProve = false
   #isLive = false
+  /** Somebody asked for a connection while one was being tried. */
+  #eager = false
   #loaded = false
   #polling: AbortController | null = null
   #grace: ReturnType<typeof setTimeout> | undefined
@@ -100,7 +102,8 @@ export class Connection {
         this.#options.sink.state('closed', null)
         return
       }
-      await this.#pauses.wait(this.#judge(end), signal)
+      const pauseMs = this.#judge(end)
+      if (!this.#eager) await this.#pauses.wait(pauseMs, signal)
     }
   }
 
@@ -111,6 +114,7 @@ export class Connection {
 
   /** Does now what it waits for. */
   wake(): void {
+    this.#eager = true
     this.#pauses.wake()
   }
 
@@ -123,6 +127,7 @@ export class Connection {
   async #stream(): Promise<StreamEnd> {
     const { requests, tokens, filter } = this.#options
     this.#deliveredAt = null
+    this.#eager = false
     let firstByteAt: number | null = null
     try {
       await tokens.next()
@@ -192,7 +197,7 @@ export class Connection {
     const wasGood = this.#deliveredAt !== null && Date.now() - this.#deliveredAt >= this.#timing.goodMs
     this.#failures = wasGood ? 1 : this.#failures + 1
     const silent = end.kind === 'lost' && end.silent
-    if (silent) this.#mustProve = true
+    if (silent && this.#deliveredAt !== null) this.#mustProve = true
     if (silent || this.#failures >= FAILURES_BEFORE_POLLING) this.#startPolling()
     this.#showLoss(problem)
 
