@@ -301,7 +301,7 @@ t.test('the build holds no inline script or style, and nothing from elsewhere', 
   const index = files.find(({ name }) => name === 'index.html')
   const html = String(index?.content)
   t.notMatch(html, /<script(?![^>]*src=)|<style|\son\w+=|style="|https?:/)
-  const named = [...html.matchAll(/\/dashboard\/([^"]+)"/g)].map(([, name]) => name)
+  const named = [...html.matchAll(/\/dashboard\/([^"]+)"/g)].map(([, name = '']) => name)
   t.equal(named.length, 4)
   for (const name of named)
     t.ok(
