@@ -31,6 +31,8 @@ const KEEP_FINISHED_SECONDS = 60
 /** How often finished jobs are let go, and jobs that are waited for but not followed are asked for. */
 const HOUSEKEEPING_MS = 5_000
 const TOKEN_RETRY_MS = 5_000
+/** Of what tabs say to each other: one that has loaded another release of this file may not understand it. */
+const PROTOCOL = 1
 
 /** For tests: what a page would give, and how patient to be. */
 export interface ClientParts {
@@ -86,7 +88,7 @@ class Client implements Headway {
     const housekeeping = setInterval(() => this.#keepHouse(), timing.housekeepingMs ?? HOUSEKEEPING_MS)
     this.#stops = [
       () => clearInterval(housekeeping),
-      surroundings.onReturn(reason => (reason === 'online' ? this.reconnect() : this.#tab?.tick())),
+      surroundings.onReturn(reason => (reason === 'online' ? this.reconnect() : this.#tab?.look())),
       surroundings.onStored(key => this.#heedStorage(key)),
     ]
     void this.#join()
@@ -183,7 +185,7 @@ class Client implements Headway {
     const { surroundings, timing } = this.#parts
     const store = this.#store
     this.#tab = new Tab({
-      name: this.#share ? `headway:${whole}` : null,
+      name: this.#share ? `headway:${PROTOCOL}:${whole}` : null,
       surroundings,
       timing,
       requests: this.#requests,

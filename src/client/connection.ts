@@ -1,7 +1,7 @@
 import { backoffMs } from './backoff.ts'
 import { toLiveJob } from './documents.ts'
 import type { WireJob } from './documents.ts'
-import { readEventStream } from './event-stream.ts'
+import { CHECK_MS, readEventStream } from './event-stream.ts'
 import type { StreamEnd } from './event-stream.ts'
 import type { JobChange } from './job-store.ts'
 import { Pauses } from './pause.ts'
@@ -83,6 +83,7 @@ export class Connection {
   #loaded = false
   #polling: AbortController | null = null
   #grace: ReturnType<typeof setTimeout> | undefined
+  #checkSilence: (() => void) | null = null
 
   constructor(options: ConnectionOptions) {
     this.#options = options
@@ -109,6 +110,7 @@ export class Connection {
 
   /** Does what is due: for pages whose timers the browser holds back. */
   tick(): void {
+    this.#checkSilence?.()
     this.#pauses.tick()
   }
 
@@ -144,9 +146,19 @@ export class Connection {
           if (this.#deliveredAt !== null) this.#settle()
         },
         onEvents: events => this.#take(events),
+        watch: check => this.#watch(check),
       })
     } catch (error) {
       return { kind: 'refused', problem: problemOf(error) }
+    }
+  }
+
+  #watch(check: () => void): () => void {
+    const timer = setInterval(check, CHECK_MS)
+    this.#checkSilence = check
+    return () => {
+      clearInterval(timer)
+      this.#checkSilence = null
     }
   }
 

@@ -9,7 +9,7 @@ const KEEP_ALIVE_MS = 15_000
 const SILENT_KEEP_ALIVES = 2.5
 /** A stream begins with a snapshot: where none comes, something on the way holds it back. */
 const FIRST_BYTE_MS = 10_000
-const CHECK_MS = 500
+export const CHECK_MS = 500
 
 /** How a stream ended. */
 export type StreamEnd =
@@ -32,6 +32,13 @@ export interface EventStreamOptions {
   onBytes?: () => void
   firstByteMs?: number
   now?: () => number
+  /** Calls `check` now and then until stopped; by default with a timer, which a hidden page has once a minute. */
+  watch?: (check: () => void) => () => void
+}
+
+const watchByTimer = (check: () => void): (() => void) => {
+  const timer = setInterval(check, CHECK_MS)
+  return () => clearInterval(timer)
 }
 
 const silence = (): HeadwayProblem =>
@@ -69,6 +76,7 @@ const readEvents = async (
 /** Opens a stream and reads it until it ends in whatever way. Raises only what the callbacks raise, and `token_unavailable`. */
 export const readEventStream = async (options: EventStreamOptions): Promise<StreamEnd> => {
   const { requests, path, lastEventId, signal, firstByteMs = FIRST_BYTE_MS, now = Date.now } = options
+  const { watch = watchByTimer } = options
   const attempt = new AbortController()
   const abort = () => attempt.abort()
   signal.addEventListener('abort', abort)
@@ -78,11 +86,11 @@ export const readEventStream = async (options: EventStreamOptions): Promise<Stre
   let patienceMs = firstByteMs
   let heardAt = now()
   // By the clock, and not one timer for the whole time: after a sleep the connection is dead, and timers have slept as well.
-  const watch = setInterval(() => {
+  const stopWatching = watch(() => {
     if (now() - heardAt < patienceMs) return
     silent = true
     abort()
-  }, CHECK_MS)
+  })
 
   try {
     const headers = { accept: 'text/event-stream', ...(lastEventId !== null && { 'last-event-id': lastEventId }) }
@@ -110,7 +118,7 @@ export const readEventStream = async (options: EventStreamOptions): Promise<Stre
     }
     return { kind: 'lost', silent, asked: false, problem: silence() }
   } finally {
-    clearInterval(watch)
+    stopWatching()
     signal.removeEventListener('abort', abort)
     abort()
   }

@@ -48,6 +48,8 @@ export interface SharingOptions {
   onHello: (tab: string) => void
   /** The leader is told that time has passed; `wake`: that somebody wants a connection now. */
   onNudge: (wake: boolean) => void
+  /** The browser gives no locks here, as in a frame without an origin: this tab is on its own. */
+  onAlone: () => void
   /** Whether somebody looks at this tab. */
   isVisible: () => boolean
   pingMs?: number
@@ -79,15 +81,25 @@ export class Sharing {
   }
 
   start(): void {
-    const { channel, pingMs = PING_MS, tab } = this.#options
+    const { channel, pingMs = PING_MS } = this.#options
     channel.onmessage = ({ data }) => this.#hear(data as TabMessage)
-    this.post({ kind: 'hello', from: tab })
+    this.hello()
     this.#timer = setInterval(() => this.#watch(), pingMs)
     void this.#stand(false)
   }
 
   post(message: TabMessage): void {
     if (!this.#closed.signal.aborted) this.#options.channel.postMessage(message)
+  }
+
+  /** Asks the leader for all that it knows: at first, and when something may have been missed. */
+  hello(): void {
+    this.post({ kind: 'hello', from: this.#options.tab })
+  }
+
+  /** Takes the lock away from the leader. */
+  takeOver(): void {
+    if (!this.isLeader) void this.#stand(true)
   }
 
   /** Asks the leader to connect at once. */
@@ -107,12 +119,14 @@ export class Sharing {
 
   /** Queues for the lock, and holds it until closed or deposed; then queues again. */
   async #stand(steal: boolean): Promise<void> {
-    const { locks, name, onLead, onDeposed } = this.#options
+    const { locks, name, onLead, onDeposed, onAlone } = this.#options
     const { signal } = this.#closed
+    const lock = { granted: false }
     try {
       // A lock that is stolen is granted at once: there is nothing for a signal to end.
       await locks.request(name, steal ? { steal } : { signal }, async () => {
         if (signal.aborted) return
+        lock.granted = true
         await new Promise<void>(resolve => {
           this.#release = resolve
           onLead()
@@ -122,12 +136,16 @@ export class Sharing {
       // Aborted by `close`, or stolen.
     }
     if (signal.aborted) return
+    if (!lock.granted) {
+      if (!steal) onAlone()
+      return
+    }
     if (this.#release !== null) {
       this.#release = null
       this.#missedPings = 0
       onDeposed()
     }
-    // Who stole a lock still has its place in the queue. Not at once, or a browser that refuses would be asked without end.
+    // Who stole a lock still has its place in the queue.
     if (!steal) setTimeout(() => !signal.aborted && void this.#stand(false), QUEUE_AGAIN_MS)
   }
 
@@ -158,7 +176,7 @@ export class Sharing {
     }
     if (this.#missedPings >= MISSED_PINGS) {
       this.#missedPings = 0
-      void this.#stand(true)
+      this.takeOver()
       return
     }
     this.#missedPings += 1

@@ -4,7 +4,7 @@ import type { ConnectionTiming, Problem } from './connection.ts'
 import type { JobChange } from './job-store.ts'
 import type { Requests } from './requests.ts'
 import { Sharing } from './sharing.ts'
-import type { TabMessage } from './sharing.ts'
+import type { TabChannel, TabMessage } from './sharing.ts'
 import type { Tokens } from './tokens.ts'
 import type { ConnectionState, JobFilter, LiveJob } from './types.ts'
 
@@ -40,8 +40,9 @@ export class Tab {
 
   start(): void {
     const { name, surroundings, timing } = this.#options
-    const { locks, openChannel, isVisible } = surroundings
-    if (name === null || !locks || !openChannel) {
+    const { locks, isVisible } = surroundings
+    const channel = name === null ? null : this.#openChannel(name)
+    if (name === null || !locks || !channel) {
       this.#connect()
       return
     }
@@ -49,10 +50,11 @@ export class Tab {
       name,
       tab: this.#id,
       locks,
-      channel: openChannel(name),
+      channel,
       isVisible,
       onLead: () => this.#connect(),
       onDeposed: () => this.#disconnect(),
+      onAlone: () => this.#goAlone(),
       onMessage: message => this.#hear(message),
       onHello: tab => this.#tellAll(tab),
       onNudge: wake => (wake ? this.#connection?.wake() : this.#connection?.tick()),
@@ -61,12 +63,16 @@ export class Tab {
     this.#sharing.start()
   }
 
-  tick(): void {
-    this.#connection?.tick()
+  /** Somebody looks at this page again: what was due is done, and what may have been missed is asked for. */
+  look(): void {
+    if (this.#connection) this.#connection.tick()
+    else if (this.#isRefused()) this.#sharing?.takeOver()
+    else this.#sharing?.hello()
   }
 
   wake(): void {
     if (this.#connection) this.#connection.wake()
+    else if (this.#isRefused()) this.#sharing?.takeOver()
     else this.#sharing?.wake()
   }
 
@@ -107,6 +113,26 @@ export class Tab {
     })
     this.#connection = connection
     void connection.run()
+  }
+
+  /** The leader's token is no good; the one of this tab may be. */
+  #isRefused(): boolean {
+    return this.#state.connection === 'unauthorized'
+  }
+
+  #openChannel(name: string): TabChannel | null {
+    try {
+      return this.#options.surroundings.openChannel?.(name) ?? null
+    } catch {
+      // A frame without an origin may have none.
+      return null
+    }
+  }
+
+  #goAlone(): void {
+    this.#sharing?.close()
+    this.#sharing = null
+    this.#connect()
   }
 
   #disconnect(): void {

@@ -25,9 +25,16 @@ interface Shared {
   lingering: ReturnType<typeof setTimeout> | undefined
 }
 
+type TokenCallback = Extract<TokenSource, (...args: never) => unknown>
+
 /** Numbers for token callbacks, so that the same one is the same part of a key. */
-const callbacks = new WeakMap<object, number>()
+const callbacks = new WeakMap<TokenCallback, number>()
 let callbackCount = 0
+
+const successors = new WeakMap<TokenCallback, TokenCallback>()
+
+/** Who asked `before` asks `next` from now on. Frameworks make a new function with each render, which is no new connection. */
+export const replaceCallback = (before: TokenCallback, next: TokenCallback): void => void successors.set(before, next)
 
 const keyOf = ({ url, token }: Source): string => {
   if (typeof token !== 'function') return JSON.stringify([url, token ?? null])
@@ -37,7 +44,8 @@ const keyOf = ({ url, token }: Source): string => {
 }
 
 const open = ({ url, token }: Source, filter: JobFilter): Pick<Shared, 'client' | 'close'> => {
-  const client = createHeadway({ url, filter, ...(token !== undefined && { token }) })
+  const source = typeof token === 'function' ? () => (successors.get(token) ?? token)() : token
+  const client = createHeadway({ url, filter, ...(source !== undefined && { token: source }) })
   const stop = dispatchProgressEvents(client)
   return {
     client,
@@ -85,7 +93,7 @@ class JobGroup {
   readonly #watchers = new Set<Watcher>()
   #current: Pick<Shared, 'client' | 'close'> | null = null
   #next: Pick<Shared, 'client' | 'close'> | null = null
-  #followed = ''
+  #followed: readonly string[] = []
   #timer: ReturnType<typeof setTimeout> | undefined
 
   constructor(source: Source) {
@@ -94,7 +102,7 @@ class JobGroup {
 
   add(watcher: Watcher): () => void {
     this.#watchers.add(watcher)
-    if (this.#current) watcher.onClient(this.#current.client)
+    if (this.#current && this.#followed.includes(watcher.jobId)) watcher.onClient(this.#current.client)
     this.#plan(0)
     return () => {
       if (this.#watchers.delete(watcher)) this.#plan(LINGER_MS)
@@ -109,9 +117,8 @@ class JobGroup {
 
   #follow(): void {
     const ids = [...new Set([...this.#watchers].map(({ jobId }) => jobId))].sort()
-    const followed = ids.join()
-    if (followed === this.#followed) return
-    this.#followed = followed
+    if (ids.join() === this.#followed.join()) return
+    this.#followed = ids
     this.#next?.close()
     this.#next = null
     if (ids.length === 0) {

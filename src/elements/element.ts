@@ -5,6 +5,7 @@ import type { Headway, LiveJob, TokenSource } from '../client/types.ts'
 import { progressLanguage } from '../messages/progress.ts'
 import type { ProgressLanguage } from '../messages/progress.ts'
 import { isFinished } from '../client/documents.ts'
+import { replaceCallback } from './connections.ts'
 import type { Source } from './connections.ts'
 
 const SECOND_MS = 1_000
@@ -19,20 +20,37 @@ const originOfFile = (): string => {
 export abstract class HeadwayElement extends LitElement {
   static override properties: PropertyDeclarations = {
     url: {},
-    // An attribute would show in the page; it is not written back.
-    token: {},
+    token: { noAccessor: true },
   }
 
   /** The address of the service; by default the one that this file came from. */
   declare url: string | undefined
-  /** A token, or, as a property, a function that gives one: it is asked again when a token has expired. */
-  declare token: TokenSource | undefined
 
+  #token: TokenSource | undefined
+  /** What it was connected with: a function that follows another one takes its place there. */
+  #connectedWith: TokenSource | undefined
   #ticking: ReturnType<typeof setInterval> | undefined
 
+  /** A token, or, as a property, a function that gives one: it is asked again when a token has expired. */
+  get token(): TokenSource | undefined {
+    return this.#token
+  }
+
+  set token(token: TokenSource | undefined) {
+    const before = this.#token
+    this.#token = token
+    if (typeof this.#connectedWith === 'function' && typeof token === 'function') {
+      replaceCallback(this.#connectedWith, token)
+      return
+    }
+    this.#connectedWith = token
+    this.requestUpdate('token', before)
+  }
+
   protected get source(): Source {
-    const { url, token } = this
-    return { url: url === undefined || url === '' ? originOfFile() : url, token: token === '' ? undefined : token }
+    const { url } = this
+    const token = this.#connectedWith === '' ? undefined : this.#connectedWith
+    return { url: url === undefined || url === '' ? originOfFile() : url, token }
   }
 
   protected get language(): ProgressLanguage {

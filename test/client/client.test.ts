@@ -258,6 +258,36 @@ t.test('a tab that is frozen loses the connection to one that is looked at, and 
   await until(hidden, shows(job.id, { progressPercent: 10 }))
 })
 
+t.test('a tab whose token is good need not wait for one whose token is not', async t => {
+  const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
+  const front = await startFront(t, service.url)
+  const claims = { tenant_id: randomUUID(), sub: 'a' }
+  const browser = new Browser()
+  const expired = await mint({ ...claims, exp: secondsFromNow(-3600) })
+  const first = browser.open(t, { url: front.url, token: expired })
+  await until(first, is('unauthorized'))
+  let entered = expired
+  const second = browser.open(t, { url: front.url, token: () => entered })
+  await until(second, is('unauthorized'))
+  t.equal(second.streams, 0, 'it was told so')
+  entered = await mint(claims)
+  second.reconnect()
+  await Promise.all([first, second].map(tab => until(tab, is('live'))))
+  t.equal(front.openStreams, 1)
+})
+
+t.test('a page that is given no locks is on its own', async t => {
+  const service = await startService(t)
+  const browser = new Browser()
+  browser.forbidsLocks = true
+  const tabs = [browser.open(t, { url: service.url }), browser.open(t, { url: service.url })]
+  await Promise.all(tabs.map(tab => until(tab, is('live'))))
+  t.same(
+    tabs.map(({ streams }) => streams),
+    [1, 1],
+  )
+})
+
 t.test('tabs of other users, other filters or other services have nothing in common', async t => {
   const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
   const front = await startFront(t, service.url)

@@ -103,6 +103,8 @@ export class Browser {
   readonly #locks = new Locks()
   readonly #channels = new Map<string, Set<TabChannel>>()
   readonly #storageListeners = new Set<{ tab: object; listener: (key: string | null) => void }>()
+  /** As in a frame without an origin. */
+  forbidsLocks = false
   readonly stored = new Map<string, string>()
   /** All that was ever said on a channel, as JSON. */
   readonly said: string[] = []
@@ -117,7 +119,7 @@ export class Browser {
         const signal = init?.signal ? AbortSignal.any([init.signal, gone.signal]) : gone.signal
         return fetch(input, { ...init, signal })
       },
-      locks,
+      locks: this.forbidsLocks ? { request: () => Promise.reject(new Error('SecurityError')) } : locks,
       openChannel: name => this.#openChannel(name, () => own.frozen),
       storage: this.#storageOf(own) as Storage,
       isVisible: () => own.visible,
