@@ -55,7 +55,7 @@ const everyone: { who: string; complaints: Complaints }[] = []
 // Once all is over: a page may complain until it is closed, and a teardown that throws keeps the others from closing anything.
 process.once('exit', () => {
   for (const { who, complaints } of everyone) {
-    for (const complaint of complaints.unforgiven) {
+    for (const complaint of new Set(complaints.unforgiven)) {
       console.error(`${who}: ${complaint}`)
       process.exitCode = 1
     }

@@ -224,8 +224,8 @@ t.test('a Vue page binds attributes and properties of the elements', async t => 
       const id = ref('${one.id}')
       const token = async () => '${token}'
       createApp({ render: () => [
-        h('headway-job-card', { url: '${front.url}', '.token': token, 'job-id': id.value }),
-        h('headway-top-bar', { url: '${front.url}', '.token': token }),
+        h('headway-job-card', { url: '${front.url}', '.token': () => token(), 'job-id': id.value }),
+        h('headway-top-bar', { url: '${front.url}', '.token': () => token() }),
         h('button', { onClick: () => (id.value = id.value === '${one.id}' ? '${two.id}' : '') }, 'next'),
       ] }).mount('#root')`),
   })
@@ -237,6 +237,7 @@ t.test('a Vue page binds attributes and properties of the elements', async t => 
   await card.getByText('Two').waitFor()
   await page.getByRole('button', { name: 'next' }).click()
   await waitFor(async () => (await card.locator('.card').count()) === 0)
+  t.equal(streamsSeen(front).length, 3, 'a callback that is made anew with each render opens no stream')
   t.notMatch(await page.content(), /eyJ/, 'a token that is a property is nowhere in the page')
 })
 

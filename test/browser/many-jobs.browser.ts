@@ -80,4 +80,13 @@ t.test('a thousand jobs that all change stay smooth: few rows, no long tasks, on
   await page.evaluate(() => scrollTo(0, 0))
   await page.getByText(`${done} / 1,000 rows`).first().waitFor()
   await waitFor(async () => (await page.locator('.row').count()) > 5)
+
+  await service.createJob({ name: 'One too many' })
+  await page.reload()
+  await page.getByText('These are the newest 1,000 of more active jobs.').waitFor()
+  await page.getByRole('link', { name: 'Page through all of them' }).click()
+  await page.getByText('1,001 jobs found').waitFor()
+  await page.getByText('Page 1 of 21').waitFor()
+  await page.getByRole('link', { name: 'Next' }).click()
+  await page.getByText('Page 2 of 21').waitFor()
 })
