@@ -1,9 +1,18 @@
 import type { ReactiveController, ReactiveControllerHost } from 'lit'
 import { createHeadway } from '../client/index.ts'
+import { ShownClock } from './data/clock.ts'
 import { readToken } from './session.ts'
 
 /** The one connection of this page. Batches come without their partitions: those are asked for where they are looked at. */
 export const headway = createHeadway({ token: readToken, filter: { topLevel: true } })
+
+const clock = new ShownClock()
+
+/** The time that what is shown is of, by the service's clock. */
+export const shownNow = (): number => clock.read(headway.connection, headway.now())
+
+/** When the connection was last good; null: not yet. */
+export const lastConnectedMs = (): number | null => clock.lastMs
 
 const SECOND_MS = 1_000
 

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { ShownClock } from '../../src/dashboard/data/clock.ts'
 import { conditionOf, notAdvancingMs, secondsLeft } from '../../src/dashboard/data/condition.ts'
 import { Curve } from '../../src/dashboard/data/curve.ts'
 import { mayDo } from '../../src/dashboard/session.ts'
@@ -55,6 +56,15 @@ t.test('the time left counts down between two updates, not below 0, and only whi
   t.equal(secondsLeft({ ...running, etaSeconds: null }, now(60)), null)
   t.equal(secondsLeft({ ...running, liveness: 'stalled' } as never, now(61)), null)
   t.equal(secondsLeft(running, now(100)), null, 'it has not advanced for 40 s')
+})
+
+t.test('the clock of what is shown stands still while nothing can arrive', async t => {
+  const clock = new ShownClock()
+  t.equal(clock.read('connecting', 1), 1)
+  t.equal(clock.lastMs, null)
+  t.equal(clock.read('live', 2), 2)
+  for (const state of ['reconnecting', 'unauthorized', 'connecting'] as const) t.equal(clock.read(state, 90), 2, state)
+  t.equal(clock.read('polling', 91), 91)
 })
 
 t.test('a curve begins with the history and goes on with what the stream says, each moment once', async t => {

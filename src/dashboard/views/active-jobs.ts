@@ -5,7 +5,7 @@ import { ACTIVE_STATUSES, listActive } from '../data/active-list.ts'
 import type { ActiveFilter, ActiveList, ActiveStatus, Row } from '../data/active-list.ts'
 import { Partitions } from '../data/partitions.ts'
 import { WorkerCounts } from '../data/worker-counts.ts'
-import { headway, Live } from '../feed.ts'
+import { headway, Live, shownNow } from '../feed.ts'
 import { number, text } from '../words.ts'
 import { activeRow } from './active-row.ts'
 import { PageElement } from './element.ts'
@@ -91,7 +91,7 @@ class ActiveJobs extends PageElement {
 
   protected override render(): TemplateResult {
     const { jobs, loaded, truncated } = headway.state()
-    const nowMs = headway.now()
+    const nowMs = shownNow()
     const { query } = this
     const filter: ActiveFilter = {
       jobType: query.get('type') ?? '',

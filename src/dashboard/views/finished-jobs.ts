@@ -3,7 +3,7 @@ import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
 import type { JobDocument, JobStatus, Page } from '../../client/index.ts'
 import { conditionOf } from '../data/condition.ts'
 import { Reading } from '../data/reading.ts'
-import { headway, Live } from '../feed.ts'
+import { headway, Live, shownNow } from '../feed.ts'
 import { withQuery } from '../router.ts'
 import { duration, moment, percent, text } from '../words.ts'
 import { PageElement } from './element.ts'
@@ -121,7 +121,7 @@ class FinishedJobs extends PageElement {
         ? empty(text('jobs.empty.filtered'), html`<a class="button" href="/?view=history">${text('jobs.clear')}</a>`)
         : empty(text('jobs.empty.history'), html`<p>${text('jobs.empty.history.hint')}</p>`)
     }
-    const nowMs = headway.now()
+    const nowMs = shownNow()
     return html`<div class="table history-table" role="table" aria-label=${text('jobs.history')}>
         <div class="heading" role="rowgroup">
           <div class="line" role="row">

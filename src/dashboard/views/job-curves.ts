@@ -2,7 +2,7 @@ import { html } from 'lit'
 import type { PropertyDeclarations, TemplateResult } from 'lit'
 import type { JobEvent, JobWithWorkers } from '../../client/index.ts'
 import type { Point } from '../data/curve.ts'
-import { headway } from '../feed.ts'
+import { shownNow } from '../feed.ts'
 import { bytes, compact, percent, text, timeOfDay } from '../words.ts'
 import { watchAppearance } from './appearance-switch.ts'
 import type { Chart } from './chart.ts'
@@ -111,7 +111,7 @@ class JobCurves extends PageElement {
   /** Up to now while it runs: a line that ends in the past would hide that nothing is done. */
   #shown(): readonly Point[] {
     const last = this.points.at(-1)
-    const nowMs = headway.now()
+    const nowMs = shownNow()
     return last === undefined || this.job.status !== 'running' || nowMs <= last.atMs
       ? this.points
       : [...this.points, { ...last, atMs: nowMs }]

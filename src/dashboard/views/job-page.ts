@@ -3,7 +3,7 @@ import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
 import type { JobWithWorkers } from '../../client/index.ts'
 import { conditionOf, isFinished } from '../data/condition.ts'
 import { JobDetails } from '../data/job-details.ts'
-import { headway, Live } from '../feed.ts'
+import { Live, shownNow } from '../feed.ts'
 import { duration, number, percent, text } from '../words.ts'
 import { bar } from './bar.ts'
 import { actionsOf, confirmAction } from './dialogs.ts'
@@ -66,7 +66,7 @@ class JobPage extends PageElement {
   }
 
   #page(details: JobDetails, job: JobWithWorkers): TemplateResult {
-    const nowMs = headway.now()
+    const nowMs = shownNow()
     return html`
       ${this.#head(job, nowMs)} ${this.#progress(job, nowMs)} ${this.#error(job)}
       <div class="job-columns">

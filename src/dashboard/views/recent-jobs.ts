@@ -2,7 +2,7 @@ import { html } from 'lit'
 import type { TemplateResult } from 'lit'
 import type { JobDocument, Page } from '../../client/index.ts'
 import { Reading } from '../data/reading.ts'
-import { headway, Live } from '../feed.ts'
+import { headway, Live, shownNow } from '../feed.ts'
 import { duration, text } from '../words.ts'
 import { PageElement } from './element.ts'
 import { agoText, elapsedSeconds } from './figures.ts'
@@ -54,7 +54,7 @@ class RecentJobs extends PageElement {
 
   protected override render(): TemplateResult {
     const jobs = this.#reading.value?.items ?? []
-    const nowMs = headway.now()
+    const nowMs = shownNow()
     return html`<aside class="recent" aria-labelledby="recent-title">
       <h2 id="recent-title">${text('jobs.recent')}</h2>
       ${

@@ -1,7 +1,7 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
 import type { ConnectionState } from '../../client/index.ts'
-import { headway, Live } from '../feed.ts'
+import { headway, lastConnectedMs, Live, shownNow } from '../feed.ts'
 import { currentRoute, watchAddress } from '../router.ts'
 import type { Route } from '../router.ts'
 import { keepToken, readToken } from '../session.ts'
@@ -35,8 +35,6 @@ const forgetToken = (): void => {
 /** The whole page: what is always there, and the part that the address names. */
 class HeadwayDashboard extends PageElement {
   #route: Route = currentRoute()
-  /** When the connection was last live, by the service's clock; null: not yet. */
-  #liveMs: number | null = null
 
   constructor() {
     super()
@@ -56,7 +54,8 @@ class HeadwayDashboard extends PageElement {
 
   protected override render(): TemplateResult {
     const { connection, loaded, problem } = headway.state()
-    if (connection === 'live' || connection === 'polling') this.#liveMs = headway.now()
+    // Keeps the clock that the banner reads.
+    shownNow()
     const isLockedOut = connection === 'unauthorized' && !loaded
     return html`<a class="skip" href="#content" @click=${this.#skip}>${text('nav.skip')}</a>
       ${this.#header(connection)} ${isLockedOut ? nothing : this.#banner(connection, problem?.detail ?? null)}
@@ -103,7 +102,7 @@ class HeadwayDashboard extends PageElement {
 
   #banner(connection: ConnectionState, detail: string | null): TemplateResult | typeof nothing {
     if (connection === 'reconnecting') {
-      const since = this.#liveMs
+      const since = lastConnectedMs()
       return html`<div class="banner" data-kind="warning">
         <p>${since === null ? text('connection.lost.never') : text('connection.lost', { time: timeOfDay(since) })}</p>
         <button type="button" class="button" @click=${() => headway.reconnect()}>${text('connection.retry')}</button>
