@@ -15,8 +15,8 @@ export const problemOf = (error: unknown): Problem =>
     : { status: 0, code: 'unreachable', detail: error instanceof Error ? error.message : String(error) }
 
 /**
- * Reads something of the API again and again: when `refresh` is called, but never twice at once and not more often than every
- * `restMs`. What was read stays when reading fails.
+ * Reads something of the API again and again: when `refresh` is called, but never twice at once, not more often than every
+ * `restMs`, and for a tab that nobody sees only once it is looked at. What was read stays when reading fails.
  */
 export class Reading<Value> {
   value: Value | null = null
@@ -41,13 +41,21 @@ export class Reading<Value> {
   /** Asks for the newest state, now or as soon as may be. */
   refresh(): void {
     this.#wanted = true
-    if (this.#control === null && this.#timer === undefined && !this.#stopped) void this.#run()
+    this.#proceed()
   }
 
   stop(): void {
     this.#stopped = true
     this.#control?.abort()
     clearTimeout(this.#timer)
+    document.removeEventListener('visibilitychange', this.#proceed)
+  }
+
+  readonly #proceed = (): void => {
+    if (!this.#wanted || this.#control !== null || this.#timer !== undefined || this.#stopped) return
+    // What a new tab shows is read all the same: it is there when somebody comes to look.
+    if (document.hidden && !this.isLoading) document.addEventListener('visibilitychange', this.#proceed, { once: true })
+    else void this.#run()
   }
 
   async #run(): Promise<void> {
@@ -67,7 +75,7 @@ export class Reading<Value> {
     redraw()
     this.#timer = setTimeout(() => {
       this.#timer = undefined
-      if (this.#wanted) void this.#run()
+      this.#proceed()
     }, this.#restMs)
   }
 }

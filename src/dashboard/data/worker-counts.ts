@@ -4,6 +4,8 @@ import { headway, redraw } from '../feed.ts'
 const SETTLE_MS = 300
 const FRESH_MS = 30_000
 const AT_ONCE = 3
+/** A page may be open for weeks. */
+const MOST_KNOWN = 5_000
 
 /**
  * How many workers a job has had in its attempt. The stream does not say; so the jobs that are in view are asked, a few at a
@@ -35,6 +37,7 @@ export class WorkerCounts {
 
   #ask(): void {
     const now = Date.now()
+    if (this.#known.size > MOST_KNOWN) this.#known.clear()
     for (const { id, attempt } of this.#inView) {
       if (this.#asking >= AT_ONCE) return
       const known = this.#known.get(id)

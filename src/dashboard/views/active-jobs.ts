@@ -1,6 +1,7 @@
 import { html, nothing } from 'lit'
 import type { PropertyDeclarations, TemplateResult } from 'lit'
 import type { LiveJob } from '../../client/index.ts'
+import { isFinished } from '../data/condition.ts'
 import { ACTIVE_STATUSES, listActive } from '../data/active-list.ts'
 import type { ActiveFilter, ActiveList, ActiveStatus, Row } from '../data/active-list.ts'
 import { Partitions } from '../data/partitions.ts'
@@ -81,11 +82,15 @@ class ActiveJobs extends PageElement {
     this.#workers.look(inView.flatMap(({ job }) => (job?.status === 'running' && job.children === null ? [job] : [])))
   }
 
-  /** Batches that are unfolded are told how they are now; those that have finished fold by leaving. */
+  /** Batches that are unfolded are told how they are now; those that are no longer in the list fold. */
   #followOpen(): void {
     for (const [id, partitions] of this.#open) {
       const job = headway.job(id)
-      if (job) partitions.follow(job)
+      if (job !== undefined && !isFinished(job)) partitions.follow(job)
+      else {
+        partitions.close()
+        this.#open.delete(id)
+      }
     }
   }
 
