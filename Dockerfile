@@ -1,8 +1,8 @@
 FROM node:20-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
-# The compiler is needed; the embedded Postgres and what packages do after their installation are not.
-RUN npm ci --omit=optional --ignore-scripts
+# What packages do after their installation is not needed. esbuild comes as an optional package for each platform.
+RUN npm ci --ignore-scripts
 COPY . .
 RUN npm run build && npm ci --omit=dev --omit=optional --ignore-scripts && npm cache clean --force
 

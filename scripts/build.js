@@ -67,6 +67,24 @@ if (compiled.includes(false)) {
 // `npm link` makes a link to it, which must still work after the next build.
 chmodSync(`${fresh}/cli/main.js`, 0o755)
 cpSync(`${root}src/database/functions`, `${fresh}/database/functions`, { recursive: true })
+// Imported late: where dev dependencies are missing, nothing is built and nothing must be bundled.
+const { buildDashboard } = await import('./dashboard.js')
+const { buildElements, declareExports } = await import('./elements.js')
+try {
+  await buildDashboard(`${fresh}/dashboard`)
+  // Served beside the pages of the dashboard, and exported by the package.
+  await buildElements(`${fresh}/dashboard/elements.js`)
+} catch (error) {
+  // esbuild has said where.
+  if (!Array.isArray(error.errors)) console.error(error)
+  rmSync(fresh, { recursive: true, force: true })
+  process.exit(1)
+}
+// For those who use the package. A start needs no types, and should not wait for them.
+if (!process.argv.includes('--if-stale') && !declareExports(compiler, fresh)) {
+  rmSync(fresh, { recursive: true, force: true })
+  process.exit(1)
+}
 writeFileSync(`${fresh}/.built`, `${started.toISOString()}\n`)
 utimesSync(`${fresh}/.built`, started, started)
 const outdated = `${root}dist-${process.pid}-outdated`

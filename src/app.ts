@@ -3,6 +3,7 @@ import type { Logger } from 'pino'
 import { answersWithin } from './answers-within.ts'
 import type { Config } from './config.ts'
 import { clientOptions, openDatabase } from './database/connection.ts'
+import { readDashboard } from './http/dashboard-files.ts'
 import { createHttpServer } from './http/server.ts'
 import { createTokens } from './http/tokens/identify.ts'
 import { createHeartbeatIntake } from './jobs/intake.ts'
@@ -50,6 +51,8 @@ const WEBHOOK_TIMEOUT_MS = 15_000
 /** With time to write down what became of it. */
 const WEBHOOK_LEASE_SECONDS = 60
 const DELIVERIES_PER_WEBHOOK = 8
+/** What the build makes of src/dashboard; the same from src/ and from dist/. */
+const DASHBOARD = new URL('../dist/dashboard/', import.meta.url)
 
 /** The whole service, wired: every part is made here, with all it needs. */
 export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOptions): Promise<App> => {
@@ -166,6 +169,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     health,
     metrics,
     pressure: { maxEventLoopDelayMs, onRefused: () => (refusedUnderPressure += 1) },
+    dashboard: readDashboard(DASHBOARD),
     log: httpLog,
     ...(tokens && { identify: tokens.identify }),
   })

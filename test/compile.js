@@ -18,6 +18,9 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const SOURCES = join(ROOT, 'test')
 const OUTPUT = join(ROOT, 'dist-test')
 
+/** Tests of what the build only bundles, for browsers: dist/ has no files of it to import. */
+const isBundled = source => /^(?:dashboard|messages)[/\\]/.test(relative(SOURCES, source))
+
 /** What a test says of its imports: dist/ lies beside dist-test/ as src/ does beside test/. */
 const IMPORT_OF_SOURCE = /((?:\bfrom|\bimport) ?\(?["'](?:\.\.\/)+)src\//g
 
@@ -50,6 +53,12 @@ const compile = (ts, options, source) => {
   write(output, outputText.replace(IMPORT_OF_SOURCE, '$1dist/'))
 }
 
+const bundle = async sources => {
+  const { build } = await import('esbuild')
+  const options = { bundle: true, packages: 'external', platform: 'node', format: 'esm', sourcemap: true }
+  await build({ ...options, entryPoints: sources, outdir: OUTPUT, outbase: SOURCES, logLevel: 'warning' })
+}
+
 /** Compiles what has changed, and takes away what has no source any more. Types are not checked: `npm run types` does. */
 export const compileTests = async () => {
   const files = readdirSync(SOURCES, { recursive: true })
@@ -57,7 +66,9 @@ export const compileTests = async () => {
     .map(name => join(SOURCES, name))
     .filter(path => statSync(path).isFile())
   const sources = files.filter(path => path.endsWith('.ts'))
-  const stale = sources.filter(isStale)
+  // With all that they import, which may have changed as well.
+  await bundle(sources.filter(isBundled))
+  const stale = sources.filter(source => !isBundled(source) && isStale(source))
   if (stale.length > 0) {
     const { default: ts } = await import('typescript')
     const { config } = ts.readConfigFile(join(ROOT, 'tsconfig.json'), ts.sys.readFile)

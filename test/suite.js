@@ -1,6 +1,6 @@
 // Runs compiled test files, each in a process of its own and several at once, and writes one TAP document for run.js.
 // The command `tap` would do the same, and load a compiler into each of these processes.
-import { readdirSync } from 'node:fs'
+import { readdirSync, statSync } from 'node:fs'
 import { join, relative, resolve, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -17,14 +17,14 @@ const rank = file => {
   return place === -1 ? SLOWEST.length : place
 }
 
-/** Those that are named, as files or as folders; all of them if none is. */
+/** Those that are named, as files or as folders; all of them if none is. What needs a browser runs only where it is named. */
 const chooseFiles = names => {
   const paths = names.map(name => resolve(name))
-  const isChosen = file => paths.length === 0 || paths.some(path => file === path || file.startsWith(path + sep))
-  return readdirSync(FOLDER, { recursive: true })
-    .filter(name => name.endsWith('.test.ts'))
-    .map(name => join(FOLDER, name))
-    .filter(isChosen)
+  const isChosen = file => paths.length === 0 || paths.some(path => file.startsWith(path + sep))
+  const files = readdirSync(FOLDER, { recursive: true }).map(name => join(FOLDER, name))
+  return files
+    .filter(file => paths.includes(file) || (file.endsWith('.test.ts') && isChosen(file)))
+    .filter(file => statSync(file).isFile())
     .sort((a, b) => rank(a) - rank(b) || a.localeCompare(b))
 }
 
@@ -37,7 +37,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
 })
 const files = chooseFiles(positionals)
-if (files.length === 0) t.fail(`${positionals.join(', ')}: no such test; their names end in .test.ts`)
+if (files.length === 0) t.fail(`${positionals.join(', ')}: no such test; a file of them ends in .test.ts`)
 
 const environment = {
   ...process.env,

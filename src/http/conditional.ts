@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
 interface Versioned {
@@ -10,12 +11,22 @@ export const etagOf = ({ id, revision }: Versioned): string => `W/"${id}.${revis
 
 const ENTITY_TAG = /(?:W\/)?"([^"]*)"/g
 
-/** Whether the caller already has this revision: the weak comparison of RFC 9110, sections 8.8.3.2 and 13.1.2. */
-export const alreadyHas = (ifNoneMatch: string | undefined, document: Versioned): boolean => {
+/** The weak comparison of RFC 9110, sections 8.8.3.2 and 13.1.2. `tag` as `etagOf` makes them. */
+const matches = (ifNoneMatch: string | undefined, tag: string): boolean => {
   if (ifNoneMatch === undefined) return false
   if (ifNoneMatch.trim() === '*') return true
-  const tag = `${document.id}.${document.revision}`
-  return [...ifNoneMatch.matchAll(ENTITY_TAG)].some(([, opaque]) => opaque === tag)
+  return [...ifNoneMatch.matchAll(ENTITY_TAG)].some(([, opaque]) => `W/"${opaque}"` === tag)
+}
+
+/** Whether the caller already has this revision. */
+export const alreadyHas = (ifNoneMatch: string | undefined, document: Versioned): boolean =>
+  matches(ifNoneMatch, etagOf(document))
+
+/** Of many documents: which they are, in which order, and the revision of each. */
+const etagOfAll = (documents: readonly Versioned[]): string => {
+  const hash = createHash('sha256')
+  for (const { id, revision } of documents) hash.update(`${id}.${revision} `)
+  return `W/"${hash.digest('base64url')}"`
 }
 
 /** Answers with the document, or with 304 where the caller's `If-None-Match` says that it has this revision. */
@@ -28,4 +39,16 @@ export const sendVersioned = (
   reply.header('etag', etagOf(document)).header('cache-control', 'no-cache')
   if (!always && alreadyHas(request.headers['if-none-match'], document)) return reply.code(304).send()
   return reply.send(document)
+}
+
+/** Answers with a body made of these documents, or with 304 where the caller has exactly these revisions. */
+export const sendVersionedAll = (
+  request: FastifyRequest,
+  reply: FastifyReply,
+  documents: readonly Versioned[],
+  body: unknown,
+): FastifyReply => {
+  const etag = etagOfAll(documents)
+  reply.header('etag', etag).header('cache-control', 'no-cache')
+  return matches(request.headers['if-none-match'], etag) ? reply.code(304).send() : reply.send(body)
 }

@@ -13,6 +13,7 @@ const EXPOSED_HEADERS = [
   'ratelimit-reset',
   'retry-after',
   'www-authenticate',
+  'x-keepalive-seconds',
   'x-request-id',
 ]
 

@@ -19,6 +19,7 @@ export const buildOpenApi = async (): Promise<string> => {
       trustedProxies: [],
       maxStreams: 0,
       maxStreamsPerIdentity: 0,
+      liveKeepaliveSeconds: 15,
     },
     jobs: unused as Jobs,
     webhooks: unused as Webhooks,
@@ -26,6 +27,7 @@ export const buildOpenApi = async (): Promise<string> => {
     health: { database: () => Promise.resolve(true) },
     metrics: { contentType: 'text/plain', text: () => Promise.resolve(''), answered: () => undefined },
     pressure: { maxEventLoopDelayMs: 0, maxHeapBytes: 0, onRefused: () => undefined },
+    dashboard: [],
     log: pino({ level: 'silent' }),
   })
   try {

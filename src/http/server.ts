@@ -6,6 +6,7 @@ import type { Live } from '../live/live.ts'
 import type { Webhooks } from '../webhooks/webhook.ts'
 import { forgetTypeOfEmptyBody, registerBodyParser } from './bodies.ts'
 import { registerCors } from './cors.ts'
+import type { DashboardFile } from './dashboard-files.ts'
 import { identifyEveryone, registerIdentity } from './identity.ts'
 import type { Identify } from './identity.ts'
 import { createHold } from './limits/held.ts'
@@ -20,6 +21,7 @@ import { createRequestIds } from './request-id.ts'
 import { RequestLog } from './request-log.ts'
 import { registerRequestTimes } from './request-times.ts'
 import type { AnsweredRequest } from './request-times.ts'
+import { dashboardRoutes } from './routes/dashboard.ts'
 import { healthRoutes } from './routes/health.ts'
 import type { Health } from './routes/health.ts'
 import { heartbeatRoutes } from './routes/heartbeats.ts'
@@ -74,6 +76,7 @@ export type HttpConfig = Pick<
   | 'trustedProxies'
   | 'maxStreams'
   | 'maxStreamsPerIdentity'
+  | 'liveKeepaliveSeconds'
 >
 
 export interface HttpParts {
@@ -84,6 +87,7 @@ export interface HttpParts {
   health: Health
   metrics: MetricsText & { answered: (request: AnsweredRequest) => void }
   pressure: PressureLimits
+  dashboard: readonly DashboardFile[]
   log: FastifyBaseLogger
   /** Absent: the service is open. */
   identify?: Identify
@@ -128,7 +132,7 @@ const createFastify = (log: FastifyBaseLogger, trustedProxies: string[], timing:
  * for at most `shutdownGraceSeconds`.
  */
 export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstance> => {
-  const { config, jobs, webhooks, live, health, metrics, pressure, log, identify } = parts
+  const { config, jobs, webhooks, live, health, metrics, pressure, dashboard, log, identify } = parts
   const { rateLimitPerSecond, trustedProxies, corsOrigins } = config
   const timing = { ...TIMING, ...parts.timing }
   const app = createFastify(log, trustedProxies, timing)
@@ -167,6 +171,7 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
   // Outside the API, so that neither pressure nor a missing token keeps them from answering.
   await app.register(healthRoutes, { health, live })
   await app.register(metricsRoutes, { metrics })
+  await app.register(dashboardRoutes, { files: dashboard })
   await app.register(async guarded => {
     await registerPressure(guarded, pressure)
     if (identify) registerChallenges(guarded)
@@ -178,7 +183,7 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
         await api.register(lifecycleRoutes, { jobs })
         await api.register(heartbeatRoutes, { jobs })
         await api.register(statisticsRoutes, { jobs })
-        await api.register(streamRoutes, { jobs, live })
+        await api.register(streamRoutes, { jobs, live, keepaliveSeconds: config.liveKeepaliveSeconds })
         await api.register(webhookRoutes, { webhooks })
       },
       { prefix: BASE_PATH },

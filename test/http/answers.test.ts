@@ -512,6 +512,7 @@ t.test('a stream sends its headers and hands the response over', async t => {
   t.equal(sse.headers.get('content-type'), 'text/event-stream; charset=utf-8')
   t.equal(sse.headers.get('cache-control'), 'no-cache, no-transform')
   t.equal(sse.headers.get('x-accel-buffering'), 'no')
+  t.equal(sse.headers.get('x-keepalive-seconds'), '15', 'a reader knows how long silence may last')
   t.match(sse.headers.get('x-request-id'), /./)
   t.match(live.requests.at(-1), {
     format: 'sse',

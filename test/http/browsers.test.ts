@@ -1,5 +1,7 @@
 import t from 'tap'
 import { readConfig } from '../../src/config.ts'
+import { readDashboard } from '../../src/http/dashboard-files.ts'
+import type { DashboardFile } from '../../src/http/dashboard-files.ts'
 import { createTokens } from '../../src/http/tokens/identify.ts'
 import { bearer, mint, SECRET } from '../helpers/tokens.ts'
 import { JOB_ID, raw, readProblem, startServer } from './in-memory.ts'
@@ -250,4 +252,78 @@ t.test('every answer says that its type is meant, and none says what made it', a
     t.match(answer, /x-content-type-options.{1,3}nosniff/i, answer.slice(0, 40))
     t.notMatch(answer, /x-powered-by|"server"|\nserver:|fastify|node_modules|\n {4}at /i)
   }
+})
+
+t.test(
+  'the dashboard is served without a token: pages that are asked for anew, files that are kept for ever',
+  async t => {
+    const file = (name: string, type: string, text: string): DashboardFile => ({
+      name,
+      type,
+      content: Buffer.from(text),
+      etag: `"${name}"`,
+    })
+    const dashboard = [
+      file('index.html', 'text/html; charset=utf-8', '<!doctype html>'),
+      file('main-ABC.js', 'text/javascript; charset=utf-8', 'go()'),
+    ]
+    const { url } = await startServer(t, { identify, dashboard })
+    for (const path of ['/', `/jobs/${JOB_ID}`, '/jobs/nothing', '/statistics', '/?view=history']) {
+      const page = await fetch(url + path)
+      t.equal(page.status, 200, path)
+      t.equal(page.headers.get('content-type'), 'text/html; charset=utf-8')
+      t.equal(page.headers.get('cache-control'), 'no-cache')
+      t.match(page.headers.get('content-security-policy'), /default-src 'none'/)
+      const known = await fetch(url + path, { headers: { 'if-none-match': page.headers.get('etag')! } })
+      t.equal(known.status, 304)
+      const head = await fetch(url + path, { method: 'HEAD' })
+      t.same([head.status, head.headers.get('content-length')], [200, '15'])
+    }
+    const script = await fetch(`${url}/dashboard/main-ABC.js`)
+    t.equal(await script.text(), 'go()')
+    t.equal(script.headers.get('content-type'), 'text/javascript; charset=utf-8')
+    t.match(script.headers.get('cache-control'), /immutable/)
+    for (const path of ['/dashboard/main-OLD.js', '/dashboard/index.html', '/dashboard/']) {
+      t.equal((await fetch(url + path)).status, 404, path)
+    }
+  },
+)
+
+t.test('an open service on loopback shows its dashboard to nobody who came under a foreign name', async t => {
+  const index = { name: 'index.html', type: 'text/html', content: Buffer.from('<!doctype html>'), etag: '"x"' }
+  const { port } = await startServer(t, { dashboard: [index] })
+  t.match(await raw(port, 'GET / HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n'), /^HTTP\/1\.1 421 /)
+  t.match(await raw(port, 'GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n'), /^HTTP\/1\.1 200 /)
+})
+
+t.test('the build holds no inline script or style, and nothing from elsewhere', async t => {
+  const files = readDashboard(new URL('../../dist/dashboard/', import.meta.url))
+  const index = files.find(({ name }) => name === 'index.html')
+  const html = String(index?.content)
+  t.notMatch(html, /<script(?![^>]*src=)|<style|\son\w+=|style="|https?:/)
+  const named = [...html.matchAll(/\/dashboard\/([^"]+)"/g)].map(([, name = '']) => name)
+  t.equal(named.length, 4)
+  for (const name of named)
+    t.ok(
+      files.some(file => file.name === name),
+      name,
+    )
+})
+
+t.test('pages of CORS_ORIGIN may load the elements, from an address that stays the same', async t => {
+  const elements = {
+    name: 'elements.js',
+    type: 'text/javascript; charset=utf-8',
+    content: Buffer.from('go()'),
+    etag: '"x"',
+  }
+  const { url } = await startServer(t, { identify, dashboard: [elements], config: { corsOrigins: [PAGE] } })
+  const script = await fetch(`${url}/elements.js`, { headers: { origin: PAGE, 'sec-fetch-site': 'cross-site' } })
+  t.equal(script.status, 200, 'without a token: it holds no data')
+  t.equal(script.headers.get('content-type'), 'text/javascript; charset=utf-8')
+  t.equal(script.headers.get('access-control-allow-origin'), PAGE)
+  t.equal(script.headers.get('cache-control'), 'no-cache')
+  t.equal((await fetch(`${url}/elements.js`, { headers: { 'if-none-match': '"x"' } })).status, 304)
+  const open = await startServer(t, { dashboard: [elements] })
+  t.equal((await fetch(`${open.url}/elements.js`, { headers: { origin: EVIL } })).status, 403)
 })

@@ -172,6 +172,7 @@ export const startServer = async (
       maxStreamsPerIdentity: 1_000,
       corsOrigins: [],
       trustedProxies: [],
+      liveKeepaliveSeconds: 15,
       ...config,
     },
     jobs,
@@ -180,6 +181,7 @@ export const startServer = async (
     health: { database: async () => true },
     metrics: { contentType: 'text/plain', text: async () => '', answered: () => undefined },
     pressure: { maxEventLoopDelayMs: 0, maxHeapBytes: 0, onRefused: () => undefined },
+    dashboard: [],
     log: pino({ level: 'warn' }, { write: (line: string) => void log.push(line) }),
     ...parts,
   })

@@ -233,6 +233,30 @@ t.test('at most 50 active jobs and 10 finished ones are shown, the newest', asyn
   t.same(idsOf(body.recentlyCompleted), finished.reverse().slice(0, 10))
 })
 
+t.test('who has these revisions of what is active is answered 304', async t => {
+  const service = await startService(t)
+  const { id } = await service.createJob()
+  const read = (etag = '') => service.call<Active>('GET', '/active', undefined, { 'if-none-match': etag })
+  const tagOf = async () => (await read()).headers.get('etag') ?? ''
+  const none = await startService(t).then(other => other.call('GET', '/active'))
+  const created = await tagOf()
+  t.match(created, /^W\/"[\w-]+"$/)
+  t.not(none.headers.get('etag'), created)
+  const again = await read(`"other", ${created}`)
+  t.equal(again.status, 304)
+  t.equal(again.headers.get('etag'), created)
+  await service.heartbeat(id)
+  t.equal((await read(created)).status, 200, 'it was started')
+  const started = await tagOf()
+  await service.heartbeat(id)
+  t.equal((await read(started)).status, 304, 'a bare heartbeat changes nothing')
+  await service.call('POST', `/jobs/${id}/complete`)
+  t.equal((await read(started)).status, 200)
+  const finished = await tagOf()
+  await service.age(id, 40)
+  t.equal((await read(finished)).status, 200, 'it is no longer among what has just finished')
+})
+
 const eraser = (t: Test, service: Service, retentionDays: number) => {
   const database = openDatabase({
     url: service.database.url,

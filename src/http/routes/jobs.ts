@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import type { Jobs, ListJobs, SortKey } from '../../jobs/commands.ts'
 import type { Identity } from '../../jobs/identity.ts'
 import type { Live } from '../../live/live.ts'
-import { alreadyHas, sendVersioned } from '../conditional.ts'
+import { alreadyHas, sendVersioned, sendVersionedAll } from '../conditional.ts'
 import type { Hold } from '../limits/held.ts'
 import { createJob } from '../schemas/create-job.ts'
 import { activeJobs, createdJob, eventPage, jobPage, jobWithWorkers, progress } from '../schemas/job.ts'
@@ -11,6 +11,7 @@ import type { Answer } from '../schemas/operation.ts'
 import { nothing } from '../schemas/primitives.ts'
 import {
   activeQuery,
+  conditionalHeaders,
   createHeaders,
   eventsQuery,
   jobParams,
@@ -125,12 +126,23 @@ export const jobRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { job
         id: 'listActiveJobs',
         summary: 'What runs now, and what has just finished',
         tag: 'jobs',
-        answers: { 200: { description: 'Top-level jobs: at most 50 active and 10 finished.', schema: activeJobs } },
+        answers: {
+          200: {
+            description: 'Top-level jobs: at most 50 active and 10 finished.',
+            schema: activeJobs,
+            headers: { etag: { type: 'string', description: 'Made of the ids and revisions of all of them.' } },
+          },
+          304: { description: 'The caller has these revisions of these jobs.' },
+        },
         refusals: ['database_unavailable'],
       }),
       querystring: activeQuery,
+      headers: conditionalHeaders,
     },
-    handler: ({ identity, query }) => jobs.active(identity, query.recentSeconds),
+    handler: async (request, reply) => {
+      const active = await jobs.active(request.identity, request.query.recentSeconds)
+      return sendVersionedAll(request, reply, [...active.active, ...active.recentlyCompleted], active)
+    },
   })
 
   await app.register(readingRoutes, { jobs, live, closing, hold })

@@ -128,6 +128,10 @@ const STREAM: Answer = {
   headers: {
     'cache-control': { type: 'string', description: '`no-cache, no-transform`' },
     'x-accel-buffering': { type: 'string', description: '`no`: nginx then passes every event on at once.' },
+    'x-keepalive-seconds': {
+      type: 'string',
+      description: 'How often something is sent at least: where nothing comes for much longer, the connection is dead.',
+    },
   },
 }
 
@@ -150,14 +154,19 @@ const streaming = (documentation: Pick<Operation, 'id' | 'summary' | 'refusals'>
     refusals: ['database_unavailable', 'not_acceptable', 'too_many_streams', ...(documentation.refusals ?? [])],
   })
 
+interface StreamRouteParts {
+  jobs: Jobs
+  live: Pick<Live, 'open'>
+  /** How often an idle stream is written to. */
+  keepaliveSeconds: number
+}
+
 /** Live streams, of many jobs and of one. HEAD is off: the plugin would open a stream and never end it. */
-export const streamRoutes: FastifyPluginAsyncZod<{ jobs: Jobs; live: Pick<Live, 'open'> }> = async (
-  app,
-  { jobs, live },
-) => {
+export const streamRoutes: FastifyPluginAsyncZod<StreamRouteParts> = async (app, { jobs, live, keepaliveSeconds }) => {
   await app.register(fastifySSE)
   app.addHook('onRequest', (_request, reply, done) => {
     refusePipelined(reply)
+    reply.header('x-keepalive-seconds', String(keepaliveSeconds))
     done()
   })
   app.route({

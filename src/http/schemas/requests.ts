@@ -96,11 +96,16 @@ export const streamQuery = z.strictObject({
 
 export const jobStreamQuery = z.strictObject({ lastEventId, access_token: accessToken })
 
+const ifNoneMatch = z.string().exactOptional()
+
+export const conditionalHeaders = z.looseObject({
+  'if-none-match': ifNoneMatch.describe(
+    'The `ETag` that the caller has: where nothing has changed, the answer is 304.',
+  ),
+})
+
 export const readHeaders = z.looseObject({
-  'if-none-match': z
-    .string()
-    .exactOptional()
-    .describe('The `ETag` that the caller has: the same revision is answered 304.'),
+  'if-none-match': ifNoneMatch.describe('The `ETag` that the caller has: the same revision is answered 304.'),
   prefer: z
     .string()
     .exactOptional()

@@ -1,0 +1,323 @@
+import { backoffMs } from './backoff.ts'
+import { surroundingsOfPage } from './browser.ts'
+import type { Surroundings } from './browser.ts'
+import type { ConnectionTiming, Problem } from './connection.ts'
+import { isFinished, toLiveJob } from './documents.ts'
+import { digest } from './digest.ts'
+import { JobStore } from './job-store.ts'
+import type { JobChange } from './job-store.ts'
+import { Listeners } from './listeners.ts'
+import { Pauses } from './pause.ts'
+import { HeadwayProblem, unreachable } from './problem.ts'
+import { createApi, createRequests } from './requests.ts'
+import type { Requests } from './requests.ts'
+import { ServiceClock } from './service-clock.ts'
+import { Tab } from './tab.ts'
+import { identityOf, Tokens } from './tokens.ts'
+import type {
+  ConnectionState,
+  Headway,
+  HeadwayApi,
+  HeadwayEvent,
+  HeadwayOptions,
+  HeadwayState,
+  JobDocument,
+  JobFilter,
+  LiveJob,
+} from './types.ts'
+import { Waiting } from './waiting.ts'
+
+const KEEP_FINISHED_SECONDS = 60
+/** How often finished jobs are let go, and jobs that are waited for but not followed are asked for. */
+const HOUSEKEEPING_MS = 5_000
+const TOKEN_RETRY_MS = 5_000
+/** Of what tabs say to each other: one that has loaded another release of this file may not understand it. */
+const PROTOCOL = 1
+
+/** For tests: what a page would give, and how patient to be. */
+export interface ClientParts {
+  surroundings?: Surroundings
+  timing?: Partial<ConnectionTiming> & { housekeepingMs?: number; pingMs?: number }
+}
+
+/** Filters that mean the same are the same: two tabs may name their ids in another order. */
+const canonical = ({ jobId, jobType, parentJobId, topLevel, organizationId }: JobFilter): JobFilter => ({
+  ...(jobId !== undefined && { jobId: [...new Set([jobId].flat())].sort() }),
+  ...(jobType !== undefined && { jobType }),
+  ...(parentJobId !== undefined && { parentJobId }),
+  ...(topLevel === true && { topLevel }),
+  ...(organizationId !== undefined && { organizationId }),
+})
+
+class Client implements Headway {
+  readonly api: HeadwayApi
+  readonly #url: string
+  readonly #filter: JobFilter
+  readonly #share: boolean
+  readonly #parts: Required<ClientParts>
+  readonly #requests: Requests
+  readonly #tokens: Tokens
+  readonly #store: JobStore
+  readonly #listeners = new Listeners()
+  readonly #waiting: Waiting
+  readonly #clock = new ServiceClock()
+  readonly #pauses = new Pauses()
+  readonly #closed = new AbortController()
+  readonly #stops: (() => void)[]
+  /** Jobs that are being asked for. */
+  readonly #asking = new Set<string>()
+  #tab: Tab | null = null
+  /** Null: not known yet. */
+  #identity: string | null = null
+  #connection: ConnectionState = 'connecting'
+  #problem: Problem = null
+  #state: HeadwayState | null = null
+
+  constructor(options: HeadwayOptions, { surroundings = surroundingsOfPage(), timing = {} }: ClientParts) {
+    const url = options.url ?? surroundings.origin()
+    if (url === null) throw new TypeError('createHeadway needs the url of the service where there is no page.')
+    this.#url = url.replace(/\/+$/, '')
+    this.#filter = canonical(options.filter ?? {})
+    this.#share = options.share ?? true
+    this.#parts = { surroundings, timing }
+    this.#tokens = new Tokens(options.token, token => this.#meet(token))
+    this.#requests = createRequests({ url: this.#url, tokens: this.#tokens, fetch: surroundings.fetch })
+    this.api = createApi(this.#requests)
+    this.#store = new JobStore({ keepFinishedMs: (options.keepFinishedSeconds ?? KEEP_FINISHED_SECONDS) * 1000 })
+    this.#waiting = new Waiting(surroundings.storage)
+    const housekeeping = setInterval(() => this.#keepHouse(), timing.housekeepingMs ?? HOUSEKEEPING_MS)
+    this.#stops = [
+      () => clearInterval(housekeeping),
+      surroundings.onReturn(reason => (reason === 'online' ? this.reconnect() : this.#tab?.look())),
+      surroundings.onStored(key => this.#heedStorage(key)),
+    ]
+    void this.#join()
+  }
+
+  get connection(): ConnectionState {
+    return this.#connection
+  }
+
+  jobs(): readonly LiveJob[] {
+    return this.#store.jobs()
+  }
+
+  job(id: string): LiveJob | undefined {
+    return this.#store.get(id)
+  }
+
+  // Functions of their own, so that they can be handed on: `useSyncExternalStore(headway.subscribe, headway.state)`.
+  state = (): HeadwayState => {
+    const { loaded, truncated } = this.#store
+    this.#state ??= {
+      connection: this.#connection,
+      jobs: this.#store.jobs(),
+      loaded,
+      truncated,
+      problem: this.#problem,
+    }
+    return this.#state
+  }
+  subscribe = (listener: () => void): (() => void) => this.#listeners.subscribe(listener)
+  on = (event: HeadwayEvent, listener: (job: LiveJob) => void): (() => void) => this.#listeners.on(event, listener)
+
+  waitFor(id: string): Promise<LiveJob> {
+    if (this.#closed.signal.aborted) return Promise.reject(new DOMException('The client is closed.', 'AbortError'))
+    const job = this.#store.get(id)
+    if (job && isFinished(job)) {
+      this.#waiting.settle(job, true)
+      return Promise.resolve(job)
+    }
+    const waited = this.#waiting.wait(id)
+    if (this.#store.loaded) void this.#ask(id)
+    return waited
+  }
+
+  waiting(): readonly string[] {
+    return this.#waiting.ids()
+  }
+
+  forget(id: string): void {
+    this.#waiting.forget(id)
+  }
+
+  cancel(id: string): Promise<LiveJob> {
+    return this.#command(this.api.cancel(id))
+  }
+
+  retry(id: string): Promise<LiveJob> {
+    return this.#command(this.api.retry(id))
+  }
+
+  now(): number {
+    return this.#clock.now()
+  }
+
+  reconnect(): void {
+    this.#pauses.wake()
+    this.#tab?.wake()
+  }
+
+  close(): void {
+    if (this.#closed.signal.aborted) return
+    this.#closed.abort()
+    for (const stop of this.#stops) stop()
+    this.#tab?.close()
+    this.#tab = null
+    this.#show('closed', null)
+    this.#listeners.clear()
+    this.#waiting.rejectAll('The client was closed.')
+  }
+
+  /** Finds out whom this page speaks for, and joins the tabs that do so as well. */
+  async #join(): Promise<void> {
+    const token = await this.#firstToken()
+    if (token === undefined) return
+    const identity = identityOf(token)
+    this.#identity = identity
+    const [whole, user] = await Promise.all([
+      digest([this.#url, identity, this.#filter]),
+      digest([this.#url, identity]),
+    ])
+    // Meanwhile it may have been closed, or become another's.
+    if (this.#closed.signal.aborted || this.#identity !== identity) return
+    this.#waiting.use(`headway:waiting:${user}`)
+    const { surroundings, timing } = this.#parts
+    const store = this.#store
+    this.#tab = new Tab({
+      name: this.#share ? `headway:${PROTOCOL}:${whole}` : null,
+      surroundings,
+      timing,
+      requests: this.#requests,
+      tokens: this.#tokens,
+      filter: this.#filter,
+      held: () => ({ jobs: store.jobs(), truncated: store.truncated, loaded: store.loaded }),
+      onJobs: (jobs, truncated) => this.#replace(jobs, truncated),
+      onChanges: changes => this.#apply(changes),
+      onState: (connection, problem) => this.#show(connection, problem),
+      onId: (id, fresh) => this.#clock.observe(id, fresh),
+    })
+    this.#tab.start()
+  }
+
+  /** Undefined: closed meanwhile. */
+  async #firstToken(): Promise<string | null | undefined> {
+    const { signal } = this.#closed
+    for (let failures = 1; !signal.aborted; failures++) {
+      try {
+        return await this.#tokens.get()
+      } catch (error) {
+        this.#show('unauthorized', asProblem(error))
+        await this.#pauses.wait(backoffMs({ failures, retryMs: TOKEN_RETRY_MS }), signal)
+      }
+    }
+    return undefined
+  }
+
+  /** A token has come. One of another user ends all that was shown and shared for the one before. */
+  #meet(token: string | null): void {
+    if (this.#identity === null || this.#identity === identityOf(token) || this.#closed.signal.aborted) return
+    this.#identity = null
+    this.#tab?.close()
+    this.#tab = null
+    this.#store.clear()
+    this.#waiting.leave()
+    this.#show('connecting', null)
+    void this.#join()
+  }
+
+  #replace(jobs: readonly LiveJob[], truncated: boolean): void {
+    const changes = this.#store.replace(jobs, truncated)
+    this.#tell(changes)
+    for (const id of this.#waiting.open()) {
+      const job = this.#store.get(id)
+      // It finished while this page was not there to see it.
+      if (job && isFinished(job)) this.#end(job)
+    }
+    void this.#askForMissing()
+  }
+
+  #apply(changes: readonly JobChange[]): void {
+    this.#tell(changes.flatMap(({ name, job }) => this.#store.apply(job, name) ?? []))
+  }
+
+  #tell(changes: readonly JobChange[]): void {
+    this.#state = null
+    for (const change of changes) {
+      const told = this.#listeners.emit(change)
+      if (isFinished(change.job)) this.#waiting.settle(change.job, told)
+    }
+    this.#listeners.changed()
+  }
+
+  /** Tells of an end that no change told of. */
+  #end(job: LiveJob): void {
+    const told = this.#listeners.emit({ name: job.status as JobChange['name'], job })
+    this.#waiting.settle(job, told)
+  }
+
+  #show(connection: ConnectionState, problem: Problem): void {
+    const shown = problem && { status: problem.status, code: problem.code, detail: problem.detail }
+    if (
+      connection === this.#connection &&
+      shown?.code === this.#problem?.code &&
+      shown?.detail === this.#problem?.detail
+    ) {
+      return
+    }
+    this.#connection = connection
+    this.#problem = shown
+    this.#state = null
+    this.#listeners.changed()
+  }
+
+  /** Asks for what is waited for and not followed, one after the other: there may be many, and they are in no hurry. */
+  async #askForMissing(): Promise<void> {
+    if (!this.#store.loaded || this.#asking.size > 0) return
+    for (const id of this.#waiting.open()) await this.#ask(id)
+  }
+
+  /** Asks for a job that is waited for, and that the stream does not show. */
+  async #ask(id: string): Promise<void> {
+    if (this.#asking.has(id) || this.#store.get(id)) return
+    this.#asking.add(id)
+    const { signal } = this.#closed
+    const identity = this.#identity
+    try {
+      const job = toLiveJob(await this.api.job(id, { signal }))
+      if (isFinished(job) && identity === this.#identity && this.#waiting.has(id)) this.#end(job)
+    } catch (error) {
+      // Anything else may pass: it is asked for again.
+      if (error instanceof HeadwayProblem && (error.status === 404 || error.status === 400))
+        this.#waiting.reject(id, error)
+    } finally {
+      this.#asking.delete(id)
+    }
+  }
+
+  async #command(answer: Promise<JobDocument>): Promise<LiveJob> {
+    const job = toLiveJob(await answer)
+    // Before the stream says so: whoever pressed the button sees at once that it worked.
+    if (this.#store.get(job.id)) this.#apply([{ name: 'updated', job }])
+    return job
+  }
+
+  #keepHouse(): void {
+    if (this.#store.prune()) this.#tell([])
+    void this.#askForMissing()
+  }
+
+  #heedStorage(key: string | null): void {
+    if (key !== null && !this.#waiting.isKey(key)) return
+    this.#waiting.reload()
+    void this.#askForMissing()
+  }
+}
+
+const asProblem = (error: unknown): HeadwayProblem => (error instanceof HeadwayProblem ? error : unreachable(error))
+
+/** As `createHeadway`, in surroundings that a test makes. */
+export const createClient = (options: HeadwayOptions, parts: ClientParts): Headway => new Client(options, parts)
+
+/** Makes a client and connects it. */
+export const createHeadway = (options: HeadwayOptions = {}): Headway => new Client(options, {})

@@ -1,0 +1,291 @@
+import { backoffMs } from './backoff.ts'
+import { toLiveJob } from './documents.ts'
+import type { WireJob } from './documents.ts'
+import { CHECK_MS, readEventStream } from './event-stream.ts'
+import type { StreamEnd } from './event-stream.ts'
+import type { JobChange } from './job-store.ts'
+import { Pauses } from './pause.ts'
+import { createPoller } from './polling.ts'
+import { HeadwayProblem, unreachable } from './problem.ts'
+import { queryOf } from './requests.ts'
+import type { Requests } from './requests.ts'
+import type { StreamEvent } from './sse.ts'
+import type { Tokens } from './tokens.ts'
+import type { ConnectionState, HeadwayState, JobFilter, LiveJob } from './types.ts'
+
+export type Problem = HeadwayState['problem']
+
+/** Where a connection puts what it hears. */
+export interface ConnectionSink {
+  /** All that there is now. `id`: where to come back to; null where the jobs were polled. */
+  snapshot(jobs: LiveJob[], truncated: boolean, id: string | null): void
+  changes(changes: JobChange[], id: string): void
+  state(connection: ConnectionState, problem: Problem): void
+}
+
+/** Milliseconds. Tests are less patient. */
+export interface ConnectionTiming {
+  firstByteMs: number
+  pollMs: number
+  /** A stream that lasted for so long was a good one. */
+  goodMs: number
+  /** A loss that is mended within this time is not worth showing. */
+  graceMs: number
+}
+
+const TIMING: ConnectionTiming = { firstByteMs: 10_000, pollMs: 5_000, goodMs: 5_000, graceMs: 1_000 }
+
+/** Streams that failed in a row before jobs are polled meanwhile. */
+const FAILURES_BEFORE_POLLING = 3
+/** The service ends streams every ten minutes: then the next one is opened at once, but not by all pages in the same moment. */
+const REOPEN_WITHIN_MS = 300
+/** How often a callback that gave no good token is asked again, at first. */
+const UNAUTHORIZED_MS = 5_000
+/** What comes later than this after the beginning of a stream shows that nothing holds it back. */
+const PROVEN_MS = 1_000
+
+export interface ConnectionOptions {
+  requests: Requests
+  tokens: Tokens
+  filter: JobFilter
+  sink: ConnectionSink
+  /** What the page holds, for polls. */
+  known: () => readonly LiveJob[]
+  /** The last id of whoever was connected before. */
+  lastEventId: string | null
+  timing?: Partial<ConnectionTiming>
+  random?: () => number
+}
+
+const problemOf = (error: unknown): HeadwayProblem => (error instanceof HeadwayProblem ? error : unreachable(error))
+
+const isRefusal = ({ status, code }: HeadwayProblem): boolean =>
+  status === 401 || status === 403 || code === 'token_unavailable'
+
+/** Keeps a stream open for as long as it is wanted, whatever happens to it, and polls while it cannot. */
+export class Connection {
+  readonly #options: ConnectionOptions
+  readonly #timing: ConnectionTiming
+  readonly #pauses = new Pauses()
+  readonly #closed = new AbortController()
+  #lastEventId: string | null
+  #retryMs: number | null = null
+  #failures = 0
+  /** How often in a row the service would not have the token. */
+  #refusals = 0
+  /** The snapshot of the present stream came at this time. */
+  #deliveredAt: number | null = null
+  /** The last stream fell silent after its beginning: the next one must show more than that before it is believed. */
+  #mustProve = false
+  #isLive = false
+  /** Somebody asked for a connection while one was being tried. */
+  #eager = false
+  #loaded = false
+  #polling: AbortController | null = null
+  #grace: ReturnType<typeof setTimeout> | undefined
+  #checkSilence: (() => void) | null = null
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options
+    this.#timing = { ...TIMING, ...options.timing }
+    this.#lastEventId = options.lastEventId
+  }
+
+  /** Runs until closed, or until the service has nothing more to say. Never raises. */
+  async run(): Promise<void> {
+    const { signal } = this.#closed
+    while (!signal.aborted) {
+      const end = await this.#stream()
+      if (this.#closed.signal.aborted) return
+      this.#isLive = false
+      if (end.kind === 'over') {
+        this.close()
+        this.#options.sink.state('closed', null)
+        return
+      }
+      const pauseMs = this.#judge(end)
+      if (!this.#eager) await this.#pauses.wait(pauseMs, signal)
+    }
+  }
+
+  /** Does what is due: for pages whose timers the browser holds back. */
+  tick(): void {
+    this.#checkSilence?.()
+    this.#pauses.tick()
+  }
+
+  /** Does now what it waits for. */
+  wake(): void {
+    this.#eager = true
+    this.#pauses.wake()
+  }
+
+  close(): void {
+    this.#closed.abort()
+    this.#stopPolling()
+    clearTimeout(this.#grace)
+  }
+
+  async #stream(): Promise<StreamEnd> {
+    const { requests, tokens, filter } = this.#options
+    this.#deliveredAt = null
+    this.#eager = false
+    let firstByteAt: number | null = null
+    try {
+      await tokens.next()
+      return await readEventStream({
+        requests,
+        path: `/stream${queryOf({ ...filter })}`,
+        lastEventId: this.#lastEventId,
+        signal: this.#closed.signal,
+        firstByteMs: this.#timing.firstByteMs,
+        onRetry: retryMs => (this.#retryMs = retryMs),
+        onBytes: () => {
+          firstByteAt ??= Date.now()
+          if (Date.now() - firstByteAt >= PROVEN_MS) this.#mustProve = false
+          if (this.#deliveredAt !== null) this.#settle()
+        },
+        onEvents: events => this.#take(events),
+        watch: check => this.#watch(check),
+      })
+    } catch (error) {
+      return { kind: 'refused', problem: problemOf(error) }
+    }
+  }
+
+  #watch(check: () => void): () => void {
+    const timer = setInterval(check, CHECK_MS)
+    this.#checkSilence = check
+    return () => {
+      clearInterval(timer)
+      this.#checkSilence = null
+    }
+  }
+
+  #take(events: StreamEvent[]): void {
+    const { sink } = this.#options
+    let changes: JobChange[] = []
+    const flush = (id: string) => {
+      if (changes.length > 0) sink.changes(changes, id)
+      changes = []
+    }
+    for (const { event, id, data } of events) {
+      if (event === 'snapshot') {
+        flush(this.#lastEventId ?? id)
+        const { jobs, truncated = false } = JSON.parse(data) as { jobs: WireJob[]; truncated?: boolean }
+        sink.snapshot(jobs.map(toLiveJob), truncated, id)
+        this.#deliver()
+      } else if (event.startsWith('progress.job.')) {
+        const name = event.slice('progress.job.'.length) as JobChange['name']
+        changes.push({ name, job: toLiveJob(JSON.parse(data) as WireJob) })
+      }
+      if (id !== '') this.#lastEventId = id
+    }
+    if (this.#lastEventId !== null) flush(this.#lastEventId)
+  }
+
+  #deliver(): void {
+    this.#deliveredAt = Date.now()
+    this.#loaded = true
+    this.#refusals = 0
+    this.#settle()
+  }
+
+  /** The stream is good: what stood in for it may end. */
+  #settle(): void {
+    if (this.#isLive || this.#mustProve) return
+    this.#isLive = true
+    this.#stopPolling()
+    clearTimeout(this.#grace)
+    this.#options.sink.state('live', null)
+  }
+
+  /** How long to stay away after a stream has ended like that, and what to show meanwhile. */
+  #judge(end: Exclude<StreamEnd, { kind: 'over' }>): number {
+    const { problem } = end
+    const { random = Math.random } = this.#options
+    if (isRefusal(problem)) return this.#judgeRefusal(problem)
+
+    const wasGood = this.#deliveredAt !== null && Date.now() - this.#deliveredAt >= this.#timing.goodMs
+    this.#failures = wasGood ? 1 : this.#failures + 1
+    const silent = end.kind === 'lost' && end.silent
+    if (silent && this.#deliveredAt !== null) this.#mustProve = true
+    if (silent || this.#failures >= FAILURES_BEFORE_POLLING) this.#startPolling()
+    this.#showLoss(problem)
+
+    const ended = end.kind === 'lost' && !end.asked && problem.code === 'stream_closed'
+    if (wasGood && ended) return random() * REOPEN_WITHIN_MS
+    const { retryAfterSeconds } = problem
+    return backoffMs({ failures: this.#failures, retryMs: this.#retryMs, retryAfterSeconds, random })
+  }
+
+  /** A refused token is replaced at once; a second refusal in a row is shown, and tried again now and then. */
+  #judgeRefusal(problem: HeadwayProblem): number {
+    const { tokens, sink, random = Math.random } = this.#options
+    this.#refusals += 1
+    if (this.#refusals === 1 && problem.status === 401 && tokens.renewable) return 0
+    this.#stopPolling()
+    clearTimeout(this.#grace)
+    sink.state('unauthorized', problem)
+    return backoffMs({ failures: this.#refusals, retryMs: UNAUTHORIZED_MS, random })
+  }
+
+  #showLoss(problem: HeadwayProblem): void {
+    clearTimeout(this.#grace)
+    if (this.#polling) return
+    const show = () => this.#options.sink.state('reconnecting', problem)
+    if (this.#loaded) this.#grace = setTimeout(show, this.#timing.graceMs)
+    else show()
+  }
+
+  #startPolling(): void {
+    if (this.#polling) return
+    this.#polling = new AbortController()
+    void this.#poll(this.#polling.signal)
+  }
+
+  #stopPolling(): void {
+    this.#polling?.abort()
+    this.#polling = null
+  }
+
+  async #poll(signal: AbortSignal): Promise<void> {
+    const { requests, filter, known, sink } = this.#options
+    const poller = createPoller({ requests, filter, known })
+    while (!signal.aborted) {
+      try {
+        const polled = await withinTime(this.#timing.firstByteMs, signal, part => poller.read(part))
+        if (isAborted(signal)) return
+        if (polled) sink.snapshot(polled.jobs, polled.truncated, null)
+        this.#loaded = true
+        sink.state('polling', null)
+      } catch (error) {
+        if (isAborted(signal)) return
+        const problem = problemOf(error)
+        sink.state(isRefusal(problem) ? 'unauthorized' : 'reconnecting', problem)
+      }
+      await this.#pauses.wait(this.#timing.pollMs, signal)
+    }
+  }
+}
+
+/** Runs with a signal that aborts with the given one, or after a time. */
+const withinTime = async <Value>(
+  milliseconds: number,
+  signal: AbortSignal,
+  run: (signal: AbortSignal) => Promise<Value>,
+): Promise<Value> => {
+  const part = new AbortController()
+  const abort = () => part.abort()
+  const timer = setTimeout(abort, milliseconds)
+  signal.addEventListener('abort', abort)
+  try {
+    return await run(part.signal)
+  } finally {
+    clearTimeout(timer)
+    signal.removeEventListener('abort', abort)
+  }
+}
+
+/** Read anew, since TypeScript takes the first look for good. */
+const isAborted = (signal: AbortSignal): boolean => signal.aborted

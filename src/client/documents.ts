@@ -1,0 +1,42 @@
+import type { JobStatus, LiveJob } from './types.ts'
+
+/** A job as the wire has it: fields that are null may be missing. */
+export type WireJob = Pick<LiveJob, 'id' | 'revision'> & Partial<LiveJob>
+
+/** The live document whole again. Fields that only REST answers have are left behind. */
+export const toLiveJob = (job: WireJob): LiveJob => ({
+  id: job.id,
+  jobType: job.jobType ?? '',
+  name: job.name ?? '',
+  status: job.status ?? 'pending',
+  progressPercent: job.progressPercent ?? 0,
+  processedCount: job.processedCount ?? 0,
+  totalCount: job.totalCount ?? null,
+  unit: job.unit ?? 'unknown',
+  throughputPerSecond: job.throughputPerSecond ?? null,
+  etaSeconds: job.etaSeconds ?? null,
+  etaSource: job.etaSource ?? null,
+  stage: job.stage ?? null,
+  stages: job.stages ?? null,
+  message: job.message ?? null,
+  liveness: job.liveness ?? null,
+  advancedAt: job.advancedAt ?? null,
+  attempt: job.attempt ?? 1,
+  cancellable: job.cancellable ?? false,
+  cancelRequestedAt: job.cancelRequestedAt ?? null,
+  startedAt: job.startedAt ?? null,
+  finishedAt: job.finishedAt ?? null,
+  updatedAt: job.updatedAt ?? '',
+  errorMessage: job.errorMessage ?? null,
+  failureReason: job.failureReason ?? null,
+  parentJobId: job.parentJobId ?? null,
+  partitionIndex: job.partitionIndex ?? null,
+  partitionCount: job.partitionCount ?? null,
+  children: job.children ?? null,
+  organizationId: job.organizationId ?? null,
+  revision: job.revision,
+})
+
+const FINISHED: ReadonlySet<JobStatus> = new Set<JobStatus>(['completed', 'failed', 'cancelled'])
+
+export const isFinished = ({ status }: Pick<LiveJob, 'status'>): boolean => FINISHED.has(status)

@@ -1,0 +1,142 @@
+import { isFinished } from './documents.ts'
+import type { HeadwayEvent, LiveJob } from './types.ts'
+
+/** What became of one job, by the name that listeners know it under. */
+export interface JobChange {
+  name: Exclude<HeadwayEvent, 'finished'>
+  job: LiveJob
+}
+
+interface Entry {
+  job: LiveJob
+  /** Larger is newer: jobs have no time of creation on the wire. */
+  rank: number
+  /** By the clock of this page; null: not finished. */
+  finishedSeenMs: number | null
+}
+
+/** A lower revision with a later time: the database was restored from a backup, and what is kept here never was. */
+const isNewer = (known: LiveJob, next: LiveJob): boolean =>
+  next.revision > known.revision || (next.revision < known.revision && next.updatedAt > known.updatedAt)
+
+/** Estimates change without a revision while a worker says only that it is alive. */
+const estimatesDiffer = (known: LiveJob, next: LiveJob): boolean =>
+  next.revision === known.revision &&
+  next.updatedAt >= known.updatedAt &&
+  (next.etaSeconds !== known.etaSeconds || next.throughputPerSecond !== known.throughputPerSecond)
+
+/**
+ * The name of a change, from both documents: a stream names only the last of what it merged, and a snapshot nothing at all.
+ * `said` is what the stream called it.
+ */
+const nameOf = (known: LiveJob, next: LiveJob, said: JobChange['name'] | null): JobChange['name'] => {
+  if (isFinished(next) && (next.status !== known.status || next.attempt !== known.attempt)) {
+    return next.status as JobChange['name']
+  }
+  if (said !== null && said !== 'updated') return said
+  if (next.attempt !== known.attempt) return 'retried'
+  if (isFinished(known) && !isFinished(next)) return 'recovered'
+  if (known.cancelRequestedAt === null && next.cancelRequestedAt !== null) return 'cancel_requested'
+  if (known.status !== next.status) return 'started'
+  if (known.liveness !== next.liveness && next.liveness !== null) {
+    return next.liveness === 'stalled' ? 'stalled' : 'recovered'
+  }
+  return 'updated'
+}
+
+/** The newest known document of each job that is followed. */
+export class JobStore {
+  truncated = false
+  loaded = false
+  readonly #entries = new Map<string, Entry>()
+  readonly #keepFinishedMs: number
+  readonly #now: () => number
+  #sorted: readonly LiveJob[] | null = []
+  #rank = 0
+
+  constructor({ keepFinishedMs, now = Date.now }: { keepFinishedMs: number; now?: () => number }) {
+    this.#keepFinishedMs = keepFinishedMs
+    this.#now = now
+  }
+
+  get(id: string): LiveJob | undefined {
+    return this.#entries.get(id)?.job
+  }
+
+  /** The same array until something changes. Unfinished first, newest first; then finished ones, the last to finish first. */
+  jobs(): readonly LiveJob[] {
+    this.#sorted ??= this.#sort()
+    return this.#sorted
+  }
+
+  /** Takes what the service has now, newest first: what is not in it is gone. Answers what changed of jobs that were known. */
+  replace(jobs: readonly LiveJob[], truncated: boolean): JobChange[] {
+    const changes: JobChange[] = []
+    const members = new Set(jobs.map(job => job.id))
+    for (const id of this.#entries.keys()) {
+      if (members.has(id)) continue
+      this.#entries.delete(id)
+      this.#sorted = null
+    }
+    for (const job of jobs.toReversed()) {
+      const change = this.#set(job, null, ++this.#rank)
+      if (change) changes.push(change)
+    }
+    if (!this.loaded || this.truncated !== truncated) this.#sorted = null
+    this.loaded = true
+    this.truncated = truncated
+    return changes
+  }
+
+  /** Takes one job. Null: nothing that was not known. */
+  apply(job: LiveJob, said: JobChange['name'] | null): JobChange | null {
+    return this.#set(job, said, null)
+  }
+
+  /** Lets go of jobs that finished a while ago, or nobody would. Answers whether there were any. */
+  prune(): boolean {
+    const before = this.#now() - this.#keepFinishedMs
+    let pruned = false
+    for (const [id, { finishedSeenMs }] of this.#entries) {
+      if (finishedSeenMs === null || finishedSeenMs > before) continue
+      this.#entries.delete(id)
+      pruned = true
+    }
+    if (pruned) this.#sorted = null
+    return pruned
+  }
+
+  clear(): void {
+    this.#entries.clear()
+    this.#sorted = null
+    this.loaded = false
+    this.truncated = false
+  }
+
+  #set(job: LiveJob, said: JobChange['name'] | null, rank: number | null): JobChange | null {
+    const entry = this.#entries.get(job.id)
+    if (!entry) {
+      const finishedSeenMs = isFinished(job) ? this.#now() : null
+      this.#entries.set(job.id, { job, rank: rank ?? ++this.#rank, finishedSeenMs })
+      this.#sorted = null
+      return said === null ? null : { name: said, job }
+    }
+    if (rank !== null) entry.rank = rank
+    const known = entry.job
+    const newer = isNewer(known, job)
+    if (!newer && !estimatesDiffer(known, job)) return null
+    entry.job = job
+    this.#sorted = null
+    if (!newer) return null
+    if (!isFinished(job)) entry.finishedSeenMs = null
+    else entry.finishedSeenMs ??= this.#now()
+    return { name: nameOf(known, job, said), job }
+  }
+
+  #sort(): LiveJob[] {
+    const entries = [...this.#entries.values()].sort((a, b) => b.rank - a.rank)
+    const finished = entries.filter(({ job }) => isFinished(job)).map(({ job }) => job)
+    finished.sort((a, b) => (b.finishedAt ?? '').localeCompare(a.finishedAt ?? ''))
+    return [...entries.filter(({ job }) => !isFinished(job)).map(({ job }) => job), ...finished]
+  }
+}

@@ -1,0 +1,118 @@
+import { isFinished, toLiveJob } from './documents.ts'
+import { HeadwayProblem } from './problem.ts'
+import { queryOf } from './requests.ts'
+import type { Requests } from './requests.ts'
+import type { ActiveJobs, JobDocument, JobFilter, LiveJob, Page } from './types.ts'
+
+/** How many jobs that are no longer listed are asked for one by one, each time. */
+const MAX_MISSED = 20
+/** Browsers open six connections to a service that speaks HTTP/1.1. */
+const AT_ONCE = 4
+
+export interface Polled {
+  jobs: LiveJob[]
+  truncated: boolean
+}
+
+/** Reads by plain requests what a stream would have told. */
+export interface Poller {
+  /** Null: all is as it was. Jobs that are known stay until they are gone from the service. */
+  read(signal: AbortSignal): Promise<Polled | null>
+}
+
+const inBatches = async <Item>(items: readonly Item[], run: (item: Item) => Promise<void>): Promise<void> => {
+  for (let start = 0; start < items.length; start += AT_ONCE) {
+    await Promise.all(items.slice(start, start + AT_ONCE).map(run))
+  }
+}
+
+interface PollerOptions {
+  requests: Requests
+  filter: JobFilter
+  known: () => readonly LiveJob[]
+}
+
+/** One job as it is now; what is known where nothing has changed; null where it does not exist. */
+const readJob = async (
+  { call }: Requests,
+  id: string,
+  known: LiveJob | undefined,
+  signal: AbortSignal,
+): Promise<LiveJob | null> => {
+  try {
+    const headers = known ? { 'if-none-match': `W/"${id}.${known.revision}"` } : {}
+    const { body } = await call<JobDocument>(`/jobs/${encodeURIComponent(id)}`, { headers, signal })
+    return body ? toLiveJob(body) : (known ?? null)
+  } catch (error) {
+    if (error instanceof HeadwayProblem && error.status === 404) return null
+    throw error
+  }
+}
+
+/** Jobs that were named: each is asked for, until it has finished. */
+const createJobPoller = ({ requests, known }: PollerOptions, ids: readonly string[]): Poller => ({
+  async read(signal) {
+    const jobs = new Map(known().map(job => [job.id, job]))
+    await inBatches(ids, async id => {
+      const before = jobs.get(id)
+      if (before && isFinished(before)) return
+      const job = await readJob(requests, id, before, signal)
+      if (job) jobs.set(id, job)
+      else jobs.delete(id)
+    })
+    return { jobs: [...jobs.values()], truncated: false }
+  },
+})
+
+/** A list of jobs. Those that have left it since are asked for one by one, or their end would be missed. */
+const createListPoller = ({ requests, filter, known }: PollerOptions): Poller => {
+  const { jobType, parentJobId, organizationId, topLevel } = filter
+  const everything = jobType === undefined && parentJobId === undefined && organizationId === undefined
+  let etag: string | null = null
+
+  const list = async (signal: AbortSignal): Promise<Polled> => {
+    const query = queryOf({ jobType, parentJobId, organizationId, topLevel, pageSize: 100 })
+    const { body } = await requests.call<Page<JobDocument>>(`/jobs${query}`, { signal })
+    const items = body?.items ?? []
+    return { jobs: items.map(toLiveJob), truncated: (body?.total ?? 0) > items.length }
+  }
+
+  /** One small answer for all that runs. It shows no partitions, but changes whenever one of them does. */
+  const readActive = async (signal: AbortSignal): Promise<Polled | null> => {
+    const headers: Record<string, string> = etag === null ? {} : { 'if-none-match': etag }
+    const answer = await requests.call<ActiveJobs>('/active', { headers, signal })
+    if (!answer.body) return null
+    const { active, recentlyCompleted } = answer.body
+    const jobs = [...active, ...recentlyCompleted].map(toLiveJob)
+    const truncated = active.length >= 50
+    const partitions = topLevel !== true && active.some(job => job.children !== null)
+    if (partitions) {
+      const listed = new Set(jobs.map(job => job.id))
+      const all = await list(signal)
+      jobs.push(...all.jobs.filter(job => !listed.has(job.id)))
+    }
+    etag = answer.etag
+    return { jobs, truncated }
+  }
+
+  return {
+    async read(signal) {
+      const polled = everything ? await readActive(signal) : await list(signal)
+      if (!polled) return null
+      const jobs = new Map(polled.jobs.map(job => [job.id, job]))
+      const missed = known().filter(job => !jobs.has(job.id))
+      for (const job of missed) jobs.set(job.id, job)
+      await inBatches(missed.filter(job => !isFinished(job)).slice(0, MAX_MISSED), async before => {
+        const job = await readJob(requests, before.id, before, signal)
+        if (job) jobs.set(job.id, job)
+        else jobs.delete(before.id)
+      })
+      return { jobs: [...jobs.values()], truncated: polled.truncated }
+    },
+  }
+}
+
+export const createPoller = (options: PollerOptions): Poller => {
+  const { jobId } = options.filter
+  return jobId === undefined ? createListPoller(options) : createJobPoller(options, [jobId].flat())
+}

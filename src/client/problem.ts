@@ -1,0 +1,80 @@
+export interface ProblemFields {
+  status: number
+  code: string
+  title: string
+  detail: string
+  requestId?: string
+  errors?: readonly { path: string; message: string }[]
+  jobStatus?: string
+  retryAfterSeconds?: number
+}
+
+/**
+ * Why a call did not do what it should: the problem document of the service, or one in its form. `code` decides:
+ * `unreachable` (status 0) where there was no answer, `token_unavailable` (0) where the token callback failed,
+ * `unexpected_answer` where something else than Headway answered.
+ */
+export class HeadwayProblem extends Error {
+  override readonly name = 'HeadwayProblem'
+  readonly status: number
+  readonly code: string
+  readonly title: string
+  readonly detail: string
+  readonly requestId: string | null
+  readonly errors: readonly { path: string; message: string }[]
+  readonly jobStatus: string | null
+  readonly retryAfterSeconds: number | null
+
+  constructor(fields: ProblemFields, options?: ErrorOptions) {
+    super(fields.detail, options)
+    this.status = fields.status
+    this.code = fields.code
+    this.title = fields.title
+    this.detail = fields.detail
+    this.requestId = fields.requestId ?? null
+    this.errors = fields.errors ?? []
+    this.jobStatus = fields.jobStatus ?? null
+    this.retryAfterSeconds = fields.retryAfterSeconds ?? null
+  }
+}
+
+export const unreachable = (cause: unknown): HeadwayProblem =>
+  new HeadwayProblem(
+    {
+      status: 0,
+      code: 'unreachable',
+      title: 'No answer',
+      detail: 'Headway does not answer: is it reachable from here?',
+    },
+    { cause },
+  )
+
+export const unexpectedAnswer = (status: number): HeadwayProblem =>
+  new HeadwayProblem({
+    status,
+    code: 'unexpected_answer',
+    title: 'An unexpected answer',
+    detail: `What answered with status ${status} is not Headway: check the address, and what stands before it.`,
+  })
+
+const retryAfterOf = (headers: Headers): number | null => {
+  const text = headers.get('retry-after')
+  return text !== null && /^\d{1,6}$/.test(text) ? Number(text) : null
+}
+
+/** The problem in an answer that is none of success. Never raises. */
+export const readProblem = async (response: Response): Promise<HeadwayProblem> => {
+  const retryAfterSeconds = retryAfterOf(response.headers)
+  const isProblem = response.headers.get('content-type')?.startsWith('application/problem+json') ?? false
+  if (!isProblem) {
+    await response.body?.cancel().catch(() => undefined)
+    const { status, code, title, detail } = unexpectedAnswer(response.status)
+    return new HeadwayProblem({ status, code, title, detail, ...(retryAfterSeconds !== null && { retryAfterSeconds }) })
+  }
+  try {
+    const document = (await response.json()) as ProblemFields
+    return new HeadwayProblem({ ...document, ...(retryAfterSeconds !== null && { retryAfterSeconds }) })
+  } catch (error) {
+    return unreachable(error)
+  }
+}

@@ -1,0 +1,178 @@
+import type { Surroundings } from './browser.ts'
+import { Connection } from './connection.ts'
+import type { ConnectionTiming, Problem } from './connection.ts'
+import type { JobChange } from './job-store.ts'
+import type { Requests } from './requests.ts'
+import { Sharing } from './sharing.ts'
+import type { TabChannel, TabMessage } from './sharing.ts'
+import type { Tokens } from './tokens.ts'
+import type { ConnectionState, JobFilter, LiveJob } from './types.ts'
+
+export interface TabOptions {
+  /** What is shared with other tabs; null: nothing. */
+  name: string | null
+  surroundings: Surroundings
+  timing: Partial<ConnectionTiming> & { pingMs?: number }
+  requests: Requests
+  tokens: Tokens
+  filter: JobFilter
+  held: () => { jobs: readonly LiveJob[]; truncated: boolean; loaded: boolean }
+  onJobs: (jobs: readonly LiveJob[], truncated: boolean) => void
+  onChanges: (changes: readonly JobChange[]) => void
+  onState: (connection: ConnectionState, problem: Problem) => void
+  /** `fresh`: it came in the moment of a change. */
+  onId: (id: string | null, fresh: boolean) => void
+}
+
+/** One page's place among those that share a connection: it has the connection, or hears from the tab that has it. */
+export class Tab {
+  readonly #options: TabOptions
+  readonly #id = crypto.getRandomValues(new Uint32Array(4)).join('-')
+  #sharing: Sharing | null = null
+  #connection: Connection | null = null
+  #lastEventId: string | null = null
+  #state: { connection: ConnectionState; problem: Problem } = { connection: 'connecting', problem: null }
+  #closed = false
+
+  constructor(options: TabOptions) {
+    this.#options = options
+  }
+
+  start(): void {
+    const { name, surroundings, timing } = this.#options
+    const { locks, isVisible } = surroundings
+    const channel = name === null ? null : this.#openChannel(name)
+    if (name === null || !locks || !channel) {
+      this.#connect()
+      return
+    }
+    this.#sharing = new Sharing({
+      name,
+      tab: this.#id,
+      locks,
+      channel,
+      isVisible,
+      onLead: () => this.#connect(),
+      onDeposed: () => this.#disconnect(),
+      onAlone: () => this.#goAlone(),
+      onMessage: message => this.#hear(message),
+      onHello: tab => this.#tellAll(tab),
+      onNudge: wake => (wake ? this.#connection?.wake() : this.#connection?.tick()),
+      ...(timing.pingMs !== undefined && { pingMs: timing.pingMs }),
+    })
+    this.#sharing.start()
+  }
+
+  /** Somebody looks at this page again: what was due is done, and what may have been missed is asked for. */
+  look(): void {
+    if (this.#connection) this.#connection.tick()
+    else if (this.#isRefused()) this.#sharing?.takeOver()
+    else this.#sharing?.hello()
+  }
+
+  wake(): void {
+    if (this.#connection) this.#connection.wake()
+    else if (this.#isRefused()) this.#sharing?.takeOver()
+    else this.#sharing?.wake()
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#disconnect()
+    this.#sharing?.close()
+  }
+
+  #connect(): void {
+    const { requests, tokens, filter, held, timing, onJobs, onChanges, onId } = this.#options
+    const tell = () => this.#tellState()
+    const connection = new Connection({
+      requests,
+      tokens,
+      filter,
+      timing,
+      known: () => held().jobs,
+      lastEventId: this.#lastEventId,
+      sink: {
+        snapshot: (jobs, truncated, id) => {
+          if (id !== null) this.#lastEventId = id
+          onId(id, false)
+          onJobs(jobs, truncated)
+          this.#tellAll(null)
+        },
+        changes: (changes, id) => {
+          this.#lastEventId = id
+          onId(id, true)
+          onChanges(changes)
+          this.#post({ kind: 'changes', from: this.#id, changes, lastEventId: id })
+        },
+        state: (state, problem) => {
+          this.#setState(state, problem)
+          tell()
+        },
+      },
+    })
+    this.#connection = connection
+    void connection.run()
+  }
+
+  /** The leader's token is no good; the one of this tab may be. */
+  #isRefused(): boolean {
+    return this.#state.connection === 'unauthorized'
+  }
+
+  #openChannel(name: string): TabChannel | null {
+    try {
+      return this.#options.surroundings.openChannel?.(name) ?? null
+    } catch {
+      // A frame without an origin may have none.
+      return null
+    }
+  }
+
+  #goAlone(): void {
+    this.#sharing?.close()
+    this.#sharing = null
+    this.#connect()
+  }
+
+  #disconnect(): void {
+    this.#connection?.close()
+    this.#connection = null
+  }
+
+  #setState(connection: ConnectionState, problem: Problem): void {
+    this.#state = { connection, problem }
+    this.#options.onState(connection, problem)
+  }
+
+  #hear(message: Extract<TabMessage, { kind: 'all' | 'changes' | 'state' }>): void {
+    if (this.#closed) return
+    const { onJobs, onChanges, onId } = this.#options
+    if (message.kind === 'state') {
+      this.#setState(message.connection, message.problem)
+      return
+    }
+    this.#lastEventId = message.lastEventId
+    onId(message.lastEventId, message.kind === 'changes')
+    if (message.kind === 'changes') onChanges(message.changes)
+    else onJobs(message.jobs, message.truncated)
+  }
+
+  /** Gives one tab, or all, what this one knows. */
+  #tellAll(to: string | null): void {
+    const { jobs, truncated, loaded } = this.#options.held()
+    if (loaded) this.#post({ kind: 'all', from: this.#id, to, jobs, truncated, lastEventId: this.#lastEventId })
+    if (to !== null) this.#tellState()
+  }
+
+  #tellState(): void {
+    const { connection, problem } = this.#state
+    // An error has more than may be sent to another tab.
+    const plain = problem && { status: problem.status, code: problem.code, detail: problem.detail }
+    this.#post({ kind: 'state', from: this.#id, connection, problem: plain })
+  }
+
+  #post(message: TabMessage): void {
+    this.#sharing?.post(message)
+  }
+}

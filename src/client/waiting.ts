@@ -1,0 +1,142 @@
+import type { LiveJob } from './types.ts'
+
+/** More would be a mistake of the page, and each of them costs a request after a reload. */
+const MAX_REMEMBERED = 100
+const REMEMBERED_MS = 7 * 86_400_000
+
+interface Waiter {
+  resolve: (job: LiveJob) => void
+  reject: (error: Error) => void
+}
+
+type Remembered = [id: string, sinceMs: number]
+
+const isRemembered = (entry: unknown): entry is Remembered =>
+  Array.isArray(entry) && typeof entry[0] === 'string' && typeof entry[1] === 'number'
+
+const abortError = (message: string): Error => new DOMException(message, 'AbortError')
+
+/**
+ * The jobs that somebody waits for, in this page and, by way of the storage, in the next one. Storage that is full or forbidden
+ * costs the memory across reloads, and nothing else.
+ */
+export class Waiting {
+  readonly #storage: Pick<Storage, 'getItem' | 'setItem' | 'removeItem'> | null
+  readonly #waiters = new Map<string, Waiter[]>()
+  /** Finished, and nobody has been told yet. */
+  readonly #untold = new Set<string>()
+  #key: string | null = null
+
+  constructor(storage: Pick<Storage, 'getItem' | 'setItem' | 'removeItem'> | null) {
+    this.#storage = storage
+  }
+
+  /** The place of what this user waits for; what was asked for before it was known moves there. */
+  use(key: string): void {
+    this.#key = key
+    const remembered = this.#read().slice(-MAX_REMEMBERED)
+    for (const id of this.#waiters.keys()) remembered.push([id, Date.now()])
+    this.#write(remembered)
+    this.reload()
+  }
+
+  /** Another user has come: what is stored stays for the one before, and who waits in this page waits in vain. */
+  leave(): void {
+    this.#key = null
+    this.rejectAll('The page has changed its user.')
+  }
+
+  /** Takes over what another tab has written, when the browser says so. */
+  reload(): void {
+    const stored = new Set(this.#read().map(([id]) => id))
+    for (const id of stored) if (!this.#waiters.has(id)) this.#waiters.set(id, [])
+    for (const [id, waiters] of this.#waiters) {
+      if (waiters.length > 0 || stored.has(id)) continue
+      this.#waiters.delete(id)
+      this.#untold.delete(id)
+    }
+  }
+
+  isKey(key: string | null): boolean {
+    return key !== null && key === this.#key
+  }
+
+  ids(): string[] {
+    return [...this.#waiters.keys()]
+  }
+
+  has(id: string): boolean {
+    return this.#waiters.has(id)
+  }
+
+  /** Those whose end is not known. */
+  open(): string[] {
+    return this.ids().filter(id => !this.#untold.has(id))
+  }
+
+  wait(id: string): Promise<LiveJob> {
+    const waiters = this.#waiters.get(id) ?? []
+    this.#waiters.set(id, waiters)
+    this.#untold.delete(id)
+    const others = this.#read().filter(([other]) => other !== id)
+    this.#write([...others, [id, Date.now()]].slice(-MAX_REMEMBERED) as Remembered[])
+    return new Promise((resolve, reject) => waiters.push({ resolve, reject }))
+  }
+
+  /** The job has finished. `told`: a listener heard of it; else it is remembered until somebody asks. */
+  settle(job: LiveJob, told: boolean): void {
+    const waiters = this.#waiters.get(job.id)
+    if (!waiters) return
+    if (waiters.length === 0 && !told) {
+      this.#untold.add(job.id)
+      return
+    }
+    this.#remove(job.id)
+    for (const { resolve } of waiters) resolve(job)
+  }
+
+  reject(id: string, error: Error): void {
+    const waiters = this.#waiters.get(id) ?? []
+    this.#remove(id)
+    for (const { reject } of waiters) reject(error)
+  }
+
+  forget(id: string): void {
+    this.reject(id, abortError(`Nobody waits for the job ${id} any more.`))
+  }
+
+  /** What is stored stays. */
+  rejectAll(reason: string): void {
+    const all = [...this.#waiters.values()].flat()
+    this.#waiters.clear()
+    this.#untold.clear()
+    for (const { reject } of all) reject(abortError(reason))
+  }
+
+  #remove(id: string): void {
+    this.#waiters.delete(id)
+    this.#untold.delete(id)
+    this.#write(this.#read().filter(([other]) => other !== id))
+  }
+
+  #read(): Remembered[] {
+    if (this.#key === null) return []
+    try {
+      const stored: unknown = JSON.parse(this.#storage?.getItem(this.#key) ?? '[]')
+      const after = Date.now() - REMEMBERED_MS
+      return Array.isArray(stored) ? stored.filter(isRemembered).filter(([, sinceMs]) => sinceMs > after) : []
+    } catch {
+      return []
+    }
+  }
+
+  #write(remembered: Remembered[]): void {
+    if (this.#key === null) return
+    try {
+      if (remembered.length === 0) this.#storage?.removeItem(this.#key)
+      else this.#storage?.setItem(this.#key, JSON.stringify([...new Map(remembered)]))
+    } catch {
+      // Forbidden or full: the page itself still waits.
+    }
+  }
+}

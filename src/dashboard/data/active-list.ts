@@ -1,0 +1,72 @@
+import type { JobDocument, LiveJob } from '../../client/index.ts'
+import { conditionOf, isFinished, needsAttention } from './condition.ts'
+import type { Partitions } from './partitions.ts'
+
+export const ACTIVE_STATUSES = ['running', 'pending', 'attention'] as const
+export type ActiveStatus = (typeof ACTIVE_STATUSES)[number]
+
+export interface ActiveFilter {
+  jobType: string
+  status: ActiveStatus | null
+  text: string
+}
+
+/** One line of the list. A partition that has not been read yet has no job. */
+export interface Row {
+  key: string
+  job: LiveJob | JobDocument | null
+  /** Of a batch: whether its partitions are shown below it. */
+  isOpen: boolean
+  /** Of a partition: where it is among those of its batch. */
+  partition: { of: Partitions; index: number } | null
+}
+
+export interface ActiveList {
+  rows: Row[]
+  /** Jobs that fit type and text, by status; a job that needs attention is running, too. */
+  counts: Record<ActiveStatus | 'all', number>
+  types: string[]
+}
+
+const statusesOf = (job: LiveJob, nowMs: number): ActiveStatus[] => {
+  if (job.status !== 'running') return ['pending']
+  return needsAttention(conditionOf(job, nowMs)) ? ['running', 'attention'] : ['running']
+}
+
+const holds = (job: LiveJob, needle: string): boolean =>
+  needle === '' ||
+  [job.name, job.jobType, job.message ?? '', job.id].some(field => field.toLowerCase().includes(needle))
+
+const partitionRows = (of: Partitions): Row[] =>
+  Array.from({ length: of.count }, (_, index) => ({
+    key: `${of.batchId}/${index}`,
+    job: of.at(index),
+    isOpen: false,
+    partition: { of, index },
+  }))
+
+/** The lines to show, from all that is known. `open` are the batches that are unfolded. */
+export const listActive = (
+  jobs: readonly LiveJob[],
+  { jobType, status, text }: ActiveFilter,
+  open: ReadonlyMap<string, Partitions>,
+  nowMs: number,
+): ActiveList => {
+  const rows: Row[] = []
+  const counts = { all: 0, running: 0, pending: 0, attention: 0 }
+  const types = new Set<string>()
+  const needle = text.trim().toLowerCase()
+  for (const job of jobs) {
+    if (isFinished(job)) continue
+    types.add(job.jobType)
+    if ((jobType !== '' && job.jobType !== jobType) || !holds(job, needle)) continue
+    const statuses = statusesOf(job, nowMs)
+    counts.all += 1
+    for (const each of statuses) counts[each] += 1
+    if (status !== null && !statuses.includes(status)) continue
+    const partitions = job.children === null ? undefined : open.get(job.id)
+    rows.push({ key: job.id, job, isOpen: partitions !== undefined, partition: null })
+    if (partitions) rows.push(...partitionRows(partitions))
+  }
+  return { rows, counts, types: [...types].sort() }
+}

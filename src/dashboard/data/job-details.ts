@@ -1,0 +1,131 @@
+import type { JobEvent, JobEventType, JobWithWorkers, LiveJob } from '../../client/index.ts'
+import { headway } from '../feed.ts'
+import { isFinished } from './condition.ts'
+import { Curve } from './curve.ts'
+import { Reading } from './reading.ts'
+import type { Problem } from './reading.ts'
+
+const REST_MS = 1_000
+/** Of a job that the stream of the page does not carry: a partition, or one of more than a snapshot holds. */
+const POLL_MS = 2_000
+/** Heartbeats that change nothing are not in the stream; when the last one came is worth knowing all the same. */
+const HEARTBEAT_MS = 5_000
+/** A finished one may be retried, or turn out to be alive. */
+const FINISHED_MS = 15_000
+const EVENTS_PAGE = 1_000
+const MOST_PAGES = 5
+
+const CHANGES: readonly JobEventType[] = [
+  'created',
+  'started',
+  'cancel_requested',
+  'cancelled',
+  'completed',
+  'failed',
+  'stalled',
+  'recovered',
+  'retried',
+  'stage_changed',
+]
+
+/** What the curve is made of, in the order in which it happened. */
+const MILESTONES: readonly JobEventType[] = ['started', 'retried', 'progress', 'completed', 'failed', 'cancelled']
+
+const readAll = async (id: string, type: readonly JobEventType[], signal: AbortSignal): Promise<JobEvent[]> => {
+  const items: JobEvent[] = []
+  for (let page = 1; page <= MOST_PAGES; page += 1) {
+    const found = await headway.api.events(id, { type, page, pageSize: EVENTS_PAGE }, { signal })
+    items.push(...found.items)
+    if (items.length >= found.total) break
+  }
+  return items
+}
+
+/** A lifecycle change makes a new line in the history; everything else that changes does not. */
+const lifeOf = (job: LiveJob | JobWithWorkers): string =>
+  [job.status, job.attempt, job.liveness, job.stage, job.cancelRequestedAt].join(' ')
+
+/** Everything about one job, kept up to date as long as somebody looks. */
+export class JobDetails {
+  readonly id: string
+  readonly curve = new Curve()
+  readonly #job: Reading<JobWithWorkers>
+  readonly #changes: Reading<JobEvent[]>
+  readonly #samples: Reading<null>
+  readonly #timer: ReturnType<typeof setInterval>
+  readonly #unsubscribe: () => void
+  #life = ''
+  #revision = -1
+  #polledMs = 0
+
+  constructor(id: string) {
+    this.id = id
+    this.#job = new Reading(async signal => {
+      const job = await headway.api.job(id, { signal })
+      this.#see(job)
+      return job
+    }, REST_MS)
+    this.#changes = new Reading(signal => readAll(id, CHANGES, signal), REST_MS)
+    this.#samples = new Reading(async signal => {
+      this.curve.load(await readAll(id, MILESTONES, signal))
+      return null
+    }, REST_MS)
+    this.#samples.refresh()
+    this.#unsubscribe = headway.subscribe(() => this.#follow())
+    this.#timer = setInterval(() => this.#poll(), REST_MS)
+    this.#job.refresh()
+  }
+
+  get problem(): Problem | null {
+    return this.#job.problem
+  }
+
+  /** The job, with what the stream said of it since it was read. */
+  get job(): JobWithWorkers | null {
+    const read = this.#job.value
+    const live = headway.job(this.id)
+    return read !== null && live !== undefined && live.revision >= read.revision ? { ...read, ...live } : read
+  }
+
+  /** Its history without samples of progress, oldest first; null until it has been read. */
+  get changes(): readonly JobEvent[] | null {
+    return this.#changes.value
+  }
+
+  refresh(): void {
+    this.#polledMs = Date.now()
+    this.#job.refresh()
+  }
+
+  close(): void {
+    clearInterval(this.#timer)
+    this.#unsubscribe()
+    this.#job.stop()
+    this.#changes.stop()
+    this.#samples.stop()
+  }
+
+  #see(job: LiveJob | JobWithWorkers): void {
+    this.curve.add(job)
+    this.#revision = Math.max(this.#revision, job.revision)
+    const life = lifeOf(job)
+    if (life === this.#life) return
+    this.#life = life
+    this.#changes.refresh()
+  }
+
+  #follow(): void {
+    const live = headway.job(this.id)
+    if (live === undefined || live.revision === this.#revision) return
+    this.#see(live)
+    this.refresh()
+  }
+
+  #poll(): void {
+    if (document.hidden) return
+    const { job } = this
+    const isFollowed = headway.connection === 'live' && headway.job(this.id) !== undefined
+    const restMs = job !== null && isFinished(job) ? FINISHED_MS : isFollowed ? HEARTBEAT_MS : POLL_MS
+    if (Date.now() - this.#polledMs >= restMs) this.refresh()
+  }
+}

@@ -1,0 +1,55 @@
+/** Where in the dashboard a visitor is. `query` holds the filters, so that a filtered list can be bookmarked and shared. */
+export type Route = { query: URLSearchParams } & (
+  { page: 'jobs' } | { page: 'job'; id: string } | { page: 'statistics' }
+)
+
+/** null: no page of the dashboard. */
+export const routeOf = (url: URL): Route | null => {
+  const query = url.searchParams
+  if (url.pathname === '/') return { page: 'jobs', query }
+  if (url.pathname === '/statistics') return { page: 'statistics', query }
+  const id = /^\/jobs\/([^/]+)\/?$/.exec(url.pathname)?.[1]
+  return id === undefined ? null : { page: 'job', id: id.toLowerCase(), query }
+}
+
+/** Where the visitor is: the service gives this page at the addresses of the dashboard alone. */
+export const currentRoute = (): Route => {
+  const url = new URL(location.href)
+  return routeOf(url) ?? { page: 'jobs', query: url.searchParams }
+}
+
+const MOVED = 'headway:moved'
+
+/** Goes to an address of the dashboard without loading a page. `replace`: the way back does not lead over the present one. */
+export const navigate = (address: string, { replace = false } = {}): void => {
+  if (replace) history.replaceState(null, '', address)
+  else history.pushState(null, '', address)
+  dispatchEvent(new Event(MOVED))
+}
+
+const isPlainClick = (event: MouseEvent): boolean =>
+  event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey && !event.defaultPrevented
+
+/** Calls `moved` whenever the address changes: by a link of this page, by `navigate`, or by the browser's buttons. */
+export const watchAddress = (moved: () => void): void => {
+  addEventListener('popstate', moved)
+  addEventListener(MOVED, moved)
+  document.addEventListener('click', event => {
+    const link = event.composedPath().find((target): target is HTMLAnchorElement => target instanceof HTMLAnchorElement)
+    if (!link || !isPlainClick(event) || link.target !== '' || link.origin !== location.origin) return
+    if (link.hash !== '' || routeOf(new URL(link.href)) === null) return
+    event.preventDefault()
+    navigate(link.href)
+    scrollTo(0, 0)
+  })
+}
+
+/** The address with some parts of its query changed; null and '' take a part out. */
+export const withQuery = (changes: Record<string, string | null>): string => {
+  const url = new URL(location.href)
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === null || value === '') url.searchParams.delete(name)
+    else url.searchParams.set(name, value)
+  }
+  return url.pathname + url.search
+}

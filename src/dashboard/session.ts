@@ -1,0 +1,36 @@
+import { storedText } from './storage.ts'
+
+/**
+ * The token that was entered. In sessionStorage: it ends with the tab, is not sent with any request by itself, and no other tab
+ * gets it. What runs in this page could read it, which is why the page runs nothing but its own files.
+ */
+const token = storedText(() => sessionStorage, 'headway.token')
+
+export const readToken = token.read
+export const keepToken = token.write
+
+type Feature = 'cancel' | 'create'
+
+interface Claims {
+  features?: unknown
+}
+
+const claimsOf = (jwt: string): Claims | null => {
+  try {
+    const payload = jwt.split('.')[1] ?? ''
+    return JSON.parse(atob(payload.replaceAll('-', '+').replaceAll('_', '/'))) as Claims
+  } catch {
+    return null
+  }
+}
+
+/**
+ * Whether the token says that its bearer may do this; without a token everyone may. Only so that the page offers no button
+ * that will be refused: the service decides.
+ */
+export const mayDo = (feature: Feature, jwt = readToken()): boolean => {
+  if (jwt === null) return true
+  const features = claimsOf(jwt)?.features
+  const names = typeof features === 'string' ? features.split(' ') : Array.isArray(features) ? features : []
+  return names.includes('progress.*') || names.includes(`progress.${feature}`)
+}

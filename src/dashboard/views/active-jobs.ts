@@ -1,0 +1,162 @@
+import { html, nothing } from 'lit'
+import type { PropertyDeclarations, TemplateResult } from 'lit'
+import type { LiveJob } from '../../client/index.ts'
+import { isFinished } from '../data/condition.ts'
+import { ACTIVE_STATUSES, listActive } from '../data/active-list.ts'
+import type { ActiveFilter, ActiveList, ActiveStatus, Row } from '../data/active-list.ts'
+import { Partitions } from '../data/partitions.ts'
+import { WorkerCounts } from '../data/worker-counts.ts'
+import { headway, Live, shownNow } from '../feed.ts'
+import { number, text } from '../words.ts'
+import { activeRow } from './active-row.ts'
+import { PageElement } from './element.ts'
+import { empty, firstJobHint, loading } from './placeholders.ts'
+import { filters } from './toolbar.ts'
+import './virtual-rows.ts'
+
+const NARROW = matchMedia('(max-width: 820px)')
+const ROW_HEIGHT = { wide: 60, narrow: 104 }
+
+const statusOf = (query: URLSearchParams): ActiveStatus | null =>
+  ACTIVE_STATUSES.find(status => status === query.get('status')) ?? null
+
+const columns = (): TemplateResult => {
+  const heading = (name: string, label: string) => html`<div class=${`cell ${name}`} role="columnheader">${label}</div>`
+  return html`<div class="heading" role="rowgroup">
+    <div class="line" role="row" aria-rowindex="1">
+      ${heading('job', text('column.job'))} ${heading('progress', text('column.progress'))}
+      ${heading('count', text('column.count'))} ${heading('speed', text('column.speed'))}
+      ${heading('left', text('column.left'))} ${heading('workers', text('column.workers'))}
+      <div class="cell actions" role="columnheader"><span class="vh">${text('column.actions')}</span></div>
+    </div>
+  </div>`
+}
+
+/** The jobs that are active, as they are now. */
+class ActiveJobs extends PageElement {
+  static override properties: PropertyDeclarations = { query: { attribute: false } }
+
+  declare query: URLSearchParams
+  readonly #open = new Map<string, Partitions>()
+  readonly #workers = new WorkerCounts()
+  #rows: readonly Row[] = []
+
+  constructor() {
+    super()
+    new Live(this)
+  }
+
+  override connectedCallback(): void {
+    super.connectedCallback()
+    NARROW.addEventListener('change', this.#resized)
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback()
+    NARROW.removeEventListener('change', this.#resized)
+    for (const partitions of this.#open.values()) partitions.close()
+    this.#open.clear()
+    this.#workers.stop()
+  }
+
+  readonly #resized = (): void => {
+    this.requestUpdate()
+  }
+
+  readonly #toggle = (job: LiveJob): void => {
+    const partitions = this.#open.get(job.id)
+    if (partitions) {
+      partitions.close()
+      this.#open.delete(job.id)
+    } else this.#open.set(job.id, new Partitions(job))
+    this.requestUpdate()
+  }
+
+  readonly #look = (first: number, last: number): void => {
+    const inView = this.#rows.slice(first, last + 1)
+    for (const partitions of this.#open.values()) {
+      const seen = inView.flatMap(({ partition }) => (partition?.of === partitions ? [partition.index] : []))
+      const [from] = seen
+      if (from !== undefined) partitions.look(from, seen.at(-1) ?? from)
+    }
+    this.#workers.look(inView.flatMap(({ job }) => (job?.status === 'running' && job.children === null ? [job] : [])))
+  }
+
+  /** Batches that are unfolded are told how they are now; those that are no longer in the list fold. */
+  #followOpen(): void {
+    for (const [id, partitions] of this.#open) {
+      const job = headway.job(id)
+      if (job !== undefined && !isFinished(job)) partitions.follow(job)
+      else {
+        partitions.close()
+        this.#open.delete(id)
+      }
+    }
+  }
+
+  protected override render(): TemplateResult {
+    const { jobs, loaded, truncated } = headway.state()
+    const nowMs = shownNow()
+    const { query } = this
+    const filter: ActiveFilter = {
+      jobType: query.get('type') ?? '',
+      status: statusOf(query),
+      text: query.get('q') ?? '',
+    }
+    this.#followOpen()
+    const list = listActive(jobs, filter, this.#open, nowMs)
+    this.#rows = list.rows
+    return html`${this.#toolbar(list, filter)}
+    ${
+      truncated
+        ? html`<p class="notice">
+            ${text('jobs.truncated', { count: jobs.length })}
+            <a href="/?view=history&status=active">${text('jobs.truncated.all')}</a>
+          </p>`
+        : nothing
+    }
+    ${loaded ? this.#content(list, filter, nowMs) : loading(text('jobs.loading'))}`
+  }
+
+  #toolbar({ types, counts }: ActiveList, { status }: ActiveFilter): TemplateResult {
+    return filters({
+      view: 'active',
+      query: this.query,
+      searchLabel: text('jobs.search'),
+      types,
+      status: status ?? '',
+      statuses: [
+        { value: '', label: text('jobs.status.all'), count: counts.all },
+        ...ACTIVE_STATUSES.map(value => ({ value, label: text(`jobs.status.${value}`), count: counts[value] })),
+      ],
+    })
+  }
+
+  #content({ rows, counts }: ActiveList, filter: ActiveFilter, nowMs: number): TemplateResult {
+    if (rows.length === 0) {
+      const isFiltered = filter.jobType !== '' || filter.text !== '' || filter.status !== null
+      return isFiltered
+        ? empty(text('jobs.empty.filtered'), html`<a class="button" href="/">${text('jobs.clear')}</a>`)
+        : empty(text('jobs.empty'), firstJobHint())
+    }
+    const context = { nowMs, workerCount: (id: string) => this.#workers.get(id), toggle: this.#toggle }
+    return html`<p class="vh" role="status">${text('jobs.shown', { count: counts.all })}</p>
+      <div
+        class="table active-table"
+        role="table"
+        aria-label=${text('jobs.table')}
+        aria-rowcount=${rows.length + 1}
+        data-rows=${number(rows.length)}
+      >
+        ${columns()}
+        <virtual-rows
+          .rows=${rows}
+          .rowHeight=${NARROW.matches ? ROW_HEIGHT.narrow : ROW_HEIGHT.wide}
+          .renderRow=${(row: Row) => activeRow(row, context)}
+          .onLook=${this.#look}
+        ></virtual-rows>
+      </div>`
+  }
+}
+
+customElements.define('active-jobs', ActiveJobs)

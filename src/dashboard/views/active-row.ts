@@ -1,0 +1,113 @@
+import { html, nothing } from 'lit'
+import type { TemplateResult } from 'lit'
+import type { LiveJob } from '../../client/index.ts'
+import { conditionOf } from '../data/condition.ts'
+import type { Condition } from '../data/condition.ts'
+import type { Row } from '../data/active-list.ts'
+import { number, percent, text } from '../words.ts'
+import { bar } from './bar.ts'
+import { actionsOf, confirmAction } from './dialogs.ts'
+import { conditionText, countText, leftText, speedNowText } from './figures.ts'
+import * as icons from './icons.ts'
+
+interface RowContext {
+  nowMs: number
+  workerCount: (jobId: string) => number | null
+  toggle: (job: LiveJob) => void
+}
+
+const unfoldButton = (row: Row, job: LiveJob, toggle: RowContext['toggle']): TemplateResult | typeof nothing => {
+  if (job.children === null) return nothing
+  const label = text(row.isOpen ? 'job.fold' : 'job.unfold', { name: job.name })
+  return html`<button
+    type="button"
+    class="fold"
+    aria-expanded=${row.isOpen}
+    aria-label=${label}
+    @click=${() => toggle(job)}
+  >
+    ${icons.chevron}
+  </button>`
+}
+
+/** Said only of what is not as it should be, or not yet: a list in which every line says "running" says nothing. */
+const badge = (condition: Condition, job: LiveJob, nowMs: number): TemplateResult | typeof nothing =>
+  condition === 'running' || condition === 'pending' || condition === 'completed'
+    ? nothing
+    : html`<span class="badge" data-condition=${condition}>${conditionText(condition, job, nowMs)}</span>`
+
+const subtitle = (job: LiveJob, isPartition: boolean): TemplateResult => {
+  const { children } = job
+  const parts = [
+    ...(isPartition ? [] : [job.jobType]),
+    ...(children === null ? [] : [text('job.partitions', { count: children.total })]),
+    ...(job.stage === null ? [] : [job.stage]),
+    ...((job.message ?? job.errorMessage) ? [job.message ?? job.errorMessage ?? ''] : []),
+  ]
+  return html`<span class="subtitle">${parts.join(' · ')}</span>`
+}
+
+const cells = (row: Row, job: LiveJob, { nowMs, workerCount, toggle }: RowContext): TemplateResult => {
+  const condition = conditionOf(job, nowMs)
+  const isUnknown =
+    job.status === 'running' && job.totalCount === null && job.progressPercent === 0 && job.stages === null
+  const left = leftText(job, nowMs)
+  const speed = speedNowText(job, nowMs)
+  const workers = job.children === null ? workerCount(job.id) : job.children.running
+  const [action] = actionsOf(job)
+  return html`
+    <div class="cell job" role="cell">
+      ${unfoldButton(row, job, toggle)} ${icons.conditionIcon(condition)}
+      <div class="names">
+        <span class="title">
+          <a href=${`/jobs/${job.id}`}>${job.name}</a>
+          <span class="vh">${text(`condition.${condition}`)}</span>
+        </span>
+        <span class="second">${badge(condition, job, nowMs)} ${subtitle(job, row.partition !== null)}</span>
+      </div>
+    </div>
+    <div class="cell progress" role="cell">
+      ${bar({ name: job.name, progressPercent: job.progressPercent, condition, isUnknown })}
+      <span class="percent" aria-hidden="true">${isUnknown ? '–' : percent(job.progressPercent)}</span>
+    </div>
+    <div class="cell count" role="cell">${countText(job, { short: true })}</div>
+    <div class="cell speed" role="cell">${speed}</div>
+    <div class="cell left" role="cell">${left}</div>
+    <div class="cell workers" role="cell">${workers === null || workers === 0 ? '' : number(workers)}</div>
+    <div class="cell actions" role="cell">
+      ${
+        action === undefined
+          ? nothing
+          : html`<button
+              type="button"
+              class="quiet"
+              aria-label=${text(`action.${action}.of`, { name: job.name })}
+              title=${text(`action.${action}`)}
+              @click=${() => confirmAction(action, job)}
+            >
+              ${action === 'cancel' ? icons.close : icons.again}
+            </button>`
+      }
+    </div>
+  `
+}
+
+/** One line of the list of active jobs: a job, a batch, or one of its partitions. */
+export const activeRow = (row: Row, context: RowContext): TemplateResult => {
+  const { job, partition } = row
+  const content =
+    job === null
+      ? html`<div class="cell job" role="cell">
+          <span class="subtitle">
+            ${
+              partition?.of.problem
+                ? text('job.partitions.failed', { detail: partition.of.problem.detail })
+                : text('job.partitions.loading')
+            }
+          </span>
+        </div>`
+      : cells(row, job, context)
+  return html`<div class="line" ?data-partition=${partition !== null} ?data-batch=${job?.children != null}>
+    ${content}
+  </div>`
+}

@@ -1,0 +1,122 @@
+import { html } from 'lit'
+import type { PropertyDeclarations, TemplateResult } from 'lit'
+import { createRef, ref } from 'lit/directives/ref.js'
+import type { JobDocument, LiveJob } from '../../client/index.ts'
+import { problemOf } from '../data/reading.ts'
+import { headway } from '../feed.ts'
+import { mayDo } from '../session.ts'
+import { text } from '../words.ts'
+import { announce } from './announcer.ts'
+import { PageElement } from './element.ts'
+
+type Target = Pick<
+  LiveJob & JobDocument,
+  'id' | 'name' | 'status' | 'attempt' | 'cancellable' | 'cancelRequestedAt' | 'children' | 'parentJobId'
+>
+
+export type Action = 'cancel' | 'retry'
+
+/** What may be done with a job, as it is and as far as the token goes. */
+export const actionsOf = (job: Target): Action[] => {
+  const isActive = job.status === 'pending' || job.status === 'running'
+  if (isActive) return job.cancellable && job.cancelRequestedAt === null && mayDo('cancel') ? ['cancel'] : []
+  return job.status !== 'completed' && mayDo('create') ? ['retry'] : []
+}
+
+const questionOf = (action: Action, job: Target): string => {
+  const { name, attempt } = job
+  if (action === 'retry') {
+    return job.children === null
+      ? text('retry.text', { name, attempt: attempt + 1 })
+      : text('retry.text.batch', { name })
+  }
+  if (job.children !== null) return text('cancel.text.batch', { name })
+  return text(job.status === 'pending' ? 'cancel.text.pending' : 'cancel.text', { name })
+}
+
+const DO = { cancel: (id: string) => headway.api.cancel(id), retry: (id: string) => headway.api.retry(id) }
+
+/** Asks before something is done that cannot be taken back, does it, and says what became of it. */
+class ConfirmDialog extends PageElement {
+  static override properties: PropertyDeclarations = {
+    action: { state: true },
+    job: { state: true },
+    isBusy: { state: true },
+    failure: { state: true },
+  }
+
+  declare private action: Action
+  declare private job: Target | null
+  declare private isBusy: boolean
+  declare private failure: string | null
+  readonly #dialog = createRef<HTMLDialogElement>()
+
+  constructor() {
+    super()
+    this.action = 'cancel'
+    this.job = null
+    this.isBusy = false
+    this.failure = null
+  }
+
+  async ask(action: Action, job: Target): Promise<void> {
+    this.action = action
+    this.job = job
+    this.isBusy = false
+    this.failure = null
+    await this.updateComplete
+    this.#dialog.value?.showModal()
+  }
+
+  readonly #confirm = async (event: Event): Promise<void> => {
+    event.preventDefault()
+    const { job, action } = this
+    if (job === null || this.isBusy) return
+    this.isBusy = true
+    this.failure = null
+    try {
+      await DO[action](job.id)
+      this.#dialog.value?.close()
+      announce(text(`${action}.done`, { name: job.name }))
+    } catch (error) {
+      this.failure = text('dialog.failed', { detail: problemOf(error).detail })
+    } finally {
+      this.isBusy = false
+    }
+  }
+
+  protected override render(): TemplateResult {
+    const { action, job } = this
+    return html`<dialog
+      class="dialog"
+      aria-labelledby="dialog-title"
+      aria-describedby="dialog-text"
+      ${ref(this.#dialog)}
+    >
+      <form @submit=${this.#confirm}>
+        <h2 id="dialog-title">${text(`${action}.title`)}</h2>
+        <p id="dialog-text">${job === null ? '' : questionOf(action, job)}</p>
+        <p class="failure" role="alert">${this.failure ?? ''}</p>
+        <div class="buttons">
+          <button type="button" class="button" @click=${() => this.#dialog.value?.close()} autofocus>
+            ${text('dialog.keep')}
+          </button>
+          <button
+            type="submit"
+            class=${`button ${action === 'cancel' ? 'danger' : 'primary'}`}
+            ?disabled=${this.isBusy}
+          >
+            ${text(`${action}.confirm`)}
+          </button>
+        </div>
+      </form>
+    </dialog>`
+  }
+}
+
+customElements.define('confirm-dialog', ConfirmDialog)
+
+/** Opens the dialog of the page. */
+export const confirmAction = (action: Action, job: Target): void => {
+  void document.querySelector<ConfirmDialog>('confirm-dialog')?.ask(action, job)
+}

@@ -1,0 +1,57 @@
+import type { LiveJob, Unit } from '../../client/index.ts'
+import { isAdvancing, notAdvancingMs, secondsLeft } from '../data/condition.ts'
+import type { Condition, JobLike } from '../data/condition.ts'
+import { bytes, compact, duration, number, rate, text } from '../words.ts'
+
+const amountOf = (unit: Unit, short: boolean) => (value: number) =>
+  unit === 'bytes' ? bytes(value) : short ? compact(value) : number(value)
+
+type Counted = Pick<LiveJob, 'processedCount' | 'totalCount' | 'unit'>
+
+/** 8,412 of 12,000 rows; '' where nothing is counted. `short`: for a column. */
+export const countText = ({ processedCount, totalCount, unit }: Counted, { short = false } = {}): string => {
+  if (processedCount === 0 && totalCount === null) return ''
+  const amount = amountOf(unit, short && Math.max(processedCount, totalCount ?? 0) >= 1_000_000)
+  const counted =
+    totalCount === null
+      ? amount(processedCount)
+      : text(short ? 'job.count.short' : 'job.count', { done: amount(processedCount), total: amount(totalCount) })
+  return `${counted} ${text(`unit.${unit}`, { count: totalCount ?? processedCount })}`.trim()
+}
+
+/** 293/s, 4.1 MB/s; '' where it is not known. */
+export const speedText = (perSecond: number | null, unit: Unit): string =>
+  perSecond === null ? '' : text('job.perSecond', { value: unit === 'bytes' ? bytes(perSecond) : rate(perSecond) })
+
+/** The speed of a job while work is being done; else ''. */
+export const speedNowText = (job: JobLike & Pick<LiveJob, 'throughputPerSecond' | 'unit'>, nowMs: number): string =>
+  isAdvancing(job, nowMs) ? speedText(job.throughputPerSecond, job.unit) : ''
+
+/** 4m 12s, counting down; '' where it is not known. */
+export const leftText = (job: JobLike & Pick<LiveJob, 'etaSeconds' | 'updatedAt'>, nowMs: number): string => {
+  const seconds = secondsLeft(job, nowMs)
+  return seconds === null ? '' : seconds === 0 ? text('job.left.soon') : duration(seconds)
+}
+
+/** How long ago something was. */
+export const agoText = (iso: string | null, nowMs: number): string => {
+  if (iso === null) return ''
+  const seconds = Math.floor((nowMs - Date.parse(iso)) / 1000)
+  return seconds < 1 ? text('job.justNow') : text('job.ago', { time: duration(seconds) })
+}
+
+/** How long a job has run or took, in seconds; null: it has not begun. */
+export const elapsedSeconds = (job: Pick<LiveJob, 'startedAt' | 'finishedAt'>, nowMs: number): number | null =>
+  job.startedAt === null
+    ? null
+    : (Math.max(Date.parse(job.startedAt), job.finishedAt === null ? nowMs : Date.parse(job.finishedAt)) -
+        Date.parse(job.startedAt)) /
+      1000
+
+/** The condition in a word or two, with the time that matters. */
+export const conditionText = (condition: Condition, job: JobLike, nowMs: number): string => {
+  const silentMs = condition === 'not_advancing' ? notAdvancingMs(job, nowMs) : null
+  return silentMs === null
+    ? text(`condition.${condition}`)
+    : text('condition.not_advancing.for', { time: duration(silentMs / 1000) })
+}

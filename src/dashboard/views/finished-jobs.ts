@@ -1,0 +1,182 @@
+import { html, nothing } from 'lit'
+import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
+import type { JobDocument, JobStatus, Page } from '../../client/index.ts'
+import { conditionOf } from '../data/condition.ts'
+import { Reading } from '../data/reading.ts'
+import { headway, Live, shownNow } from '../feed.ts'
+import { withQuery } from '../router.ts'
+import { duration, moment, percent, text } from '../words.ts'
+import { PageElement } from './element.ts'
+import { countText, elapsedSeconds } from './figures.ts'
+import * as icons from './icons.ts'
+import { empty, failure, loading } from './placeholders.ts'
+import { filters } from './toolbar.ts'
+
+const PAGE_SIZE = 50
+const REST_MS = 1_000
+/** The service stops counting there. */
+const COUNTED = 10_000
+
+const CHOICES: Readonly<Record<string, readonly JobStatus[]>> = {
+  finished: ['completed', 'failed', 'cancelled'],
+  completed: ['completed'],
+  failed: ['failed'],
+  cancelled: ['cancelled'],
+  active: ['running', 'pending'],
+}
+
+const LABELS = {
+  finished: () => text('jobs.status.finished'),
+  completed: () => text('jobs.status.completed'),
+  failed: () => text('jobs.status.failed'),
+  cancelled: () => text('jobs.status.cancelled'),
+  active: () => text('jobs.active'),
+}
+
+/** All jobs that are kept, a page at a time, the last to finish first. */
+class FinishedJobs extends PageElement {
+  static override properties: PropertyDeclarations = { query: { attribute: false } }
+
+  declare query: URLSearchParams
+  #reading: Reading<Page<JobDocument>> | null = null
+  #key = ''
+  #types: readonly string[] = []
+  #unsubscribe: () => void = () => undefined
+
+  constructor() {
+    super()
+    new Live(this)
+  }
+
+  override connectedCallback(): void {
+    super.connectedCallback()
+    this.#unsubscribe = headway.on('finished', () => this.#reading?.refresh())
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback()
+    this.#unsubscribe()
+    this.#reading?.stop()
+  }
+
+  get #status(): string {
+    const status = this.query.get('status') ?? ''
+    return status in CHOICES ? status : 'finished'
+  }
+
+  get #page(): number {
+    const page = Number(this.query.get('page') ?? 1)
+    return Number.isInteger(page) && page > 0 ? page : 1
+  }
+
+  /** Another filter is another reading; what was found stays until the new one is there. */
+  protected override willUpdate(changed: PropertyValues): void {
+    if (!changed.has('query')) return
+    const jobType = this.query.get('type') ?? ''
+    const search = this.query.get('q') ?? ''
+    const query = {
+      status: CHOICES[this.#status] ?? [],
+      topLevel: true,
+      sort: this.#status === 'active' ? '-createdAt' : '-finishedAt',
+      page: this.#page,
+      pageSize: PAGE_SIZE,
+      ...(jobType !== '' && { jobType }),
+      ...(search !== '' && { search }),
+    }
+    const key = JSON.stringify(query)
+    if (key === this.#key) return
+    this.#key = key
+    const known = this.#reading?.value ?? null
+    this.#reading?.stop()
+    this.#reading = new Reading(signal => headway.api.list(query, { signal }), REST_MS)
+    this.#reading.value = known
+    this.#reading.refresh()
+  }
+
+  protected override render(): TemplateResult {
+    const { value } = this.#reading ?? { value: null }
+    const types = new Set([...this.#types, ...(value?.items ?? []).map(({ jobType }) => jobType)])
+    this.#types = [...types].sort()
+    return html`${filters({
+      view: 'history',
+      query: this.query,
+      searchLabel: text('jobs.search.name'),
+      types: this.#types,
+      status: this.#status,
+      statuses: Object.entries(LABELS).map(([name, label]) => ({ value: name, label: label() })),
+    })}
+    ${this.#content()}`
+  }
+
+  #content(): TemplateResult {
+    const reading = this.#reading
+    if (reading === null || reading.isLoading) return loading(text('jobs.loading'))
+    if (reading.value === null && reading.problem !== null) {
+      return failure(text('jobs.failed'), reading.problem, () => reading.refresh())
+    }
+    const { items = [], total = 0 } = reading.value ?? {}
+    if (items.length === 0) {
+      const isFiltered = ['type', 'q', 'status', 'page'].some(name => this.query.has(name))
+      return isFiltered
+        ? empty(text('jobs.empty.filtered'), html`<a class="button" href="/?view=history">${text('jobs.clear')}</a>`)
+        : empty(text('jobs.empty.history'), html`<p>${text('jobs.empty.history.hint')}</p>`)
+    }
+    const nowMs = shownNow()
+    return html`<div class="table history-table" role="table" aria-label=${text('jobs.history')}>
+        <div class="heading" role="rowgroup">
+          <div class="line" role="row">
+            <div class="cell job" role="columnheader">${text('column.job')}</div>
+            <div class="cell result" role="columnheader">${text('column.result')}</div>
+            <div class="cell count" role="columnheader">${text('column.count')}</div>
+            <div class="cell took" role="columnheader">${text('column.duration')}</div>
+            <div class="cell finished" role="columnheader">${text('column.finished')}</div>
+          </div>
+        </div>
+        <div role="rowgroup">${items.map(job => this.#row(job, nowMs))}</div>
+      </div>
+      ${this.#pager(total)}`
+  }
+
+  #row(job: JobDocument, nowMs: number): TemplateResult {
+    const seconds = elapsedSeconds(job, nowMs)
+    const condition = conditionOf(job, nowMs)
+    const outcome = job.status === 'completed' ? '' : ` · ${percent(job.progressPercent)}`
+    return html`<div class="line" role="row">
+      <div class="cell job" role="cell">
+        ${icons.conditionIcon(condition)}
+        <div class="names">
+          <span class="title"><a href=${`/jobs/${job.id}`}>${job.name}</a></span>
+          <span class="subtitle">${[job.jobType, job.errorMessage ?? job.message].filter(Boolean).join(' · ')}</span>
+        </div>
+      </div>
+      <div class="cell result" role="cell">${text(`condition.${condition}`)}${outcome}</div>
+      <div class="cell count" role="cell">${countText(job, { short: true })}</div>
+      <div class="cell took" role="cell">${seconds === null ? '' : duration(seconds)}</div>
+      <div class="cell finished" role="cell">
+        ${job.finishedAt === null ? '' : moment(Date.parse(job.finishedAt), nowMs)}
+      </div>
+    </div>`
+  }
+
+  #pager(total: number): TemplateResult {
+    const pages = Math.max(1, Math.ceil(total / PAGE_SIZE))
+    const page = this.#page
+    const link = (to: number, label: string) =>
+      to < 1 || to > pages
+        ? html`<span class="button" aria-disabled="true">${label}</span>`
+        : html`<a class="button" href=${withQuery({ page: to === 1 ? null : String(to) })}>${label}</a>`
+    const found = total >= COUNTED ? text('jobs.found.many', { count: COUNTED }) : text('jobs.found', { count: total })
+    return html`<nav class="pager" aria-label=${text('jobs.page.label')}>
+      <span class="muted" role="status">${found}</span>
+      ${
+        pages === 1
+          ? nothing
+          : html`${link(page - 1, text('jobs.page.previous'))}
+              <span>${text('jobs.page', { page, pages })}</span>
+              ${link(page + 1, text('jobs.page.next'))}`
+      }
+    </nav>`
+  }
+}
+
+customElements.define('finished-jobs', FinishedJobs)

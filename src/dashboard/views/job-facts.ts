@@ -1,0 +1,50 @@
+import { html, nothing } from 'lit'
+import type { TemplateResult } from 'lit'
+import type { JobWithWorkers } from '../../client/index.ts'
+import { duration, moment, number, text } from '../words.ts'
+import { announce } from './announcer.ts'
+
+const copy = async (value: string): Promise<void> => {
+  try {
+    await navigator.clipboard.writeText(value)
+    announce(text('action.copied'))
+  } catch {
+    // The browser does not allow it here (no HTTPS): the id can be selected.
+  }
+}
+
+/** What a job was created with, and when things happened to it. */
+export const detailsList = (job: JobWithWorkers, nowMs: number): TemplateResult => {
+  const entry = (label: string, value: string | null) =>
+    value === null
+      ? nothing
+      : html`<div>
+          <dt>${label}</dt>
+          <dd>${value}</dd>
+        </div>`
+  const time = (iso: string | null) => (iso === null ? null : moment(Date.parse(iso), nowMs))
+  const timeout = job.heartbeatTimeoutSeconds
+  return html`<section class="card">
+    <h2>${text('details.title')}</h2>
+    <dl class="pairs">
+      <div>
+        <dt>${text('details.id')}</dt>
+        <dd class="id">
+          <code>${job.id}</code>
+          <button type="button" class="link" @click=${() => void copy(job.id)}>${text('action.copy')}</button>
+        </dd>
+      </div>
+      ${entry(text('details.type'), job.jobType)} ${entry(text('details.created'), time(job.createdAt))}
+      ${entry(text('details.started'), time(job.startedAt))} ${entry(text('details.finished'), time(job.finishedAt))}
+      ${entry(text('details.startedBy'), job.startedByUserId)}
+      ${entry(text('details.cancelledBy'), job.cancelledByUserId)}
+      ${entry(text('details.priority'), job.priority === 0 ? null : number(job.priority))}
+      ${
+        job.children === null
+          ? entry(text('details.timeout'), timeout === 0 ? text('details.timeout.never') : duration(timeout))
+          : nothing
+      }
+      ${entry(text('details.organization'), job.organizationId)}
+    </dl>
+  </section>`
+}

@@ -1,0 +1,55 @@
+import { html, nothing } from 'lit'
+import type { TemplateResult } from 'lit'
+import type { JobEvent } from '../../client/index.ts'
+import type { Condition } from '../data/condition.ts'
+import { dateAndTime, moment, percent, text } from '../words.ts'
+import * as icons from './icons.ts'
+
+const MARKS: Partial<Record<JobEvent['type'], Condition>> = {
+  created: 'pending',
+  started: 'running',
+  cancel_requested: 'cancelling',
+  cancelled: 'cancelled',
+  completed: 'completed',
+  failed: 'failed',
+  stalled: 'stalled',
+  recovered: 'running',
+  retried: 'pending',
+}
+
+const titleOf = ({ type, attempt, data }: JobEvent): string => {
+  if (type === 'stage_changed') return text('event.stage_changed', { stage: String(data['stage']) })
+  if (type === 'retried') return text('event.retried', { attempt })
+  return text(`event.${type}`)
+}
+
+const entry = (event: JobEvent, nowMs: number): TemplateResult => {
+  const { type, at, actor, data } = event
+  const mark = MARKS[type]
+  const reached =
+    typeof data['progressPercent'] === 'number' && type !== 'stage_changed' ? percent(data['progressPercent']) : ''
+  const error = typeof data['errorMessage'] === 'string' ? data['errorMessage'] : ''
+  const more = [reached, actor === null ? '' : text('history.by', { actor }), error].filter(part => part !== '')
+  const atMs = Date.parse(at)
+  return html`<li data-type=${type}>
+    ${mark === undefined ? html`<span class="mark"><span class="dot"></span></span>` : icons.conditionIcon(mark)}
+    <div>
+      <span class="event">${titleOf(event)}</span>
+      ${more.length === 0 ? nothing : html`<span class="subtitle">${more.join(' · ')}</span>`}
+    </div>
+    <time datetime=${at} title=${dateAndTime(atMs)}>${moment(atMs, nowMs)}</time>
+  </li>`
+}
+
+/** What happened to a job, the newest first. */
+export const timeline = (changes: readonly JobEvent[] | null, nowMs: number): TemplateResult =>
+  html`<section class="card" aria-labelledby="history-title">
+    <h2 id="history-title">${text('history.title')}</h2>
+    ${
+      changes === null || changes.length === 0
+        ? html`<p class="muted">${changes === null ? '' : text('history.empty')}</p>`
+        : html`<ol class="timeline">
+            ${changes.toReversed().map(event => entry(event, nowMs))}
+          </ol>`
+    }
+  </section>`

@@ -1,0 +1,219 @@
+import { html, nothing } from 'lit'
+import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
+import type { JobWithWorkers } from '../../client/index.ts'
+import { conditionOf, isFinished } from '../data/condition.ts'
+import { JobDetails } from '../data/job-details.ts'
+import { Live, shownNow } from '../feed.ts'
+import { duration, number, percent, text } from '../words.ts'
+import { bar } from './bar.ts'
+import { actionsOf, confirmAction } from './dialogs.ts'
+import { PageElement } from './element.ts'
+import { agoText, conditionText, countText, elapsedSeconds, leftText, speedNowText } from './figures.ts'
+import * as icons from './icons.ts'
+import './job-curves.ts'
+import { detailsList } from './job-facts.ts'
+import { timeline } from './job-history.ts'
+import './job-partitions.ts'
+import { stages } from './job-stages.ts'
+import { workers } from './job-workers.ts'
+import { failure, loading } from './placeholders.ts'
+
+const NOT_FOUND = [400, 404]
+
+/** One job with all that is known of it. */
+class JobPage extends PageElement {
+  static override properties: PropertyDeclarations = { jobId: { attribute: false } }
+
+  declare jobId: string
+  #details: JobDetails | null = null
+
+  constructor() {
+    super()
+    new Live(this)
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback()
+    this.#details?.close()
+    document.title = 'Headway'
+  }
+
+  protected override willUpdate(changed: PropertyValues): void {
+    if (!changed.has('jobId')) return
+    this.#details?.close()
+    this.#details = new JobDetails(this.jobId)
+  }
+
+  protected override updated(): void {
+    const job = this.#details?.job
+    if (job) document.title = `${isFinished(job) ? '' : `${percent(job.progressPercent)} · `}${job.name} · Headway`
+  }
+
+  protected override render(): TemplateResult {
+    const details = this.#details
+    const job = details?.job ?? null
+    if (details !== null && job !== null) return this.#page(details, job)
+    const problem = details?.problem ?? null
+    if (problem === null || problem.code === 'unauthenticated') return loading(text('job.loading'))
+    if (!NOT_FOUND.includes(problem.status)) {
+      return failure(text('job.unreadable'), problem, () => details?.refresh())
+    }
+    return html`<div class="empty">
+      <h1 class="empty-title">${text('job.missing')}</h1>
+      <p>${text('job.missing.hint')}</p>
+      <a class="button" href="/">${text('page.back')}</a>
+    </div>`
+  }
+
+  #page(details: JobDetails, job: JobWithWorkers): TemplateResult {
+    const nowMs = shownNow()
+    return html`
+      ${this.#head(job, nowMs)} ${this.#progress(job, nowMs)} ${this.#error(job)}
+      <div class="job-columns">
+        <div class="main-column">
+          ${stages(job)}
+          <job-curves .points=${details.curve.points} .job=${job} .changes=${details.changes ?? []}></job-curves>
+          ${
+            job.children === null
+              ? workers(job, nowMs)
+              : html`<job-partitions .batch=${job} .nowMs=${nowMs}></job-partitions>`
+          }
+        </div>
+        <div class="side-column">
+          ${this.#json(text('result.title'), job.resultSummary)} ${timeline(details.changes, nowMs)}
+          ${detailsList(job, nowMs)} ${this.#json(text('meta.title'), job.meta)}
+        </div>
+      </div>
+    `
+  }
+
+  #head(job: JobWithWorkers, nowMs: number): TemplateResult {
+    const condition = conditionOf(job, nowMs)
+    const kind = job.children === null ? '' : ` · ${text('job.batch')}`
+    return html`<nav class="crumbs" aria-label=${text('page.back')}>
+        <a href="/">${text('nav.jobs')}</a>
+        ${
+          job.parentJobId === null
+            ? nothing
+            : html`<span aria-hidden="true">/</span>
+                <a href=${`/jobs/${job.parentJobId}`}>${text('job.partitionOf')}</a>`
+        }
+      </nav>
+      <div class="page-head">
+        <div class="headline">
+          <h1>${job.name}</h1>
+          <p class="subline">
+            <span class="badge large" data-condition=${condition}>
+              ${icons.conditionIcon(condition)} ${conditionText(condition, job, nowMs)}
+            </span>
+            ${
+              condition !== 'cancelling' && job.cancelRequestedAt !== null && !isFinished(job)
+                ? html`<span class="badge large" data-condition="cancelling">
+                    ${icons.conditionIcon('cancelling')} ${text('condition.cancelling')}
+                  </span>`
+                : nothing
+            }
+            <span class="muted">${job.jobType}${kind}</span>
+            ${
+              job.attempt > 1
+                ? html`<span class="muted">${text('job.attempt', { attempt: job.attempt })}</span>`
+                : nothing
+            }
+          </p>
+          ${job.description === null ? nothing : html`<p class="muted">${job.description}</p>`}
+        </div>
+        <div class="buttons">
+          ${actionsOf(job).map(
+            action =>
+              html`<button
+                type="button"
+                class=${`button ${action === 'cancel' ? 'danger-outline' : 'primary'}`}
+                @click=${() => confirmAction(action, job)}
+              >
+                ${action === 'cancel' ? icons.stop : icons.again} ${text(`action.${action}`)}
+              </button>`,
+          )}
+        </div>
+      </div>`
+  }
+
+  #progress(job: JobWithWorkers, nowMs: number): TemplateResult {
+    const condition = conditionOf(job, nowMs)
+    const isUnknown =
+      job.status === 'running' && job.totalCount === null && job.progressPercent === 0 && job.stages === null
+    const fact = (label: string, value: string, more = '') =>
+      value === ''
+        ? nothing
+        : html`<div>
+            <dt>${label}</dt>
+            <dd>${value}${more === '' ? nothing : html` <small>${more}</small>`}</dd>
+          </div>`
+    const elapsed = elapsedSeconds(job, nowMs)
+    const isOver = isFinished(job)
+    const hint = {
+      stalled: text('condition.stalled.hint'),
+      cancelling: text('condition.cancelling.hint'),
+      not_advancing: null,
+    }[condition as string]
+    return html`<section class="card overview" aria-label=${text('column.progress')}>
+      <div class="gauge">
+        <span class="percent">${isUnknown ? '–' : percent(job.progressPercent)}</span>
+        ${bar({ name: job.name, progressPercent: job.progressPercent, condition, isUnknown })}
+      </div>
+      ${
+        job.message === null && !hint
+          ? nothing
+          : html`<p class="message">
+              ${job.message} ${hint ? html`<span class="hint" data-condition=${condition}>${hint}</span>` : nothing}
+            </p>`
+      }
+      <dl class="facts-row">
+        ${fact(text('fact.done'), countText(job))}
+        ${isOver ? nothing : fact(text('fact.speed'), speedNowText(job, nowMs))}
+        ${
+          isOver
+            ? nothing
+            : fact(text('fact.left'), leftText(job, nowMs), job.etaSource === null ? '' : text(`eta.${job.etaSource}`))
+        }
+        ${
+          elapsed === null
+            ? fact(text('fact.waiting'), duration((nowMs - Date.parse(job.createdAt)) / 1000))
+            : fact(text(isOver ? 'fact.took' : 'fact.elapsed'), duration(elapsed))
+        }
+        ${isOver ? nothing : fact(text('fact.heartbeat'), agoText(job.heartbeatAt, nowMs))}
+        ${isOver ? nothing : fact(text('fact.advanced'), agoText(job.advancedAt, nowMs))}
+        ${job.children === null && job.workers.length > 0 ? fact(text('workers.title'), number(job.workers.length)) : nothing}
+      </dl>
+    </section>`
+  }
+
+  #error(job: JobWithWorkers): TemplateResult | typeof nothing {
+    const { errorMessage, errorStack, failureReason } = job
+    if (job.status !== 'failed' && errorMessage === null) return nothing
+    return html`<section class="card error" aria-labelledby="error-title">
+      <h2 id="error-title">
+        ${icons.conditionIcon('failed')}
+        ${failureReason === null ? text('error.title') : text(`reason.${failureReason}`)}
+      </h2>
+      ${errorMessage === null ? nothing : html`<p>${errorMessage}</p>`}
+      ${
+        errorStack === null
+          ? nothing
+          : html`<details open>
+              <summary>${text('error.stack')}</summary>
+              <pre class="code" tabindex="0">${errorStack}</pre>
+            </details>`
+      }
+    </section>`
+  }
+
+  #json(title: string, value: Record<string, unknown> | null): TemplateResult | typeof nothing {
+    if (value === null || Object.keys(value).length === 0) return nothing
+    return html`<section class="card">
+      <h2>${title}</h2>
+      <pre class="code" tabindex="0">${JSON.stringify(value, null, 2)}</pre>
+    </section>`
+  }
+}
+
+customElements.define('job-page', JobPage)

@@ -1,0 +1,35 @@
+import { html, nothing } from 'lit'
+import type { TemplateResult } from 'lit'
+import type { JobWithWorkers } from '../../client/index.ts'
+import { percent, text } from '../words.ts'
+
+type Place = 'past' | 'now' | 'future'
+
+/** The declared stages, each as wide as it weighs. */
+export const stages = (job: JobWithWorkers): TemplateResult | typeof nothing => {
+  if (job.stages === null) return nothing
+  const current =
+    job.status === 'completed' ? job.stages.length : job.stages.findIndex(({ name }) => name === job.stage)
+  const before = job.stages.slice(0, Math.max(0, current)).reduce((sum, { weight }) => sum + weight, 0)
+  const weight = job.stages[current]?.weight ?? 0
+  const fraction = weight === 0 ? 0 : Math.min(1, Math.max(0, (job.progressPercent / 100 - before) / weight))
+  const placeOf = (index: number): Place => (index < current ? 'past' : index === current ? 'now' : 'future')
+  return html`<section class="card" aria-labelledby="stages-title">
+    <h2 id="stages-title">${text('stages.title')}</h2>
+    <ol class="stages">
+      ${job.stages.map((stage, index) => {
+        const place = placeOf(index)
+        const filled = place === 'past' ? 1 : place === 'now' ? fraction : 0
+        return html`<li
+          data-place=${place}
+          aria-current=${place === 'now' ? 'step' : nothing}
+          .style=${`flex-grow: ${Math.max(0.001, stage.weight)}`}
+        >
+          <span class="rail"><span class="fill" .style=${`transform: scaleX(${filled})`}></span></span>
+          <span class="stage-name">${stage.name}</span>
+          <span class="muted"> ${place === 'now' ? percent(Math.floor(100 * fraction)) : text(`stage.${place}`)} </span>
+        </li>`
+      })}
+    </ol>
+  </section>`
+}

@@ -1,0 +1,29 @@
+import { html } from 'lit'
+import type { PropertyDeclarations, TemplateResult } from 'lit'
+import { text } from '../words.ts'
+import './active-jobs.ts'
+import { PageElement } from './element.ts'
+import './finished-jobs.ts'
+import './recent-jobs.ts'
+
+/** The jobs: those that are active, live; or those that have been. */
+class JobsPage extends PageElement {
+  static override properties: PropertyDeclarations = { query: { attribute: false } }
+
+  declare query: URLSearchParams
+
+  protected override render(): TemplateResult {
+    const isHistory = this.query.get('view') === 'history'
+    return html`<h1 class="vh">${text('page.jobs')}</h1>
+      ${
+        isHistory
+          ? html`<finished-jobs .query=${this.query}></finished-jobs>`
+          : html`<div class="with-aside">
+              <active-jobs .query=${this.query}></active-jobs>
+              <recent-jobs></recent-jobs>
+            </div>`
+      }`
+  }
+}
+
+customElements.define('jobs-page', JobsPage)

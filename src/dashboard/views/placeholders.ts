@@ -1,0 +1,40 @@
+import { html, nothing } from 'lit'
+import type { TemplateResult } from 'lit'
+import type { Problem } from '../data/reading.ts'
+import { text } from '../words.ts'
+import { logo } from './icons.ts'
+
+type Content = TemplateResult | typeof nothing
+
+/** Where there is nothing to show: why, and what to do. */
+export const empty = (title: string, more: Content = nothing): TemplateResult =>
+  html`<div class="empty">
+    <span class="ornament">${logo}</span>
+    <p class="empty-title">${title}</p>
+    ${more}
+  </div>`
+
+/** Grey lines where the content will be, so that the page does not jump when it comes. */
+export const loading = (label: string): TemplateResult =>
+  html`<div class="loading" role="status">
+    <span class="vh">${label}</span>
+    ${[0, 1, 2, 3, 4].map(() => html`<span class="bone"></span>`)}
+  </div>`
+
+/** What went wrong, in the service's words, and a way to try again. */
+export const failure = (title: string, problem: Problem, again?: () => void): TemplateResult =>
+  html`<div class="empty" role="alert">
+    <p class="empty-title">${title}</p>
+    <p>${problem.detail}</p>
+    ${
+      again === undefined
+        ? nothing
+        : html`<button type="button" class="button" @click=${again}>${text('connection.retry')}</button>`
+    }
+  </div>`
+
+/** The line that makes a job, with the address of this service. */
+export const firstJobHint = (): TemplateResult =>
+  html`<p>${text('jobs.empty.hint')}</p>
+    <pre class="code" tabindex="0"><code>curl ${location.origin}/api/progress/jobs --json \\
+  '{"jobType":"import","name":"Nightly import","totalCount":1200}'</code></pre>`

@@ -1,0 +1,142 @@
+import { html, nothing } from 'lit'
+import type { TemplateResult } from 'lit'
+import type { ConnectionState } from '../../client/index.ts'
+import { headway, lastConnectedMs, Live, shownNow } from '../feed.ts'
+import { currentRoute, watchAddress } from '../router.ts'
+import type { Route } from '../router.ts'
+import { keepToken, readToken } from '../session.ts'
+import { text, timeOfDay } from '../words.ts'
+import './announcer.ts'
+import './appearance-switch.ts'
+import './dialogs.ts'
+import { PageElement } from './element.ts'
+import * as icons from './icons.ts'
+import './job-page.ts'
+import './jobs-page.ts'
+import './statistics-page.ts'
+import './token-form.ts'
+
+const HINTS: Partial<Record<ConnectionState, () => string>> = {
+  live: () => text('connection.hint.live'),
+  polling: () => text('connection.hint.polling'),
+}
+
+const connectionMark = (state: ConnectionState): TemplateResult =>
+  html`<span class="connection" role="status" data-state=${state} title=${HINTS[state]?.() ?? ''}>
+    ${icons.connectionIcon(state)} <span>${text(`connection.${state}`)}</span>
+  </span>`
+
+const forgetToken = (): void => {
+  keepToken(null)
+  // Everything that was shown with it goes, too.
+  location.reload()
+}
+
+/** The whole page: what is always there, and the part that the address names. */
+class HeadwayDashboard extends PageElement {
+  #route: Route = currentRoute()
+
+  constructor() {
+    super()
+    new Live(this)
+    watchAddress(() => {
+      const before = this.#route
+      this.#route = currentRoute()
+      this.requestUpdate()
+      if (before.page !== this.#route.page) void this.updateComplete.then(() => this.#focusContent())
+    })
+  }
+
+  /** A reader who follows a link is to hear the new page, and not to begin in the header again. */
+  #focusContent(): void {
+    this.querySelector<HTMLElement>('main')?.focus({ preventScroll: true })
+  }
+
+  protected override render(): TemplateResult {
+    const { connection, loaded, problem } = headway.state()
+    // Keeps the clock that the banner reads.
+    shownNow()
+    const isLockedOut = connection === 'unauthorized' && !loaded
+    return html`<a class="skip" href="#content" @click=${this.#skip}>${text('nav.skip')}</a>
+      ${this.#header(connection)} ${isLockedOut ? nothing : this.#banner(connection, problem?.detail ?? null)}
+      <main id="content" tabindex="-1">
+        ${isLockedOut ? this.#lockedOut(problem?.detail ?? null) : this.#content()}
+      </main>
+      <confirm-dialog></confirm-dialog>
+      <page-announcer></page-announcer>`
+  }
+
+  readonly #skip = (event: Event): void => {
+    event.preventDefault()
+    this.#focusContent()
+  }
+
+  #header(connection: ConnectionState): TemplateResult {
+    const { page } = this.#route
+    const current = (isHere: boolean) => (isHere ? 'page' : nothing)
+    return html`<header class="top">
+      <a class="brand" href="/" aria-label="Headway">${icons.logo} <span>Headway</span></a>
+      <nav aria-label=${text('nav.label')}>
+        <a href="/" aria-current=${current(page === 'jobs')}>${text('nav.jobs')}</a>
+        <a href="/statistics" aria-current=${current(page === 'statistics')}>${text('nav.statistics')}</a>
+        <a href="/docs" class="outside">${text('nav.api')}</a>
+      </nav>
+      <div class="top-right">
+        ${connectionMark(connection)} <appearance-switch></appearance-switch>
+        ${
+          readToken() === null
+            ? nothing
+            : html`<button
+                type="button"
+                class="quiet"
+                aria-label=${text('token.forget')}
+                title=${text('token.forget')}
+                @click=${forgetToken}
+              >
+                ${icons.key}
+              </button>`
+        }
+      </div>
+    </header>`
+  }
+
+  #banner(connection: ConnectionState, detail: string | null): TemplateResult | typeof nothing {
+    if (connection === 'reconnecting') {
+      const since = lastConnectedMs()
+      return html`<div class="banner" data-kind="warning">
+        <p>${since === null ? text('connection.lost.never') : text('connection.lost', { time: timeOfDay(since) })}</p>
+        <button type="button" class="button" @click=${() => headway.reconnect()}>${text('connection.retry')}</button>
+      </div>`
+    }
+    if (connection === 'polling') {
+      return html`<div class="banner" data-kind="info"><p>${text('connection.hint.polling')}</p></div>`
+    }
+    if (connection === 'unauthorized') {
+      return html`<div class="banner tall" data-kind="warning">
+        <div>
+          <h2>${text('token.again.title')}</h2>
+          <p>${text('token.again.hint')}</p>
+          <token-form .detail=${detail}></token-form>
+        </div>
+      </div>`
+    }
+    return nothing
+  }
+
+  #lockedOut(detail: string | null): TemplateResult {
+    return html`<section class="card locked-out">
+      <span class="ornament">${icons.logo}</span>
+      <h1>${text('token.title')}</h1>
+      <token-form .detail=${detail}></token-form>
+    </section>`
+  }
+
+  #content(): TemplateResult {
+    const route = this.#route
+    if (route.page === 'jobs') return html`<jobs-page .query=${route.query}></jobs-page>`
+    if (route.page === 'statistics') return html`<statistics-page .query=${route.query}></statistics-page>`
+    return html`<job-page .jobId=${route.id}></job-page>`
+  }
+}
+
+customElements.define('headway-dashboard', HeadwayDashboard)

@@ -1,0 +1,183 @@
+import { html, nothing } from 'lit'
+import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
+import type { Statistics, TypeStatistics } from '../../client/index.ts'
+import { Reading } from '../data/reading.ts'
+import { headway, Live } from '../feed.ts'
+import { navigate, withQuery } from '../router.ts'
+import { number, preciseDuration, rate, share, text } from '../words.ts'
+import { PageElement } from './element.ts'
+import { empty, failure, loading } from './placeholders.ts'
+
+const HOUR_MS = 3_600_000
+const REST_MS = 2_000
+
+const SPANS = { day: 24, week: 7 * 24, month: 30 * 24, year: 365 * 24 } as const
+type Span = keyof typeof SPANS
+
+const isSpan = (name: string | null): name is Span => name !== null && name in SPANS
+
+const OUTCOMES = ['completed', 'failed', 'cancelled'] as const
+
+const sum = (types: readonly TypeStatistics[], outcome: (typeof OUTCOMES)[number]): number =>
+  types.reduce((total, type) => total + type[outcome], 0)
+
+/** How jobs went, by type, the types with most jobs first. */
+class StatisticsPage extends PageElement {
+  static override properties: PropertyDeclarations = { query: { attribute: false } }
+
+  declare query: URLSearchParams
+  #reading: Reading<Statistics> | null = null
+  #span: Span | null = null
+  #unsubscribe: () => void = () => undefined
+
+  constructor() {
+    super()
+    new Live(this)
+  }
+
+  override connectedCallback(): void {
+    super.connectedCallback()
+    this.#unsubscribe = headway.on('finished', () => this.#reading?.refresh())
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback()
+    this.#unsubscribe()
+    this.#reading?.stop()
+  }
+
+  protected override willUpdate(changed: PropertyValues): void {
+    if (!changed.has('query')) return
+    const asked = this.query.get('span')
+    const span = isSpan(asked) ? asked : 'week'
+    if (span === this.#span) return
+    this.#span = span
+    const known = this.#reading?.value ?? null
+    this.#reading?.stop()
+    this.#reading = new Reading(signal => {
+      const since = new Date(headway.now() - SPANS[span] * HOUR_MS).toISOString()
+      return headway.api.stats({ since }, { signal })
+    }, REST_MS)
+    this.#reading.value = known
+    this.#reading.refresh()
+  }
+
+  protected override render(): TemplateResult {
+    return html`<div class="page-head">
+        <div>
+          <h1>${text('statistics.title')}</h1>
+          <p class="muted">${text('statistics.lead')}</p>
+        </div>
+        <div class="choices" role="group" aria-label=${text('statistics.span')}>
+          ${Object.keys(SPANS)
+            .filter(isSpan)
+            .map(
+              span =>
+                html`<button
+                  type="button"
+                  class="choice"
+                  aria-pressed=${span === this.#span}
+                  @click=${() => navigate(withQuery({ span: span === 'week' ? null : span }), { replace: true })}
+                >
+                  ${text(`statistics.span.${span}`)}
+                </button>`,
+            )}
+        </div>
+      </div>
+      ${this.#content()}`
+  }
+
+  #content(): TemplateResult {
+    const reading = this.#reading
+    if (reading === null || reading.isLoading) return loading(text('statistics.loading'))
+    if (reading.value === null && reading.problem !== null) {
+      return failure(text('statistics.failed'), reading.problem, () => reading.refresh())
+    }
+    const all = reading.value?.types ?? []
+    if (all.length === 0) return empty(text('statistics.empty'), html`<p>${text('statistics.empty.hint')}</p>`)
+    const jobsOf = (type: TypeStatistics) => OUTCOMES.reduce((total, outcome) => total + type[outcome], 0)
+    const types = [...all].sort((a, b) => jobsOf(b) - jobsOf(a) || (a.jobType < b.jobType ? -1 : 1))
+    const most = Math.max(1, ...types.map(jobsOf))
+    return html`${this.#totals(types)}
+      <div class="scroller" tabindex="0" role="region" aria-label=${text('statistics.title')}>
+        <table class="plain statistics">
+          <thead>
+            <tr>
+              <th scope="col">${text('jobs.type')}</th>
+              <th scope="col">${text('statistics.outcomes')}</th>
+              <th scope="col" class="figure">${text('statistics.jobs')}</th>
+              <th scope="col" class="figure">${text('statistics.failureRate')}</th>
+              <th scope="col" class="figure">${text('statistics.median')}</th>
+              <th scope="col" class="figure">${text('statistics.p95')}</th>
+              <th scope="col" class="figure">${text('statistics.max')}</th>
+              <th scope="col" class="figure">${text('statistics.speed')}</th>
+              <th scope="col" class="figure">${text('statistics.stale')}</th>
+            </tr>
+          </thead>
+          <tbody>
+            ${types.map(type => this.#row(type, jobsOf(type), most))}
+          </tbody>
+        </table>
+      </div>
+      <p class="muted legend">
+        ${OUTCOMES.map(
+          outcome =>
+            html`<span><span class="swatch" data-outcome=${outcome}></span>${text(`condition.${outcome}`)}</span>`,
+        )}
+        <span>${text('statistics.durations')}</span>
+      </p>`
+  }
+
+  #totals(types: readonly TypeStatistics[]): TemplateResult {
+    const completed = sum(types, 'completed')
+    const failed = sum(types, 'failed')
+    const cancelled = sum(types, 'cancelled')
+    const ended = completed + failed
+    const fact = (label: string, value: string) =>
+      html`<div>
+        <dt>${label}</dt>
+        <dd>${value}</dd>
+      </div>`
+    return html`<dl class="facts-row">
+      ${fact(text('statistics.jobs'), number(completed + failed + cancelled))}
+      ${fact(text('condition.completed'), number(completed))} ${fact(text('condition.failed'), number(failed))}
+      ${fact(text('condition.cancelled'), number(cancelled))}
+      ${fact(text('statistics.failureRate'), ended === 0 ? '–' : share(failed / ended))}
+      ${fact(text('statistics.types'), number(types.length))}
+    </dl>`
+  }
+
+  #row(type: TypeStatistics, jobs: number, most: number): TemplateResult {
+    const { completed, failed, cancelled, failureRate, durationSeconds, itemsPerSecond, stale, recovered } = type
+    const time = (seconds: number | null) => (seconds === null ? '–' : preciseDuration(seconds))
+    const history = `/?${new URLSearchParams({ view: 'history', type: type.jobType }).toString()}`
+    return html`<tr>
+      <th scope="row"><a href=${history}>${type.jobType}</a></th>
+      <td>
+        <div
+          class="outcomes"
+          role="img"
+          aria-label=${text('statistics.outcomes.label', { completed, failed, cancelled })}
+        >
+          ${OUTCOMES.map(outcome =>
+            type[outcome] === 0
+              ? nothing
+              : html`<span data-outcome=${outcome} .style=${`width: ${(100 * type[outcome]) / most}%`}></span>`,
+          )}
+        </div>
+      </td>
+      <td class="figure">${number(jobs)}</td>
+      <td class="figure" ?data-bad=${(failureRate ?? 0) >= 0.1}>${failureRate === null ? '–' : share(failureRate)}</td>
+      <td class="figure">${time(durationSeconds.p50)}</td>
+      <td class="figure">${time(durationSeconds.p95)}</td>
+      <td class="figure">${time(durationSeconds.max)}</td>
+      <td class="figure">${itemsPerSecond === null ? '–' : rate(itemsPerSecond)}</td>
+      <td class="figure">
+        ${stale === 0 ? '–' : number(stale)}
+        ${recovered === 0 ? nothing : html`<small>${text('statistics.recovered', { count: recovered })}</small>`}
+      </td>
+    </tr>`
+  }
+}
+
+customElements.define('statistics-page', StatisticsPage)

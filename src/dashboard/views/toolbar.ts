@@ -1,0 +1,76 @@
+import { html, nothing } from 'lit'
+import type { TemplateResult } from 'lit'
+import { navigate, withQuery } from '../router.ts'
+import { text } from '../words.ts'
+import * as icons from './icons.ts'
+
+export interface StatusChoice {
+  value: string
+  label: string
+  count?: number
+}
+
+/** The tabs above both lists. */
+const views = (current: string): TemplateResult =>
+  html`<nav class="tabs" aria-label=${text('jobs.views')}>
+    <a href="/" aria-current=${current === 'active' ? 'page' : nothing}>${text('jobs.active')}</a>
+    <a href="/?view=history" aria-current=${current === 'history' ? 'page' : nothing}>${text('jobs.history')}</a>
+  </nav>`
+
+const set = (name: string, value: string): void => navigate(withQuery({ [name]: value, page: null }), { replace: true })
+
+/** Filters by text, type and status, kept in the address. Both lists have them. */
+export const filters = (options: {
+  view: 'active' | 'history'
+  query: URLSearchParams
+  searchLabel: string
+  types: readonly string[]
+  statuses: readonly StatusChoice[]
+  status: string
+}): TemplateResult => {
+  const { view, query, searchLabel, types, statuses, status } = options
+  const type = query.get('type') ?? ''
+  const known = type === '' || types.includes(type) ? types : [type, ...types]
+  return html`<div class="toolbar">
+    ${views(view)}
+    <label class="field search">
+      <span class="vh">${searchLabel}</span>
+      ${icons.search}
+      <input
+        type="search"
+        name="q"
+        placeholder=${searchLabel}
+        maxlength="100"
+        autocomplete="off"
+        .value=${query.get('q') ?? ''}
+        @input=${(event: InputEvent) => set('q', (event.target as HTMLInputElement).value)}
+      />
+    </label>
+    <label class="field">
+      <span class="vh">${text('jobs.type')}</span>
+      <select
+        name="type"
+        .value=${type}
+        @change=${(event: Event) => set('type', (event.target as HTMLSelectElement).value)}
+      >
+        <option value="" ?selected=${type === ''}>${text('jobs.type.all')}</option>
+        ${known.map(name => html`<option value=${name} ?selected=${name === type}>${name}</option>`)}
+      </select>
+    </label>
+    <div class="choices" role="group" aria-label=${text('jobs.status')}>
+      ${statuses.map(
+        ({ value, label, count }) =>
+          html`<button
+            type="button"
+            class="choice"
+            data-status=${value}
+            aria-pressed=${value === status}
+            ?data-calls=${value === 'attention' && (count ?? 0) > 0}
+            @click=${() => set('status', value)}
+          >
+            ${label}${count === undefined ? nothing : html` <span class="number">${count}</span>`}
+          </button>`,
+      )}
+    </div>
+  </div>`
+}

@@ -1,0 +1,133 @@
+import { html, nothing } from 'lit'
+import type { PropertyDeclarations, TemplateResult } from 'lit'
+import { repeat } from 'lit/directives/repeat.js'
+import { measures, redraw } from '../feed.ts'
+import { PageElement } from './element.ts'
+
+/** Lines above and below what can be seen, so that a quick flick of the wheel does not outrun them. */
+const SPARE = 6
+
+export interface VirtualRow {
+  key: string
+}
+
+/**
+ * The rows of a long table, of which only those near the window are in the document: a thousand cost as much as twenty. All
+ * have one height, `--row-height`, so that nothing must be measured to know where a row is. The row that holds the focus stays,
+ * wherever the page is scrolled to.
+ */
+export class VirtualRows extends PageElement {
+  static override properties: PropertyDeclarations = { rows: { attribute: false }, rowHeight: { attribute: false } }
+
+  declare rows: readonly VirtualRow[]
+  declare rowHeight: number
+  /** What is in a row; `index` is that of the row among all. */
+  declare renderRow: (row: never, index: number) => TemplateResult
+  /** Told which rows can be seen, after each rendering. */
+  declare onLook: ((first: number, last: number) => void) | undefined
+
+  #focusedKey: string | null = null
+  #top = 0
+
+  constructor() {
+    super()
+    this.rows = []
+    this.rowHeight = 60
+  }
+
+  override connectedCallback(): void {
+    super.connectedCallback()
+    measures.add(this.#measure)
+    addEventListener('scroll', this.#moved, { passive: true })
+    addEventListener('resize', this.#moved)
+    this.addEventListener('focusin', this.#focused)
+    this.addEventListener('focusout', this.#blurred)
+    this.addEventListener('keydown', this.#pressed)
+    redraw()
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback()
+    measures.delete(this.#measure)
+    removeEventListener('scroll', this.#moved)
+    removeEventListener('resize', this.#moved)
+  }
+
+  readonly #moved = (): void => {
+    redraw()
+  }
+
+  readonly #focused = (event: FocusEvent): void => {
+    const row = event.target instanceof Element ? event.target.closest<HTMLElement>('[data-key]') : null
+    this.#focusedKey = row?.dataset['key'] ?? null
+  }
+
+  readonly #blurred = (event: FocusEvent): void => {
+    if (!(event.relatedTarget instanceof Node && this.contains(event.relatedTarget))) this.#focusedKey = null
+  }
+
+  readonly #pressed = (event: KeyboardEvent): void => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key]
+    if (step === undefined || event.altKey || event.ctrlKey || event.metaKey || this.#focusedKey === null) return
+    const at = this.rows.findIndex(({ key }) => key === this.#focusedKey)
+    const next = this.rows[at + step]
+    if (next === undefined) return
+    event.preventDefault()
+    this.#focusedKey = next.key
+    this.requestUpdate()
+    void this.updateComplete.then(() => {
+      const row = this.querySelector<HTMLElement>(`[data-key="${CSS.escape(next.key)}"]`)
+      row?.scrollIntoView({ block: 'nearest' })
+      row?.querySelector<HTMLElement>('a, button')?.focus({ preventScroll: true })
+    })
+  }
+
+  readonly #measure = (): void => {
+    const { top } = this.getBoundingClientRect()
+    if (top !== this.#top) this.requestUpdate()
+    this.#top = top
+  }
+
+  /** The first row that is rendered, and the first after it that is not. */
+  get #range(): [first: number, end: number] {
+    const first = Math.max(0, Math.floor(-this.#top / this.rowHeight) - SPARE)
+    const end = Math.min(this.rows.length, Math.ceil((innerHeight - this.#top) / this.rowHeight) + SPARE)
+    return [Math.min(first, this.rows.length), Math.max(first, end)]
+  }
+
+  protected override updated(): void {
+    const [first, end] = this.#range
+    this.onLook?.(first, Math.max(first, end - 1))
+  }
+
+  protected override render(): TemplateResult {
+    const { rows, rowHeight } = this
+    const [first, end] = this.#range
+    const shown = rows.slice(first, end).map((row, offset) => ({ row, index: first + offset }))
+    const focused = this.#focusedKey === null ? -1 : rows.findIndex(({ key }) => key === this.#focusedKey)
+    const focusedRow = rows[focused]
+    if (focusedRow !== undefined && (focused < first || focused >= end)) shown.push({ row: focusedRow, index: focused })
+    return html`<div class="rows" role="rowgroup" .style=${`height: ${rows.length * rowHeight}px`}>
+      ${
+        shown.length === 0
+          ? nothing
+          : repeat(
+              shown,
+              ({ row }) => row.key,
+              ({ row, index }) =>
+                html`<div
+                  class="row"
+                  role="row"
+                  data-key=${row.key}
+                  aria-rowindex=${index + 2}
+                  .style=${`transform: translateY(${index * rowHeight}px)`}
+                >
+                  ${this.renderRow(row as never, index)}
+                </div>`,
+            )
+      }
+    </div>`
+  }
+}
+
+customElements.define('virtual-rows', VirtualRows)

@@ -1,0 +1,39 @@
+import { firstOf, Language } from '../messages/language.ts'
+import type { Values } from '../messages/language.ts'
+import { en } from './messages/en.ts'
+import type { MessageKey, Messages } from './messages/en.ts'
+
+const LANGUAGES = {
+  en: async (): Promise<Messages> => en,
+  de: async () => (await import('./messages/de.ts')).de,
+  fr: async () => (await import('./messages/fr.ts')).fr,
+}
+
+const NAMES = ['en', 'de', 'fr'] as const
+
+let language = new Language<MessageKey>(en, 'en')
+
+/** Takes the first of the visitor's languages that there are words in. Call it before anything is rendered. */
+export const chooseLanguage = async (wanted: readonly string[]): Promise<void> => {
+  const { tag, name } = firstOf(wanted, NAMES) ?? { tag: 'en', name: 'en' as const }
+  language = new Language<MessageKey>(await LANGUAGES[name](), tag)
+  document.documentElement.lang = name
+}
+
+/** A text of the message files, with its values filled in. */
+export const text = (key: MessageKey, values?: Values): string => language.text(key, values)
+
+// How the visitor's language writes them: see `Language`.
+export const number = (value: number): string => language.number(value)
+export const compact = (value: number): string => language.compact(value)
+export const percent = (value: number): string => language.percent(value)
+export const share = (value: number): string => language.share(value)
+export const bytes = (value: number): string => language.bytes(value)
+export const rate = (value: number): string => language.rate(value)
+export const duration = (seconds: number): string => language.duration(seconds)
+export const preciseDuration = (seconds: number): string => language.preciseDuration(seconds)
+export const timeOfDay = (ms: number): string => language.timeOfDay(ms)
+export const hourAndMinute = (ms: number): string => language.hourAndMinute(ms)
+export const day = (ms: number): string => language.day(ms)
+export const dateAndTime = (ms: number): string => language.dateAndTime(ms)
+export const moment = (ms: number, nowMs: number): string => language.moment(ms, nowMs)

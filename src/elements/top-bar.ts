@@ -1,0 +1,283 @@
+import { css, html, nothing } from 'lit'
+import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
+import { repeat } from 'lit/directives/repeat.js'
+import { isFinished } from '../client/documents.ts'
+import type { ConnectionState, JobFilter, LiveJob } from '../client/types.ts'
+import { followList } from './connections.ts'
+import type { Following } from './connections.ts'
+import { HeadwayElement } from './element.ts'
+import { lookOf, renderMark } from './job-view.ts'
+import { shared } from './styles.ts'
+
+/** How long what has finished is shown, by the clock of the service. */
+const RECENT_MS = 30_000
+/** More cards than anyone reads would only make the page slow. */
+const MAX_CARDS = 20
+const EXPANDED_KEY = 'headway:top-bar:expanded'
+/** What ends together is announced together. */
+const ANNOUNCE_MS = 500
+const MAX_ANNOUNCED = 3
+
+const readExpanded = (): boolean => {
+  try {
+    return localStorage.getItem(EXPANDED_KEY) === 'true'
+  } catch {
+    return false
+  }
+}
+
+const keepExpanded = (expanded: boolean): void => {
+  try {
+    localStorage.setItem(EXPANDED_KEY, String(expanded))
+  } catch {
+    // It is forgotten with the page.
+  }
+}
+
+/**
+ * `<headway-top-bar>`: one line that says what runs, and unfolds into a card per job. Takes no room while there is nothing to say.
+ * Attributes `job-type` and `organization-id` narrow it down.
+ * Parts: bar, summary, spinner, count, first, connection, toggle, list, more.
+ */
+export class HeadwayTopBar extends HeadwayElement {
+  static override properties: PropertyDeclarations = {
+    ...HeadwayElement.properties,
+    jobType: { attribute: 'job-type' },
+    organizationId: { attribute: 'organization-id' },
+    expanded: { type: Boolean, reflect: true },
+  }
+
+  static override styles = [
+    shared,
+    css`
+      :host {
+        position: relative;
+      }
+      .bar {
+        border-block-end: 1px solid var(--_border);
+        background: var(--headway-surface, transparent);
+      }
+      .summary {
+        display: flex;
+        align-items: center;
+        gap: var(--_gap);
+        width: 100%;
+        padding: var(--headway-padding, 8px 16px);
+        border: 0;
+        background: none;
+        text-align: start;
+      }
+      .summary:hover {
+        background: color-mix(in srgb, currentcolor 6%, transparent);
+      }
+      .first {
+        flex: 0 1 auto;
+        min-width: 0;
+        overflow: hidden;
+        text-overflow: ellipsis;
+        white-space: nowrap;
+        font-variant-numeric: tabular-nums;
+      }
+      .chevron {
+        margin-inline-start: auto;
+        width: 0.6em;
+        height: 0.6em;
+        flex: none;
+        border: solid currentcolor;
+        border-width: 0 2px 2px 0;
+        rotate: 45deg;
+        translate: 0 -0.15em;
+      }
+      [aria-expanded='true'] .chevron {
+        rotate: 225deg;
+        translate: 0 0.15em;
+      }
+      ul {
+        display: grid;
+        gap: var(--_gap);
+        margin: 0;
+        padding: 4px 16px 12px;
+        list-style: none;
+        max-height: var(--headway-list-height, 60vh);
+        overflow-y: auto;
+      }
+    `,
+  ]
+
+  declare jobType: string | undefined
+  declare organizationId: string | undefined
+  /** Unfolded. Remembered for all pages of the origin; the attribute wins where it is set. */
+  declare expanded: boolean
+
+  #following: Following | null = null
+  #stops: (() => void)[] = []
+  #ended: LiveJob[] = []
+  #announcement = ''
+  #announcing: ReturnType<typeof setTimeout> | undefined
+  #hadFocus = false
+
+  constructor() {
+    super()
+    this.expanded = readExpanded()
+  }
+
+  override connectedCallback(): void {
+    super.connectedCallback()
+    this.#follow()
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback()
+    this.#unfollow()
+  }
+
+  protected override willUpdate(changed: PropertyValues): void {
+    if (this.hasUpdated && ['url', 'token', 'jobType', 'organizationId'].some(name => changed.has(name))) {
+      this.#unfollow()
+      this.#follow()
+    }
+    // What has finished leaves with time, and what is left becomes less.
+    this.tickWhile(this.#jobs().length > 0)
+    this.#hadFocus = this.shadowRoot?.activeElement?.localName === 'headway-job-card'
+  }
+
+  protected override updated(): void {
+    // The card that had the focus is gone: without this it would be lost to the page.
+    if (this.#hadFocus && !this.shadowRoot?.activeElement) this.renderRoot.querySelector('button')?.focus()
+  }
+
+  protected override render(): TemplateResult {
+    return html`${this.#renderBar()}<span class="spoken" role="status">${this.#announcement}</span>`
+  }
+
+  #renderBar(): TemplateResult | typeof nothing {
+    const { language, expanded } = this
+    const jobs = this.#jobs()
+    const [first] = jobs
+    const client = this.#following?.client
+    if (!first || !client) return nothing
+    const active = jobs.filter(job => !isFinished(job))
+    const count =
+      active.length > 0
+        ? language.text('progress.activeCount', { count: active.length })
+        : language.text('progress.recentlyCompleted', { count: jobs.length })
+    return html`<section class="bar" part="bar" aria-label=${language.text('progress.title')}>
+      <button
+        type="button"
+        class="summary"
+        part="summary"
+        aria-expanded=${expanded ? 'true' : 'false'}
+        aria-controls="list"
+        title=${language.text(expanded ? 'progress.hide' : 'progress.show')}
+        @click=${() => this.#toggle()}
+      >
+        ${renderMark(active.find(job => lookOf(job) === 'running') ?? first)}
+        <span part="count">${count}</span>
+        ${active.length > 0 ? this.#renderFirst(first) : nothing} ${this.#renderConnection(client.connection)}
+        <span class="chevron" part="toggle" aria-hidden="true"></span>
+      </button>
+      <ul id="list" part="list" ?hidden=${!expanded}>
+        ${expanded ? this.#renderCards(jobs) : nothing}
+      </ul>
+    </section>`
+  }
+
+  #renderFirst(job: LiveJob): TemplateResult {
+    const { language } = this
+    const text = language.text('progress.first', { name: job.name, percent: language.percent(job.progressPercent) })
+    return html`<span class="first muted" part="first">${text}</span>`
+  }
+
+  /** Only where it is not as it should be. */
+  #renderConnection(connection: ConnectionState): TemplateResult | typeof nothing {
+    if (connection === 'live' || connection === 'connecting') return nothing
+    const text = this.language.text(`progress.connection.${connection}`)
+    return html`<span class="small warning" part="connection">${text}</span>`
+  }
+
+  #renderCards(jobs: readonly LiveJob[]): unknown {
+    const client = this.#following?.client
+    const more = jobs.length - MAX_CARDS
+    return html`${repeat(
+      jobs.slice(0, MAX_CARDS),
+      job => job.id,
+      job =>
+        html`<li><headway-job-card .job=${job} .client=${client} exportparts=${CARD_PARTS}></headway-job-card></li>`,
+    )}
+    ${more > 0 ? html`<li class="muted small" part="more">${this.language.text('progress.more', { count: more })}</li>` : nothing}`
+  }
+
+  /** What runs and what has just finished, in this order. */
+  #jobs(): readonly LiveJob[] {
+    const client = this.#following?.client
+    if (!client) return []
+    const since = client.now() - RECENT_MS
+    return client.jobs().filter(job => !isFinished(job) || Date.parse(job.finishedAt ?? '') > since)
+  }
+
+  #toggle(): void {
+    this.expanded = !this.expanded
+    keepExpanded(this.expanded)
+  }
+
+  #follow(): void {
+    if (this.#following || !this.isConnected) return
+    const { jobType, organizationId } = this
+    const filter: JobFilter = {
+      topLevel: true,
+      ...(jobType && { jobType }),
+      ...(organizationId && { organizationId }),
+    }
+    const following = followList(this.source, filter)
+    this.#following = following
+    this.#stops = [
+      following.client.subscribe(() => this.requestUpdate()),
+      following.client.on('finished', job => this.#announce(job)),
+      () => following.stop(),
+    ]
+    this.requestUpdate()
+  }
+
+  #unfollow(): void {
+    for (const stop of this.#stops) stop()
+    this.#stops = []
+    this.#following = null
+    clearTimeout(this.#announcing)
+    this.#announcing = undefined
+    this.#ended = []
+  }
+
+  /** Ends are spoken, progress never is: a voice that counts to a hundred is noise. */
+  #announce(job: LiveJob): void {
+    this.#ended.push(job)
+    this.#announcing ??= setTimeout(() => {
+      this.#announcing = undefined
+      const ended = this.#ended.splice(0)
+      const { language } = this
+      this.#announcement =
+        ended.length > MAX_ANNOUNCED
+          ? language.text('progress.recentlyCompleted', { count: ended.length })
+          : ended.map(job => language.text(endKeyOf(job), { name: job.name })).join('. ')
+      this.requestUpdate()
+    }, ANNOUNCE_MS)
+  }
+}
+
+const CARD_PARTS = [
+  'card',
+  'name',
+  'status',
+  'message',
+  'error',
+  'track',
+  'fill',
+  'figures',
+  'rate',
+  'eta',
+  'cancel',
+].join()
+
+const endKeyOf = ({ status }: LiveJob) =>
+  status === 'completed' || status === 'failed'
+    ? (`progress.announce.${status}` as const)
+    : 'progress.announce.cancelled'

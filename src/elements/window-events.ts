@@ -1,0 +1,85 @@
+import { isFinished } from '../client/documents.ts'
+import type { Headway, LiveJob } from '../client/types.ts'
+
+export interface ProgressUpdateDetail {
+  jobId: string
+  jobType: string
+  name: string
+  progressPercent: number
+  processedCount: number
+  totalCount: number | null
+  etaSeconds: number | null
+  status: LiveJob['status']
+}
+
+export interface ProgressEndDetail {
+  jobId: string
+  jobType: string
+}
+
+export interface ProgressErrorDetail extends ProgressEndDetail {
+  errorMessage: string
+}
+
+declare global {
+  interface WindowEventMap {
+    'progress:update': CustomEvent<ProgressUpdateDetail>
+    'progress:complete': CustomEvent<ProgressEndDetail>
+    'progress:error': CustomEvent<ProgressErrorDetail>
+    'progress:cancelled': CustomEvent<ProgressEndDetail>
+  }
+}
+
+/** Jobs whose last event is known: more than a page shows. */
+const MAX_KNOWN = 2_000
+
+const dispatch = (type: keyof WindowEventMap, detail: unknown): void =>
+  void window.dispatchEvent(new CustomEvent(type, { detail }))
+
+const dispatchEnd = ({ id: jobId, jobType, status, errorMessage }: LiveJob): void => {
+  if (status === 'completed') dispatch('progress:complete', { jobId, jobType })
+  else if (status === 'failed') dispatch('progress:error', { jobId, jobType, errorMessage: errorMessage ?? '' })
+  else dispatch('progress:cancelled', { jobId, jobType })
+}
+
+/** The revision of each job that the window was told last: several elements may follow one job. */
+const told = new Map<string, number>()
+
+const tell = (job: LiveJob): void => {
+  const before = told.get(job.id)
+  if (before !== undefined && before >= job.revision) return
+  told.delete(job.id)
+  told.set(job.id, job.revision)
+  if (told.size > MAX_KNOWN) for (const oldest of [...told.keys()].slice(0, MAX_KNOWN / 2)) told.delete(oldest)
+  const { id: jobId, jobType, name, progressPercent, processedCount, totalCount, etaSeconds, status } = job
+  dispatch('progress:update', {
+    jobId,
+    jobType,
+    name,
+    progressPercent,
+    processedCount,
+    totalCount,
+    etaSeconds,
+    status,
+  } satisfies ProgressUpdateDetail)
+  if (isFinished(job)) dispatchEnd(job)
+}
+
+const EVENTS = [
+  'created',
+  'started',
+  'updated',
+  'cancel_requested',
+  'cancelled',
+  'completed',
+  'failed',
+  'stalled',
+  'recovered',
+  'retried',
+] as const
+
+/** Tells the window of each change that a client hears of, once, however many clients hear of it. Answers how to stop it. */
+export const dispatchProgressEvents = (client: Headway): (() => void) => {
+  const stops = EVENTS.map(event => client.on(event, tell))
+  return () => stops.forEach(stop => stop())
+}

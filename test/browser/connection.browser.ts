@@ -1,0 +1,157 @@
+import type { Page } from 'playwright-core'
+import t from 'tap'
+import { createTestDatabase } from '../helpers/database.ts'
+import { spawnService } from '../helpers/process.ts'
+import { startService } from '../helpers/service.ts'
+import { mint, SECRET, secondsFromNow } from '../helpers/tokens.ts'
+import { waitFor } from '../helpers/wait.ts'
+import { openBrowser, openPage, visit } from './browser.ts'
+
+const browser = await openBrowser(t)
+
+const connection = async (page: Page, state: string): Promise<void> => {
+  await page.locator(`.connection[data-state=${state}]`).waitFor()
+}
+
+/** What the browser says of requests that did not get through. */
+const UNREACHABLE = /net::ERR_|Failed to load resource|WebSocket/
+
+const openStreams = async (url: string): Promise<number> =>
+  Number(/^headway_streams_open (\d+)$/m.exec(await (await fetch(`${url}/metrics`)).text())?.[1])
+
+t.test(
+  'three tabs have one connection; when the one that holds it closes, another takes over and misses nothing',
+  async t => {
+    const service = await startService(t)
+    const job = await service.createJob({ name: 'Shared', totalCount: 10 })
+    const first = await visit(t, browser, service.url)
+    const others = [await openPage(t, first.context, service.url), await openPage(t, first.context, service.url)]
+    for (const { page } of [first, ...others]) await connection(page, 'live')
+    t.equal(await openStreams(service.url), 1)
+    await service.heartbeat(job.id, { processedCount: 3 })
+    for (const { page } of [first, ...others]) await page.getByText('3 / 10').waitFor()
+    await first.page.close()
+    await service.heartbeat(job.id, { processedCount: 7 })
+    for (const { page } of others) {
+      await page.getByText('7 / 10').waitFor({ timeout: 5_000 })
+      await connection(page, 'live')
+    }
+    await waitFor(async () => (await openStreams(service.url)) === 1)
+  },
+)
+
+t.test('a service that is killed and comes back: reconnecting, then live, and what is shown is the truth', async t => {
+  const database = await createTestDatabase(t)
+  const settings = { DATABASE_URL: database.url, LOG_LEVEL: 'info' }
+  const child = await spawnService(t, settings).ready()
+  const other = await startService(t, { database })
+  const stays = await other.createJob({ name: 'Goes on', totalCount: 100 })
+  const ends = await other.createJob({ name: 'Ends meanwhile', totalCount: 100 })
+  const { page, complaints } = await visit(t, browser, child.url)
+  await page.getByRole('link', { name: 'Ends meanwhile' }).first().waitFor()
+  await connection(page, 'live')
+  await child.kill('SIGKILL')
+  await connection(page, 'reconnecting')
+  await page.getByText(/The connection is lost\. What you see is as of/).waitFor()
+  await other.heartbeat(stays.id, { processedCount: 42 })
+  await other.call('POST', `/jobs/${ends.id}/complete`, {})
+  await other.createJob({ name: 'Made meanwhile' })
+  t.equal(await page.getByText('42 / 100').count(), 0)
+  const { port } = new URL(child.url)
+  await spawnService(t, { ...settings, PORT: port }).ready()
+  await connection(page, 'live')
+  await page.getByText('42 / 100').waitFor()
+  await page.getByRole('link', { name: 'Made meanwhile' }).waitFor()
+  await page.locator('active-jobs').getByText('Ends meanwhile').waitFor({ state: 'detached' })
+  await page.getByRole('complementary').getByText('Ends meanwhile').waitFor()
+  t.equal(await page.getByText('The connection is lost').count(), 0)
+  complaints.forgive(UNREACHABLE)
+})
+
+t.test('where streams are blocked the page polls, says so, and goes back to the stream when it can', async t => {
+  const service = await startService(t)
+  const context = await browser.newContext()
+  t.teardown(() => context.close())
+  await context.route('**/api/progress/stream*', route => route.abort())
+  const { page, complaints } = await openPage(t, context, service.url)
+  await connection(page, 'polling')
+  await page.getByText('Changes are asked for every 5 seconds').waitFor()
+  await service.createJob({ name: 'Seen all the same' })
+  await page.getByRole('link', { name: 'Seen all the same' }).waitFor()
+  t.equal(await openStreams(service.url), 0)
+  await context.unroute('**/api/progress/stream*')
+  await page.locator('.connection[data-state=live]').waitFor({ timeout: 45_000 })
+  complaints.forgive(UNREACHABLE)
+})
+
+t.test('a reload shows the same page again, and misses no end', async t => {
+  const service = await startService(t)
+  const job = await service.createJob({ name: 'Long job', totalCount: 10 })
+  await service.heartbeat(job.id, { processedCount: 4 })
+  const { page } = await visit(t, browser, `${service.url}/jobs/${job.id}`)
+  await page.getByText('4 of 10').waitFor()
+  await page.goto('about:blank')
+  await service.call('POST', `/jobs/${job.id}/complete`, { resultSummary: { imported: 10 } })
+  await page.goBack()
+  await page.locator('.badge').getByText('Completed').waitFor()
+  await page.getByText('"imported": 10').waitFor()
+  await page.reload()
+  await page.locator('.badge').getByText('Completed').waitFor()
+})
+
+t.test('with tokens the page asks for one, keeps it for this tab alone, and refuses what is none', async t => {
+  const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
+  const token = await mint({ features: ['progress.view'] })
+  await service.as(await mint({ ...claimsOf(token), features: ['progress.*'] })).createJob({
+    name: 'Secret job',
+    cancellable: true,
+  })
+  const { page, context, complaints } = await visit(t, browser, service.url)
+  await page.getByRole('heading', { name: 'This service asks for a token' }).waitFor()
+  const enter = async (text: string) => {
+    await page.getByLabel('Token', { exact: true }).fill(text)
+    await page.getByRole('button', { name: 'Continue' }).click()
+  }
+  await enter('something else')
+  await page.getByText('That is no JSON Web Token').waitFor()
+  await enter(`${token}x`)
+  await page.getByText('The service refused this token').waitFor()
+  await enter(`Bearer ${token}`)
+  await page.getByRole('link', { name: 'Secret job' }).waitFor()
+  t.equal(await page.getByRole('button', { name: 'Cancel Secret job' }).count(), 0, 'the token does not allow it')
+  t.same(await page.evaluate(() => [document.cookie, Object.values(localStorage).join().includes('eyJ')]), ['', false])
+  await page.reload()
+  await page.getByRole('link', { name: 'Secret job' }).waitFor()
+  const other = await openPage(t, context, service.url)
+  await other.page.getByRole('heading', { name: 'This service asks for a token' }).waitFor()
+  other.complaints.forgive(/401/)
+  await page.getByRole('button', { name: 'Forget the token' }).click()
+  await page.getByRole('heading', { name: 'This service asks for a token' }).waitFor()
+  t.equal(await page.evaluate(() => sessionStorage.length), 0)
+  complaints.forgive(/401/)
+})
+
+t.test('a token that expires is asked for anew, and what is shown stays until then', async t => {
+  const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
+  const tenant = claimsOf(await mint()).tenant_id
+  const short = await mint({ tenant_id: tenant, exp: Math.ceil(secondsFromNow(3)) })
+  const long = await mint({ tenant_id: tenant })
+  const job = await service.as(long).createJob({ name: 'Still here', totalCount: 10 })
+  const { page, complaints } = await visit(t, browser, service.url)
+  await page.getByLabel('Token', { exact: true }).fill(short)
+  await page.getByRole('button', { name: 'Continue' }).click()
+  await page.getByRole('link', { name: 'Still here' }).waitFor()
+  await page.getByRole('heading', { name: 'The token is no longer accepted' }).waitFor()
+  await page.getByRole('link', { name: 'Still here' }).waitFor()
+  await service.as(long).heartbeat(job.id, { processedCount: 6 })
+  await page.getByLabel('Token', { exact: true }).fill(long)
+  await page.getByRole('button', { name: 'Continue' }).click()
+  await page.getByText('6 / 10').waitFor()
+  await connection(page, 'live')
+  complaints.forgive(/401/)
+})
+
+/** What a token says. */
+function claimsOf(token: string): Record<string, unknown> {
+  return JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString()) as Record<string, unknown>
+}

@@ -1,0 +1,322 @@
+import type { Locator, Page } from 'playwright-core'
+import t from 'tap'
+import { startService } from '../helpers/service.ts'
+import { waitFor } from '../helpers/wait.ts'
+import { openBrowser, visit } from './browser.ts'
+import { finishedJob, runningJob } from './fixtures.ts'
+
+const browser = await openBrowser(t)
+const service = await startService(t)
+
+const row = (page: Page, name: string): Locator => page.getByRole('row').filter({ hasText: name })
+
+/** Waits until the element holds the text. */
+const holds = async (locator: Locator, text: string | RegExp): Promise<void> => {
+  await locator.filter({ hasText: text }).first().waitFor()
+}
+
+t.test('a visitor of a new service is told how to make the first job, and sees it as soon as it is there', async t => {
+  const fresh = await startService(t)
+  const { page } = await visit(t, browser, fresh.url)
+  await page.getByText('No jobs are active').waitFor()
+  await holds(page.locator('pre'), `curl ${fresh.url}/api/progress/jobs --json`)
+  await fresh.createJob({ name: 'The first' })
+  await row(page, 'The first').waitFor()
+  t.equal(await page.getByText('No jobs are active').count(), 0)
+})
+
+t.test('what workers report is seen as it happens: bar, counts, speed, time left, message, end', async t => {
+  const { page } = await visit(t, browser, service.url)
+  const job = await service.createJob({ name: 'Nightly import', totalCount: 1200, unit: 'rows', jobType: 'import' })
+  const line = row(page, 'Nightly import')
+  await holds(line, '0 / 1,200 rows')
+  t.equal(await line.getByRole('progressbar').getAttribute('aria-valuetext'), '0%, Pending')
+  const start = Date.now()
+  for (const [index, processedCount] of [0, 300, 600, 900].entries()) {
+    const reportedAt = new Date(start - 30_000 + index * 10_000).toISOString()
+    await service.heartbeat(job.id, { processedCount, message: `Row ${processedCount}`, reportedAt })
+  }
+  await holds(line, '900 / 1,200 rows')
+  await holds(line, 'import · Row 900')
+  await holds(line.locator('.speed'), /^\s*\d+(\.\d+)?\/s\s*$/)
+  const bar = line.getByRole('progressbar')
+  t.equal(await bar.getAttribute('aria-valuenow'), '75')
+  const left = async () => Number(/(\d+)s/.exec((await line.locator('.left').textContent()) ?? '')?.[1])
+  const before = await left()
+  t.ok(before > 0 && before < 60, `about 10 s are left: ${before}`)
+  await waitFor(async () => (await left()) < before, { timeoutMs: 4_000 })
+  await service.call('POST', `/jobs/${job.id}/complete`, {})
+  await line.waitFor({ state: 'detached' })
+  await holds(page.getByRole('complementary'), 'Nightly import')
+})
+
+t.test(
+  'a job that is silent, and one that is alive without getting on, look different, and can be filtered for',
+  async t => {
+    const fields = { jobType: 'watch', totalCount: 100 }
+    const silent = await runningJob(service, { ...fields, name: 'Silent one' }, { secondsAgo: 60, processed: 50 })
+    const stuck = await runningJob(service, { ...fields, name: 'Stuck one' }, { secondsAgo: 60, processed: 50 })
+    await runningJob(service, { ...fields, name: 'Busy one' }, { secondsAgo: 60, processed: 50 })
+    const { page } = await visit(t, browser, `${service.url}/?type=watch`)
+    await holds(page.getByRole('table'), 'Busy one')
+    t.equal(await page.locator('[data-condition=stalled], [data-condition=not_advancing]').count(), 0)
+    await service.database.pool.query(
+      `UPDATE progress_jobs SET liveness = 'stalled', revision = revision + 1 WHERE id = $1`,
+      [silent.id],
+    )
+    await service.database.pool.query(
+      `UPDATE progress_jobs SET advanced_at = now() - interval '29 seconds', revision = revision + 1 WHERE id = $1`,
+      [stuck.id],
+    )
+    // Found by comparing revisions: nobody has announced it.
+    await holds(row(page, 'Silent one'), 'Stalled')
+    await holds(row(page, 'Stuck one'), /No advance for 3\ds/)
+    const shapes = await page.locator('.job .mark').evaluateAll(marks => marks.map(mark => mark.innerHTML))
+    t.equal(new Set(shapes).size, 3, 'by their shape, not by colour alone')
+    t.equal((await row(page, 'Silent one').locator('.left').textContent())?.trim(), '', 'no time counts down')
+    await page.getByRole('button', { name: 'Needs attention 2' }).click()
+    await row(page, 'Busy one').waitFor({ state: 'detached' })
+    t.equal(await page.locator('.row').count(), 2)
+    t.match(page.url(), /status=attention/)
+  },
+)
+
+t.test('filters by text and type are in the address, and say when nothing fits', async t => {
+  for (const name of ['Alpha', 'Beta']) await service.createJob({ name, jobType: `filter ${name}` })
+  const { page } = await visit(t, browser, service.url)
+  await row(page, 'Alpha').waitFor()
+  await page.getByLabel('Filter by text').fill('alph')
+  await row(page, 'Beta').waitFor({ state: 'detached' })
+  t.match(page.url(), /q=alph/)
+  await page.reload()
+  await row(page, 'Alpha').waitFor()
+  t.equal(await page.getByLabel('Filter by text').inputValue(), 'alph')
+  await page.getByLabel('Filter by text').fill('nothing is called so')
+  await page.getByText('No job fits these filters').waitFor()
+  await page.getByRole('link', { name: 'Clear filters' }).click()
+  await page.getByLabel('Type').selectOption('filter Beta')
+  await row(page, 'Alpha').waitFor({ state: 'detached' })
+  t.equal(await page.locator('.row').count(), 1)
+})
+
+t.test('cancel asks first, and what the worker says then is shown', async t => {
+  const job = await runningJob(
+    service,
+    { name: 'Cancel me', jobType: 'cancel', totalCount: 10, cancellable: true },
+    { secondsAgo: 10, processed: 4 },
+  )
+  await service.createJob({ name: 'Not to be cancelled', jobType: 'cancel' })
+  const { page } = await visit(t, browser, `${service.url}/?type=cancel`)
+  await row(page, 'Not to be cancelled').waitFor()
+  t.equal(await page.getByRole('button', { name: 'Cancel Not to be cancelled' }).count(), 0)
+  await page.getByRole('button', { name: 'Cancel Cancel me' }).click()
+  const dialog = page.getByRole('dialog', { name: 'Cancel this job?' })
+  await dialog.getByRole('button', { name: 'Keep it as it is' }).click()
+  await dialog.waitFor({ state: 'hidden' })
+  t.equal((await service.job(job.id)).cancelRequestedAt, null)
+  await page.getByRole('button', { name: 'Cancel Cancel me' }).click()
+  await dialog.getByRole('button', { name: 'Cancel the job' }).click()
+  await holds(row(page, 'Cancel me'), 'Cancelling')
+  t.ok((await service.job(job.id)).cancelRequestedAt)
+  t.equal(await page.getByRole('button', { name: 'Cancel Cancel me' }).count(), 0, 'once is enough')
+  await service.call('POST', `/jobs/${job.id}/cancelled`, {})
+  await row(page, 'Cancel me').waitFor({ state: 'detached' })
+  // And back again, from its page.
+  await page.getByRole('complementary').getByRole('link', { name: 'Cancel me' }).click()
+  await page.getByRole('button', { name: 'Retry' }).click()
+  await page.getByRole('dialog').getByRole('button', { name: 'Retry the job' }).click()
+  await holds(page.locator('job-page'), 'Attempt 2')
+  await holds(page.locator('.timeline'), 'Retried as attempt 2')
+  t.equal((await service.job(job.id)).attempt, 2)
+})
+
+t.test('a refused cancellation is told in the dialog', async t => {
+  const job = await service.createJob({ name: 'Too late', jobType: 'late', cancellable: true })
+  const { page, complaints } = await visit(t, browser, `${service.url}/jobs/${job.id}`)
+  await page.getByRole('button', { name: 'Cancel' }).click()
+  await page.route('**/cancel', route =>
+    route.fulfill({
+      status: 409,
+      contentType: 'application/problem+json',
+      body: JSON.stringify({
+        status: 409,
+        code: 'already_finished',
+        title: 'Finished',
+        detail: 'The job has finished.',
+      }),
+    }),
+  )
+  const dialog = page.getByRole('dialog')
+  await dialog.getByRole('button', { name: 'Cancel the job' }).click()
+  await holds(dialog.getByRole('alert'), 'That did not work: The job has finished.')
+  complaints.forgive(/409/)
+})
+
+t.test('a batch unfolds into its partitions, which change as they are worked on', async t => {
+  const { body } = await service.call<{ id: string; partitions: { id: string }[] }>('POST', '/jobs', {
+    jobType: 'batch',
+    name: 'Reindex everything',
+    partitions: Array.from({ length: 250 }, (_, index) => ({ name: `Part ${index + 1}`, totalCount: 10 })),
+  })
+  const { page } = await visit(t, browser, `${service.url}/?type=batch`)
+  await holds(row(page, 'Reindex everything'), '250 partitions')
+  const button = page.getByRole('button', { name: 'Show the partitions of Reindex everything' })
+  t.equal(await button.getAttribute('aria-expanded'), 'false')
+  await button.click()
+  await page.getByRole('link', { name: 'Part 1', exact: true }).waitFor()
+  t.equal(await page.getByRole('table').getAttribute('aria-rowcount'), '252')
+  await service.heartbeat(body.partitions[0]!.id, { processedCount: 4 })
+  await holds(row(page, 'Part 1').first(), '4 / 10')
+  await page.evaluate(() => scrollTo(0, document.body.scrollHeight))
+  await page.getByRole('link', { name: 'Part 250', exact: true }).waitFor()
+  t.ok((await page.locator('.row').count()) < 60, 'only what can be seen is in the document')
+  await page.evaluate(() => scrollTo(0, 0))
+  await page.getByRole('button', { name: 'Hide the partitions' }).click()
+  await page.getByRole('link', { name: 'Part 1', exact: true }).waitFor({ state: 'detached' })
+})
+
+t.test('the page of a job has its own address, survives a reload, and the way back leads to the list', async t => {
+  const job = await service.createJob({
+    jobType: 'page',
+    name: 'Generate proposals',
+    stages: [{ name: 'collecting' }, { name: 'writing', weight: 3 }],
+    meta: { requestedBy: 'sales' },
+  })
+  await service.heartbeat(job.id, { stage: 'collecting', processedCount: 5, totalCount: 5, workerId: 'worker-1' })
+  const { page } = await visit(t, browser, `${service.url}/?type=page`)
+  await page.getByRole('link', { name: 'Generate proposals' }).click()
+  await page.getByRole('heading', { level: 1, name: 'Generate proposals' }).waitFor()
+  t.equal(new URL(page.url()).pathname, `/jobs/${job.id}`)
+  await page.reload()
+  await holds(page.locator('.stages li').first(), 'collecting')
+  await holds(page.getByRole('region', { name: 'Workers' }), 'worker-1')
+  await holds(page.locator('pre'), '"requestedBy": "sales"')
+  await service.heartbeat(job.id, { stage: 'writing', processedCount: 2, totalCount: 4, workerId: 'worker-1' })
+  await holds(page.locator('.timeline'), 'Entered stage writing')
+  await holds(page.locator('.stages [aria-current=step]'), 'writing')
+  await page.locator('canvas').first().waitFor()
+  t.match(await page.locator('[data-chart=progress]').getAttribute('aria-label'), /^Progress from 0% at .* to \d+% at /)
+  await service.call('POST', `/jobs/${job.id}/fail`, { errorMessage: 'Out of paper', errorStack: 'at tray (2)' })
+  const error = page.getByRole('region', { name: 'Failed, as its worker reported' })
+  await holds(error, 'Out of paper')
+  await holds(error.locator('pre'), 'at tray (2)')
+  await page.goBack()
+  await page.getByRole('heading', { level: 1, name: 'Jobs' }).waitFor({ state: 'attached' })
+  t.equal(new URL(page.url()).search, '?type=page')
+})
+
+t.test('the page of a batch has its partitions, and the page of a partition follows it', async t => {
+  const { body } = await service.call<{ id: string; partitions: { id: string }[] }>('POST', '/jobs', {
+    jobType: 'batch page',
+    name: 'Split work',
+    partitions: [
+      { name: 'Left', totalCount: 10 },
+      { name: 'Right', totalCount: 10 },
+    ],
+  })
+  const { page } = await visit(t, browser, `${service.url}/jobs/${body.id}`)
+  await holds(page.locator('job-partitions'), '0 completed, 0 running, 2 pending, 0 failed, 0 cancelled')
+  await page.getByRole('link', { name: 'Left' }).click()
+  await page.getByRole('heading', { level: 1, name: 'Left' }).waitFor()
+  await service.heartbeat(body.partitions[0]!.id, { processedCount: 7 })
+  await holds(page.locator('.gauge'), '70%')
+  await page.getByRole('link', { name: 'Partition of a batch' }).click()
+  await holds(page.locator('job-partitions'), '1 running')
+})
+
+t.test('an unknown job and an unknown page are told as such', async t => {
+  const { page, complaints } = await visit(t, browser, `${service.url}/jobs/0197a3c2-5b1e-7c44-9d0a-000000000000`)
+  await page.getByText('There is no such job').waitFor()
+  await page.getByRole('link', { name: 'To all jobs' }).click()
+  await page.getByRole('heading', { level: 1, name: 'Jobs' }).waitFor({ state: 'attached' })
+  await page.goto(`${service.url}/jobs/nonsense`)
+  await page.getByText('There is no such job').waitFor()
+  complaints.forgive(/status of 40[04]/)
+})
+
+t.test('history and statistics show what has finished', async t => {
+  const own = await startService(t)
+  for (const [name, how] of [
+    ['Went well', 'complete'],
+    ['Went wrong', 'fail'],
+  ] as const) {
+    const body = how === 'fail' ? { errorMessage: 'Disk full' } : {}
+    const end = { secondsAgo: 100, took: 90, processed: 50, how, body }
+    await finishedJob(own, { name, jobType: 'export', totalCount: 50, unit: 'files' }, end)
+  }
+  const { page } = await visit(t, browser, `${own.url}/?view=history`)
+  await holds(row(page, 'Went wrong'), 'Disk full')
+  await page.getByRole('button', { name: 'Failed' }).click()
+  await row(page, 'Went well').waitFor({ state: 'detached' })
+  await page.getByRole('link', { name: 'Statistics' }).click()
+  const line = page.getByRole('row').filter({ hasText: 'export' })
+  await holds(line, '50%')
+  await holds(line, '1m 30s')
+  await line.getByRole('link', { name: 'export' }).click()
+  t.match(page.url(), /view=history&type=export/)
+  await row(page, 'Went well').waitFor()
+})
+
+t.test('the page speaks the first language of the visitor that it knows, and writes numbers as there', async t => {
+  await service.createJob({ name: 'Viele Zeilen', jobType: 'words', totalCount: 12_345, unit: 'rows' })
+  for (const [locale, tab, count] of [
+    ['de-DE', 'Aktiv', '0 / 12.345 Zeilen'],
+    ['fr-FR', 'Actives', '0 / 12\u202f345 lignes'],
+    ['tlh', 'Active', '0 / 12,345 rows'],
+  ] as const) {
+    const { page } = await visit(t, browser, `${service.url}/?type=words`, { locale })
+    await page.getByRole('link', { name: tab, exact: true }).waitFor()
+    await holds(row(page, 'Viele Zeilen'), count)
+    t.equal(await page.locator('html').getAttribute('lang'), locale === 'tlh' ? 'en' : locale.slice(0, 2))
+  }
+})
+
+t.test('dark and light follow the system, until the visitor decides, also for the next visit', async t => {
+  const { page } = await visit(t, browser, service.url, { colorScheme: 'dark' })
+  const looks = (appearance: string) => page.locator(`html[data-appearance=${appearance}]`).waitFor()
+  await looks('dark')
+  await page.emulateMedia({ colorScheme: 'light' })
+  await looks('light')
+  await page.getByRole('button', { name: 'Dark' }).click()
+  await looks('dark')
+  await page.reload()
+  await looks('dark')
+  await page.getByRole('button', { name: 'Like the system' }).click()
+  await looks('light')
+  const ground = await page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor)
+  t.equal(ground, 'rgb(246, 247, 249)')
+})
+
+t.test('everything can be done with the keyboard alone', async t => {
+  for (const name of ['Key one', 'Key two', 'Key three']) {
+    await service.createJob({ name, jobType: 'keys', cancellable: true, totalCount: 3 })
+  }
+  const { page } = await visit(t, browser, `${service.url}/?type=keys`)
+  await row(page, 'Key one').waitFor()
+  const focused = () => page.evaluate(() => document.activeElement?.textContent.trim())
+  await page.keyboard.press('Tab')
+  t.equal(await focused(), 'Skip to the content')
+  await page.keyboard.press('Enter')
+  for (let presses = 0; presses < 20 && (await focused()) !== 'Key three'; presses += 1)
+    await page.keyboard.press('Tab')
+  t.equal(await focused(), 'Key three', 'Tab leads past the filters into the list')
+  await page.keyboard.press('ArrowDown')
+  await waitFor(async () => (await focused()) === 'Key two')
+  await page.keyboard.press('Tab')
+  await page.keyboard.press('Enter')
+  await page.getByRole('dialog').waitFor()
+  t.equal(await focused(), 'Keep it as it is', 'what does no harm has the focus')
+  await page.keyboard.press('Escape')
+  await page.getByRole('dialog').waitFor({ state: 'hidden' })
+  t.equal(await page.evaluate(() => document.activeElement?.getAttribute('aria-label')), 'Cancel Key two')
+  await page.keyboard.press('Shift+Tab')
+  await page.keyboard.press('Enter')
+  await page.getByRole('heading', { level: 1, name: 'Key two' }).waitFor()
+  t.equal(await page.evaluate(() => document.activeElement?.id), 'content', 'a reader is taken to the new page')
+  const outline = await page.evaluate(() => {
+    const button = document.querySelector<HTMLElement>('.buttons .button')
+    button?.focus()
+    return button === null ? '' : getComputedStyle(button).outlineStyle
+  })
+  t.equal(outline, 'solid', 'where the focus is can be seen')
+})

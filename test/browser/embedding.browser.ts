@@ -1,0 +1,336 @@
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import type { AxeResults } from 'axe-core'
+import type { Page } from 'playwright-core'
+import t from 'tap'
+import type { Test } from 'tap'
+import type { Headway } from '../../src/client/types.ts'
+import { startFront, streamsSeen } from '../helpers/front.ts'
+import { startService } from '../helpers/service.ts'
+import { mint, SECRET, secondsFromNow } from '../helpers/tokens.ts'
+import { waitFor } from '../helpers/wait.ts'
+import { openBrowser, openPage, visit } from './browser.ts'
+import { bundle, startHost } from './host.ts'
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+
+const violations = async (page: Page): Promise<string[]> => {
+  // Through the debugger, which the policy of the page does not bind.
+  await page.evaluate(AXE)
+  const results = await page.evaluate(() =>
+    (globalThis as unknown as { axe: { run: () => Promise<AxeResults> } }).axe.run(),
+  )
+  return results.violations.flatMap(({ id, nodes }) => nodes.map(node => `${id}: ${node.html.slice(0, 200)}`))
+}
+
+const browser = await openBrowser(t)
+
+/** A service behind a front, and a web site that it lets in. */
+const startWorld = async (t: Test, settings: Record<string, string> = {}) => {
+  const host = await startHost(t)
+  const service = await startService(t, { CORS_ORIGIN: host.url, LIVE_KEEPALIVE_SECONDS: '1', ...settings })
+  const front = await startFront(t, service.url)
+  return { host, service, front }
+}
+
+/** A page that follows everything, with its client at `window.headway`. */
+const clientScript = (service: string, more = ''): string =>
+  `import { createHeadway } from '${service}/elements.js'\nwindow.headway = createHeadway({ url: '${service}'${more} })`
+
+type HeadwayWindow = Window & { headway: Headway }
+
+const until = (page: Page, connection: string) =>
+  page.waitForFunction(
+    expected => (globalThis as unknown as Partial<HeadwayWindow>).headway?.connection === expected,
+    connection,
+  )
+
+const percentOf = (page: Page, id: string) =>
+  page.evaluate(id => (globalThis as unknown as HeadwayWindow).headway.job(id)?.progressPercent, id)
+
+t.test('three lines of HTML show what runs in a page of another origin, and tell its window', async t => {
+  const { host, service, front } = await startWorld(t)
+  const { url } = front
+  const jobs = []
+  for (const name of ['Export', '<img src=x onerror=alert(1)>', 'Import']) {
+    jobs.push(await service.createJob({ name, totalCount: 200, cancellable: true }))
+  }
+  const last = jobs[2]!
+  await service.heartbeat(last.id, { processedCount: 84, message: 'Row <b>84</b>' })
+  host.page('/plain', {
+    service: url,
+    body: `<script type="module" src="${url}/elements.js"></script>
+      <headway-top-bar></headway-top-bar>
+      <p><headway-progress job-id="${last.id}"></headway-progress></p>
+      <headway-job-card job-id="${last.id}"></headway-job-card>
+      <headway-job-card job-id="0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55"></headway-job-card>`,
+    script: `window.heard = []
+      for (const type of ['update', 'complete', 'error', 'cancelled']) {
+        addEventListener('progress:' + type, ({ detail }) => heard.push([type, detail]))
+      }`,
+  })
+  const { page } = await visit(t, browser, `${host.url}/plain`)
+  const topBar = page.locator('headway-top-bar')
+  const toggle = topBar.getByRole('button', { name: '3 operations running' })
+  await toggle.waitFor()
+  t.match(await toggle.textContent(), /Import \(42%\)/)
+  t.equal(await toggle.getAttribute('aria-expanded'), 'false')
+  t.equal(await topBar.locator('headway-job-card').count(), 0)
+
+  const bar = page.locator('headway-progress').getByRole('progressbar', { name: 'Progress of Import' })
+  t.same([await bar.getAttribute('aria-valuenow'), await bar.getAttribute('aria-valuetext')], ['42', '42%'])
+  const card = page.locator('main > headway-job-card').first()
+  t.match(await card.locator('.card').innerText(), /Import[^]*Running[^]*Row <b>84<\/b>[^]*84 of 200/)
+  await page.locator('main > headway-job-card').last().getByText('There is no such job').waitFor()
+
+  // With the keyboard alone.
+  await toggle.focus()
+  await page.keyboard.press('Enter')
+  await topBar.locator('headway-job-card').nth(2).waitFor()
+  t.match(
+    await topBar.locator('headway-job-card .name').nth(1).innerText(),
+    /<img src=x onerror=alert\(1\)>/,
+    'a name is text',
+  )
+  t.same(await violations(page), [])
+  await page.reload()
+  await topBar.locator('headway-job-card').nth(2).waitFor()
+  t.equal(await toggle.getAttribute('aria-expanded'), 'true', 'it remembers')
+
+  await topBar.getByRole('button', { name: 'Cancel Import' }).click()
+  await topBar.getByText('Cancelling').waitFor()
+  t.equal((await service.job(last.id)).cancelRequestedAt === null, false)
+  await topBar.getByRole('button', { name: 'Cancel <img' }).focus()
+  await service.call('POST', `/jobs/${last.id}/cancelled`)
+  await service.call('POST', `/jobs/${jobs[1]!.id}/complete`)
+  await service.call('POST', `/jobs/${jobs[0]!.id}/fail`, { errorMessage: 'disk full' })
+  await topBar.getByRole('button', { name: '3 operations finished' }).waitFor()
+  await page.waitForFunction(() => (globalThis as unknown as { heard: unknown[] }).heard.length >= 7)
+  const heard = await page.evaluate(() => (globalThis as unknown as { heard: [string, { jobId: string }][] }).heard)
+  const of = (id: string) => heard.filter(([, detail]) => detail.jobId === id)
+  t.match(of(last.id).at(-2)?.[1], {
+    jobId: last.id,
+    jobType: last.jobType,
+    name: 'Import',
+    progressPercent: 42,
+    processedCount: 84,
+    totalCount: 200,
+    status: 'cancelled',
+  })
+  t.same(
+    of(last.id).map(([type]) => type),
+    ['update', 'update', 'cancelled'],
+    'once, though three elements follow it',
+  )
+  t.same(of(jobs[1]!.id).at(-1)?.[0], 'complete')
+  t.match(of(jobs[0]!.id).at(-1), ['error', { errorMessage: 'disk full' }])
+  await topBar.getByRole('status').filter({ hasText: 'Export: failed' }).first().waitFor()
+  t.equal(await page.evaluate(() => document.activeElement?.localName), 'headway-top-bar', 'the focus is not lost')
+  t.same(await violations(page), [])
+})
+
+t.test('elements take their colours, sizes and language from the page', async t => {
+  const { host, service, front } = await startWorld(t)
+  const job = await service.createJob({ name: 'Import', totalCount: 4 })
+  await service.heartbeat(job.id, { processedCount: 1 })
+  host.page('/themed', {
+    service: front.url,
+    body: `<script type="module" src="${front.url}/elements.js"></script>
+      <div lang="de"><headway-top-bar></headway-top-bar></div>
+      <headway-progress job-id="${job.id}"></headway-progress>`,
+    script: `const sheet = new CSSStyleSheet()
+      sheet.replaceSync('headway-progress { --headway-accent: rgb(1, 2, 3) } headway-progress::part(track) { height: 21px }')
+      document.adoptedStyleSheets.push(sheet)`,
+  })
+  const { page } = await visit(t, browser, `${host.url}/themed`)
+  await page.getByRole('button', { name: '1 Vorgang läuft' }).waitFor()
+  const fill = page.locator('headway-progress .fill')
+  await fill.waitFor({ state: 'attached' })
+  t.equal(await fill.evaluate(element => getComputedStyle(element).fill), 'rgb(1, 2, 3)')
+  t.equal(await page.locator('headway-progress .track').evaluate(element => element.getBoundingClientRect().height), 21)
+  const [filled, whole] = await Promise.all(
+    ['.fill', '.track'].map(part =>
+      page.locator(`headway-progress ${part}`).evaluate(e => e.getBoundingClientRect().width),
+    ),
+  )
+  await waitFor(async () => (await fill.evaluate(e => e.getBoundingClientRect().width)) > whole! * 0.24)
+  t.ok(filled! <= whole! * 0.26)
+})
+
+t.test('a React page uses the hook and the elements', async t => {
+  const { host, service, front } = await startWorld(t)
+  const job = await service.createJob({ name: 'Import', totalCount: 4, cancellable: true })
+  host.page('/react', {
+    service: front.url,
+    body: '<div id="root"></div>',
+    script: await bundle(`
+      import { StrictMode, useState } from 'react'
+      import { createRoot } from 'react-dom/client'
+      import { useProgress } from 'headway/react'
+      import 'headway/elements'
+      const Progress = () => {
+        const progress = useProgress({ url: '${front.url}', token: () => undefined })
+        const { activeJobs, recentlyCompleted, isLoading, error, connection, cancel } = progress
+        window.renders = (window.renders ?? 0) + 1
+        return <>
+          <p id="state">{[isLoading, error, connection].join()}</p>
+          <ul id="active">{activeJobs.map(job => <li key={job.id} onClick={() => cancel(job.id)}>{job.name} {job.progressPercent}</li>)}</ul>
+          <ul id="recent">{recentlyCompleted.map(job => <li key={job.id}>{job.name} {job.status}</li>)}</ul>
+        </>
+      }
+      const App = () => {
+        const [shown, show] = useState(true)
+        return <>
+          <headway-progress url="${front.url}" job-id="${job.id}"></headway-progress>
+          <button onClick={() => show(!shown)}>toggle</button>
+          {shown && <Progress />}
+        </>
+      }
+      createRoot(document.getElementById('root')).render(<StrictMode><App /></StrictMode>)`),
+  })
+  const { page } = await visit(t, browser, `${host.url}/react`)
+  await page.locator('#active li', { hasText: 'Import 0' }).waitFor()
+  t.equal(await page.locator('#state').textContent(), 'false,,live')
+  await service.heartbeat(job.id, { processedCount: 1 })
+  await page.locator('#active li', { hasText: 'Import 25' }).click()
+  await waitFor(async () => (await service.job(job.id)).cancelRequestedAt !== null)
+  await page.locator('headway-progress').getByRole('progressbar').waitFor()
+  t.equal(await page.locator('headway-progress').getByRole('progressbar').getAttribute('aria-valuenow'), '25')
+  await service.call('POST', `/jobs/${job.id}/complete`)
+  await page.locator('#recent li', { hasText: 'Import completed' }).waitFor()
+  t.equal(await page.locator('#active li').count(), 0)
+  const renders = await page.evaluate(() => (globalThis as unknown as { renders: number }).renders)
+  t.ok(renders < 40, `${renders} renders`)
+  t.equal(front.openStreams, 2, 'the hook has one, and the element of a single job another')
+  await page.getByRole('button').click()
+  await waitFor(() => front.openStreams === 1)
+  await page.getByRole('button').click()
+  await page.locator('#recent li', { hasText: 'Import completed' }).waitFor()
+})
+
+t.test('a Vue page binds attributes and properties of the elements', async t => {
+  const { host, service, front } = await startWorld(t, { AUTH_JWT_SECRET: SECRET })
+  const token = await mint({ tenant_id: '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55' })
+  const [one, two] = [
+    await service.as(token).createJob({ name: 'One' }),
+    await service.as(token).createJob({ name: 'Two' }),
+  ]
+  host.page('/vue', {
+    service: front.url,
+    body: '<div id="root"></div>',
+    script: await bundle(`
+      import { createApp, h, ref } from 'vue'
+      import 'headway/elements'
+      const id = ref('${one.id}')
+      const token = async () => '${token}'
+      createApp({ render: () => [
+        h('headway-job-card', { url: '${front.url}', '.token': () => token(), 'job-id': id.value }),
+        h('headway-top-bar', { url: '${front.url}', '.token': () => token() }),
+        h('button', { onClick: () => (id.value = id.value === '${one.id}' ? '${two.id}' : '') }, 'next'),
+      ] }).mount('#root')`),
+  })
+  const { page } = await visit(t, browser, `${host.url}/vue`)
+  const card = page.locator('#root > headway-job-card')
+  await card.getByText('One').waitFor()
+  await page.getByRole('button', { name: '2 operations running' }).waitFor()
+  await page.getByRole('button', { name: 'next' }).click()
+  await card.getByText('Two').waitFor()
+  await page.getByRole('button', { name: 'next' }).click()
+  await waitFor(async () => (await card.locator('.card').count()) === 0)
+  t.equal(streamsSeen(front).length, 3, 'a callback that is made anew with each render opens no stream')
+  t.notMatch(await page.content(), /eyJ/, 'a token that is a property is nowhere in the page')
+})
+
+t.test('three tabs of an origin have one connection, and lose nothing when the one that has it is closed', async t => {
+  const { host, service, front } = await startWorld(t)
+  const job = await service.createJob({ totalCount: 100 })
+  host.page('/tab', { service: front.url, script: clientScript(front.url) })
+  const first = await visit(t, browser, `${host.url}/tab`)
+  await until(first.page, 'live')
+  const others = [
+    await openPage(t, first.context, `${host.url}/tab`),
+    await openPage(t, first.context, `${host.url}/tab`),
+  ].map(({ page }) => page)
+  await Promise.all(others.map(page => until(page, 'live')))
+  t.equal(front.openStreams, 1)
+  await service.heartbeat(job.id, { processedCount: 10 })
+  for (const page of [first.page, ...others]) await waitFor(async () => (await percentOf(page, job.id)) === 10)
+  const streams = () => streamsSeen(front).length
+  t.equal(streams(), 1)
+  const closedAt = Date.now()
+  await first.page.close()
+  await waitFor(() => streams() === 2)
+  t.ok(Date.now() - closedAt < 1000, 'another one has taken over within a second')
+  await service.heartbeat(job.id, { processedCount: 20 })
+  for (const page of others) await waitFor(async () => (await percentOf(page, job.id)) === 20)
+  t.equal(front.openStreams, 1)
+})
+
+t.test('a page survives its service, and streams that do not get through', async t => {
+  const { host, service, front } = await startWorld(t)
+  const job = await service.createJob({ totalCount: 100 })
+  host.page('/hard', { service: front.url, script: clientScript(front.url) })
+  const { page, complaints } = await visit(t, browser, `${host.url}/hard`)
+  await until(page, 'live')
+  front.target = null
+  front.cut()
+  await until(page, 'reconnecting')
+  await service.heartbeat(job.id, { processedCount: 30 })
+  front.target = service.url
+  await until(page, 'live')
+  t.equal(await percentOf(page, job.id), 30, 'it is at the truth again')
+
+  front.fate = 'hold'
+  await until(page, 'polling')
+  await service.heartbeat(job.id, { processedCount: 40 })
+  await waitFor(async () => (await percentOf(page, job.id)) === 40, { timeoutMs: 10_000 })
+  front.fate = 'pass'
+  await until(page, 'live')
+  await service.heartbeat(job.id, { processedCount: 50 })
+  await waitFor(async () => (await percentOf(page, job.id)) === 50)
+  complaints.forgive(/Failed to load resource|net::ERR/)
+})
+
+t.test(
+  'a token that expires is renewed without losing the place, and a page that waits is told after a reload',
+  async t => {
+    const tenant_id = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55'
+    const { host, service, front } = await startWorld(t, { AUTH_JWT_SECRET: SECRET })
+    const admin = service.as(await mint({ tenant_id }))
+    const job = await admin.createJob()
+    host.page('/token', { service: front.url, script: clientScript(front.url, ', token: () => window.giveToken()') })
+    const context = await browser.newContext()
+    t.teardown(() => context.close())
+    let given = 0
+    await context.exposeFunction('giveToken', () => {
+      given += 1
+      return mint({ tenant_id, exp: secondsFromNow(given === 1 ? 5 : 3600) })
+    })
+    const { page } = await openPage(t, context, `${host.url}/token`)
+    await until(page, 'live')
+    await page.evaluate(id => {
+      const { headway } = globalThis as unknown as HeadwayWindow
+      headway.waitFor(id).catch(() => undefined)
+    }, job.id)
+    const streams = () => streamsSeen(front)
+    await admin.heartbeat(job.id)
+    await waitFor(() => streams().length === 2, { timeoutMs: 10_000 })
+    t.match(streams()[1]?.headers['last-event-id'], /^\d+\.\d+$/)
+    await until(page, 'live')
+
+    host.page('/token', {
+      service: front.url,
+      script: `${clientScript(front.url, ', token: () => window.giveToken()')}
+      window.ends = []
+      headway.on('finished', ({ id, status }) => ends.push([id, status]))`,
+    })
+    await page.goto('about:blank')
+    await admin.call('POST', `/jobs/${job.id}/complete`)
+    await admin.age(job.id, 7200)
+    await page.goto(`${host.url}/token`)
+    await page.waitForFunction(() => (globalThis as unknown as { ends?: unknown[] }).ends?.length === 1)
+    t.same(await page.evaluate(() => (globalThis as unknown as { ends: unknown[] }).ends), [[job.id, 'completed']])
+    const kept = await page.evaluate(() => JSON.stringify(Object.entries(localStorage)))
+    t.equal(kept, '[]', 'neither a token nor a job that has ended')
+  },
+)

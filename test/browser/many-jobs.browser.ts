@@ -1,0 +1,92 @@
+import t from 'tap'
+import { startService } from '../helpers/service.ts'
+import { waitFor } from '../helpers/wait.ts'
+import { openBrowser, visit } from './browser.ts'
+
+const JOBS = 1_000
+const SECONDS = 4
+
+/** A frame that takes longer is seen to stutter (RAIL: 50 ms is a long task). Generous: the service shares this machine. */
+const MOST_LONG_TASK_MS = 200
+const MOST_LAYOUTS_PER_FRAME = 1.3
+
+const browser = await openBrowser(t)
+
+t.test('a thousand jobs that all change stay smooth: few rows, no long tasks, one layout a frame', async t => {
+  const service = await startService(t)
+  await service.database.pool.query(
+    `INSERT INTO progress_jobs (tenant_id, job_type, name, status, total_count, processed_count, unit, started_at, heartbeat_at, advanced_at, liveness,
+       heartbeat_timeout_seconds)
+     SELECT tenant_id, 'many', 'Job ' || n, 'running', 1000, 0, 'rows', now(), now(), now(), 'ok', 0
+     FROM progress_jobs, generate_series(1, $2) n WHERE id = $1`,
+    [(await service.createJob({ name: 'One' })).id, JOBS - 1],
+  )
+  const { page, context } = await visit(t, browser, service.url)
+  await page.getByRole('button', { name: /^All 1000$/ }).waitFor()
+  t.equal(await page.getByRole('table').getAttribute('aria-rowcount'), String(JOBS + 1))
+
+  const { body } = await service.call<{ items: { id: string }[]; total: number }>('GET', '/jobs?pageSize=1')
+  t.equal(body.total, JOBS)
+  const { rows } = await service.database.pool.query<{ id: string }>('SELECT id FROM progress_jobs')
+  let done = 0
+  const report = async () => {
+    done += 7
+    const reply = await service.call<{ results: { code?: string }[] }>('POST', '/heartbeats', {
+      heartbeats: rows.map(({ id }) => ({ jobId: id, processedCount: done, totalCount: 1_000 })),
+    })
+    const refused = reply.body.results.find(({ code }) => code !== undefined)
+    if (reply.status !== 200 || refused) throw new Error(JSON.stringify(refused ?? reply.body))
+  }
+  await report()
+  await page.getByText(`${done} / 1,000 rows`).first().waitFor()
+
+  const session = await context.newCDPSession(page)
+  await session.send('Performance.enable')
+  const metric = async (name: string): Promise<number> => {
+    const { metrics } = await session.send('Performance.getMetrics')
+    return metrics.find(each => each.name === name)?.value ?? NaN
+  }
+  await page.evaluate(() => {
+    const measured = { frames: 0, tasks: [] as number[] }
+    Object.assign(globalThis, { measured })
+    new PerformanceObserver(list => {
+      measured.tasks.push(...list.getEntries().map(({ duration }) => duration))
+    }).observe({ type: 'longtask' })
+    const count = () => {
+      measured.frames += 1
+      requestAnimationFrame(count)
+    }
+    requestAnimationFrame(count)
+  })
+  const layoutsBefore = await metric('LayoutCount')
+  const end = Date.now() + SECONDS * 1000
+  let mostRows = 0
+  for (let step = 0; Date.now() < end; step += 1) {
+    await report()
+    await page.mouse.wheel(0, step % 2 === 0 ? 1_500 : -900)
+    mostRows = Math.max(mostRows, await page.locator('.row').count())
+  }
+  const layouts = (await metric('LayoutCount')) - layoutsBefore
+  const { frames, tasks } = await page.evaluate(
+    () => (globalThis as unknown as { measured: { frames: number; tasks: number[] } }).measured,
+  )
+  const longest = Math.max(0, ...tasks)
+  t.comment(
+    `${frames} frames, ${layouts} layouts, ${tasks.length} long tasks, the longest ${Math.round(longest)} ms, ${mostRows} rows`,
+  )
+  t.ok(mostRows < 60, `${mostRows} of ${JOBS} rows are in the document`)
+  t.ok(layouts / frames <= MOST_LAYOUTS_PER_FRAME, `${layouts} layouts in ${frames} frames`)
+  t.ok(longest < MOST_LONG_TASK_MS, `the longest task took ${Math.round(longest)} ms`)
+  await page.evaluate(() => scrollTo(0, 0))
+  await page.getByText(`${done} / 1,000 rows`).first().waitFor()
+  await waitFor(async () => (await page.locator('.row').count()) > 5)
+
+  await service.createJob({ name: 'One too many' })
+  await page.reload()
+  await page.getByText('These are the newest 1,000 of more active jobs.').waitFor()
+  await page.getByRole('link', { name: 'Page through all of them' }).click()
+  await page.getByText('1,001 jobs found').waitFor()
+  await page.getByText('Page 1 of 21').waitFor()
+  await page.getByRole('link', { name: 'Next' }).click()
+  await page.getByText('Page 2 of 21').waitFor()
+})

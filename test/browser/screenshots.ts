@@ -1,0 +1,65 @@
+// Takes the pictures of the README: `npm run screenshots`. They are written to docs/images/.
+import { mkdirSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import type { Page } from 'playwright-core'
+import t from 'tap'
+import { startService } from '../helpers/service.ts'
+import { SECRET } from '../helpers/tokens.ts'
+import { openBrowser, visit } from './browser.ts'
+import { makeSampleJobs } from './sample-jobs.ts'
+
+const FOLDER = fileURLToPath(new URL('../../docs/images/', import.meta.url))
+const WIDE = { width: 1440, height: 900 }
+const NARROW = { width: 390, height: 844 }
+
+/** The charts have drawn and fonts are there: what is taken is what a visitor sees. */
+const settle = async (page: Page): Promise<void> => {
+  await page.waitForFunction(() => document.querySelector('.loading') === null)
+  await page.waitForTimeout(900)
+}
+
+/** Small enough to be read and loaded with the README. */
+const MOST_BYTES = 200_000
+
+t.test('pictures of every page', async t => {
+  mkdirSync(FOLDER, { recursive: true })
+  const service = await startService(t, {})
+  const { featured, failed, batch, proposals, refresh } = await makeSampleJobs(service)
+  const browser = await openBrowser(t)
+  const locked = await startService(t, { AUTH_JWT_SECRET: SECRET })
+  const shots: [name: string, address: string, act?: (page: Page) => Promise<void>][] = [
+    [
+      'jobs',
+      service.url,
+      page => page.getByRole('button', { name: 'Show the partitions of Reindex products' }).click(),
+    ],
+    ['job', `${service.url}/jobs/${featured.id}`],
+    ['job-failed', `${service.url}/jobs/${failed.id}`],
+    ['batch', `${service.url}/jobs/${batch.id}`],
+    ['stages', `${service.url}/jobs/${proposals.id}`],
+    ['history', `${service.url}/?view=history`],
+    ['statistics', `${service.url}/statistics`],
+    ['token', locked.url],
+  ]
+  for (const colorScheme of ['light', 'dark'] as const) {
+    for (const [size, viewport] of [
+      ['', WIDE],
+      ['-narrow', NARROW],
+    ] as const) {
+      const { page, complaints } = await visit(t, browser, service.url, { colorScheme, viewport, deviceScaleFactor: 1 })
+      for (const [name, address, act] of shots) {
+        await refresh()
+        await page.goto(address)
+        await settle(page)
+        if (act) {
+          await act(page)
+          await settle(page)
+        }
+        const picture = await page.screenshot({ path: `${FOLDER}${name}-${colorScheme}${size}.png` })
+        t.ok(picture.length < MOST_BYTES, `${name} is ${picture.length} bytes large`)
+      }
+      // The page that asks for a token has tried without one.
+      complaints.forgive(/status of 401/)
+    }
+  }
+})

@@ -1,0 +1,108 @@
+import t from 'tap'
+import { ShownClock } from '../../src/dashboard/data/clock.ts'
+import { conditionOf, notAdvancingMs, secondsLeft } from '../../src/dashboard/data/condition.ts'
+import { Curve } from '../../src/dashboard/data/curve.ts'
+import { mayDo } from '../../src/dashboard/session.ts'
+
+const START = Date.UTC(2026, 0, 31, 12)
+const at = (seconds: number): string => new Date(START + 1000 * seconds).toISOString()
+const now = (seconds: number): number => START + 1000 * seconds
+
+/** Running for a minute when it last advanced, with every second item done. */
+const running = {
+  status: 'running' as const,
+  liveness: 'ok' as const,
+  cancelRequestedAt: null,
+  startedAt: at(0),
+  advancedAt: at(60),
+  processedCount: 30,
+  progressPercent: 30,
+  totalCount: 100,
+  stage: null,
+  etaSeconds: 140,
+  updatedAt: at(60),
+}
+
+t.test('the condition of a job is its status, and of a running one what is wrong with it', async t => {
+  const table: [name: string, over: Record<string, unknown>, seconds: number, condition: string][] = [
+    ['it advances', {}, 61, 'running'],
+    ['29 s are nothing', {}, 89, 'running'],
+    ['for 30 s nothing has been done', {}, 90, 'not_advancing'],
+    ['nobody reports: that says more', { liveness: 'stalled' }, 90, 'stalled'],
+    ['it is to stop', { cancelRequestedAt: at(61) }, 62, 'cancelling'],
+    ['it is to stop, and nothing is done', { cancelRequestedAt: at(61) }, 95, 'not_advancing'],
+    ['pending', { status: 'pending', liveness: null, startedAt: null, advancedAt: null }, 900, 'pending'],
+    ['completed', { status: 'completed', liveness: null }, 900, 'completed'],
+    ['nothing was ever done', { advancedAt: null, processedCount: 0 }, 30, 'not_advancing'],
+    ['it counts nothing', { advancedAt: null, processedCount: 0, totalCount: null }, 900, 'running'],
+  ]
+  for (const [name, over, seconds, condition] of table) {
+    t.equal(conditionOf({ ...running, ...over }, now(seconds)), condition, name)
+  }
+})
+
+t.test('a job that advances seldom is given three of its usual steps before it is said not to advance', async t => {
+  // One item in ten minutes, the last one an hour after the start.
+  const slow = { ...running, processedCount: 6, progressPercent: 6, advancedAt: at(3_600) }
+  t.equal(notAdvancingMs(slow, now(3_600 + 1_799)), null)
+  t.equal(notAdvancingMs(slow, now(3_600 + 1_800)), 1_800_000)
+})
+
+t.test('the time left counts down between two updates, not below 0, and only while something is done', async t => {
+  t.equal(secondsLeft(running, now(60)), 140)
+  t.equal(secondsLeft(running, now(65.5)), 135)
+  t.equal(secondsLeft({ ...running, etaSeconds: 3 }, now(80)), 0)
+  t.equal(secondsLeft(running, now(50)), 140, 'a clock that is behind adds nothing')
+  t.equal(secondsLeft({ ...running, etaSeconds: null }, now(60)), null)
+  t.equal(secondsLeft({ ...running, liveness: 'stalled' } as never, now(61)), null)
+  t.equal(secondsLeft(running, now(100)), null, 'it has not advanced for 40 s')
+})
+
+t.test('the clock of what is shown stands still while nothing can arrive', async t => {
+  const clock = new ShownClock()
+  t.equal(clock.read('connecting', 1), 1)
+  t.equal(clock.lastMs, null)
+  t.equal(clock.read('live', 2), 2)
+  for (const state of ['reconnecting', 'unauthorized', 'connecting'] as const) t.equal(clock.read(state, 90), 2, state)
+  t.equal(clock.read('polling', 91), 91)
+})
+
+t.test('a curve begins with the history and goes on with what the stream says, each moment once', async t => {
+  const curve = new Curve()
+  const live = (seconds: number, progressPercent: number) =>
+    curve.add({ ...running, updatedAt: at(seconds), progressPercent, throughputPerSecond: 1 })
+  live(50, 25)
+  const event = (type: string, seconds: number, data = {}) =>
+    ({ id: '1', type, at: at(seconds), actor: null, attempt: 1, data }) as never
+  curve.load([
+    event('started', 0),
+    event('progress', 20, { progressPercent: 10, processedCount: 10, throughputPerSecond: 0.5 }),
+    event('progress', 40, { progressPercent: 20, processedCount: 20 }),
+  ])
+  live(50, 25)
+  live(60, 30)
+  t.same(
+    curve.points.map(({ atMs, progressPercent }) => [(atMs - START) / 1000, progressPercent]),
+    [
+      [0, 0],
+      [20, 10],
+      [40, 20],
+      [50, 25],
+      [60, 30],
+    ],
+  )
+  for (let seconds = 61; seconds < 10_000; seconds += 1) live(seconds, 30)
+  t.ok(curve.points.length <= 3_000, 'a day does not fill the memory')
+  t.equal(curve.points.at(-1)?.atMs, now(9_999))
+})
+
+t.test('the page offers only what the token allows, and everything where none is needed', async t => {
+  const token = (features: unknown) => `x.${Buffer.from(JSON.stringify({ features })).toString('base64url')}.x`
+  t.equal(mayDo('cancel', null), true)
+  t.equal(mayDo('cancel', token(['progress.view', 'progress.cancel'])), true)
+  t.equal(mayDo('cancel', token('progress.view progress.cancel')), true)
+  t.equal(mayDo('create', token(['progress.*'])), true)
+  t.equal(mayDo('cancel', token(['progress.view'])), false)
+  t.equal(mayDo('cancel', token(null)), false)
+  t.equal(mayDo('cancel', 'no token'), false)
+})

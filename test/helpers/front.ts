@@ -1,0 +1,103 @@
+import { once } from 'node:events'
+import { createServer, request, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Test } from 'tap'
+
+/**
+ * What happens to streams on their way: `pass`; `refuse` (502, at once); `swallow` (200 in no time, and then nothing); `hold`
+ * (the first bytes, and then nothing); `over` (204).
+ */
+export type StreamFate = 'pass' | 'refuse' | 'swallow' | 'hold' | 'over'
+
+export interface SeenRequest {
+  method: string
+  path: string
+  headers: IncomingMessage['headers']
+}
+
+/** What stands between browsers and a service: it may hold back what it passes on, and is at one address whoever is behind it. */
+export interface Front {
+  url: string
+  fate: StreamFate
+  /** Where the service is; null: nowhere, connections are closed. */
+  target: string | null
+  /** The streams that are open. */
+  readonly openStreams: number
+  readonly seen: SeenRequest[]
+  /** Ends what is open. */
+  cut(): void
+}
+
+/** The streams that were asked for; not the preflights of them. */
+export const streamsSeen = ({ seen }: Front): SeenRequest[] =>
+  seen.filter(({ method, path }) => method === 'GET' && path.startsWith('/api/progress/stream'))
+
+export const startFront = async (t: Test, service: string | null): Promise<Front> => {
+  const streams = new Set<ServerResponse>()
+  const open = new Set<ServerResponse>()
+
+  const answer = (incoming: IncomingMessage, response: ServerResponse, upstream: IncomingMessage): void => {
+    const isStream = upstream.headers['content-type']?.startsWith('text/event-stream') ?? false
+    response.writeHead(upstream.statusCode ?? 502, upstream.headers)
+    if (!isStream) {
+      upstream.pipe(response)
+      return
+    }
+    streams.add(response)
+    incoming.once('close', () => streams.delete(response))
+    response.flushHeaders()
+    let passed = 0
+    upstream.on('data', (chunk: Buffer) => {
+      if (front.fate === 'swallow' || (front.fate === 'hold' && passed > 0)) return
+      // `retry:` comes before the snapshot, by itself.
+      if (!chunk.toString().startsWith('retry:') || chunk.includes('snapshot')) passed++
+      response.write(chunk)
+    })
+    upstream.once('end', () => response.end())
+    upstream.once('error', () => response.destroy())
+  }
+
+  const server = createServer((incoming, response) => {
+    const path = incoming.url ?? ''
+    front.seen.push({ method: incoming.method ?? '', path, headers: incoming.headers })
+    if (front.target === null) {
+      incoming.socket.destroy()
+      return
+    }
+    const isStream = path.startsWith('/api/progress/stream')
+    if (isStream && (front.fate === 'refuse' || front.fate === 'over')) {
+      response.writeHead(front.fate === 'over' ? 204 : 502).end()
+      return
+    }
+    open.add(response)
+    const outgoing = request(front.target + path, { method: incoming.method, headers: incoming.headers })
+    response.once('close', () => {
+      open.delete(response)
+      streams.delete(response)
+      outgoing.destroy()
+    })
+    outgoing.once('response', upstream => answer(incoming, response, upstream))
+    outgoing.once('error', () => response.destroy())
+    incoming.pipe(outgoing)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+
+  const front: Front = {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    fate: 'pass',
+    target: service,
+    seen: [],
+    get openStreams() {
+      return streams.size
+    },
+    cut: () => {
+      for (const response of open) response.destroy()
+    },
+  }
+  t.teardown(() => {
+    server.close()
+    server.closeAllConnections()
+  })
+  return front
+}
