@@ -18,8 +18,8 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const SOURCES = join(ROOT, 'test')
 const OUTPUT = join(ROOT, 'dist-test')
 
-/** Tests of what the build only bundles, for browsers: dist/ has no files of it to import. */
-const isBundled = source => /^(?:dashboard|messages)[/\\]/.test(relative(SOURCES, source))
+/** Tests of what is not in dist/ file by file: pages, which the build bundles, and examples. */
+const isBundled = source => /^(?:dashboard|messages)[/\\]|^bullmq\.test/.test(relative(SOURCES, source))
 
 /** What a test says of its imports: dist/ lies beside dist-test/ as src/ does beside test/. */
 const IMPORT_OF_SOURCE = /((?:\bfrom|\bimport) ?\(?["'](?:\.\.\/)+)src\//g

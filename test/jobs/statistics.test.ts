@@ -352,7 +352,14 @@ t.test('ten thousand finished jobs are counted without a look at their rows', as
      FROM generate_series(1, 10000) n`,
     [tenantId, new Date(NOW)],
   )
-  await database.pool.query('VACUUM (ANALYZE) progress_jobs')
+  // It passes over a page that the checkpointer is writing out just then.
+  await waitFor(async () => {
+    await database.pool.query('VACUUM (ANALYZE) progress_jobs')
+    const { rows } = await database.pool.query<{ done: boolean }>(
+      "SELECT relallvisible = relpages AS done FROM pg_class WHERE oid = 'progress_jobs'::regclass",
+    )
+    return rows[0]?.done
+  })
   const look = async () => {
     const { rows } = await database.pool.query<{ scans: number; index_scans: number; rows: number }>(
       `SELECT t.seq_scan::integer AS scans, i.idx_scan::integer AS index_scans, t.idx_tup_fetch::integer AS rows
