@@ -29,7 +29,6 @@ const SETTINGS = {
   full_page_writes: 'off',
   wal_level: 'minimal',
   max_wal_senders: '0',
-  autovacuum: 'off',
 }
 
 // Imported late: a build that is broken must still end in the line for machines.
