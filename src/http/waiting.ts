@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Live } from '../live/live.ts'
@@ -91,14 +92,18 @@ export const readWithWait = async <Document extends Versioned>(
   const end = new AbortController()
   const stop = () => end.abort()
   const timer = setTimeout(stop, wait.closing.aborted ? 0 : seconds * 1000)
-  reply.raw.once('close', stop)
+  // The connection and not the answer: behind another one that has not ended, it would never hear that its client left.
+  const { socket } = request.raw
+  setMaxListeners(0, socket)
+  socket.once('close', stop)
+  if (socket.destroyed) stop()
   wait.closing.addEventListener('abort', stop)
   try {
     return await readUntil(live, wait, end.signal)
   } finally {
     release()
     clearTimeout(timer)
-    reply.raw.off('close', stop)
+    socket.off('close', stop)
     wait.closing.removeEventListener('abort', stop)
     stop()
   }

@@ -5,6 +5,7 @@ import { readConfig } from '../../src/config.ts'
 import { Allowances } from '../../src/http/limits/allowances.ts'
 import { networkOf } from '../../src/http/limits/guesses.ts'
 import { createTokens } from '../../src/http/tokens/identify.ts'
+import { OPEN_IDENTITY } from '../../src/jobs/identity.ts'
 import { bearer, mint, SECRET } from '../helpers/tokens.ts'
 import { waitFor } from '../helpers/wait.ts'
 import { JOB_ID, raw, send, startServer } from './in-memory.ts'
@@ -172,6 +173,48 @@ t.test(
     pipelined.socket.destroy()
   },
 )
+
+t.test('nothing is held for a client that has left, be it early or behind another answer', async t => {
+  let admit: () => void = () => undefined
+  const admitted = new Promise<void>(resolve => (admit = resolve))
+  let asked = 0
+  const identify = async () => {
+    asked += 1
+    await admitted
+    return OPEN_IDENTITY
+  }
+  const { port, live, app, jobs } = await startServer(t, { identify })
+  const line = `GET /api/progress/jobs/${JOB_ID}?until=finished HTTP/1.1\r\nhost: x\r\nprefer: wait=60\r\n\r\n`
+  const warnings: Error[] = []
+  const note = (warning: Error) => warnings.push(warning)
+  process.on('warning', note)
+  t.teardown(() => process.off('warning', note))
+
+  const early = connect(port, '127.0.0.1')
+  const [accepted] = (await once(app.server, 'connection')) as [Socket]
+  early.write(line)
+  await waitFor(() => asked === 1)
+  early.destroy()
+  await once(accepted, 'close')
+  let readTwice: () => void
+  const read = new Promise<void>(resolve => (readTwice = resolve))
+  let reads = 0
+  // The second read comes after the wait has begun, where there is one.
+  jobs.onRead = () => {
+    reads += 1
+    if (reads === 2) readTwice()
+  }
+  admit()
+  await read
+  t.equal(live.waiting.size, 0)
+
+  const pipelined = connect(port, '127.0.0.1')
+  pipelined.write(line.repeat(12))
+  await waitFor(() => live.waiting.size === 12)
+  pipelined.destroy()
+  await waitFor(() => live.waiting.size === 0)
+  t.strictSame(warnings, [])
+})
 
 t.test('nobody is limited without authentication, nor where the setting is 0', async t => {
   const open = await startServer(t, { config: { rateLimitPerSecond: 1 } })
