@@ -1,7 +1,7 @@
 import { DrizzleQueryError } from 'drizzle-orm/errors'
 import { pino } from 'pino'
 import type { DestinationStream, Logger } from 'pino'
-import { sqlStateOf } from './database/failures.ts'
+import { causesOf, sqlStateOf } from './database/failures.ts'
 
 /**
  * What JSON leaves as it is, and terminals and viewers do not: C1 controls (U+009B begins an escape sequence), U+2028 and its
@@ -19,15 +19,11 @@ const messageOf = (error: Error): string => {
 }
 
 /** Without the message, with which Node begins a stack. */
-const framesOf = ({ stack = '', message }: Error): string => {
+const framesOf = (error: Error): string => {
+  // Anybody may have set them to anything: what cannot be logged must not throw where it is logged.
+  const [stack, message] = [String(error.stack ?? ''), String(error.message)]
   const begin = stack.indexOf('\n    at ', stack.includes(message) ? stack.indexOf(message) + message.length : 0)
   return begin === -1 ? '' : stack.slice(begin)
-}
-
-const causesOf = (error: Error): Error[] => {
-  const chain = [error]
-  for (let { cause } = error; cause instanceof Error && !chain.includes(cause); { cause } = cause) chain.push(cause)
-  return chain
 }
 
 /**

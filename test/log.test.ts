@@ -154,3 +154,17 @@ t.test('neither secrets nor passwords are in what the service writes, while it s
   )
   for (const secret of secrets) t.notOk(written.includes(secret), 'nor of one that runs')
 })
+
+t.test('an error is logged, however odd it is', t => {
+  const lines: string[] = []
+  const log = createLog('info', { write: line => lines.push(line) })
+  const circle = new Error('first', { cause: new Error('second') })
+  ;(circle.cause as Error).cause = circle
+  log.error({ err: circle })
+  for (const stack of [null, 5]) log.error({ err: Object.assign(new Error('no stack'), { stack }) })
+  t.match(
+    lines.map(line => (JSON.parse(line) as { err: { message: string } }).err.message),
+    ['first: second', 'no stack', 'no stack'],
+  )
+  t.end()
+})

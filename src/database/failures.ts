@@ -53,12 +53,17 @@ const SPOILING_STATES = new Set([
 export const spoilsConnection = (error: unknown): boolean =>
   classifyFailure(error) === 'connection' || SPOILING_STATES.has(sqlStateOf(error) ?? '')
 
-export const sqlStateOf = (error: unknown): string | null => {
-  for (let current = error; current instanceof Error; current = current.cause) {
-    if (current instanceof pg.DatabaseError) return current.code ?? null
+/** An error, what caused it, what caused that. Of a chain that bites its tail, each once. */
+export const causesOf = (error: unknown): Error[] => {
+  const chain: Error[] = []
+  for (let current = error; current instanceof Error && !chain.includes(current); current = current.cause) {
+    chain.push(current)
   }
-  return null
+  return chain
 }
+
+export const sqlStateOf = (error: unknown): string | null =>
+  causesOf(error).find(each => each instanceof pg.DatabaseError)?.code ?? null
 
 export const classifyFailure = (error: unknown): FailureKind => {
   if (error instanceof UnreachableError) return 'unreachable'
