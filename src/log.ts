@@ -19,7 +19,7 @@ const messageOf = (error: Error): string => {
 }
 
 /** Without the message, with which Node begins a stack. */
-const framesOf = (error: Error): string => {
+const framesOf = (error: { stack?: unknown; message: unknown }): string => {
   // Anybody may have set them to anything: what cannot be logged must not throw where it is logged.
   const [stack, message] = [String(error.stack ?? ''), String(error.message)]
   const begin = stack.indexOf('\n    at ', stack.includes(message) ? stack.indexOf(message) + message.length : 0)
