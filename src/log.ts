@@ -21,7 +21,8 @@ const messageOf = (error: Error): string => {
 /** Without the message, with which Node begins a stack. */
 const framesOf = (error: { stack?: unknown; message: unknown }): string => {
   // Anybody may have set them to anything: what cannot be logged must not throw where it is logged.
-  const [stack, message] = [String(error.stack ?? ''), String(error.message)]
+  const stack = typeof error.stack === 'string' ? error.stack : ''
+  const message = typeof error.message === 'string' ? error.message : ''
   const begin = stack.indexOf('\n    at ', stack.includes(message) ? stack.indexOf(message) + message.length : 0)
   return begin === -1 ? '' : stack.slice(begin)
 }
