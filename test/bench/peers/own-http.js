@@ -32,6 +32,8 @@ const app = await createHttpServer({
     isListening: () => true,
     close: async () => undefined,
   },
+  dashboard: [],
+  webhooks: undefined,
   health: { database: async () => true },
   metrics,
   pressure: { maxEventLoopDelayMs: 1000, onRefused: () => undefined },
