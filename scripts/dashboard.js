@@ -3,29 +3,24 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { BUNDLING } from './bundling.js'
 
 const source = fileURLToPath(new URL('../src/dashboard', import.meta.url))
 
 /** Writes the dashboard to `directory`. */
 export const buildDashboard = async directory => {
   const { metafile } = await build({
+    ...BUNDLING,
     absWorkingDir: source,
     entryPoints: ['main.ts', 'appearance.ts', 'styles/main.css', 'icon.svg'],
     outdir: directory,
     entryNames: '[name]-[hash]',
     chunkNames: 'chunk-[hash]',
     assetNames: '[name]-[hash]',
-    bundle: true,
     splitting: true,
-    format: 'esm',
-    target: ['chrome111', 'firefox115', 'safari16.4'],
-    conditions: ['production'],
     tsconfig: `${source}/tsconfig.json`,
-    minify: true,
-    legalComments: 'eof',
     loader: { '.svg': 'copy' },
     metafile: true,
-    logLevel: 'warning',
   })
   const names = new Map(
     Object.entries(metafile.outputs)

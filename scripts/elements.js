@@ -3,23 +3,18 @@
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { BUNDLING } from './bundling.js'
 
 const source = fileURLToPath(new URL('../src/elements', import.meta.url))
 
 /** Writes the elements, with all they need, to `file`. */
 export const buildElements = async file => {
   await build({
+    ...BUNDLING,
     absWorkingDir: source,
     entryPoints: ['index.ts'],
     outfile: file,
-    bundle: true,
-    format: 'esm',
-    target: ['chrome111', 'firefox115', 'safari16.4'],
-    conditions: ['production'],
     tsconfig: `${source}/tsconfig.json`,
-    minify: true,
-    legalComments: 'eof',
-    logLevel: 'warning',
   })
 }
 
