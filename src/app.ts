@@ -68,8 +68,9 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
       onConnectionError: error => log.warn({ reason: error.message }, 'lost a database connection'),
     })
   const database = open(config.databasePoolSize)
-  // Of their own, so that slow reads cannot hold up heartbeats, announcements and sweeps: one connection for each.
-  const heartbeatDatabase = open(3)
+  // Of their own, so that slow reads cannot hold up what the service lives by: two flushes, a try of locked jobs, announcements
+  // and sweeps.
+  const heartbeatDatabase = open(5)
 
   const metrics = createMetrics()
   const announcer = createAnnouncer({

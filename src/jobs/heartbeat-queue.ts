@@ -63,6 +63,11 @@ export class HeartbeatQueue {
     return this.#bytes
   }
 
+  /** Rows (tenant, job, worker) that have an entry to write, those in flight not included: a batch takes one of each. */
+  get rows(): number {
+    return this.#rows.size
+  }
+
   /** No entry waits; some may be in flight. */
   get isEmpty(): boolean {
     return this.#rows.size === 0

@@ -1,10 +1,11 @@
 import type { Logger } from 'pino'
 import { HeadwayError } from '../errors.ts'
 import type { Announce, JobChange } from '../live/change.ts'
+import { createFlushes, type Settled } from './flushes.ts'
 import { HeartbeatQueue, type Entry } from './heartbeat-queue.ts'
 import type { Heartbeat, HeartbeatAnswer } from './heartbeat.ts'
 import type { Scope } from './identity.ts'
-import type { HeartbeatOutcome, HeartbeatWrite, WriteResult } from './write-heartbeats.ts'
+import type { HeartbeatWrite, WriteResult } from './write-heartbeats.ts'
 
 export interface HeartbeatIntake {
   /** Resolves when the report is on disk, or after `answerWithinMs` as buffered. Raises the refusal, or `overloaded`. */
@@ -51,45 +52,22 @@ export interface HeartbeatIntakeOptions {
 }
 
 const RETRY_AFTER_SECONDS = 1
-/** How often a job that somebody else holds locked is tried again. */
-const LOCKED_RETRY_MS = 250
-const FIRST_BACKOFF_MS = 50
-const LONGEST_BACKOFF_MS = 1_000
 
-type Settled = Extract<HeartbeatOutcome, { kind: 'written' | 'refused' }>
-
-const outcomeUnknown = () =>
-  new HeadwayError(
-    'outcome_unknown',
-    'The connection to the database was lost while this increment was written: read the count before you send it again.',
-    { retryAfterSeconds: RETRY_AFTER_SECONDS },
-  )
-
-/**
- * Writes heartbeats in batches: while one batch commits, the next one fills. An idle service flushes at once, a busy one
- * batches more; there is no timer to tune. One flush is in flight at a time (docs/decisions/0003-one-flush-in-flight.md).
- */
+/** Takes heartbeats, has them written in batches (flushes.ts), and answers who waits. */
 export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): HeartbeatIntake => {
   const { write, announce, log } = options
   const {
     pressure = () => 0,
     maxEntries = 50_000,
     maxBytes = 64 * 1024 * 1024,
-    maxBatch = 1_000,
+    maxBatch = 500,
     answerWithinMs = 2_000,
   } = options
 
   const queue = new HeartbeatQueue()
-  let inFlight: Entry[] = []
-  /** Jobs that somebody else held locked at the last try, and when to try them again. */
-  const lockedJobs = new Map<string, number>()
-  let backoffMs = 0
-  let running: Promise<void> | null = null
   let closing = false
-  let abandoned = false
   let dropped = 0
   let refused = 0
-  let wakeUp: () => void = () => undefined
 
   /** The cadence to ask for: slower under load, never so slow that a job would look silent between two reports. */
   const intervalFor = (timeoutSeconds: number): number => {
@@ -155,95 +133,7 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
     if (changes.size > 0) announce([...changes.values()])
   }
 
-  const conclude = (entry: Entry, outcome: HeartbeatOutcome, skippedLocked: boolean): void => {
-    const { jobId, increment } = entry.heartbeat
-    switch (outcome.kind) {
-      case 'locked':
-        lockedJobs.set(jobId, performance.now() + LOCKED_RETRY_MS)
-        queue.putBack(entry)
-        break
-      case 'not_written':
-        queue.putBack(entry)
-        break
-      case 'unknown':
-        // What was set may be set again; what was added might count twice.
-        if (increment !== undefined) fail(entry, outcomeUnknown())
-        else {
-          entry.keepHigher = true
-          queue.putBack(entry)
-        }
-        break
-      default:
-        if (skippedLocked) lockedJobs.delete(jobId)
-        settle(entry, outcome)
-    }
-  }
-
-  const noteFailure = (failure: WriteResult['failure']): void => {
-    if (failure) {
-      if (backoffMs === 0) log.error({ err: failure.cause }, 'cannot write heartbeats, they wait in memory')
-      backoffMs = Math.min(LONGEST_BACKOFF_MS, Math.max(FIRST_BACKOFF_MS, backoffMs * 2))
-    } else if (backoffMs > 0) {
-      backoffMs = 0
-      log.info({ pending: queue.entries }, 'heartbeats are written again')
-    }
-  }
-
-  const flush = async (entries: Entry[], skipLocked: boolean): Promise<void> => {
-    inFlight = entries
-    const result = await write(entries, skipLocked)
-    inFlight = []
-    noteFailure(result.failure)
-    entries.forEach((entry, index) => conclude(entry, result.outcomes[index] ?? { kind: 'not_written' }, skipLocked))
-    announceChanges(entries, result)
-  }
-
-  const pause = (ms: number): Promise<void> =>
-    new Promise(resolve => {
-      const timer = setTimeout(resolve, ms)
-      wakeUp = () => {
-        clearTimeout(timer)
-        resolve()
-      }
-    })
-
-  const run = async (): Promise<void> => {
-    while (!queue.isEmpty && !abandoned) {
-      // Locked jobs go by themselves and wait for nobody, so that someone's open transaction holds up no other job.
-      const now = performance.now()
-      const suspects =
-        lockedJobs.size > 0 ? queue.take(maxBatch, jobId => (lockedJobs.get(jobId) ?? Infinity) <= now) : []
-      if (suspects.length > 0) await flush(suspects, true)
-      const batch = queue.take(maxBatch, jobId => !lockedJobs.has(jobId))
-      if (batch.length > 0) await flush(batch, false)
-      if (backoffMs > 0) await pause(backoffMs * (0.5 + Math.random() / 2))
-      else if (batch.length + suspects.length === 0) await pause(LOCKED_RETRY_MS / 5)
-    }
-    lockedJobs.clear()
-    // In the same turn as the last look at the queue: a report that comes after it must find nobody running, and begin.
-    running = null
-  }
-
-  const begin = (): void => {
-    if (running) {
-      // A pause for locked jobs must not hold up a job that is free. One for an absent database is worth waiting out.
-      if (backoffMs === 0) wakeUp()
-      return
-    }
-    running = new Promise<void>(resolve => {
-      // What the event loop reads from its sockets in this turn goes into the first flush.
-      setImmediate(resolve)
-    })
-      .then(run)
-      .catch((error: unknown) => {
-        // A bug. What was under way has an outcome that nobody knows any more; the rest must go on.
-        running = null
-        log.fatal({ err: error }, 'the heartbeat intake broke')
-        for (const entry of inFlight) fail(entry, new HeadwayError('internal_error', 'This report may not be stored.'))
-        inFlight = []
-        if (!queue.isEmpty) begin()
-      })
-  }
+  const flushes = createFlushes({ queue, write, settle, onWritten: announceChanges, log, maxBatch })
 
   const refuseWhenFull = (arriving: number): void => {
     const retry = { retryAfterSeconds: RETRY_AFTER_SECONDS }
@@ -262,7 +152,7 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
   const answerOverdue = (): void => {
     if (queue.entries === 0) return
     const deadline = performance.now() - answerWithinMs
-    for (const entry of [...inFlight, ...queue]) {
+    for (const entry of [...flushes.inFlight(), ...queue]) {
       if (entry.waiters.some(waiter => waiter.since <= deadline)) answerBuffered(entry)
     }
   }
@@ -272,7 +162,7 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
     async submit(scope, heartbeat) {
       refuseWhenFull(1)
       const answer = accept(scope, heartbeat)
-      begin()
+      flushes.begin()
       return answer
     },
     async submitAll(scope, heartbeats) {
@@ -283,29 +173,34 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
           throw error
         }),
       )
-      begin()
+      flushes.begin()
       return Promise.all(answers)
     },
     oldestWaitMs() {
       let since = Infinity
-      for (const entry of [...inFlight, ...queue]) {
-        if (!lockedJobs.has(entry.heartbeat.jobId)) since = Math.min(since, entry.since)
+      for (const entry of [...flushes.inFlight(), ...queue]) {
+        if (!flushes.lockedJobs.has(entry.heartbeat.jobId)) since = Math.min(since, entry.since)
       }
       return since === Infinity ? 0 : performance.now() - since
     },
-    stats: () => ({ pending: queue.entries, bytes: queue.bytes, lockedJobs: lockedJobs.size, dropped, refused }),
+    stats: () => ({
+      pending: queue.entries,
+      bytes: queue.bytes,
+      lockedJobs: flushes.lockedJobs.size,
+      dropped,
+      refused,
+    }),
     async close(graceMs) {
       closing = true
       let deadline: NodeJS.Timeout | undefined
       const graceOver = new Promise<void>(resolve => {
         deadline = setTimeout(() => {
-          abandoned = true
-          wakeUp()
+          flushes.abandon()
           resolve()
         }, graceMs)
       })
       // A flush that is under way may wait longer for its database than there is time.
-      await Promise.race([running, graceOver])
+      await Promise.race([flushes.drained(), graceOver])
       clearTimeout(deadline)
       clearInterval(overdueTimer)
       if (queue.entries > 0)

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import fc from 'fast-check'
 import type pg from 'pg'
 import { pino } from 'pino'
@@ -81,7 +82,7 @@ t.test('while one batch commits, the next one fills', async t => {
   const first = intake.submit(scope, { jobId: 'a', workerId: 'w' })
   const one = await batch(0)
   const rest = ['b', 'c', 'd'].map(jobId => intake.submit(scope, { jobId, workerId: 'w' }))
-  t.equal(batches.length, 1, 'one flush is in flight at a time')
+  t.equal(batches.length, 1)
   one.end(all(one.entries, written))
   t.match(await first, { jobId: 'a', durable: true })
   const two = await batch(1)
@@ -92,6 +93,77 @@ t.test('while one batch commits, the next one fills', async t => {
     announced.map(change => change.jobId),
     ['a', 'b', 'c', 'd'],
   )
+})
+
+t.test('a second flush leaves beside the first only with a full batch, and no third', async t => {
+  const { write, batches, batch } = createManualWrite()
+  const { intake } = createIntake(t, write, { maxBatch: 2 })
+  const answers: Promise<unknown>[] = []
+  const submit = async (...jobIds: string[]) => {
+    for (const jobId of jobIds) answers.push(intake.submit(scope, { jobId, workerId: 'w' }))
+    await setImmediate()
+    await setImmediate()
+  }
+  await submit('a')
+  await submit('b')
+  t.equal(batches.length, 1, 'half a batch waits')
+  await submit('c')
+  t.match((await batch(1)).entries, [{ heartbeat: { jobId: 'b' } }, { heartbeat: { jobId: 'c' } }])
+  await submit('d', 'e', 'f')
+  t.equal(batches.length, 2, 'two are under way')
+  for (let n = 0; n < 4; n += 1) {
+    const { entries, end } = await batch(n)
+    end(all(entries, written))
+  }
+  await Promise.all(answers)
+})
+
+t.test('no job is in two flushes at once', async t => {
+  const { write, batches, batch } = createManualWrite()
+  const { intake } = createIntake(t, write, { maxBatch: 2 })
+  const submit = (jobId: string, workerId: string) => intake.submit(scope, { jobId, workerId })
+  const answers = [submit('a', 'v')]
+  const one = await batch(0)
+  answers.push(submit('a', 'v'), submit('a', 'w'), submit('b', 'v'))
+  const two = await batch(1)
+  t.match(two.entries, [{ heartbeat: { jobId: 'b' } }])
+  t.equal(two.entries.length, 1)
+  two.end(all(two.entries, written))
+  await answers[3]
+  t.equal(batches.length, 2)
+  one.end(all(one.entries, written))
+  const three = await batch(2)
+  t.match(three.entries, [{ heartbeat: { workerId: 'v' } }, { heartbeat: { workerId: 'w' } }])
+  three.end(all(three.entries, written))
+  await Promise.all(answers)
+})
+
+t.test('the next batch leaves before the answers to the last', async t => {
+  const { write, batches, batch } = createManualWrite()
+  const { intake } = createIntake(t, write)
+  const first = intake.submit(scope, { jobId: 'a', workerId: 'w' }).then(() => batches.length)
+  const one = await batch(0)
+  const second = intake.submit(scope, { jobId: 'b', workerId: 'w' })
+  one.end(all(one.entries, written))
+  t.equal(await first, 2)
+  const two = await batch(1)
+  two.end(all(two.entries, written))
+  await second
+})
+
+t.test('a write that breaks costs nobody else the answer', async t => {
+  const { write, batch } = createManualWrite()
+  let calls = 0
+  const { intake } = createIntake(t, (entries, skipLocked) => {
+    calls += 1
+    return calls === 1 ? Promise.reject(new Error('a bug')) : write(entries, skipLocked)
+  })
+  await t.rejects(intake.submit(scope, { jobId: 'a', workerId: 'w' }), { code: 'internal_error' })
+  const second = intake.submit(scope, { jobId: 'a', workerId: 'w' })
+  const { entries, end } = await batch(0)
+  end(all(entries, written))
+  t.match(await second, { durable: true })
+  t.equal(intake.stats().pending, 0)
 })
 
 t.test('reports of one worker leave in order, one per batch, merged where they may be', async t => {
@@ -242,6 +314,22 @@ t.test('a locked job waits by itself, the others go on', async t => {
   three.end(all(three.entries, written))
   t.match(await stuck, { durable: true })
   t.equal(batches.length, 3)
+})
+
+t.test('a try of locked jobs that takes its time holds up no other', async t => {
+  const { write, batch } = createManualWrite()
+  const { intake } = createIntake(t, write)
+  const stuck = intake.submit(scope, { jobId: 'locked', workerId: 'w' })
+  const one = await batch(0)
+  one.end(all(one.entries, { kind: 'locked' }))
+  const retry = await batch(1)
+  t.match(retry, { skipLocked: true })
+  const free = intake.submit(scope, { jobId: 'free', workerId: 'w' })
+  const two = await batch(2)
+  two.end(all(two.entries, written))
+  t.match(await free, { durable: true })
+  retry.end(all(retry.entries, written))
+  t.match(await stuck, { durable: true })
 })
 
 t.test('a full queue refuses as overloaded, and a bulk that does not fit is refused whole', async t => {

@@ -1,0 +1,198 @@
+import type { Logger } from 'pino'
+import { HeadwayError } from '../errors.ts'
+import type { Entry, HeartbeatQueue } from './heartbeat-queue.ts'
+import type { HeartbeatOutcome, HeartbeatWrite, WriteResult } from './write-heartbeats.ts'
+
+/** What an entry came to, and will stay. */
+export type Settled = Extract<HeartbeatOutcome, { kind: 'written' | 'refused' }>
+
+export interface Flushes {
+  /** Something has been added to the queue: it leaves in this turn of the event loop, or with the next batch. */
+  begin(): void
+  /** Entries that are being written. */
+  inFlight(): Iterable<Entry>
+  /** Jobs that somebody else held locked at the last try. */
+  readonly lockedJobs: { readonly size: number; has(jobId: string): boolean }
+  /** Resolves when everything is written. */
+  drained(): Promise<void>
+  /** Starts no more. */
+  abandon(): void
+}
+
+export interface FlushesOptions {
+  queue: HeartbeatQueue
+  write: HeartbeatWrite
+  /** Called once for each entry that is written or refused. It still counts in the queue: `queue.forget` ends that. */
+  settle: (entry: Entry, outcome: Settled) => void
+  /** Called after the entries of a flush are settled. */
+  onWritten: (entries: Entry[], result: WriteResult) => void
+  log: Logger
+  /** Entries per flush. */
+  maxBatch: number
+}
+
+interface Flush {
+  entries: Entry[]
+  /** Jobs that were locked at the last try: they are skipped where they still are. */
+  suspects: boolean
+}
+
+/** How often a job that somebody else holds locked is tried again. */
+const LOCKED_RETRY_MS = 250
+const FIRST_BACKOFF_MS = 50
+const LONGEST_BACKOFF_MS = 1_000
+
+const lost = ({ entries }: Flush): WriteResult => {
+  const error = new HeadwayError('internal_error', 'This report may not be stored.')
+  return { outcomes: entries.map(() => ({ kind: 'refused', error })), batches: [], failure: null }
+}
+
+const outcomeUnknown = () =>
+  new HeadwayError(
+    'outcome_unknown',
+    'The connection to the database was lost while this increment was written: read the count before you send it again.',
+    { retryAfterSeconds: 1 },
+  )
+
+/**
+ * Takes batches out of a queue and writes them. While one commits, the next one fills: an idle service flushes at once, a
+ * busy one batches more, and there is no timer to tune. A second flush leaves beside the first only with a full batch
+ * (docs/decisions/0018-two-flushes.md). No job is in two flushes, so that its reports are written in their order.
+ */
+export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }: FlushesOptions): Flushes => {
+  const flying = new Set<Flush>()
+  const flyingJobs = new Set<string>()
+  /** When to try them again. */
+  const lockedJobs = new Map<string, number>()
+  let backoffMs = 0
+  let resting = false
+  let timer: NodeJS.Timeout | undefined
+  let begun = false
+  let abandoned = false
+  let onDrained: () => void = () => undefined
+
+  const isFree = (jobId: string): boolean => !flyingJobs.has(jobId)
+
+  /** Locked jobs go by themselves and are waited for by nobody, so that someone's open transaction holds up no other job. */
+  const takeSuspects = (): Entry[] => {
+    const now = performance.now()
+    if (![...lockedJobs.values()].some(due => due <= now) || [...flying].some(flush => flush.suspects)) return []
+    return queue.take(maxBatch, jobId => isFree(jobId) && (lockedJobs.get(jobId) ?? Infinity) <= now)
+  }
+
+  const takeBatch = (): Entry[] => {
+    const beside = [...flying].filter(flush => !flush.suspects).length
+    if (beside > 1 || (beside === 1 && queue.rows < maxBatch)) return []
+    return queue.take(maxBatch, jobId => isFree(jobId) && !lockedJobs.has(jobId))
+  }
+
+  const launchIn = (ms: number): void => {
+    clearTimeout(timer)
+    timer = setTimeout(() => {
+      resting = false
+      launch()
+    }, ms)
+  }
+
+  const launch = (): void => {
+    if (resting || abandoned || queue.isEmpty) return
+    const suspects = takeSuspects()
+    if (suspects.length > 0) fly({ entries: suspects, suspects: true })
+    for (let entries = takeBatch(); entries.length > 0; entries = takeBatch()) fly({ entries, suspects: false })
+    if (lockedJobs.size > 0) launchIn(LOCKED_RETRY_MS / 5)
+  }
+
+  const fly = (flush: Flush): void => {
+    flying.add(flush)
+    for (const { heartbeat } of flush.entries) flyingJobs.add(heartbeat.jobId)
+    write(flush.entries, flush.suspects)
+      .catch((error: unknown) => {
+        // A bug. What was under way has an outcome that nobody knows any more; the rest must go on.
+        log.fatal({ err: error }, 'the heartbeat intake broke')
+        return lost(flush)
+      })
+      .then(result => land(flush, result))
+  }
+
+  const land = (flush: Flush, result: WriteResult): void => {
+    flying.delete(flush)
+    for (const { heartbeat } of flush.entries) flyingJobs.delete(heartbeat.jobId)
+    noteFailure(result.failure)
+    const settled: [Entry, Settled][] = []
+    flush.entries.forEach((entry, index) => {
+      const outcome = conclude(entry, result.outcomes[index] ?? { kind: 'not_written' }, flush.suspects)
+      if (outcome) settled.push([entry, outcome])
+    })
+    launch()
+    const tell = (): void => {
+      for (const [entry, outcome] of settled) settle(entry, outcome)
+      onWritten(flush.entries, result)
+      if (queue.entries > 0) return
+      lockedJobs.clear()
+      onDrained()
+    }
+    // Answering takes Node as long as a third of a flush: what comes next leaves first.
+    if (flying.size > 0) setImmediate(tell)
+    else tell()
+  }
+
+  /** What an entry came to; null when it was put back. */
+  const conclude = (entry: Entry, outcome: HeartbeatOutcome, wasSuspect: boolean): Settled | null => {
+    const { jobId, increment } = entry.heartbeat
+    switch (outcome.kind) {
+      case 'locked':
+        lockedJobs.set(jobId, performance.now() + LOCKED_RETRY_MS)
+        break
+      case 'not_written':
+        break
+      case 'unknown':
+        // What was set may be set again; what was added might count twice.
+        if (increment !== undefined) return { kind: 'refused', error: outcomeUnknown() }
+        entry.keepHigher = true
+        break
+      default:
+        if (wasSuspect) lockedJobs.delete(jobId)
+        return outcome
+    }
+    queue.putBack(entry)
+    return null
+  }
+
+  const noteFailure = (failure: WriteResult['failure']): void => {
+    if (failure) {
+      if (backoffMs === 0) log.error({ err: failure.cause }, 'cannot write heartbeats, they wait in memory')
+      if (resting) return
+      backoffMs = Math.min(LONGEST_BACKOFF_MS, Math.max(FIRST_BACKOFF_MS, backoffMs * 2))
+      resting = true
+      launchIn(backoffMs * (0.5 + Math.random() / 2))
+    } else if (backoffMs > 0) {
+      backoffMs = 0
+      log.info({ pending: queue.entries }, 'heartbeats are written again')
+    }
+  }
+
+  return {
+    begin() {
+      if (begun) return
+      begun = true
+      // What the event loop reads from its sockets in this turn goes into the same flush.
+      setImmediate(() => {
+        begun = false
+        launch()
+      })
+    },
+    *inFlight() {
+      for (const { entries } of flying) yield* entries
+    },
+    lockedJobs,
+    drained: () =>
+      new Promise(resolve => {
+        onDrained = resolve
+        if (queue.entries === 0) resolve()
+      }),
+    abandon() {
+      abandoned = true
+      clearTimeout(timer)
+    },
+  }
+}
