@@ -106,12 +106,12 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
     flying.add(flush)
     for (const { heartbeat } of flush.entries) flyingJobs.add(heartbeat.jobId)
     write(flush.entries, flush.suspects)
+      .then(result => land(flush, result))
       .catch((error: unknown) => {
         // A bug. What was under way has an outcome that nobody knows any more; the rest must go on.
         log.fatal({ err: error }, 'the heartbeat intake broke')
-        return lost(flush)
+        if (flying.has(flush)) land(flush, lost(flush))
       })
-      .then(result => land(flush, result))
   }
 
   const land = (flush: Flush, result: WriteResult): void => {
