@@ -404,6 +404,17 @@ t.test('nobody is judged while the intake turns reports away', async t => {
   t.equal((await sweeper.sweep()).ended, 1)
 })
 
+t.test("what a process left behind before the database's clock was set back holds up no verdict", async t => {
+  const world = await startWorld(t)
+  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
+  const troubled = await startSweeper(world, { healthyForSeconds: -1 })
+  await startSilentJob(world, 61)
+  t.equal((await sweeper.sweep()).ended, 0, 'while its trouble is of now')
+  await troubled.beHealthyFor(-3_600)
+  await troubled.missVisits(-3_600)
+  t.equal((await sweeper.sweep()).ended, 1)
+})
+
 t.test(
   'nobody is judged while reports wait in another process, nor until it has been well for the timeout',
   async t => {

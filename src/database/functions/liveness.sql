@@ -39,9 +39,10 @@ LANGUAGE sql STABLE AS $$
       AND headway.seconds(p.seen_at, p.started_at) >= 3 * interval_seconds
   ) AND NOT EXISTS (
     -- Another one was in trouble less than the timeout ago: reports that it has accepted may still wait in its memory. A window
-    -- that began with its process tells of no trouble.
+    -- that began with its process tells of no trouble, nor does a visit that is still to come: the database's clock was set
+    -- back, or another server took over, and a process that lives visits anew.
     SELECT FROM service_processes p
-    WHERE p.id <> process_id AND p.healthy_since > p.started_at
+    WHERE p.id <> process_id AND p.healthy_since > p.started_at AND p.seen_at <= now()
       AND headway.seconds(now(), p.healthy_since) < least(timeout_seconds, 3600)
   )
 $$;
