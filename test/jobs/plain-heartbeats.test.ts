@@ -16,9 +16,12 @@ interface Report {
   /** Seconds that the worker's clock is behind. */
   behind?: number
   attempt?: number
+  /** Who reports, where it is not somebody who may report for every job of the tenant. */
+  scope?: undefined | 'organization' | 'no organization' | 'its token' | "another's token" | 'another tenant'
 }
 type Step =
-  | { kind: 'report'; after: number; report: Report }
+  /** `both`: the same flush holds it for another job as well. */
+  | { kind: 'report'; after: number; both: boolean; report: Report }
   /** What only flush_any knows, so that it leaves rows behind which the plain way must leave alone or go by. */
   | { kind: 'rare'; report: Record<string, unknown> }
   | { kind: 'command'; command: 'cancel' | 'retry' | 'fail' }
@@ -28,6 +31,7 @@ const worker = fc.constantFrom('default', 'a', 'b')
 const report: fc.Arbitrary<Step> = fc.record({
   kind: fc.constant('report' as const),
   after: fc.constantFrom(0, 0.001, 0.3, 1, 1, 5, 7, 29, 55, 61),
+  both: fc.boolean(),
   report: fc
     .record(
       {
@@ -40,6 +44,19 @@ const report: fc.Arbitrary<Step> = fc.record({
         message: fc.constantFrom('one', 'two'),
         behind: fc.constantFrom(0, 0, 2, 200, 400),
         attempt: fc.oneof({ weight: 20, arbitrary: fc.constant(1) }, { weight: 1, arbitrary: fc.constant(2) }),
+        scope: fc.oneof(
+          { weight: 10, arbitrary: fc.constant(undefined) },
+          {
+            weight: 1,
+            arbitrary: fc.constantFrom(
+              'organization' as const,
+              'no organization' as const,
+              'its token' as const,
+              "another's token" as const,
+              'another tenant' as const,
+            ),
+          },
+        ),
       },
       { requiredKeys: ['worker'] },
     )
@@ -66,21 +83,72 @@ const steps = fc.array(
   { minLength: 20, maxLength: 40, size: 'max' },
 )
 
-/** Everything that is stored of a job, but for what tells it from its twin. */
+/** Everything that is stored of a job and its batch, but for what tells it from its twin. */
 const STORED = `
   SELECT jsonb_build_object(
     'job', to_jsonb(j) - 'id' - 'parent_job_id',
     'workers', (SELECT jsonb_agg(to_jsonb(w) - 'job_id' ORDER BY w.worker_id) FROM job_progress w WHERE w.job_id = j.id),
     'history', (SELECT jsonb_agg(to_jsonb(e) - 'job_id' - 'id' ORDER BY e.id) FROM job_events e WHERE e.job_id = j.id)
-  ) AS stored FROM progress_jobs j WHERE j.id = $1`
-const stored = async (id: string): Promise<unknown> => (await pool.query(STORED, [id])).rows[0]
+  ) AS stored FROM progress_jobs j
+  WHERE j.id = ANY ($1) OR j.id = ANY (SELECT parent_job_id FROM progress_jobs WHERE id = ANY ($1))
+  ORDER BY j.name, array_position($1, j.id)`
+const stored = (ids: string[]) => timeline.query(STORED, [ids])
 
-/** The connection whose clock is the timeline's. */
-const flush = (id: string, way: 'plain' | 'any', record: object): Promise<Record<string, unknown>[]> =>
-  timeline.query('SELECT * FROM headway.flush($1, $2, $3, false) WHERE items IS NOT NULL', [
-    [id],
-    ...(way === 'plain' ? [JSON.stringify([record]), null] : [null, JSON.stringify([record])]),
+type Way = 'plain' | 'any'
+
+/** On the connection whose clock is the timeline's. */
+const flush = (ids: string[], way: Way, records: object[]): Promise<Record<string, unknown>[]> =>
+  timeline.query('SELECT * FROM headway.flush($1, $2, $3, false, $4) WHERE items IS NOT NULL ORDER BY items', [
+    ids,
+    ...(way === 'plain' ? [JSON.stringify(records), null] : [null, JSON.stringify(records)]),
+    [tenantId, STRANGER],
   ])
+
+const STRANGER = '11111111-1111-4111-8111-111111111111'
+const ORGANIZATION = '22222222-2222-4222-8222-222222222222'
+
+const scopeOf = (scope: Report['scope'], jobId: string): object => {
+  const all = { tenant_id: tenantId, all_organizations: true }
+  switch (scope) {
+    case 'organization':
+      return { tenant_id: tenantId, all_organizations: false, organization_id: ORGANIZATION }
+    case 'no organization':
+      return { tenant_id: tenantId, all_organizations: false }
+    case 'its token':
+      return { ...all, scope_job_id: jobId }
+    case "another's token":
+      return { ...all, scope_job_id: STRANGER }
+    case 'another tenant':
+      return { ...all, tenant_id: STRANGER }
+    case undefined:
+      return all
+  }
+}
+
+/** Answers by item: which of them share a row is the way's own affair. */
+const byItem = (rows: Record<string, unknown>[]): Record<string, unknown>[] =>
+  rows
+    .flatMap(({ items, progress_percents, revisions, applied, ...shared }) =>
+      (items as number[]).map((item, place) => ({
+        item,
+        ...shared,
+        percent: (progress_percents as number[] | null)?.[place],
+        revision: (revisions as number[] | null)?.[place],
+        applied: (applied as boolean[] | null)?.[place] ?? shared['code'] === null,
+      })),
+    )
+    .sort((a, b) => a.item - b.item)
+
+/** Two jobs of the same kind. */
+const createPair = async ({ partitions, expected_seconds, ...fields }: Record<string, unknown>): Promise<string[]> => {
+  const create = (over: object) => timeline.create({ ...fields, ...over })
+  const batch = { name: 'batch', children: {}, partition_count: 2, total_count: null, own_total_count: null }
+  const parent_job_id = partitions ? await create(batch) : undefined
+  const ids = [await create({ parent_job_id, name: 'one' }), await create({ parent_job_id, name: 'two' })]
+  if (expected_seconds !== undefined)
+    await pool.query('UPDATE progress_jobs SET expected_seconds = $1 WHERE id = ANY ($2)', [expected_seconds, ids])
+  return ids
+}
 
 t.test('a plain heartbeat comes to the same, whichever way it is written', async t => {
   let plain = 0
@@ -88,30 +156,40 @@ t.test('a plain heartbeat comes to the same, whichever way it is written', async
   let now = 0
   const run = async (program: Step[], jobFields: Record<string, unknown>) => {
     await timeline.at((now += 1))
-    const twins = { plain: await timeline.create(jobFields), any: await timeline.create(jobFields) }
+    const twins: Record<Way, string[]> = { plain: await createPair(jobFields), any: await createPair(jobFields) }
     for (const step of program) {
       if (step.kind === 'report') await timeline.at((now += step.after))
       const answers: unknown[] = []
-      for (const [way, id] of Object.entries(twins) as ['plain' | 'any', string][]) {
+      for (const [way, ids] of Object.entries(twins) as [Way, string[]][]) {
+        const [first = ''] = ids
         if (step.kind === 'command') {
           const input = step.command === 'fail' ? { errorMessage: 'no' } : {}
-          answers.push(await timeline.tryCommand(id, step.command, input))
+          answers.push(await timeline.tryCommand(first, step.command, input))
           continue
         }
-        const base = { i: 0, job_id: id, tenant_id: tenantId, all_organizations: true }
         if (step.kind === 'rare') {
-          await flush(id, 'any', { ...base, ...step.report })
+          await flush([first], 'any', [{ i: 0, job_id: first, ...scopeOf(undefined, first), ...step.report }])
           continue
         }
-        const { worker: worker_id, behind, ...fields } = step.report
+        const { worker: worker_id, behind, scope, ...fields } = step.report
         const reported_at = behind === undefined ? undefined : timeline.timeAt(now - behind)
-        const [answer] = await flush(id, way, { ...base, worker_id, reported_at, ...fields })
+        const reported = step.both ? ids : [first]
+        const records = reported.map((job_id, i) => ({
+          i,
+          job_id,
+          ...scopeOf(scope, job_id),
+          worker_id,
+          reported_at,
+          ...fields,
+        }))
+        const rows = await flush(reported, way, records)
         if (way === 'plain') {
-          reports += 1
+          reports += reported.length
           // What applies to all is not said for each: only the plain way can know that.
-          if (answer?.['code'] === null && answer['applied'] === null) plain += 1
+          for (const { code, applied, items } of rows)
+            if (code === null && applied === null) plain += (items as number[]).length
         }
-        answers.push({ ...answer, applied: answer?.['applied'] ?? (answer?.['code'] === null ? [true] : null) })
+        answers.push(byItem(rows))
       }
       t.strictSame(answers[0], answers[1], JSON.stringify(step))
       t.strictSame(await stored(twins.plain), await stored(twins.any), JSON.stringify(program))
@@ -121,6 +199,8 @@ t.test('a plain heartbeat comes to the same, whichever way it is written', async
     { cancellable: true },
     { total_count: 5_000, own_total_count: 5_000, heartbeat_timeout_seconds: 60 },
     { total_count: 5_000, own_total_count: 5_000, cancellable: true },
+    { total_count: 5_000, own_total_count: 5_000, organization_id: ORGANIZATION, expected_seconds: 300 },
+    { total_count: 5_000, own_total_count: 5_000, partitions: true },
     {},
     { stages: [{ name: 'a', weight: 1 }] },
   )
