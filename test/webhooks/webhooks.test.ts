@@ -331,7 +331,10 @@ t.test('records are erased when they are old, with what belonged to a webhook th
   await service.createJob()
   await settled(service, webhook, ({ error }) => error !== null)
   await service.call('PUT', `/webhooks/${webhook.id}`, { enabled: false })
-  await pool.query("UPDATE webhook_deliveries SET expires_at = now() - interval '2 hours' WHERE status = 'waiting'")
+  await pool.query(
+    `UPDATE webhook_deliveries SET expires_at = now() - interval '2 hours', claim = gen_random_uuid(), due_at = now() - interval '1 second'
+     WHERE status = 'waiting'`,
+  )
   t.equal(await erase(), '2')
   t.match(await deliveriesOf(service, webhook, 'status=dead'), [{ attempts: 1 }], 'nobody will try it any more')
 })

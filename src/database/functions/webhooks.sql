@@ -207,24 +207,45 @@ $$;
 
 -- Ends what has waited for too long, erases records of `record_days`, and what belongs to webhooks that were deleted. Answers
 -- how many rows it changed: fewer than `batch` when nothing is left to do.
-CREATE FUNCTION headway.erase_deliveries(record_days integer, batch integer) RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE FUNCTION headway.erase_deliveries(record_days integer, batch integer) RETURNS bigint LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
 DECLARE
   at timestamptz(3) := headway.clock();
   ended bigint;
   erased bigint;
+  orphaned bigint;
+  deleted_webhook uuid;
 BEGIN
-  -- Of webhooks that are disabled: those of others die by their last attempt.
-  UPDATE webhook_deliveries d SET status = 'dead', finished_at = at, error = coalesce(d.error, 'The webhook is disabled')
+  -- Of webhooks that are disabled, or fail and are left alone: others die by their last attempt.
+  UPDATE webhook_deliveries d SET
+    status = 'dead', finished_at = at, claim = NULL,
+    error = coalesce(d.error, 'Not tried for three days: the webhook was disabled, or failing')
   WHERE d.id IN (
     SELECT w.id FROM webhook_deliveries w
-    WHERE w.status = 'waiting' AND w.claim IS NULL AND w.expires_at < at - interval '1 hour' LIMIT batch FOR UPDATE SKIP LOCKED);
+    WHERE w.status = 'waiting' AND w.expires_at < at - interval '1 hour' AND (w.claim IS NULL OR w.due_at < at)
+    LIMIT batch FOR UPDATE SKIP LOCKED);
   GET DIAGNOSTICS ended = ROW_COUNT;
   DELETE FROM webhook_deliveries d WHERE d.id IN (
-    SELECT r.id FROM webhook_deliveries r
-    WHERE r.finished_at < at - make_interval(days => record_days)
-      OR NOT EXISTS (SELECT FROM webhooks w WHERE w.id = r.webhook_id)
-    LIMIT batch FOR UPDATE SKIP LOCKED);
+    SELECT r.id FROM webhook_deliveries r WHERE r.finished_at < at - make_interval(days => record_days)
+    ORDER BY r.finished_at LIMIT batch FOR UPDATE SKIP LOCKED);
   GET DIAGNOSTICS erased = ROW_COUNT;
-  RETURN greatest(ended, erased);
+  -- From one webhook to the next in the index, past all that each has.
+  WITH RECURSIVE known AS (
+    (SELECT d.webhook_id AS id FROM webhook_deliveries d ORDER BY d.webhook_id, d.id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT d.webhook_id FROM webhook_deliveries d WHERE d.webhook_id > known.id ORDER BY d.webhook_id, d.id LIMIT 1)
+    FROM known WHERE known.id IS NOT NULL
+  )
+  SELECT known.id INTO deleted_webhook FROM known
+  WHERE known.id IS NOT NULL AND NOT EXISTS (SELECT FROM webhooks w WHERE w.id = known.id) LIMIT 1;
+  DELETE FROM webhook_deliveries d WHERE d.id IN (
+    SELECT o.id FROM webhook_deliveries o WHERE o.webhook_id = deleted_webhook LIMIT batch FOR UPDATE SKIP LOCKED);
+  GET DIAGNOSTICS orphaned = ROW_COUNT;
+  -- There may be another one.
+  IF orphaned > 0 THEN
+    orphaned := batch;
+  END IF;
+  RETURN greatest(ended, erased, orphaned);
 END
 $$;
