@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { connect as connectTo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js'
@@ -147,6 +148,55 @@ t.test('a wait ends at its bound, when its caller leaves, and when the service c
   await closed
   t.ok(performance.now() - startedAt < 3_000, 'nobody is waited for')
   await client.close()
+})
+
+t.test('a call that its client takes back is let go of, and only its own', async t => {
+  const { url, live } = await startServer(t)
+  const address = { url, headers: {} }
+  const [one, two] = [await connect(t, overHttp(address)), await connect(t, overHttp(address))]
+  const params = { jobId: JOB_ID, timeoutSeconds: 300 }
+  const takenBack = new AbortController()
+  const waiting = one.call('wait_for_job', params, { signal: takenBack.signal })
+  await waitFor(() => live.waiting.size === 1)
+  // Both count their requests from 0: this one has the id of the other.
+  void two.call('wait_for_job', params).catch(() => undefined)
+  await waitFor(() => live.waiting.size === 2)
+  const [, other] = live.waiting
+  takenBack.abort()
+  await t.rejects(waiting)
+  await waitFor(() => live.waiting.size === 1)
+  t.ok(live.waiting.has(other!))
+  // What its own time limit ends is taken back as well.
+  await t.rejects(one.call('wait_for_job', params, { timeout: 50 }), /timed out/)
+  await waitFor(() => live.waiting.size === 1)
+})
+
+t.test('an answer begins at once, and nobody waits for a client of a pipeline that has left', async t => {
+  const { url, port, live } = await startServer(t)
+  const body = (id: number) =>
+    JSON.stringify({
+      jsonrpc: '2.0',
+      id,
+      method: 'tools/call',
+      params: { name: 'wait_for_job', arguments: { jobId: JOB_ID, timeoutSeconds: 300 } },
+    })
+  const left = new AbortController()
+  const headers = { 'content-type': 'application/json' }
+  const startedAt = performance.now()
+  const begun = await fetch(`${url}/mcp`, { method: 'POST', headers, body: body(0), signal: left.signal })
+  t.match(begun, { status: 200 })
+  t.ok(performance.now() - startedAt < 10_000, 'long before the first sign of life')
+  t.equal(begun.headers.get('x-accel-buffering'), 'no')
+  const socket = connectTo(port, '127.0.0.1')
+  for (let id = 1; id <= 20; id++)
+    socket.write(
+      `POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body(id).length}\r\n\r\n${body(id)}`,
+    )
+  await waitFor(() => live.waiting.size === 21)
+  socket.destroy()
+  await waitFor(() => live.waiting.size === 1)
+  left.abort()
+  await waitFor(() => live.waiting.size === 0)
 })
 
 t.test('nobody waits for a client that goes away, or takes its call back by headway mcp', async t => {
