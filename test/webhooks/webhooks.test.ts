@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import t, { type Test } from 'tap'
+import { webhookMessage } from '../../src/http/schemas/webhook-message.ts'
 import type { DeliveryDocument, DeliveryPage, WebhookDocument, WebhookWithSecret } from '../../src/webhooks/webhook.ts'
 import { createTestDatabase } from '../helpers/database.ts'
 import { spawnService } from '../helpers/process.ts'
@@ -63,6 +64,7 @@ t.test('every change of a job is told, signed, in order, and only to those who k
   const [created, started, , cancelled] = receiver.received.map(({ body }) => body)
   t.match(created, { data: { id, status: 'pending', revision: 1, meta: { channel: 'C42' } } })
   t.match(started, { data: { status: 'running', progressPercent: 50, name: 'Import' } })
+  for (const { body } of receiver.received) t.same(webhookMessage.parse(body), body, 'all of it is documented')
   t.match(cancelled, { data: { status: 'cancelled' }, timestamp: /Z$/ })
   const revisions = receiver.received.map(({ body }) => body.data.revision)
   t.same(
@@ -101,6 +103,7 @@ t.test('a secret is shown once, and the old one signs for a day after a new one 
   t.match(test, { status: 202, body: { type: 'webhook.test', status: 'waiting', jobId: null } })
   const [request] = await receiver.count(1)
   t.match(verify(rotated.secret, request!), { type: 'webhook.test', data: { webhookId: webhook.id } })
+  t.same(webhookMessage.parse(request!.body), request!.body)
   t.same(verify(webhook.secret, request!), request!.body)
   await service.database.pool.query("UPDATE webhooks SET previous_secret_until = now() - interval '1 second'")
   await service.call('POST', `/webhooks/${webhook.id}/test`)
