@@ -49,15 +49,17 @@ CREATE TRIGGER job_events_webhooks AFTER INSERT ON job_events
 REFERENCING NEW TABLE AS events FOR EACH STATEMENT EXECUTE FUNCTION headway.queue_messages();
 
 -- Makes a delivery of each message for each webhook that it is for, of at most `most` messages, and answers whether there may be
--- more. One process at a time: two would mix up the order of a job's messages. What it leaves to the other is not lost.
+-- more. One process at a time: two would mix up the order of a job's messages. It waits for the other, which may have begun too
+-- early to see what this one was called for.
 CREATE FUNCTION headway.queue_deliveries(most integer) RETURNS boolean LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
   taken integer;
 BEGIN
-  -- Any constant that no other program uses.
-  IF NOT EXISTS (SELECT FROM webhook_messages) OR NOT pg_try_advisory_xact_lock(5272015424) THEN
+  IF NOT EXISTS (SELECT FROM webhook_messages) THEN
     RETURN false;
   END IF;
+  -- Any constant that no other program uses.
+  PERFORM pg_advisory_xact_lock(5272015424);
   WITH messages AS (
     DELETE FROM webhook_messages WHERE id IN (SELECT id FROM webhook_messages ORDER BY id LIMIT most) RETURNING *
   ), queued AS (
