@@ -32,7 +32,9 @@ export const webhooks = pgTable(
 
     /** Attempts that failed since the last success: while there are any, one delivery at a time is tried. */
     consecutiveFailures: integer('consecutive_failures').notNull().default(0),
-    /** The receiver asked to be left alone until then. */
+    /** When the first of them failed: the longer ago, the longer are the pauses. */
+    failingSince: time('failing_since'),
+    /** The receiver is left alone until then: because it fails, or because it asked for it. */
     pausedUntil: time('paused_until'),
     deliveredAt: time('delivered_at'),
     createdAt: time('created_at').notNull().default(thisMillisecond),
@@ -44,18 +46,34 @@ export const webhooks = pgTable(
     check('webhooks_gone', sql`NOT (gone AND enabled)`),
     check('webhooks_previous_secret', sql`(previous_secret IS NULL) = (previous_secret_until IS NULL)`),
     check('webhooks_failures', sql`consecutive_failures >= 0`),
+    check('webhooks_failing_since', sql`(failing_since IS NULL) = (consecutive_failures = 0)`),
   ],
 )
 
 /**
- * The outbox, and the record of what became of each message. No foreign keys: queueing happens in the transaction of a
- * heartbeat or a command, which must not wait for whoever changes or deletes a webhook; and a job that is erased takes none
- * of its messages along. Retention erases what has no webhook any more.
+ * What changes of jobs leave in their transaction: one row for a change, whoever wants to hear of it, since that transaction
+ * may be a flush of everyone's heartbeats. What sends makes deliveries of it, and erases it.
+ */
+export const webhookMessages = pgTable('webhook_messages', {
+  /** In the order of a job's changes: they are queued under the job's lock. */
+  id: bigint('id', { mode: 'number' }).generatedAlwaysAsIdentity().primaryKey(),
+  /** Who wanted to hear of it when it happened. */
+  webhookIds: uuid('webhook_ids').array().notNull(),
+  jobId: uuid('job_id').notNull(),
+  type: text('type').notNull(),
+  revision: count('revision').notNull(),
+  body: text('body').notNull(),
+  createdAt: time('created_at').notNull().default(thisMillisecond),
+})
+
+/**
+ * What is to be sent to whom, and the record of what became of it. No foreign keys: whoever deletes a webhook need not wait
+ * for its deliveries, and a job that is erased takes none of its messages along. Retention erases what has no webhook any more.
  */
 export const webhookDeliveries = pgTable(
   'webhook_deliveries',
   {
-    /** In the order of a job's changes: they are queued under the job's lock. */
+    /** In the order of a job's changes. */
     id: bigint('id', { mode: 'number' }).generatedAlwaysAsIdentity().primaryKey(),
     /** What receivers and callers know it by. */
     messageId: uuid('message_id').notNull().defaultRandom(),

@@ -7,6 +7,7 @@ const EXPOSED_HEADERS = [
   'allow',
   'etag',
   'location',
+  'mcp-session-id',
   'preference-applied',
   'ratelimit-limit',
   'ratelimit-remaining',
@@ -26,6 +27,7 @@ const ALLOWED_HEADERS = [
   'if-none-match',
   'last-event-id',
   'mcp-protocol-version',
+  'mcp-session-id',
   'prefer',
   'x-request-id',
 ]

@@ -6,6 +6,7 @@ import { stringify } from 'yaml'
 import { description, version } from '../version.ts'
 import { protectPages } from './pages.ts'
 import './schemas/problem.ts'
+import { WEBHOOKS } from './schemas/webhook-message.ts'
 
 const INFO = {
   title: 'Headway',
@@ -109,6 +110,7 @@ export const registerDocumentation = async (app: FastifyInstance): Promise<void>
       info: INFO,
       servers: [{ url: '/' }],
       tags: TAGS,
+      webhooks: WEBHOOKS,
       components: { securitySchemes: SECURITY_SCHEMES },
     },
     // Requests are described by zod; answers have described themselves (schemas/operation.ts).

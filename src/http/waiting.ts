@@ -1,4 +1,5 @@
 import { setMaxListeners } from 'node:events'
+import type { IncomingMessage } from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Live } from '../live/live.ts'
@@ -18,6 +19,18 @@ export const preferredWaitSeconds = (prefer: string | string[] | undefined): num
     if (digits !== undefined) return Math.min(Number(digits), MAX_WAIT_SECONDS)
   }
   return null
+}
+
+/**
+ * Calls `leave` when the client goes, at once if it has gone; answers what ends the watch. By the connection and not by the
+ * answer: behind another one that has not ended, an answer never hears that its client left.
+ */
+export const watchClient = ({ socket }: IncomingMessage, leave: () => void): (() => void) => {
+  // Each request of a pipeline watches it.
+  setMaxListeners(0, socket)
+  socket.once('close', leave)
+  if (socket.destroyed) leave()
+  return () => socket.off('close', leave)
 }
 
 export interface Versioned {
@@ -92,18 +105,14 @@ export const readWithWait = async <Document extends Versioned>(
   const end = new AbortController()
   const stop = () => end.abort()
   const timer = setTimeout(stop, wait.closing.aborted ? 0 : seconds * 1000)
-  // The connection and not the answer: behind another one that has not ended, it would never hear that its client left.
-  const { socket } = request.raw
-  setMaxListeners(0, socket)
-  socket.once('close', stop)
-  if (socket.destroyed) stop()
+  const unwatch = watchClient(request.raw, stop)
   wait.closing.addEventListener('abort', stop)
   try {
     return await readUntil(live, wait, end.signal)
   } finally {
     release()
     clearTimeout(timer)
-    socket.off('close', stop)
+    unwatch()
     wait.closing.removeEventListener('abort', stop)
     stop()
   }

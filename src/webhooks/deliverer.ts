@@ -111,6 +111,7 @@ export const createDeliverer = (options: DelivererOptions): Deliverer => {
   const claimAll = async (): Promise<void> => {
     while (wanted && !isClosed() && underWay.size < most) {
       wanted = false
+      if (await outbox.queueDeliveries()) wanted = true
       const deliveries = await outbox.claim(most - underWay.size)
       for (const delivery of deliveries) begin(delivery)
     }

@@ -25,11 +25,13 @@ export interface AttemptResult {
 }
 
 export interface Outbox {
+  /** Makes deliveries of what changes of jobs have left; answers whether there may be more. */
+  queueDeliveries(): Promise<boolean>
   /** Takes over deliveries that are due; see functions/webhooks.sql for the order and the limits. */
   claim(most: number): Promise<ClaimedDelivery[]>
   /** Answers what the delivery is now; null when the claim had run out, and another process has it. */
   finish(delivery: ClaimedDelivery, result: AttemptResult): Promise<'waiting' | 'delivered' | 'dead' | null>
-  /** Queues the progress that is due, and answers whether there is any webhook at all. */
+  /** Queues the progress that is due, and answers whether there may be anything to send: any webhook at all. */
   queueProgress(): Promise<boolean>
   /** Erases old records, a batch at a time; answers whether there may be more. */
   erase(recordDays: number): Promise<boolean>
@@ -47,9 +49,20 @@ export interface OutboxOptions {
 
 /** Rows of one statement: short locks, whatever has gathered. */
 const QUEUED_AT_ONCE = 2_000
+/** Each for as many webhooks as a tenant may have. */
+const MESSAGES_AT_ONCE = 100
 const ERASED_AT_ONCE = 1_000
 
 export const createOutbox = ({ database, perWebhook, leaseSeconds }: OutboxOptions): Outbox => ({
+  async queueDeliveries() {
+    const rows = await database.query<{ more: boolean }>(
+      'headway_queue_deliveries',
+      'SELECT headway.queue_deliveries($1) AS more',
+      [MESSAGES_AT_ONCE],
+    )
+    return rows[0]?.more ?? false
+  },
+
   async claim(most) {
     const rows = await database.query<{
       id: number
@@ -68,11 +81,11 @@ export const createOutbox = ({ database, perWebhook, leaseSeconds }: OutboxOptio
     return rows.map(({ message_id: messageId, webhook_id: webhookId, ...row }) => ({ ...row, messageId, webhookId }))
   },
 
-  async finish({ id, claim }, { outcome, responseStatus, error, delaySeconds, pauseSeconds }) {
+  async finish({ id, claim, url }, { outcome, responseStatus, error, delaySeconds, pauseSeconds }) {
     const rows = await database.query<{ status: 'waiting' | 'delivered' | 'dead' }>(
       'headway_finish_delivery',
-      'SELECT headway.finish_delivery($1, $2, $3, $4, $5, $6, $7) AS status',
-      [id, claim, outcome, responseStatus, error, delaySeconds, pauseSeconds],
+      'SELECT headway.finish_delivery($1, $2, $3, $4, $5, $6, $7, $8) AS status',
+      [id, claim, url, outcome, responseStatus, error, delaySeconds, pauseSeconds],
     )
     return rows[0]?.status ?? null
   },
@@ -98,9 +111,14 @@ export const createOutbox = ({ database, perWebhook, leaseSeconds }: OutboxOptio
   async count() {
     const rows = await database.query<{ waiting: number; overdue: number | null }>(
       'headway_count_deliveries',
-      `SELECT count(*) AS waiting, max(headway.seconds(now(), d.due_at)) FILTER (
-         WHERE w.enabled AND d.claim IS NULL AND d.attempts = 0 AND w.consecutive_failures = 0) AS overdue
-       FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id WHERE d.status = 'waiting'`,
+      `SELECT d.waiting + m.waiting AS waiting, greatest(d.overdue, m.overdue) AS overdue
+       FROM (
+         SELECT count(*) AS waiting, max(headway.seconds(now(), d.due_at)) FILTER (
+           WHERE w.enabled AND d.claim IS NULL AND d.attempts = 0 AND w.consecutive_failures = 0) AS overdue
+         FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id WHERE d.status = 'waiting'
+       ) d CROSS JOIN (
+         SELECT count(*) AS waiting, max(headway.seconds(now(), created_at)) AS overdue FROM webhook_messages
+       ) m`,
       [],
     )
     return { waiting: rows[0]?.waiting ?? 0, overdueSeconds: Math.max(0, rows[0]?.overdue ?? 0) }

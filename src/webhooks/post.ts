@@ -28,13 +28,14 @@ export type Post = (
   signal: AbortSignal,
 ) => Promise<PostResult>
 
-/** Nothing in an answer but its status and one header matters: so much may come before the connection is cut. */
+/** Nothing in an answer but its status and one header matters: so much may come, and for so long, before the connection is cut. */
 const MAX_ANSWER_BYTES = 16 * 1024
+const MAX_ANSWER_MS = 1_000
 
 /** Lets a short answer end, and cuts a long or slow one. */
-const discard = (response: IncomingMessage, timeoutMs: number): void => {
+const discard = (response: IncomingMessage): void => {
   let bytes = 0
-  const timer = setTimeout(() => response.destroy(), timeoutMs).unref()
+  const timer = setTimeout(() => response.destroy(), MAX_ANSWER_MS)
   response.on('data', (chunk: Buffer) => {
     bytes += chunk.length
     if (bytes > MAX_ANSWER_BYTES) response.destroy()
@@ -51,10 +52,16 @@ class AbortedError extends Error {
   override readonly name = 'AbortedError'
 }
 
+/** The connection has ended without an answer, and without an error: so Node ends one that is to change its protocol (101). */
+class NoAnswerError extends Error {
+  override readonly name = 'NoAnswerError'
+}
+
 const explain = (error: NodeJS.ErrnoException, timeoutMs: number): string => {
   if (error instanceof TimeoutError) return `No answer within ${timeoutMs / 1000} s`
   if (error instanceof AddressRefusedError)
     return 'The host has no address that is allowed: see WEBHOOK_ALLOWED_NETWORKS'
+  if (error instanceof NoAnswerError) return 'No answer: the connection was closed'
   return `No answer: ${error.code ?? error.name}`
 }
 
@@ -92,11 +99,14 @@ export const createPost = ({ addresses, timeoutMs, resolve }: PostOptions): Post
       request.on('close', () => {
         clearTimeout(timer)
         signal.removeEventListener('abort', abort)
+        // What has been answered stays so; but whoever waits must hear of every end, or its place would be lost.
+        fail(new NoAnswerError())
       })
       request.on('response', response => {
-        discard(response, timeoutMs)
+        discard(response)
         const wanted = retryAfterSeconds(response.headers['retry-after'], Date.now())
-        answer({ status: response.statusCode ?? 0, retryAfterSeconds: wanted })
+        // Not before the connection has gone: receivers that answer at once and never end would gather them without bound.
+        response.on('close', () => answer({ status: response.statusCode ?? 0, retryAfterSeconds: wanted }))
       })
       request.end(body)
     })

@@ -22,6 +22,7 @@ const toWebhook = (row: WebhookRow): WebhookDocument => ({
   enabled: row.enabled,
   gone: row.gone,
   consecutiveFailures: row.consecutiveFailures,
+  failingSince: iso(row.failingSince),
   deliveredAt: iso(row.deliveredAt),
   createdAt: row.createdAt.toISOString(),
   updatedAt: row.updatedAt.toISOString(),
@@ -102,11 +103,16 @@ export const createWebhookRepository = ({ drizzle: db }: Database) => {
       return rows[0] ? toWebhook(rows[0]) : null
     },
 
-    /** One that is enabled begins without a past: at once, and at full speed. */
+    /** One that is enabled, or gets an address, begins without a past: at once, and at full speed. */
     update: (tenantId: string, id: string, fields: Partial<WebhookFields>) =>
       change(tenantId, id, {
         ...fields,
-        ...(fields.enabled === true && { gone: false, consecutiveFailures: 0, pausedUntil: null }),
+        ...(fields.enabled === true && { gone: false }),
+        ...((fields.enabled === true || fields.url !== undefined) && {
+          consecutiveFailures: 0,
+          failingSince: null,
+          pausedUntil: null,
+        }),
       }),
 
     rotateSecret: (tenantId: string, id: string, secret: string, overlapSeconds: number) =>

@@ -40,6 +40,8 @@ export interface WebhookDocument extends WebhookFields {
   gone: boolean
   /** Attempts that failed since the last one that did not. */
   consecutiveFailures: number
+  /** When the first of them failed; null: it does not fail. */
+  failingSince: string | null
   /** When a delivery last succeeded, to within ten seconds. */
   deliveredAt: string | null
   createdAt: string

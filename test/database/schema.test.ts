@@ -98,7 +98,8 @@ const WEBHOOK_CHECKS: [constraint: string, table: string, changes: string[]][] =
   ['webhooks_progress_interval', 'webhooks', ['progress_interval_seconds = 0', 'progress_interval_seconds = 86401']],
   ['webhooks_gone', 'webhooks', ['gone = true']],
   ['webhooks_previous_secret', 'webhooks', ["previous_secret = 'x'", 'previous_secret_until = now()']],
-  ['webhooks_failures', 'webhooks', ['consecutive_failures = -1']],
+  ['webhooks_failures', 'webhooks', ['consecutive_failures = -1, failing_since = now()']],
+  ['webhooks_failing_since', 'webhooks', ['consecutive_failures = 1', 'failing_since = now()']],
   ['webhook_deliveries_status', 'webhook_deliveries', ["status = 'lost', finished_at = now()"]],
   ['webhook_deliveries_finished_at', 'webhook_deliveries', ["status = 'dead'", 'finished_at = now()']],
   [

@@ -662,9 +662,11 @@ t.test('the documentation names every call, offline', async t => {
       string,
       Record<string, { operationId?: string; summary?: string; tags?: string[]; responses: object }>
     >
+    webhooks: object
     components: { schemas: Record<string, { examples?: unknown[] }> }
   }
   t.equal(document.openapi, '3.1.0')
+  t.match(document.webhooks, { jobChanged: { post: { requestBody: { required: true } } } })
   const operations = Object.values(document.paths).flatMap(path => Object.values(path))
   t.equal(operations.length, 33)
   t.equal(new Set(operations.map(operation => operation.operationId)).size, operations.length)
@@ -679,7 +681,7 @@ t.test('the documentation names every call, offline', async t => {
   t.match(described('/api/progress/jobs/{id}/heartbeat', 'post'), /overloaded`, `shutting_down`, `outcome_unknown/)
   t.notMatch(described('/api/progress/jobs/{id}/heartbeat', 'post'), 'database_unavailable')
   t.match(described('/api/progress/jobs', 'post'), /`invalid_stages`, `invalid_partition`/)
-  for (const name of ['Job', 'CreatedJob', 'Problem', 'HeartbeatAnswer', 'CreateJob', 'Heartbeat']) {
+  for (const name of ['Job', 'CreatedJob', 'Problem', 'HeartbeatAnswer', 'CreateJob', 'Heartbeat', 'WebhookMessage']) {
     t.ok(document.components.schemas[name]?.examples?.length, `${name} has an example`)
   }
   const yaml = await fetch(`${url}/openapi.yaml`)

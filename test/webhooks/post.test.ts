@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createServer, type Server } from 'node:net'
+import { createServer, type Server, type Socket } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { createAddresses, type Resolve } from '../../src/webhooks/addresses.ts'
@@ -7,6 +7,7 @@ import { backoffSeconds, retryAfterSeconds } from '../../src/webhooks/backoff.ts
 import { createPost } from '../../src/webhooks/post.ts'
 import { startReceiver } from '../helpers/receiver.ts'
 import { startService } from '../helpers/service.ts'
+import { waitFor } from '../helpers/wait.ts'
 
 const never = new AbortController().signal
 
@@ -16,10 +17,10 @@ const postTo = (
 ) => createPost({ addresses: createAddresses(networks), timeoutMs, ...(resolve && { resolve }) })(url, {}, '{}', never)
 
 /** A socket that answers with bytes of a test's choosing. */
-const startRaw = async (t: Test, onData: (write: (text: string) => void) => void): Promise<string> => {
+const startRaw = async (t: Test, onData: (write: (text: string) => void, socket: Socket) => void): Promise<string> => {
   const server: Server = createServer(socket => {
     socket.on('error', () => undefined)
-    socket.once('data', () => onData(text => socket.write(text)))
+    socket.once('data', () => onData(text => socket.write(text), socket))
     t.teardown(() => socket.destroy())
   })
   server.listen(0, '127.0.0.1')
@@ -132,12 +133,34 @@ t.test('a slow receiver is left, and no answer is read to its end', async t => {
     flood()
   })
   t.match(await postTo(flooding), { status: 200 }, 'its status is all that matters')
-  await new Promise(resolve => setTimeout(resolve, 50))
   stopped = true
   t.ok(written > 0)
   t.match(await postTo('http://127.0.0.1:1/'), { status: null, error: 'No answer: ECONNREFUSED' })
   const garbage = await startRaw(t, write => write('this is not HTTP\r\n\r\n'))
   t.match(await postTo(garbage), { status: null, error: /No answer: HPE_/ })
+})
+
+t.test('an attempt ends, and its connection with it, whatever the receiver does', async t => {
+  const open = new Set<Socket>()
+  const startHostile = (answer: string) =>
+    startRaw(t, (write, socket) => {
+      open.add(socket)
+      socket.once('close', () => open.delete(socket))
+      write(answer)
+    })
+  const change = 'upgrade: x\r\nconnection: upgrade\r\n\r\n'
+  const changing = await startHostile(`HTTP/1.1 101 Switching Protocols\r\n${change}`)
+  t.match(await postTo(changing), { status: null, error: 'No answer: the connection was closed' })
+  t.match(await postTo(await startHostile(`HTTP/1.1 200 OK\r\ncontent-length: 0\r\n${change}`)), { status: 200 })
+  const hints = 'HTTP/1.1 103 Early Hints\r\n\r\n'.repeat(1000)
+  t.match(await postTo(await startHostile(hints), { timeoutMs: 100 }), { error: 'No answer within 0.1 s' })
+  const headers = Array.from({ length: 1000 }, (_, n) => `x-${n}: ${'a'.repeat(50)}\r\n`).join('')
+  t.match(await postTo(await startHostile(`HTTP/1.1 200 OK\r\n${headers}`)), { error: /HPE_HEADER_OVERFLOW/ })
+  const unfinished = await startHostile('HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n')
+  const startedAt = performance.now()
+  t.match(await postTo(unfinished), { status: 200 })
+  t.ok(performance.now() - startedAt > 900, 'it has the time that a short answer may take')
+  await waitFor(() => open.size === 0)
 })
 
 t.test('the pause between attempts grows from seconds to hours, and honours what the receiver says', t => {

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import t, { type Test } from 'tap'
+import { webhookMessage } from '../../src/http/schemas/webhook-message.ts'
 import type { DeliveryDocument, DeliveryPage, WebhookDocument, WebhookWithSecret } from '../../src/webhooks/webhook.ts'
 import { createTestDatabase } from '../helpers/database.ts'
 import { spawnService } from '../helpers/process.ts'
@@ -32,11 +33,11 @@ const settled = async (service: Service, webhook: { id: string }, isSo: (deliver
 const read = async (service: Service, { id }: { id: string }) =>
   (await service.call<WebhookDocument>('GET', `/webhooks/${id}`)).body
 
-/** As if the time until the next attempt had gone by. */
+/** As if the time until the next attempt had gone by, and that for which a receiver that fails is left alone. */
 const makeDue = async (service: Service, { id }: { id: string }) => {
-  await service.database.pool.query(
-    "UPDATE webhook_deliveries SET due_at = now() WHERE status = 'waiting' AND claim IS NULL",
-  )
+  const { pool } = service.database
+  await pool.query("UPDATE webhook_deliveries SET due_at = now() WHERE status = 'waiting' AND claim IS NULL")
+  await pool.query("UPDATE webhooks SET paused_until = NULL WHERE paused_until < now() + interval '1 minute'")
   // Wakes the deliverer, which would find it by itself within a second.
   await service.call('PUT', `/webhooks/${id}`, {})
 }
@@ -63,6 +64,7 @@ t.test('every change of a job is told, signed, in order, and only to those who k
   const [created, started, , cancelled] = receiver.received.map(({ body }) => body)
   t.match(created, { data: { id, status: 'pending', revision: 1, meta: { channel: 'C42' } } })
   t.match(started, { data: { status: 'running', progressPercent: 50, name: 'Import' } })
+  for (const { body } of receiver.received) t.same(webhookMessage.parse(body), body, 'all of it is documented')
   t.match(cancelled, { data: { status: 'cancelled' }, timestamp: /Z$/ })
   const revisions = receiver.received.map(({ body }) => body.data.revision)
   t.same(
@@ -101,6 +103,7 @@ t.test('a secret is shown once, and the old one signs for a day after a new one 
   t.match(test, { status: 202, body: { type: 'webhook.test', status: 'waiting', jobId: null } })
   const [request] = await receiver.count(1)
   t.match(verify(rotated.secret, request!), { type: 'webhook.test', data: { webhookId: webhook.id } })
+  t.same(webhookMessage.parse(request!.body), request!.body)
   t.same(verify(webhook.secret, request!), request!.body)
   await service.database.pool.query("UPDATE webhooks SET previous_secret_until = now() - interval '1 second'")
   await service.call('POST', `/webhooks/${webhook.id}/test`)
@@ -145,7 +148,57 @@ t.test('what fails is tried again with the same id, and the record says why', as
   t.match(await settled(service, webhook, ({ status }) => status === 'delivered'), { attempts: 3, error: null })
   t.same(new Set(receiver.received.map(({ headers }) => headers['webhook-id'])).size, 1)
   t.same(new Set(receiver.received.map(({ path }) => path)), new Set(['/hook']), 'nobody followed the redirect')
-  t.match(await read(service, webhook), { consecutiveFailures: 0, deliveredAt: /Z$/ })
+  t.match(await read(service, webhook), { consecutiveFailures: 0, failingSince: null, deliveredAt: /Z$/ })
+})
+
+t.test(
+  'a receiver that fails is left alone for longer and longer, whatever waits for it, until its address is corrected',
+  async t => {
+    const { service, receiver, webhook } = await start(t, { events: ['created'] })
+    const { pool } = service.database
+    receiver.answerWith(500)
+    await service.createJob()
+    await settled(service, webhook, ({ error }) => error !== null)
+    const { failingSince } = await read(service, webhook)
+    t.match(failingSince, /Z$/)
+    await pool.query("UPDATE webhooks SET failing_since = now() - interval '1000 seconds'")
+    await makeDue(service, webhook)
+    const paused = async () => {
+      const { rows } = await pool.query<{ seconds: number }>(
+        "SELECT extract(epoch FROM paused_until - now())::float8 AS seconds FROM webhooks WHERE paused_until > now() + interval '1 minute'",
+      )
+      return rows[0]?.seconds
+    }
+    const seconds = await waitFor(paused)
+    t.ok(seconds! > 90 && seconds! <= 101, `a tenth of that time: ${seconds} s`)
+    const calls = receiver.received.length
+    await Promise.all([1, 2, 3].map(() => service.createJob()))
+    await waitFor(async () => (await deliveriesOf(service, webhook, 'status=waiting')).length === 4)
+    t.equal((await pool.query('SELECT FROM headway.claim_deliveries(100, 8, 60)')).rowCount, 0)
+    t.equal(receiver.received.length, calls)
+    const moved = await startReceiver(t)
+    t.match(await service.call('PUT', `/webhooks/${webhook.id}`, { url: moved.url }), {
+      body: { consecutiveFailures: 0, failingSince: null },
+    })
+    await moved.count(3)
+    t.equal(receiver.received.length, calls)
+  },
+)
+
+t.test('what an address says that the webhook does not have any more concerns it no longer', async t => {
+  const { service, receiver, webhook } = await start(t, { events: ['created'] })
+  const held = new Promise<() => void>(resolve => {
+    receiver.answer = response => resolve(() => response.writeHead(410).end())
+  })
+  await service.createJob()
+  const release = await held
+  const moved = await startReceiver(t)
+  await service.call('PUT', `/webhooks/${webhook.id}`, { url: moved.url })
+  release()
+  await settled(service, webhook, ({ status }) => status === 'dead')
+  t.match(await read(service, webhook), { enabled: true, gone: false, consecutiveFailures: 0 })
+  await service.createJob()
+  await moved.count(1)
 })
 
 t.test('after three days a delivery is dead, and can be sent again', async t => {
@@ -219,6 +272,23 @@ t.test('the messages of one job go out one after the other, those of others besi
     receiver.received.filter(({ body }) => body.data.id === id).map(({ body }) => body.type),
     ['created', 'started', 'completed'].map(name => `progress.job.${name}`),
   )
+})
+
+t.test('progress never comes before the change that it follows, however late that becomes a delivery', async t => {
+  const { service, receiver, webhook } = await start(t, { progressIntervalSeconds: 1 })
+  const { pool } = service.database
+  const other = await pool.connect()
+  // As if another process were about to make deliveries of what is queued.
+  await other.query('SELECT pg_advisory_lock(5272015424)')
+  const { id } = await service.createJob()
+  await service.heartbeat(id, { processedCount: 1 })
+  await pool.query('UPDATE webhooks SET progress_checked_at = NULL')
+  await pool.query('SELECT headway.queue_progress(100)')
+  t.same(await deliveriesOf(service, webhook), [])
+  await other.query('SELECT pg_advisory_unlock(5272015424)')
+  other.release()
+  await receiver.count(2)
+  t.same(receiver.types.slice(0, 2), ['created', 'started'])
 })
 
 t.test('of two replicas each message is sent by one', async t => {
@@ -307,6 +377,23 @@ t.test('progress is told at most every so many seconds, and only the newest of i
   t.equal(receiver.types.at(-1), 'completed', 'what it has overtaken is not sent any more')
 })
 
+t.test('whoever follows progress alone hears how it ends, and the record keeps the last of it', async t => {
+  const { service, receiver, webhook } = await start(t, { events: [], progressIntervalSeconds: 1 })
+  const { id } = await service.createJob({ totalCount: 100 })
+  await service.heartbeat(id, { processedCount: 1 })
+  await receiver.count(1)
+  await service.heartbeat(id, { processedCount: 2 })
+  await receiver.count(2)
+  await service.call('POST', `/jobs/${id}/complete`)
+  await receiver.count(3)
+  t.same(receiver.types, ['updated', 'updated', 'completed'])
+  await waitFor(async () => (await deliveriesOf(service, webhook, 'status=waiting')).length === 0)
+  t.same(
+    (await deliveriesOf(service, webhook)).map(({ type }) => type),
+    ['progress.job.completed', 'progress.job.updated'],
+  )
+})
+
 t.test('records are erased when they are old, with what belonged to a webhook that was deleted', async t => {
   const { service, receiver, webhook } = await start(t, { events: ['created'] })
   await service.createJob()
@@ -331,7 +418,10 @@ t.test('records are erased when they are old, with what belonged to a webhook th
   await service.createJob()
   await settled(service, webhook, ({ error }) => error !== null)
   await service.call('PUT', `/webhooks/${webhook.id}`, { enabled: false })
-  await pool.query("UPDATE webhook_deliveries SET expires_at = now() - interval '2 hours' WHERE status = 'waiting'")
+  await pool.query(
+    `UPDATE webhook_deliveries SET expires_at = now() - interval '2 hours', claim = gen_random_uuid(), due_at = now() - interval '1 second'
+     WHERE status = 'waiting'`,
+  )
   t.equal(await erase(), '2')
   t.match(await deliveriesOf(service, webhook, 'status=dead'), [{ attempts: 1 }], 'nobody will try it any more')
 })
@@ -342,8 +432,12 @@ t.test(
     const { service, webhook } = await start(t, { url: 'http://127.0.0.1:1/' })
     const { id } = await service.createJob({ totalCount: 100 })
     const { pool } = service.database
-    const count = async () =>
-      Number((await pool.query<{ count: string }>('SELECT count(*) FROM webhook_deliveries')).rows[0]!.count)
+    const count = async () => {
+      const { rows } = await pool.query<{ count: string }>(
+        'SELECT (SELECT count(*) FROM webhook_messages) + (SELECT count(*) FROM webhook_deliveries) AS count',
+      )
+      return Number(rows[0]!.count)
+    }
     for (let done = 1; done <= 5; done++) await service.heartbeat(id, { processedCount: done })
     t.equal(await count(), 2, 'created, started')
     const client = await pool.connect()
@@ -359,6 +453,23 @@ t.test(
     t.equal(await count(), 3)
   },
 )
+
+t.test('a change leaves one message, however many webhooks want to hear of it, and each is told', async t => {
+  const { service, receiver } = await start(t)
+  for (let n = 1; n < 10; n++) await createWebhook(service, receiver)
+  const { id } = await service.createJob()
+  await receiver.count(10)
+  const client = await service.database.pool.connect()
+  await client.query('BEGIN')
+  await client.query("SELECT headway.complete_job_progress($1, 'by SQL')", [id])
+  const { rows } = await client.query('SELECT type, cardinality(webhook_ids) AS webhooks FROM webhook_messages')
+  t.same(rows, [{ type: 'progress.job.completed', webhooks: 10 }])
+  await client.query('COMMIT')
+  client.release()
+  await receiver.count(20)
+  t.same(new Set(receiver.types.slice(10)), new Set(['completed']))
+  t.equal((await service.database.pool.query('SELECT FROM webhook_messages')).rowCount, 0)
+})
 
 t.test('a tenant has webhooks of its own, for those who manage it', async t => {
   const service = await startService(t, { AUTH_JWT_SECRET: SECRET, ...LOOPBACK })

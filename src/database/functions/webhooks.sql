@@ -16,8 +16,10 @@ CREATE FUNCTION headway.wants_job(w webhooks, j progress_jobs) RETURNS boolean L
     AND (w.organization_id IS NULL OR w.organization_id IS NOT DISTINCT FROM j.organization_id)
 $$;
 
--- Queues a message for every webhook that wants to hear of what the statement has just written into the history: in its
--- transaction, so that a change and its messages are committed together or not at all, whoever makes it.
+-- Queues a message for what the statement has just written into the history, if any webhook wants to hear of it: in its
+-- transaction, so that a change and its message are committed together or not at all, whoever makes it. One row a change,
+-- however many webhooks there are: the transaction may be a flush of everyone's heartbeats. Whoever follows progress is told
+-- how it ends.
 -- It runs once a statement, also for one that changed no job's status, such as nearly every flush of heartbeats: then it
 -- must end at its first line. Tables are reached by index in correlated subqueries, as in flush.sql and for its reasons.
 CREATE FUNCTION headway.queue_messages() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -25,16 +27,18 @@ BEGIN
   IF NOT EXISTS (SELECT FROM events) OR NOT EXISTS (SELECT FROM webhooks WHERE enabled) THEN
     RETURN NULL;
   END IF;
-  INSERT INTO webhook_deliveries (webhook_id, job_id, type, revision, body, due_at, expires_at)
-  SELECT w.id, e.job_id, m.type, j.revision, headway.webhook_body(m.type, e.at, (j.*)::progress_jobs), m.now, m.now + interval '3 days'
+  INSERT INTO webhook_messages (webhook_ids, job_id, type, revision, body)
+  SELECT w.ids, e.job_id, m.type, j.revision, headway.webhook_body(m.type, e.at, (j.*)::progress_jobs)
   FROM events e
-  CROSS JOIN LATERAL (SELECT 'progress.job.' || e.type AS type, headway.clock() AS now OFFSET 0) m
+  CROSS JOIN LATERAL (SELECT 'progress.job.' || e.type AS type OFFSET 0) m
   CROSS JOIN LATERAL (SELECT * FROM progress_jobs j WHERE j.id = e.job_id OFFSET 0) j
   CROSS JOIN LATERAL (
-    SELECT w.id FROM webhooks w
-    WHERE w.tenant_id = j.tenant_id AND e.type = ANY (w.events) AND headway.wants_job(w, (j.*)::progress_jobs) OFFSET 0
+    SELECT array_agg(w.id) AS ids FROM webhooks w
+    WHERE w.tenant_id = j.tenant_id AND headway.wants_job(w, (j.*)::progress_jobs) AND (e.type = ANY (w.events)
+      OR w.progress_interval_seconds IS NOT NULL AND e.type IN ('completed', 'failed', 'cancelled'))
+    OFFSET 0
   ) w
-  WHERE e.type NOT IN ('progress', 'stage_changed')
+  WHERE e.type NOT IN ('progress', 'stage_changed') AND w.ids IS NOT NULL
   ORDER BY e.id;
   RETURN NULL;
 END
@@ -44,9 +48,35 @@ $$;
 CREATE TRIGGER job_events_webhooks AFTER INSERT ON job_events
 REFERENCING NEW TABLE AS events FOR EACH STATEMENT EXECUTE FUNCTION headway.queue_messages();
 
--- Queues the progress of running jobs for the webhooks that asked for it, and answers whether there is any webhook at all.
--- Of one job there is a message at most every `progress_interval_seconds`, and at most one waits. Far from heartbeats, by
--- comparing revisions: what a job's last message told with what it is now. At most `most` in a call.
+-- Makes a delivery of each message for each webhook that it is for, of at most `most` messages, and answers whether there may be
+-- more. One process at a time: two would mix up the order of a job's messages. It waits for the other, which may have begun too
+-- early to see what this one was called for.
+CREATE FUNCTION headway.queue_deliveries(most integer) RETURNS boolean LANGUAGE plpgsql SET enable_seqscan = off AS $$
+DECLARE
+  taken integer;
+BEGIN
+  IF NOT EXISTS (SELECT FROM webhook_messages) THEN
+    RETURN false;
+  END IF;
+  -- Any constant that no other program uses.
+  PERFORM pg_advisory_xact_lock(5272015424);
+  WITH messages AS (
+    DELETE FROM webhook_messages WHERE id IN (SELECT id FROM webhook_messages ORDER BY id LIMIT most) RETURNING *
+  ), queued AS (
+    INSERT INTO webhook_deliveries (webhook_id, job_id, type, revision, body, due_at, created_at, expires_at)
+    SELECT w.id, m.job_id, m.type, m.revision, m.body, m.created_at, m.created_at, m.created_at + interval '3 days'
+    FROM messages m CROSS JOIN LATERAL unnest(m.webhook_ids) AS w (id)
+    ORDER BY m.id
+  )
+  SELECT count(*) INTO taken FROM messages;
+  RETURN taken = most;
+END
+$$;
+
+-- Queues the progress of running jobs for the webhooks that asked for it, and answers whether there may be anything to send.
+-- Of one job there is a message at most every `progress_interval_seconds`; at most one waits, and the last one alone is kept as
+-- record. Far from heartbeats, by comparing revisions: what a job's last message told with what it is now. At most `most` in
+-- a call.
 CREATE FUNCTION headway.queue_progress(most integer) RETURNS boolean LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
@@ -57,7 +87,8 @@ DECLARE
   at timestamptz(3) := headway.clock();
 BEGIN
   IF NOT EXISTS (SELECT FROM webhooks WHERE enabled) THEN
-    RETURN false;
+    -- What was queued before the last one was disabled becomes deliveries, which are kept for it.
+    RETURN EXISTS (SELECT FROM webhook_messages);
   END IF;
   IF NOT EXISTS (SELECT FROM webhooks w WHERE headway.is_progress_due(w, at))
     -- Any constant that no other program uses: two replicas would queue the same state twice.
@@ -75,25 +106,33 @@ BEGIN
       SELECT FROM webhook_deliveries l WHERE l.webhook_id = d.webhook_id AND l.job_id = d.job_id AND l.id > d.id);
 
   -- Without a body: that is made when it is sent, of the newest state.
-  INSERT INTO webhook_deliveries (webhook_id, job_id, type, revision, body, due_at, expires_at)
-  SELECT w.id, j.id, 'progress.job.updated', j.revision, '', at, at + interval '3 days'
-  FROM webhooks w
-  CROSS JOIN LATERAL (
-    SELECT j.id, j.revision FROM progress_jobs j
-    WHERE j.tenant_id = w.tenant_id AND j.finished_at IS NULL AND j.status = 'running' AND headway.wants_job(w, j) OFFSET 0
-  ) j
-  LEFT JOIN LATERAL (
-    SELECT d.revision, coalesce(d.attempted_at, d.created_at) AS told_at,
-      d.status = 'waiting' AND d.type = 'progress.job.updated' AND d.claim IS NULL AS waits
-    FROM webhook_deliveries d WHERE d.webhook_id = w.id AND d.job_id = j.id
-    -- As the index has it: by id alone, the planner would walk back through the messages of all jobs.
-    ORDER BY d.webhook_id DESC, d.job_id DESC, d.id DESC LIMIT 1
-  ) l ON true
-  WHERE w.id = ANY (looked_at) AND (l.revision IS NULL
-    OR l.revision < j.revision AND NOT l.waits
-      AND l.told_at <= at - make_interval(secs => w.progress_interval_seconds))
-  LIMIT most;
-  GET DIAGNOSTICS queued = ROW_COUNT;
+  WITH queued AS (
+    INSERT INTO webhook_deliveries (webhook_id, job_id, type, revision, body, due_at, expires_at)
+    SELECT w.id, j.id, 'progress.job.updated', j.revision, '', at, at + interval '3 days'
+    FROM webhooks w
+    CROSS JOIN LATERAL (
+      SELECT j.id, j.revision FROM progress_jobs j
+      WHERE j.tenant_id = w.tenant_id AND j.finished_at IS NULL AND j.status = 'running' AND headway.wants_job(w, j) OFFSET 0
+    ) j
+    LEFT JOIN LATERAL (
+      SELECT d.revision, coalesce(d.attempted_at, d.created_at) AS told_at,
+        d.status = 'waiting' AND d.type = 'progress.job.updated' AND d.claim IS NULL AS waits
+      FROM webhook_deliveries d WHERE d.webhook_id = w.id AND d.job_id = j.id
+      -- As the index has it: by id alone, the planner would walk back through the messages of all jobs.
+      ORDER BY d.webhook_id DESC, d.job_id DESC, d.id DESC LIMIT 1
+    ) l ON true
+    WHERE w.id = ANY (looked_at) AND (l.revision IS NULL
+      OR l.revision < j.revision AND NOT l.waits
+        AND l.told_at <= at - make_interval(secs => w.progress_interval_seconds))
+      -- A change that is no delivery yet would come behind its own progress.
+      AND j.id NOT IN (SELECT job_id FROM webhook_messages)
+    LIMIT most
+    RETURNING webhook_id, job_id
+  ), superseded AS (
+    DELETE FROM webhook_deliveries d USING queued q
+    WHERE d.webhook_id = q.webhook_id AND d.job_id = q.job_id AND d.type = 'progress.job.updated' AND d.claim IS NULL
+  )
+  SELECT count(*) INTO queued FROM queued;
   IF queued = most THEN
     -- There may be more: they come with the next call.
     UPDATE webhooks w SET progress_checked_at = NULL WHERE w.id = ANY (looked_at);
@@ -166,10 +205,13 @@ END
 $$;
 
 -- Records what became of an attempt: `delivered`; `failed`, to be tried again after `delay_seconds` unless it is too old;
--- `gone`, which also disables the webhook; `released`, as if it had not been made. `pause_seconds` leaves the receiver alone.
+-- `gone`, which also disables the webhook; `released`, as if it had not been made. `pause_seconds` leaves the receiver alone; so
+-- does a tenth of the time for which it has failed, at most five minutes, or all that wait would knock at its door one after
+-- the other without end. Of an address that the webhook does not have any more, only the delivery learns.
 -- Answers the delivery's status; none when the claim has run out and someone else has taken the delivery over.
 CREATE FUNCTION headway.finish_delivery(
-  id bigint, claim uuid, outcome text, response_status integer, error text, delay_seconds float8, pause_seconds float8
+  id bigint, claim uuid, url text, outcome text, response_status integer, error text, delay_seconds float8,
+  pause_seconds float8
 ) RETURNS SETOF text LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -192,14 +234,17 @@ BEGIN
   END IF;
   IF outcome = 'delivered' THEN
     -- Not for every message: the row is read by every statement that queues one.
-    UPDATE webhooks w SET consecutive_failures = 0, paused_until = NULL, delivered_at = at
-    WHERE w.id = d.webhook_id AND (w.consecutive_failures > 0 OR coalesce(w.delivered_at < at - interval '10 seconds', true));
+    UPDATE webhooks w SET consecutive_failures = 0, failing_since = NULL, paused_until = NULL, delivered_at = at
+    WHERE w.id = d.webhook_id AND w.url = finish_delivery.url
+      AND (w.consecutive_failures > 0 OR coalesce(w.delivered_at < at - interval '10 seconds', true));
   ELSIF outcome <> 'released' THEN
     UPDATE webhooks w SET
       consecutive_failures = w.consecutive_failures + 1,
-      paused_until = CASE WHEN pause_seconds > 0 THEN at + make_interval(secs => pause_seconds) ELSE w.paused_until END,
+      failing_since = coalesce(w.failing_since, at),
+      paused_until = greatest(w.paused_until, at + make_interval(secs => pause_seconds),
+        CASE WHEN w.failing_since IS NOT NULL THEN at + least((at - w.failing_since) / 10, interval '5 minutes') END),
       enabled = w.enabled AND outcome <> 'gone', gone = w.gone OR outcome = 'gone'
-    WHERE w.id = d.webhook_id;
+    WHERE w.id = d.webhook_id AND w.url = finish_delivery.url;
   END IF;
   RETURN NEXT d.status;
 END
@@ -207,24 +252,45 @@ $$;
 
 -- Ends what has waited for too long, erases records of `record_days`, and what belongs to webhooks that were deleted. Answers
 -- how many rows it changed: fewer than `batch` when nothing is left to do.
-CREATE FUNCTION headway.erase_deliveries(record_days integer, batch integer) RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE FUNCTION headway.erase_deliveries(record_days integer, batch integer) RETURNS bigint LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
 DECLARE
   at timestamptz(3) := headway.clock();
   ended bigint;
   erased bigint;
+  orphaned bigint;
+  deleted_webhook uuid;
 BEGIN
-  -- Of webhooks that are disabled: those of others die by their last attempt.
-  UPDATE webhook_deliveries d SET status = 'dead', finished_at = at, error = coalesce(d.error, 'The webhook is disabled')
+  -- Of webhooks that are disabled, or fail and are left alone: others die by their last attempt.
+  UPDATE webhook_deliveries d SET
+    status = 'dead', finished_at = at, claim = NULL,
+    error = coalesce(d.error, 'Not tried for three days: the webhook was disabled, or failing')
   WHERE d.id IN (
     SELECT w.id FROM webhook_deliveries w
-    WHERE w.status = 'waiting' AND w.claim IS NULL AND w.expires_at < at - interval '1 hour' LIMIT batch FOR UPDATE SKIP LOCKED);
+    WHERE w.status = 'waiting' AND w.expires_at < at - interval '1 hour' AND (w.claim IS NULL OR w.due_at < at)
+    LIMIT batch FOR UPDATE SKIP LOCKED);
   GET DIAGNOSTICS ended = ROW_COUNT;
   DELETE FROM webhook_deliveries d WHERE d.id IN (
-    SELECT r.id FROM webhook_deliveries r
-    WHERE r.finished_at < at - make_interval(days => record_days)
-      OR NOT EXISTS (SELECT FROM webhooks w WHERE w.id = r.webhook_id)
-    LIMIT batch FOR UPDATE SKIP LOCKED);
+    SELECT r.id FROM webhook_deliveries r WHERE r.finished_at < at - make_interval(days => record_days)
+    ORDER BY r.finished_at LIMIT batch FOR UPDATE SKIP LOCKED);
   GET DIAGNOSTICS erased = ROW_COUNT;
-  RETURN greatest(ended, erased);
+  -- From one webhook to the next in the index, past all that each has.
+  WITH RECURSIVE known AS (
+    (SELECT d.webhook_id AS id FROM webhook_deliveries d ORDER BY d.webhook_id, d.id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT d.webhook_id FROM webhook_deliveries d WHERE d.webhook_id > known.id ORDER BY d.webhook_id, d.id LIMIT 1)
+    FROM known WHERE known.id IS NOT NULL
+  )
+  SELECT known.id INTO deleted_webhook FROM known
+  WHERE known.id IS NOT NULL AND NOT EXISTS (SELECT FROM webhooks w WHERE w.id = known.id) LIMIT 1;
+  DELETE FROM webhook_deliveries d WHERE d.id IN (
+    SELECT o.id FROM webhook_deliveries o WHERE o.webhook_id = deleted_webhook LIMIT batch FOR UPDATE SKIP LOCKED);
+  GET DIAGNOSTICS orphaned = ROW_COUNT;
+  -- There may be another one.
+  IF orphaned > 0 THEN
+    orphaned := batch;
+  END IF;
+  RETURN greatest(ended, erased, orphaned);
 END
 $$;

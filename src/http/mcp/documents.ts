@@ -90,13 +90,25 @@ export const detailsOf = (job: JobWithWorkers): z.infer<typeof jobDetails> => ({
     .map(({ workerId, processedCount, message, heartbeatAt }) => ({ workerId, processedCount, message, heartbeatAt })),
 })
 
-export const historyEntry = z.object({
+const historyEntry = z.object({
   type: z.enum(JOB_EVENT_TYPES),
   at: z.string(),
   actor: z.string().nullable().describe('The user who caused it; null: a worker, or the service itself.'),
   attempt: z.number(),
   data: anyObject,
 })
+
+export const jobList = z.object({
+  jobs: z.array(jobSummary),
+  total: z.number().describe('How many there are in all; it stops counting at 10,000.'),
+})
+
+export const waitOutcome = z.object({
+  finished: z.boolean().describe('false: call again to go on waiting.'),
+  job: jobDetails,
+})
+
+export const historyPage = z.object({ events: z.array(historyEntry), total: z.number() })
 
 export const entryOf = ({ type, at, actor, attempt, data }: JobEvent): z.infer<typeof historyEntry> => ({
   type,
@@ -105,23 +117,3 @@ export const entryOf = ({ type, at, actor, attempt, data }: JobEvent): z.infer<t
   attempt,
   data,
 })
-
-/** 90 → "2 min": a person's precision. */
-const duration = (seconds: number): string => {
-  if (seconds < 90) return `${Math.round(seconds)} s`
-  return seconds < 5_400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3_600).toFixed(1)} h`
-}
-
-/** One line: `Nightly import (running, 41 %, 500 of 1200 rows, about 56 s left): Row 500 [id]`. */
-export const lineOf = (job: JobDocument): string => {
-  const facts: string[] = [job.status]
-  if (job.status !== 'completed') facts.push(`${job.progressPercent} %`)
-  const unit = job.unit === 'unknown' ? '' : ` ${job.unit}`
-  if (job.totalCount !== null) facts.push(`${job.processedCount} of ${job.totalCount}${unit}`)
-  else if (job.processedCount > 0) facts.push(`${job.processedCount}${unit}`)
-  if (job.status === 'running' && job.etaSeconds !== null) facts.push(`about ${duration(job.etaSeconds)} left`)
-  if (job.liveness === 'stalled') facts.push('stalled: no sign of life lately')
-  if (job.cancelRequestedAt !== null && job.finishedAt === null) facts.push('asked to stop')
-  const says = job.errorMessage ?? job.message
-  return `${job.name} (${facts.join(', ')})${says === null ? '' : `: ${says}`} [${job.id}]`
-}

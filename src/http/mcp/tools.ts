@@ -10,7 +10,17 @@ import { JOB_EVENT_TYPES, JOB_STATUSES, LIFECYCLES } from '../../jobs/job.ts'
 import type { Live } from '../../live/live.ts'
 import type { Hold } from '../limits/held.ts'
 import { flag, integer, oneOf, text, uuid } from '../schemas/primitives.ts'
-import { detailsOf, entryOf, historyEntry, jobDetails, jobSummary, lineOf, summaryOf } from './documents.ts'
+import {
+  detailsOf,
+  entryOf,
+  historyPage,
+  jobDetails,
+  jobList,
+  jobSummary,
+  summaryOf,
+  waitOutcome,
+} from './documents.ts'
+import { visibleJson } from './invisible.ts'
 import { waitForJob } from './wait.ts'
 
 export interface ToolParts {
@@ -34,10 +44,32 @@ const MAX_HISTORY = 200
 
 const jobId = uuid.describe('The id of the job, a UUID.')
 
+// Made once: each call has a server of its own, and to make schemas costs more than to use them.
+const LIST = z.object({
+  status: z.array(oneOf(JOB_STATUSES)).optional().describe('Only jobs with one of these.'),
+  includeFinished: flag.optional().describe('true: jobs that have finished as well. Without effect beside status.'),
+  jobType: text(1, 100).optional().describe('Only jobs of this type.'),
+  search: text(1, 100).optional().describe('Only jobs whose name holds this text.'),
+  parentJobId: uuid.optional().describe('The parts of this batch.'),
+  limit: integer(1, MAX_LISTED).default(20),
+})
+const ONE = z.object({ jobId })
+const WAIT = z.object({ jobId, timeoutSeconds: integer(1, MAX_WAIT_SECONDS).default(DEFAULT_WAIT_SECONDS) })
+const HISTORY = z.object({
+  jobId,
+  includeProgress: flag.optional().describe('true: samples of its progress and changes of stage as well.'),
+  page: integer(1, 1_000_000).default(1),
+  limit: integer(1, MAX_HISTORY).default(50),
+})
+
 const READ_ONLY = { readOnlyHint: true, openWorldHint: false }
 
-const done = (sentence: string, structuredContent: Record<string, unknown>): CallToolResult => ({
-  content: [{ type: 'text', text: sentence }],
+/**
+ * The document, and as JSON for clients that take only text. Nothing of it is told in sentences: in those, what others have
+ * written as a name or message could pass for ours, or for another job.
+ */
+const done = (structuredContent: Record<string, unknown>): CallToolResult => ({
+  content: [{ type: 'text', text: visibleJson(structuredContent) }],
   structuredContent,
 })
 
@@ -67,20 +99,8 @@ export const registerTools = (server: McpServer, { jobs, live, closing, hold, id
       description:
         'Lists long-running jobs, newest first: by default those that are pending or running. Parts of a batch are left out; ' +
         'give parentJobId to see them.',
-      inputSchema: {
-        status: z.array(oneOf(JOB_STATUSES)).optional().describe('Only jobs with one of these.'),
-        includeFinished: flag
-          .optional()
-          .describe('true: jobs that have finished as well. Without effect beside status.'),
-        jobType: text(1, 100).optional().describe('Only jobs of this type.'),
-        search: text(1, 100).optional().describe('Only jobs whose name holds this text.'),
-        parentJobId: uuid.optional().describe('The parts of this batch.'),
-        limit: integer(1, MAX_LISTED).default(20),
-      },
-      outputSchema: {
-        jobs: z.array(jobSummary),
-        total: z.number().describe('How many there are in all; it stops counting at 10,000.'),
-      },
+      inputSchema: LIST,
+      outputSchema: jobList,
       annotations: READ_ONLY,
     },
     ({ status, includeFinished = false, jobType, search, parentJobId, limit }) =>
@@ -95,9 +115,7 @@ export const registerTools = (server: McpServer, { jobs, live, closing, hold, id
           page: 1,
           pageSize: limit,
         })
-        const more = total > items.length ? `\n… and ${total - items.length} more.` : ''
-        const lines = items.length === 0 ? 'There are no such jobs.' : items.map(lineOf).join('\n')
-        return done(lines + more, { jobs: items.map(summaryOf), total })
+        return done({ jobs: items.map(summaryOf), total })
       }),
   )
 
@@ -106,15 +124,11 @@ export const registerTools = (server: McpServer, { jobs, live, closing, hold, id
     {
       title: 'Get a job',
       description: 'Tells how far a job is, when it will be done, and what it has left as result or error.',
-      inputSchema: { jobId },
-      outputSchema: jobDetails.shape,
+      inputSchema: ONE,
+      outputSchema: jobDetails,
       annotations: READ_ONLY,
     },
-    input =>
-      attempt('progress.view', async () => {
-        const job = await jobs.get(identity, input.jobId)
-        return done(lineOf(job), detailsOf(job))
-      }),
+    input => attempt('progress.view', async () => done(detailsOf(await jobs.get(identity, input.jobId)))),
   )
 
   server.registerTool(
@@ -124,19 +138,14 @@ export const registerTools = (server: McpServer, { jobs, live, closing, hold, id
       description:
         'Waits until a job has finished, or until timeoutSeconds have passed, and answers at that moment. Call it again when ' +
         '`finished` is false. Reports progress on the way to clients that ask for it.',
-      inputSchema: {
-        jobId,
-        timeoutSeconds: integer(1, MAX_WAIT_SECONDS).default(DEFAULT_WAIT_SECONDS),
-      },
-      outputSchema: { finished: z.boolean(), job: jobDetails },
+      inputSchema: WAIT,
+      outputSchema: waitOutcome,
       annotations: READ_ONLY,
     },
     (input, extra) =>
       attempt('progress.view', async () => {
         const finished = await waitForJob({ jobs, live, closing, hold, identity }, input, extra)
-        const job = await jobs.get(identity, input.jobId)
-        const sentence = finished ? lineOf(job) : `Not finished yet, call again to go on waiting: ${lineOf(job)}`
-        return done(sentence, { finished, job: detailsOf(job) })
+        return done({ finished, job: detailsOf(await jobs.get(identity, input.jobId)) })
       }),
   )
 
@@ -147,15 +156,11 @@ export const registerTools = (server: McpServer, { jobs, live, closing, hold, id
       description:
         'Asks a running job to stop, which its worker does when it next reports; a pending job is cancelled at once. Only jobs ' +
         'that are cancellable. What was done is not undone.',
-      inputSchema: { jobId },
-      outputSchema: jobSummary.shape,
+      inputSchema: ONE,
+      outputSchema: jobSummary,
       annotations: { readOnlyHint: false, destructiveHint: true, idempotentHint: true, openWorldHint: false },
     },
-    input =>
-      attempt('progress.cancel', async () => {
-        const job = await jobs.cancel(identity, input.jobId)
-        return done(lineOf(job), summaryOf(job))
-      }),
+    input => attempt('progress.cancel', async () => done(summaryOf(await jobs.cancel(identity, input.jobId)))),
   )
 
   server.registerTool(
@@ -165,21 +170,15 @@ export const registerTools = (server: McpServer, { jobs, live, closing, hold, id
       description:
         'Lists what happened to a job, oldest first: created, started, stalled, failed, retried and so on, with times and ' +
         'who caused it.',
-      inputSchema: {
-        jobId,
-        includeProgress: flag.optional().describe('true: samples of its progress and changes of stage as well.'),
-        page: integer(1, 1_000_000).default(1),
-        limit: integer(1, MAX_HISTORY).default(50),
-      },
-      outputSchema: { events: z.array(historyEntry), total: z.number() },
+      inputSchema: HISTORY,
+      outputSchema: historyPage,
       annotations: READ_ONLY,
     },
     ({ includeProgress = false, page, limit, ...input }) =>
       attempt('progress.view', async () => {
         const type = includeProgress ? JOB_EVENT_TYPES : LIFECYCLES
         const { items, total } = await jobs.events(identity, input.jobId, { type: [...type], page, pageSize: limit })
-        const lines = items.map(({ at, type: what, actor }) => `${at} ${what}${actor === null ? '' : ` by ${actor}`}`)
-        return done(lines.join('\n') || 'Nothing on this page.', { events: items.map(entryOf), total })
+        return done({ events: items.map(entryOf), total })
       }),
   )
 }

@@ -1,5 +1,6 @@
 import type { ProgressDocument } from '../../jobs/job.ts'
 import { readUntil } from '../waiting.ts'
+import { visibleLine } from './invisible.ts'
 import type { Extra, ToolParts } from './tools.ts'
 
 const FINISHED = new Set<string>(['completed', 'failed', 'cancelled'])
@@ -19,7 +20,10 @@ const percentOf = ({ status, progressPercent, processedCount, totalCount }: Prog
 
 const messageOf = ({ status, stage, message, processedCount, totalCount, unit }: ProgressDocument): string => {
   const counted = `${processedCount}${totalCount === null ? '' : ` of ${totalCount}`}${unit === 'unknown' ? '' : ` ${unit}`}`
-  return [status, stage, processedCount > 0 ? counted : null, message].filter(part => part !== null).join(', ')
+  // Programs show it in terminals.
+  return visibleLine(
+    [status, stage, processedCount > 0 ? counted : null, message].filter(part => part !== null).join(', '),
+  )
 }
 
 /** Sends what is new of a job, to a caller who asked for it. */

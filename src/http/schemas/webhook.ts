@@ -47,7 +47,10 @@ const fields = {
   progressIntervalSeconds: integer(1, MAX_PROGRESS_INTERVAL_SECONDS)
     .nullable()
     .exactOptional()
-    .describe('Tells of the progress of each running job as well, at most once in so many seconds; null: never.'),
+    .describe(
+      'Tells of the progress of each running job as well, at most once in so many seconds, and of its end, whatever `events` says; ' +
+        'null: never.',
+    ),
   enabled: flag.exactOptional().describe('false: nothing is queued or sent.'),
 }
 
@@ -85,6 +88,7 @@ const webhookExample: WebhookDocument = {
   enabled: true,
   gone: false,
   consecutiveFailures: 0,
+  failingSince: null,
   deliveredAt: '2026-01-31T12:00:41.000Z',
   createdAt: '2026-01-31T11:00:00.000Z',
   updatedAt: '2026-01-31T11:00:00.000Z',
@@ -120,6 +124,7 @@ const webhookFields = {
   enabled: z.boolean(),
   gone: z.boolean().describe('The receiver answered 410, and the webhook was disabled for it.'),
   consecutiveFailures: z.int().describe('Attempts that failed since the last one that did not.'),
+  failingSince: time.describe('When the first of them failed: the longer ago, the less often it is tried.'),
   deliveredAt: time.describe('When a delivery last succeeded, to within ten seconds.'),
   createdAt: z.iso.datetime(),
   updatedAt: z.iso.datetime(),
