@@ -96,6 +96,16 @@ t.test('a curve begins with the history and goes on with what the stream says, e
   t.equal(curve.points.at(-1)?.atMs, now(9_999))
 })
 
+t.test('the first report of a job starts it and is a point of its curve as well', async t => {
+  const curve = new Curve()
+  curve.add({ ...running, updatedAt: at(0), throughputPerSecond: null })
+  curve.load([{ id: '1', type: 'started', at: at(0), actor: null, attempt: 1, data: {} }])
+  t.same(
+    curve.points.map(({ progressPercent }) => progressPercent),
+    [0, 30],
+  )
+})
+
 t.test('the page offers only what the token allows, and everything where none is needed', async t => {
   const token = (features: unknown) => `x.${Buffer.from(JSON.stringify({ features })).toString('base64url')}.x`
   t.equal(mayDo('cancel', null), true)

@@ -119,14 +119,15 @@ class JobCurves extends PageElement {
 
   protected override updated(): void {
     // Where there is no curve to show the places of the charts have gone, and with a total the axis is another one.
-    if (this.points.length < 2 || this.#charts?.isPercent !== this.#isPercent) this.#remove()
-    if (this.points.length < 2) return
+    const isDrawn = this.#shown().length >= 2
+    if (!isDrawn || this.#charts?.isPercent !== this.#isPercent) this.#remove()
+    if (!isDrawn) return
     if (this.#charts === null) void this.#make()
     else this.#draw()
   }
 
   protected override render(): TemplateResult {
-    const { points } = this
+    const points = this.#shown()
     const [first, last] = [points[0], points.at(-1)]
     if (first === undefined || last === undefined || points.length < 2) {
       return html`<section class="card">
