@@ -7,6 +7,7 @@ import type { ActiveFilter, ActiveList, ActiveStatus, Row } from '../data/active
 import { Partitions } from '../data/partitions.ts'
 import { WorkerCounts } from '../data/worker-counts.ts'
 import { headway, Live, shownNow } from '../feed.ts'
+import { ADDRESS } from '../router.ts'
 import { number, text } from '../words.ts'
 import { activeRow } from './active-row.ts'
 import { PageElement } from './element.ts'
@@ -111,7 +112,7 @@ class ActiveJobs extends PageElement {
       truncated
         ? html`<p class="notice">
             ${text('jobs.truncated', { count: jobs.length })}
-            <a href="/?view=history&status=active">${text('jobs.truncated.all')}</a>
+            <a href=${ADDRESS.history({ status: 'active' })}>${text('jobs.truncated.all')}</a>
           </p>`
         : nothing
     }
@@ -136,7 +137,7 @@ class ActiveJobs extends PageElement {
     if (rows.length === 0) {
       const isFiltered = filter.jobType !== '' || filter.text !== '' || filter.status !== null
       return isFiltered
-        ? empty(text('jobs.empty.filtered'), html`<a class="button" href="/">${text('jobs.clear')}</a>`)
+        ? empty(text('jobs.empty.filtered'), html`<a class="button" href=${ADDRESS.jobs}>${text('jobs.clear')}</a>`)
         : empty(text('jobs.empty'), firstJobHint())
     }
     const context = { nowMs, workerCount: (id: string) => this.#workers.get(id), toggle: this.#toggle }

@@ -4,6 +4,7 @@ import type { LiveJob } from '../../client/index.ts'
 import { conditionOf } from '../data/condition.ts'
 import type { Condition } from '../data/condition.ts'
 import type { Row } from '../data/active-list.ts'
+import { ADDRESS } from '../router.ts'
 import { number, percent, text } from '../words.ts'
 import { bar } from './bar.ts'
 import { actionsOf, confirmAction } from './dialogs.ts'
@@ -60,7 +61,7 @@ const cells = (row: Row, job: LiveJob, { nowMs, workerCount, toggle }: RowContex
       ${unfoldButton(row, job, toggle)} ${icons.conditionIcon(condition)}
       <div class="names">
         <span class="title">
-          <a href=${`/jobs/${job.id}`}>${job.name}</a>
+          <a href=${ADDRESS.job(job.id)}>${job.name}</a>
           <span class="vh">${text(`condition.${condition}`)}</span>
         </span>
         <span class="second">${badge(condition, job, nowMs)} ${subtitle(job, row.partition !== null)}</span>

@@ -4,7 +4,7 @@ import type { JobDocument, JobStatus, Page } from '../../client/index.ts'
 import { conditionOf } from '../data/condition.ts'
 import { Reading } from '../data/reading.ts'
 import { headway, Live, shownNow } from '../feed.ts'
-import { withQuery } from '../router.ts'
+import { ADDRESS, withQuery } from '../router.ts'
 import { duration, moment, percent, text } from '../words.ts'
 import { PageElement } from './element.ts'
 import { countText, elapsedSeconds } from './figures.ts'
@@ -118,7 +118,10 @@ class FinishedJobs extends PageElement {
     if (items.length === 0) {
       const isFiltered = ['type', 'q', 'status', 'page'].some(name => this.query.has(name))
       return isFiltered
-        ? empty(text('jobs.empty.filtered'), html`<a class="button" href="/?view=history">${text('jobs.clear')}</a>`)
+        ? empty(
+            text('jobs.empty.filtered'),
+            html`<a class="button" href=${ADDRESS.history()}>${text('jobs.clear')}</a>`,
+          )
         : empty(text('jobs.empty.history'), html`<p>${text('jobs.empty.history.hint')}</p>`)
     }
     const nowMs = shownNow()
@@ -145,7 +148,7 @@ class FinishedJobs extends PageElement {
       <div class="cell job" role="cell">
         ${icons.conditionIcon(condition)}
         <div class="names">
-          <span class="title"><a href=${`/jobs/${job.id}`}>${job.name}</a></span>
+          <span class="title"><a href=${ADDRESS.job(job.id)}>${job.name}</a></span>
           <span class="subtitle">${[job.jobType, job.errorMessage ?? job.message].filter(Boolean).join(' · ')}</span>
         </div>
       </div>

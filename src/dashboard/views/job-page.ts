@@ -4,6 +4,7 @@ import type { JobWithWorkers } from '../../client/index.ts'
 import { conditionOf, isFinished } from '../data/condition.ts'
 import { JobDetails } from '../data/job-details.ts'
 import { Live, shownNow } from '../feed.ts'
+import { ADDRESS } from '../router.ts'
 import { duration, number, percent, text } from '../words.ts'
 import { bar } from './bar.ts'
 import { actionsOf, confirmAction } from './dialogs.ts'
@@ -61,7 +62,7 @@ class JobPage extends PageElement {
     return html`<div class="empty">
       <h1 class="empty-title">${text('job.missing')}</h1>
       <p>${text('job.missing.hint')}</p>
-      <a class="button" href="/">${text('page.back')}</a>
+      <a class="button" href=${ADDRESS.jobs}>${text('page.back')}</a>
     </div>`
   }
 
@@ -91,12 +92,12 @@ class JobPage extends PageElement {
     const condition = conditionOf(job, nowMs)
     const kind = job.children === null ? '' : ` · ${text('job.batch')}`
     return html`<nav class="crumbs" aria-label=${text('page.back')}>
-        <a href="/">${text('nav.jobs')}</a>
+        <a href=${ADDRESS.jobs}>${text('nav.jobs')}</a>
         ${
           job.parentJobId === null
             ? nothing
             : html`<span aria-hidden="true">/</span>
-                <a href=${`/jobs/${job.parentJobId}`}>${text('job.partitionOf')}</a>`
+                <a href=${ADDRESS.job(job.parentJobId)}>${text('job.partitionOf')}</a>`
         }
       </nav>
       <div class="page-head">

@@ -1,6 +1,7 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
 import type { Problem } from '../data/reading.ts'
+import { ROOT } from '../root.ts'
 import { text } from '../words.ts'
 import { logo } from './icons.ts'
 
@@ -36,5 +37,5 @@ export const failure = (title: string, problem: Problem, again?: () => void): Te
 /** The line that makes a job, with the address of this service. */
 export const firstJobHint = (): TemplateResult =>
   html`<p>${text('jobs.empty.hint')}</p>
-    <pre class="code" tabindex="0"><code>curl ${location.origin}/api/progress/jobs --json \\
+    <pre class="code" tabindex="0"><code>curl ${ROOT.href}api/progress/jobs --json \\
   '{"jobType":"import","name":"Nightly import","totalCount":1200}'</code></pre>`

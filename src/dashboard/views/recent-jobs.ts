@@ -3,6 +3,7 @@ import type { TemplateResult } from 'lit'
 import type { JobDocument, Page } from '../../client/index.ts'
 import { Reading } from '../data/reading.ts'
 import { headway, Live, shownNow } from '../feed.ts'
+import { ADDRESS } from '../router.ts'
 import { duration, text } from '../words.ts'
 import { PageElement } from './element.ts'
 import { agoText, elapsedSeconds } from './figures.ts'
@@ -64,7 +65,7 @@ class RecentJobs extends PageElement {
               ${jobs.map(job => this.#item(job, nowMs))}
             </ul>`
       }
-      <p><a href="/?view=history">${text('jobs.recent.all')}</a></p>
+      <p><a href=${ADDRESS.history()}>${text('jobs.recent.all')}</a></p>
     </aside>`
   }
 
@@ -75,7 +76,7 @@ class RecentJobs extends PageElement {
     return html`<li>
       ${icons.conditionIcon(job.status)}
       <div class="names">
-        <a href=${`/jobs/${job.id}`}>${job.name}</a>
+        <a href=${ADDRESS.job(job.id)}>${job.name}</a>
         <span class="vh">${text(`condition.${job.status}`)}</span>
         <span class="subtitle">${facts.join(' · ')}</span>
       </div>

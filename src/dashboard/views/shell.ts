@@ -2,7 +2,7 @@ import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
 import type { ConnectionState } from '../../client/index.ts'
 import { headway, lastConnectedMs, Live, shownNow } from '../feed.ts'
-import { currentRoute, watchAddress } from '../router.ts'
+import { ADDRESS, currentRoute, watchAddress } from '../router.ts'
 import type { Route } from '../router.ts'
 import { keepToken, readToken } from '../session.ts'
 import { text, timeOfDay } from '../words.ts'
@@ -75,11 +75,11 @@ class HeadwayDashboard extends PageElement {
     const { page } = this.#route
     const current = (isHere: boolean) => (isHere ? 'page' : nothing)
     return html`<header class="top">
-      <a class="brand" href="/" aria-label="Headway">${icons.logo} <span>Headway</span></a>
+      <a class="brand" href=${ADDRESS.jobs} aria-label="Headway">${icons.logo} <span>Headway</span></a>
       <nav aria-label=${text('nav.label')}>
-        <a href="/" aria-current=${current(page === 'jobs')}>${text('nav.jobs')}</a>
-        <a href="/statistics" aria-current=${current(page === 'statistics')}>${text('nav.statistics')}</a>
-        <a href="/docs" class="outside">${text('nav.api')}</a>
+        <a href=${ADDRESS.jobs} aria-current=${current(page === 'jobs')}>${text('nav.jobs')}</a>
+        <a href=${ADDRESS.statistics} aria-current=${current(page === 'statistics')}>${text('nav.statistics')}</a>
+        <a href=${ADDRESS.documentation} class="outside">${text('nav.api')}</a>
       </nav>
       <div class="top-right">
         ${connectionMark(connection)} <appearance-switch></appearance-switch>

@@ -3,7 +3,7 @@ import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
 import type { Statistics, TypeStatistics } from '../../client/index.ts'
 import { Reading } from '../data/reading.ts'
 import { headway, Live } from '../feed.ts'
-import { navigate, withQuery } from '../router.ts'
+import { ADDRESS, navigate, withQuery } from '../router.ts'
 import { number, preciseDuration, rate, share, text } from '../words.ts'
 import { PageElement } from './element.ts'
 import { empty, failure, loading } from './placeholders.ts'
@@ -150,9 +150,8 @@ class StatisticsPage extends PageElement {
   #row(type: TypeStatistics, jobs: number, most: number): TemplateResult {
     const { completed, failed, cancelled, failureRate, durationSeconds, itemsPerSecond, stale, recovered } = type
     const time = (seconds: number | null) => (seconds === null ? '–' : preciseDuration(seconds))
-    const history = `/?${new URLSearchParams({ view: 'history', type: type.jobType }).toString()}`
     return html`<tr>
-      <th scope="row"><a href=${history}>${type.jobType}</a></th>
+      <th scope="row"><a href=${ADDRESS.history({ type: type.jobType })}>${type.jobType}</a></th>
       <td>
         <div
           class="outcomes"

@@ -1,6 +1,6 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
-import { navigate, withQuery } from '../router.ts'
+import { ADDRESS, navigate, withQuery } from '../router.ts'
 import { text } from '../words.ts'
 import * as icons from './icons.ts'
 
@@ -13,8 +13,8 @@ export interface StatusChoice {
 /** The tabs above both lists. */
 const views = (current: string): TemplateResult =>
   html`<nav class="tabs" aria-label=${text('jobs.views')}>
-    <a href="/" aria-current=${current === 'active' ? 'page' : nothing}>${text('jobs.active')}</a>
-    <a href="/?view=history" aria-current=${current === 'history' ? 'page' : nothing}>${text('jobs.history')}</a>
+    <a href=${ADDRESS.jobs} aria-current=${current === 'active' ? 'page' : nothing}>${text('jobs.active')}</a>
+    <a href=${ADDRESS.history()} aria-current=${current === 'history' ? 'page' : nothing}>${text('jobs.history')}</a>
   </nav>`
 
 const set = (name: string, value: string): void => navigate(withQuery({ [name]: value, page: null }), { replace: true })
