@@ -17,6 +17,9 @@ export const lastConnectedMs = (): number | null => clock.lastMs
 
 const SECOND_MS = 1_000
 
+/** Called when what a frame was asked for has been rendered. */
+export const settled = new Set<() => void>()
+
 /** What reads the layout does so at the beginning of a frame, when nothing has been written yet: it then forces none. */
 export const measures = new Set<() => void>()
 
@@ -34,6 +37,10 @@ export const redraw = (): void => {
     asked = false
     for (const measure of measures) measure()
     for (const host of hosts) host.requestUpdate()
+    // Elements render in microtasks, those within them in later ones.
+    setTimeout(() => {
+      for (const then of settled) then()
+    })
   })
 }
 

@@ -4,6 +4,7 @@ import { createRef, ref } from 'lit/directives/ref.js'
 import type { JobDocument, LiveJob } from '../../client/index.ts'
 import { problemOf } from '../data/reading.ts'
 import { headway } from '../feed.ts'
+import { focusNear, isFocusLost, surroundingsOf } from '../focus.ts'
 import { mayDo } from '../session.ts'
 import { text } from '../words.ts'
 import { announce } from './announcer.ts'
@@ -34,7 +35,7 @@ const questionOf = (action: Action, job: Target): string => {
   return text(job.status === 'pending' ? 'cancel.text.pending' : 'cancel.text', { name })
 }
 
-const DO = { cancel: (id: string) => headway.api.cancel(id), retry: (id: string) => headway.api.retry(id) }
+const DO = { cancel: (id: string) => headway.cancel(id), retry: (id: string) => headway.retry(id) }
 
 /** Asks before something is done that cannot be taken back, does it, and says what became of it. */
 class ConfirmDialog extends PageElement {
@@ -50,6 +51,8 @@ class ConfirmDialog extends PageElement {
   declare private isBusy: boolean
   declare private failure: string | null
   readonly #dialog = createRef<HTMLDialogElement>()
+  /** Where the visitor was: the button that opened this may be gone when it closes. */
+  #from: readonly Element[] = []
 
   constructor() {
     super()
@@ -64,6 +67,7 @@ class ConfirmDialog extends PageElement {
     this.job = job
     this.isBusy = false
     this.failure = null
+    this.#from = surroundingsOf(document.activeElement)
     await this.updateComplete
     this.#dialog.value?.showModal()
   }
@@ -85,12 +89,17 @@ class ConfirmDialog extends PageElement {
     }
   }
 
+  readonly #closed = (): void => {
+    if (isFocusLost()) focusNear(this.#from)
+  }
+
   protected override render(): TemplateResult {
     const { action, job } = this
     return html`<dialog
       class="dialog"
       aria-labelledby="dialog-title"
       aria-describedby="dialog-text"
+      @close=${this.#closed}
       ${ref(this.#dialog)}
     >
       <form @submit=${this.#confirm}>

@@ -102,7 +102,7 @@ class JobPage extends PageElement {
       </nav>
       <div class="page-head">
         <div class="headline">
-          <h1>${job.name}</h1>
+          <h1 tabindex="-1" dir="auto">${job.name}</h1>
           <p class="subline">
             <span class="badge large" data-condition=${condition}>
               ${icons.conditionIcon(condition)} ${conditionText(condition, job, nowMs)}

@@ -1,6 +1,7 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
 import type { ConnectionState } from '../../client/index.ts'
+import { keepFocus } from '../focus.ts'
 import { headway, lastConnectedMs, Live, shownNow } from '../feed.ts'
 import { ADDRESS, currentRoute, watchAddress } from '../router.ts'
 import type { Route } from '../router.ts'
@@ -32,6 +33,9 @@ const forgetToken = (): void => {
   location.reload()
 }
 
+/** Filters change what a page shows, and not which one it is. */
+const placeOf = (route: Route): string => (route.page === 'job' ? route.id : route.page)
+
 /** The whole page: what is always there, and the part that the address names. */
 class HeadwayDashboard extends PageElement {
   #route: Route = currentRoute()
@@ -39,11 +43,12 @@ class HeadwayDashboard extends PageElement {
   constructor() {
     super()
     new Live(this)
+    keepFocus()
     watchAddress(() => {
-      const before = this.#route
+      const before = placeOf(this.#route)
       this.#route = currentRoute()
       this.requestUpdate()
-      if (before.page !== this.#route.page) void this.updateComplete.then(() => this.#focusContent())
+      if (before !== placeOf(this.#route)) void this.updateComplete.then(() => this.#focusContent())
     })
   }
 
