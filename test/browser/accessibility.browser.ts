@@ -48,6 +48,7 @@ t.test('axe finds nothing wrong with any page, light or dark, wide or narrow', a
   for (const [colorScheme, width] of [
     ['light', 1440],
     ['dark', 1440],
+    ['light', 390],
     ['dark', 390],
   ] as const) {
     const { page, complaints } = await visit(t, browser, service.url, {

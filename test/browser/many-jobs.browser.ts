@@ -22,7 +22,7 @@ t.test('a thousand jobs that all change stay smooth: few rows, no long tasks, on
     [(await service.createJob({ name: 'One' })).id, JOBS - 1],
   )
   const { page, context } = await visit(t, browser, service.url)
-  await page.getByRole('button', { name: /^All 1000$/ }).waitFor()
+  await page.getByRole('button', { name: /^All 1,000$/ }).waitFor()
   t.equal(await page.getByRole('table').getAttribute('aria-rowcount'), String(JOBS + 1))
 
   const { body } = await service.call<{ items: { id: string }[]; total: number }>('GET', '/jobs?pageSize=1')
@@ -84,7 +84,11 @@ t.test('a thousand jobs that all change stay smooth: few rows, no long tasks, on
   await service.createJob({ name: 'One too many' })
   await page.reload()
   await page.getByText('These are the newest 1,000 of more active jobs.').waitFor()
+  await page.getByLabel('Filter by text').fill('one too')
   await page.getByRole('link', { name: 'Page through all of them' }).click()
+  await page.getByText('1 job found').waitFor()
+  t.equal(await page.getByLabel('Name').inputValue(), 'one too')
+  await page.getByLabel('Name').fill('')
   await page.getByText('1,001 jobs found').waitFor()
   await page.getByText('Page 1 of 21').waitFor()
   await page.getByRole('link', { name: 'Next' }).click()

@@ -34,7 +34,7 @@ export class Sorting {
 
   apply(jobs: readonly LiveJob[], sort: Sort, nowMs: number): readonly LiveJob[] {
     if (sort === 'newest') return jobs
-    if (sort !== this.#sort || nowMs - this.#atMs >= REST_MS) {
+    if (sort !== this.#sort || this.#places.size === 0 || nowMs - this.#atMs >= REST_MS) {
       const inOrder = sorted(jobs, sort, nowMs)
       this.#sort = sort
       this.#atMs = nowMs

@@ -6,9 +6,10 @@ import { problemOf } from '../data/reading.ts'
 import { headway } from '../feed.ts'
 import { focusNear, isFocusLost, surroundingsOf } from '../focus.ts'
 import { mayDo } from '../session.ts'
-import { text } from '../words.ts'
+import { isolated, text } from '../words.ts'
 import { announce } from './announcer.ts'
 import { PageElement } from './element.ts'
+import { problemText } from './problem-text.ts'
 
 type Target = Pick<
   LiveJob & JobDocument,
@@ -25,7 +26,8 @@ export const actionsOf = (job: Target): Action[] => {
 }
 
 const questionOf = (action: Action, job: Target): string => {
-  const { name, attempt } = job
+  const { attempt } = job
+  const name = isolated(job.name)
   if (action === 'retry') {
     return job.children === null
       ? text('retry.text', { name, attempt: attempt + 1 })
@@ -81,9 +83,9 @@ class ConfirmDialog extends PageElement {
     try {
       await DO[action](job.id)
       this.#dialog.value?.close()
-      announce(text(`${action}.done`, { name: job.name }))
+      announce(text(`${action}.done`, { name: isolated(job.name) }))
     } catch (error) {
-      this.failure = text('dialog.failed', { detail: problemOf(error).detail })
+      this.failure = text('dialog.failed', { detail: problemText(problemOf(error)) })
     } finally {
       this.isBusy = false
     }

@@ -144,8 +144,10 @@ class FinishedJobs extends PageElement {
       <div class="cell job" role="cell">
         ${icons.conditionIcon(condition)}
         <div class="names">
-          <span class="title"><a href=${ADDRESS.job(job.id)}>${job.name}</a></span>
-          <span class="subtitle">${[job.jobType, job.errorMessage ?? job.message].filter(Boolean).join(' · ')}</span>
+          <span class="title"><a href=${ADDRESS.job(job.id)} title=${job.name} dir="auto">${job.name}</a></span>
+          <span class="subtitle" dir="auto"
+            >${[job.jobType, job.errorMessage ?? job.message].filter(Boolean).join(' · ')}</span
+          >
         </div>
       </div>
       <div class="cell result" role="cell">${text(`condition.${condition}`)}${outcome}</div>

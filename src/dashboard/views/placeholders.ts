@@ -4,6 +4,7 @@ import type { Problem } from '../data/reading.ts'
 import { ROOT } from '../root.ts'
 import { text } from '../words.ts'
 import { logo } from './icons.ts'
+import { problemText } from './problem-text.ts'
 
 type Content = TemplateResult | typeof nothing
 
@@ -26,7 +27,7 @@ export const loading = (label: string): TemplateResult =>
 export const failure = (title: string, problem: Problem, again?: () => void): TemplateResult =>
   html`<div class="empty" role="alert">
     <p class="empty-title">${title}</p>
-    <p>${problem.detail}</p>
+    <p>${problemText(problem)}</p>
     ${
       again === undefined
         ? nothing

@@ -50,9 +50,9 @@ class RecentJobs extends PageElement {
     return html`<li>
       ${icons.conditionIcon(job.status)}
       <div class="names">
-        <a href=${ADDRESS.job(job.id)}>${job.name}</a>
+        <a href=${ADDRESS.job(job.id)} title=${job.name} dir="auto">${job.name}</a>
         <span class="vh">${text(`condition.${job.status}`)}</span>
-        <span class="subtitle">${facts.join(' · ')}</span>
+        <span class="subtitle" dir="auto">${facts.join(' · ')}</span>
       </div>
       <span class="ago">${agoText(job.finishedAt, nowMs)}</span>
     </li>`

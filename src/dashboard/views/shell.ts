@@ -1,12 +1,13 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
 import type { ConnectionState } from '../../client/index.ts'
+import type { Problem } from '../data/reading.ts'
 import { keepFocus } from '../focus.ts'
 import { headway, lastConnectedMs, Live, shownNow } from '../feed.ts'
 import { ADDRESS, currentRoute, watchAddress } from '../router.ts'
 import type { Route } from '../router.ts'
 import { keepToken, readToken } from '../session.ts'
-import { text, timeOfDay } from '../words.ts'
+import { moment, text } from '../words.ts'
 import './announcer.ts'
 import './appearance-switch.ts'
 import './dialogs.ts'
@@ -36,6 +37,11 @@ const forgetToken = (): void => {
 /** Filters change what a page shows, and not which one it is. */
 const placeOf = (route: Route): string => (route.page === 'job' ? route.id : route.page)
 
+const titleOf = ({ page, query }: Route): string => {
+  if (page === 'statistics') return text('nav.statistics')
+  return query.get('view') === 'history' ? text('jobs.history') : text('nav.jobs')
+}
+
 /** The whole page: what is always there, and the part that the address names. */
 class HeadwayDashboard extends PageElement {
   #route: Route = currentRoute()
@@ -57,13 +63,18 @@ class HeadwayDashboard extends PageElement {
     this.querySelector<HTMLElement>('main')?.focus({ preventScroll: true })
   }
 
+  protected override updated(): void {
+    // The page of a job writes its own.
+    if (this.#route.page !== 'job') document.title = `${titleOf(this.#route)} · Headway`
+  }
+
   protected override render(): TemplateResult {
     const { connection, loaded, problem } = headway.state()
     // Keeps the clock that the banner reads.
     shownNow()
     const isLockedOut = connection === 'unauthorized' && !loaded
     return html`<a class="skip" href="#content" @click=${this.#skip}>${text('nav.skip')}</a>
-      ${this.#header(connection)} ${isLockedOut ? nothing : this.#banner(connection, problem?.detail ?? null)}
+      ${this.#header(connection)} ${isLockedOut ? nothing : this.#banner(connection, problem)}
       <main id="content" tabindex="-1">
         ${isLockedOut ? this.#lockedOut(problem?.detail ?? null) : this.#content()}
       </main>
@@ -105,11 +116,14 @@ class HeadwayDashboard extends PageElement {
     </header>`
   }
 
-  #banner(connection: ConnectionState, detail: string | null): TemplateResult | typeof nothing {
+  #banner(connection: ConnectionState, problem: Problem | null): TemplateResult | typeof nothing {
     if (connection === 'reconnecting') {
       const since = lastConnectedMs()
+      const lost = since === null ? '' : text('connection.lost', { time: moment(since, Date.now()) })
+      // What did answer says why it will not do.
+      const why = problem !== null && problem.status > 0 ? problem.detail : ''
       return html`<div class="banner" data-kind="warning">
-        <p>${since === null ? text('connection.lost.never') : text('connection.lost', { time: timeOfDay(since) })}</p>
+        <p>${[lost, why].filter(Boolean).join(' ') || text('connection.lost.never')}</p>
         <button type="button" class="button" @click=${() => headway.reconnect()}>${text('connection.retry')}</button>
       </div>`
     }
@@ -121,7 +135,7 @@ class HeadwayDashboard extends PageElement {
         <div>
           <h2>${text('token.again.title')}</h2>
           <p>${text('token.again.hint')}</p>
-          <token-form .detail=${detail}></token-form>
+          <token-form .detail=${problem?.detail ?? null}></token-form>
         </div>
       </div>`
     }

@@ -3,7 +3,7 @@ import type { TemplateResult } from 'lit'
 import { SORTS } from '../data/sorting.ts'
 import type { Sort } from '../data/sorting.ts'
 import { ADDRESS, navigate, withQuery } from '../router.ts'
-import { text } from '../words.ts'
+import { number, text } from '../words.ts'
 import * as icons from './icons.ts'
 
 export interface StatusChoice {
@@ -32,7 +32,7 @@ const soon = (change: () => void): void => {
 }
 
 const sortField = (sort: Sort): TemplateResult =>
-  html`<label class="field">
+  html`<label class="field sort">
     <span class="vh">${text('jobs.sort')}</span>
     <select
       name="sort"
@@ -98,7 +98,7 @@ export const filters = (options: {
             ?data-calls=${value === 'attention' && (count ?? 0) > 0}
             @click=${() => set('status', value)}
           >
-            ${label}${count === undefined ? nothing : html` <span class="number">${count}</span>`}
+            ${label}${count === undefined ? nothing : html` <span class="number">${number(count)}</span>`}
           </button>`,
       )}
     </div>
