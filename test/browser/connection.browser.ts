@@ -172,7 +172,7 @@ t.test('with tokens the page asks for one, keeps it for this tab alone, and refu
 t.test('a token that expires is asked for anew, and what is shown stays until then', async t => {
   const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
   const tenant = claimsOf(await mint()).tenant_id
-  const short = await mint({ tenant_id: tenant, exp: Math.ceil(secondsFromNow(3)) })
+  const short = await mint({ tenant_id: tenant, exp: Math.ceil(secondsFromNow(6)) })
   const long = await mint({ tenant_id: tenant })
   const job = await service.as(long).createJob({ name: 'Still here', totalCount: 10 })
   const { page, complaints } = await visit(t, browser, service.url)

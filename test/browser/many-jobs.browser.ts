@@ -35,7 +35,8 @@ t.test('a thousand jobs that all change stay smooth: few rows, no long tasks, on
       heartbeats: rows.map(({ id }) => ({ jobId: id, processedCount: done, totalCount: 1_000 })),
     })
     const refused = reply.body.results.find(({ code }) => code !== undefined)
-    if (reply.status !== 200 || refused) throw new Error(JSON.stringify(refused ?? reply.body))
+    // 202: the machine is busy, and it is written later.
+    if (reply.status > 202 || refused) throw new Error(JSON.stringify(refused ?? reply.status))
   }
   await report()
   await page.getByText(`${done} / 1,000 rows`).first().waitFor()
