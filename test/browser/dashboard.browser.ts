@@ -389,6 +389,9 @@ t.test('what one filter found is not shown as what another one did, when that co
   await page.unroute('**/api/progress/jobs?*')
   await page.getByRole('button', { name: 'Try now' }).click()
   await page.getByText('No job fits these filters').waitFor()
+  await page.route('**/api/progress/jobs?*', route => route.abort())
+  await page.getByRole('link', { name: 'Active', exact: true }).click()
+  await holds(page.getByRole('complementary'), 'The service does not answer.')
   complaints.forgive(/net::ERR/)
 })
 

@@ -147,6 +147,8 @@ class ActiveJobs extends PageElement {
   }
 
   #toolbar({ types, counts }: ActiveList, { status }: ActiveFilter, sort: Sort): TemplateResult {
+    // Until something has arrived nobody knows how many there are.
+    const counted = (count: number) => (headway.state().loaded ? { count } : {})
     return filters({
       view: 'active',
       query: this.query,
@@ -155,8 +157,8 @@ class ActiveJobs extends PageElement {
       sort,
       status: status ?? '',
       statuses: [
-        { value: '', label: text('jobs.status.all'), count: counts.all },
-        ...ACTIVE_STATUSES.map(value => ({ value, label: text(`jobs.status.${value}`), count: counts[value] })),
+        { value: '', label: text('jobs.status.all'), ...counted(counts.all) },
+        ...ACTIVE_STATUSES.map(value => ({ value, label: text(`jobs.status.${value}`), ...counted(counts[value]) })),
       ],
     })
   }

@@ -8,6 +8,7 @@ import { preciseDuration, text } from '../words.ts'
 import { PageElement } from './element.ts'
 import { agoText, elapsedSeconds } from './figures.ts'
 import * as icons from './icons.ts'
+import { problemText } from './problem-text.ts'
 
 const QUERY: ListQuery = {
   status: ['completed', 'failed', 'cancelled'],
@@ -28,13 +29,15 @@ class RecentJobs extends PageElement {
   }
 
   protected override render(): TemplateResult {
-    const jobs = this.#reading.value?.items ?? []
+    const { value, problem } = this.#reading
+    const jobs = value?.items ?? []
+    const unread = problem === null ? '' : problemText(problem)
     const nowMs = shownNow()
     return html`<aside class="recent" aria-labelledby="recent-title">
       <h2 id="recent-title">${text('jobs.recent')}</h2>
       ${
         jobs.length === 0
-          ? html`<p class="muted">${this.#reading.isOld ? '' : text('jobs.empty.recent')}</p>`
+          ? html`<p class="muted">${value === null ? unread : text('jobs.empty.recent')}</p>`
           : html`<ul>
               ${jobs.map(job => this.#item(job, nowMs))}
             </ul>`
