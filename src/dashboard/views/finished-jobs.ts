@@ -91,7 +91,11 @@ class FinishedJobs extends PageElement {
 
   protected override render(): TemplateResult {
     const { value } = this.#reading
-    const types = new Set([...this.#types, ...(value?.items ?? []).map(({ jobType }) => jobType)])
+    // Those that have been seen: the service has no list of them.
+    const types = new Set([
+      ...this.#types,
+      ...[...(value?.items ?? []), ...headway.jobs()].map(({ jobType }) => jobType),
+    ])
     this.#types = [...types].sort()
     return html`${filters({
       view: 'history',
