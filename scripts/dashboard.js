@@ -7,6 +7,12 @@ import { BUNDLING } from './bundling.js'
 
 const source = fileURLToPath(new URL('../src/dashboard', import.meta.url))
 
+/**
+ * The page, by how far it is from the root of the service: a proxy may have put that below a path, which only the browser
+ * knows. `{{}}` in it is the way to the root, `{{main.ts}}` the name that a file has now.
+ */
+const PAGES = { 'index.html': './', 'job.html': '../' }
+
 /** Writes the dashboard to `directory`. */
 export const buildDashboard = async directory => {
   const { metafile } = await build({
@@ -27,10 +33,14 @@ export const buildDashboard = async directory => {
       .filter(([, { entryPoint }]) => entryPoint)
       .map(([path, { entryPoint }]) => [entryPoint, basename(path)]),
   )
-  const page = readFileSync(`${source}/index.html`, 'utf8').replaceAll(/\{\{(.+?)\}\}/g, (_, entry) => {
+  const page = readFileSync(`${source}/index.html`, 'utf8')
+  const nameOf = entry => {
     const name = names.get(entry)
     if (name === undefined) throw new Error(`index.html names ${entry}, which is no entry point of the dashboard.`)
-    return `/dashboard/${name}`
-  })
-  writeFileSync(`${directory}/index.html`, page)
+    return name
+  }
+  for (const [name, root] of Object.entries(PAGES)) {
+    const filled = page.replaceAll(/\{\{(.*?)\}\}/g, (_, entry) => (entry === '' ? root : nameOf(entry)))
+    writeFileSync(`${directory}/${name}`, filled)
+  }
 }

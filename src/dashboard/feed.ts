@@ -1,10 +1,11 @@
 import type { ReactiveController, ReactiveControllerHost } from 'lit'
 import { createHeadway } from '../client/index.ts'
 import { ShownClock } from './data/clock.ts'
+import { ROOT } from './root.ts'
 import { readToken } from './session.ts'
 
 /** The one connection of this page. Batches come without their partitions: those are asked for where they are looked at. */
-export const headway = createHeadway({ token: readToken, filter: { topLevel: true } })
+export const headway = createHeadway({ url: ROOT.href, token: readToken, filter: { topLevel: true } })
 
 const clock = new ShownClock()
 
@@ -15,6 +16,9 @@ export const shownNow = (): number => clock.read(headway.connection, headway.now
 export const lastConnectedMs = (): number | null => clock.lastMs
 
 const SECOND_MS = 1_000
+
+/** Called when what a frame was asked for has been rendered. */
+export const settled = new Set<() => void>()
 
 /** What reads the layout does so at the beginning of a frame, when nothing has been written yet: it then forces none. */
 export const measures = new Set<() => void>()
@@ -33,6 +37,10 @@ export const redraw = (): void => {
     asked = false
     for (const measure of measures) measure()
     for (const host of hosts) host.requestUpdate()
+    // Elements render in microtasks, those within them in later ones.
+    setTimeout(() => {
+      for (const then of settled) then()
+    })
   })
 }
 

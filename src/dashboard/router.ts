@@ -1,14 +1,29 @@
+import { ROOT } from './root.ts'
+
 /** Where in the dashboard a visitor is. `query` holds the filters, so that a filtered list can be bookmarked and shared. */
 export type Route = { query: URLSearchParams } & (
   { page: 'jobs' } | { page: 'job'; id: string } | { page: 'statistics' }
 )
 
+/** The addresses of the pages, and of what is beside them. */
+export const ADDRESS = {
+  jobs: ROOT.pathname,
+  statistics: `${ROOT.pathname}statistics`,
+  // With the slash, or it would name its files from the root of the host.
+  documentation: `${ROOT.pathname}docs/`,
+  job: (id: string) => `${ROOT.pathname}jobs/${id}`,
+  history: (filters: Record<string, string> = {}) =>
+    `${ROOT.pathname}?${new URLSearchParams({ view: 'history', ...filters }).toString()}`,
+}
+
 /** null: no page of the dashboard. */
 export const routeOf = (url: URL): Route | null => {
+  if (!url.pathname.startsWith(ROOT.pathname)) return null
+  const path = url.pathname.slice(ROOT.pathname.length)
   const query = url.searchParams
-  if (url.pathname === '/') return { page: 'jobs', query }
-  if (url.pathname === '/statistics') return { page: 'statistics', query }
-  const id = /^\/jobs\/([^/]+)\/?$/.exec(url.pathname)?.[1]
+  if (path === '') return { page: 'jobs', query }
+  if (path === 'statistics') return { page: 'statistics', query }
+  const id = /^jobs\/([^/]+)$/.exec(path)?.[1]
   return id === undefined ? null : { page: 'job', id: id.toLowerCase(), query }
 }
 

@@ -1,10 +1,12 @@
+import { ROOT } from './root.ts'
 import { storedText } from './storage.ts'
 
 /**
  * The token that was entered. In sessionStorage: it ends with the tab, is not sent with any request by itself, and no other tab
- * gets it. What runs in this page could read it, which is why the page runs nothing but its own files.
+ * gets it. What runs in this page could read it, which is why the page runs nothing but its own files. An origin may have
+ * several services at several paths: none is sent the token of another.
  */
-const token = storedText(() => sessionStorage, 'headway.token')
+const token = storedText(() => sessionStorage, `headway.token ${ROOT.pathname}`)
 
 export const readToken = token.read
 export const keepToken = token.write

@@ -23,6 +23,9 @@ export const chooseLanguage = async (wanted: readonly string[]): Promise<void> =
 /** A text of the message files, with its values filled in. */
 export const text = (key: MessageKey, values?: Values): string => language.text(key, values)
 
+/** A name amid a sentence: whichever way it is written, and whatever it holds, it turns nothing around it. */
+export const isolated = (name: string): string => `\u2068${name}\u2069`
+
 // How the visitor's language writes them: see `Language`.
 export const number = (value: number): string => language.number(value)
 export const compact = (value: number): string => language.compact(value)

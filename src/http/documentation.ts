@@ -5,6 +5,7 @@ import { jsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-pro
 import { stringify } from 'yaml'
 import { description, version } from '../version.ts'
 import { protectPages } from './pages.ts'
+import type { Allowed } from './pages.ts'
 import './schemas/problem.ts'
 import { WEBHOOKS } from './schemas/webhook-message.ts'
 
@@ -20,6 +21,14 @@ const INFO = {
     'requests may follow. A service without authentication refuses web pages of other sites on every path: 403 `forbidden`, ' +
     'and 421 `misdirected_request` where the host is not this machine.',
   license: { name: 'MIT', identifier: 'MIT' },
+}
+
+/** Swagger's pages have their pictures in their styles. */
+const ALLOWED: Allowed = {
+  scriptSrc: ["'self'"],
+  styleSrc: ["'self'"],
+  imgSrc: ["'self'", 'data:'],
+  connectSrc: ["'self'"],
 }
 
 const TAGS = [
@@ -122,7 +131,7 @@ export const registerDocumentation = async (app: FastifyInstance): Promise<void>
     transformObject: input => markOptionalBodies(tidyComponents(jsonSchemaTransformObject(input) as never)),
   })
   await app.register(async pages => {
-    await protectPages(pages)
+    await protectPages(pages, ALLOWED)
     await pages.register(fastifySwaggerUi, {
       routePrefix: '/docs',
       // Without this the page asks a public service to validate the document.

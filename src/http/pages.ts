@@ -3,11 +3,14 @@ import type { FastifyError, FastifyInstance } from 'fastify'
 import { HeadwayError } from '../errors.ts'
 import { handleError } from './problems.ts'
 
+/** What pages may load, by directive, beside nothing at all. */
+export type Allowed = Readonly<Record<string, string[]>>
+
 /**
- * For what a browser shows: nothing from elsewhere, no inline scripts, in no frame. `scope` must be an encapsulated one: what
- * programs read needs none of these headers, and heartbeats would pay for them.
+ * For what a browser shows: nothing but what is `allowed`, no inline scripts, in no frame. `scope` must be an encapsulated one:
+ * what programs read needs none of these headers, and heartbeats would pay for them.
  */
-export const protectPages = async (scope: FastifyInstance): Promise<void> => {
+export const protectPages = async (scope: FastifyInstance, allowed: Allowed): Promise<void> => {
   // Of files, what cannot be sent is not there: paths that lead out of their folder, names with dots and NULs.
   scope.setErrorHandler((error: FastifyError, request, reply) => {
     const isMissing = error.statusCode !== undefined && error.statusCode < 500
@@ -22,13 +25,10 @@ export const protectPages = async (scope: FastifyInstance): Promise<void> => {
       useDefaults: false,
       directives: {
         defaultSrc: ["'none'"],
-        scriptSrc: ["'self'"],
-        styleSrc: ["'self'"],
-        imgSrc: ["'self'", 'data:'],
-        connectSrc: ["'self'"],
         baseUri: ["'none'"],
         formAction: ["'none'"],
         frameAncestors: ["'none'"],
+        ...allowed,
       },
     },
     frameguard: { action: 'deny' },

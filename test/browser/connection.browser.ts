@@ -1,6 +1,7 @@
 import type { Page } from 'playwright-core'
 import t from 'tap'
 import { createTestDatabase } from '../helpers/database.ts'
+import { startFront } from '../helpers/front.ts'
 import { spawnService } from '../helpers/process.ts'
 import { startService } from '../helpers/service.ts'
 import { mint, SECRET, secondsFromNow } from '../helpers/tokens.ts'
@@ -99,6 +100,43 @@ t.test('a reload shows the same page again, and misses no end', async t => {
   await page.locator('.badge').getByText('Completed').waitFor()
 })
 
+t.test(
+  'behind a proxy that puts the service below a path everything works there, and nothing leads out of it',
+  async t => {
+    const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
+    const token = await mint()
+    const front = await startFront(t, service.url, { prefix: '/tools/headway' })
+    const root = `${front.url}/tools/headway/`
+    const { page, complaints } = await visit(t, browser, root)
+    await page.getByLabel('Token', { exact: true }).fill(token)
+    await page.getByRole('button', { name: 'Continue' }).click()
+    await page.getByText(`curl ${root}api/progress/jobs --json`).waitFor()
+    const job = await service.as(token).createJob({ name: 'Below a path', totalCount: 10 })
+    await page.getByRole('link', { name: 'Below a path' }).click()
+    await page.getByRole('heading', { level: 1, name: 'Below a path' }).waitFor()
+    t.equal(page.url(), `${root}jobs/${job.id}`)
+    await page.reload()
+    await service.as(token).heartbeat(job.id, { processedCount: 4 })
+    await page.getByText('4 of 10').waitFor()
+    await connection(page, 'live')
+    await page.locator('canvas').first().waitFor()
+    await page.getByRole('link', { name: 'Statistics' }).click()
+    await page.getByText('No job finished in this time').waitFor()
+    t.equal(page.url(), `${root}statistics`)
+    await page.getByRole('navigation', { name: 'Dashboard' }).getByRole('link', { name: 'Jobs' }).click()
+    await page.getByRole('row').filter({ hasText: 'Below a path' }).waitFor()
+    t.equal(page.url(), root)
+    const links = await page.locator('a[href]').evaluateAll(all => all.map(link => (link as HTMLAnchorElement).href))
+    t.same(
+      links.filter(link => !link.startsWith(root)),
+      [],
+    )
+    const documentation = await page.request.get(`${root}docs/`)
+    t.match(await documentation.text(), /src="\.\/static\//, 'which names its files relative to itself as well')
+    complaints.forgive(/401/)
+  },
+)
+
 t.test('with tokens the page asks for one, keeps it for this tab alone, and refuses what is none', async t => {
   const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
   const token = await mint({ features: ['progress.view'] })
@@ -134,7 +172,7 @@ t.test('with tokens the page asks for one, keeps it for this tab alone, and refu
 t.test('a token that expires is asked for anew, and what is shown stays until then', async t => {
   const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
   const tenant = claimsOf(await mint()).tenant_id
-  const short = await mint({ tenant_id: tenant, exp: Math.ceil(secondsFromNow(3)) })
+  const short = await mint({ tenant_id: tenant, exp: Math.ceil(secondsFromNow(6)) })
   const long = await mint({ tenant_id: tenant })
   const job = await service.as(long).createJob({ name: 'Still here', totalCount: 10 })
   const { page, complaints } = await visit(t, browser, service.url)

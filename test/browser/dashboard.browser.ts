@@ -2,7 +2,7 @@ import type { Locator, Page } from 'playwright-core'
 import t from 'tap'
 import { startService } from '../helpers/service.ts'
 import { waitFor } from '../helpers/wait.ts'
-import { openBrowser, visit } from './browser.ts'
+import { openBrowser, openPage, visit } from './browser.ts'
 import { finishedJob, runningJob } from './fixtures.ts'
 
 const browser = await openBrowser(t)
@@ -134,21 +134,10 @@ t.test('a refused cancellation is told in the dialog', async t => {
   const job = await service.createJob({ name: 'Too late', jobType: 'late', cancellable: true })
   const { page, complaints } = await visit(t, browser, `${service.url}/jobs/${job.id}`)
   await page.getByRole('button', { name: 'Cancel' }).click()
-  await page.route('**/cancel', route =>
-    route.fulfill({
-      status: 409,
-      contentType: 'application/problem+json',
-      body: JSON.stringify({
-        status: 409,
-        code: 'already_finished',
-        title: 'Finished',
-        detail: 'The job has finished.',
-      }),
-    }),
-  )
+  await service.call('POST', `/jobs/${job.id}/complete`, {})
   const dialog = page.getByRole('dialog')
   await dialog.getByRole('button', { name: 'Cancel the job' }).click()
-  await holds(dialog.getByRole('alert'), 'That did not work: The job has finished.')
+  await holds(dialog.getByRole('alert'), 'That did not work: The job has already ended.')
   complaints.forgive(/409/)
 })
 
@@ -319,4 +308,168 @@ t.test('everything can be done with the keyboard alone', async t => {
     return button === null ? '' : getComputedStyle(button).outlineStyle
   })
   t.equal(outline, 'solid', 'where the focus is can be seen')
+})
+
+t.test(
+  'the keyboard keeps its place when a row ends, when a button has done its work, and from page to page',
+  async t => {
+    const made = await Promise.all(
+      ['One', 'Two', 'Three'].map(name =>
+        service.createJob({ name: `Place ${name}`, jobType: 'place', cancellable: true, totalCount: 4 }),
+      ),
+    )
+    const { page } = await visit(t, browser, `${service.url}/?type=place&sort=name`)
+    const focused = (text: string) =>
+      page.waitForFunction(wanted => document.activeElement?.textContent.trim() === wanted, text)
+    await row(page, 'Place One').getByRole('link').focus()
+    await service.call('POST', `/jobs/${made[0]!.id}/complete`, {})
+    await focused('Place Three')
+    await row(page, 'Place Three').getByRole('button', { name: 'Cancel' }).press('Enter')
+    await focused('Keep it as it is')
+    await page.keyboard.press('Escape')
+    await page.waitForFunction(() => document.activeElement?.getAttribute('aria-label') === 'Cancel Place Three')
+    await page.keyboard.press('Enter')
+    await page.getByRole('button', { name: 'Cancel the job' }).press('Enter')
+    await focused('Place Two')
+    await page.keyboard.press('Enter')
+    await page.waitForFunction(() => document.activeElement?.tagName === 'MAIN')
+    await service.call('POST', `/jobs/${made[1]!.id}/start`)
+    await page.locator('.badge').getByText('Running').waitFor()
+    await page.getByRole('button', { name: 'Cancel' }).press('Enter')
+    await page.getByRole('button', { name: 'Cancel the job' }).press('Enter')
+    await focused('Place Two')
+    t.equal(await page.evaluate(() => document.activeElement?.tagName), 'H1')
+  },
+)
+
+t.test('a screen reader is told what a filter found, and not of every job that comes and goes', async t => {
+  const { page } = await visit(t, browser, `${service.url}/?type=said`)
+  await page.getByText('No job fits these filters').waitFor()
+  const said = page.locator('active-jobs [role=status]')
+  for (const name of ['Said one', 'Said two']) await service.createJob({ name, jobType: 'said' })
+  await row(page, 'Said two').waitFor()
+  t.equal(await said.textContent(), '')
+  await page.getByLabel('Filter by text').fill('two')
+  await holds(said, '1 job')
+})
+
+t.test('the list can be put in order, which the columns say, and which holds while numbers change', async t => {
+  const jobs = await Promise.all(
+    ['b 10', 'b 9', 'a'].map(name => service.createJob({ name, jobType: 'order', totalCount: 100 })),
+  )
+  for (const [index, processedCount] of [20, 70, 40].entries())
+    await service.heartbeat(jobs[index]!.id, { processedCount })
+  const { page } = await visit(t, browser, `${service.url}/?type=order`)
+  const names = async () => (await page.locator('.row .title a').allTextContents()).join()
+  await page.locator('select[name=sort]').selectOption('By name')
+  await waitFor(async () => (await names()) === 'a,b 9,b 10')
+  await page.getByRole('columnheader', { name: 'Job' }).and(page.locator('[aria-sort=ascending]')).waitFor()
+  await page.locator('select[name=sort]').selectOption('Most done first')
+  await waitFor(async () => (await names()) === 'b 9,a,b 10')
+  await page.getByRole('columnheader', { name: 'Progress' }).and(page.locator('[aria-sort=descending]')).waitFor()
+  await row(page, 'b 10').getByRole('link').focus()
+  await service.heartbeat(jobs[0]!.id, { processedCount: 90 })
+  await holds(row(page, 'b 10'), '90 / 100')
+  t.equal(await names(), 'b 9,a,b 10', 'a row does not run away from who is about to click on it')
+  await waitFor(async () => (await names()) === 'b 10,b 9,a', { timeoutMs: 10_000 })
+  t.equal(await page.evaluate(() => document.activeElement?.textContent), 'b 10', 'and takes the focus with it')
+  t.match(page.url(), /sort=done/)
+})
+
+t.test('what one filter found is not shown as what another one did, when that could not be read', async t => {
+  const own = await startService(t)
+  const end = { secondsAgo: 100, took: 90, processed: 50, how: 'complete', body: {} } as const
+  await finishedJob(own, { name: 'Went well', jobType: 'export', totalCount: 50 }, end)
+  const { page, complaints } = await visit(t, browser, `${own.url}/?view=history`)
+  await row(page, 'Went well').waitFor()
+  await page.route('**/api/progress/jobs?*', route => route.abort())
+  await page.getByRole('button', { name: 'Failed' }).click()
+  await page.getByText('The jobs could not be read').waitFor()
+  t.equal(await row(page, 'Went well').count(), 0)
+  await page.unroute('**/api/progress/jobs?*')
+  await page.getByRole('button', { name: 'Try now' }).click()
+  await page.getByText('No job fits these filters').waitFor()
+  await page.route('**/api/progress/jobs?*', route => route.abort())
+  await page.getByRole('link', { name: 'Active', exact: true }).click()
+  await holds(page.getByRole('complementary'), 'The service does not answer.')
+  complaints.forgive(/net::ERR/)
+})
+
+t.test('of many workers the silent ones come first, and all are there for who asks', async t => {
+  const job = await service.createJob({ name: 'Crowd', jobType: 'crowd', totalCount: 10_000 })
+  await service.call('POST', '/heartbeats', {
+    heartbeats: Array.from({ length: 130 }, (_, index) => ({
+      jobId: job.id,
+      workerId: `pod-${String(index).padStart(3, '0')}`,
+      processedCount: index,
+    })),
+  })
+  await service.database.pool.query(
+    `UPDATE job_progress SET heartbeat_at = now() - interval '1 minute' WHERE job_id = $1 AND worker_id = 'pod-129'`,
+    [job.id],
+  )
+  const { page } = await visit(t, browser, `${service.url}/jobs/${job.id}`)
+  const rows = page.getByRole('region', { name: 'Workers' }).locator('tbody tr')
+  await holds(rows.first(), /pod-129.*Stalled/s)
+  t.equal(await rows.count(), 100)
+  await page.getByRole('button', { name: 'Show all 130' }).click()
+  await waitFor(async () => (await rows.count()) === 130)
+})
+
+t.test('no name, text or number of stages is too long for a page, and none is taken for markup', async t => {
+  const job = await service.createJob({
+    name: 'x'.repeat(200),
+    jobType: 'y'.repeat(100),
+    description: 'z'.repeat(900),
+    stages: Array.from({ length: 32 }, (_, index) => ({ name: `stage ${index} ${'s'.repeat(60)}` })),
+  })
+  const markup = '<img src=x onerror=alert(1)>{name}'
+  await service.heartbeat(job.id, {
+    workerId: 'w'.repeat(200),
+    stage: job.stages![3]!.name,
+    message: markup.repeat(10),
+  })
+  await service.call('POST', `/jobs/${job.id}/fail`, {
+    errorMessage: 'E'.repeat(2_000),
+    errorStack: 'at '.repeat(3_000),
+  })
+  const { page } = await visit(t, browser, `${service.url}/jobs/${job.id}`)
+  for (const width of [1440, 640, 320]) {
+    await page.setViewportSize({ width, height: 900 })
+    for (const [address, ready] of [
+      [`/jobs/${job.id}`, '.error'],
+      ['/?view=history', '.history-table'],
+      ['/statistics', '.statistics'],
+    ] as const) {
+      await page.goto(service.url + address)
+      await page.locator(ready).first().waitFor()
+      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
+      t.ok(overflow <= 0, `${address} at ${width}: ${overflow}`)
+    }
+  }
+  t.equal(await page.locator('img').count(), 0)
+})
+
+t.test('a job that is erased while somebody looks, and a chart of another release, are told of', async t => {
+  const job = await runningJob(
+    service,
+    { name: 'Soon gone', jobType: 'gone', totalCount: 9 },
+    { secondsAgo: 9, processed: 4 },
+  )
+  const context = await browser.newContext()
+  t.teardown(() => context.close())
+  // The list needs no chart; by the time that one is wanted, the service no longer has the file.
+  await context.route(/\/dashboard\/chunk-/, async route => {
+    const response = await route.fetch()
+    return (await response.text()).includes('uplot') ? route.fulfill({ status: 404 }) : route.fulfill({ response })
+  })
+  const { page, complaints } = await openPage(t, context, `${service.url}/jobs/${job.id}`)
+  await page.getByText('The chart could not be loaded: reload the page.').waitFor()
+  await page.getByText('4 of 9').waitFor()
+  await service.call('POST', `/jobs/${job.id}/complete`, {})
+  await page.locator('.badge').getByText('Completed').waitFor()
+  t.match(await page.title(), /^Soon gone · Headway$/)
+  await service.database.pool.query('DELETE FROM progress_jobs WHERE id = $1', [job.id])
+  await page.getByText('There is no such job').waitFor({ timeout: 20_000 })
+  complaints.forgive(/404/)
 })

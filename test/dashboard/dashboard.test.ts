@@ -1,8 +1,11 @@
 import t from 'tap'
+import type { LiveJob } from '../../src/client/index.ts'
 import { ShownClock } from '../../src/dashboard/data/clock.ts'
 import { conditionOf, notAdvancingMs, secondsLeft } from '../../src/dashboard/data/condition.ts'
 import { Curve } from '../../src/dashboard/data/curve.ts'
+import { Sorting } from '../../src/dashboard/data/sorting.ts'
 import { mayDo } from '../../src/dashboard/session.ts'
+import { speedText } from '../../src/dashboard/views/figures.ts'
 
 const START = Date.UTC(2026, 0, 31, 12)
 const at = (seconds: number): string => new Date(START + 1000 * seconds).toISOString()
@@ -94,6 +97,46 @@ t.test('a curve begins with the history and goes on with what the stream says, e
   for (let seconds = 61; seconds < 10_000; seconds += 1) live(seconds, 30)
   t.ok(curve.points.length <= 3_000, 'a day does not fill the memory')
   t.equal(curve.points.at(-1)?.atMs, now(9_999))
+})
+
+t.test('the first report of a job starts it and is a point of its curve as well', async t => {
+  const curve = new Curve()
+  curve.add({ ...running, updatedAt: at(0), throughputPerSecond: null })
+  curve.load([{ id: '1', type: 'started', at: at(0), actor: null, attempt: 1, data: {} }])
+  t.same(
+    curve.points.map(({ progressPercent }) => progressPercent),
+    [0, 30],
+  )
+})
+
+t.test('a slow speed is told by the minute or the hour, so that it is a number that can be read', async t => {
+  for (const [perSecond, unit, expected] of [
+    [null, 'rows', ''],
+    [0, 'rows', '0/s'],
+    [293.4, 'rows', '293/s'],
+    [0.5, 'rows', '0.5/s'],
+    [0.05, 'rows', '3/min'],
+    [1 / 600, 'items', '6/h'],
+    [1 / 86_400, 'items', '0.0417/h'],
+    [4_100_000, 'bytes', '4.1 MB/s'],
+    [0.02, 'bytes', '1 byte/min'],
+  ] as const) {
+    t.equal(speedText(perSecond, unit), expected)
+  }
+})
+
+t.test('an order holds for five seconds, and what cannot be compared comes last', async t => {
+  const job = (id: string, progressPercent: number, status = 'running') => ({ id, progressPercent, status }) as LiveJob
+  const sorting = new Sorting()
+  const order = (jobs: LiveJob[], seconds: number) => sorting.apply(jobs, 'done', now(seconds)).map(({ id }) => id)
+  t.same(order([job('a', 10), job('p', 0, 'pending'), job('b', 50)], 0), ['b', 'a', 'p'])
+  t.same(order([job('new', 99), job('a', 90), job('p', 0, 'pending'), job('b', 50)], 4.9), ['b', 'a', 'p', 'new'])
+  t.same(order([job('new', 99), job('a', 90), job('p', 0, 'pending'), job('b', 50)], 5), ['new', 'a', 'b', 'p'])
+  t.same(
+    sorting.apply([job('a', 1), job('b', 2)], 'oldest', now(5)).map(({ id }) => id),
+    ['b', 'a'],
+    'another order is taken at once',
+  )
 })
 
 t.test('the page offers only what the token allows, and everything where none is needed', async t => {

@@ -32,7 +32,8 @@ export interface Front {
 export const streamsSeen = ({ seen }: Front): SeenRequest[] =>
   seen.filter(({ method, path }) => method === 'GET' && path.startsWith('/api/progress/stream'))
 
-export const startFront = async (t: Test, service: string | null): Promise<Front> => {
+/** `prefix`: the path below which the service is, for browsers alone; what is not below it is nowhere. */
+export const startFront = async (t: Test, service: string | null, { prefix = '' } = {}): Promise<Front> => {
   const streams = new Set<ServerResponse>()
   const open = new Set<ServerResponse>()
 
@@ -58,10 +59,15 @@ export const startFront = async (t: Test, service: string | null): Promise<Front
   }
 
   const server = createServer((incoming, response) => {
-    const path = incoming.url ?? ''
+    const asked = incoming.url ?? ''
+    const path = asked.slice(prefix.length)
     front.seen.push({ method: incoming.method ?? '', path, headers: incoming.headers })
     if (front.target === null) {
       incoming.socket.destroy()
+      return
+    }
+    if (!asked.startsWith(`${prefix}/`)) {
+      response.writeHead(404).end()
       return
     }
     const isStream = path.startsWith('/api/progress/stream')

@@ -214,6 +214,7 @@ t.test('pages allow nothing from elsewhere, no inline scripts and no frame', asy
     t.equal(headers.get('referrer-policy'), 'no-referrer')
     t.equal(headers.get('strict-transport-security'), null, 'that is for whoever ends TLS')
   }
+  t.match((await fetch(`${url}/docs/`)).headers.get('content-security-policy'), /img-src 'self' data:;/)
   const html = await (await fetch(`${url}/docs/`)).text()
   t.notMatch(html, /<script(?![^>]*src=)|<style|\son\w+=|style="/, 'the page needs nothing that is refused')
 })
@@ -265,6 +266,7 @@ t.test(
     })
     const dashboard = [
       file('index.html', 'text/html; charset=utf-8', '<!doctype html>'),
+      file('job.html', 'text/html; charset=utf-8', '<!doctype html>'),
       file('main-ABC.js', 'text/javascript; charset=utf-8', 'go()'),
     ]
     const { url } = await startServer(t, { identify, dashboard })
@@ -273,17 +275,23 @@ t.test(
       t.equal(page.status, 200, path)
       t.equal(page.headers.get('content-type'), 'text/html; charset=utf-8')
       t.equal(page.headers.get('cache-control'), 'no-cache')
-      t.match(page.headers.get('content-security-policy'), /default-src 'none'/)
+      t.equal(
+        page.headers.get('content-security-policy'),
+        "default-src 'none';base-uri 'none';form-action 'none';frame-ancestors 'none';script-src 'self';style-src 'self';img-src 'self';connect-src 'self';require-trusted-types-for 'script';trusted-types lit-html",
+      )
       const known = await fetch(url + path, { headers: { 'if-none-match': page.headers.get('etag')! } })
       t.equal(known.status, 304)
       const head = await fetch(url + path, { method: 'HEAD' })
       t.same([head.status, head.headers.get('content-length')], [200, '15'])
+      const post = await fetch(url + path, { method: 'POST' })
+      t.same([post.status, post.headers.get('allow')], [405, 'GET, HEAD'])
+      t.equal((await readProblem(post)).code, 'method_not_allowed')
     }
     const script = await fetch(`${url}/dashboard/main-ABC.js`)
     t.equal(await script.text(), 'go()')
     t.equal(script.headers.get('content-type'), 'text/javascript; charset=utf-8')
     t.match(script.headers.get('cache-control'), /immutable/)
-    for (const path of ['/dashboard/main-OLD.js', '/dashboard/index.html', '/dashboard/']) {
+    for (const path of ['/dashboard/main-OLD.js', '/dashboard/index.html', '/dashboard/job.html', '/dashboard/']) {
       t.equal((await fetch(url + path)).status, 404, path)
     }
   },
@@ -296,18 +304,24 @@ t.test('an open service on loopback shows its dashboard to nobody who came under
   t.match(await raw(port, 'GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n'), /^HTTP\/1\.1 200 /)
 })
 
-t.test('the build holds no inline script or style, and nothing from elsewhere', async t => {
+t.test('the build holds no inline script or style, nothing from elsewhere, and no address from the root', async t => {
   const files = readDashboard(new URL('../../dist/dashboard/', import.meta.url))
-  const index = files.find(({ name }) => name === 'index.html')
-  const html = String(index?.content)
-  t.notMatch(html, /<script(?![^>]*src=)|<style|\son\w+=|style="|https?:/)
-  const named = [...html.matchAll(/\/dashboard\/([^"]+)"/g)].map(([, name = '']) => name)
-  t.equal(named.length, 4)
-  for (const name of named)
-    t.ok(
-      files.some(file => file.name === name),
-      name,
-    )
+  for (const [page, root] of [
+    ['index.html', './'],
+    ['job.html', '../'],
+  ] as const) {
+    const html = String(files.find(({ name }) => name === page)?.content)
+    t.notMatch(html, /<script(?![^>]*src=)|<style|\son\w+=|style="|https?:|(src|href)="\//)
+    const named = [...html.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, address = '']) => address)
+    t.same(named.pop(), `${root}docs/`, 'for those without JavaScript')
+    t.equal(named.length, 4)
+    for (const address of named) {
+      t.ok(
+        files.some(({ name }) => address === `${root}dashboard/${name}`),
+        address,
+      )
+    }
+  }
 })
 
 t.test('pages of CORS_ORIGIN may load the elements, from an address that stays the same', async t => {

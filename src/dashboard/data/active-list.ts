@@ -23,6 +23,8 @@ export interface Row {
 
 export interface ActiveList {
   rows: Row[]
+  /** Jobs that are shown, without their partitions. */
+  shown: number
   /** Jobs that fit type and text, by status; a job that needs attention is running, too. */
   counts: Record<ActiveStatus | 'all', number>
   types: string[]
@@ -55,6 +57,7 @@ export const listActive = (
   const rows: Row[] = []
   const counts = { all: 0, running: 0, pending: 0, attention: 0 }
   const types = new Set<string>()
+  let shown = 0
   const needle = text.trim().toLowerCase()
   for (const job of jobs) {
     if (isFinished(job)) continue
@@ -65,8 +68,9 @@ export const listActive = (
     for (const each of statuses) counts[each] += 1
     if (status !== null && !statuses.includes(status)) continue
     const partitions = job.children === null ? undefined : open.get(job.id)
+    shown += 1
     rows.push({ key: job.id, job, isOpen: partitions !== undefined, partition: null })
     if (partitions) rows.push(...partitionRows(partitions))
   }
-  return { rows, counts, types: [...types].sort() }
+  return { rows, shown, counts, types: [...types].sort() }
 }

@@ -38,8 +38,13 @@ export class Curve {
         })
       }
     }
-    const end = past.at(-1)?.atMs ?? -Infinity
-    this.#points = [...past, ...this.#points.filter(({ atMs }) => atMs > end)]
+    const end = past.at(-1)
+    const isNew = ({ atMs, processedCount, progressPercent }: Point) =>
+      end === undefined ||
+      atMs > end.atMs ||
+      // The first report of a job starts it, too: both are of one moment.
+      (atMs === end.atMs && (processedCount > end.processedCount || progressPercent > end.progressPercent))
+    this.#points = [...past, ...this.#points.filter(isNew)]
   }
 
   /** Takes the job as it is now. */

@@ -55,6 +55,7 @@ export class JobDetails {
   readonly #timer: ReturnType<typeof setInterval>
   readonly #unsubscribe: () => void
   #life = ''
+  #run = ''
   #revision = -1
   #polledMs = 0
 
@@ -70,7 +71,6 @@ export class JobDetails {
       this.curve.load(await readAll(id, MILESTONES, signal))
       return null
     }, REST_MS)
-    this.#samples.refresh()
     this.#unsubscribe = headway.subscribe(() => this.#follow())
     this.#timer = setInterval(() => this.#poll(), REST_MS)
     this.#job.refresh()
@@ -108,6 +108,10 @@ export class JobDetails {
   #see(job: LiveJob | JobWithWorkers): void {
     this.curve.add(job)
     this.#revision = Math.max(this.#revision, job.revision)
+    const run = `${job.status} ${job.attempt}`
+    // A start and an end are points of the curve, of which the stream says only what came of them.
+    if (run !== this.#run) this.#samples.refresh()
+    this.#run = run
     const life = lifeOf(job)
     if (life === this.#life) return
     this.#life = life

@@ -4,12 +4,16 @@ import type { LiveJob } from '../../client/index.ts'
 import { isFinished } from '../data/condition.ts'
 import { ACTIVE_STATUSES, listActive } from '../data/active-list.ts'
 import type { ActiveFilter, ActiveList, ActiveStatus, Row } from '../data/active-list.ts'
+import { SORTS, Sorting } from '../data/sorting.ts'
+import type { Sort } from '../data/sorting.ts'
 import { Partitions } from '../data/partitions.ts'
 import { WorkerCounts } from '../data/worker-counts.ts'
 import { headway, Live, shownNow } from '../feed.ts'
+import { ADDRESS } from '../router.ts'
 import { number, text } from '../words.ts'
 import { activeRow } from './active-row.ts'
 import { PageElement } from './element.ts'
+import { Found } from './found.ts'
 import { empty, firstJobHint, loading } from './placeholders.ts'
 import { filters } from './toolbar.ts'
 import './virtual-rows.ts'
@@ -20,8 +24,25 @@ const ROW_HEIGHT = { wide: 60, narrow: 104 }
 const statusOf = (query: URLSearchParams): ActiveStatus | null =>
   ACTIVE_STATUSES.find(status => status === query.get('status')) ?? null
 
-const columns = (): TemplateResult => {
-  const heading = (name: string, label: string) => html`<div class=${`cell ${name}`} role="columnheader">${label}</div>`
+const SORTED: Partial<Record<Sort, { column: string; direction: 'ascending' | 'descending' }>> = {
+  name: { column: 'job', direction: 'ascending' },
+  done: { column: 'progress', direction: 'descending' },
+  left: { column: 'left', direction: 'ascending' },
+  speed: { column: 'speed', direction: 'descending' },
+}
+
+const sortOf = (query: URLSearchParams): Sort => SORTS.find(sort => sort === query.get('sort')) ?? 'newest'
+
+const columns = (sort: Sort): TemplateResult => {
+  const sorted = SORTED[sort]
+  const heading = (name: string, label: string) =>
+    html`<div
+      class=${`cell ${name}`}
+      role="columnheader"
+      aria-sort=${sorted?.column === name ? sorted.direction : nothing}
+    >
+      ${label}
+    </div>`
   return html`<div class="heading" role="rowgroup">
     <div class="line" role="row" aria-rowindex="1">
       ${heading('job', text('column.job'))} ${heading('progress', text('column.progress'))}
@@ -39,6 +60,8 @@ class ActiveJobs extends PageElement {
   declare query: URLSearchParams
   readonly #open = new Map<string, Partitions>()
   readonly #workers = new WorkerCounts()
+  readonly #sorting = new Sorting()
+  readonly #found = new Found()
   #rows: readonly Row[] = []
 
   constructor() {
@@ -104,58 +127,65 @@ class ActiveJobs extends PageElement {
       text: query.get('q') ?? '',
     }
     this.#followOpen()
-    const list = listActive(jobs, filter, this.#open, nowMs)
+    const active = jobs.filter(job => !isFinished(job))
+    const sort = sortOf(query)
+    const list = listActive(this.#sorting.apply(active, sort, nowMs), filter, this.#open, nowMs)
     this.#rows = list.rows
-    return html`${this.#toolbar(list, filter)}
-    ${
-      truncated
-        ? html`<p class="notice">
-            ${text('jobs.truncated', { count: jobs.length })}
-            <a href="/?view=history&status=active">${text('jobs.truncated.all')}</a>
-          </p>`
-        : nothing
-    }
-    ${loaded ? this.#content(list, filter, nowMs) : loading(text('jobs.loading'))}`
+    const found = loaded ? text('jobs.shown', { count: list.shown }) : null
+    return html`${this.#toolbar(list, filter, sort)} ${this.#found.render(JSON.stringify(filter), found)}
+    ${truncated ? this.#truncated(active.length, filter) : nothing}
+    ${loaded ? this.#content(list, filter, sort, nowMs) : loading(text('jobs.loading'))}`
   }
 
-  #toolbar({ types, counts }: ActiveList, { status }: ActiveFilter): TemplateResult {
+  /** What is not here can only be found by asking the service, and there by type and name. */
+  #truncated(count: number, { jobType, text: needle }: ActiveFilter): TemplateResult {
+    const filters = { status: 'active', ...(jobType !== '' && { type: jobType }), ...(needle !== '' && { q: needle }) }
+    return html`<p class="notice">
+      ${text('jobs.truncated', { count })}
+      <a href=${ADDRESS.history(filters)}>${text('jobs.truncated.all')}</a>
+    </p>`
+  }
+
+  #toolbar({ types, counts }: ActiveList, { status }: ActiveFilter, sort: Sort): TemplateResult {
+    // Until something has arrived nobody knows how many there are.
+    const counted = (count: number) => (headway.state().loaded ? { count } : {})
     return filters({
       view: 'active',
       query: this.query,
       searchLabel: text('jobs.search'),
       types,
+      sort,
       status: status ?? '',
       statuses: [
-        { value: '', label: text('jobs.status.all'), count: counts.all },
-        ...ACTIVE_STATUSES.map(value => ({ value, label: text(`jobs.status.${value}`), count: counts[value] })),
+        { value: '', label: text('jobs.status.all'), ...counted(counts.all) },
+        ...ACTIVE_STATUSES.map(value => ({ value, label: text(`jobs.status.${value}`), ...counted(counts[value]) })),
       ],
     })
   }
 
-  #content({ rows, counts }: ActiveList, filter: ActiveFilter, nowMs: number): TemplateResult {
+  #content({ rows }: ActiveList, filter: ActiveFilter, sort: Sort, nowMs: number): TemplateResult {
     if (rows.length === 0) {
       const isFiltered = filter.jobType !== '' || filter.text !== '' || filter.status !== null
       return isFiltered
-        ? empty(text('jobs.empty.filtered'), html`<a class="button" href="/">${text('jobs.clear')}</a>`)
+        ? empty(text('jobs.empty.filtered'), html`<a class="button" href=${ADDRESS.jobs}>${text('jobs.clear')}</a>`)
         : empty(text('jobs.empty'), firstJobHint())
     }
     const context = { nowMs, workerCount: (id: string) => this.#workers.get(id), toggle: this.#toggle }
-    return html`<p class="vh" role="status">${text('jobs.shown', { count: counts.all })}</p>
-      <div
-        class="table active-table"
-        role="table"
-        aria-label=${text('jobs.table')}
-        aria-rowcount=${rows.length + 1}
-        data-rows=${number(rows.length)}
-      >
-        ${columns()}
-        <virtual-rows
-          .rows=${rows}
-          .rowHeight=${NARROW.matches ? ROW_HEIGHT.narrow : ROW_HEIGHT.wide}
-          .renderRow=${(row: Row) => activeRow(row, context)}
-          .onLook=${this.#look}
-        ></virtual-rows>
-      </div>`
+    return html`<div
+      class="table active-table"
+      role="table"
+      aria-label=${text('jobs.table')}
+      aria-rowcount=${rows.length + 1}
+      data-rows=${number(rows.length)}
+    >
+      ${columns(sort)}
+      <virtual-rows
+        .rows=${rows}
+        .rowHeight=${NARROW.matches ? ROW_HEIGHT.narrow : ROW_HEIGHT.wide}
+        .renderRow=${(row: Row) => activeRow(row, context)}
+        .onLook=${this.#look}
+      ></virtual-rows>
+    </div>`
   }
 }
 

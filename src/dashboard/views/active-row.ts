@@ -4,11 +4,13 @@ import type { LiveJob } from '../../client/index.ts'
 import { conditionOf } from '../data/condition.ts'
 import type { Condition } from '../data/condition.ts'
 import type { Row } from '../data/active-list.ts'
+import { ADDRESS } from '../router.ts'
 import { number, percent, text } from '../words.ts'
 import { bar } from './bar.ts'
 import { actionsOf, confirmAction } from './dialogs.ts'
 import { conditionText, countText, leftText, speedNowText } from './figures.ts'
 import * as icons from './icons.ts'
+import { problemText } from './problem-text.ts'
 
 interface RowContext {
   nowMs: number
@@ -40,11 +42,11 @@ const subtitle = (job: LiveJob, isPartition: boolean): TemplateResult => {
   const { children } = job
   const parts = [
     ...(isPartition ? [] : [job.jobType]),
-    ...(children === null ? [] : [text('job.partitions', { count: children.total })]),
+    ...(children === null ? [] : [text('job.partitions', { count: children.total, running: children.running })]),
     ...(job.stage === null ? [] : [job.stage]),
     ...((job.message ?? job.errorMessage) ? [job.message ?? job.errorMessage ?? ''] : []),
   ]
-  return html`<span class="subtitle">${parts.join(' · ')}</span>`
+  return html`<span class="subtitle" dir="auto">${parts.join(' · ')}</span>`
 }
 
 const cells = (row: Row, job: LiveJob, { nowMs, workerCount, toggle }: RowContext): TemplateResult => {
@@ -53,14 +55,14 @@ const cells = (row: Row, job: LiveJob, { nowMs, workerCount, toggle }: RowContex
     job.status === 'running' && job.totalCount === null && job.progressPercent === 0 && job.stages === null
   const left = leftText(job, nowMs)
   const speed = speedNowText(job, nowMs)
-  const workers = job.children === null ? workerCount(job.id) : job.children.running
+  const workers = job.children === null ? workerCount(job.id) : null
   const [action] = actionsOf(job)
   return html`
     <div class="cell job" role="cell">
       ${unfoldButton(row, job, toggle)} ${icons.conditionIcon(condition)}
       <div class="names">
         <span class="title">
-          <a href=${`/jobs/${job.id}`}>${job.name}</a>
+          <a href=${ADDRESS.job(job.id)} title=${job.name} dir="auto">${job.name}</a>
           <span class="vh">${text(`condition.${condition}`)}</span>
         </span>
         <span class="second">${badge(condition, job, nowMs)} ${subtitle(job, row.partition !== null)}</span>
@@ -101,7 +103,7 @@ export const activeRow = (row: Row, context: RowContext): TemplateResult => {
           <span class="subtitle">
             ${
               partition?.of.problem
-                ? text('job.partitions.failed', { detail: partition.of.problem.detail })
+                ? text('job.partitions.failed', { detail: problemText(partition.of.problem) })
                 : text('job.partitions.loading')
             }
           </span>

@@ -11,7 +11,7 @@ interface Bar {
   isUnknown?: boolean
 }
 
-/** A bar of progress. Its fill is scaled, so that a change of it lays nothing out. */
+/** A bar of progress. Its fill is moved, so that a change of it lays nothing out. */
 export const bar = ({ name, progressPercent, condition, isUnknown = false }: Bar): TemplateResult =>
   html`<div
     class="bar"
@@ -24,5 +24,5 @@ export const bar = ({ name, progressPercent, condition, isUnknown = false }: Bar
     data-condition=${condition}
     ?data-unknown=${isUnknown}
   >
-    <div class="fill" .style=${`transform: scaleX(${isUnknown ? 1 : progressPercent / 100})`}></div>
+    <div class="fill" .style=${`transform: translateX(${isUnknown ? 0 : progressPercent - 100}%)`}></div>
   </div>`

@@ -9,6 +9,8 @@ export interface ChartOptions {
   write: (value: number) => string
   /** The top of the y axis, where it is known. */
   most?: number
+  /** Told which of the points is pointed at; null: none. */
+  look: (index: number | null) => void
   /** Moments to mark, in seconds. */
   marks: () => readonly { at: number; colour: string }[]
 }
@@ -22,14 +24,20 @@ export interface Chart {
 
 const FONT = '12px system-ui, sans-serif'
 const DAY_SECONDS = 86_400
-const MINUTES = 600
+const MINUTE_SECONDS = 60
+/** Of labels, in pixels: there must be some where there is little room as well. */
+const DISTANCE = { wide: 90, narrow: 68 }
+const NARROW_PIXELS = 420
+/** Nobody reports by the millisecond: labels of the same second would all be the same. */
+const STEPS = [1, 5, 10, 15, 30, 60, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 14_400, 21_600, 28_800, 43_200, 86_400]
+const LONG_STEPS = [2, 3, 5, 7, 14, 30, 60, 90, 180, 365].map(days => days * DAY_SECONDS)
 
 const variable = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name).trim()
 
 /** As exact as the distance between two labels needs. */
-const writeTime = (seconds: number, step: number, span: number): string => {
+const writeTime = (seconds: number, step: number): string => {
   if (step >= DAY_SECONDS / 2) return day(seconds * 1000)
-  return span < MINUTES ? timeOfDay(seconds * 1000) : hourAndMinute(seconds * 1000)
+  return step % MINUTE_SECONDS === 0 ? hourAndMinute(seconds * 1000) : timeOfDay(seconds * 1000)
 }
 
 /** A line over time, on a canvas. Its colours are those of the page as it looks when the chart is made. */
@@ -65,17 +73,14 @@ export const createChart = (place: HTMLElement, options: ChartOptions): Chart =>
         {
           ...axis,
           size: 30,
-          space: 90,
-          values: (self, splits) => {
-            const span = (self.scales['x']?.max ?? 0) - (self.scales['x']?.min ?? 0)
-            const step = (splits[1] ?? 0) - (splits[0] ?? 0)
-            return splits.map(at => writeTime(at, step, span))
-          },
+          space: (_, _axis, _min, _max, pixels) => (pixels < NARROW_PIXELS ? DISTANCE.narrow : DISTANCE.wide),
+          incrs: [...STEPS, ...LONG_STEPS],
+          values: (_, splits, _axis, _space, step) => splits.map(at => writeTime(at, step)),
         },
         { ...axis, size: 62, space: 26, values: (_, splits) => splits.map(options.write) },
       ],
       series: [{}, { stroke: line, width: 2, fill: `${line}1f`, spanGaps: true, points: { show: false } }],
-      hooks: { draw: [drawMarks] },
+      hooks: { draw: [drawMarks], setCursor: [({ cursor }) => options.look(cursor.idx ?? null)] },
     },
     [[], []],
     place,

@@ -4,10 +4,12 @@ import { createRef, ref } from 'lit/directives/ref.js'
 import type { JobDocument, LiveJob } from '../../client/index.ts'
 import { problemOf } from '../data/reading.ts'
 import { headway } from '../feed.ts'
+import { focusNear, isFocusLost, surroundingsOf } from '../focus.ts'
 import { mayDo } from '../session.ts'
-import { text } from '../words.ts'
+import { isolated, text } from '../words.ts'
 import { announce } from './announcer.ts'
 import { PageElement } from './element.ts'
+import { problemText } from './problem-text.ts'
 
 type Target = Pick<
   LiveJob & JobDocument,
@@ -24,7 +26,8 @@ export const actionsOf = (job: Target): Action[] => {
 }
 
 const questionOf = (action: Action, job: Target): string => {
-  const { name, attempt } = job
+  const { attempt } = job
+  const name = isolated(job.name)
   if (action === 'retry') {
     return job.children === null
       ? text('retry.text', { name, attempt: attempt + 1 })
@@ -34,7 +37,7 @@ const questionOf = (action: Action, job: Target): string => {
   return text(job.status === 'pending' ? 'cancel.text.pending' : 'cancel.text', { name })
 }
 
-const DO = { cancel: (id: string) => headway.api.cancel(id), retry: (id: string) => headway.api.retry(id) }
+const DO = { cancel: (id: string) => headway.cancel(id), retry: (id: string) => headway.retry(id) }
 
 /** Asks before something is done that cannot be taken back, does it, and says what became of it. */
 class ConfirmDialog extends PageElement {
@@ -50,6 +53,8 @@ class ConfirmDialog extends PageElement {
   declare private isBusy: boolean
   declare private failure: string | null
   readonly #dialog = createRef<HTMLDialogElement>()
+  /** Where the visitor was: the button that opened this may be gone when it closes. */
+  #from: readonly Element[] = []
 
   constructor() {
     super()
@@ -64,6 +69,7 @@ class ConfirmDialog extends PageElement {
     this.job = job
     this.isBusy = false
     this.failure = null
+    this.#from = surroundingsOf(document.activeElement)
     await this.updateComplete
     this.#dialog.value?.showModal()
   }
@@ -77,12 +83,16 @@ class ConfirmDialog extends PageElement {
     try {
       await DO[action](job.id)
       this.#dialog.value?.close()
-      announce(text(`${action}.done`, { name: job.name }))
+      announce(text(`${action}.done`, { name: isolated(job.name) }))
     } catch (error) {
-      this.failure = text('dialog.failed', { detail: problemOf(error).detail })
+      this.failure = text('dialog.failed', { detail: problemText(problemOf(error)) })
     } finally {
       this.isBusy = false
     }
+  }
+
+  readonly #closed = (): void => {
+    if (isFocusLost()) focusNear(this.#from)
   }
 
   protected override render(): TemplateResult {
@@ -91,6 +101,7 @@ class ConfirmDialog extends PageElement {
       class="dialog"
       aria-labelledby="dialog-title"
       aria-describedby="dialog-text"
+      @close=${this.#closed}
       ${ref(this.#dialog)}
     >
       <form @submit=${this.#confirm}>

@@ -19,9 +19,21 @@ export const countText = ({ processedCount, totalCount, unit }: Counted, { short
   return `${counted} ${text(`unit.${unit}`, { count: totalCount ?? processedCount })}`.trim()
 }
 
-/** 293/s, 4.1 MB/s; '' where it is not known. */
-export const speedText = (perSecond: number | null, unit: Unit): string =>
-  perSecond === null ? '' : text('job.perSecond', { value: unit === 'bytes' ? bytes(perSecond) : rate(perSecond) })
+/** By what a slow speed is told, so that it is a number that can be read: 6/h and not 0.00167/s. */
+const SPANS = [
+  { key: 'job.perSecond', seconds: 1, least: 0.1 },
+  { key: 'job.perMinute', seconds: 60, least: 1 },
+  { key: 'job.perHour', seconds: 3_600, least: 0 },
+] as const
+
+/** 293/s, 4.1 MB/s, 6/h; '' where it is not known. */
+export const speedText = (perSecond: number | null, unit: Unit): string => {
+  if (perSecond === null) return ''
+  const span = perSecond === 0 ? SPANS[0] : SPANS.find(({ seconds, least }) => perSecond * seconds >= least)
+  const { key, seconds } = span ?? SPANS[2]
+  const value = perSecond * seconds
+  return text(key, { value: unit === 'bytes' ? bytes(value) : rate(value) })
+}
 
 /** The speed of a job while work is being done; else ''. */
 export const speedNowText = (job: JobLike & Pick<LiveJob, 'throughputPerSecond' | 'unit'>, nowMs: number): string =>

@@ -1,13 +1,14 @@
 import { html, nothing } from 'lit'
 import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
-import type { JobDocument, JobStatus, Page } from '../../client/index.ts'
+import type { JobDocument, JobStatus, ListQuery } from '../../client/index.ts'
 import { conditionOf } from '../data/condition.ts'
-import { Reading } from '../data/reading.ts'
+import { Followed } from '../data/followed.ts'
 import { headway, Live, shownNow } from '../feed.ts'
-import { withQuery } from '../router.ts'
-import { duration, moment, percent, text } from '../words.ts'
+import { ADDRESS, withQuery } from '../router.ts'
+import { moment, percent, preciseDuration, text } from '../words.ts'
 import { PageElement } from './element.ts'
 import { countText, elapsedSeconds } from './figures.ts'
+import { Found } from './found.ts'
 import * as icons from './icons.ts'
 import { empty, failure, loading } from './placeholders.ts'
 import { filters } from './toolbar.ts'
@@ -33,13 +34,16 @@ const LABELS = {
   active: () => text('jobs.active'),
 }
 
+const foundText = (total: number): string =>
+  total >= COUNTED ? text('jobs.found.many', { count: COUNTED }) : text('jobs.found', { count: total })
+
 /** All jobs that are kept, a page at a time, the last to finish first. */
 class FinishedJobs extends PageElement {
   static override properties: PropertyDeclarations = { query: { attribute: false } }
 
   declare query: URLSearchParams
-  #reading: Reading<Page<JobDocument>> | null = null
-  #key = ''
+  readonly #reading = new Followed(this, (query: ListQuery, signal) => headway.api.list(query, { signal }), REST_MS)
+  readonly #found = new Found()
   #types: readonly string[] = []
   #unsubscribe: () => void = () => undefined
 
@@ -50,13 +54,14 @@ class FinishedJobs extends PageElement {
 
   override connectedCallback(): void {
     super.connectedCallback()
-    this.#unsubscribe = headway.on('finished', () => this.#reading?.refresh())
+    this.#unsubscribe = headway.subscribe(() => {
+      if (this.#status === 'active') this.#reading.refresh()
+    })
   }
 
   override disconnectedCallback(): void {
     super.disconnectedCallback()
     this.#unsubscribe()
-    this.#reading?.stop()
   }
 
   get #status(): string {
@@ -69,12 +74,11 @@ class FinishedJobs extends PageElement {
     return Number.isInteger(page) && page > 0 ? page : 1
   }
 
-  /** Another filter is another reading; what was found stays until the new one is there. */
   protected override willUpdate(changed: PropertyValues): void {
     if (!changed.has('query')) return
     const jobType = this.query.get('type') ?? ''
     const search = this.query.get('q') ?? ''
-    const query = {
+    this.#reading.ask({
       status: CHOICES[this.#status] ?? [],
       topLevel: true,
       sort: this.#status === 'active' ? '-createdAt' : '-finishedAt',
@@ -82,20 +86,16 @@ class FinishedJobs extends PageElement {
       pageSize: PAGE_SIZE,
       ...(jobType !== '' && { jobType }),
       ...(search !== '' && { search }),
-    }
-    const key = JSON.stringify(query)
-    if (key === this.#key) return
-    this.#key = key
-    const known = this.#reading?.value ?? null
-    this.#reading?.stop()
-    this.#reading = new Reading(signal => headway.api.list(query, { signal }), REST_MS)
-    this.#reading.value = known
-    this.#reading.refresh()
+    })
   }
 
   protected override render(): TemplateResult {
-    const { value } = this.#reading ?? { value: null }
-    const types = new Set([...this.#types, ...(value?.items ?? []).map(({ jobType }) => jobType)])
+    const { value } = this.#reading
+    // Those that have been seen: the service has no list of them.
+    const types = new Set([
+      ...this.#types,
+      ...[...(value?.items ?? []), ...headway.jobs()].map(({ jobType }) => jobType),
+    ])
     this.#types = [...types].sort()
     return html`${filters({
       view: 'history',
@@ -105,24 +105,27 @@ class FinishedJobs extends PageElement {
       status: this.#status,
       statuses: Object.entries(LABELS).map(([name, label]) => ({ value: name, label: label() })),
     })}
+    ${this.#found.render(this.query.toString(), this.#reading.isOld || value === null ? null : foundText(value.total))}
     ${this.#content()}`
   }
 
   #content(): TemplateResult {
-    const reading = this.#reading
-    if (reading === null || reading.isLoading) return loading(text('jobs.loading'))
-    if (reading.value === null && reading.problem !== null) {
-      return failure(text('jobs.failed'), reading.problem, () => reading.refresh())
+    const { value, problem, isOld, refresh } = this.#reading
+    if (value === null) {
+      return problem === null ? loading(text('jobs.loading')) : failure(text('jobs.failed'), problem, refresh)
     }
-    const { items = [], total = 0 } = reading.value ?? {}
+    const { items, total } = value
     if (items.length === 0) {
       const isFiltered = ['type', 'q', 'status', 'page'].some(name => this.query.has(name))
       return isFiltered
-        ? empty(text('jobs.empty.filtered'), html`<a class="button" href="/?view=history">${text('jobs.clear')}</a>`)
+        ? empty(
+            text('jobs.empty.filtered'),
+            html`<a class="button" href=${ADDRESS.history()}>${text('jobs.clear')}</a>`,
+          )
         : empty(text('jobs.empty.history'), html`<p>${text('jobs.empty.history.hint')}</p>`)
     }
     const nowMs = shownNow()
-    return html`<div class="table history-table" role="table" aria-label=${text('jobs.history')}>
+    return html`<div class="table history-table" role="table" aria-label=${text('jobs.history')} aria-busy=${isOld}>
         <div class="heading" role="rowgroup">
           <div class="line" role="row">
             <div class="cell job" role="columnheader">${text('column.job')}</div>
@@ -145,13 +148,15 @@ class FinishedJobs extends PageElement {
       <div class="cell job" role="cell">
         ${icons.conditionIcon(condition)}
         <div class="names">
-          <span class="title"><a href=${`/jobs/${job.id}`}>${job.name}</a></span>
-          <span class="subtitle">${[job.jobType, job.errorMessage ?? job.message].filter(Boolean).join(' · ')}</span>
+          <span class="title"><a href=${ADDRESS.job(job.id)} title=${job.name} dir="auto">${job.name}</a></span>
+          <span class="subtitle" dir="auto"
+            >${[job.jobType, job.errorMessage ?? job.message].filter(Boolean).join(' · ')}</span
+          >
         </div>
       </div>
       <div class="cell result" role="cell">${text(`condition.${condition}`)}${outcome}</div>
       <div class="cell count" role="cell">${countText(job, { short: true })}</div>
-      <div class="cell took" role="cell">${seconds === null ? '' : duration(seconds)}</div>
+      <div class="cell took" role="cell">${seconds === null ? '' : preciseDuration(seconds)}</div>
       <div class="cell finished" role="cell">
         ${job.finishedAt === null ? '' : moment(Date.parse(job.finishedAt), nowMs)}
       </div>
@@ -165,9 +170,8 @@ class FinishedJobs extends PageElement {
       to < 1 || to > pages
         ? html`<span class="button" aria-disabled="true">${label}</span>`
         : html`<a class="button" href=${withQuery({ page: to === 1 ? null : String(to) })}>${label}</a>`
-    const found = total >= COUNTED ? text('jobs.found.many', { count: COUNTED }) : text('jobs.found', { count: total })
     return html`<nav class="pager" aria-label=${text('jobs.page.label')}>
-      <span class="muted" role="status">${found}</span>
+      <span class="muted">${foundText(total)}</span>
       ${
         pages === 1
           ? nothing

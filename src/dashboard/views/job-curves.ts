@@ -1,13 +1,13 @@
-import { html } from 'lit'
+import { html, nothing } from 'lit'
 import type { PropertyDeclarations, TemplateResult } from 'lit'
 import type { JobEvent, JobWithWorkers } from '../../client/index.ts'
 import type { Point } from '../data/curve.ts'
 import { shownNow } from '../feed.ts'
-import { bytes, compact, percent, text, timeOfDay } from '../words.ts'
+import { bytes, compact, moment, percent, text } from '../words.ts'
 import { watchAppearance } from './appearance-switch.ts'
 import type { Chart } from './chart.ts'
 import { PageElement } from './element.ts'
-import { speedText } from './figures.ts'
+import { countText, speedText } from './figures.ts'
 
 /** Why a curve may bend: drawn as lines across it. */
 const MARKS: Partial<Record<JobEvent['type'], string>> = {
@@ -28,14 +28,17 @@ class JobCurves extends PageElement {
   declare points: readonly Point[]
   declare job: JobWithWorkers
   declare changes: readonly JobEvent[]
-  #charts: { progress: Chart; speed: Chart; isPercent: boolean } | null = null
+  #charts: { progress: Chart; speed: Chart | null; isPercent: boolean } | null = null
   #isMaking = false
   #drawn = ''
   #unwatch: () => void = () => undefined
+  #isBroken = false
+  /** The point that is pointed at, of those that are drawn. */
+  #looked: Point | null = null
   readonly #sizes = new ResizeObserver(([entry]) => {
     const width = entry?.contentRect.width ?? 0
     this.#charts?.progress.resize(width)
-    this.#charts?.speed.resize(width)
+    this.#charts?.speed?.resize(width)
   })
 
   override connectedCallback(): void {
@@ -57,10 +60,14 @@ class JobCurves extends PageElement {
     return this.job.totalCount !== null || this.job.stages !== null || this.job.progressPercent > 0
   }
 
+  get #hasSpeed(): boolean {
+    return this.points.some(({ throughputPerSecond }) => throughputPerSecond !== null)
+  }
+
   #remove(): void {
     this.#sizes.disconnect()
     this.#charts?.progress.remove()
-    this.#charts?.speed.remove()
+    this.#charts?.speed?.remove()
     this.#charts = null
     this.#drawn = ''
   }
@@ -68,25 +75,45 @@ class JobCurves extends PageElement {
   async #make(): Promise<void> {
     if (this.#isMaking) return
     this.#isMaking = true
-    const { createChart } = await import('./chart.ts')
+    const chart = await import('./chart.ts').catch(() => null)
     this.#isMaking = false
+    if (chart === null) {
+      // Another release of the service no longer has the file that this page knows.
+      this.#isBroken = true
+      this.requestUpdate()
+      return
+    }
+    const { createChart } = chart
     const place = (name: string) => this.querySelector<HTMLElement>(`[data-chart=${name}]`)
     const [progress, speed] = [place('progress'), place('speed')]
-    if (progress === null || speed === null || !this.isConnected) return
+    if (progress === null || !this.isConnected) return
     const marks = () =>
       this.changes.flatMap(({ type, at }) => {
         const colour = MARKS[type]
         return colour === undefined ? [] : [{ at: Date.parse(at) / 1000, colour }]
       })
     const amount = this.job.unit === 'bytes' ? bytes : compact
-    const common = { colour: '--accent', marks }
+    const look = (index: number | null) => {
+      const point = index === null ? null : (this.#shown()[index] ?? null)
+      if (point === this.#looked) return
+      this.#looked = point
+      this.requestUpdate()
+    }
+    const common = { colour: '--accent', marks, look }
     const isPercent = this.#isPercent
     this.#charts = {
       isPercent,
       progress: isPercent
         ? createChart(progress, { ...common, height: 210, write: percent, most: 100 })
         : createChart(progress, { ...common, height: 210, write: amount }),
-      speed: createChart(speed, { ...common, colour: '--series-2', height: 140, write: amount }),
+      speed:
+        speed &&
+        createChart(speed, {
+          ...common,
+          colour: '--series-2',
+          height: 140,
+          write: value => speedText(value, this.job.unit),
+        }),
     }
     this.#sizes.observe(progress)
     this.#draw()
@@ -102,7 +129,7 @@ class JobCurves extends PageElement {
       times,
       points.map(point => (this.#isPercent ? point.progressPercent : point.processedCount)),
     )
-    this.#charts.speed.show(
+    this.#charts.speed?.show(
       times,
       points.map(({ throughputPerSecond }) => throughputPerSecond),
     )
@@ -119,27 +146,45 @@ class JobCurves extends PageElement {
 
   protected override updated(): void {
     // Where there is no curve to show the places of the charts have gone, and with a total the axis is another one.
-    if (this.points.length < 2 || this.#charts?.isPercent !== this.#isPercent) this.#remove()
-    if (this.points.length < 2) return
+    const isDrawn = this.#shown().length >= 2
+    const hasSpeed = this.#charts?.speed != null
+    if (!isDrawn || this.#charts?.isPercent !== this.#isPercent || hasSpeed !== this.#hasSpeed) this.#remove()
+    if (!isDrawn || this.#isBroken) return
     if (this.#charts === null) void this.#make()
     else this.#draw()
   }
 
+  /** What the curves say where they are pointed at. */
+  #readout(time: (atMs: number) => string): TemplateResult | typeof nothing {
+    const point = this.#looked
+    if (point === null) return nothing
+    const { totalCount, unit } = this.job
+    const { atMs, progressPercent, processedCount, throughputPerSecond } = point
+    const parts = [
+      time(atMs),
+      ...(this.#isPercent ? [percent(progressPercent)] : []),
+      countText({ processedCount, totalCount, unit }, { short: true }),
+      speedText(throughputPerSecond, unit),
+    ]
+    return html`<span class="readout">${parts.filter(part => part !== '').join(' · ')}</span>`
+  }
+
   protected override render(): TemplateResult {
-    const { points } = this
+    const points = this.#shown()
     const [first, last] = [points[0], points.at(-1)]
-    if (first === undefined || last === undefined || points.length < 2) {
+    if (first === undefined || last === undefined || points.length < 2 || this.#isBroken) {
       return html`<section class="card">
         <h2>${text('curves.title')}</h2>
-        <p class="muted">${text('curves.empty')}</p>
+        <p class="muted">${text(this.#isBroken ? 'curves.failed' : 'curves.empty')}</p>
       </section>`
     }
-    const end = timeOfDay(last.atMs)
+    const time = (atMs: number) => moment(atMs, last.atMs)
+    const end = time(last.atMs)
     const speeds = points.flatMap(({ throughputPerSecond }) => throughputPerSecond ?? [])
     const write = (point: Point) => (this.#isPercent ? percent(point.progressPercent) : compact(point.processedCount))
     const progressLabel = text('curves.progress.label', {
       from: write(first),
-      start: timeOfDay(first.atMs),
+      start: time(first.atMs),
       to: write(last),
       end,
     })
@@ -149,10 +194,14 @@ class JobCurves extends PageElement {
       most: speedText(Math.max(0, ...speeds), this.job.unit),
     })
     return html`<section class="card">
-      <h2>${text('curves.title')}</h2>
+      <h2>${text('curves.title')} ${this.#readout(time)}</h2>
       <div class="chart" data-chart="progress" role="img" aria-label=${progressLabel}></div>
-      <h3>${text('curves.speed')}</h3>
-      <div class="chart" data-chart="speed" role="img" aria-label=${speedLabel}></div>
+      ${
+        this.#hasSpeed
+          ? html`<h3>${text('curves.speed')}</h3>
+              <div class="chart" data-chart="speed" role="img" aria-label=${speedLabel}></div>`
+          : nothing
+      }
     </section>`
   }
 }

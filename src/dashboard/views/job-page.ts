@@ -4,7 +4,8 @@ import type { JobWithWorkers } from '../../client/index.ts'
 import { conditionOf, isFinished } from '../data/condition.ts'
 import { JobDetails } from '../data/job-details.ts'
 import { Live, shownNow } from '../feed.ts'
-import { duration, number, percent, text } from '../words.ts'
+import { ADDRESS } from '../router.ts'
+import { duration, number, percent, preciseDuration, text } from '../words.ts'
 import { bar } from './bar.ts'
 import { actionsOf, confirmAction } from './dialogs.ts'
 import { PageElement } from './element.ts'
@@ -26,6 +27,7 @@ class JobPage extends PageElement {
 
   declare jobId: string
   #details: JobDetails | null = null
+  #showsAllWorkers = false
 
   constructor() {
     super()
@@ -35,13 +37,13 @@ class JobPage extends PageElement {
   override disconnectedCallback(): void {
     super.disconnectedCallback()
     this.#details?.close()
-    document.title = 'Headway'
   }
 
   protected override willUpdate(changed: PropertyValues): void {
     if (!changed.has('jobId')) return
     this.#details?.close()
     this.#details = new JobDetails(this.jobId)
+    this.#showsAllWorkers = false
   }
 
   protected override updated(): void {
@@ -52,8 +54,9 @@ class JobPage extends PageElement {
   protected override render(): TemplateResult {
     const details = this.#details
     const job = details?.job ?? null
-    if (details !== null && job !== null) return this.#page(details, job)
     const problem = details?.problem ?? null
+    // Erased while somebody looks: what is known of it is no longer so.
+    if (details !== null && job !== null && problem?.status !== 404) return this.#page(details, job)
     if (problem === null || problem.code === 'unauthenticated') return loading(text('job.loading'))
     if (!NOT_FOUND.includes(problem.status)) {
       return failure(text('job.unreadable'), problem, () => details?.refresh())
@@ -61,7 +64,7 @@ class JobPage extends PageElement {
     return html`<div class="empty">
       <h1 class="empty-title">${text('job.missing')}</h1>
       <p>${text('job.missing.hint')}</p>
-      <a class="button" href="/">${text('page.back')}</a>
+      <a class="button" href=${ADDRESS.jobs}>${text('page.back')}</a>
     </div>`
   }
 
@@ -75,7 +78,13 @@ class JobPage extends PageElement {
           <job-curves .points=${details.curve.points} .job=${job} .changes=${details.changes ?? []}></job-curves>
           ${
             job.children === null
-              ? workers(job, nowMs)
+              ? workers(job, nowMs, {
+                  all: this.#showsAllWorkers,
+                  showAll: () => {
+                    this.#showsAllWorkers = true
+                    this.requestUpdate()
+                  },
+                })
               : html`<job-partitions .batch=${job} .nowMs=${nowMs}></job-partitions>`
           }
         </div>
@@ -91,17 +100,17 @@ class JobPage extends PageElement {
     const condition = conditionOf(job, nowMs)
     const kind = job.children === null ? '' : ` · ${text('job.batch')}`
     return html`<nav class="crumbs" aria-label=${text('page.back')}>
-        <a href="/">${text('nav.jobs')}</a>
+        <a href=${ADDRESS.jobs}>${text('nav.jobs')}</a>
         ${
           job.parentJobId === null
             ? nothing
             : html`<span aria-hidden="true">/</span>
-                <a href=${`/jobs/${job.parentJobId}`}>${text('job.partitionOf')}</a>`
+                <a href=${ADDRESS.job(job.parentJobId)}>${text('job.partitionOf')}</a>`
         }
       </nav>
       <div class="page-head">
         <div class="headline">
-          <h1>${job.name}</h1>
+          <h1 tabindex="-1" dir="auto">${job.name}</h1>
           <p class="subline">
             <span class="badge large" data-condition=${condition}>
               ${icons.conditionIcon(condition)} ${conditionText(condition, job, nowMs)}
@@ -120,7 +129,7 @@ class JobPage extends PageElement {
                 : nothing
             }
           </p>
-          ${job.description === null ? nothing : html`<p class="muted">${job.description}</p>`}
+          ${job.description === null ? nothing : html`<p class="muted" dir="auto">${job.description}</p>`}
         </div>
         <div class="buttons">
           ${actionsOf(job).map(
@@ -178,7 +187,7 @@ class JobPage extends PageElement {
         ${
           elapsed === null
             ? fact(text('fact.waiting'), duration((nowMs - Date.parse(job.createdAt)) / 1000))
-            : fact(text(isOver ? 'fact.took' : 'fact.elapsed'), duration(elapsed))
+            : fact(text(isOver ? 'fact.took' : 'fact.elapsed'), (isOver ? preciseDuration : duration)(elapsed))
         }
         ${isOver ? nothing : fact(text('fact.heartbeat'), agoText(job.heartbeatAt, nowMs))}
         ${isOver ? nothing : fact(text('fact.advanced'), agoText(job.advancedAt, nowMs))}

@@ -2,7 +2,7 @@ import { html, nothing } from 'lit'
 import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
 import type { JobWithWorkers } from '../../client/index.ts'
 import { Partitions } from '../data/partitions.ts'
-import { text } from '../words.ts'
+import { number, text } from '../words.ts'
 import { activeRow } from './active-row.ts'
 import { PageElement } from './element.ts'
 import './virtual-rows.ts'
@@ -49,7 +49,7 @@ class JobPartitions extends PageElement {
     const made = children.pending + children.running + children.completed + children.failed + children.cancelled
     const unmade = children.total - made
     return html`<section class="card" aria-labelledby="partitions-title">
-      <h2 id="partitions-title">${text('partitions.title')} <span class="number">${children.total}</span></h2>
+      <h2 id="partitions-title">${text('partitions.title')} <span class="number">${number(children.total)}</span></h2>
       <div class="outcomes tall" aria-hidden="true">
         ${SHARES.map(status =>
           children[status] === 0

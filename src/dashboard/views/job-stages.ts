@@ -3,6 +3,9 @@ import type { TemplateResult } from 'lit'
 import type { JobWithWorkers } from '../../client/index.ts'
 import { percent, text } from '../words.ts'
 
+/** Beyond, a row of them would be too narrow for their names. */
+const MANY = 10
+
 type Place = 'past' | 'now' | 'future'
 
 /** The declared stages, each as wide as it weighs. */
@@ -16,7 +19,7 @@ export const stages = (job: JobWithWorkers): TemplateResult | typeof nothing => 
   const placeOf = (index: number): Place => (index < current ? 'past' : index === current ? 'now' : 'future')
   return html`<section class="card" aria-labelledby="stages-title">
     <h2 id="stages-title">${text('stages.title')}</h2>
-    <ol class="stages">
+    <ol class="stages" ?data-many=${job.stages.length > MANY}>
       ${job.stages.map((stage, index) => {
         const place = placeOf(index)
         const filled = place === 'past' ? 1 : place === 'now' ? fraction : 0
@@ -25,7 +28,7 @@ export const stages = (job: JobWithWorkers): TemplateResult | typeof nothing => 
           aria-current=${place === 'now' ? 'step' : nothing}
           .style=${`flex-grow: ${Math.max(0.001, stage.weight)}`}
         >
-          <span class="rail"><span class="fill" .style=${`transform: scaleX(${filled})`}></span></span>
+          <span class="rail"><span class="fill" .style=${`transform: translateX(${100 * (filled - 1)}%)`}></span></span>
           <span class="stage-name">${stage.name}</span>
           <span class="muted"> ${place === 'now' ? percent(Math.floor(100 * fraction)) : text(`stage.${place}`)} </span>
         </li>`

@@ -1,8 +1,10 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
 import type { Problem } from '../data/reading.ts'
+import { ROOT } from '../root.ts'
 import { text } from '../words.ts'
 import { logo } from './icons.ts'
+import { problemText } from './problem-text.ts'
 
 type Content = TemplateResult | typeof nothing
 
@@ -25,7 +27,7 @@ export const loading = (label: string): TemplateResult =>
 export const failure = (title: string, problem: Problem, again?: () => void): TemplateResult =>
   html`<div class="empty" role="alert">
     <p class="empty-title">${title}</p>
-    <p>${problem.detail}</p>
+    <p>${problemText(problem)}</p>
     ${
       again === undefined
         ? nothing
@@ -36,5 +38,5 @@ export const failure = (title: string, problem: Problem, again?: () => void): Te
 /** The line that makes a job, with the address of this service. */
 export const firstJobHint = (): TemplateResult =>
   html`<p>${text('jobs.empty.hint')}</p>
-    <pre class="code" tabindex="0"><code>curl ${location.origin}/api/progress/jobs --json \\
+    <pre class="code" tabindex="0"><code>curl ${ROOT.href}api/progress/jobs --json \\
   '{"jobType":"import","name":"Nightly import","totalCount":1200}'</code></pre>`

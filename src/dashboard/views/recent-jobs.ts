@@ -1,83 +1,61 @@
 import { html } from 'lit'
 import type { TemplateResult } from 'lit'
-import type { JobDocument, Page } from '../../client/index.ts'
-import { Reading } from '../data/reading.ts'
+import type { JobDocument, ListQuery } from '../../client/index.ts'
+import { Followed } from '../data/followed.ts'
 import { headway, Live, shownNow } from '../feed.ts'
-import { duration, text } from '../words.ts'
+import { ADDRESS } from '../router.ts'
+import { preciseDuration, text } from '../words.ts'
 import { PageElement } from './element.ts'
 import { agoText, elapsedSeconds } from './figures.ts'
 import * as icons from './icons.ts'
+import { problemText } from './problem-text.ts'
 
-const SHOWN = 12
+const QUERY: ListQuery = {
+  status: ['completed', 'failed', 'cancelled'],
+  topLevel: true,
+  sort: '-finishedAt',
+  pageSize: 12,
+}
 const REST_MS = 1_000
 
 /** The jobs that finished last, beside those that are active. */
 class RecentJobs extends PageElement {
-  readonly #reading = new Reading<Page<JobDocument>>(
-    signal =>
-      headway.api.list(
-        { status: ['completed', 'failed', 'cancelled'], topLevel: true, sort: '-finishedAt', pageSize: SHOWN },
-        { signal },
-      ),
-    REST_MS,
-  )
-  #unsubscribe: (() => void)[] = []
-  #wasLive = false
+  readonly #reading = new Followed(this, (query: ListQuery, signal) => headway.api.list(query, { signal }), REST_MS)
 
   constructor() {
     super()
     new Live(this)
-  }
-
-  override connectedCallback(): void {
-    super.connectedCallback()
-    const refresh = () => this.#reading.refresh()
-    this.#unsubscribe = [
-      headway.on('finished', refresh),
-      headway.on('retried', refresh),
-      headway.on('recovered', refresh),
-      headway.subscribe(() => {
-        const isLive = headway.connection === 'live' || headway.connection === 'polling'
-        if (isLive && !this.#wasLive) refresh()
-        this.#wasLive = isLive
-      }),
-    ]
-    this.#wasLive = headway.connection === 'live'
-    refresh()
-  }
-
-  override disconnectedCallback(): void {
-    super.disconnectedCallback()
-    for (const stop of this.#unsubscribe) stop()
-    this.#reading.stop()
+    this.#reading.ask(QUERY)
   }
 
   protected override render(): TemplateResult {
-    const jobs = this.#reading.value?.items ?? []
+    const { value, problem } = this.#reading
+    const jobs = value?.items ?? []
+    const unread = problem === null ? '' : problemText(problem)
     const nowMs = shownNow()
     return html`<aside class="recent" aria-labelledby="recent-title">
       <h2 id="recent-title">${text('jobs.recent')}</h2>
       ${
         jobs.length === 0
-          ? html`<p class="muted">${this.#reading.isLoading ? '' : text('jobs.empty.recent')}</p>`
+          ? html`<p class="muted">${value === null ? unread : text('jobs.empty.recent')}</p>`
           : html`<ul>
               ${jobs.map(job => this.#item(job, nowMs))}
             </ul>`
       }
-      <p><a href="/?view=history">${text('jobs.recent.all')}</a></p>
+      <p><a href=${ADDRESS.history()}>${text('jobs.recent.all')}</a></p>
     </aside>`
   }
 
   #item(job: JobDocument, nowMs: number): TemplateResult {
     const seconds = elapsedSeconds(job, nowMs)
     const about = job.status === 'failed' && job.errorMessage !== null ? job.errorMessage : job.jobType
-    const facts = seconds === null ? [about] : [duration(seconds), about]
+    const facts = seconds === null ? [about] : [preciseDuration(seconds), about]
     return html`<li>
       ${icons.conditionIcon(job.status)}
       <div class="names">
-        <a href=${`/jobs/${job.id}`}>${job.name}</a>
+        <a href=${ADDRESS.job(job.id)} title=${job.name} dir="auto">${job.name}</a>
         <span class="vh">${text(`condition.${job.status}`)}</span>
-        <span class="subtitle">${facts.join(' · ')}</span>
+        <span class="subtitle" dir="auto">${facts.join(' · ')}</span>
       </div>
       <span class="ago">${agoText(job.finishedAt, nowMs)}</span>
     </li>`

@@ -1,11 +1,13 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
 import type { ConnectionState } from '../../client/index.ts'
+import type { Problem } from '../data/reading.ts'
+import { keepFocus } from '../focus.ts'
 import { headway, lastConnectedMs, Live, shownNow } from '../feed.ts'
-import { currentRoute, watchAddress } from '../router.ts'
+import { ADDRESS, currentRoute, watchAddress } from '../router.ts'
 import type { Route } from '../router.ts'
 import { keepToken, readToken } from '../session.ts'
-import { text, timeOfDay } from '../words.ts'
+import { moment, text } from '../words.ts'
 import './announcer.ts'
 import './appearance-switch.ts'
 import './dialogs.ts'
@@ -32,6 +34,14 @@ const forgetToken = (): void => {
   location.reload()
 }
 
+/** Filters change what a page shows, and not which one it is. */
+const placeOf = (route: Route): string => (route.page === 'job' ? route.id : route.page)
+
+const titleOf = ({ page, query }: Route): string => {
+  if (page === 'statistics') return text('nav.statistics')
+  return query.get('view') === 'history' ? text('jobs.history') : text('nav.jobs')
+}
+
 /** The whole page: what is always there, and the part that the address names. */
 class HeadwayDashboard extends PageElement {
   #route: Route = currentRoute()
@@ -39,11 +49,12 @@ class HeadwayDashboard extends PageElement {
   constructor() {
     super()
     new Live(this)
+    keepFocus()
     watchAddress(() => {
-      const before = this.#route
+      const before = placeOf(this.#route)
       this.#route = currentRoute()
       this.requestUpdate()
-      if (before.page !== this.#route.page) void this.updateComplete.then(() => this.#focusContent())
+      if (before !== placeOf(this.#route)) void this.updateComplete.then(() => this.#focusContent())
     })
   }
 
@@ -52,13 +63,18 @@ class HeadwayDashboard extends PageElement {
     this.querySelector<HTMLElement>('main')?.focus({ preventScroll: true })
   }
 
+  protected override updated(): void {
+    // The page of a job writes its own.
+    if (this.#route.page !== 'job') document.title = `${titleOf(this.#route)} · Headway`
+  }
+
   protected override render(): TemplateResult {
     const { connection, loaded, problem } = headway.state()
     // Keeps the clock that the banner reads.
     shownNow()
     const isLockedOut = connection === 'unauthorized' && !loaded
     return html`<a class="skip" href="#content" @click=${this.#skip}>${text('nav.skip')}</a>
-      ${this.#header(connection)} ${isLockedOut ? nothing : this.#banner(connection, problem?.detail ?? null)}
+      ${this.#header(connection)} ${isLockedOut ? nothing : this.#banner(connection, problem)}
       <main id="content" tabindex="-1">
         ${isLockedOut ? this.#lockedOut(problem?.detail ?? null) : this.#content()}
       </main>
@@ -75,11 +91,11 @@ class HeadwayDashboard extends PageElement {
     const { page } = this.#route
     const current = (isHere: boolean) => (isHere ? 'page' : nothing)
     return html`<header class="top">
-      <a class="brand" href="/" aria-label="Headway">${icons.logo} <span>Headway</span></a>
+      <a class="brand" href=${ADDRESS.jobs} aria-label="Headway">${icons.logo} <span>Headway</span></a>
       <nav aria-label=${text('nav.label')}>
-        <a href="/" aria-current=${current(page === 'jobs')}>${text('nav.jobs')}</a>
-        <a href="/statistics" aria-current=${current(page === 'statistics')}>${text('nav.statistics')}</a>
-        <a href="/docs" class="outside">${text('nav.api')}</a>
+        <a href=${ADDRESS.jobs} aria-current=${current(page === 'jobs')}>${text('nav.jobs')}</a>
+        <a href=${ADDRESS.statistics} aria-current=${current(page === 'statistics')}>${text('nav.statistics')}</a>
+        <a href=${ADDRESS.documentation} class="outside">${text('nav.api')}</a>
       </nav>
       <div class="top-right">
         ${connectionMark(connection)} <appearance-switch></appearance-switch>
@@ -100,11 +116,14 @@ class HeadwayDashboard extends PageElement {
     </header>`
   }
 
-  #banner(connection: ConnectionState, detail: string | null): TemplateResult | typeof nothing {
+  #banner(connection: ConnectionState, problem: Problem | null): TemplateResult | typeof nothing {
     if (connection === 'reconnecting') {
       const since = lastConnectedMs()
+      const lost = since === null ? '' : text('connection.lost', { time: moment(since, Date.now()) })
+      // What did answer says why it will not do.
+      const why = problem !== null && problem.status > 0 ? problem.detail : ''
       return html`<div class="banner" data-kind="warning">
-        <p>${since === null ? text('connection.lost.never') : text('connection.lost', { time: timeOfDay(since) })}</p>
+        <p>${[lost, why].filter(Boolean).join(' ') || text('connection.lost.never')}</p>
         <button type="button" class="button" @click=${() => headway.reconnect()}>${text('connection.retry')}</button>
       </div>`
     }
@@ -116,7 +135,7 @@ class HeadwayDashboard extends PageElement {
         <div>
           <h2>${text('token.again.title')}</h2>
           <p>${text('token.again.hint')}</p>
-          <token-form .detail=${detail}></token-form>
+          <token-form .detail=${problem?.detail ?? null}></token-form>
         </div>
       </div>`
     }

@@ -1,15 +1,16 @@
 import { html, nothing } from 'lit'
 import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
-import type { Statistics, TypeStatistics } from '../../client/index.ts'
-import { Reading } from '../data/reading.ts'
+import type { TypeStatistics } from '../../client/index.ts'
+import { Followed } from '../data/followed.ts'
 import { headway, Live } from '../feed.ts'
-import { navigate, withQuery } from '../router.ts'
+import { ADDRESS, navigate, withQuery } from '../router.ts'
 import { number, preciseDuration, rate, share, text } from '../words.ts'
 import { PageElement } from './element.ts'
 import { empty, failure, loading } from './placeholders.ts'
 
 const HOUR_MS = 3_600_000
-const REST_MS = 2_000
+/** A year of jobs takes the service a while to count. */
+const REST_MS = 10_000
 
 const SPANS = { day: 24, week: 7 * 24, month: 30 * 24, year: 365 * 24 } as const
 type Span = keyof typeof SPANS
@@ -26,40 +27,27 @@ class StatisticsPage extends PageElement {
   static override properties: PropertyDeclarations = { query: { attribute: false } }
 
   declare query: URLSearchParams
-  #reading: Reading<Statistics> | null = null
-  #span: Span | null = null
-  #unsubscribe: () => void = () => undefined
+  readonly #reading = new Followed(
+    this,
+    (span: Span, signal) => {
+      const since = new Date(headway.now() - SPANS[span] * HOUR_MS).toISOString()
+      return headway.api.stats({ since }, { signal })
+    },
+    REST_MS,
+  )
 
   constructor() {
     super()
     new Live(this)
   }
 
-  override connectedCallback(): void {
-    super.connectedCallback()
-    this.#unsubscribe = headway.on('finished', () => this.#reading?.refresh())
-  }
-
-  override disconnectedCallback(): void {
-    super.disconnectedCallback()
-    this.#unsubscribe()
-    this.#reading?.stop()
+  get #span(): Span {
+    const asked = this.query.get('span')
+    return isSpan(asked) ? asked : 'week'
   }
 
   protected override willUpdate(changed: PropertyValues): void {
-    if (!changed.has('query')) return
-    const asked = this.query.get('span')
-    const span = isSpan(asked) ? asked : 'week'
-    if (span === this.#span) return
-    this.#span = span
-    const known = this.#reading?.value ?? null
-    this.#reading?.stop()
-    this.#reading = new Reading(signal => {
-      const since = new Date(headway.now() - SPANS[span] * HOUR_MS).toISOString()
-      return headway.api.stats({ since }, { signal })
-    }, REST_MS)
-    this.#reading.value = known
-    this.#reading.refresh()
+    if (changed.has('query')) this.#reading.ask(this.#span)
   }
 
   protected override render(): TemplateResult {
@@ -88,18 +76,19 @@ class StatisticsPage extends PageElement {
   }
 
   #content(): TemplateResult {
-    const reading = this.#reading
-    if (reading === null || reading.isLoading) return loading(text('statistics.loading'))
-    if (reading.value === null && reading.problem !== null) {
-      return failure(text('statistics.failed'), reading.problem, () => reading.refresh())
+    const { value, problem, isOld, refresh } = this.#reading
+    if (value === null) {
+      return problem === null
+        ? loading(text('statistics.loading'))
+        : failure(text('statistics.failed'), problem, refresh)
     }
-    const all = reading.value?.types ?? []
+    const all = value.types
     if (all.length === 0) return empty(text('statistics.empty'), html`<p>${text('statistics.empty.hint')}</p>`)
     const jobsOf = (type: TypeStatistics) => OUTCOMES.reduce((total, outcome) => total + type[outcome], 0)
     const types = [...all].sort((a, b) => jobsOf(b) - jobsOf(a) || (a.jobType < b.jobType ? -1 : 1))
     const most = Math.max(1, ...types.map(jobsOf))
     return html`${this.#totals(types)}
-      <div class="scroller" tabindex="0" role="region" aria-label=${text('statistics.title')}>
+      <div class="scroller" tabindex="0" role="region" aria-label=${text('statistics.title')} aria-busy=${isOld}>
         <table class="plain statistics">
           <thead>
             <tr>
@@ -150,9 +139,8 @@ class StatisticsPage extends PageElement {
   #row(type: TypeStatistics, jobs: number, most: number): TemplateResult {
     const { completed, failed, cancelled, failureRate, durationSeconds, itemsPerSecond, stale, recovered } = type
     const time = (seconds: number | null) => (seconds === null ? '–' : preciseDuration(seconds))
-    const history = `/?${new URLSearchParams({ view: 'history', type: type.jobType }).toString()}`
     return html`<tr>
-      <th scope="row"><a href=${history}>${type.jobType}</a></th>
+      <th scope="row"><a href=${ADDRESS.history({ type: type.jobType })}>${type.jobType}</a></th>
       <td>
         <div
           class="outcomes"

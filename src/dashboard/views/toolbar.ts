@@ -1,7 +1,9 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
-import { navigate, withQuery } from '../router.ts'
-import { text } from '../words.ts'
+import { SORTS } from '../data/sorting.ts'
+import type { Sort } from '../data/sorting.ts'
+import { ADDRESS, navigate, withQuery } from '../router.ts'
+import { number, text } from '../words.ts'
 import * as icons from './icons.ts'
 
 export interface StatusChoice {
@@ -13,11 +15,36 @@ export interface StatusChoice {
 /** The tabs above both lists. */
 const views = (current: string): TemplateResult =>
   html`<nav class="tabs" aria-label=${text('jobs.views')}>
-    <a href="/" aria-current=${current === 'active' ? 'page' : nothing}>${text('jobs.active')}</a>
-    <a href="/?view=history" aria-current=${current === 'history' ? 'page' : nothing}>${text('jobs.history')}</a>
+    <a href=${ADDRESS.jobs} aria-current=${current === 'active' ? 'page' : nothing}>${text('jobs.active')}</a>
+    <a href=${ADDRESS.history()} aria-current=${current === 'history' ? 'page' : nothing}>${text('jobs.history')}</a>
   </nav>`
 
 const set = (name: string, value: string): void => navigate(withQuery({ [name]: value, page: null }), { replace: true })
+
+/** Browsers refuse a page that changes its address at every key. */
+const TYPING_MS = 150
+
+let typing: ReturnType<typeof setTimeout> | undefined
+
+const soon = (change: () => void): void => {
+  clearTimeout(typing)
+  typing = setTimeout(change, TYPING_MS)
+}
+
+const sortField = (sort: Sort): TemplateResult =>
+  html`<label class="field sort">
+    <span class="vh">${text('jobs.sort')}</span>
+    <select
+      name="sort"
+      .value=${sort}
+      @change=${(event: Event) => {
+        const { value } = event.target as HTMLSelectElement
+        set('sort', value === 'newest' ? '' : value)
+      }}
+    >
+      ${SORTS.map(each => html`<option value=${each} ?selected=${each === sort}>${text(`jobs.sort.${each}`)}</option>`)}
+    </select>
+  </label>`
 
 /** Filters by text, type and status, kept in the address. Both lists have them. */
 export const filters = (options: {
@@ -27,8 +54,10 @@ export const filters = (options: {
   types: readonly string[]
   statuses: readonly StatusChoice[]
   status: string
+  /** Left out: the list has one order. */
+  sort?: Sort
 }): TemplateResult => {
-  const { view, query, searchLabel, types, statuses, status } = options
+  const { view, query, searchLabel, types, statuses, status, sort } = options
   const type = query.get('type') ?? ''
   const known = type === '' || types.includes(type) ? types : [type, ...types]
   return html`<div class="toolbar">
@@ -43,7 +72,7 @@ export const filters = (options: {
         maxlength="100"
         autocomplete="off"
         .value=${query.get('q') ?? ''}
-        @input=${(event: InputEvent) => set('q', (event.target as HTMLInputElement).value)}
+        @input=${(event: InputEvent) => soon(() => set('q', (event.target as HTMLInputElement).value))}
       />
     </label>
     <label class="field">
@@ -57,6 +86,7 @@ export const filters = (options: {
         ${known.map(name => html`<option value=${name} ?selected=${name === type}>${name}</option>`)}
       </select>
     </label>
+    ${sort === undefined ? nothing : sortField(sort)}
     <div class="choices" role="group" aria-label=${text('jobs.status')}>
       ${statuses.map(
         ({ value, label, count }) =>
@@ -68,7 +98,7 @@ export const filters = (options: {
             ?data-calls=${value === 'attention' && (count ?? 0) > 0}
             @click=${() => set('status', value)}
           >
-            ${label}${count === undefined ? nothing : html` <span class="number">${count}</span>`}
+            ${label}${count === undefined ? nothing : html` <span class="number">${number(count)}</span>`}
           </button>`,
       )}
     </div>

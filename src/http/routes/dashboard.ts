@@ -1,14 +1,26 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { DashboardFile } from '../dashboard-files.ts'
 import { protectPages } from '../pages.ts'
+import type { Allowed } from '../pages.ts'
 
 /**
- * Files at addresses that stay the same. The pages of the dashboard are one document, which reads its address by itself; the
- * elements are named by pages of others.
+ * Files at addresses that stay the same. The pages of the dashboard are one document, which reads its address by itself; it is
+ * there twice, since it names its files relative to where it is. The elements are named by pages of others.
  */
 const LASTING: Readonly<Record<string, readonly string[]>> = {
-  'index.html': ['/', '/jobs/:id', '/statistics'],
+  'index.html': ['/', '/statistics'],
+  'job.html': ['/jobs/:id'],
   'elements.js': ['/elements.js'],
+}
+
+/** Its own files and the API. Text becomes markup through Lit alone, which escapes what it is given. */
+const ALLOWED: Allowed = {
+  scriptSrc: ["'self'"],
+  styleSrc: ["'self'"],
+  imgSrc: ["'self'"],
+  connectSrc: ["'self'"],
+  requireTrustedTypesFor: ["'script'"],
+  trustedTypes: ['lit-html'],
 }
 
 /** The names of the other files change with what they hold. */
@@ -25,7 +37,7 @@ export const dashboardRoutes = async (
   app: FastifyInstance,
   { files }: { files: readonly DashboardFile[] },
 ): Promise<void> => {
-  await protectPages(app)
+  await protectPages(app, ALLOWED)
   for (const file of files) {
     const lasting = LASTING[file.name]
     const caching = lasting ? 'no-cache' : FOR_EVER
