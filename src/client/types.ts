@@ -104,7 +104,7 @@ export interface Statistics {
  * - `reconnecting`: the stream is lost; what is shown is as of then.
  * - `polling`: streams do not get through; jobs are asked for every 5 seconds.
  * - `unauthorized`: the service refuses the token, and the callback gave no better one. It is asked again later.
- * - `closed`: `close` was called, or the service has nothing more to say (204).
+ * - `closed`: `close` was called.
  */
 export type ConnectionState = 'connecting' | 'live' | 'reconnecting' | 'polling' | 'unauthorized' | 'closed'
 
