@@ -121,7 +121,7 @@ export class HeadwayJobCard extends JobElement {
 
   /** An id that leads nowhere is said, once the service has said so. */
   #renderMissing(): TemplateResult | typeof nothing {
-    if (!this.client?.state().loaded) return nothing
+    if (!this.isNoJobId && !this.client?.state().loaded) return nothing
     return html`<p class="small muted" part="message">${this.language.text('progress.errors.notFound')}</p>`
   }
 
