@@ -1,10 +1,10 @@
 import { LitElement } from 'lit'
 import type { PropertyDeclarations, PropertyValues } from 'lit'
 import { HeadwayProblem } from '../client/problem.ts'
-import type { Headway, LiveJob, TokenSource } from '../client/types.ts'
+import { ShownClock } from '../client/shown-clock.ts'
+import type { Headway, TokenSource } from '../client/types.ts'
 import { progressLanguage } from '../messages/progress.ts'
 import type { ProgressLanguage } from '../messages/progress.ts'
-import { isFinished } from '../client/documents.ts'
 import type { Source } from './connections.ts'
 
 const SECOND_MS = 1_000
@@ -38,6 +38,7 @@ export abstract class HeadwayElement extends LitElement {
   /** Stands for all functions that the page gives: frameworks make a new one with each render, which is no new connection. */
   readonly #ask = (): ReturnType<Extract<TokenSource, (...args: never) => unknown>> =>
     typeof this.#token === 'function' ? this.#token() : this.#token
+  readonly #clock = new ShownClock()
   #unfollow: (() => void) | null = null
   #ticking: ReturnType<typeof setInterval> | undefined
 
@@ -56,6 +57,11 @@ export abstract class HeadwayElement extends LitElement {
     const { url } = this
     const token = typeof this.#token === 'function' ? this.#ask : this.#token || undefined
     return { url: url || originOfFile(), token }
+  }
+
+  /** The time that what is shown is of, by the clock of the service. */
+  protected shownMs(client: Headway): number {
+    return this.#clock.read(client.connection, client.now())
   }
 
   protected get language(): ProgressLanguage {
@@ -104,12 +110,6 @@ export abstract class HeadwayElement extends LitElement {
       }, SECOND_MS)
     }
   }
-}
-
-/** The seconds that are left now; null where nobody knows. */
-export const secondsLeft = (job: LiveJob, client: Headway): number | null => {
-  if (job.etaSeconds === null || isFinished(job)) return null
-  return Math.max(0, job.etaSeconds - Math.max(0, client.now() - Date.parse(job.updatedAt)) / 1000)
 }
 
 const ERROR_KEYS = {

@@ -23,7 +23,8 @@ export abstract class JobElement extends HeadwayElement {
 
   protected override willUpdate(changed: PropertyValues): void {
     super.willUpdate(changed)
-    this.tickWhile(this.job !== undefined && !isFinished(this.job) && this.job.etaSeconds !== null)
+    // What is left becomes less, and one that does not advance shows it.
+    this.tickWhile(this.job !== undefined && !isFinished(this.job))
   }
 
   /** There can be no job of that name. */

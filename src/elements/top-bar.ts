@@ -1,11 +1,12 @@
 import { css, html, nothing } from 'lit'
 import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
 import { repeat } from 'lit/directives/repeat.js'
+import { conditionOf } from '../client/condition.ts'
 import { isFinished } from '../client/documents.ts'
 import type { ConnectionState, Headway, JobFilter, LiveJob } from '../client/types.ts'
 import { followList } from './connections.ts'
 import { HeadwayElement } from './element.ts'
-import { lookOf, renderMark } from './job-view.ts'
+import { renderMark } from './job-view.ts'
 import { shared } from './styles.ts'
 
 /** How long what has finished is shown, by the clock of the service. */
@@ -142,6 +143,7 @@ export class HeadwayTopBar extends HeadwayElement {
     const [first] = jobs
     const client = this.#client
     if (!first || !client) return nothing
+    const nowMs = this.shownMs(client)
     const active = jobs.filter(job => !isFinished(job))
     const count =
       active.length > 0
@@ -157,7 +159,7 @@ export class HeadwayTopBar extends HeadwayElement {
         title=${language.text(expanded ? 'progress.hide' : 'progress.show')}
         @click=${() => this.#toggle()}
       >
-        ${renderMark(active.find(job => lookOf(job) === 'running') ?? first)}
+        ${renderMark(active.find(job => conditionOf(job, nowMs) === 'running') ?? first, nowMs)}
         <span part="count">${count}</span>
         ${active.length > 0 ? this.#renderFirst(first) : nothing} ${this.#renderConnection(client.connection)}
         <span class="chevron" part="toggle" aria-hidden="true"></span>

@@ -146,7 +146,8 @@ t.test('elements take their colours, sizes and language from the page', async t 
   })
   const { page } = await visit(t, browser, `${host.url}/themed`)
   await page.getByRole('button', { name: '1 Vorgang läuft' }).click()
-  await page.locator('headway-top-bar headway-job-card').getByText('Läuft', { exact: true }).waitFor()
+  const card = page.locator('headway-top-bar headway-job-card')
+  await card.getByText('Läuft', { exact: true }).waitFor()
   const fill = page.locator('headway-progress .fill')
   await fill.waitFor({ state: 'attached' })
   t.equal(await fill.evaluate(element => getComputedStyle(element).fill), 'rgb(1, 2, 3)')
@@ -158,6 +159,16 @@ t.test('elements take their colours, sizes and language from the page', async t 
   )
   await waitFor(async () => (await fill.evaluate(e => e.getBoundingClientRect().width)) > whole! * 0.24)
   t.ok(filled! <= whole! * 0.26)
+
+  // Its worker is alive, and has done nothing for a while: no time counts down for that.
+  await service.age(job.id, 60)
+  await service.database.pool.query(
+    "UPDATE progress_jobs SET advanced_at = now() - interval '1 minute' WHERE id = $1",
+    [job.id],
+  )
+  await service.heartbeat(job.id, { message: 'Warte auf die Sperre', etaSeconds: 90 })
+  await card.getByText('Kein Fortschritt', { exact: true }).waitFor()
+  t.equal(await card.getByText('noch').count(), 0)
 })
 
 t.test('a React page uses the hook and the elements', async t => {
