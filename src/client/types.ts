@@ -11,6 +11,7 @@ import type {
   Unit,
   WorkerDocument,
 } from '../jobs/job.ts'
+import type { Statistics, TypeStatistics } from '../jobs/statistics-document.ts'
 
 export type {
   Children,
@@ -22,6 +23,8 @@ export type {
   JobStatus,
   Lifecycle,
   Stage,
+  Statistics,
+  TypeStatistics,
   Unit,
   WorkerDocument,
 }
@@ -76,26 +79,6 @@ export interface Page<Item> {
 export interface ActiveJobs {
   active: JobDocument[]
   recentlyCompleted: JobDocument[]
-}
-
-/** How one type of jobs did in a span of time. */
-export interface TypeStatistics {
-  jobType: string
-  completed: number
-  failed: number
-  cancelled: number
-  /** failed / (completed + failed); null when there were none of both. */
-  failureRate: number | null
-  durationSeconds: { p50: number | null; p95: number | null; max: number | null }
-  itemsPerSecond: number | null
-  stale: number
-  recovered: number
-}
-
-export interface Statistics {
-  since: string
-  until: string
-  types: TypeStatistics[]
 }
 
 /**

@@ -242,6 +242,8 @@ t.test('elements heed what is set before their file has come, and after they wer
       early.token = () => giveToken()
       early.jobId = '${one.id}'
       const { HeadwayJobCard } = await import('${front.url}/elements.js')
+      // As where a page has it in its own bundle as well.
+      await import('${front.url}/elements.js?again')
       for (const card of document.querySelectorAll('headway-job-card')) card.token ??= () => giveToken()
       const added = new HeadwayJobCard()
       added.id = 'added'
