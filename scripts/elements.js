@@ -13,6 +13,7 @@ export const buildElements = async file => {
     ...BUNDLING,
     absWorkingDir: source,
     entryPoints: ['index.ts'],
+    inject: ['without-page.ts'],
     outfile: file,
     tsconfig: `${source}/tsconfig.json`,
   })

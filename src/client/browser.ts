@@ -7,8 +7,10 @@ export interface Surroundings {
   openChannel: ((name: string) => TabChannel) | null
   storage: Storage | null
   isVisible: () => boolean
-  /** Calls when the network is back or the page is looked at again. Answers how to stop it. */
+  /** Calls when the network is back, or the page is looked at or runs again. Answers how to stop it. */
   onReturn: (listener: (reason: 'online' | 'visible') => void) => () => void
+  /** Calls when the browser is about to stop the page without closing it. */
+  onStop: (listener: () => void) => () => void
   /** Calls when another tab has written to `storage`; null: it was cleared. */
   onStored: (listener: (key: string | null) => void) => () => void
   origin: () => string | null
@@ -43,8 +45,17 @@ export const surroundingsOfPage = (): Surroundings => {
       const stops = [
         listen(target, 'online', () => listener('online')),
         listen(document, 'visibilitychange', () => document?.visibilityState === 'visible' && listener('visible')),
-        // A page that comes back from the cache of the browser has lost its connections.
         listen(target, 'pageshow', () => listener('visible')),
+        listen(document, 'resume', () => listener('visible')),
+      ]
+      return () => stops.forEach(stop => stop())
+    },
+    onStop: listener => {
+      const stops = [
+        // https://developer.chrome.com/docs/web-platform/page-lifecycle-api
+        listen(document, 'freeze', listener),
+        // It goes into the cache for pages that one may go back to.
+        listen(target, 'pagehide', event => (event as PageTransitionEvent).persisted && listener()),
       ]
       return () => stops.forEach(stop => stop())
     },

@@ -1,3 +1,4 @@
+import { AwaitedJobs } from './awaited-jobs.ts'
 import { backoffMs } from './backoff.ts'
 import { surroundingsOfPage } from './browser.ts'
 import type { Surroundings } from './browser.ts'
@@ -25,14 +26,13 @@ import type {
   JobFilter,
   LiveJob,
 } from './types.ts'
-import { Waiting } from './waiting.ts'
 
 const KEEP_FINISHED_SECONDS = 60
 /** How often finished jobs are let go, and jobs that are waited for but not followed are asked for. */
 const HOUSEKEEPING_MS = 5_000
 const TOKEN_RETRY_MS = 5_000
 /** Of what tabs say to each other: one that has loaded another release of this file may not understand it. */
-const PROTOCOL = 1
+const PROTOCOL = 2
 
 /** For tests: what a page would give, and how patient to be. */
 export interface ClientParts {
@@ -59,13 +59,11 @@ class Client implements Headway {
   readonly #tokens: Tokens
   readonly #store: JobStore
   readonly #listeners = new Listeners()
-  readonly #waiting: Waiting
+  readonly #awaited: AwaitedJobs
   readonly #clock = new ServiceClock()
   readonly #pauses = new Pauses()
   readonly #closed = new AbortController()
   readonly #stops: (() => void)[]
-  /** Jobs that are being asked for. */
-  readonly #asking = new Set<string>()
   #tab: Tab | null = null
   /** Null: not known yet. */
   #identity: string | null = null
@@ -81,15 +79,27 @@ class Client implements Headway {
     this.#share = options.share ?? true
     this.#parts = { surroundings, timing }
     this.#tokens = new Tokens(options.token, token => this.#meet(token))
-    this.#requests = createRequests({ url: this.#url, tokens: this.#tokens, fetch: surroundings.fetch })
+    this.#requests = createRequests({
+      url: this.#url,
+      tokens: this.#tokens,
+      fetch: surroundings.fetch,
+      onDate: date => this.#clock.observeDate(date),
+    })
     this.api = createApi(this.#requests)
     this.#store = new JobStore({ keepFinishedMs: (options.keepFinishedSeconds ?? KEEP_FINISHED_SECONDS) * 1000 })
-    this.#waiting = new Waiting(surroundings.storage)
+    this.#awaited = new AwaitedJobs({
+      storage: surroundings.storage,
+      store: this.#store,
+      read: async id => toLiveJob(await this.api.job(id, { signal: this.#closed.signal })),
+      emit: change => this.#listeners.emit(change),
+      apply: job => this.#apply([{ name: 'updated', job }]),
+    })
     const housekeeping = setInterval(() => this.#keepHouse(), timing.housekeepingMs ?? HOUSEKEEPING_MS)
     this.#stops = [
       () => clearInterval(housekeeping),
       surroundings.onReturn(reason => (reason === 'online' ? this.reconnect() : this.#tab?.look())),
-      surroundings.onStored(key => this.#heedStorage(key)),
+      surroundings.onStop(() => this.#tab?.stop()),
+      surroundings.onStored(key => this.#awaited.heed(key)),
     ]
     void this.#join()
   }
@@ -123,22 +133,15 @@ class Client implements Headway {
 
   waitFor(id: string): Promise<LiveJob> {
     if (this.#closed.signal.aborted) return Promise.reject(new DOMException('The client is closed.', 'AbortError'))
-    const job = this.#store.get(id)
-    if (job && isFinished(job)) {
-      this.#waiting.settle(job, true)
-      return Promise.resolve(job)
-    }
-    const waited = this.#waiting.wait(id)
-    if (this.#store.loaded) void this.#ask(id)
-    return waited
+    return this.#awaited.waitFor(id)
   }
 
   waiting(): readonly string[] {
-    return this.#waiting.ids()
+    return this.#awaited.ids()
   }
 
   forget(id: string): void {
-    this.#waiting.forget(id)
+    this.#awaited.forget(id)
   }
 
   cancel(id: string): Promise<LiveJob> {
@@ -166,7 +169,7 @@ class Client implements Headway {
     this.#tab = null
     this.#show('closed', null)
     this.#listeners.clear()
-    this.#waiting.rejectAll('The client was closed.')
+    this.#awaited.rejectAll('The client was closed.')
   }
 
   /** Finds out whom this page speaks for, and joins the tabs that do so as well. */
@@ -181,7 +184,7 @@ class Client implements Headway {
     ])
     // Meanwhile it may have been closed, or become another's.
     if (this.#closed.signal.aborted || this.#identity !== identity) return
-    this.#waiting.use(`headway:waiting:${user}`)
+    this.#awaited.use(`headway:waiting:${user}`)
     const { surroundings, timing } = this.#parts
     const store = this.#store
     this.#tab = new Tab({
@@ -191,11 +194,11 @@ class Client implements Headway {
       requests: this.#requests,
       tokens: this.#tokens,
       filter: this.#filter,
+      clock: this.#clock,
       held: () => ({ jobs: store.jobs(), truncated: store.truncated, loaded: store.loaded }),
       onJobs: (jobs, truncated) => this.#replace(jobs, truncated),
       onChanges: changes => this.#apply(changes),
       onState: (connection, problem) => this.#show(connection, problem),
-      onId: (id, fresh) => this.#clock.observe(id, fresh),
     })
     this.#tab.start()
   }
@@ -221,20 +224,14 @@ class Client implements Headway {
     this.#tab?.close()
     this.#tab = null
     this.#store.clear()
-    this.#waiting.leave()
+    this.#awaited.leave()
     this.#show('connecting', null)
     void this.#join()
   }
 
   #replace(jobs: readonly LiveJob[], truncated: boolean): void {
-    const changes = this.#store.replace(jobs, truncated)
-    this.#tell(changes)
-    for (const id of this.#waiting.open()) {
-      const job = this.#store.get(id)
-      // It finished while this page was not there to see it.
-      if (job && isFinished(job)) this.#end(job)
-    }
-    void this.#askForMissing()
+    this.#tell(this.#store.replace(jobs, truncated))
+    this.#awaited.look()
   }
 
   #apply(changes: readonly JobChange[]): void {
@@ -245,15 +242,9 @@ class Client implements Headway {
     this.#state = null
     for (const change of changes) {
       const told = this.#listeners.emit(change)
-      if (isFinished(change.job)) this.#waiting.settle(change.job, told)
+      if (isFinished(change.job)) this.#awaited.settle(change.job, told)
     }
     this.#listeners.changed()
-  }
-
-  /** Tells of an end that no change told of. */
-  #end(job: LiveJob): void {
-    const told = this.#listeners.emit({ name: job.status as JobChange['name'], job })
-    this.#waiting.settle(job, told)
   }
 
   #show(connection: ConnectionState, problem: Problem): void {
@@ -271,30 +262,6 @@ class Client implements Headway {
     this.#listeners.changed()
   }
 
-  /** Asks for what is waited for and not followed, one after the other: there may be many, and they are in no hurry. */
-  async #askForMissing(): Promise<void> {
-    if (!this.#store.loaded || this.#asking.size > 0) return
-    for (const id of this.#waiting.open()) await this.#ask(id)
-  }
-
-  /** Asks for a job that is waited for, and that the stream does not show. */
-  async #ask(id: string): Promise<void> {
-    if (this.#asking.has(id) || this.#store.get(id)) return
-    this.#asking.add(id)
-    const { signal } = this.#closed
-    const identity = this.#identity
-    try {
-      const job = toLiveJob(await this.api.job(id, { signal }))
-      if (isFinished(job) && identity === this.#identity && this.#waiting.has(id)) this.#end(job)
-    } catch (error) {
-      // Anything else may pass: it is asked for again.
-      if (error instanceof HeadwayProblem && (error.status === 404 || error.status === 400))
-        this.#waiting.reject(id, error)
-    } finally {
-      this.#asking.delete(id)
-    }
-  }
-
   async #command(answer: Promise<JobDocument>): Promise<LiveJob> {
     const job = toLiveJob(await answer)
     // Before the stream says so: whoever pressed the button sees at once that it worked.
@@ -304,13 +271,7 @@ class Client implements Headway {
 
   #keepHouse(): void {
     if (this.#store.prune()) this.#tell([])
-    void this.#askForMissing()
-  }
-
-  #heedStorage(key: string | null): void {
-    if (key !== null && !this.#waiting.isKey(key)) return
-    this.#waiting.reload()
-    void this.#askForMissing()
+    void this.#awaited.askForMissing()
   }
 }
 

@@ -6,7 +6,7 @@ import type { StreamEnd } from './event-stream.ts'
 import type { JobChange } from './job-store.ts'
 import { Pauses } from './pause.ts'
 import { createPoller } from './polling.ts'
-import { HeadwayProblem, unreachable } from './problem.ts'
+import { HeadwayProblem, unexpectedAnswer, unreachable } from './problem.ts'
 import { queryOf } from './requests.ts'
 import type { Requests } from './requests.ts'
 import type { StreamEvent } from './sse.ts'
@@ -59,8 +59,9 @@ export interface ConnectionOptions {
 
 const problemOf = (error: unknown): HeadwayProblem => (error instanceof HeadwayProblem ? error : unreachable(error))
 
+/** The token is no good. A 403 that is not in the service's words is of something on the way, which may let polls pass. */
 const isRefusal = ({ status, code }: HeadwayProblem): boolean =>
-  status === 401 || status === 403 || code === 'token_unavailable'
+  status === 401 || code === 'token_unavailable' || (status === 403 && code !== 'unexpected_answer')
 
 /** Keeps a stream open for as long as it is wanted, whatever happens to it, and polls while it cannot. */
 export class Connection {
@@ -91,18 +92,13 @@ export class Connection {
     this.#lastEventId = options.lastEventId
   }
 
-  /** Runs until closed, or until the service has nothing more to say. Never raises. */
+  /** Runs until closed. Never raises. */
   async run(): Promise<void> {
     const { signal } = this.#closed
     while (!signal.aborted) {
       const end = await this.#stream()
       if (this.#closed.signal.aborted) return
       this.#isLive = false
-      if (end.kind === 'over') {
-        this.close()
-        this.#options.sink.state('closed', null)
-        return
-      }
       const pauseMs = this.#judge(end)
       if (!this.#eager) await this.#pauses.wait(pauseMs, signal)
     }
@@ -172,12 +168,12 @@ export class Connection {
     for (const { event, id, data } of events) {
       if (event === 'snapshot') {
         flush(this.#lastEventId ?? id)
-        const { jobs, truncated = false } = JSON.parse(data) as { jobs: WireJob[]; truncated?: boolean }
+        const { jobs, truncated = false } = parse(data) as { jobs: WireJob[]; truncated?: boolean }
         sink.snapshot(jobs.map(toLiveJob), truncated, id)
         this.#deliver()
       } else if (event.startsWith('progress.job.')) {
         const name = event.slice('progress.job.'.length) as JobChange['name']
-        changes.push({ name, job: toLiveJob(JSON.parse(data) as WireJob) })
+        changes.push({ name, job: toLiveJob(parse(data) as WireJob) })
       }
       if (id !== '') this.#lastEventId = id
     }
@@ -201,7 +197,7 @@ export class Connection {
   }
 
   /** How long to stay away after a stream has ended like that, and what to show meanwhile. */
-  #judge(end: Exclude<StreamEnd, { kind: 'over' }>): number {
+  #judge(end: StreamEnd): number {
     const { problem } = end
     const { random = Math.random } = this.#options
     if (isRefusal(problem)) return this.#judgeRefusal(problem)
@@ -210,13 +206,16 @@ export class Connection {
     this.#failures = wasGood ? 1 : this.#failures + 1
     const silent = end.kind === 'lost' && end.silent
     if (silent && this.#deliveredAt !== null) this.#mustProve = true
-    if (silent || this.#failures >= FAILURES_BEFORE_POLLING) this.#startPolling()
-    this.#showLoss(problem)
-
     const ended = end.kind === 'lost' && !end.asked && problem.code === 'stream_closed'
-    if (wasGood && ended) return random() * REOPEN_WITHIN_MS
     const { retryAfterSeconds } = problem
-    return backoffMs({ failures: this.#failures, retryMs: this.#retryMs, retryAfterSeconds, random })
+    const pauseMs =
+      wasGood && ended
+        ? random() * REOPEN_WITHIN_MS
+        : backoffMs({ failures: this.#failures, retryMs: this.#retryMs, retryAfterSeconds, random })
+    const isLong = (retryAfterSeconds ?? 0) * 1000 > this.#timing.pollMs
+    if (silent || isLong || this.#failures >= FAILURES_BEFORE_POLLING) this.#startPolling()
+    this.#showLoss(problem)
+    return pauseMs
   }
 
   /** A refused token is replaced at once; a second refusal in a row is shown, and tried again now and then. */
@@ -253,6 +252,7 @@ export class Connection {
     const { requests, filter, known, sink } = this.#options
     const poller = createPoller({ requests, filter, known })
     while (!signal.aborted) {
+      let pauseMs = this.#timing.pollMs
       try {
         const polled = await withinTime(this.#timing.firstByteMs, signal, part => poller.read(part))
         if (isAborted(signal)) return
@@ -263,9 +263,18 @@ export class Connection {
         if (isAborted(signal)) return
         const problem = problemOf(error)
         sink.state(isRefusal(problem) ? 'unauthorized' : 'reconnecting', problem)
+        pauseMs = Math.max(pauseMs, (problem.retryAfterSeconds ?? 0) * 1000)
       }
-      await this.#pauses.wait(this.#timing.pollMs, signal)
+      await this.#pauses.wait(pauseMs, signal)
     }
+  }
+}
+
+const parse = (data: string): unknown => {
+  try {
+    return JSON.parse(data)
+  } catch {
+    throw unexpectedAnswer(200)
   }
 }
 

@@ -13,8 +13,6 @@ export const CHECK_MS = 500
 
 /** How a stream ended. */
 export type StreamEnd =
-  /** 204: the service has nothing more to say. */
-  | { kind: 'over' }
   /** Refused before it began. */
   | { kind: 'refused'; problem: HeadwayProblem }
   /** Closed by the service, cut on the way, or silent for too long. `asked`: it asked to stay away for a while at its end. */
@@ -73,7 +71,7 @@ const readEvents = async (
   }
 }
 
-/** Opens a stream and reads it until it ends in whatever way. Raises only what the callbacks raise, and `token_unavailable`. */
+/** Opens a stream and reads it until it ends in whatever way. Never raises. */
 export const readEventStream = async (options: EventStreamOptions): Promise<StreamEnd> => {
   const { requests, path, lastEventId, signal, firstByteMs = FIRST_BYTE_MS, now = Date.now } = options
   const { watch = watchByTimer } = options
@@ -95,7 +93,6 @@ export const readEventStream = async (options: EventStreamOptions): Promise<Stre
   try {
     const headers = { accept: 'text/event-stream', ...(lastEventId !== null && { 'last-event-id': lastEventId }) }
     const { response } = await requests.send(path, { headers, signal: attempt.signal })
-    if (response.status === 204) return { kind: 'over' }
     if (!response.ok) return { kind: 'refused', problem: await readProblem(response) }
     const { body } = response
     if (!body || !response.headers.get('content-type')?.startsWith('text/event-stream')) {
@@ -112,11 +109,8 @@ export const readEventStream = async (options: EventStreamOptions): Promise<Stre
     const asked = await readEvents(body, { ...options, onBytes })
     return { kind: 'lost', silent: false, asked, problem: closed() }
   } catch (error) {
-    if (!attempt.signal.aborted) {
-      if (error instanceof HeadwayProblem && error.code === 'token_unavailable') throw error
-      return { kind: 'lost', silent: false, asked: false, problem: unreachable(error) }
-    }
-    return { kind: 'lost', silent, asked: false, problem: silence() }
+    const problem = attempt.signal.aborted ? silence() : error instanceof HeadwayProblem ? error : unreachable(error)
+    return { kind: 'lost', silent, asked: false, problem }
   } finally {
     stopWatching()
     signal.removeEventListener('abort', abort)

@@ -8,6 +8,11 @@ import type { ActiveJobs, JobDocument, JobFilter, LiveJob, Page } from './types.
 const MAX_MISSED = 20
 /** Browsers open six connections to a service that speaks HTTP/1.1. */
 const AT_ONCE = 4
+/** As many as `/active` lists. */
+const MAX_ACTIVE = 50
+const PAGE_SIZE = 100
+/** Together as many jobs as a snapshot of the stream holds. */
+const MAX_PAGES = 10
 
 export interface Polled {
   jobs: LiveJob[]
@@ -49,13 +54,13 @@ const readJob = async (
   }
 }
 
-/** Jobs that were named: each is asked for, until it has finished. */
+/** Jobs that were named: each is asked for, until it has completed. What has failed or was cancelled may be retried. */
 const createJobPoller = ({ requests, known }: PollerOptions, ids: readonly string[]): Poller => ({
   async read(signal) {
     const jobs = new Map(known().map(job => [job.id, job]))
     await inBatches(ids, async id => {
       const before = jobs.get(id)
-      if (before && isFinished(before)) return
+      if (before?.status === 'completed') return
       const job = await readJob(requests, id, before, signal)
       if (job) jobs.set(id, job)
       else jobs.delete(id)
@@ -68,45 +73,59 @@ const createJobPoller = ({ requests, known }: PollerOptions, ids: readonly strin
 const createListPoller = ({ requests, filter, known }: PollerOptions): Poller => {
   const { jobType, parentJobId, organizationId, topLevel } = filter
   const everything = jobType === undefined && parentJobId === undefined && organizationId === undefined
+  /** Of a list after which nothing was left to ask for. */
   let etag: string | null = null
+  let turn = 0
 
   const list = async (signal: AbortSignal): Promise<Polled> => {
-    const query = queryOf({ jobType, parentJobId, organizationId, topLevel, pageSize: 100 })
-    const { body } = await requests.call<Page<JobDocument>>(`/jobs${query}`, { signal })
-    const items = body?.items ?? []
-    return { jobs: items.map(toLiveJob), truncated: (body?.total ?? 0) > items.length }
+    const jobs: LiveJob[] = []
+    let total = 0
+    const readPage = async (page: number) => {
+      const query = queryOf({ jobType, parentJobId, organizationId, topLevel, page, pageSize: PAGE_SIZE })
+      const { body } = await requests.call<Page<JobDocument>>(`/jobs${query}`, { signal })
+      jobs.push(...(body?.items ?? []).map(toLiveJob))
+      total = body?.total ?? 0
+    }
+    await readPage(1)
+    const pages = Math.min(MAX_PAGES, Math.ceil(total / PAGE_SIZE))
+    for (let page = 2; page <= pages; page++) await readPage(page)
+    return { jobs, truncated: total > PAGE_SIZE * MAX_PAGES }
   }
 
   /** One small answer for all that runs. It shows no partitions, but changes whenever one of them does. */
-  const readActive = async (signal: AbortSignal): Promise<Polled | null> => {
+  const readActive = async (signal: AbortSignal): Promise<(Polled & { etag: string | null }) | null> => {
     const headers: Record<string, string> = etag === null ? {} : { 'if-none-match': etag }
     const answer = await requests.call<ActiveJobs>('/active', { headers, signal })
     if (!answer.body) return null
     const { active, recentlyCompleted } = answer.body
     const jobs = [...active, ...recentlyCompleted].map(toLiveJob)
-    const truncated = active.length >= 50
-    const partitions = topLevel !== true && active.some(job => job.children !== null)
-    if (partitions) {
-      const listed = new Set(jobs.map(job => job.id))
-      const all = await list(signal)
-      jobs.push(...all.jobs.filter(job => !listed.has(job.id)))
-    }
-    etag = answer.etag
-    return { jobs, truncated }
+    const isFull = active.length >= MAX_ACTIVE
+    const hidesPartitions = topLevel !== true && active.some(job => job.children !== null)
+    if (!isFull && !hidesPartitions) return { jobs, truncated: false, etag: answer.etag }
+    const listed = new Set(jobs.map(job => job.id))
+    const all = await list(signal)
+    jobs.push(...all.jobs.filter(job => !listed.has(job.id)))
+    // The tag of a list that is full says nothing of those that it leaves out.
+    return { jobs, truncated: all.truncated, etag: isFull ? null : answer.etag }
   }
 
   return {
     async read(signal) {
-      const polled = everything ? await readActive(signal) : await list(signal)
+      const polled = everything ? await readActive(signal) : { ...(await list(signal)), etag: null }
       if (!polled) return null
       const jobs = new Map(polled.jobs.map(job => [job.id, job]))
       const missed = known().filter(job => !jobs.has(job.id))
       for (const job of missed) jobs.set(job.id, job)
-      await inBatches(missed.filter(job => !isFinished(job)).slice(0, MAX_MISSED), async before => {
+      const open = missed.filter(job => !isFinished(job))
+      // Others each time, where there are too many of them.
+      const start = turn < open.length ? turn : 0
+      turn = start + MAX_MISSED
+      await inBatches(open.slice(start, turn), async before => {
         const job = await readJob(requests, before.id, before, signal)
         if (job) jobs.set(job.id, job)
         else jobs.delete(before.id)
       })
+      etag = open.length > MAX_MISSED ? null : polled.etag
       return { jobs: [...jobs.values()], truncated: polled.truncated }
     },
   }

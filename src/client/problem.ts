@@ -57,9 +57,14 @@ export const unexpectedAnswer = (status: number): HeadwayProblem =>
     detail: `What answered with status ${status} is not Headway: check the address, and what stands before it.`,
   })
 
+/** What stands before a service may ask for days. */
+const LONGEST_RETRY_AFTER_SECONDS = 300
+
+/** Seconds, or a date: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after */
 const retryAfterOf = (headers: Headers): number | null => {
-  const text = headers.get('retry-after')
-  return text !== null && /^\d{1,6}$/.test(text) ? Number(text) : null
+  const text = headers.get('retry-after') ?? ''
+  const seconds = /^\d+$/.test(text) ? Number(text) : Math.ceil((Date.parse(text) - Date.now()) / 1000)
+  return Number.isNaN(seconds) ? null : Math.min(Math.max(0, seconds), LONGEST_RETRY_AFTER_SECONDS)
 }
 
 /** The problem in an answer that is none of success. Never raises. */

@@ -44,12 +44,14 @@ export interface RequestsOptions {
   url: string
   tokens: Tokens
   fetch?: typeof fetch
+  /** Hears the `date` of each answer. */
+  onDate?: (date: string | null) => void
 }
 
 const isJson = (response: Response): boolean => /^application\/json\b/.test(response.headers.get('content-type') ?? '')
 
 /** Calls of the service, with the token of the page. */
-export const createRequests = ({ url, tokens, fetch = globalThis.fetch }: RequestsOptions): Requests => {
+export const createRequests = ({ url, tokens, fetch = globalThis.fetch, onDate }: RequestsOptions): Requests => {
   const base = `${url.replace(/\/+$/, '')}${BASE_PATH}`
 
   const send: Requests['send'] = async (path, init) => {
@@ -57,7 +59,9 @@ export const createRequests = ({ url, tokens, fetch = globalThis.fetch }: Reques
     const headers = { ...(token !== null && { authorization: `Bearer ${token}` }), ...init.headers }
     try {
       // Not from a cache: a browser would answer 304s by itself, and keep what a logged-out user saw.
-      return { response: await fetch(base + path, { cache: 'no-store', ...init, headers }), token }
+      const response = await fetch(base + path, { cache: 'no-store', ...init, headers })
+      onDate?.(response.headers.get('date'))
+      return { response, token }
     } catch (error) {
       if (init.signal?.aborted) throw error
       throw unreachable(error)

@@ -16,6 +16,8 @@ export type TabMessage =
       jobs: readonly LiveJob[]
       truncated: boolean
       lastEventId: string | null
+      /** How far the clock of the service is ahead of that of this machine. */
+      aheadMs: number
     }
   | { kind: 'changes'; from: string; changes: readonly JobChange[]; lastEventId: string }
   | { kind: 'state'; from: string; connection: ConnectionState; problem: Problem }
@@ -57,18 +59,20 @@ export interface SharingOptions {
 
 /** How often a tab that is looked at makes sure that the leader lives. */
 const PING_MS = 2_000
-/** Pings without an answer after which a leader counts as frozen. */
+/** Pings without an answer after which a leader counts as hanging. */
 const MISSED_PINGS = 2
 const QUEUE_AGAIN_MS = 100
 
 /**
  * One leader among the tabs of an origin. The browser grants a lock to one of them, and to the next one as soon as that one is
- * closed or crashes. A tab that is frozen keeps its lock; whoever looks at another tab then takes it away.
+ * closed or crashes. A tab that hangs keeps its lock; whoever looks at another tab then takes it away.
  */
 export class Sharing {
   readonly #options: SharingOptions
   readonly #closed = new AbortController()
+  /** Gives the lock back; null: another tab has it. */
   #release: (() => void) | null = null
+  #stealing = false
   #timer: ReturnType<typeof setInterval> | undefined
   #missedPings = 0
 
@@ -99,7 +103,9 @@ export class Sharing {
 
   /** Takes the lock away from the leader. */
   takeOver(): void {
-    if (!this.isLeader) void this.#stand(true)
+    if (this.isLeader || this.#stealing) return
+    this.#stealing = true
+    void this.#stand(true)
   }
 
   /** Asks the leader to connect at once. */
@@ -121,13 +127,14 @@ export class Sharing {
   async #stand(steal: boolean): Promise<void> {
     const { locks, name, onLead, onDeposed, onAlone } = this.#options
     const { signal } = this.#closed
-    const lock = { granted: false }
+    const lock: { release: (() => void) | null } = { release: null }
     try {
       // A lock that is stolen is granted at once: there is nothing for a signal to end.
       await locks.request(name, steal ? { steal } : { signal }, async () => {
+        this.#stealing = false
         if (signal.aborted) return
-        lock.granted = true
         await new Promise<void>(resolve => {
+          lock.release = resolve
           this.#release = resolve
           onLead()
         })
@@ -135,12 +142,14 @@ export class Sharing {
     } catch {
       // Aborted by `close`, or stolen.
     }
+    if (steal) this.#stealing = false
     if (signal.aborted) return
-    if (!lock.granted) {
+    if (lock.release === null) {
       if (!steal) onAlone()
       return
     }
-    if (this.#release !== null) {
+    // It was taken away, and not by this tab itself.
+    if (this.#release === lock.release) {
       this.#release = null
       this.#missedPings = 0
       onDeposed()

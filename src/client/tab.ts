@@ -3,6 +3,7 @@ import { Connection } from './connection.ts'
 import type { ConnectionTiming, Problem } from './connection.ts'
 import type { JobChange } from './job-store.ts'
 import type { Requests } from './requests.ts'
+import type { ServiceClock } from './service-clock.ts'
 import { Sharing } from './sharing.ts'
 import type { TabChannel, TabMessage } from './sharing.ts'
 import type { Tokens } from './tokens.ts'
@@ -16,12 +17,11 @@ export interface TabOptions {
   requests: Requests
   tokens: Tokens
   filter: JobFilter
+  clock: ServiceClock
   held: () => { jobs: readonly LiveJob[]; truncated: boolean; loaded: boolean }
   onJobs: (jobs: readonly LiveJob[], truncated: boolean) => void
   onChanges: (changes: readonly JobChange[]) => void
   onState: (connection: ConnectionState, problem: Problem) => void
-  /** `fresh`: it came in the moment of a change. */
-  onId: (id: string | null, fresh: boolean) => void
 }
 
 /** One page's place among those that share a connection: it has the connection, or hears from the tab that has it. */
@@ -33,6 +33,8 @@ export class Tab {
   #lastEventId: string | null = null
   #state: { connection: ConnectionState; problem: Problem } = { connection: 'connecting', problem: null }
   #closed = false
+  /** The browser has stopped the page, or is about to. */
+  #stopped = false
 
   constructor(options: TabOptions) {
     this.#options = options
@@ -63,14 +65,25 @@ export class Tab {
     this.#sharing.start()
   }
 
+  /**
+   * The browser stops this page: it lets go of what another tab could have. A lock that is held, or queued for, by a page that does
+   * not run would keep the others from the connection.
+   */
+  stop(): void {
+    this.#stopped = true
+    this.#leave()
+  }
+
   /** Somebody looks at this page again: what was due is done, and what may have been missed is asked for. */
   look(): void {
+    if (this.#restart()) return
     if (this.#connection) this.#connection.tick()
     else if (this.#isRefused()) this.#sharing?.takeOver()
     else this.#sharing?.hello()
   }
 
   wake(): void {
+    if (this.#restart()) return
     if (this.#connection) this.#connection.wake()
     else if (this.#isRefused()) this.#sharing?.takeOver()
     else this.#sharing?.wake()
@@ -78,12 +91,25 @@ export class Tab {
 
   close(): void {
     this.#closed = true
+    this.#leave()
+  }
+
+  /** After a stop. Answers whether there was one. */
+  #restart(): boolean {
+    if (!this.#stopped || this.#closed) return false
+    this.#stopped = false
+    this.start()
+    return true
+  }
+
+  #leave(): void {
     this.#disconnect()
     this.#sharing?.close()
+    this.#sharing = null
   }
 
   #connect(): void {
-    const { requests, tokens, filter, held, timing, onJobs, onChanges, onId } = this.#options
+    const { requests, tokens, filter, held, timing, clock, onJobs, onChanges } = this.#options
     const tell = () => this.#tellState()
     const connection = new Connection({
       requests,
@@ -95,13 +121,13 @@ export class Tab {
       sink: {
         snapshot: (jobs, truncated, id) => {
           if (id !== null) this.#lastEventId = id
-          onId(id, false)
+          clock.observe(id, false)
           onJobs(jobs, truncated)
           this.#tellAll(null)
         },
         changes: (changes, id) => {
           this.#lastEventId = id
-          onId(id, true)
+          clock.observe(id, true)
           onChanges(changes)
           this.#post({ kind: 'changes', from: this.#id, changes, lastEventId: id })
         },
@@ -130,8 +156,7 @@ export class Tab {
   }
 
   #goAlone(): void {
-    this.#sharing?.close()
-    this.#sharing = null
+    this.#leave()
     this.#connect()
   }
 
@@ -147,21 +172,27 @@ export class Tab {
 
   #hear(message: Extract<TabMessage, { kind: 'all' | 'changes' | 'state' }>): void {
     if (this.#closed) return
-    const { onJobs, onChanges, onId } = this.#options
+    const { clock, onJobs, onChanges } = this.#options
     if (message.kind === 'state') {
       this.#setState(message.connection, message.problem)
       return
     }
     this.#lastEventId = message.lastEventId
-    onId(message.lastEventId, message.kind === 'changes')
-    if (message.kind === 'changes') onChanges(message.changes)
-    else onJobs(message.jobs, message.truncated)
+    if (message.kind === 'changes') {
+      clock.observe(message.lastEventId, true)
+      onChanges(message.changes)
+    } else {
+      clock.adopt(message.aheadMs)
+      onJobs(message.jobs, message.truncated)
+    }
   }
 
   /** Gives one tab, or all, what this one knows. */
   #tellAll(to: string | null): void {
     const { jobs, truncated, loaded } = this.#options.held()
-    if (loaded) this.#post({ kind: 'all', from: this.#id, to, jobs, truncated, lastEventId: this.#lastEventId })
+    const { aheadMs } = this.#options.clock
+    if (loaded)
+      this.#post({ kind: 'all', from: this.#id, to, jobs, truncated, lastEventId: this.#lastEventId, aheadMs })
     if (to !== null) this.#tellState()
   }
 

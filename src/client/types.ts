@@ -11,6 +11,7 @@ import type {
   Unit,
   WorkerDocument,
 } from '../jobs/job.ts'
+import type { Statistics, TypeStatistics } from '../jobs/statistics-document.ts'
 
 export type {
   Children,
@@ -22,6 +23,8 @@ export type {
   JobStatus,
   Lifecycle,
   Stage,
+  Statistics,
+  TypeStatistics,
   Unit,
   WorkerDocument,
 }
@@ -78,33 +81,13 @@ export interface ActiveJobs {
   recentlyCompleted: JobDocument[]
 }
 
-/** How one type of jobs did in a span of time. */
-export interface TypeStatistics {
-  jobType: string
-  completed: number
-  failed: number
-  cancelled: number
-  /** failed / (completed + failed); null when there were none of both. */
-  failureRate: number | null
-  durationSeconds: { p50: number | null; p95: number | null; max: number | null }
-  itemsPerSecond: number | null
-  stale: number
-  recovered: number
-}
-
-export interface Statistics {
-  since: string
-  until: string
-  types: TypeStatistics[]
-}
-
 /**
  * - `connecting`: nothing has arrived yet.
  * - `live`: changes arrive as they happen.
  * - `reconnecting`: the stream is lost; what is shown is as of then.
  * - `polling`: streams do not get through; jobs are asked for every 5 seconds.
  * - `unauthorized`: the service refuses the token, and the callback gave no better one. It is asked again later.
- * - `closed`: `close` was called, or the service has nothing more to say (204).
+ * - `closed`: `close` was called.
  */
 export type ConnectionState = 'connecting' | 'live' | 'reconnecting' | 'polling' | 'unauthorized' | 'closed'
 

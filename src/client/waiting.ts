@@ -23,6 +23,8 @@ const abortError = (message: string): Error => new DOMException(message, 'AbortE
 export class Waiting {
   readonly #storage: Pick<Storage, 'getItem' | 'setItem' | 'removeItem'> | null
   readonly #waiters = new Map<string, Waiter[]>()
+  /** The attempt that is waited for, where an earlier one has ended. */
+  readonly #attempts = new Map<string, number>()
   /** Finished, and nobody has been told yet. */
   readonly #untold = new Set<string>()
   #key: string | null = null
@@ -53,6 +55,7 @@ export class Waiting {
     for (const [id, waiters] of this.#waiters) {
       if (waiters.length > 0 || stored.has(id)) continue
       this.#waiters.delete(id)
+      this.#attempts.delete(id)
       this.#untold.delete(id)
     }
   }
@@ -83,10 +86,15 @@ export class Waiting {
     return new Promise((resolve, reject) => waiters.push({ resolve, reject }))
   }
 
+  /** It is known to be in this attempt: what is still heard of earlier ones is not its end. */
+  expect(id: string, attempt: number): void {
+    this.#attempts.set(id, attempt)
+  }
+
   /** The job has finished. `told`: a listener heard of it; else it is remembered until somebody asks. */
   settle(job: LiveJob, told: boolean): void {
     const waiters = this.#waiters.get(job.id)
-    if (!waiters) return
+    if (!waiters || job.attempt < (this.#attempts.get(job.id) ?? 0)) return
     if (waiters.length === 0 && !told) {
       this.#untold.add(job.id)
       return
@@ -109,12 +117,14 @@ export class Waiting {
   rejectAll(reason: string): void {
     const all = [...this.#waiters.values()].flat()
     this.#waiters.clear()
+    this.#attempts.clear()
     this.#untold.clear()
     for (const { reject } of all) reject(abortError(reason))
   }
 
   #remove(id: string): void {
     this.#waiters.delete(id)
+    this.#attempts.delete(id)
     this.#untold.delete(id)
     this.#write(this.#read().filter(([other]) => other !== id))
   }

@@ -1,83 +1,31 @@
 import { createHeadway } from '../client/client.ts'
+import { followTogether, LINGER_MS, Sources, tryAgain, whenIdentified } from '../client/together.ts'
 import type { Headway, JobFilter, TokenSource } from '../client/types.ts'
 import { dispatchProgressEvents } from './window-events.ts'
 
-/** Frameworks take elements out and put them in again: a connection outlives its last element by so much. */
-const LINGER_MS = 1_000
 /** As many as one stream takes. */
 const MAX_JOBS = 100
+const JOB_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
 export interface Source {
   url: string
   token: TokenSource | undefined
 }
 
-/** What an element holds while it is in a page. */
-export interface Following {
-  readonly client: Headway
-  stop(): void
-}
-
-interface Shared {
-  client: Headway
-  users: number
-  close: () => void
-  lingering: ReturnType<typeof setTimeout> | undefined
-}
-
-type TokenCallback = Extract<TokenSource, (...args: never) => unknown>
-
-/** Numbers for token callbacks, so that the same one is the same part of a key. */
-const callbacks = new WeakMap<TokenCallback, number>()
-let callbackCount = 0
-
-const successors = new WeakMap<TokenCallback, TokenCallback>()
-
-/** Who asked `before` asks `next` from now on. Frameworks make a new function with each render, which is no new connection. */
-export const replaceCallback = (before: TokenCallback, next: TokenCallback): void => void successors.set(before, next)
-
-const keyOf = ({ url, token }: Source): string => {
-  if (typeof token !== 'function') return JSON.stringify([url, token ?? null])
-  const number = callbacks.get(token) ?? ++callbackCount
-  callbacks.set(token, number)
-  return JSON.stringify([url, number])
-}
-
-const open = ({ url, token }: Source, filter: JobFilter): Pick<Shared, 'client' | 'close'> => {
-  const source = typeof token === 'function' ? () => (successors.get(token) ?? token)() : token
-  const client = createHeadway({ url, filter, ...(source !== undefined && { token: source }) })
-  const stop = dispatchProgressEvents(client)
-  return {
-    client,
-    close: () => {
-      stop()
-      client.close()
-    },
-  }
-}
-
-const lists = new Map<string, Shared>()
-
-/** One client for all elements of a page that show the same list. */
-export const followList = (source: Source, filter: JobFilter): Following => {
-  const key = `${keyOf(source)} ${JSON.stringify(filter)}`
-  const shared = lists.get(key) ?? { ...open(source, filter), users: 0, lingering: undefined }
-  lists.set(key, shared)
-  clearTimeout(shared.lingering)
-  shared.users += 1
-  let stopped = false
-  return {
-    client: shared.client,
-    stop: () => {
-      if (stopped) return
-      stopped = true
-      shared.users -= 1
-      if (shared.users > 0) return
-      shared.lingering = setTimeout(() => {
-        lists.delete(key)
-        shared.close()
-      }, LINGER_MS)
-    },
+/** Follows a list, with one client for all elements of a page that show the same. Answers how to stop. */
+export const followList = (
+  { url, token }: Source,
+  filter: JobFilter,
+  onClient: (client: Headway) => void,
+): (() => void) => {
+  let quiet = (): void => undefined
+  const leave = followTogether({ url, filter, ...(token !== undefined && { token }) }, client => {
+    quiet = dispatchProgressEvents(client)
+    onClient(client)
+  })
+  return () => {
+    quiet()
+    leave()
   }
 }
 
@@ -87,26 +35,49 @@ interface Watcher {
   onClient: (client: Headway) => void
 }
 
-/** All jobs that single elements of a page show, in one stream. It is opened anew, behind the present one, when they change. */
+interface Opened {
+  client: Headway
+  close: () => void
+}
+
+/** Up to a hundred jobs that single elements of a page show, in one stream. It is opened anew, behind the present one, when they change. */
 class JobGroup {
-  readonly #source: Source
+  readonly #url: string
+  readonly #sources = new Sources()
   readonly #watchers = new Set<Watcher>()
-  #current: Pick<Shared, 'client' | 'close'> | null = null
-  #next: Pick<Shared, 'client' | 'close'> | null = null
+  readonly #onEmpty: () => void
+  #current: Opened | null = null
+  #next: Opened | null = null
   #followed: readonly string[] = []
   #timer: ReturnType<typeof setTimeout> | undefined
 
-  constructor(source: Source) {
-    this.#source = source
+  constructor(url: string, onEmpty: () => void) {
+    this.#url = url
+    this.#onEmpty = onEmpty
   }
 
-  add(watcher: Watcher): () => void {
+  hasRoomFor(jobId: string): boolean {
+    const ids = this.#ids()
+    return ids.has(jobId) || ids.size < MAX_JOBS
+  }
+
+  add(watcher: Watcher, token: TokenSource | undefined): () => void {
     this.#watchers.add(watcher)
-    if (this.#current && this.#followed.includes(watcher.jobId)) watcher.onClient(this.#current.client)
+    const leave = this.#sources.add(token)
+    if (this.#current) {
+      tryAgain(this.#current.client)
+      if (this.#followed.includes(watcher.jobId)) watcher.onClient(this.#current.client)
+    }
     this.#plan(0)
     return () => {
-      if (this.#watchers.delete(watcher)) this.#plan(LINGER_MS)
+      leave()
+      this.#watchers.delete(watcher)
+      this.#plan(LINGER_MS)
     }
+  }
+
+  #ids(): Set<string> {
+    return new Set([...this.#watchers].map(({ jobId }) => jobId))
   }
 
   /** In a moment: a page adds its elements one after the other. */
@@ -116,17 +87,18 @@ class JobGroup {
   }
 
   #follow(): void {
-    const ids = [...new Set([...this.#watchers].map(({ jobId }) => jobId))].sort()
-    if (ids.join() === this.#followed.join()) return
+    const ids = [...this.#ids()].sort()
+    if (ids.length > 0 && ids.join() === this.#followed.join()) return
     this.#followed = ids
     this.#next?.close()
     this.#next = null
     if (ids.length === 0) {
       this.#current?.close()
       this.#current = null
+      this.#onEmpty()
       return
     }
-    const next = open(this.#source, ids.length > MAX_JOBS ? {} : { jobId: ids })
+    const next = this.#open(ids)
     if (!this.#current) {
       this.#take(next)
       return
@@ -141,20 +113,56 @@ class JobGroup {
     })
   }
 
-  #take(next: Pick<Shared, 'client' | 'close'>): void {
+  #open(jobId: readonly string[]): Opened {
+    const client = createHeadway({ url: this.#url, filter: { jobId }, token: this.#sources.source })
+    const quiet = dispatchProgressEvents(client)
+    return {
+      client,
+      close: () => {
+        quiet()
+        client.close()
+      },
+    }
+  }
+
+  #take(next: Opened): void {
     const before = this.#current
     this.#current = next
-    for (const { onClient } of [...this.#watchers]) onClient(next.client)
+    for (const { jobId, onClient } of [...this.#watchers]) {
+      if (this.#followed.includes(jobId)) onClient(next.client)
+    }
     before?.close()
   }
 }
 
-const groups = new Map<string, JobGroup>()
+/** By service and user. */
+const groups = new Map<string, Set<JobGroup>>()
+
+const groupFor = (key: string, url: string, jobId: string): JobGroup => {
+  const those = groups.get(key) ?? new Set()
+  groups.set(key, those)
+  const roomy = [...those].find(group => group.hasRoomFor(jobId))
+  if (roomy) return roomy
+  const group = new JobGroup(url, () => {
+    those.delete(group)
+    if (those.size === 0) groups.delete(key)
+  })
+  those.add(group)
+  return group
+}
+
+/** Whether there can be a job of that name at all: the service refuses a stream for the sake of one that is none. */
+export const isJobId = (text: string): boolean => JOB_ID.test(text)
 
 /** Follows one job together with all others that single elements of the page show. */
-export const followJob = (source: Source, watcher: Watcher): (() => void) => {
-  const key = keyOf(source)
-  const group = groups.get(key) ?? new JobGroup(source)
-  groups.set(key, group)
-  return group.add(watcher)
+export const followJob = ({ url, token }: Source, watcher: Watcher): (() => void) => {
+  let stop = (): void => undefined
+  const forget = whenIdentified(token, identity => {
+    stop = groupFor(JSON.stringify([url, identity]), url, watcher.jobId).add(watcher, token)
+  })
+  return () => {
+    forget()
+    stop()
+    stop = () => undefined
+  }
 }

@@ -1,11 +1,10 @@
 import { LitElement } from 'lit'
-import type { PropertyDeclarations } from 'lit'
+import type { PropertyDeclarations, PropertyValues } from 'lit'
 import { HeadwayProblem } from '../client/problem.ts'
-import type { Headway, LiveJob, TokenSource } from '../client/types.ts'
+import { ShownClock } from '../client/shown-clock.ts'
+import type { Headway, TokenSource } from '../client/types.ts'
 import { progressLanguage } from '../messages/progress.ts'
 import type { ProgressLanguage } from '../messages/progress.ts'
-import { isFinished } from '../client/documents.ts'
-import { replaceCallback } from './connections.ts'
 import type { Source } from './connections.ts'
 
 const SECOND_MS = 1_000
@@ -14,6 +13,15 @@ const SECOND_MS = 1_000
 const originOfFile = (): string => {
   const { protocol, pathname, origin } = new URL(import.meta.url)
   return protocol.startsWith('http') && pathname === '/elements.js' ? origin : location.origin
+}
+
+/** The nearest ancestor that says what language it is in, out of whatever shadow roots this is in. */
+const langAround = (start: Element): string | null => {
+  for (let at: Node | null = start; at; at = at instanceof ShadowRoot ? at.host : at.parentNode) {
+    const lang = at instanceof Element ? at.getAttribute('lang') : null
+    if (lang !== null) return lang
+  }
+  return null
 }
 
 /** What the elements have in common: where the service is, who asks, and the language. */
@@ -27,8 +35,11 @@ export abstract class HeadwayElement extends LitElement {
   declare url: string | undefined
 
   #token: TokenSource | undefined
-  /** What it was connected with: a function that follows another one takes its place there. */
-  #connectedWith: TokenSource | undefined
+  /** Stands for all functions that the page gives: frameworks make a new one with each render, which is no new connection. */
+  readonly #ask = (): ReturnType<Extract<TokenSource, (...args: never) => unknown>> =>
+    typeof this.#token === 'function' ? this.#token() : this.#token
+  readonly #clock = new ShownClock()
+  #unfollow: (() => void) | null = null
   #ticking: ReturnType<typeof setInterval> | undefined
 
   /** A token, or, as a property, a function that gives one: it is asked again when a token has expired. */
@@ -39,28 +50,53 @@ export abstract class HeadwayElement extends LitElement {
   set token(token: TokenSource | undefined) {
     const before = this.#token
     this.#token = token
-    if (typeof this.#connectedWith === 'function' && typeof token === 'function') {
-      replaceCallback(this.#connectedWith, token)
-      return
-    }
-    this.#connectedWith = token
-    this.requestUpdate('token', before)
+    if (typeof before !== 'function' || typeof token !== 'function') this.requestUpdate('token', before)
   }
 
   protected get source(): Source {
     const { url } = this
-    const token = this.#connectedWith === '' ? undefined : this.#connectedWith
-    return { url: url === undefined || url === '' ? originOfFile() : url, token }
+    const token = typeof this.#token === 'function' ? this.#ask : this.#token || undefined
+    return { url: url || originOfFile(), token }
+  }
+
+  /** The time that what is shown is of, by the clock of the service. */
+  protected shownMs(client: Headway): number {
+    return this.#clock.read(client.connection, client.now())
   }
 
   protected get language(): ProgressLanguage {
-    const own = this.closest('[lang]')?.getAttribute('lang')
+    const own = langAround(this)
     return progressLanguage(own ? [own, ...navigator.languages] : navigator.languages)
+  }
+
+  /** Begins to follow what the properties in `followed` name. Answers how to stop; null: they name nothing. */
+  protected abstract follow(): (() => void) | null
+  protected abstract readonly followed: readonly string[]
+
+  override connectedCallback(): void {
+    super.connectedCallback()
+    // Before its first update a page, or a framework, may still set what it shall follow.
+    if (this.hasUpdated) this.#follow()
   }
 
   override disconnectedCallback(): void {
     super.disconnectedCallback()
+    this.#stop()
     this.tickWhile(false)
+  }
+
+  protected override willUpdate(changed: PropertyValues): void {
+    if (!this.hasUpdated || ['url', 'token', ...this.followed].some(name => changed.has(name))) this.#follow()
+  }
+
+  #follow(): void {
+    this.#stop()
+    if (this.isConnected) this.#unfollow = this.follow()
+  }
+
+  #stop(): void {
+    this.#unfollow?.()
+    this.#unfollow = null
   }
 
   /** Renders every second while that is so: what is left counts down between two reports as well. */
@@ -74,12 +110,6 @@ export abstract class HeadwayElement extends LitElement {
       }, SECOND_MS)
     }
   }
-}
-
-/** The seconds that are left now; null where nobody knows. */
-export const secondsLeft = (job: LiveJob, client: Headway): number | null => {
-  if (job.etaSeconds === null || isFinished(job)) return null
-  return Math.max(0, job.etaSeconds - Math.max(0, client.now() - Date.parse(job.updatedAt)) / 1000)
 }
 
 const ERROR_KEYS = {

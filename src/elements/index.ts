@@ -1,25 +1,25 @@
-import { HeadwayJobCard } from './job-card.ts'
-import { HeadwayProgress } from './progress-element.ts'
-import { HeadwayTopBar } from './top-bar.ts'
+import { HeadwayJobCard as JobCard } from './job-card.ts'
+import { HeadwayProgress as Progress } from './progress-element.ts'
+import { HeadwayTopBar as TopBar } from './top-bar.ts'
+import type { HeadwayJobCardElement, HeadwayProgressElement, HeadwayTopBarElement } from './types.ts'
 
 export { createHeadway, HeadwayProblem } from '../client/index.ts'
+export type * from './types.ts'
 export type * from '../client/types.ts'
 export type { ProgressEndDetail, ProgressErrorDetail, ProgressUpdateDetail } from './window-events.ts'
-export { HeadwayJobCard, HeadwayProgress, HeadwayTopBar }
 
-declare global {
-  interface HTMLElementTagNameMap {
-    'headway-progress': HeadwayProgress
-    'headway-job-card': HeadwayJobCard
-    'headway-top-bar': HeadwayTopBar
-  }
-}
+// What Lit adds is left out: the package does not bring its types.
+export const HeadwayProgress: new () => HeadwayProgressElement = Progress
+export const HeadwayJobCard: new () => HeadwayJobCardElement = JobCard
+export const HeadwayTopBar: new () => HeadwayTopBarElement = TopBar
 
-// A page may load this file twice, as its own bundle and from the service: the first one stays.
+// A page may load this file twice, as its own bundle and from the service: the first one stays. A server that renders pages has no
+// elements.
 const define = (name: string, element: CustomElementConstructor): void => {
-  if (!customElements.get(name)) customElements.define(name, element)
+  const registry = globalThis.customElements as CustomElementRegistry | undefined
+  if (registry && !registry.get(name)) registry.define(name, element)
 }
 
-define('headway-progress', HeadwayProgress)
-define('headway-job-card', HeadwayJobCard)
-define('headway-top-bar', HeadwayTopBar)
+define('headway-progress', Progress)
+define('headway-job-card', JobCard)
+define('headway-top-bar', TopBar)

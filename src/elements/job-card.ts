@@ -1,10 +1,11 @@
 import { css, html, nothing } from 'lit'
 import type { PropertyValues, TemplateResult } from 'lit'
+import { conditionOf, needsAttention } from '../client/condition.ts'
 import { isFinished } from '../client/documents.ts'
 import type { LiveJob } from '../client/types.ts'
 import { errorText } from './element.ts'
 import { JobElement } from './job-element.ts'
-import { lookOf, renderBar, renderFigures, renderMark } from './job-view.ts'
+import { renderBar, renderFigures, renderMark } from './job-view.ts'
 import { bar, shared } from './styles.ts'
 
 /**
@@ -84,14 +85,16 @@ export class HeadwayJobCard extends JobElement {
   protected override render(): TemplateResult | typeof nothing {
     const { job, client, language } = this
     if (!job || !client) return this.#renderMissing()
-    const look = lookOf(job)
+    const nowMs = this.shownMs(client)
+    const look = conditionOf(job, nowMs)
+    const view = { job, nowMs, language }
     const status = language.text(`progress.status.${look}`)
     const text = job.status === 'failed' ? job.errorMessage : job.message
     return html`<div class="card ${look}" part="card">
       <div class="head">
-        ${renderMark(job)}
+        ${renderMark(job, nowMs)}
         <span class="name" part="name">${job.name}</span>
-        <span class="small ${look === 'stalled' ? 'warning' : 'muted'}" part="status">${status}</span>
+        <span class="small ${needsAttention(look) ? 'warning' : 'muted'}" part="status">${status}</span>
         ${this.#renderCancel(job)}
       </div>
       ${
@@ -99,7 +102,7 @@ export class HeadwayJobCard extends JobElement {
           ? nothing
           : html`<p class="small ${job.status === 'failed' ? 'error' : 'muted'}" part="message">${text}</p>`
       }
-      ${isFinished(job) ? nothing : renderBar({ job, client, language })} ${renderFigures({ job, client, language })}
+      ${isFinished(job) ? nothing : renderBar(view)} ${renderFigures(view)}
       <p class="small error" part="error" role="status" ?hidden=${!this.refusal}>${this.refusal}</p>
     </div>`
   }
@@ -121,7 +124,7 @@ export class HeadwayJobCard extends JobElement {
 
   /** An id that leads nowhere is said, once the service has said so. */
   #renderMissing(): TemplateResult | typeof nothing {
-    if (!this.client?.state().loaded) return nothing
+    if (!this.isNoJobId && !this.client?.state().loaded) return nothing
     return html`<p class="small muted" part="message">${this.language.text('progress.errors.notFound')}</p>`
   }
 

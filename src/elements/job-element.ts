@@ -1,7 +1,7 @@
 import type { PropertyDeclarations, PropertyValues } from 'lit'
 import { isFinished } from '../client/documents.ts'
 import type { Headway, LiveJob } from '../client/types.ts'
-import { followJob } from './connections.ts'
+import { followJob, isJobId } from './connections.ts'
 import { HeadwayElement } from './element.ts'
 
 /** An element that shows one job: the one of its `job-id`, or one that it is given with the client that follows it. */
@@ -18,48 +18,40 @@ export abstract class JobElement extends HeadwayElement {
   declare job: LiveJob | undefined
   declare client: Headway | undefined
 
-  #stop: (() => void) | null = null
+  protected readonly followed = ['jobId']
   #unsubscribe: (() => void) | null = null
 
-  override connectedCallback(): void {
-    super.connectedCallback()
-    this.#follow()
-  }
-
-  override disconnectedCallback(): void {
-    super.disconnectedCallback()
-    this.#unfollow()
-  }
-
   protected override willUpdate(changed: PropertyValues): void {
-    // On the first update it has just begun to follow what it was made with.
-    if (this.hasUpdated && ['jobId', 'url', 'token'].some(name => changed.has(name))) {
-      this.#unfollow()
-      this.#follow()
+    super.willUpdate(changed)
+    // What is left becomes less, and one that does not advance shows it.
+    this.tickWhile(this.job !== undefined && !isFinished(this.job))
+  }
+
+  /** There can be no job of that name. */
+  protected get isNoJobId(): boolean {
+    return this.jobId !== undefined && this.jobId !== '' && !isJobId(this.#id)
+  }
+
+  protected follow(): (() => void) | null {
+    if (!isJobId(this.#id)) return null
+    const stop = followJob(this.source, { jobId: this.#id, onClient: client => this.#use(client) })
+    return () => {
+      stop()
+      this.#unsubscribe?.()
+      this.#unsubscribe = null
+      this.job = undefined
+      this.client = undefined
     }
-    this.tickWhile(this.job !== undefined && !isFinished(this.job) && this.job.etaSeconds !== null)
   }
 
-  #follow(): void {
-    const { jobId } = this
-    if (this.#stop || !this.isConnected || jobId === undefined || jobId === '') return
-    this.#stop = followJob(this.source, { jobId: jobId.toLowerCase(), onClient: client => this.#use(client) })
-  }
-
-  #unfollow(): void {
-    if (!this.#stop) return
-    this.#stop()
-    this.#stop = null
-    this.#unsubscribe?.()
-    this.#unsubscribe = null
-    this.job = undefined
-    this.client = undefined
+  get #id(): string {
+    return this.jobId?.toLowerCase() ?? ''
   }
 
   #use(client: Headway): void {
     this.#unsubscribe?.()
     this.client = client
-    const id = this.jobId?.toLowerCase() ?? ''
+    const id = this.#id
     const look = () => {
       // A finished job is let go by the client after a while; whoever shows it still does.
       this.job = client.job(id) ?? this.job

@@ -1,23 +1,17 @@
 import { html, nothing, svg } from 'lit'
 import type { TemplateResult } from 'lit'
+import { conditionOf, secondsLeft } from '../client/condition.ts'
+import type { Condition } from '../client/condition.ts'
 import { isFinished } from '../client/documents.ts'
-import type { Headway, LiveJob } from '../client/types.ts'
+import type { LiveJob } from '../client/types.ts'
 import { remainingText } from '../messages/progress.ts'
 import type { ProgressLanguage } from '../messages/progress.ts'
-import { secondsLeft } from './element.ts'
 
 export interface JobView {
   job: LiveJob
-  client: Headway
+  /** What is shown is of this time. */
+  nowMs: number
   language: ProgressLanguage
-}
-
-type Look = LiveJob['status'] | 'stalled' | 'cancelling'
-
-/** What a job looks like: its status, or what is more important about it. */
-export const lookOf = (job: LiveJob): Look => {
-  if (job.status === 'running' && job.cancelRequestedAt !== null) return 'cancelling'
-  return job.liveness === 'stalled' ? 'stalled' : job.status
 }
 
 /** Nobody knows how far a running job is: neither a total nor a percent was ever reported. */
@@ -25,14 +19,14 @@ const isUnknown = ({ status, progressPercent, totalCount }: LiveJob): boolean =>
   status === 'running' && progressPercent === 0 && totalCount === null
 
 /** A width in percent as an attribute of SVG: a style would need a page that allows inline styles. */
-export const renderBar = ({ job, language }: JobView): TemplateResult => {
+export const renderBar = ({ job, nowMs, language }: JobView): TemplateResult => {
   const unknown = isUnknown(job)
   const width = unknown ? 30 : job.progressPercent
   const label = language.text('progress.label', { name: job.name })
   return html`<div
     role="progressbar"
     part="bar"
-    class="bar ${lookOf(job)} ${unknown ? 'unknown' : ''}"
+    class="bar ${conditionOf(job, nowMs)} ${unknown ? 'unknown' : ''}"
     aria-label=${label}
     aria-valuemin="0"
     aria-valuemax="100"
@@ -62,8 +56,8 @@ const rateText = ({ job, language }: JobView): string => {
   return language.text('progress.rate', { rate: job.unit === 'bytes' ? language.bytes(rate) : language.rate(rate) })
 }
 
-const leftText = ({ job, client, language }: JobView): string => {
-  const seconds = secondsLeft(job, client)
+const leftText = ({ job, nowMs, language }: JobView): string => {
+  const seconds = secondsLeft(job, nowMs)
   return seconds === null || seconds <= 0 ? '' : remainingText(language, seconds)
 }
 
@@ -80,11 +74,18 @@ export const renderFigures = (view: JobView): TemplateResult => {
   </div>`
 }
 
-const MARKS: Partial<Record<Look, string>> = { completed: '✓', failed: '✕', cancelled: '–', pending: '·', stalled: '!' }
+const MARKS: Partial<Record<Condition, string>> = {
+  completed: '✓',
+  failed: '✕',
+  cancelled: '–',
+  pending: '·',
+  stalled: '!',
+  not_advancing: '!',
+}
 
 /** A spinner while it runs, else a sign; both are for the eye alone. */
-export const renderMark = (job: LiveJob): TemplateResult => {
-  const look = lookOf(job)
+export const renderMark = (job: LiveJob, nowMs: number): TemplateResult => {
+  const look = conditionOf(job, nowMs)
   const mark = MARKS[look]
   return mark === undefined
     ? html`<span class="spinner" part="spinner" aria-hidden="true"></span>`

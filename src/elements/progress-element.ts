@@ -41,6 +41,8 @@ export class HeadwayProgress extends JobElement {
     const percent = html`<span class="percent small" part="percent" aria-hidden="true"
       >${language.percent(job.progressPercent)}</span
     >`
-    return html`<div class="line">${renderBar({ job, client, language })} ${this.plain ? nothing : percent}</div>`
+    return html`<div class="line">
+      ${renderBar({ job, nowMs: this.shownMs(client), language })} ${this.plain ? nothing : percent}
+    </div>`
   }
 }

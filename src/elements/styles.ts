@@ -87,6 +87,7 @@ export const shared = css`
     color: var(--_danger-text);
   }
   .mark.stalled,
+  .mark.not_advancing,
   .warning {
     color: var(--_warning-text);
   }
@@ -117,7 +118,8 @@ export const bar = css`
   .failed .fill {
     fill: var(--_danger);
   }
-  .stalled .fill {
+  .stalled .fill,
+  .not_advancing .fill {
     fill: var(--_warning);
   }
   .cancelled .fill,

@@ -1,12 +1,12 @@
 import { css, html, nothing } from 'lit'
 import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
 import { repeat } from 'lit/directives/repeat.js'
+import { conditionOf } from '../client/condition.ts'
 import { isFinished } from '../client/documents.ts'
-import type { ConnectionState, JobFilter, LiveJob } from '../client/types.ts'
+import type { ConnectionState, Headway, JobFilter, LiveJob } from '../client/types.ts'
 import { followList } from './connections.ts'
-import type { Following } from './connections.ts'
 import { HeadwayElement } from './element.ts'
-import { lookOf, renderMark } from './job-view.ts'
+import { renderMark } from './job-view.ts'
 import { shared } from './styles.ts'
 
 /** How long what has finished is shown, by the clock of the service. */
@@ -109,8 +109,8 @@ export class HeadwayTopBar extends HeadwayElement {
   /** Unfolded. Remembered for all pages of the origin; the attribute wins where it is set. */
   declare expanded: boolean
 
-  #following: Following | null = null
-  #stops: (() => void)[] = []
+  protected readonly followed = ['jobType', 'organizationId']
+  #client: Headway | null = null
   #ended: LiveJob[] = []
   #announcement = ''
   #announcing: ReturnType<typeof setTimeout> | undefined
@@ -121,21 +121,8 @@ export class HeadwayTopBar extends HeadwayElement {
     this.expanded = readExpanded()
   }
 
-  override connectedCallback(): void {
-    super.connectedCallback()
-    this.#follow()
-  }
-
-  override disconnectedCallback(): void {
-    super.disconnectedCallback()
-    this.#unfollow()
-  }
-
   protected override willUpdate(changed: PropertyValues): void {
-    if (this.hasUpdated && ['url', 'token', 'jobType', 'organizationId'].some(name => changed.has(name))) {
-      this.#unfollow()
-      this.#follow()
-    }
+    super.willUpdate(changed)
     // What has finished leaves with time, and what is left becomes less.
     this.tickWhile(this.#jobs().length > 0)
     this.#hadFocus = this.shadowRoot?.activeElement?.localName === 'headway-job-card'
@@ -154,8 +141,9 @@ export class HeadwayTopBar extends HeadwayElement {
     const { language, expanded } = this
     const jobs = this.#jobs()
     const [first] = jobs
-    const client = this.#following?.client
+    const client = this.#client
     if (!first || !client) return nothing
+    const nowMs = this.shownMs(client)
     const active = jobs.filter(job => !isFinished(job))
     const count =
       active.length > 0
@@ -171,7 +159,7 @@ export class HeadwayTopBar extends HeadwayElement {
         title=${language.text(expanded ? 'progress.hide' : 'progress.show')}
         @click=${() => this.#toggle()}
       >
-        ${renderMark(active.find(job => lookOf(job) === 'running') ?? first)}
+        ${renderMark(active.find(job => conditionOf(job, nowMs) === 'running') ?? first, nowMs)}
         <span part="count">${count}</span>
         ${active.length > 0 ? this.#renderFirst(first) : nothing} ${this.#renderConnection(client.connection)}
         <span class="chevron" part="toggle" aria-hidden="true"></span>
@@ -196,7 +184,7 @@ export class HeadwayTopBar extends HeadwayElement {
   }
 
   #renderCards(jobs: readonly LiveJob[]): unknown {
-    const client = this.#following?.client
+    const client = this.#client
     const more = jobs.length - MAX_CARDS
     return html`${repeat(
       jobs.slice(0, MAX_CARDS),
@@ -209,7 +197,7 @@ export class HeadwayTopBar extends HeadwayElement {
 
   /** What runs and what has just finished, in this order. */
   #jobs(): readonly LiveJob[] {
-    const client = this.#following?.client
+    const client = this.#client
     if (!client) return []
     const since = client.now() - RECENT_MS
     return client.jobs().filter(job => !isFinished(job) || Date.parse(job.finishedAt ?? '') > since)
@@ -220,31 +208,30 @@ export class HeadwayTopBar extends HeadwayElement {
     keepExpanded(this.expanded)
   }
 
-  #follow(): void {
-    if (this.#following || !this.isConnected) return
+  protected follow(): () => void {
     const { jobType, organizationId } = this
     const filter: JobFilter = {
       topLevel: true,
       ...(jobType && { jobType }),
       ...(organizationId && { organizationId }),
     }
-    const following = followList(this.source, filter)
-    this.#following = following
-    this.#stops = [
-      following.client.subscribe(() => this.requestUpdate()),
-      following.client.on('finished', job => this.#announce(job)),
-      () => following.stop(),
-    ]
-    this.requestUpdate()
-  }
-
-  #unfollow(): void {
-    for (const stop of this.#stops) stop()
-    this.#stops = []
-    this.#following = null
-    clearTimeout(this.#announcing)
-    this.#announcing = undefined
-    this.#ended = []
+    const stops: (() => void)[] = []
+    const use = (client: Headway) => {
+      this.#client = client
+      stops.push(
+        client.subscribe(() => this.requestUpdate()),
+        client.on('finished', job => this.#announce(job)),
+      )
+      this.requestUpdate()
+    }
+    stops.push(followList(this.source, filter, use))
+    return () => {
+      for (const stop of stops) stop()
+      this.#client = null
+      clearTimeout(this.#announcing)
+      this.#announcing = undefined
+      this.#ended = []
+    }
   }
 
   /** Ends are spoken, progress never is: a voice that counts to a hundred is noise. */

@@ -1,5 +1,6 @@
 import { isFinished } from '../client/documents.ts'
 import type { Headway, LiveJob } from '../client/types.ts'
+import { LIFECYCLES } from '../lifecycles.ts'
 
 export interface ProgressUpdateDetail {
   jobId: string
@@ -65,21 +66,8 @@ const tell = (job: LiveJob): void => {
   if (isFinished(job)) dispatchEnd(job)
 }
 
-const EVENTS = [
-  'created',
-  'started',
-  'updated',
-  'cancel_requested',
-  'cancelled',
-  'completed',
-  'failed',
-  'stalled',
-  'recovered',
-  'retried',
-] as const
-
 /** Tells the window of each change that a client hears of, once, however many clients hear of it. Answers how to stop it. */
 export const dispatchProgressEvents = (client: Headway): (() => void) => {
-  const stops = EVENTS.map(event => client.on(event, tell))
+  const stops = [...LIFECYCLES, 'updated' as const].map(event => client.on(event, tell))
   return () => stops.forEach(stop => stop())
 }

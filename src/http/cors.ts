@@ -5,6 +5,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 /** What a page may read beyond the headers that every page may (Fetch Standard, "CORS-safelisted response-header name"). */
 const EXPOSED_HEADERS = [
   'allow',
+  'date',
   'etag',
   'location',
   'mcp-session-id',

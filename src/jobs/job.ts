@@ -1,3 +1,5 @@
+import { LIFECYCLES, type Lifecycle } from '../lifecycles.ts'
+
 /**
  * The words of the domain:
  *
@@ -14,19 +16,7 @@ export type JobStatus = (typeof JOB_STATUSES)[number]
 export const UNITS = ['items', 'files', 'rows', 'bytes', 'records', 'chunks', 'unknown'] as const
 export type Unit = (typeof UNITS)[number]
 
-/** Lifecycle changes: what the history keeps for ever and the live stream names its events after. */
-export const LIFECYCLES = [
-  'created',
-  'started',
-  'cancel_requested',
-  'cancelled',
-  'completed',
-  'failed',
-  'stalled',
-  'recovered',
-  'retried',
-] as const
-export type Lifecycle = (typeof LIFECYCLES)[number]
+export { LIFECYCLES, type Lifecycle }
 
 /** What the history holds: lifecycle changes, the stages a job went through, and samples of its progress. */
 export const JOB_EVENT_TYPES = [...LIFECYCLES, 'stage_changed', 'progress'] as const

@@ -4,6 +4,7 @@ import { jobEvents, progressJobs } from '../database/schema.ts'
 import { HeadwayError } from '../errors.ts'
 import type { Scope } from './identity.ts'
 import { inScope } from './in-scope.ts'
+import type { Statistics, TypeStatistics } from './statistics-document.ts'
 
 /** What is to be counted: jobs that finished from `since` on and before `until`. */
 export interface StatisticsQuery {
@@ -14,30 +15,7 @@ export interface StatisticsQuery {
   until?: Date
 }
 
-/** How the jobs of one type went. A batch is one job here; its partitions are part of it. */
-export interface TypeStatistics {
-  jobType: string
-  completed: number
-  failed: number
-  cancelled: number
-  /** failed / (completed + failed); null when there were none of both. */
-  failureRate: number | null
-  /** Of completed jobs, from start to end, interpolated between neighbours; null when none completed. */
-  durationSeconds: { p50: number | null; p95: number | null; max: number | null }
-  /** Of completed jobs that counted something; null when none did. */
-  itemsPerSecond: number | null
-  /** Jobs and partitions whose silence ended them in this time, whatever became of them. */
-  stale: number
-  /** Those among the stale that turned out to be alive after all. */
-  recovered: number
-}
-
-export interface Statistics {
-  since: string
-  until: string
-  /** By name. */
-  types: TypeStatistics[]
-}
+export type { Statistics, TypeStatistics }
 
 const DEFAULT_DAYS = 7
 /** A leap year. What one call reads is bounded, however long jobs are kept. */

@@ -22,6 +22,7 @@ export const de: Messages = {
   'progress.status.failed': 'Fehlgeschlagen',
   'progress.status.cancelled': 'Abgebrochen',
   'progress.status.stalled': 'Kein Lebenszeichen',
+  'progress.status.not_advancing': 'Kein Fortschritt',
   'progress.status.cancelling': 'Wird abgebrochen',
   'progress.actions.cancel': 'Abbrechen',
   'progress.actions.cancelJob': '{name} abbrechen',

@@ -21,6 +21,7 @@ export const en = {
   'progress.status.failed': 'Failed',
   'progress.status.cancelled': 'Cancelled',
   'progress.status.stalled': 'No sign of life',
+  'progress.status.not_advancing': 'Not advancing',
   'progress.status.cancelling': 'Cancelling',
   'progress.actions.cancel': 'Cancel',
   'progress.actions.cancelJob': 'Cancel {name}',

@@ -24,6 +24,7 @@ export const fr: Messages = {
   'progress.status.failed': 'Échouée',
   'progress.status.cancelled': 'Annulée',
   'progress.status.stalled': 'Aucun signe de vie',
+  'progress.status.not_advancing': 'N’avance pas',
   'progress.status.cancelling': 'Annulation en cours',
   'progress.actions.cancel': 'Annuler',
   'progress.actions.cancelJob': 'Annuler {name}',

@@ -1,4 +1,23 @@
+'use client'
+
+import type { DetailedHTMLProps, HTMLAttributes } from 'react'
+import type { HeadwayElementAttributes } from '../elements/types.ts'
+
 export { HeadwayProblem } from '../client/index.ts'
 export type * from '../client/types.ts'
 export { useProgress } from './use-progress.ts'
 export type { UseProgressOptions, UseProgressResult } from './use-progress.ts'
+
+type Elements = {
+  [Name in keyof HeadwayElementAttributes]: DetailedHTMLProps<HTMLAttributes<HTMLElement>, HTMLElement> &
+    HeadwayElementAttributes[Name]
+}
+
+// So that pages in JSX may use the elements.
+declare module 'react' {
+  // eslint-disable-next-line @typescript-eslint/no-namespace
+  namespace JSX {
+    // eslint-disable-next-line @typescript-eslint/no-empty-object-type
+    interface IntrinsicElements extends Elements {}
+  }
+}

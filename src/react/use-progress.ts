@@ -1,6 +1,6 @@
 import { useCallback, useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react'
-import { createHeadway } from '../client/client.ts'
 import { isFinished } from '../client/documents.ts'
+import { followTogether } from '../client/together.ts'
 import type { ConnectionState, Headway, HeadwayState, JobFilter, LiveJob, TokenSource } from '../client/types.ts'
 
 /** How long what has finished counts as recent, by the clock of the service. */
@@ -57,25 +57,26 @@ export const useProgress = ({ url, token, filter }: UseProgressOptions = {}): Us
     latestToken.current = token
   })
 
+  const ask = useCallback(
+    () => (typeof latestToken.current === 'function' ? latestToken.current() : latestToken.current),
+    [],
+  )
+
   // By what they say: objects and functions are new with each render.
   const filterKey = JSON.stringify(filter ?? { topLevel: true })
-  const tokenKey = typeof token === 'function' ? 'callback' : (token ?? null)
+  const source = typeof token === 'function' ? ask : token
   useEffect(() => {
-    const source: TokenSource | undefined =
-      tokenKey === 'callback' && typeof latestToken.current === 'function'
-        ? () => (typeof latestToken.current === 'function' ? latestToken.current() : latestToken.current)
-        : (tokenKey ?? undefined)
-    const made = createHeadway({
+    const options = {
       filter: JSON.parse(filterKey) as JobFilter,
       ...(url !== undefined && { url }),
       ...(source !== undefined && { token: source }),
-    })
-    setClient(made)
+    }
+    const leave = followTogether(options, setClient)
     return () => {
-      made.close()
+      leave()
       setClient(null)
     }
-  }, [url, tokenKey, filterKey])
+  }, [url, source, filterKey])
 
   const { jobs, connection, loaded, problem } = useSyncExternalStore(
     client?.subscribe ?? never,

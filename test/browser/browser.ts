@@ -19,14 +19,18 @@ const QUIET = [
 /** A longer wait than any of these pages should need, on a machine that is busy with other tests. */
 const PATIENCE_MS = 15_000
 
-/** Debian's Chromium, closed when the test ends. */
-export const openBrowser = async (t: Test): Promise<Browser> => {
+/** Debian's Chromium, closed when the test ends. `keepsPages`: it keeps pages that one leaves for going back, as it does for people. */
+export const openBrowser = async (t: Test, { keepsPages = false } = {}): Promise<Browser> => {
   if (!existsSync(CHROMIUM)) {
     throw new Error(
       `There is no ${CHROMIUM}: \`apt-get update && apt-get install -y --no-install-recommends chromium\` brings it.`,
     )
   }
-  const browser = await chromium.launch({ executablePath: CHROMIUM, args: QUIET })
+  const browser = await chromium.launch({
+    executablePath: CHROMIUM,
+    args: QUIET,
+    ignoreDefaultArgs: keepsPages ? ['--disable-back-forward-cache'] : [],
+  })
   t.teardown(() => browser.close())
   return browser
 }

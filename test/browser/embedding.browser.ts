@@ -11,6 +11,8 @@ import { mint, SECRET, secondsFromNow } from '../helpers/tokens.ts'
 import { waitFor } from '../helpers/wait.ts'
 import { openBrowser, openPage, visit } from './browser.ts'
 import { bundle, startHost } from './host.ts'
+import { openWindow } from './window.ts'
+import type { WindowTab } from './window.ts'
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 
@@ -143,7 +145,9 @@ t.test('elements take their colours, sizes and language from the page', async t 
       document.adoptedStyleSheets.push(sheet)`,
   })
   const { page } = await visit(t, browser, `${host.url}/themed`)
-  await page.getByRole('button', { name: '1 Vorgang läuft' }).waitFor()
+  await page.getByRole('button', { name: '1 Vorgang läuft' }).click()
+  const card = page.locator('headway-top-bar headway-job-card')
+  await card.getByText('Läuft', { exact: true }).waitFor()
   const fill = page.locator('headway-progress .fill')
   await fill.waitFor({ state: 'attached' })
   t.equal(await fill.evaluate(element => getComputedStyle(element).fill), 'rgb(1, 2, 3)')
@@ -155,6 +159,16 @@ t.test('elements take their colours, sizes and language from the page', async t 
   )
   await waitFor(async () => (await fill.evaluate(e => e.getBoundingClientRect().width)) > whole! * 0.24)
   t.ok(filled! <= whole! * 0.26)
+
+  // Its worker is alive, and has done nothing for a while: no time counts down for that.
+  await service.age(job.id, 60)
+  await service.database.pool.query(
+    "UPDATE progress_jobs SET advanced_at = now() - interval '1 minute' WHERE id = $1",
+    [job.id],
+  )
+  await service.heartbeat(job.id, { message: 'Warte auf die Sperre', etaSeconds: 90 })
+  await card.getByText('Kein Fortschritt', { exact: true }).waitFor()
+  t.equal(await card.getByText('noch').count(), 0)
 })
 
 t.test('a React page uses the hook and the elements', async t => {
@@ -168,6 +182,8 @@ t.test('a React page uses the hook and the elements', async t => {
       import { createRoot } from 'react-dom/client'
       import { useProgress } from 'headway/react'
       import 'headway/elements'
+      // As where there is no HTTPS.
+      Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })
       const Progress = () => {
         const progress = useProgress({ url: '${front.url}', token: () => undefined })
         const { activeJobs, recentlyCompleted, isLoading, error, connection, cancel } = progress
@@ -178,12 +194,13 @@ t.test('a React page uses the hook and the elements', async t => {
           <ul id="recent">{recentlyCompleted.map(job => <li key={job.id}>{job.name} {job.status}</li>)}</ul>
         </>
       }
+      const Count = () => <p id="count">{useProgress({ url: '${front.url}', token: () => '' }).activeJobs.length}</p>
       const App = () => {
         const [shown, show] = useState(true)
         return <>
           <headway-progress url="${front.url}" job-id="${job.id}"></headway-progress>
           <button onClick={() => show(!shown)}>toggle</button>
-          {shown && <Progress />}
+          {shown && <><Progress /><Count /></>}
         </>
       }
       createRoot(document.getElementById('root')).render(<StrictMode><App /></StrictMode>)`),
@@ -201,11 +218,64 @@ t.test('a React page uses the hook and the elements', async t => {
   t.equal(await page.locator('#active li').count(), 0)
   const renders = await page.evaluate(() => (globalThis as unknown as { renders: number }).renders)
   t.ok(renders < 40, `${renders} renders`)
-  t.equal(front.openStreams, 2, 'the hook has one, and the element of a single job another')
+  t.equal(await page.locator('#count').textContent(), '0')
+  t.equal(front.openStreams, 2, 'all hooks have one, and the element of a single job another')
   await page.getByRole('button').click()
   await waitFor(() => front.openStreams === 1)
   await page.getByRole('button').click()
   await page.locator('#recent li', { hasText: 'Import completed' }).waitFor()
+})
+
+t.test('elements heed what is set before their file has come, and after they were added', async t => {
+  const { host, service, front } = await startWorld(t, { AUTH_JWT_SECRET: SECRET })
+  const token = await mint({ tenant_id: '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55' })
+  const admin = service.as(token)
+  const [one, two] = [await admin.createJob({ name: 'One' }), await admin.createJob({ name: 'Two' })]
+  host.page('/early', {
+    service: front.url,
+    body: `<headway-job-card id="early"></headway-job-card>
+      <headway-job-card job-id="undefined"></headway-job-card>
+      <headway-job-card job-id="{{ job.id }}"></headway-job-card>
+      <headway-job-card id="late" job-id="${one.id}"></headway-job-card>`,
+    script: `const giveToken = () => window.giveToken()
+      const early = document.querySelector('#early')
+      early.token = () => giveToken()
+      early.jobId = '${one.id}'
+      const { HeadwayJobCard } = await import('${front.url}/elements.js')
+      // As where a page has it in its own bundle as well.
+      await import('${front.url}/elements.js?again')
+      for (const card of document.querySelectorAll('headway-job-card')) card.token ??= () => giveToken()
+      const added = new HeadwayJobCard()
+      added.id = 'added'
+      document.querySelector('main').append(added)
+      added.url = '${front.url}'
+      added.token = () => giveToken()
+      added.jobId = '${two.id}'
+      const again = document.createElement('headway-job-card')
+      Object.assign(again, { id: 'again', token: () => giveToken(), jobId: '${two.id}' })
+      document.querySelector('main').append(again)
+      again.remove()
+      document.querySelector('main').prepend(again)`,
+  })
+  const context = await browser.newContext()
+  t.teardown(() => context.close())
+  await context.exposeFunction('giveToken', () => token)
+  const { page, complaints } = await openPage(t, context, `${host.url}/early`)
+  for (const [id, name] of Object.entries({ early: 'One', late: 'One', added: 'Two', again: 'Two' })) {
+    await page.locator(`#${id}`).getByText(name).waitFor()
+  }
+  await page.locator('headway-job-card[job-id=undefined]').getByText('There is no such job').waitFor()
+  await page.locator('headway-job-card[job-id^="{"]').getByText('There is no such job').waitFor()
+  await waitFor(() => front.openStreams === 1)
+  t.equal(front.openStreams, 1, 'with one stream, whatever functions give the tokens')
+  await page.evaluate(() => document.querySelector('#early')!.remove())
+  await page.evaluate(id => document.querySelector('#late')!.setAttribute('job-id', id), two.id)
+  await page.locator('#late').getByText('Two').waitFor()
+  await waitFor(() => streamsSeen(front).at(-1)?.path.endsWith(`?jobId=${two.id}`))
+  await waitFor(() => front.openStreams === 1)
+  await page.evaluate(() => document.querySelectorAll('headway-job-card').forEach(card => card.remove()))
+  await waitFor(() => front.openStreams === 0)
+  complaints.forgive(/401/)
 })
 
 t.test('a Vue page binds attributes and properties of the elements', async t => {
@@ -264,6 +334,69 @@ t.test('three tabs of an origin have one connection, and lose nothing when the o
   await service.heartbeat(job.id, { processedCount: 20 })
   for (const page of others) await waitFor(async () => (await percentOf(page, job.id)) === 20)
   t.equal(front.openStreams, 1)
+})
+
+t.test('a leader that is frozen, kept for going back, or crashes is replaced within a second', async t => {
+  const { host, service, front } = await startWorld(t)
+  const job = await service.createJob({ totalCount: 100 })
+  host.page('/tab', {
+    service: front.url,
+    script: `${clientScript(front.url)}
+      addEventListener('pageshow', ({ persisted }) => (window.kept = persisted))
+      const { fetch } = window
+      window.streams = 0
+      window.fetch = (url, init) => {
+        if (url.includes('/stream')) window.streams += 1
+        return fetch(url, init)
+      }`,
+  })
+  host.page('/elsewhere', { service: front.url })
+  const openTab = await openWindow(await openBrowser(t, { keepsPages: true }))
+  const tabs: WindowTab[] = []
+  while (tabs.length < 3) {
+    const tab = await openTab(`${host.url}/tab`)
+    await waitFor(() => tab.evaluate("headway.connection === 'live'"))
+    tabs.push(tab)
+  }
+  const [first, second, third] = tabs as [WindowTab, WindowTab, WindowTab]
+  t.equal(await first.evaluate('document.visibilityState'), 'hidden')
+
+  const streams = () => streamsSeen(front).length
+  const isReplaced = async (how: string, lose: () => Promise<unknown>) => {
+    const [before, lostAt] = [streams(), performance.now()]
+    await lose()
+    await waitFor(() => streams() > before)
+    const ms = Math.round(performance.now() - lostAt)
+    t.ok(ms < 1000, `${how}: ${ms} ms`)
+    await waitFor(() => front.openStreams === 1)
+  }
+  const has = (tab: WindowTab, percent: number) =>
+    waitFor(() => tab.evaluate(`headway.job('${job.id}').progressPercent === ${percent}`))
+  const areAtTheTruth = async (percent: number, ...those: WindowTab[]) => {
+    await service.heartbeat(job.id, { processedCount: percent })
+    for (const tab of those) await has(tab, percent)
+    t.equal(front.openStreams, 1)
+  }
+
+  // The next one in the queue does not run either.
+  await second.freeze()
+  await isReplaced('frozen', first.freeze)
+  await areAtTheTruth(10, third)
+  await first.thaw()
+  await second.thaw()
+  await has(first, 10)
+  await areAtTheTruth(20, first, second, third)
+
+  await isReplaced('kept', () => third.evaluate("location.href = '/elsewhere'"))
+  await areAtTheTruth(30, first, second)
+  await third.evaluate('history.back()')
+  await waitFor(() => third.evaluate('window.kept'))
+  await has(third, 30)
+  await areAtTheTruth(40, first, second, third)
+
+  const leads = await first.evaluate('streams > 1')
+  await isReplaced('crashed', (leads ? first : second).crash)
+  await areAtTheTruth(50, leads ? second : first, third)
 })
 
 t.test('a page survives its service, and streams that do not get through', async t => {

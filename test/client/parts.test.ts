@@ -5,6 +5,7 @@ import { digest } from '../../src/client/digest.ts'
 import { toLiveJob } from '../../src/client/documents.ts'
 import { JobStore } from '../../src/client/job-store.ts'
 import { Listeners } from '../../src/client/listeners.ts'
+import { readProblem } from '../../src/client/problem.ts'
 import { Pauses } from '../../src/client/pause.ts'
 import { ServiceClock } from '../../src/client/service-clock.ts'
 import { EventParser } from '../../src/client/sse.ts'
@@ -66,6 +67,18 @@ t.test('a stream means the same however it is cut, and whatever ends its lines',
     { numRuns: 300 },
   )
   t.end()
+})
+
+t.test('a refusal says when to come back, in seconds or by a date, and nobody waits for days', async t => {
+  const after = async (header?: string) =>
+    (await readProblem(new Response('', { status: 503, headers: header ? { 'retry-after': header } : {} })))
+      .retryAfterSeconds
+  t.equal(await after('7'), 7)
+  t.equal(await after('604800'), 300)
+  const seconds = (await after(new Date(Date.now() + 20_000).toUTCString())) ?? 0
+  t.ok(seconds >= 18 && seconds <= 20, String(seconds))
+  t.equal(await after(new Date(0).toUTCString()), 0)
+  t.same([await after('soon'), await after()], [null, null])
 })
 
 const ID = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55'
@@ -244,6 +257,21 @@ t.test('the clock of the service is known from its freshest change', t => {
   t.equal(clock.now(), 941_000, 'one that was on its way for longer says less')
   clock.observe('nonsense', true)
   t.equal(clock.now(), 941_000)
+  clock.observeDate(new Date(5_000_000).toUTCString())
+  t.equal(clock.now(), 941_000, 'a date says less than a change')
+
+  const page = new ServiceClock(() => now)
+  page.observeDate('yesterday')
+  page.observeDate(new Date(now + 1_000).toUTCString())
+  t.equal(page.now(), now, 'nor is it exact')
+  page.observeDate(new Date(now - 600_000).toUTCString())
+  t.ok(Math.abs(page.now() - now + 600_000) < 1_000, 'but it tells a clock that is quite wrong')
+  page.observe('400000.0', false)
+  t.ok(Math.abs(page.now() - now + 600_000) < 1_000)
+  page.observeDate(new Date(now).toUTCString())
+  t.equal(page.now(), now, 'and one that was set')
+  page.adopt(-7_000)
+  t.equal(page.now(), now - 7_000)
   t.end()
 })
 
@@ -300,6 +328,18 @@ t.test('who waits is remembered until told, and no longer than a week', async t 
   const waited = fourth.wait('c')
   fourth.settle(job({ id: 'c', status: 'completed' }), false)
   t.equal((await waited).id, 'c', 'a page without storage waits as well')
+})
+
+t.test('the end of an earlier attempt is not the end of the one that is waited for', async t => {
+  const waiting = new Waiting(memory())
+  waiting.use('key')
+  const waited = waiting.wait('a')
+  waiting.expect('a', 2)
+  waiting.settle(job({ id: 'a', status: 'failed', attempt: 1 }), true)
+  t.ok(waiting.has('a'))
+  waiting.settle(job({ id: 'a', status: 'completed', attempt: 2 }), true)
+  t.equal((await waited).attempt, 2)
+  t.same(waiting.ids(), [])
 })
 
 t.test('at most a hundred jobs are remembered, the last ones', t => {

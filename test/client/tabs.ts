@@ -92,8 +92,11 @@ export interface OpenTab extends Headway {
   /** How many streams it has asked for. */
   readonly streams: number
   visible: boolean
-  /** As if it were frozen: it hears nothing and says nothing, but keeps what it has. */
-  freeze(): void
+  /** As if it hung: it hears nothing and says nothing, but keeps what it has. */
+  hang(): void
+  /** As the browser stops a page that it keeps, and lets it run again. */
+  stop(): void
+  resume(): void
   /** As if its process were gone. */
   crash(): void
 }
@@ -111,7 +114,8 @@ export class Browser {
 
   open(t: Test, options: HeadwayOptions, timing: ClientParts['timing'] = {}): OpenTab {
     const locks = this.#locks.ofTab()
-    const own = { streams: 0, visible: true, frozen: false }
+    const nothing = (): void => undefined
+    const own = { streams: 0, visible: true, frozen: false, stop: nothing, resume: nothing }
     const gone = new AbortController()
     const surroundings: Surroundings = {
       fetch: async (input, init) => {
@@ -123,7 +127,20 @@ export class Browser {
       openChannel: name => this.#openChannel(name, () => own.frozen),
       storage: this.#storageOf(own) as Storage,
       isVisible: () => own.visible,
-      onReturn: () => () => undefined,
+      onReturn: listener => {
+        own.resume = () => {
+          own.frozen = false
+          listener('visible')
+        }
+        return () => undefined
+      },
+      onStop: listener => {
+        own.stop = () => {
+          listener()
+          own.frozen = true
+        }
+        return () => undefined
+      },
       onStored: listener => {
         const entry = { tab: own, listener }
         this.#storageListeners.add(entry)
@@ -136,7 +153,9 @@ export class Browser {
     return Object.defineProperties(client as OpenTab, {
       streams: { get: () => own.streams },
       visible: { get: () => own.visible, set: (visible: boolean) => (own.visible = visible) },
-      freeze: { value: () => (own.frozen = true) },
+      hang: { value: () => (own.frozen = true) },
+      stop: { value: () => own.stop() },
+      resume: { value: () => own.resume() },
       crash: {
         value: () => {
           own.frozen = true

@@ -3,11 +3,15 @@ import { createServer, request, type IncomingMessage, type ServerResponse } from
 import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
 
-/**
- * What happens to streams on their way: `pass`; `refuse` (502, at once); `swallow` (200 in no time, and then nothing); `hold`
- * (the first bytes, and then nothing); `over` (204).
- */
-export type StreamFate = 'pass' | 'refuse' | 'swallow' | 'hold' | 'over'
+/** What happens to streams on their way: `pass`; `swallow` (200 in no time, and then nothing); `hold` (the first bytes, and then nothing). */
+export type StreamFate = 'pass' | 'swallow' | 'hold'
+
+/** What is answered in place of the service. */
+export interface OwnAnswer {
+  status: number
+  headers?: Record<string, string>
+  body?: string
+}
 
 export interface SeenRequest {
   method: string
@@ -19,6 +23,8 @@ export interface SeenRequest {
 export interface Front {
   url: string
   fate: StreamFate
+  /** Answers in place of the service where it gives an answer. */
+  instead: (path: string) => OwnAnswer | null
   /** Where the service is; null: nowhere, connections are closed. */
   target: string | null
   /** The streams that are open. */
@@ -31,6 +37,12 @@ export interface Front {
 /** The streams that were asked for; not the preflights of them. */
 export const streamsSeen = ({ seen }: Front): SeenRequest[] =>
   seen.filter(({ method, path }) => method === 'GET' && path.startsWith('/api/progress/stream'))
+
+/** Answers streams, and nothing else, in place of the service. */
+export const insteadOfStreams =
+  (answer: OwnAnswer): Front['instead'] =>
+  path =>
+    path.startsWith('/api/progress/stream') ? answer : null
 
 /** `prefix`: the path below which the service is, for browsers alone; what is not below it is nowhere. */
 export const startFront = async (t: Test, service: string | null, { prefix = '' } = {}): Promise<Front> => {
@@ -70,9 +82,9 @@ export const startFront = async (t: Test, service: string | null, { prefix = '' 
       response.writeHead(404).end()
       return
     }
-    const isStream = path.startsWith('/api/progress/stream')
-    if (isStream && (front.fate === 'refuse' || front.fate === 'over')) {
-      response.writeHead(front.fate === 'over' ? 204 : 502).end()
+    const own = front.instead(path)
+    if (own) {
+      response.writeHead(own.status, own.headers).end(own.body)
       return
     }
     open.add(response)
@@ -92,6 +104,7 @@ export const startFront = async (t: Test, service: string | null, { prefix = '' 
   const front: Front = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     fate: 'pass',
+    instead: () => null,
     target: service,
     seen: [],
     get openStreams() {

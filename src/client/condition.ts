@@ -1,0 +1,69 @@
+import type { LiveJob } from './types.ts'
+
+/**
+ * What a person wants to know of a job at a glance: its status, and of a running one whether something is wrong with it.
+ *
+ * - `stalled`: nobody has reported for 30 seconds. Only the service can tell: streams carry no heartbeats in which nothing has changed,
+ *   and a silence may be its own. It looks every five seconds.
+ * - `not_advancing`: somebody reports, but the count has not grown for long.
+ * - `cancelling`: it was asked to stop and has not yet.
+ */
+export type Condition =
+  'pending' | 'running' | 'stalled' | 'not_advancing' | 'cancelling' | 'completed' | 'failed' | 'cancelled'
+
+export type JobLike = Pick<
+  LiveJob,
+  | 'status'
+  | 'liveness'
+  | 'cancelRequestedAt'
+  | 'advancedAt'
+  | 'startedAt'
+  | 'processedCount'
+  | 'progressPercent'
+  | 'totalCount'
+  | 'stage'
+>
+
+const SOON_MS = 30_000
+/** A job that advances now and then is not late before so many of its usual steps are due. */
+const STEPS = 3
+
+/**
+ * For how long a running job has not advanced, in milliseconds, where that is longer than it should be; else null. A job that
+ * takes ten minutes for each item is given thirty; one that counts nothing at all is not measured.
+ */
+export const notAdvancingMs = (job: JobLike, nowMs: number): number | null => {
+  if (job.status !== 'running' || job.startedAt === null) return null
+  const counts = job.advancedAt !== null || job.totalCount !== null || job.stage !== null
+  if (!counts) return null
+  const startedMs = Date.parse(job.startedAt)
+  const advancedMs = job.advancedAt === null ? startedMs : Date.parse(job.advancedAt)
+  const steps = Math.max(1, job.processedCount, job.progressPercent)
+  const patienceMs = Math.max(SOON_MS, (STEPS * (advancedMs - startedMs)) / steps)
+  const silentMs = nowMs - advancedMs
+  return silentMs >= patienceMs ? silentMs : null
+}
+
+export const conditionOf = (job: JobLike, nowMs: number): Condition => {
+  if (job.status !== 'running') return job.status
+  if (job.liveness === 'stalled') return 'stalled'
+  if (notAdvancingMs(job, nowMs) !== null) return 'not_advancing'
+  return job.cancelRequestedAt === null ? 'running' : 'cancelling'
+}
+
+/** What somebody should look at. */
+export const needsAttention = (condition: Condition): boolean =>
+  condition === 'stalled' || condition === 'not_advancing'
+
+/** Whether work is being done, as far as can be told. */
+export const isAdvancing = (job: JobLike, nowMs: number): boolean =>
+  job.status === 'running' && !needsAttention(conditionOf(job, nowMs))
+
+/**
+ * Seconds left by now: the estimate is as of `updatedAt`, and counts down between two updates. Not below 0. Null where it is
+ * unknown, and where nothing is being done: a time that counts down all the same would be a lie.
+ */
+export const secondsLeft = (job: JobLike & Pick<LiveJob, 'etaSeconds' | 'updatedAt'>, nowMs: number): number | null => {
+  if (job.etaSeconds === null || !isAdvancing(job, nowMs)) return null
+  return Math.max(0, Math.ceil(job.etaSeconds - Math.max(0, nowMs - Date.parse(job.updatedAt)) / 1000))
+}

@@ -1,0 +1,19 @@
+import type { ConnectionState } from './types.ts'
+
+/**
+ * The time that what is shown is of. It stands still while nothing arrives: without the connection nobody knows whether a job
+ * gets on, and a time left that counts down all the same would be made up.
+ */
+export class ShownClock {
+  /** When something could last arrive; null: not yet. */
+  #lastMs: number | null = null
+
+  get lastMs(): number | null {
+    return this.#lastMs
+  }
+
+  read(connection: ConnectionState, nowMs: number): number {
+    if (connection === 'live' || connection === 'polling') this.#lastMs = nowMs
+    return this.#lastMs ?? nowMs
+  }
+}

@@ -1,0 +1,49 @@
+import type { TokenSource } from '../client/types.ts'
+
+interface HeadwayElement extends HTMLElement {
+  /** The address of the service; by default the one that the file of the elements came from. */
+  url: string | undefined
+  /** A token, or a function that gives one: it is asked again when a token has expired. */
+  token: TokenSource | undefined
+}
+
+/** `<headway-progress>` */
+export interface HeadwayProgressElement extends HeadwayElement {
+  jobId: string | undefined
+  /** The bar alone. */
+  plain: boolean | undefined
+}
+
+/** `<headway-job-card>` */
+export interface HeadwayJobCardElement extends HeadwayElement {
+  jobId: string | undefined
+}
+
+/** `<headway-top-bar>` */
+export interface HeadwayTopBarElement extends HeadwayElement {
+  jobType: string | undefined
+  organizationId: string | undefined
+  /** Unfolded. */
+  expanded: boolean
+}
+
+/** Attributes, by element: for pages that are written in JSX. */
+export interface HeadwayElementAttributes {
+  'headway-progress': { url?: string; token?: string; 'job-id'?: string; plain?: boolean }
+  'headway-job-card': { url?: string; token?: string; 'job-id'?: string }
+  'headway-top-bar': {
+    url?: string
+    token?: string
+    'job-type'?: string
+    'organization-id'?: string
+    expanded?: boolean
+  }
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    'headway-progress': HeadwayProgressElement
+    'headway-job-card': HeadwayJobCardElement
+    'headway-top-bar': HeadwayTopBarElement
+  }
+}
