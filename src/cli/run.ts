@@ -123,13 +123,10 @@ const run = async (
   })
   let isStopped = false
   const onStop = (): void => {
-    const { code, message } = job.signal.reason as StopError
-    // What somebody erased is no reason to stop what it told of.
-    isStopped = code !== 'job_not_found'
-    err(
-      `headway: ${message} ${isStopped ? `Stopping ${program}, at most ${formatSeconds(grace)}.` : `${program} goes on.`}\n`,
-    )
-    if (isStopped) running.stop(grace)
+    const { message } = job.signal.reason as StopError
+    isStopped = true
+    err(`headway: ${message} Stopping ${program}, at most ${formatSeconds(grace)}.\n`)
+    running.stop(grace)
   }
   if (job.signal.aborted) onStop()
   else job.signal.addEventListener('abort', onStop, { once: true })
