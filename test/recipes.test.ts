@@ -129,14 +129,23 @@ const recipe = (name: string): string => {
 t.test('a step of a workflow, a CronJob and a unit report what they run', async t => {
   const service = await startService(t)
   const reader = new Reader(t, service)
-  const script = (code: number) => `#!/usr/bin/env bash\necho 3/7\nexit ${code}\n`
+  const script = (code: number) => `#!/usr/bin/env bash\necho 3/7\nsleep 0.3\nexit ${code}\n`
 
   const [step] = parse(recipe('step.yaml')) as [{ run: string }]
-  const github = (number: string) => ({ GITHUB_WORKFLOW: 'CI', GITHUB_RUN_NUMBER: number, HEADWAY_TOKEN: 'unused' })
+  const github = (number: string) => ({
+    GITHUB_WORKFLOW: 'CI',
+    GITHUB_RUN_NUMBER: number,
+    GITHUB_RUN_ID: number,
+    GITHUB_RUN_ATTEMPT: '1',
+    HEADWAY_TOKEN: 'unused',
+  })
   reader.save('build.sh', script(0))
   t.match(await reader.run(step.run, github('1')), { code: 0 })
   reader.save('build.sh', script(3))
   t.match(await reader.run(step.run, github('2')), { code: 3 })
+  reader.save('build.sh', script(0))
+  const away = { HEADWAY_URL: 'http://127.0.0.1:1' }
+  t.match(await reader.run(step.run, { ...github('3'), ...away }), { code: 0 }, 'a service that is away fails no step')
 
   const cron = parse(recipe('cronjob.yaml')) as {
     spec: { jobTemplate: { spec: { template: { spec: { containers: [{ command: string[] }] } } } } }
