@@ -44,6 +44,8 @@ export interface CallOptions {
   /** The process may end while the call is under way. */
   weak?: boolean
   timeoutMs?: number
+  /** Of `persist`: hears of each try that was in vain. */
+  onUnavailable?: (error: UnavailableError) => void
 }
 
 /** A token, or what gives one whenever a call is made: tokens expire. */
@@ -163,6 +165,7 @@ export const createClient = ({ url, token }: { url: string; token: TokenSource }
         return await call<Answer>(method, path, options)
       } catch (error) {
         if (!(error instanceof UnavailableError)) throw error
+        options.onUnavailable?.(error)
         await pause(Math.max(backoffMs(failures), error.retryAfterMs), undefined, { signal: options.signal })
       }
     }

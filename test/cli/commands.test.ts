@@ -298,11 +298,15 @@ t.test(
     const away = { HEADWAY_URL: 'http://127.0.0.1:1' }
     const ran = spawnHeadway(t, ['run', '--', 'bash', '-c', 'echo worked; exit 4'], away)
     const listed = spawnHeadway(t, ['list'], away)
+    const told = once(spawnHeadway(t, ['watch'], away).child.stderr, 'data')
+    const waited = spawnHeadway(t, ['wait', '--timeout', '2s', NOBODY], away)
     t.match(await ran.ended, {
       code: 4,
       stdout: 'worked\n',
       stderr: /cannot be reached[^]*does not know how the job ended/,
     })
+    t.match(await waited.ended, { code: 4, stderr: /cannot be reached. Trying again.\n/ })
+    t.match(String(await told), /no connection to the service; trying again/)
     t.match(await listed.ended, { code: 4, stderr: /cannot be reached. Start the service there, or set HEADWAY_URL/ })
   },
 )
