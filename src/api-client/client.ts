@@ -109,7 +109,7 @@ const addressOf = (base: string, path: string): URL => {
 /** Where to call, and as whom: HEADWAY_URL and HEADWAY_TOKEN where nothing is said. An empty one counts as unset. */
 export const settingsOf = (
   { url, token }: { url?: string | URL | undefined; token?: TokenSource | undefined },
-  { HEADWAY_URL, HEADWAY_TOKEN }: NodeJS.ProcessEnv,
+  { HEADWAY_URL, HEADWAY_TOKEN }: Readonly<Record<string, string | undefined>>,
 ): { url: string; token: TokenSource } => ({
   url: String(url || HEADWAY_URL || DEFAULT_URL),
   token: token ?? HEADWAY_TOKEN ?? '',
