@@ -5,7 +5,7 @@ import { bar } from '../terminal/bar.ts'
 import { factsOf, isFinished, outcomeOf, plainLine, stateOf } from '../terminal/job.ts'
 import { paint, piece, type Style } from '../terminal/paint.ts'
 import { startScreen, type Paper, type Picture } from '../terminal/screen.ts'
-import { printable, shorten } from '../terminal/text.ts'
+import { padded, printable, shorten } from '../terminal/text.ts'
 import { connect, withConnection, type ConnectionOptions } from './connection.ts'
 import { codeOf, EXIT_CODES_HELP } from './exit-codes.ts'
 import type { Surroundings } from './surroundings.ts'
@@ -56,7 +56,7 @@ const drawJob = ({ job, receivedAtMs }: Shown, paper: Paper): string => {
   const style = STYLES[state] ?? 'cyan'
   return paint(
     [
-      piece(`${name.padEnd(nameWidth)}  `, 'bold'),
+      piece(`${padded(name, nameWidth)}  `, 'bold'),
       piece(done, style),
       piece(left, 'dim'),
       piece(` ${String(job.progressPercent).padStart(3)} %  `),
