@@ -3,7 +3,7 @@ import { bar } from '../src/terminal/bar.ts'
 import { factsOf, outcomeOf, plainLine, type DrawnJob } from '../src/terminal/job.ts'
 import { formatBytes, formatSeconds } from '../src/terminal/numbers.ts'
 import { paint, piece } from '../src/terminal/paint.ts'
-import { printable, shorten, widthOf } from '../src/terminal/text.ts'
+import { jsonLine, printable, shorten, widthOf } from '../src/terminal/text.ts'
 import { startService } from './helpers/service.ts'
 
 const HOSTILE = '\x1b[2J\x1b]0;owned\x07na\u202eme\r\n\x9b31m\u2028🦊'
@@ -88,6 +88,8 @@ t.test('a job is told in a line that a terminal of 80 columns does not wrap', as
 t.test('what others have written does nothing to a terminal', async t => {
   t.equal(printable(HOSTILE), '[2J ]0;owned na me 31m 🦊')
   t.equal(printable('\ud800a\0b'), 'a b')
+  t.equal(jsonLine({ name: HOSTILE }).match(/[\p{Cc}\p{Cf}\p{Zl}]/u), null)
+  t.same(JSON.parse(jsonLine({ name: `${HOSTILE}\u{e0001}` })), { name: `${HOSTILE}\u{e0001}` })
   t.equal(shorten('🦊🦊🦊', 4), '🦊…')
   t.same(['导入数据', 'e\u0301t\u00e9', 'ab'].map(widthOf), [8, 3, 2])
   t.equal(shorten('数据/导入.csv', 8, { from: 'end' }), '…入.csv')

@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { UnavailableError, type Client } from '../api-client/client.ts'
 import type { JobWithWorkers } from '../jobs/commands.ts'
 import { isFinished, outcomeOf } from '../terminal/job.ts'
-import { printable } from '../terminal/text.ts'
+import { jsonLine, printable } from '../terminal/text.ts'
 import { connect, withConnection, type ConnectionOptions } from './connection.ts'
 import { parseDuration } from './duration.ts'
 import { codeOf, EXIT, EXIT_CODES_HELP } from './exit-codes.ts'
@@ -75,7 +75,7 @@ export const addWaitCommand = (program: Command, { environment, out, err, exit }
         exit(EXIT.timeout)
         return
       }
-      out(json ? `${JSON.stringify(job)}\n` : `${printable(job.name)}: ${outcomeOf(job)}\n`)
+      out(json ? `${jsonLine(job)}\n` : `${printable(job.name)}: ${outcomeOf(job)}\n`)
       exit(codeOf([job.status]))
     })
 }

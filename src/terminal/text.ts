@@ -9,6 +9,12 @@ const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]+/gu
 /** Text of others as one line that does nothing but stand there. What is left out leaves a space, so that words stay words. */
 export const printable = (text: string): string => text.replaceAll(UNPRINTABLE, ' ').replaceAll(/ {2,}/g, ' ').trim()
 
+const escaped = (characters: string): string =>
+  characters.replaceAll(/[^]/g, unit => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+
+/** A document as one line of JSON that does nothing to a terminal either. */
+export const jsonLine = (document: object): string => JSON.stringify(document).replaceAll(UNPRINTABLE, escaped)
+
 const PLAIN = /^[\x20-\x7e]*$/
 
 /** How many columns of a terminal a text takes: two for a character of Chinese or an emoji, none for an accent of its own. */
