@@ -31,7 +31,7 @@ const startRedis = async (t: Test): Promise<string> => {
 }
 
 const start = async (t: Test) => {
-  const [service, path] = await Promise.all([startService(t), startRedis(t)])
+  const [service, path] = await Promise.all([startService(t, { HEARTBEAT_INTERVAL_MS: '150' }), startRedis(t)])
   const connection = { path, maxRetriesPerRequest: null }
   const queue = new Queue('imports', { connection })
   await queue.waitUntilReady()
@@ -44,8 +44,9 @@ const start = async (t: Test) => {
     const reporting = reportWorker(worker, {
       url: service.url,
       describe: ({ name, data }) => ({ name, meta: { file: (data as { file: string }).file } }),
-      onError: error => void errors.push(error),
-      pausesMs: [10],
+      token: '',
+      patienceMs: 1_000,
+      onProblem: problem => void errors.push(problem),
     })
     t.teardown(() => worker.close(true))
     await worker.waitUntilReady()

@@ -3,7 +3,7 @@ import { bar } from '../src/terminal/bar.ts'
 import { factsOf, outcomeOf, plainLine, type DrawnJob } from '../src/terminal/job.ts'
 import { formatBytes, formatSeconds } from '../src/terminal/numbers.ts'
 import { paint, piece } from '../src/terminal/paint.ts'
-import { printable, shorten } from '../src/terminal/text.ts'
+import { jsonLine, printable, shorten, widthOf } from '../src/terminal/text.ts'
 import { startService } from './helpers/service.ts'
 
 const HOSTILE = '\x1b[2J\x1b]0;owned\x07na\u202eme\r\n\x9b31m\u2028🦊'
@@ -71,7 +71,7 @@ t.test('a job is told in a line that a terminal of 80 columns does not wrap', as
     processedCount: 2 ** 53 - 1,
     totalCount: 2 ** 53 - 1,
   }
-  for (const each of [job, long, { ...long, status: 'failed' }]) t.ok(Array.from(plainLine(each)).length <= 79)
+  for (const each of [job, long, { ...long, status: 'failed' }]) t.ok(widthOf(plainLine(each)) <= 79)
   t.equal(
     outcomeOf({
       ...job,
@@ -88,8 +88,13 @@ t.test('a job is told in a line that a terminal of 80 columns does not wrap', as
 t.test('what others have written does nothing to a terminal', async t => {
   t.equal(printable(HOSTILE), '[2J ]0;owned na me 31m 🦊')
   t.equal(printable('\ud800a\0b'), 'a b')
-  t.equal(shorten('🦊🦊🦊', 2), '🦊…')
+  t.equal(jsonLine({ name: HOSTILE }).match(/[\p{Cc}\p{Cf}\p{Zl}]/u), null)
+  t.same(JSON.parse(jsonLine({ name: `${HOSTILE}\u{e0001}` })), { name: `${HOSTILE}\u{e0001}` })
+  t.equal(shorten('🦊🦊🦊', 4), '🦊…')
+  t.same(['导入数据', 'e\u0301t\u00e9', 'ab'].map(widthOf), [8, 3, 2])
+  t.equal(shorten('数据/导入.csv', 8, { from: 'end' }), '…入.csv')
   t.equal(shorten('path/to/file', 5, { from: 'end' }), '…file')
+  t.equal(paint([piece('数据'), piece('cd')], { columns: 3, colour: false }), '数c')
   t.equal(paint([piece('ab', 'red'), piece('cd')], { columns: 3, colour: true }), '\x1b[31mab\x1b[0mc')
 })
 
@@ -108,7 +113,7 @@ t.test('a stream of text draws one line over itself, and ends with the outcome',
   }
   const [before, ...lines] = text.split(OVER_THE_LINE)
   t.equal(before, '')
-  t.match(lines[0], /^\[2J \]0;owned na me 31m 🦊 \[\.{16}\] {3}0 % pending, 0 of 4 rows$/)
+  t.match(lines[0], /^\[2J \]0;owned na me 31m ~ \[\.{16}\] {3}0 % pending, 0 of 4 rows$/)
   t.match(lines[1], /\[#{8}\.{8}\] {2}50 % 2 of 4 rows {2}Row 2/)
   t.match(lines.at(-1), / 50 % failed, 2 of 4 rows\nfailed after \d+ s: Row 3 .+\n$/)
   t.notMatch(lines.join('').replaceAll('\n', ''), /[\p{Cc}\p{Cf}]/u)

@@ -44,6 +44,8 @@ export interface CallOptions {
   /** The process may end while the call is under way. */
   weak?: boolean
   timeoutMs?: number
+  /** Of `persist`: hears of each try that was in vain. */
+  onUnavailable?: (error: UnavailableError) => void
 }
 
 /** A token, or what gives one whenever a call is made: tokens expire. */
@@ -89,39 +91,39 @@ const textOr = (value: unknown, otherwise: string): string => (typeof value === 
 export const refusalOf = (status: number, text: string, retryAfter: string | undefined): Error => {
   const { code, detail, jobStatus } = (parse(text) ?? {}) as { code?: unknown; detail?: unknown; jobStatus?: unknown }
   const sentence = textOr(detail, `The answer is ${status}, and not one of Headway.`)
+  // Whoever finds it too large, the same will be so again.
+  if (status === 413) return new RefusedError('payload_too_large', status, sentence)
   const isRefusal = typeof code === 'string' && status >= 400 && status < 500 && status !== 408 && status !== 429
   if (isRefusal) return new RefusedError(code, status, sentence, typeof jobStatus === 'string' ? jobStatus : null)
   const afterMs = Math.min(Number(retryAfter) * 1000 || 0, LONGEST_RETRY_AFTER_MS)
   return new UnavailableError(sentence, afterMs)
 }
 
-/** The address of the API of a service. Raises an error that says what is wrong with `url`. */
-const baseOf = (url: string): string => {
-  const { protocol } = URL.canParse(url) ? new URL(url) : { protocol: '' }
-  if (protocol !== 'http:' && protocol !== 'https:') {
-    throw new RefusedError('bad_url', 0, `${url} is no address of a service: write it as ${DEFAULT_URL}.`)
-  }
-  return url.replace(/\/+$/, '')
+/** An address in the API of a service. Raises an error that says what is wrong with that of the service. */
+const addressOf = (base: string, path: string): URL => {
+  const { protocol } = URL.canParse(base) ? new URL(base) : { protocol: '' }
+  if (protocol === 'http:' || protocol === 'https:') return new URL(`${base}/api/progress${path}`)
+  throw new RefusedError('bad_url', 0, `${base} is no address of a service: write it as ${DEFAULT_URL}.`)
 }
 
 /** Where to call, and as whom: HEADWAY_URL and HEADWAY_TOKEN where nothing is said. An empty one counts as unset. */
 export const settingsOf = (
-  { url, token }: { url?: string | undefined; token?: TokenSource | undefined },
-  { HEADWAY_URL, HEADWAY_TOKEN }: NodeJS.ProcessEnv,
+  { url, token }: { url?: string | URL | undefined; token?: TokenSource | undefined },
+  { HEADWAY_URL, HEADWAY_TOKEN }: Readonly<Record<string, string | undefined>>,
 ): { url: string; token: TokenSource } => ({
-  url: url || HEADWAY_URL || DEFAULT_URL,
+  url: String(url || HEADWAY_URL || DEFAULT_URL),
   token: token ?? HEADWAY_TOKEN ?? '',
 })
 
-/** Raises `RefusedError` (`bad_url`). */
+/** A `url` that is none is refused with each call (`bad_url`). */
 export const createClient = ({ url, token }: { url: string; token: TokenSource }): Client => {
-  const base = baseOf(url)
+  const base = url.replace(/\/+$/, '')
 
   // Out of a file it often comes with the end of its line, which no header may hold.
   let lastToken = typeof token === 'string' ? token.trim() : ''
 
   const lastAddress = (path: string): Address => ({
-    url: new URL(`${base}/api/progress${path}`),
+    url: addressOf(base, path),
     headers: lastToken === '' ? {} : { authorization: `Bearer ${lastToken}` },
   })
   const address = async (path: string): Promise<Address> => {
@@ -146,6 +148,7 @@ export const createClient = ({ url, token }: { url: string; token: TokenSource }
       weak,
     }).catch((cause: unknown) => {
       signal?.throwIfAborted()
+      if (cause instanceof RefusedError) throw cause
       throw new UnavailableError(`${base} cannot be reached.`, 0, cause)
     })
     if (sent.status < 200 || sent.status > 299) throw refusalOf(sent.status, sent.text, sent.retryAfter)
@@ -162,6 +165,7 @@ export const createClient = ({ url, token }: { url: string; token: TokenSource }
         return await call<Answer>(method, path, options)
       } catch (error) {
         if (!(error instanceof UnavailableError)) throw error
+        options.onUnavailable?.(error)
         await pause(Math.max(backoffMs(failures), error.retryAfterMs), undefined, { signal: options.signal })
       }
     }

@@ -11,17 +11,25 @@ export interface Exchange {
   signal?: AbortSignal | undefined
   /** The process may end while this is under way. */
   weak?: boolean
+  /** What is silent for so long, while it connects, answers or goes on, is given up. */
+  silenceMs?: number
 }
 
 /**
  * Sends a request, and resolves when the answer begins. Node's fetch would do, but for one thing: a request of it under way
  * keeps the process alive, and a report must not.
  */
-export const exchange = (url: URL, { method, headers, body, signal, weak }: Exchange): Promise<IncomingMessage> =>
+export const exchange = (
+  url: URL,
+  { method, headers, body, signal, weak, silenceMs }: Exchange,
+): Promise<IncomingMessage> =>
   new Promise((resolve, reject) => {
     const request = url.protocol === 'https:' ? requestHttps : requestHttp
     const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }
     const outgoing = request(url, { method, headers: { ...headers, ...length }, signal })
+    if (silenceMs !== undefined) {
+      outgoing.setTimeout(silenceMs, () => outgoing.destroy(new Error(`There was silence for ${silenceMs / 1000} s.`)))
+    }
     outgoing.once('response', resolve)
     outgoing.on('error', reject)
     if (weak) outgoing.once('socket', socket => socket.unref())

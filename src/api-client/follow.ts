@@ -29,7 +29,6 @@ const SILENCE_MS = 60_000
 async function* linesOf(answer: IncomingMessage): AsyncGenerator<string> {
   let rest = ''
   answer.setEncoding('utf8')
-  answer.setTimeout(SILENCE_MS, () => answer.destroy())
   for await (const text of answer as AsyncIterable<string>) {
     const lines = (rest + text).split('\n')
     rest = lines.pop() ?? ''
@@ -43,7 +42,7 @@ const open = async (client: Client, query: URLSearchParams, lastEventId: string 
   const { url, headers } = await client.address(`/stream?${query.toString()}`)
   const position = lastEventId === null ? {} : { 'last-event-id': lastEventId }
   const all = { accept: 'application/x-ndjson', ...headers, ...position }
-  const answer = await exchange(url, { method: 'GET', headers: all, signal })
+  const answer = await exchange(url, { method: 'GET', headers: all, signal, silenceMs: SILENCE_MS })
   if (answer.statusCode === 200) return answer
   throw refusalOf(answer.statusCode ?? 0, await readText(answer), answer.headers['retry-after'])
 }

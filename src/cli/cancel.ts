@@ -2,6 +2,8 @@ import type { Command } from 'commander'
 import type { JobDocument } from '../jobs/job.ts'
 import { isFinished } from '../terminal/job.ts'
 import { printable } from '../terminal/text.ts'
+import { RefusedError } from '../api-client/client.ts'
+import { EXIT } from './exit-codes.ts'
 import { ask, connect, withConnection, type ConnectionOptions } from './connection.ts'
 import type { Surroundings } from './surroundings.ts'
 
@@ -14,7 +16,7 @@ Examples:
 `
 
 /** `headway cancel`: asks jobs to stop. */
-export const addCancelCommand = (program: Command, { environment, out }: Surroundings): void => {
+export const addCancelCommand = (program: Command, { environment, out, err, exit }: Surroundings): void => {
   withConnection(program.command('cancel'))
     .description('ask jobs to stop')
     .argument('<id...>', 'the jobs')
@@ -22,8 +24,15 @@ export const addCancelCommand = (program: Command, { environment, out }: Surroun
     .action(async (ids: string[], options: ConnectionOptions) => {
       const client = connect(options, environment)
       for (const id of ids) {
-        const job = await ask<JobDocument>(client, 'POST', `/jobs/${encodeURIComponent(id)}/cancel`)
-        out(`${printable(job.name)}: ${isFinished(job) ? job.status : 'asked to stop'}\n`)
+        try {
+          const job = await ask<JobDocument>(client, 'POST', `/jobs/${encodeURIComponent(id)}/cancel`)
+          out(`${printable(job.name)}: ${isFinished(job) ? job.status : 'asked to stop'}\n`)
+        } catch (error) {
+          // The others are to stop all the same.
+          if (!(error instanceof RefusedError)) throw error
+          err(`${printable(`${id}: ${error.message}`)}\n`)
+          exit(EXIT.usage)
+        }
       }
     })
 }

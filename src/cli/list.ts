@@ -2,7 +2,7 @@ import { InvalidArgumentError, type Command } from 'commander'
 import type { JobPage } from '../jobs/commands.ts'
 import { JOB_STATUSES, type JobDocument } from '../jobs/job.ts'
 import { factsOf, stateOf } from '../terminal/job.ts'
-import { printable, shorten } from '../terminal/text.ts'
+import { jsonLine, padded, printable, shorten, widthOf } from '../terminal/text.ts'
 import { ask, connect, withConnection, type ConnectionOptions } from './connection.ts'
 import type { Surroundings } from './surroundings.ts'
 
@@ -48,12 +48,12 @@ const queryOf = ({ all, status = [], type, search, limit }: ListOptions): URLSea
 
 /** Columns that stand under each other; the last one is as long as it is. */
 const table = (rows: readonly (readonly string[])[]): string => {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map(row => (row[column] ?? '').length)))
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map(row => widthOf(row[column] ?? ''))))
   return rows
     .map(
       row =>
         `${row
-          .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+          .map((cell, column) => padded(cell, widths[column] ?? 0))
           .join('  ')
           .trimEnd()}\n`,
     )
@@ -81,7 +81,7 @@ export const addListCommand = (program: Command, { environment, out, err }: Surr
     .addHelpText('after', EXAMPLES)
     .action(async (options: ListOptions) => {
       const page = await ask<JobPage>(connect(options, environment), 'GET', `/jobs?${queryOf(options).toString()}`)
-      if (options.json) out(page.items.map(job => `${JSON.stringify(job)}\n`).join(''))
+      if (options.json) out(page.items.map(job => `${jsonLine(job)}\n`).join(''))
       else if (page.items.length === 0) err('No jobs.\n')
       else out(table([['ID', 'STATUS', 'DONE', 'NAME', ''], ...page.items.map(rowOf)]))
       if (!options.json && page.total > page.items.length)

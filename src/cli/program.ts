@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander'
 import { RefusedError, UnavailableError } from '../api-client/client.ts'
 import { HeadwayError } from '../errors.ts'
+import { printable } from '../terminal/text.ts'
 import { version } from '../version.ts'
 import { addCancelCommand } from './cancel.ts'
 import { addCompletionCommand } from './completion.ts'
@@ -66,7 +67,7 @@ export const runProgram = async (args: readonly string[], given: Omit<Surroundin
     const isSentence =
       error instanceof HeadwayError || error instanceof RefusedError || error instanceof UnavailableError
     if (!isSentence) throw error
-    given.err(`${error.message}\n`)
+    given.err(`${printable(error.message)}\n`)
     return error instanceof UnavailableError ? EXIT.unavailable : EXIT.usage
   }
 }

@@ -1,5 +1,5 @@
 import { basename } from 'node:path'
-import { InvalidArgumentError, type Command } from 'commander'
+import { InvalidArgumentError, Option, type Command } from 'commander'
 import { UNITS, type Unit } from '../jobs/job.ts'
 import { formatSeconds } from '../terminal/numbers.ts'
 import { createHeadway, type Job, type StopError } from '../worker/headway.ts'
@@ -24,17 +24,20 @@ interface RunOptions extends ConnectionOptions {
 const PATIENCE_MS = 10_000
 
 const HELP = `
-The command reads and writes as it would without Headway; with --parse its output is read on its way. The job completes if the
-command ends with 0, and otherwise fails with the last lines that it wrote to standard error. Signals are passed on. When the job
-is cancelled the command gets SIGTERM, and SIGKILL after --grace. While the service is away the command runs all the same.
+What the command writes is passed on as it is. It does so by a pipe, standard error always and standard output with --parse: some
+programs leave out their colours then, or keep lines back (python -u and stdbuf -oL do not).
+
+The job completes if the command ends with 0, and otherwise fails with the last lines that it wrote to standard error. Signals are
+passed on. When the job is cancelled, the command and all that it has started get SIGTERM, and SIGKILL after --grace. While the
+service is away the command runs all the same.
 
 The exit code is that of the command; 127 if there is none, 126 if it cannot be run, 128 + n if signal n ended it. The command
 finds its job in HEADWAY_JOB_ID.
 
 Examples:
   headway run -- ./backup.sh
-  headway run --name 'Nightly import' --type import --parse -- python import.py    reads 42/100 or 42 %
-  headway run --total 1200 --parse 'Row (\\d+)' -- ./rows.sh                        reads 'Row 812 …'
+  headway run --name 'Nightly import' --type import --parse -- python -u import.py  reads 42/100 or 42 %
+  headway run --total 1200 --parse 'Row (\\d+)' -- ./rows.sh                         reads 'Row 812 …'
   headway run --parse '(?<percent>\\d+) percent' -- ./encode.sh film.mkv
 `
 
@@ -109,11 +112,11 @@ const run = async (
     const report = read?.(line)
     if (report) job.report(report)
   }
-  const output = splitLines(onLine)
+  const output = splitLines(onLine, onLine)
   const errors = splitLines(line => {
     tail.add(line)
     onLine(line)
-  })
+  }, onLine)
   const running = startCommand({
     command,
     args,
@@ -123,13 +126,10 @@ const run = async (
   })
   let isStopped = false
   const onStop = (): void => {
-    const { code, message } = job.signal.reason as StopError
-    // What somebody erased is no reason to stop what it told of.
-    isStopped = code !== 'job_not_found'
-    err(
-      `headway: ${message} ${isStopped ? `Stopping ${program}, at most ${formatSeconds(grace)}.` : `${program} goes on.`}\n`,
-    )
-    if (isStopped) running.stop(grace)
+    const { message } = job.signal.reason as StopError
+    isStopped = true
+    err(`headway: ${message} Stopping ${program}, at most ${formatSeconds(grace)}.\n`)
+    running.stop(grace)
   }
   if (job.signal.aborted) onStop()
   else job.signal.addEventListener('abort', onStop, { once: true })
@@ -160,7 +160,11 @@ export const addRunCommand = (program: Command, surroundings: Surroundings): voi
       'read progress from the output: 42/100, 42 %, or what a regular expression finds',
       parsePattern,
     )
-    .option('--grace <duration>', 'how long the command may take to stop', parseDuration, 10)
+    .addOption(
+      new Option('--grace <duration>', 'how long the command may take to stop')
+        .argParser(parseDuration)
+        .default(10, '10s'),
+    )
     .addHelpText('after', HELP)
     .action(async ([command = '', ...args]: string[], options: RunOptions) => {
       surroundings.exit(await run(command, args, options, surroundings))

@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { UnavailableError, type Client } from '../api-client/client.ts'
 import type { JobWithWorkers } from '../jobs/commands.ts'
 import { isFinished, outcomeOf } from '../terminal/job.ts'
-import { printable } from '../terminal/text.ts'
+import { jsonLine, printable } from '../terminal/text.ts'
 import { connect, withConnection, type ConnectionOptions } from './connection.ts'
 import { parseDuration } from './duration.ts'
 import { codeOf, EXIT, EXIT_CODES_HELP } from './exit-codes.ts'
@@ -24,9 +24,24 @@ Examples:
 `
 
 /** The job once it has finished; null when `signal` aborts before. */
-const untilFinished = async (client: Client, id: string, signal: AbortSignal): Promise<JobWithWorkers | null> => {
+const untilFinished = async (
+  client: Client,
+  id: string,
+  signal: AbortSignal,
+  err: (text: string) => void,
+): Promise<JobWithWorkers | null> => {
+  let isTold = false
+  const onUnavailable = ({ message }: UnavailableError): void => {
+    if (!isTold) err(`${printable(message)} Trying again.\n`)
+    isTold = true
+  }
   const path = `/jobs/${encodeURIComponent(id)}?until=finished`
-  const options = { headers: { prefer: `wait=${HOLD_SECONDS}` }, timeoutMs: (HOLD_SECONDS + 15) * 1000, signal }
+  const options = {
+    headers: { prefer: `wait=${HOLD_SECONDS}` },
+    timeoutMs: (HOLD_SECONDS + 15) * 1000,
+    signal,
+    onUnavailable,
+  }
   try {
     for (;;) {
       const job = await client.persist<JobWithWorkers>('GET', path, options)
@@ -50,7 +65,7 @@ export const addWaitCommand = (program: Command, { environment, out, err, exit }
       const { timeout, json } = options
       const signal = timeout === undefined ? new AbortController().signal : AbortSignal.timeout(timeout * 1000)
       const client = connect(options, environment)
-      const job = await untilFinished(client, id, signal)
+      const job = await untilFinished(client, id, signal, err)
       if (!job) {
         // What cannot be reached at all is another matter than a job that takes long.
         await client.call('GET', `/jobs/${encodeURIComponent(id)}/progress`).catch((error: unknown) => {
@@ -60,7 +75,7 @@ export const addWaitCommand = (program: Command, { environment, out, err, exit }
         exit(EXIT.timeout)
         return
       }
-      out(json ? `${JSON.stringify(job)}\n` : `${printable(job.name)}: ${outcomeOf(job)}\n`)
+      out(json ? `${jsonLine(job)}\n` : `${printable(job.name)}: ${outcomeOf(job)}\n`)
       exit(codeOf([job.status]))
     })
 }

@@ -5,7 +5,7 @@ import { bar } from '../terminal/bar.ts'
 import { factsOf, isFinished, outcomeOf, plainLine, stateOf } from '../terminal/job.ts'
 import { paint, piece, type Style } from '../terminal/paint.ts'
 import { startScreen, type Paper, type Picture } from '../terminal/screen.ts'
-import { printable, shorten } from '../terminal/text.ts'
+import { padded, printable, shorten } from '../terminal/text.ts'
 import { connect, withConnection, type ConnectionOptions } from './connection.ts'
 import { codeOf, EXIT_CODES_HELP } from './exit-codes.ts'
 import type { Surroundings } from './surroundings.ts'
@@ -37,6 +37,8 @@ const STYLES: Record<string, Style> = {
   stalled: 'yellow',
 }
 
+const NOT_CONNECTED = 'There is no connection to the service; trying again.'
+
 const NAME_WIDTH = 28
 const WIDEST_BAR = 30
 /** What stands beside name and bar at least: percent, state, and a fact or two. */
@@ -54,7 +56,7 @@ const drawJob = ({ job, receivedAtMs }: Shown, paper: Paper): string => {
   const style = STYLES[state] ?? 'cyan'
   return paint(
     [
-      piece(`${name.padEnd(nameWidth)}  `, 'bold'),
+      piece(`${padded(name, nameWidth)}  `, 'bold'),
       piece(done, style),
       piece(left, 'dim'),
       piece(` ${String(job.progressPercent).padStart(3)} %  `),
@@ -68,7 +70,8 @@ const drawJob = ({ job, receivedAtMs }: Shown, paper: Paper): string => {
 class Watched implements Picture {
   readonly #ids: readonly string[]
   readonly #shown = new Map<string, Shown>()
-  #isConnected = true
+  /** null: not yet. */
+  #isConnected: boolean | null = null
 
   constructor(ids: readonly string[]) {
     this.#ids = ids
@@ -82,8 +85,11 @@ class Watched implements Picture {
     this.#shown.delete(id)
   }
 
-  connected(isConnected: boolean): void {
+  /** Whether that is news. */
+  connected(isConnected: boolean): boolean {
+    const isNews = this.#isConnected !== isConnected
     this.#isConnected = isConnected
+    return isNews
   }
 
   status(id: string): string | undefined {
@@ -96,7 +102,8 @@ class Watched implements Picture {
     const room = Math.max(1, paper.rows - 2)
     const lines = all.slice(0, room).map(shown => drawJob(shown, paper))
     if (all.length > room) lines.push(paint([piece(`and ${all.length - room} more`, 'dim')], paper))
-    else if (!this.#isConnected) lines.push(paint([piece('The connection is lost; connecting again.', 'red')], paper))
+    else if (this.#isConnected === false) lines.push(paint([piece(NOT_CONNECTED, 'red')], paper))
+    else if (this.#isConnected === null) lines.push(paint([piece('Connecting.', 'dim')], paper))
     else if (all.length === 0) lines.push(paint([piece('Nothing is running.', 'dim')], paper))
     return lines
   }
@@ -116,7 +123,7 @@ const isFinishedStatus = (status: string | undefined): boolean => status !== und
 const endLine = (job: LiveJob): string => `${printable(job.name ?? job.id)}: ${outcomeOf(job)}`
 
 /** `headway watch`: live bars of some jobs until they have finished, or of all that run. */
-export const addWatchCommand = (program: Command, { environment, exit }: Surroundings): void => {
+export const addWatchCommand = (program: Command, { environment, err, exit }: Surroundings): void => {
   withConnection(program.command('watch'))
     .description('follow jobs live')
     .argument('[id...]', 'these jobs, until all have finished')
@@ -153,7 +160,10 @@ export const addWatchCommand = (program: Command, { environment, exit }: Surroun
               refusal = new RefusedError('job_not_found', 404, `There is no job ${missing}.`)
               done.abort()
             },
-            onConnection: isConnected => watched.connected(isConnected),
+            onConnection(isConnected) {
+              // In a terminal the picture says so.
+              if (watched.connected(isConnected) && !isConnected && !process.stdout.isTTY) err(`${NOT_CONNECTED}\n`)
+            },
           },
           done.signal,
         )

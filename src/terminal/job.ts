@@ -77,7 +77,7 @@ const PLAIN_WIDTH = 79
 const PLAIN_NAME_WIDTH = 24
 const PLAIN_BAR_WIDTH = 16
 
-/** A job as one plain line of at most 79 characters: `Nightly import [######..........] 41 % 500 of 1,200 rows, 294/s`. */
+/** A job as one plain line of at most 79 columns: `Nightly import [######..........] 41 % 500 of 1,200 rows, 294/s`. */
 export const plainLine = (job: DrawnJob): string => {
   const { done, left } = bar(job.progressPercent / 100, PLAIN_BAR_WIDTH, false)
   const name = shorten(printable(job.name ?? ''), PLAIN_NAME_WIDTH, { ellipsis: '~' })

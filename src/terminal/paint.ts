@@ -1,4 +1,4 @@
-import { widthOf } from './text.ts'
+import { cut, widthOf } from './text.ts'
 
 export type Style = 'plain' | 'bold' | 'dim' | 'green' | 'yellow' | 'red' | 'cyan'
 
@@ -25,7 +25,7 @@ export const paint = (pieces: readonly Piece[], { columns, colour }: { columns: 
   let left = columns
   let line = ''
   for (const { text, style } of pieces) {
-    const shown = Array.from(text).slice(0, left).join('')
+    const shown = cut(text, left)
     left -= widthOf(shown)
     line += colour && style !== 'plain' && shown !== '' ? `${SGR[style]}${shown}\x1b[0m` : shown
   }

@@ -38,10 +38,11 @@ const hasColours = (output: WriteStream): boolean => !process.env['NO_COLOR'] &&
 const showPicture = (picture: Picture, output: WriteStream): Screen => {
   const log = createLogUpdate(output)
   const show = (): void => {
-    const columns = Math.max(output.columns, 10)
+    // A terminal without a size says 0.
+    const columns = Math.max(output.columns || 80, 10)
     log(
       picture
-        .draw({ columns, rows: output.rows, colour: hasColours(output), unicode: hasUnicode(process.env) })
+        .draw({ columns, rows: output.rows || 24, colour: hasColours(output), unicode: hasUnicode(process.env) })
         .join('\n'),
     )
   }

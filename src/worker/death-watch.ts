@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process'
+import { basename } from 'node:path'
 import { isMainThread } from 'node:worker_threads'
 
 /** What a dying process may be held up by: this long, and no longer. */
@@ -36,7 +37,8 @@ for (const { headers, requests } of words) {
 }`
 
 const say = (words: readonly LastWord[]): void => {
-  if (words.length === 0) return
+  // A program that is one file with Node in it would be run once more.
+  if (words.length === 0 || !/^(node|nodejs|bun)(\.exe)?$/i.test(basename(process.execPath))) return
   // NODE_OPTIONS may load what this program needs, and the messenger does not.
   const env = { ...process.env }
   delete env['NODE_OPTIONS']

@@ -6,10 +6,19 @@
  */
 import { randomUUID } from 'node:crypto'
 import { basename, extname } from 'node:path'
-import { createClient, settingsOf, UnavailableError, type Client, type TokenSource } from '../api-client/client.ts'
+import {
+  createClient,
+  RefusedError,
+  settingsOf,
+  UnavailableError,
+  type Client,
+  type TokenSource,
+} from '../api-client/client.ts'
 import { createDeathWatch, noDeathWatch } from './death-watch.ts'
 import { creationOf, WorkingJob, type Job, type NewJob } from './job.ts'
+import { Outage } from './outage.ts'
 import type { Opened } from './reporter.ts'
+import { isStopCode } from './stop.ts'
 import { createTracking, sizeOf, type Trackable, type Tracked } from './track.ts'
 
 export type { TokenSource } from '../api-client/client.ts'
@@ -20,7 +29,7 @@ export type { Trackable, Tracked } from './track.ts'
 
 export interface HeadwayOptions {
   /** Of the service; HEADWAY_URL, or http://127.0.0.1:3000. */
-  url?: string
+  url?: string | URL
   /** HEADWAY_TOKEN. A function is asked before each call. */
   token?: TokenSource
   /**
@@ -37,8 +46,16 @@ export interface HeadwayOptions {
 export interface StartOptions {
   /** Names this worker, where several work on one job. */
   workerId?: string
-  /** The same key gives the same job, also after a restart of the program. */
+  /**
+   * The same key gives the same job, also after a restart of the program. One that has failed begins its next attempt; one that
+   * was cancelled or has completed stays so, and `signal` aborts.
+   */
   idempotencyKey?: string
+  /**
+   * With a key: the job begins its next attempt unless it is new, whatever became of the last one. Who still works on that is
+   * told to stop.
+   */
+  restart?: boolean
 }
 
 export interface AttachOptions {
@@ -57,7 +74,8 @@ export interface Headway {
   attach(jobId: string, options?: AttachOptions): Promise<Job>
   /**
    * Makes a job of a loop: `for await (const row of headway.track(rows, { name }))`. The job completes with the loop, and fails
-   * with the error of `items`. When the work should stop, the loop throws a `StopError`.
+   * with the error of `items`, or when the loop is left early. When somebody cancels the job, the loop throws a `StopError`;
+   * `cancellable: false` forbids it.
    */
   track<Item>(items: Trackable<Item>, job: NewJob & StartOptions): Tracked<Item>
 }
@@ -74,16 +92,48 @@ const warn = (problem: Error): void => {
   process.emitWarning(`${problem.message} The work goes on.`, 'HeadwayWarning')
 }
 
-/** What the service says of a job that it has made or started. */
-const readOpened = (answer: Record<string, unknown>): Opened => {
-  const { id, attempt, cancelRequestedAt, stages } = answer
-  if (typeof id !== 'string' || typeof attempt !== 'number') throw new UnavailableError('The answer is no job.')
-  return { id, attempt, cancelRequested: cancelRequestedAt != null, hasStages: Array.isArray(stages) }
+interface Found extends Opened {
+  status: unknown
 }
 
-const creating = (client: Client, job: NewJob, key: string) => {
-  const options = { body: creationOf(job, programName()), headers: { 'idempotency-key': key }, weak: true }
-  return async () => readOpened(await client.call('POST', '/jobs', options))
+/** What the service says of a job that it has made or started. */
+const readJob = (answer: Record<string, unknown>): Found => {
+  const { id, attempt, status, cancelRequestedAt, stages } = answer
+  if (typeof id !== 'string' || typeof attempt !== 'number') throw new UnavailableError('The answer is no job.')
+  return { id, attempt, status, cancelRequested: cancelRequestedAt != null, hasStages: Array.isArray(stages) }
+}
+
+/** Calls of one job that may be made again from the first: another worker may have been faster. */
+const unlessChanged = async (calls: () => Promise<Found>): Promise<Found> => {
+  try {
+    return await calls()
+  } catch (error) {
+    const isChanged = error instanceof RefusedError && (isStopCode(error.code) || error.code === 'not_retryable')
+    throw isChanged ? new UnavailableError(error.message, 0, error) : error
+  }
+}
+
+const creating = (client: Client, job: NewJob, { idempotencyKey, restart = false }: StartOptions) => {
+  const headers = { 'idempotency-key': idempotencyKey ?? randomUUID() }
+  const options = { body: creationOf(job, programName()), headers, weak: true }
+  return async () => {
+    const found = readJob(await client.call('POST', '/jobs', options))
+    // A wish to cancel it is not lost with the worker that died of something else.
+    const isTaken = restart && found.status === 'running' && !found.cancelRequested
+    const isOver = found.status === 'failed' || (restart && found.status === 'cancelled')
+    if (!isTaken && !isOver) return found
+    const path = `/jobs/${found.id}`
+    return unlessChanged(async () => {
+      if (isTaken) {
+        const body = {
+          attempt: found.attempt,
+          errorMessage: 'Its worker had not ended it when another one began anew.',
+        }
+        await client.call('POST', `${path}/fail`, { body, weak: true })
+      }
+      return readJob(await client.call('POST', `${path}/retry`, { weak: true }))
+    })
+  }
 }
 
 const attaching = (client: Client, jobId: string, { workerId, attempt }: AttachOptions) => {
@@ -95,24 +145,28 @@ const attaching = (client: Client, jobId: string, { workerId, attempt }: AttachO
       body: { ...body, ...(workerId !== undefined && { workerId }) },
       weak: true,
     })
-    return readOpened(await client.call('POST', `${path}/start`, { body, weak: true }))
+    return readJob(await client.call('POST', `${path}/start`, { body, weak: true }))
   }
 }
 
-/** Raises an error only for a `url` that is none. */
+/** One for the whole process: of several, each would leave a signal to the others. */
+const deathWatchOfProcess = createDeathWatch()
+
 export const createHeadway = (options: HeadwayOptions = {}): Headway => {
   const { onProblem = warn, watchDeath = true, patienceMs } = options
   const client = createClient(settingsOf(options, process.env))
-  const deathWatch = watchDeath ? createDeathWatch() : noDeathWatch
-  const shared = { client, deathWatch, onProblem, patienceMs }
+  const deathWatch = watchDeath ? deathWatchOfProcess : noDeathWatch
+  const shared = { client, deathWatch, outage: new Outage(onProblem), patienceMs }
 
-  const make = (job: NewJob, { workerId, idempotencyKey = randomUUID() }: StartOptions): WorkingJob =>
-    new WorkingJob({
+  const make = (job: NewJob, startOptions: StartOptions): WorkingJob => {
+    const { totalCount, stages } = { ...job }
+    return new WorkingJob({
       ...shared,
-      workerId,
-      open: creating(client, job, idempotencyKey),
-      progress: { totalCount: job.totalCount, hasStages: job.stages !== undefined },
+      workerId: startOptions.workerId,
+      open: creating(client, job, startOptions),
+      progress: { totalCount, hasStages: stages !== undefined },
     })
+  }
 
   return {
     start: (job, startOptions = {}) => make(job, startOptions).begun(BEGIN_MS),
@@ -123,7 +177,8 @@ export const createHeadway = (options: HeadwayOptions = {}): Headway => {
         open: attaching(client, jobId, attachOptions),
         progress: { hasStages: false },
       }).begun(BEGIN_MS),
-    track(items, { workerId, idempotencyKey, ...job }) {
+    track(items, options) {
+      const { workerId, idempotencyKey, restart, ...job } = { ...options }
       const totalCount = job.totalCount ?? sizeOf(items)
       // A partition is what its batch is.
       const known = {
@@ -134,6 +189,7 @@ export const createHeadway = (options: HeadwayOptions = {}): Headway => {
       const startOptions = {
         ...(workerId !== undefined && { workerId }),
         ...(idempotencyKey !== undefined && { idempotencyKey }),
+        ...(restart !== undefined && { restart }),
       }
       return createTracking(items, () => make(known, startOptions).begun(BEGIN_MS))
     },

@@ -1,8 +1,9 @@
 import type { Client } from '../api-client/client.ts'
 import type { JsonObject, Unit } from '../jobs/job.ts'
 import type { DeathWatch, LastWord } from './death-watch.ts'
+import type { Outage } from './outage.ts'
 import { Progress, type Report } from './progress.ts'
-import { Reporter, type Ending, type Opened } from './reporter.ts'
+import { Reporter, reportTime, type Ending, type Opened } from './reporter.ts'
 import { StopError } from './stop.ts'
 import { asJsonObject, errorFields, fit } from './texts.ts'
 
@@ -38,7 +39,7 @@ export interface Job {
    */
   readonly signal: AbortSignal
   /** So many more items are done. */
-  advance(count?: number): void
+  advance(count?: number | bigint): void
   /** Says how far the work is; the newest state is sent within a second. */
   report(report: Report): void
   /** The work is done. Resolves with whether the service knows, as soon as it does or after 30 seconds of trying. */
@@ -60,7 +61,7 @@ export interface JobParts {
   progress: { totalCount?: number | null | undefined; hasStages: boolean }
   workerId: string | undefined
   deathWatch: DeathWatch
-  onProblem: (problem: Error) => void
+  outage: Outage
   patienceMs: number | undefined
 }
 
@@ -75,10 +76,10 @@ export class WorkingJob implements Job {
   readonly #parts: JobParts
 
   constructor(parts: JobParts) {
-    const { client, workerId, open, onProblem, deathWatch } = parts
+    const { client, workerId, open, outage, deathWatch } = parts
     this.#parts = parts
     this.progress = new Progress(parts.progress, () => this.#reporter.wake())
-    this.#reporter = new Reporter({ client, workerId, open, progress: this.progress, onProblem })
+    this.#reporter = new Reporter({ client, workerId, open, progress: this.progress, outage })
     deathWatch.add(this)
     void this.#reporter.whenOver.then(() => deathWatch.remove(this))
   }
@@ -97,12 +98,14 @@ export class WorkingJob implements Job {
 
   /** Resolves when the job has been made, or after `ms`: the work does not wait for a service that is away. */
   async begun(ms: number): Promise<this> {
-    await atMost(ms, this.#reporter.whenOpened)
+    await this.#parts.outage.wait(ms, this.#reporter.whenOpened)
     return this
   }
 
-  advance(count = 1): void {
-    this.progress.advance(count)
+  advance(count: number | bigint = 1): void {
+    // Database drivers give counts as BigInt, or as text, which no sum takes.
+    const more = Number(count)
+    if (Number.isFinite(more)) this.progress.advance(more)
   }
 
   report(report: Report): void {
@@ -131,9 +134,9 @@ export class WorkingJob implements Job {
 
   /** The first ending counts: `fail` in a `finally` after `complete` says nothing new. */
   async #end(ending: Ending): Promise<boolean> {
-    this.#reporter.ending ??= ending
-    this.#reporter.wake()
-    return (await atMost(this.#parts.patienceMs ?? PATIENCE_MS, this.#reporter.whenOver)) ?? false
+    const { outage, patienceMs = PATIENCE_MS } = this.#parts
+    this.#reporter.end(ending)
+    return (await outage.wait(patienceMs, this.#reporter.whenOver)) ?? false
   }
 
   /** What is left to be said of this job when its process dies of `error`. */
@@ -144,7 +147,7 @@ export class WorkingJob implements Job {
     const { path, body } = ending ?? { path: 'fail', body: errorFields(error) }
     const { attempt, id } = opened
     const own = { ...body, attempt }
-    const report = { ...this.progress.take().body, attempt, reportedAt: new Date().toISOString() }
+    const report = { ...this.progress.take().body, attempt, reportedAt: reportTime() }
     const { url, headers } = client.lastAddress(`/jobs/${id}/`)
     return {
       headers: { ...headers, 'content-type': 'application/json' },
@@ -156,21 +159,15 @@ export class WorkingJob implements Job {
   }
 }
 
-/** Waits for `promise`, but not for longer than `ms`; meanwhile the process stays alive. */
-const atMost = async <Value>(ms: number, promise: Promise<Value>): Promise<Value | undefined> => {
-  let timer: NodeJS.Timeout | undefined
-  const impatience = new Promise<undefined>(resolve => (timer = setTimeout(resolve, ms, undefined)))
-  try {
-    return await Promise.race([promise, impatience])
-  } finally {
-    clearTimeout(timer)
-  }
-}
-
 /** What `POST /jobs` takes, made of what the work says. */
-export const creationOf = ({ name, jobType, meta, ...others }: NewJob, program: string): NewJob => ({
-  ...others,
-  name: fit(name, 'name') || program,
-  ...(others.parentJobId === undefined && { jobType: fit(jobType ?? '', 'jobType') || program }),
-  ...(meta !== undefined && { meta: asJsonObject(meta) ?? {} }),
-})
+export const creationOf = (job: NewJob, program: string): JsonObject => {
+  const { name, jobType, meta, ...others } = { ...job }
+  return (
+    asJsonObject({
+      ...others,
+      name: fit(name, 'name') || program,
+      ...(others.parentJobId === undefined && { jobType: fit(jobType, 'jobType') || program }),
+      ...(meta !== undefined && { meta: asJsonObject(meta) ?? {} }),
+    }) ?? {}
+  )
+}

@@ -20,14 +20,17 @@ export interface Report {
   payload?: JsonObject | null
 }
 
-const isCount = (value: number): boolean => Number.isSafeInteger(value) && value >= 0
+const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0
 
 /** Leaves out what the service would refuse: a wrong number is no reason to lose the rest of a report. */
 const tidy = (report: Report): Report => {
   const tidied: Record<string, unknown> = {}
-  for (const [field, value] of Object.entries(report)) {
+  // Without types, anything may come; nothing of it must be thrown back at the work.
+  for (const [field, given] of Object.entries({ ...report } as Record<string, unknown>)) {
+    const value = typeof given === 'bigint' ? Number(given) : given
+    if (typeof value === 'object' && value !== null && field !== 'payload') continue
     if (value === undefined || (typeof value === 'number' && !Number.isFinite(value))) continue
-    if ((field === 'processedCount' || field === 'totalCount') && value !== null && !isCount(value as number)) continue
+    if ((field === 'processedCount' || field === 'totalCount') && value !== null && !isCount(value)) continue
     tidied[field] = value
   }
   if (typeof tidied['message'] === 'string') tidied['message'] = fit(tidied['message'], 'message')
@@ -72,6 +75,10 @@ export class Progress {
 
   advance(count: number): void {
     this.#processed = (this.#processed ?? 0) + count
+    this.#touch()
+  }
+
+  #touch(): void {
     if (this.isDirty) return
     this.isDirty = true
     this.#onDirty()
@@ -89,8 +96,7 @@ export class Progress {
     if (processedCount !== undefined) this.#processed = processedCount
     if (fields.totalCount !== undefined) this.#total = fields.totalCount
     Object.assign(this.#fields, fields)
-    this.isDirty = true
-    this.#onDirty()
+    this.#touch()
   }
 
   /** The body of a report of this moment. Call `restore` when the service has not got it, and `drop` when it refused it. */

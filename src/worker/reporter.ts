@@ -1,6 +1,7 @@
 import { backoffMs, RefusedError, UnavailableError, type Client } from '../api-client/client.ts'
+import type { Outage } from './outage.ts'
 import { Progress, type Report } from './progress.ts'
-import { isStopCode, StopError } from './stop.ts'
+import { isOfJob, isStopCode, StopError } from './stop.ts'
 
 /** Bars should move about once a second, and no faster. */
 const SMOOTH_MS = 1_000
@@ -37,10 +38,13 @@ export interface ReporterOptions {
   /** One try to make or find the job. */
   open: () => Promise<Opened>
   progress: Progress
-  onProblem: (problem: Error) => void
+  outage: Outage
 }
 
 const isUnauthorized = (error: RefusedError): boolean => error.status === 401 || error.status === 403
+
+/** Only orders reports: a clock that is set back must not make the service take the next ones for old. */
+export const reportTime = (): string => new Date(performance.timeOrigin + performance.now()).toISOString()
 
 const weakPause = (ms: number): Promise<void> => new Promise(resolve => void setTimeout(resolve, ms).unref())
 
@@ -51,7 +55,7 @@ const weakPause = (ms: number): Promise<void> => new Promise(resolve => void set
  */
 export class Reporter {
   opened: Opened | null = null
-  ending: Ending | null = null
+  #ending: Ending | null = null
   readonly #options: ReporterOptions
   readonly #stop = new AbortController()
   /** The service has been told how the job ended, or it will not hear any more of this worker. */
@@ -59,10 +63,14 @@ export class Reporter {
   #reportMs = SMOOTH_MS
   #heartbeatMs = DEFAULT_HEARTBEAT_MS
   #wake: () => void = () => undefined
+  /** Ends the pause between two tries. */
+  #hurry: () => void = () => undefined
   /** Told already, and not told again. */
   readonly #told = new Set<string>()
   #failures = 0
   #hasReported = false
+  /** Somebody who is not let in is not kept waiting for it. */
+  #letGo: () => void = () => undefined
   readonly whenOpened: Promise<void>
   /** Resolves with whether the service knows how this worker ended the job. */
   readonly whenOver: Promise<boolean>
@@ -70,7 +78,10 @@ export class Reporter {
   constructor(options: ReporterOptions) {
     this.#options = options
     const opening = this.#open()
-    this.whenOpened = opening.then(() => undefined)
+    this.whenOpened = Promise.race([
+      opening.then(() => undefined),
+      new Promise<void>(resolve => (this.#letGo = resolve)),
+    ])
     this.whenOver = opening.then(isOpen => isOpen && this.#run())
     void this.whenOver.then(() => (this.#isOver = true))
   }
@@ -83,9 +94,20 @@ export class Reporter {
     return this.#isOver
   }
 
-  /** There is something to report, or the job has ended. */
+  get ending(): Ending | null {
+    return this.#ending
+  }
+
+  /** There is something to report. */
   wake(): void {
     this.#wake()
+  }
+
+  /** The job has ended: the first ending counts. */
+  end(ending: Ending): void {
+    this.#ending ??= ending
+    this.#wake()
+    this.#hurry()
   }
 
   async #open(): Promise<boolean> {
@@ -130,7 +152,7 @@ export class Reporter {
     const { client, workerId, progress } = this.#options
     const { id, attempt } = this.opened as Opened
     const { body, restore, drop } = progress.take()
-    const report: Report & Record<string, unknown> = { ...body, attempt, reportedAt: new Date().toISOString() }
+    const report: Report & Record<string, unknown> = { ...body, attempt, reportedAt: reportTime() }
     if (workerId !== undefined) report['workerId'] = workerId
     try {
       const answer = await client.call<Record<string, unknown>>('POST', `/jobs/${id}/heartbeat`, {
@@ -143,7 +165,7 @@ export class Reporter {
       if (answer['cancelRequested'] === true) this.#stopWork(new StopError('cancel_requested'))
       return answer['durable']
     } catch (error) {
-      if (!(error instanceof RefusedError) || isStopCode(error.code) || isUnauthorized(error)) {
+      if (!(error instanceof RefusedError) || isOfJob(error.code) || isUnauthorized(error)) {
         restore()
         throw error
       }
@@ -184,11 +206,15 @@ export class Reporter {
       try {
         const answer = await attempt()
         this.#failures = 0
+        this.#options.outage.over()
         return answer
       } catch (error) {
         const pauseMs = this.#pauseAfter(error)
         if (pauseMs === null) return null
-        await weakPause(pauseMs)
+        const retryAfterMs = error instanceof UnavailableError ? error.retryAfterMs : 0
+        // An end is worth a try at once, unless the service has said when it wants to be asked again.
+        const hurry = retryAfterMs > 0 ? [] : [new Promise<void>(resolve => (this.#hurry = resolve))]
+        await Promise.race([weakPause(Math.max(pauseMs, retryAfterMs)), ...hurry])
       }
     }
   }
@@ -196,16 +222,18 @@ export class Reporter {
   /** How long to wait before the next try; null when there should be none. */
   #pauseAfter(error: unknown): number | null {
     if (error instanceof RefusedError) {
+      this.#options.outage.over()
       if (isStopCode(error.code)) {
         this.#stopWork(new StopError(error.code, error.jobStatus))
         return null
       }
       this.#tell(error)
+      this.#letGo()
       return isUnauthorized(error) && !this.ending ? UNAUTHORIZED_PAUSE_MS : null
     }
     this.#failures++
     if (this.#failures === NOTEWORTHY_FAILURES) this.#tell(error instanceof Error ? error : new Error(String(error)))
-    return Math.max(backoffMs(this.#failures), error instanceof UnavailableError ? error.retryAfterMs : 0)
+    return backoffMs(this.#failures)
   }
 
   #stopWork(reason: StopError): void {
@@ -216,10 +244,6 @@ export class Reporter {
     const what = problem instanceof RefusedError ? problem.code : problem.name
     if (this.#told.has(what)) return
     this.#told.add(what)
-    try {
-      this.#options.onProblem(problem)
-    } catch {
-      // Whoever is told of trouble must not make more of it.
-    }
+    this.#options.outage.tell(problem)
   }
 }

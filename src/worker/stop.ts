@@ -6,14 +6,11 @@ export type StopCode =
   | 'already_finished'
   /** The job was retried, and is another worker's now. */
   | 'superseded'
-  /** The job has been erased. */
-  | 'job_not_found'
 
 const SENTENCES: Record<StopCode, string> = {
   cancel_requested: 'The job was cancelled.',
   already_finished: 'The job has ended without this worker.',
   superseded: 'The job was retried, and another attempt is under way.',
-  job_not_found: 'The job does not exist any more.',
 }
 
 /** What a job's `signal` aborts with. Its name is that of other aborts, so that code which knows those knows this one. */
@@ -29,5 +26,8 @@ export class StopError extends Error {
     this.jobStatus = jobStatus
   }
 }
+
+/** Whether a refusal is of the job, and not of what a report says of it. */
+export const isOfJob = (code: string): boolean => isStopCode(code) || code === 'job_not_found'
 
 export const isStopCode = (code: string): code is StopCode => code !== 'cancel_requested' && code in SENTENCES

@@ -8,8 +8,9 @@ const MAX_CHARACTERS = {
   errorStack: 10_000,
 } as const
 
-/** Characters are code points: an emoji is one, and is not cut in two. NUL and halves of surrogate pairs cannot be stored. */
-export const fit = (text: string, what: keyof typeof MAX_CHARACTERS): string => {
+/** Any text as the service keeps it; what is no text is empty. Characters are code points: an emoji is one, and is not cut in two. NUL and halves of surrogate pairs cannot be stored. */
+export const fit = (given: unknown, what: keyof typeof MAX_CHARACTERS): string => {
+  const text = typeof given === 'string' ? given : ''
   const max = MAX_CHARACTERS[what]
   const sound = text.slice(0, max * 2 + 1).replaceAll(/\0|\p{Surrogate}/gu, '\ufffd')
   return sound.length <= max ? sound : Array.from(sound).slice(0, max).join('')
@@ -35,10 +36,15 @@ const safeText = (value: unknown): string => {
   }
 }
 
-/** A value that JSON can hold, or null: what the work hands over may be cyclic, or hold a BigInt. */
+const withoutBigInt = (_: string, value: unknown): unknown => {
+  if (typeof value !== 'bigint') return value
+  return Number.isSafeInteger(Number(value)) ? Number(value) : String(value)
+}
+
+/** A value that JSON can hold, or null: what the work hands over may be cyclic. */
 export const asJsonObject = (value: unknown): Record<string, unknown> | null => {
   try {
-    const copy: unknown = JSON.parse(JSON.stringify(value))
+    const copy: unknown = JSON.parse(JSON.stringify(value, withoutBigInt))
     return typeof copy === 'object' && copy !== null && !Array.isArray(copy) ? (copy as Record<string, unknown>) : null
   } catch {
     return null

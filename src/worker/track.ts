@@ -29,6 +29,7 @@ class Tracking<Item> implements Tracked<Item> {
   readonly #items: Trackable<Item>
   readonly #begin: () => Promise<WorkingJob>
   #source: Iterator<Item> | AsyncIterator<Item> | null = null
+  #beginning: Promise<WorkingJob> | null = null
   #turnedAt = 0
   #isOver = false
 
@@ -43,8 +44,8 @@ class Tracking<Item> implements Tracked<Item> {
 
   next(): Promise<Step<Item>> {
     const { job } = this
-    if (!job) return this.#first()
     if (this.#isOver) return OVER
+    if (!job) return this.#first()
     job.progress.advance(1)
     if (job.signal.aborted) return this.#stopped(job)
     if (performance.now() - this.#turnedAt > TURN_EVERY_MS) return this.#nextAfterTurn(job)
@@ -62,11 +63,19 @@ class Tracking<Item> implements Tracked<Item> {
   }
 
   async #first(): Promise<Step<Item>> {
-    this.job = await this.#begin()
+    // Whoever takes several items at once begins one job all the same.
+    if (this.#beginning) return this.#beginning.then(() => this.next())
+    this.#beginning = this.#begin()
+    const job = await this.#beginning
+    this.job = job
+    if (this.#isOver) {
+      void leave(job)
+      return OVER
+    }
     const asynchronous = (this.#items as Partial<AsyncIterable<Item>>)[Symbol.asyncIterator]
     this.#source = asynchronous ? asynchronous.call(this.#items) : (this.#items as Iterable<Item>)[Symbol.iterator]()
     this.#turnedAt = performance.now()
-    return this.#advance(this.job)
+    return this.#advance(job)
   }
 
   async #nextAfterTurn(job: WorkingJob): Promise<Step<Item>> {
@@ -115,7 +124,11 @@ class Tracking<Item> implements Tracked<Item> {
   /** A loop that just ended would let what comes after it take a part for the whole. */
   async #stopped(job: WorkingJob): Promise<never> {
     this.#isOver = true
-    await this.#source?.return?.()
+    try {
+      await this.#source?.return?.()
+    } catch (error) {
+      return this.#failed(job, error)
+    }
     const { reason } = job.signal as { reason: Error }
     void job.fail(reason)
     throw reason
@@ -129,7 +142,8 @@ class Tracking<Item> implements Tracked<Item> {
 const leave = async (job: WorkingJob): Promise<void> => {
   if (job.hasEnded) return
   if (job.signal.aborted) await job.fail(job.signal.reason)
-  else await job.fail(new LeftError(`The loop was left after ${job.progress.describe()}.`))
+  else
+    await job.fail(new LeftError(`The loop was left after ${job.progress.describe()}, by break, return or an error.`))
 }
 
 /** Its stack would show this file and not the loop. */

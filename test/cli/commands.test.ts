@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -57,6 +57,10 @@ t.test('progress is found in what programs usually write', async t => {
     ['12.5 % of 2 GB', { progressPercent: 12.5 }],
     ['size=4kB 7% then 8%', { progressPercent: 8 }],
     ['31/12 of the year, 250 %', null],
+    ['1,200 of 5,000 rows', { processedCount: 1200, totalCount: 5000 }],
+    ['Loading...3/7. (page:4/7)', { processedCount: 4, totalCount: 7 }],
+    ['12.5/20.3 MB, 11/25/2026, 10:12/20:00, /v1/2/300, 3/4.5', null],
+    ['12,5 % erledigt', { progressPercent: 12.5 }],
     ['nothing', null],
   ]
   for (const [line, report] of cases) t.same(readUsualProgress(line), report, line)
@@ -67,19 +71,33 @@ t.test('progress is found in what programs usually write', async t => {
   t.equal(progressReader('Row (\\d+)')('no'), null)
   const lines: string[] = []
   const splitter = splitLines(line => lines.push(line))
-  for (const part of ['\x1b[31m1', '/3\r2/3\r\n\n3', '/3']) splitter.write(part)
+  for (const part of ['\x1b[31m1', '/3\r2/3\r\n\n3', '/3\x1b[2K\x1b[1G4', '/5']) splitter.write(part)
   splitter.end()
-  t.same(lines, ['1/3', '2/3', '3/3'])
+  t.same(lines, ['1/3', '2/3', '3/3', '4/5'])
+  const [part] = await Promise.all([
+    new Promise(resolve => splitLines(() => undefined, resolve).write('10 %...20 %')),
+    // Nothing else keeps this process alive.
+    new Promise(resolve => setTimeout(resolve, 500)),
+  ])
+  t.equal(part, '10 %...20 %', 'a line that is not ended is read when nothing is added to it')
 })
 
-t.test('with a service', async t => {
-  const service = await startService(t, { AUTH_JWT_SECRET: SECRET, LIVE_INTERVAL_MS: '50' })
+// They wait more than they work.
+t.jobs = 2
+
+t.test('with a service', { buffered: true }, async t => {
+  t.jobs = 3
+  const service = await startService(t, {
+    AUTH_JWT_SECRET: SECRET,
+    LIVE_INTERVAL_MS: '50',
+    HEARTBEAT_INTERVAL_MS: '200',
+  })
   const token = await mint()
   const caller = service.as(token)
   const environment = { HEADWAY_URL: service.url, HEADWAY_TOKEN: token }
   const run = (t: Test, args: string[]) => spawnHeadway(t, ['run', ...args], environment)
 
-  t.test('a command is a job that ends as the command does', async t => {
+  t.test('a command is a job that ends as the command does', { buffered: true }, async t => {
     const cases: [name: string, args: string[], ended: object, job: object][] = [
       [
         'good',
@@ -137,29 +155,57 @@ t.test('with a service', async t => {
     )
   })
 
-  t.test('a cancelled command is asked to end, then made to, and what it has started with it', async t => {
-    const directory = t.testdir()
-    const stubborn = `trap 'echo asked' TERM; touch '${directory}/ready'; while :; do sleep 0.1; done`
-    const { ended } = run(t, ['--name', 'stubborn', '--grace', '1s', '--', 'bash', '-c', stubborn])
-    const polite = run(t, ['--name', 'polite', '--', 'bash', '-c', `sleep 1000 & echo ready; wait`])
-    await once(polite.child.stdout, 'data')
-    for (const name of ['stubborn', 'polite']) {
-      const { id } = (await waitFor(async () => {
-        const job = await jobNamed(caller, name)
-        return job.status === 'running' ? job : null
-      }))!
-      await waitFor(() => caller.call('POST', `/jobs/${id}/cancel`))
-    }
-    t.match(await ended, {
-      code: 137,
-      stdout: 'asked\n',
-      stderr: /^headway: The job was cancelled\. Stopping bash, at most 1 s\.\n/,
-    })
-    t.match(await polite.ended, { code: 143 })
-    for (const name of ['stubborn', 'polite']) t.match(await jobNamed(caller, name), { status: 'cancelled' })
+  t.test(
+    'a cancelled command is asked to end, then made to, and what it has started with it',
+    { buffered: true },
+    async t => {
+      const directory = t.testdir()
+      const stubborn = `trap 'echo asked' TERM; touch '${directory}/ready'; while :; do sleep 0.1; done`
+      const { ended } = run(t, ['--name', 'stubborn', '--grace', '1s', '--', 'bash', '-c', stubborn])
+      const child = `trap '' TERM; echo $BASHPID; while :; do sleep 0.1; done`
+      const parent = run(t, [
+        '--name',
+        'parent',
+        '--grace',
+        '1s',
+        '--',
+        'bash',
+        '-c',
+        `bash -c '${child.replaceAll("'", "'\\''")}' & wait`,
+      ])
+      const [pid] = (await once(parent.child.stdout, 'data')) as [Buffer]
+      const polite = run(t, ['--name', 'polite', '--', 'bash', '-c', `sleep 1000 & echo ready; wait`])
+      await once(polite.child.stdout, 'data')
+      for (const name of ['stubborn', 'parent', 'polite']) {
+        const { id } = (await waitFor(async () => {
+          const job = await jobNamed(caller, name)
+          return job.status === 'running' ? job : null
+        }))!
+        await waitFor(() => caller.call('POST', `/jobs/${id}/cancel`))
+      }
+      t.match(await ended, {
+        code: 137,
+        stdout: 'asked\n',
+        stderr: /^headway: The job was cancelled\. Stopping bash, at most 1 s\.\n/,
+      })
+      t.match(await polite.ended, { code: 143 })
+      await parent.ended
+      // It is gone, or a zombie until whoever inherited it takes note.
+      const state = () => spawnSync('ps', ['-o', 'stat=', '-p', String(pid).trim()]).stdout.toString()
+      await waitFor(() => /^(Z|$)/.test(state()))
+      for (const name of ['stubborn', 'parent', 'polite'])
+        t.match(await jobNamed(caller, name), { status: 'cancelled' })
+    },
+  )
+
+  t.test('what the command leaves behind does not keep it from ending', { buffered: true }, async t => {
+    const { ended, child } = run(t, ['--name', 'daemon', '--', 'bash', '-c', 'sleep 60 >/dev/null & echo $!'])
+    const [pid] = (await once(child.stdout, 'data')) as [Buffer]
+    t.match(await ended, { code: 0 })
+    process.kill(Number.parseInt(String(pid)), 'SIGKILL')
   })
 
-  t.test('a signal reaches the command, which decides', async t => {
+  t.test('a signal reaches the command, which decides', { buffered: true }, async t => {
     const { child, ended } = run(t, [
       '--name',
       'signalled',
@@ -174,45 +220,54 @@ t.test('with a service', async t => {
     t.match(await jobNamed(caller, 'signalled'), { status: 'failed', errorMessage: 'bash ended with code 3' })
   })
 
-  t.test('jobs are listed, waited for and cancelled, and the exit code says how they ended', async t => {
-    const make = (name: string, fields = {}) => caller.createJob({ name, ...fields })
-    const [done, broken, open] = [
-      await make('done'),
-      await make('bro\x1bken', { totalCount: 4 }),
-      await make('open', { cancellable: true }),
-    ]
-    await caller.call('POST', `/jobs/${done.id}/complete`, { resultSummary: { rows: 3 } })
-    await caller.call('POST', `/jobs/${broken.id}/fail`, { errorMessage: 'no\x1b disk' })
-    const call = (...args: string[]) => headway(args, environment)
+  t.test(
+    'jobs are listed, waited for and cancelled, and the exit code says how they ended',
+    { buffered: true },
+    async t => {
+      const make = (name: string, fields = {}) => caller.createJob({ name, ...fields })
+      const [done, broken, open] = [
+        await make('done'),
+        await make('bro\x1bken', { totalCount: 4 }),
+        await make('open', { cancellable: true }),
+      ]
+      await caller.call('POST', `/jobs/${done.id}/complete`, { resultSummary: { rows: 3 } })
+      await caller.call('POST', `/jobs/${broken.id}/fail`, { errorMessage: 'no\x1b disk' })
+      const call = (...args: string[]) => headway(args, environment)
 
-    const listed = await call('list', '--all', '--search', 'bro')
-    t.match(listed, { code: 0, stderr: '' })
-    t.match(listed.stdout, new RegExp(`^ID +STATUS +DONE +NAME\n${broken.id}  failed +0 % +bro ken +0 of 4\n$`))
-    const json = await call('list', '--status', 'completed', '--status', 'failed', '--json', '--limit', '100')
-    t.ok(
-      json.stdout
-        .trim()
-        .split('\n')
-        .map(line => JSON.parse(line) as JobDocument)
-        .some(({ id }) => id === done.id),
-    )
-    t.match(await call('list', '--type', 'none such'), { code: 0, stdout: '', stderr: 'No jobs.\n' })
-    t.match(await call('list', '--all', '--limit', '1'), { stderr: /^1 of \d+ jobs/ })
+      const listed = await call('list', '--all', '--search', 'bro')
+      t.match(listed, { code: 0, stderr: '' })
+      t.match(listed.stdout, new RegExp(`^ID +STATUS +DONE +NAME\n${broken.id}  failed +0 % +bro ken +0 of 4\n$`))
+      const json = await call('list', '--status', 'completed', '--status', 'failed', '--json', '--limit', '100')
+      t.ok(
+        json.stdout
+          .trim()
+          .split('\n')
+          .map(line => JSON.parse(line) as JobDocument)
+          .some(({ id }) => id === done.id),
+      )
+      t.match(await call('list', '--type', 'none such'), { code: 0, stdout: '', stderr: 'No jobs.\n' })
+      t.match(await call('list', '--all', '--limit', '1'), { stderr: /^1 of \d+ jobs/ })
 
-    t.match(await call('wait', done.id), { code: 0, stdout: /^done: completed after \d+ s\n$/ })
-    t.match(await call('wait', '--json', done.id), { code: 0, stdout: /"resultSummary":\{"rows":3\}/ })
-    t.match(await call('wait', broken.id), { code: 1, stdout: /^bro ken: failed after \d+ s: no disk\n$/ })
-    t.match(await call('wait', '--timeout', '1s', open.id), { code: 5, stderr: /not finished/ })
-    t.match(await call('wait', NOBODY), { code: 2, stderr: /./ })
+      t.match(await call('wait', done.id), { code: 0, stdout: /^done: completed after \d+ s\n$/ })
+      t.match(await call('wait', '--json', done.id), { code: 0, stdout: /"resultSummary":\{"rows":3\}/ })
+      t.match(await call('wait', broken.id), { code: 1, stdout: /^bro ken: failed after \d+ s: no disk\n$/ })
+      t.match(await call('wait', '--timeout', '1s', open.id), { code: 5, stderr: /not finished/ })
+      t.match(await call('wait', NOBODY), { code: 2, stderr: /./ })
 
-    const waiting = call('wait', open.id)
-    t.match(await call('cancel', open.id), { code: 0, stdout: 'open: cancelled\n' })
-    t.match(await waiting, { code: 3, stdout: /^open: cancelled/ })
-    t.match(await call('cancel', done.id), { code: 2, stdout: '' })
-    t.match(await headway(['list'], { HEADWAY_URL: service.url }), { code: 2, stderr: /needs a token/ })
-  })
+      const waiting = call('wait', open.id)
+      t.match(await call('cancel', open.id), { code: 0, stdout: 'open: cancelled\n' })
+      t.match(await waiting, { code: 3, stdout: /^open: cancelled/ })
+      const second = await make('second', { cancellable: true })
+      t.match(await call('cancel', done.id, second.id), {
+        code: 2,
+        stdout: 'second: cancelled\n',
+        stderr: new RegExp(`^${done.id}: `),
+      })
+      t.match(await headway(['list'], { HEADWAY_URL: service.url }), { code: 2, stderr: /needs a token/ })
+    },
+  )
 
-  t.test('jobs are watched until all have finished: lines where there is no terminal', async t => {
+  t.test('jobs are watched until all have finished: lines where there is no terminal', { buffered: true }, async t => {
     const [one, two] = [
       await caller.createJob({ name: 'one', totalCount: 2, unit: 'rows' }),
       await caller.createJob({ name: 'two' }),
@@ -236,17 +291,25 @@ t.test('with a service', async t => {
   })
 })
 
-t.test('a command runs also while the service is away, and the call that needs it says so', async t => {
-  const away = { HEADWAY_URL: 'http://127.0.0.1:1' }
-  const ran = spawnHeadway(t, ['run', '--', 'bash', '-c', 'echo worked; exit 4'], away)
-  const listed = spawnHeadway(t, ['list'], away)
-  t.match(await ran.ended, {
-    code: 4,
-    stdout: 'worked\n',
-    stderr: /cannot be reached[^]*does not know how the job ended/,
-  })
-  t.match(await listed.ended, { code: 4, stderr: /cannot be reached. Start the service there, or set HEADWAY_URL/ })
-})
+t.test(
+  'a command runs also while the service is away, and the call that needs it says so',
+  { buffered: true },
+  async t => {
+    const away = { HEADWAY_URL: 'http://127.0.0.1:1' }
+    const ran = spawnHeadway(t, ['run', '--', 'bash', '-c', 'echo worked; exit 4'], away)
+    const listed = spawnHeadway(t, ['list'], away)
+    const told = once(spawnHeadway(t, ['watch'], away).child.stderr, 'data')
+    const waited = spawnHeadway(t, ['wait', '--timeout', '2s', NOBODY], away)
+    t.match(await ran.ended, {
+      code: 4,
+      stdout: 'worked\n',
+      stderr: /cannot be reached[^]*does not know how the job ended/,
+    })
+    t.match(await waited.ended, { code: 4, stderr: /cannot be reached. Trying again.\n/ })
+    t.match(String(await told), /no connection to the service; trying again/)
+    t.match(await listed.ended, { code: 4, stderr: /cannot be reached. Start the service there, or set HEADWAY_URL/ })
+  },
+)
 
 t.test('a database is migrated, again and again', async t => {
   const { url } = await createTestDatabase(t)

@@ -47,7 +47,8 @@ const onlyJob = async (service: Service, name: string): Promise<string> => {
 }
 
 t.test('with a service', async t => {
-  const service = await startService(t)
+  // Reports follow the interval: a test need not wait a second for each.
+  const service = await startService(t, { HEARTBEAT_INTERVAL_MS: '150' })
   const { headway } = connect(service.url)
   const read = async (name: string) => service.job(await onlyJob(service, name))
 
@@ -94,7 +95,11 @@ t.test('with a service', async t => {
       const job = await read('left')
       return job.status === 'failed' ? job : null
     })
-    t.match(left, { status: 'failed', processedCount: 1, errorMessage: 'The loop was left after 1 of 3.' })
+    t.match(left, {
+      status: 'failed',
+      processedCount: 1,
+      errorMessage: 'The loop was left after 1 of 3, by break, return or an error.',
+    })
 
     const found = headway.track([1, 2, 3], { name: 'found' })
     for await (const item of found) {
@@ -216,7 +221,6 @@ t.test('with a service', async t => {
           await service.call('POST', `/jobs/${id}/retry`)
         },
       ],
-      ['job_not_found', null, id => service.database.pool.query('DELETE FROM progress_jobs WHERE id = $1', [id])],
     ]
     await Promise.all(
       ends.map(async ([code, jobStatus, end]) => {
@@ -228,6 +232,81 @@ t.test('with a service', async t => {
         t.notOk(await job.complete())
       }),
     )
+
+    const { headway: other, problems } = connect(service.url)
+    const erased = await other.start({ name: 'erased' })
+    await waitFor(async () => (await service.job(erased.id!)).status === 'running')
+    await service.database.pool.query('DELETE FROM progress_jobs WHERE id = $1', [erased.id])
+    erased.advance()
+    await waitFor(() => problems.length > 0)
+    t.match(problems, [{ code: 'job_not_found' }])
+    t.notOk(erased.signal.aborted, 'that a service has lost its jobs is no reason to stop the work')
+    t.notOk(await erased.complete())
+  })
+
+  t.test(
+    'the same key is the same job: one that failed is tried again, and only a restart takes over what runs',
+    async t => {
+      const start = (restart?: boolean) =>
+        headway.start(
+          { name: 'keyed', totalCount: 3, cancellable: true },
+          { idempotencyKey: 'nightly', ...(restart && { restart }) },
+        )
+      const first = await start()
+      first.advance(2)
+      await first.fail(new Error('no disk'))
+      const second = await start()
+      t.equal(second.id, first.id)
+      second.advance()
+      await waitFor(async () => (await service.job(first.id!)).processedCount === 1)
+      t.match(await service.job(first.id!), { status: 'running', attempt: 2 })
+
+      const third = await start(true)
+      // Between its end and the next attempt it is finished for a moment.
+      t.match(await aborted(second), { code: /^(superseded|already_finished)$/ })
+      await waitFor(async () => (await service.job(first.id!)).status === 'running')
+      t.match(await service.job(first.id!), { attempt: 3, processedCount: 0, errorMessage: null })
+      await service.call('POST', `/jobs/${first.id}/cancel`)
+      t.match(await aborted(await start(true)), { code: 'cancel_requested' }, 'a wish to cancel is kept')
+      await third.cancelled()
+      t.match(await aborted(await start()), { code: 'cancel_requested' }, 'also when it has ended by it')
+      const last = await start(true)
+      t.ok(await last.complete())
+      t.match(await service.job(first.id!), { status: 'completed', attempt: 4 })
+      t.match(await aborted(await start(true)), { code: 'already_finished', jobStatus: 'completed' })
+    },
+  )
+
+  t.test('whatever is handed over, nothing is thrown at the work', async t => {
+    const { headway, problems } = connect(service.url)
+    const anything = headway as unknown as { start: (job?: unknown) => Promise<Job>; track: typeof headway.track }
+    const job = await anything.start({ totalCount: 10n, meta: { rows: 7n } })
+    job.advance(2n)
+    for (const odd of ['3', Number.NaN, null]) job.advance(odd as number)
+    for (const odd of [null, undefined, { etaSeconds: 5n }, { unit: { toString: null } }, { message: 'fine' }])
+      job.report(odd as object)
+    t.ok(await job.complete({ rows: 10n }))
+    t.match(await service.job(job.id!), {
+      name: 'worker.test',
+      totalCount: 10,
+      processedCount: 5,
+      message: 'fine',
+      meta: { rows: 7 },
+      resultSummary: { rows: 10 },
+    })
+    t.ok((await anything.start()).id)
+    t.same(await drain(anything.track([1, 2], undefined as never)), [1, 2])
+    t.same(problems, [])
+  })
+
+  t.test('whoever takes several items at once makes one job', async t => {
+    const items = headway.track([1, 2, 3], { name: 'at once' })
+    const taken = await Promise.all([items.next(), items.next(), items.next(), items.next()])
+    t.same(
+      taken.map(({ value }) => value as unknown),
+      [1, 2, 3, undefined],
+    )
+    t.match(await read('at once'), { status: 'completed', processedCount: 3 })
   })
 
   t.test('a partition is worked on by its id, and so is a job that was given up', async t => {
@@ -315,25 +394,43 @@ t.test('the work may be silent: heartbeats follow the interval that the service 
   await job.complete()
 })
 
-t.test('while the service is away the work goes on, and the newest state is told when it is back', async t => {
+t.test('a caller who is not let in is kept waiting neither at the start nor at the end', async t => {
   const service = await startFakeService(t)
-  await service.close()
+  service.script = () => ({ status: 401, body: { code: 'unauthenticated', detail: 'Who are you?' } })
   const { headway, problems } = connect(service.url)
   const before = performance.now()
-  const job = await headway.start({ name: 'patient', totalCount: 5 })
-  t.ok(performance.now() - before < 4_000, 'a start waits two seconds')
-  t.equal(job.id, null)
-  for (let row = 0; row < 5; row++) job.advance()
-  job.report({ message: 'first' })
-  job.report({ message: 'second' })
-  t.match(problems, [{ name: 'UnavailableError' }], 'told once')
-  await service.listen()
+  const job = await headway.start({ name: 'nobody' })
+  t.notOk(await job.complete())
+  t.ok(performance.now() - before < 1_500)
+  t.match(problems, [{ code: 'unauthenticated' }])
+})
+
+t.test('what a proxy finds too large is sent without its details', async t => {
+  const service = await startFakeService(t)
+  service.script = (received, response) =>
+    'resultSummary' in received.body ? { status: 413, body: '<html>413</html>' } : goodAnswer(received, response)
+  const { headway, problems } = connect(service.url)
+  const job = await headway.start({ name: 'large' })
+  t.ok(await job.complete({ much: 'x' }))
+  t.match(problems, [{ code: 'payload_too_large' }])
+})
+
+t.test('reports stay in order when the clock is set back', async t => {
+  const service = await startFakeService(t)
+  const { headway } = connect(service.url)
+  const job = await headway.start({ name: 'clock' })
+  await waitFor(() => service.bodies('POST heartbeat').length > 0)
+  const { Date: RealDate } = globalThis
+  t.teardown(() => (globalThis.Date = RealDate))
+  globalThis.Date = class extends RealDate {
+    constructor(...args: [] | [number]) {
+      super(args[0] ?? RealDate.now() - 240_000)
+    }
+  } as DateConstructor
+  job.advance()
   t.ok(await job.complete())
-  t.match(
-    service.received.map(({ call }) => call),
-    ['POST /jobs', 'POST heartbeat', 'POST complete'],
-  )
-  t.match(service.bodies('POST heartbeat'), [{ processedCount: 5, message: 'second' }])
+  const [first, second] = service.bodies('POST heartbeat').map(({ reportedAt }) => RealDate.parse(String(reportedAt)))
+  t.ok(second! > first!)
 })
 
 t.test('an end that the service cannot be told is not waited for for ever', async t => {
@@ -431,7 +528,11 @@ t.test('what the service refuses is told once, and the rest goes without it', as
   t.notOk(await never.complete())
   t.notOk(never.signal.aborted)
   t.match(hopeless.problems, [{ code: 'validation_failed' }])
-  t.throws(() => createHeadway({ url: 'localhost:3000' }), { code: 'bad_url', message: /write it as http:/ })
+
+  const lost = connect('localhost:3000')
+  const unheard = await lost.headway.start({ name: 'unheard' })
+  t.notOk(await unheard.complete())
+  t.match(lost.problems, [{ code: 'bad_url', message: /write it as http:/ }])
 })
 
 let programs = 0
@@ -453,77 +554,54 @@ const runProgram = (t: Test, url: string, source: string) => {
   return { child, exited, started: once(child.stdout, 'data') }
 }
 
-t.test('a process that dies ends its jobs as failed with the reason, and dies as it would have', async t => {
-  const service = await startService(t)
-  const begin = (name: string) =>
-    `const job = await headway.start({ name: '${name}', totalCount: 9 }); job.advance(4);\n`
-  const cases: [
-    name: string,
-    source: string,
-    exit: { code: number | null; signal?: string },
-    message: RegExp | null,
-    signal?: NodeJS.Signals,
-  ][] = [
-    ['throws', `setImmediate(() => { throw new TypeError('no such row') })`, { code: 1 }, /^no such row$/],
-    ['rejects', `void Promise.reject(new Error('nobody caught me'))`, { code: 1 }, /^nobody caught me$/],
-    ['exits', `process.exit(3)`, { code: 3 }, /^The process ended with code 3, and the job had not\.$/],
-    ['forgets', '', { code: 0 }, /^The process ended with code 0/],
-    ['ends without waiting', `void job.complete()`, { code: 0 }, null],
-    ['leaves', `await job.leave()`, { code: 0 }, null],
-    [
-      'signalled',
-      `console.log(1); setInterval(() => {}, 1e6)`,
-      { code: null, signal: 'SIGTERM' },
-      /^The process was ended by SIGTERM\.$/,
-      'SIGTERM',
-    ],
-    [
-      'handles',
-      `process.on('SIGTERM', async () => { await job.complete({ early: true }); process.exit(5) }); console.log(1); setInterval(() => {}, 1e6)`,
-      { code: 5 },
-      null,
-      'SIGTERM',
-    ],
-    [
-      'survives',
-      `process.on('uncaughtException', () => job.complete()); setImmediate(() => { throw new Error('survived') })`,
-      { code: 0 },
-      null,
-    ],
-  ]
-  const run = async ([name, source, exit, message, signal]: (typeof cases)[number]) => {
-    const program = runProgram(t, service.url, begin(name) + source)
-    if (signal) {
-      await program.started
-      program.child.kill(signal)
-    }
-    const ended = await program.exited
-    t.match(ended, { code: exit.code, signal: exit.signal ?? null }, name)
-    const job = await service.job(await onlyJob(service, name))
-    if (message) t.match(job, { status: 'failed', processedCount: 4, errorMessage: message }, name)
-    else t.match(job, { status: name === 'leaves' ? 'running' : 'completed', processedCount: 4 }, name)
-  }
-  // Two at a time: a process starts slowly on a machine that is busy with others.
-  const queue = [...cases]
-  const worker = async () => {
-    for (let next = queue.shift(); next; next = queue.shift()) await run(next)
-  }
-  await Promise.all([worker(), worker(), worker()])
+// These wait more than they work.
+t.jobs = 4
 
-  const loop = runProgram(
-    t,
-    service.url,
-    `for await (const row of headway.track([1, 2, 3], { name: 'loops' })) if (row === 2) throw new Error('row 2')`,
-  )
-  t.match(await loop.exited, { code: 1, stderr: /row 2/ })
-  t.match(await service.job(await onlyJob(service, 'loops')), {
-    status: 'failed',
-    errorMessage: 'row 2',
-    processedCount: 1,
-  })
+t.test(
+  'while the service is away the work goes on, and the newest state is told when it is back',
+  { buffered: true },
+  async t => {
+    const service = await startFakeService(t)
+    await service.close()
+    const { headway, problems } = connect(service.url)
+    const before = performance.now()
+    const job = await headway.start({ name: 'patient', totalCount: 5 })
+    t.ok(performance.now() - before < 4_000, 'a start waits two seconds')
+    t.equal(job.id, null)
+    for (let row = 0; row < 5; row++) job.advance()
+    job.report({ message: 'first' })
+    job.report({ message: 'second' })
+    t.match(problems, [{ name: 'UnavailableError' }], 'told once')
+    await service.listen()
+    t.ok(await job.complete())
+    t.match(
+      service.received.map(({ call }) => call),
+      ['POST /jobs', 'POST heartbeat', 'POST complete'],
+    )
+    t.match(service.bodies('POST heartbeat'), [{ processedCount: 5, message: 'second' }])
+  },
+)
+
+t.test('an outage holds a program up once, and is told once', { buffered: true }, async t => {
+  const service = await startFakeService(t)
+  const { random } = Math
+  Math.random = () => -1.4
+  t.teardown(() => (Math.random = random))
+  await service.close()
+  const { headway, problems } = connect(service.url, { patienceMs: 500 })
+  const first = await headway.start({ name: 'first' })
+  t.notOk(await first.complete())
+  const before = performance.now()
+  for (let loop = 0; loop < 10; loop++) t.same(await drain(headway.track([1, 2], { name: `loop ${loop}` })), [1, 2])
+  t.ok(performance.now() - before < 500)
+  await waitFor(() => problems.length > 0)
+  await service.listen()
+  await waitFor(() => service.bodies('POST complete').length === 11, { timeoutMs: 10_000 })
+  t.match(problems, [{ name: 'UnavailableError' }])
+  t.equal(problems.length, 1)
 })
 
-t.test('a service that never answers keeps no process alive', async t => {
+t.test('a service that never answers keeps no process alive', { buffered: true }, async t => {
   const service = await startFakeService(t)
   service.script = (received, response) =>
     received.call === 'POST /jobs' ? goodAnswer(received, response) : new Promise(() => undefined)
@@ -537,3 +615,90 @@ t.test('a service that never answers keeps no process alive', async t => {
   // The start of two processes, and two seconds for last words.
   t.ok(performance.now() - before < 9_000)
 })
+
+t.test(
+  'a process that dies ends its jobs as failed with the reason, and dies as it would have',
+  { buffered: true },
+  async t => {
+    const service = await startService(t)
+    const begin = (name: string) =>
+      `const job = await headway.start({ name: '${name}', totalCount: 9 }); job.advance(4);\n`
+    const cases: [
+      name: string,
+      source: string,
+      exit: { code: number | null; signal?: string },
+      message: RegExp | null,
+      signal?: NodeJS.Signals,
+    ][] = [
+      ['throws', `setImmediate(() => { throw new TypeError('no such row') })`, { code: 1 }, /^no such row$/],
+      ['rejects', `void Promise.reject(new Error('nobody caught me'))`, { code: 1 }, /^nobody caught me$/],
+      ['exits', `process.exit(3)`, { code: 3 }, /^The process ended with code 3, and the job had not\.$/],
+      ['forgets', '', { code: 0 }, /^The process ended with code 0/],
+      ['ends without waiting', `void job.complete()`, { code: 0 }, null],
+      ['leaves', `await job.leave()`, { code: 0 }, null],
+      [
+        'signalled',
+        `console.log(1); setInterval(() => {}, 1e6)`,
+        { code: null, signal: 'SIGTERM' },
+        /^The process was ended by SIGTERM\.$/,
+        'SIGTERM',
+      ],
+      [
+        'handles',
+        `process.on('SIGTERM', async () => { await job.complete({ early: true }); process.exit(5) }); console.log(1); setInterval(() => {}, 1e6)`,
+        { code: 5 },
+        null,
+        'SIGTERM',
+      ],
+      [
+        'survives',
+        `process.on('uncaughtException', () => job.complete()); setImmediate(() => { throw new Error('survived') })`,
+        { code: 0 },
+        null,
+      ],
+    ]
+    const run = async ([name, source, exit, message, signal]: (typeof cases)[number]) => {
+      const program = runProgram(t, service.url, begin(name) + source)
+      if (signal) {
+        await program.started
+        program.child.kill(signal)
+      }
+      const ended = await program.exited
+      t.match(ended, { code: exit.code, signal: exit.signal ?? null }, name)
+      const job = await service.job(await onlyJob(service, name))
+      if (message) t.match(job, { status: 'failed', processedCount: 4, errorMessage: message }, name)
+      else t.match(job, { status: name === 'leaves' ? 'running' : 'completed', processedCount: 4 }, name)
+    }
+    // Two at a time: a process starts slowly on a machine that is busy with others.
+    const queue = [...cases]
+    const worker = async () => {
+      for (let next = queue.shift(); next; next = queue.shift()) await run(next)
+    }
+    await Promise.all([worker(), worker(), worker()])
+
+    const twice = runProgram(
+      t,
+      service.url,
+      `const other = createHeadway()
+    await headway.start({ name: 'one of two' }); await other.start({ name: 'two of two' })
+    console.log(1); setInterval(() => {}, 1e6)`,
+    )
+    await twice.started
+    twice.child.kill('SIGTERM')
+    t.match(await twice.exited, { signal: 'SIGTERM' })
+    for (const name of ['one of two', 'two of two'])
+      t.match(await service.job(await onlyJob(service, name)), { status: 'failed' }, name)
+
+    const loop = runProgram(
+      t,
+      service.url,
+      `for await (const row of headway.track([1, 2, 3], { name: 'loops' })) if (row === 2) throw new Error('row 2')`,
+    )
+    t.match(await loop.exited, { code: 1, stderr: /row 2/ })
+    t.match(await service.job(await onlyJob(service, 'loops')), {
+      status: 'failed',
+      errorMessage: 'row 2',
+      processedCount: 1,
+    })
+  },
+)

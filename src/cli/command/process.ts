@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process'
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { constants } from 'node:os'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -11,6 +11,12 @@ const OF_TERMINAL: readonly string[] = ['SIGINT', 'SIGQUIT']
 
 /** What a process that the command has left behind may still write is not waited for. */
 const LAST_OUTPUT_MS = 1_000
+
+/** How often it is looked whether everything that was told to stop has done so. */
+const LOOK_MS = 50
+
+/** Nothing outlives SIGKILL, but it may take a moment. */
+const KILLED_MS = 1_000
 
 export interface Ended {
   /** null: a signal ended it. */
@@ -30,8 +36,9 @@ export interface CommandOptions {
 }
 
 export interface RunningCommand {
+  /** After `stop`: not before all that it has started has ended as well. */
   ended: Promise<Ended>
-  /** Asks it to end, and ends it after `graceSeconds`. */
+  /** Asks it, and all that it has started, to end; and ends them after `graceSeconds`. */
   stop(graceSeconds: number): void
 }
 
@@ -52,6 +59,37 @@ const passOn = (from: NodeJS.ReadableStream | null, to: NodeJS.WritableStream, r
   to.once('error', () => (from as Partial<{ destroy(): void }>).destroy?.())
 }
 
+/** Sends a signal to a process, or to a group by its negative id; false when there is nobody left to get it. */
+const send = (target: number, signal: NodeJS.Signals | 0): boolean => {
+  try {
+    return process.kill(target, signal)
+  } catch {
+    return false
+  }
+}
+
+/** A process and all that it and its children have started. Where there is no `ps`, itself alone. */
+const familyOf = (pid: number): number[] => {
+  const { stdout } = spawnSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' }) as { stdout: string | null }
+  const pairs = (stdout ?? '').split('\n').map(line => line.trim().split(/\s+/).map(Number))
+  const family = [pid]
+  for (const parent of family) for (const [child, ofWhom] of pairs) if (child && ofWhom === parent) family.push(child)
+  return family
+}
+
+const stopAll = async (targets: readonly number[], graceSeconds: number): Promise<void> => {
+  const left = (): boolean => targets.some(target => send(target, 0))
+  const untilGone = async (ms: number): Promise<void> => {
+    const until = performance.now() + ms
+    while (left() && performance.now() < until) await pause(LOOK_MS)
+  }
+  for (const target of targets) send(target, 'SIGTERM')
+  await untilGone(graceSeconds * 1000)
+  if (!left()) return
+  for (const target of targets) send(target, 'SIGKILL')
+  await untilGone(KILLED_MS)
+}
+
 const endOf = async (child: ChildProcess): Promise<Ended> => {
   const closed = new Promise(resolve => child.once('close', resolve))
   const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null]
@@ -62,39 +100,40 @@ const endOf = async (child: ChildProcess): Promise<Ended> => {
 /** Starts a command that reads and writes where this process does, and passes signals on to it. */
 export const startCommand = ({ command, args, environment, onOutput, onError }: CommandOptions): RunningCommand => {
   const hasTerminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY
+  const hasGroup = !hasTerminal && process.platform !== 'win32'
   const child = spawn(command, args, {
     env: environment,
     stdio: ['inherit', onOutput ? 'pipe' : 'inherit', 'pipe'],
     // A group of its own can be ended with all that it has started. In a terminal it would lose the keyboard.
-    detached: !hasTerminal && process.platform !== 'win32',
+    detached: hasGroup,
   })
   passOn(child.stderr, process.stderr, onError)
   if (onOutput) passOn(child.stdout, process.stdout, onOutput)
 
-  const kill = (signal: NodeJS.Signals): void => {
-    if (child.pid === undefined) return
-    try {
-      process.kill(hasTerminal || process.platform === 'win32' ? child.pid : -child.pid, signal)
-    } catch {
-      // It has gone.
-    }
-  }
+  const { pid } = child
   const onSignal = (signal: NodeJS.Signals): void => {
-    if (!hasTerminal || !OF_TERMINAL.includes(signal)) kill(signal)
+    if (pid !== undefined && !(hasTerminal && OF_TERMINAL.includes(signal))) send(hasGroup ? -pid : pid, signal)
   }
   for (const signal of SIGNALS) process.on(signal, onSignal)
-  let killing: NodeJS.Timeout | undefined
-  const ended = endOf(child)
-    .catch((error: unknown): Ended => ({ code: null, signal: null, error: error as NodeJS.ErrnoException }))
-    .finally(() => {
-      clearTimeout(killing)
+  let stopped: Promise<void> | null = null as Promise<void> | null
+  const untilEnded = async (): Promise<Ended> => {
+    try {
+      const ended = await endOf(child)
+      await stopped
+      return ended
+    } catch (error) {
+      return { code: null, signal: null, error: error as NodeJS.ErrnoException }
+    } finally {
       for (const signal of SIGNALS) process.removeListener(signal, onSignal)
-    })
+      // A process that the command has left behind may hold them, and must not hold this one.
+      child.stdout?.destroy()
+      child.stderr?.destroy()
+    }
+  }
   return {
-    ended,
+    ended: untilEnded(),
     stop(graceSeconds) {
-      kill('SIGTERM')
-      killing = setTimeout(kill, graceSeconds * 1000, 'SIGKILL')
+      if (pid !== undefined) stopped ??= stopAll(hasGroup ? [-pid] : familyOf(pid), graceSeconds)
     },
   }
 }
