@@ -101,20 +101,20 @@ const endOf = async (child: ChildProcess): Promise<Ended> => {
 export const startCommand = ({ command, args, environment, onOutput, onError }: CommandOptions): RunningCommand => {
   const hasTerminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY
   const hasGroup = !hasTerminal && process.platform !== 'win32'
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (pid !== undefined && !(hasTerminal && OF_TERMINAL.includes(signal))) send(hasGroup ? -pid : pid, signal)
+  }
+  // Before the command begins: the first thing that it does may be to make somebody send one.
+  for (const signal of SIGNALS) process.on(signal, onSignal)
   const child = spawn(command, args, {
     env: environment,
     stdio: ['inherit', onOutput ? 'pipe' : 'inherit', 'pipe'],
     // A group of its own can be ended with all that it has started. In a terminal it would lose the keyboard.
     detached: hasGroup,
   })
+  const { pid } = child
   passOn(child.stderr, process.stderr, onError)
   if (onOutput) passOn(child.stdout, process.stdout, onOutput)
-
-  const { pid } = child
-  const onSignal = (signal: NodeJS.Signals): void => {
-    if (pid !== undefined && !(hasTerminal && OF_TERMINAL.includes(signal))) send(hasGroup ? -pid : pid, signal)
-  }
-  for (const signal of SIGNALS) process.on(signal, onSignal)
   let stopped: Promise<void> | null = null as Promise<void> | null
   const untilEnded = async (): Promise<Ended> => {
     try {
