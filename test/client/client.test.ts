@@ -206,6 +206,7 @@ t.test(
     const path = `/api/progress/jobs/${last.id}`
     // No poll may see it among those that have just finished.
     front.instead = () => ({ status: 502 })
+    await until(client, is('reconnecting'))
     await service.call('POST', `/jobs/${last.id}/complete`)
     await service.age(last.id, 60)
     const before = front.seen.length
