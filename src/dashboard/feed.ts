@@ -1,6 +1,6 @@
 import type { ReactiveController, ReactiveControllerHost } from 'lit'
 import { createHeadway } from '../client/index.ts'
-import { ShownClock } from './data/clock.ts'
+import { ShownClock } from '../client/shown-clock.ts'
 import { ROOT } from './root.ts'
 import { readToken } from './session.ts'
 

@@ -321,7 +321,7 @@ t.test('/metrics answers while the database is away, with the last known numbers
   const before = await scrape(service.url)
   t.equal(before.value('headway_jobs', { status: 'running' }), 1)
   t.equal(before.value('headway_database_connections_max', { pool: 'requests' }), 10)
-  t.equal(before.value('headway_database_connections_max', { pool: 'heartbeats' }), 3)
+  t.equal(before.value('headway_database_connections_max', { pool: 'heartbeats' }), 5)
   t.ok(before.value('headway_database_connections', { pool: 'heartbeats' })! >= 1)
 
   proxy.blackHole()

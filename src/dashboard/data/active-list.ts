@@ -1,5 +1,6 @@
 import type { JobDocument, LiveJob } from '../../client/index.ts'
-import { conditionOf, isFinished, needsAttention } from './condition.ts'
+import { conditionOf, needsAttention } from '../../client/condition.ts'
+import { isFinished } from '../../client/documents.ts'
 import type { Partitions } from './partitions.ts'
 
 export const ACTIVE_STATUSES = ['running', 'pending', 'attention'] as const

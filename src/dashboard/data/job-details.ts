@@ -1,6 +1,6 @@
 import type { JobEvent, JobEventType, JobWithWorkers, LiveJob } from '../../client/index.ts'
 import { headway } from '../feed.ts'
-import { isFinished } from './condition.ts'
+import { isFinished } from '../../client/documents.ts'
 import { Curve } from './curve.ts'
 import { Reading } from './reading.ts'
 import type { Problem } from './reading.ts'

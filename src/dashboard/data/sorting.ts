@@ -1,5 +1,5 @@
 import type { LiveJob } from '../../client/index.ts'
-import { isAdvancing, secondsLeft } from './condition.ts'
+import { isAdvancing, secondsLeft } from '../../client/condition.ts'
 
 export const SORTS = ['newest', 'oldest', 'name', 'done', 'left', 'speed'] as const
 export type Sort = (typeof SORTS)[number]

@@ -1,7 +1,7 @@
 import { html, nothing } from 'lit'
 import type { PropertyDeclarations, TemplateResult } from 'lit'
 import type { LiveJob } from '../../client/index.ts'
-import { isFinished } from '../data/condition.ts'
+import { isFinished } from '../../client/documents.ts'
 import { ACTIVE_STATUSES, listActive } from '../data/active-list.ts'
 import type { ActiveFilter, ActiveList, ActiveStatus, Row } from '../data/active-list.ts'
 import { SORTS, Sorting } from '../data/sorting.ts'

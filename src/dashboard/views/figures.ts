@@ -1,6 +1,6 @@
 import type { LiveJob, Unit } from '../../client/index.ts'
-import { isAdvancing, notAdvancingMs, secondsLeft } from '../data/condition.ts'
-import type { Condition, JobLike } from '../data/condition.ts'
+import { isAdvancing, notAdvancingMs, secondsLeft } from '../../client/condition.ts'
+import type { Condition, JobLike } from '../../client/condition.ts'
 import { bytes, compact, duration, number, rate, text } from '../words.ts'
 
 const amountOf = (unit: Unit, short: boolean) => (value: number) =>

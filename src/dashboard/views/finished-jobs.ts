@@ -1,7 +1,7 @@
 import { html, nothing } from 'lit'
 import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
 import type { JobDocument, JobStatus, ListQuery } from '../../client/index.ts'
-import { conditionOf } from '../data/condition.ts'
+import { conditionOf } from '../../client/condition.ts'
 import { Followed } from '../data/followed.ts'
 import { headway, Live, shownNow } from '../feed.ts'
 import { ADDRESS, withQuery } from '../router.ts'

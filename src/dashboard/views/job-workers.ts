@@ -1,7 +1,7 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
 import type { JobWithWorkers, WorkerDocument } from '../../client/index.ts'
-import { isFinished } from '../data/condition.ts'
+import { isFinished } from '../../client/documents.ts'
 import { number, percent, text } from '../words.ts'
 import { bar } from './bar.ts'
 import { agoText, countText, speedText } from './figures.ts'

@@ -1,1 +1,0 @@
-export { ShownClock } from '../../client/shown-clock.ts'

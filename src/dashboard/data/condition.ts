@@ -1,2 +1,0 @@
-export * from '../../client/condition.ts'
-export { isFinished } from '../../client/documents.ts'
