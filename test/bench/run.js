@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { describeMachine, describeVersions, loadAverages } from './environment/machine.js'
+import { describeMachine, describeVersions, busyPercent } from './environment/machine.js'
 import { installPeers } from './environment/programs.js'
 import { startPostgres } from './environment/postgres.js'
 import { growth } from './lines/growth.js'
@@ -59,17 +59,17 @@ const build = () => {
 const today = () => new Date().toISOString().slice(0, 10)
 
 const runLine = async (line, context) => {
-  const loadBefore = loadAverages()
-  console.log(`\n${line.name}: ${line.title} (load average ${loadBefore.join(', ')})`)
+  const busyBefore = await busyPercent()
+  console.log(`\n${line.name}: ${line.title} (cores ${busyBefore} % busy before)`)
   const rows = await line.run(context)
   printTable(rows)
-  return { rows, date: today(), rounds: context.rounds, seconds: context.seconds, loadBefore }
+  return { rows, date: today(), rounds: context.rounds, seconds: context.seconds, busyBefore }
 }
 
 const runStudy = async (study, context) => {
-  const loadBefore = loadAverages()
-  console.log(`\n${study.name}: ${study.title} (load average ${loadBefore.join(', ')})`)
-  return { ...(await study.run(context)), date: today(), loadBefore }
+  const busyBefore = await busyPercent()
+  console.log(`\n${study.name}: ${study.title} (cores ${busyBefore} % busy before)`)
+  return { ...(await study.run(context)), date: today(), busyBefore }
 }
 
 const main = async () => {

@@ -1,3 +1,4 @@
+import { LIFECYCLES } from '../../lifecycles.ts'
 import type { JobEvent, JobEventType, JobWithWorkers, LiveJob } from '../../client/index.ts'
 import { headway } from '../feed.ts'
 import { isFinished } from '../../client/documents.ts'
@@ -15,18 +16,7 @@ const FINISHED_MS = 15_000
 const EVENTS_PAGE = 1_000
 const MOST_PAGES = 5
 
-const CHANGES: readonly JobEventType[] = [
-  'created',
-  'started',
-  'cancel_requested',
-  'cancelled',
-  'completed',
-  'failed',
-  'stalled',
-  'recovered',
-  'retried',
-  'stage_changed',
-]
+const CHANGES: readonly JobEventType[] = [...LIFECYCLES, 'stage_changed']
 
 /** What the curve is made of, in the order in which it happened. */
 const MILESTONES: readonly JobEventType[] = ['started', 'retried', 'progress', 'completed', 'failed', 'cancelled']

@@ -1,6 +1,7 @@
 // What a reader of the figures must know of the machine: no names, no paths.
 import { readFileSync } from 'node:fs'
-import { availableParallelism, cpus, loadavg, totalmem } from 'node:os'
+import { availableParallelism, cpus, totalmem } from 'node:os'
+import { setTimeout as delay } from 'node:timers/promises'
 import { nchanVersion, nginxVersion, redisVersion } from './programs.js'
 
 const packageVersion = path => {
@@ -37,5 +38,19 @@ export const describeVersions = postgres =>
     }).filter(([, version]) => version !== null && version !== undefined),
   )
 
-/** Load averages of 1, 5 and 15 minutes: a busy machine makes figures worse, and unequally so. */
-export const loadAverages = () => loadavg().map(value => value.toFixed(1))
+const cpuTimes = () =>
+  cpus().reduce(
+    (sum, { times: { user, nice, sys, irq, idle } }) => ({
+      busy: sum.busy + user + nice + sys + irq,
+      all: sum.all + user + nice + sys + irq + idle,
+    }),
+    { busy: 0, all: 0 },
+  )
+
+/** How busy the cores are with other work, in percent, over two seconds: it makes figures worse, and unequally so. */
+export const busyPercent = async () => {
+  const before = cpuTimes()
+  await delay(2_000)
+  const after = cpuTimes()
+  return Math.round((100 * (after.busy - before.busy)) / (after.all - before.all))
+}

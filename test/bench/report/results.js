@@ -35,19 +35,20 @@ const versionsSentence = versions =>
     .join(', ')}.`
 
 /** Who shares the machine waits longer at each hand-over: it hits most what has many (client, service, database, disk). */
-const busySentence = ({ machine, lines }) => {
-  const busy = Object.entries(lines).filter(([, { loadBefore }]) => Number(loadBefore[0]) > machine.cores / 2)
+const BUSY_PERCENT = 20
+const busySentence = ({ lines }) => {
+  const busy = Object.entries(lines).filter(([, { busyBefore }]) => busyBefore > BUSY_PERCENT)
   if (busy.length === 0) return []
   const names = busy.map(([name]) => `\`${name}\``).join(', ')
   return [
-    `**The machine was busy with other work for ${names}**: the load average before exceeds half of its cores. ` +
+    `**The machine was busy with other work for ${names}.** ` +
       'Rates and latencies of these lines say little, and unequally little: run them again on a quiet machine. The CPU that an operation takes is more reliable.',
   ]
 }
 
-const growthSection = ({ tables, date, loadBefore }) => [
+const growthSection = ({ tables, date, busyBefore }) => [
   '## Growth',
-  `Measured on ${date}; load average before: ${loadBefore.join(', ')}.`,
+  `Measured on ${date}; cores ${busyBefore} % busy before.`,
   ...tables.flatMap(({ title, header, rows, plot }) => [
     `### ${title}`,
     table(header, rows),
@@ -55,9 +56,9 @@ const growthSection = ({ tables, date, loadBefore }) => [
   ]),
 ]
 
-const steadySection = ({ minutes, date, loadBefore, header, rows, verdict: sentence, plots }) => [
+const steadySection = ({ minutes, date, busyBefore, header, rows, verdict: sentence, plots }) => [
   '## Steady state',
-  `${minutes} minutes on ${date}; load average before: ${loadBefore.join(', ')}. ${sentence}`,
+  `${minutes} minutes on ${date}; cores ${busyBefore} % busy before. ${sentence}`,
   table(header, rows),
   ...plots.map(({ title, file }) => `![${title}](plots/${file})`),
 ]
@@ -74,13 +75,13 @@ const toMarkdown = ({ machine, versions, lines = {}, growth, steady }) =>
       Object.values(lines).flatMap(({ rows }) => rows.map(cellsOf)),
     ),
     table(
-      ['line', 'date', 'rounds', 'seconds each', 'load average before'],
-      Object.entries(lines).map(([name, { date, rounds, seconds, loadBefore }]) => [
+      ['line', 'date', 'rounds', 'seconds each', 'cores busy before'],
+      Object.entries(lines).map(([name, { date, rounds, seconds, busyBefore }]) => [
         `\`${name}\``,
         date,
         String(rounds),
         String(seconds),
-        loadBefore.join(', '),
+        `${busyBefore} %`,
       ]),
     ),
     ...busySentence({ machine, lines }),
