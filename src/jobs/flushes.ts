@@ -12,7 +12,9 @@ export interface Flushes {
   /** Entries that are being written. */
   inFlight(): Iterable<Entry>
   /** Jobs that somebody else held locked at the last try. */
-  readonly lockedJobs: { readonly size: number; has(jobId: string): boolean }
+  readonly lockedJobs: number
+  /** Whether somebody else held a job locked at a try of the last two seconds. */
+  isLocked(jobId: string): boolean
   /** Resolves when everything is written. */
   drained(): Promise<void>
   /** Starts no more. */
@@ -35,10 +37,21 @@ interface Flush {
   entries: Entry[]
   /** Jobs that were locked at the last try: they are skipped where they still are. */
   suspects: boolean
+  begunMs: number
+}
+
+interface Lock {
+  /** When it was met first, and when to try again; by `performance.now()`. */
+  sinceMs: number
+  dueMs: number
 }
 
 /** How often a job that somebody else holds locked is tried again. */
 const LOCKED_RETRY_MS = 250
+/** A try that is older tells nothing any more. */
+const LOCKED_KNOWN_MS = 2_000
+/** A job that has been locked for longer may be so by our own flushes, which hold the batch of a partition in turns. */
+const LOCKED_LONG_MS = 1_000
 const FIRST_BACKOFF_MS = 50
 const LONGEST_BACKOFF_MS = 1_000
 
@@ -62,10 +75,12 @@ const outcomeUnknown = () =>
 export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }: FlushesOptions): Flushes => {
   const flying = new Set<Flush>()
   const flyingJobs = new Set<string>()
-  /** When to try them again. */
-  const lockedJobs = new Map<string, number>()
+  const lockedJobs = new Map<string, Lock>()
   let backoffMs = 0
+  let failedMs = 0
   let resting = false
+  /** Nothing could leave beside the flush in flight when it was last tried: it is not tried again before one lands. */
+  let alone = false
   let timer: NodeJS.Timeout | undefined
   let begun = false
   let abandoned = false
@@ -73,21 +88,40 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
 
   const isFree = (jobId: string): boolean => !flyingJobs.has(jobId)
 
+  const regular = (): number => [...flying].filter(flush => !flush.suspects).length
+  const triesSuspects = (): boolean => flying.size > regular()
+
+  const someLocked = (test: (lock: Lock) => boolean): boolean => {
+    for (const lock of lockedJobs.values()) if (test(lock)) return true
+    return false
+  }
+
   /** Locked jobs go by themselves and are waited for by nobody, so that someone's open transaction holds up no other job. */
   const takeSuspects = (): Entry[] => {
     const now = performance.now()
-    if (![...lockedJobs.values()].some(due => due <= now) || [...flying].some(flush => flush.suspects)) return []
-    return queue.take(maxBatch, jobId => isFree(jobId) && (lockedJobs.get(jobId) ?? Infinity) <= now)
+    if (triesSuspects() || !someLocked(({ dueMs }) => dueMs <= now)) return []
+    return queue.take(maxBatch, jobId => isFree(jobId) && (lockedJobs.get(jobId)?.dueMs ?? Infinity) <= now)
+  }
+
+  /** Whether suspects wait for the flushes in flight to land, because only then they are sure to meet none of ours. */
+  const clearsTheWay = (): boolean => {
+    if (regular() === 0 || triesSuspects()) return false
+    const now = performance.now()
+    return someLocked(({ sinceMs, dueMs }) => sinceMs <= now - LOCKED_LONG_MS && dueMs <= now)
   }
 
   const takeBatch = (): Entry[] => {
-    const beside = [...flying].filter(flush => !flush.suspects).length
-    if (beside > 1 || (beside === 1 && queue.rows < maxBatch)) return []
-    return queue.take(maxBatch, jobId => isFree(jobId) && !lockedJobs.has(jobId))
+    const beside = regular()
+    if (beside > 1 || (beside === 1 && (alone || queue.rows < maxBatch))) return []
+    const wanted = (jobId: string) => isFree(jobId) && !lockedJobs.has(jobId)
+    const entries = queue.take(maxBatch, wanted, beside === 1 ? maxBatch : 1)
+    alone = beside === 1 && entries.length === 0
+    return entries
   }
 
   const launchIn = (ms: number): void => {
     clearTimeout(timer)
+    if (abandoned) return
     timer = setTimeout(() => {
       resting = false
       launch()
@@ -96,16 +130,19 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
 
   const launch = (): void => {
     if (resting || abandoned || queue.isEmpty) return
-    const suspects = takeSuspects()
-    if (suspects.length > 0) fly({ entries: suspects, suspects: true })
-    for (let entries = takeBatch(); entries.length > 0; entries = takeBatch()) fly({ entries, suspects: false })
+    if (!clearsTheWay()) {
+      const suspects = takeSuspects()
+      if (suspects.length > 0) fly(suspects, true)
+      for (let entries = takeBatch(); entries.length > 0; entries = takeBatch()) fly(entries, false)
+    }
     if (lockedJobs.size > 0) launchIn(LOCKED_RETRY_MS / 5)
   }
 
-  const fly = (flush: Flush): void => {
+  const fly = (entries: Entry[], suspects: boolean): void => {
+    const flush = { entries, suspects, begunMs: performance.now() }
     flying.add(flush)
-    for (const { heartbeat } of flush.entries) flyingJobs.add(heartbeat.jobId)
-    write(flush.entries, flush.suspects)
+    for (const { heartbeat } of entries) flyingJobs.add(heartbeat.jobId)
+    write(entries, suspects)
       .then(result => land(flush, result))
       .catch((error: unknown) => {
         // A bug. What was under way has an outcome that nobody knows any more; the rest must go on.
@@ -116,17 +153,21 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
 
   const land = (flush: Flush, result: WriteResult): void => {
     flying.delete(flush)
+    alone = false
     for (const { heartbeat } of flush.entries) flyingJobs.delete(heartbeat.jobId)
-    noteFailure(result.failure)
+    noteFailure(flush, result.failure)
     const settled: [Entry, Settled][] = []
+    const known = new Map(lockedJobs)
+    // Before any outcome: of two reports for one job, the one that is still locked has the last word.
+    if (flush.suspects) for (const { heartbeat } of flush.entries) lockedJobs.delete(heartbeat.jobId)
     flush.entries.forEach((entry, index) => {
-      const outcome = conclude(entry, result.outcomes[index] ?? { kind: 'not_written' }, flush.suspects)
+      const outcome = conclude(entry, result.outcomes[index] ?? { kind: 'not_written' }, known)
       if (outcome) settled.push([entry, outcome])
     })
     launch()
     const tell = (): void => {
-      for (const [entry, outcome] of settled) settle(entry, outcome)
-      onWritten(flush.entries, result)
+      for (const [entry, outcome] of settled) guard(() => settle(entry, outcome))
+      guard(() => onWritten(flush.entries, result))
       if (queue.entries > 0) return
       lockedJobs.clear()
       onDrained()
@@ -136,12 +177,24 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
     else tell()
   }
 
+  /** One answer that breaks, which is a bug, must not keep the others from theirs. */
+  const guard = (work: () => void): void => {
+    try {
+      work()
+    } catch (error) {
+      log.fatal({ err: error }, 'the answer to a heartbeat broke')
+    }
+  }
+
   /** What an entry came to; null when it was put back. */
-  const conclude = (entry: Entry, outcome: HeartbeatOutcome, wasSuspect: boolean): Settled | null => {
+  const conclude = (entry: Entry, outcome: HeartbeatOutcome, known: ReadonlyMap<string, Lock>): Settled | null => {
     const { jobId, increment } = entry.heartbeat
     switch (outcome.kind) {
       case 'locked':
-        lockedJobs.set(jobId, performance.now() + LOCKED_RETRY_MS)
+        lockedJobs.set(jobId, {
+          sinceMs: known.get(jobId)?.sinceMs ?? performance.now(),
+          dueMs: performance.now() + LOCKED_RETRY_MS,
+        })
         break
       case 'not_written':
         break
@@ -151,21 +204,22 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
         entry.keepHigher = true
         break
       default:
-        if (wasSuspect) lockedJobs.delete(jobId)
         return outcome
     }
     queue.putBack(entry)
     return null
   }
 
-  const noteFailure = (failure: WriteResult['failure']): void => {
+  const noteFailure = (flush: Flush, failure: WriteResult['failure']): void => {
     if (failure) {
       if (backoffMs === 0) log.error({ err: failure.cause }, 'cannot write heartbeats, they wait in memory')
+      failedMs = performance.now()
       if (resting) return
       backoffMs = Math.min(LONGEST_BACKOFF_MS, Math.max(FIRST_BACKOFF_MS, backoffMs * 2))
       resting = true
       launchIn(backoffMs * (0.5 + Math.random() / 2))
-    } else if (backoffMs > 0) {
+    } else if (backoffMs > 0 && flush.begunMs >= failedMs) {
+      // One that left before the failure tells nothing of the time after it.
       backoffMs = 0
       log.info({ pending: queue.entries }, 'heartbeats are written again')
     }
@@ -184,7 +238,10 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
     *inFlight() {
       for (const { entries } of flying) yield* entries
     },
-    lockedJobs,
+    get lockedJobs() {
+      return lockedJobs.size
+    },
+    isLocked: jobId => (lockedJobs.get(jobId)?.dueMs ?? -Infinity) > performance.now() - LOCKED_KNOWN_MS,
     drained: () =>
       new Promise(resolve => {
         onDrained = resolve

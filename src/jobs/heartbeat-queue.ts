@@ -107,24 +107,30 @@ export class HeartbeatQueue {
     return true
   }
 
-  /** The first entry of each row whose job is `wanted`, oldest rows first. Each must be put back or forgotten. */
-  take(limit: number, wanted: (jobId: string) => boolean): Entry[] {
+  /**
+   * The first entry of each row whose job is `wanted`, oldest rows first; none where fewer than `least` are. Each must be put
+   * back or forgotten.
+   */
+  take(limit: number, wanted: (jobId: string) => boolean, least = 1): Entry[] {
     const batch: Entry[] = []
-    const behind: [string, Entry[]][] = []
-    for (const [row, entries] of this.#rows) {
-      const entry = entries[0]
+    const rows: string[] = []
+    for (const [row, [entry]] of this.#rows) {
       if (!entry || !wanted(entry.heartbeat.jobId)) continue
       batch.push(entry)
-      this.#rows.delete(row)
-      if (entries.length > 1) behind.push([row, entries.slice(1)])
+      rows.push(row)
       if (batch.length === limit) break
     }
-    // Rows with more to come go to the end: they must not keep others waiting batch after batch.
-    for (const [row, entries] of behind) this.#rows.set(row, entries)
+    if (batch.length < least) return []
+    for (const row of rows) {
+      const [, ...behind] = this.#rows.get(row) ?? []
+      this.#rows.delete(row)
+      // Rows with more to come go to the end: they must not keep others waiting batch after batch.
+      if (behind.length > 0) this.#rows.set(row, behind)
+    }
     return batch
   }
 
-  /** Returns an entry that could not be written to its place before what has come since. */
+  /** Returns an entry that could not be written to its place before what its worker has said since; its row goes to the end. */
   putBack(entry: Entry): void {
     const row = rowOf(entry.scope, entry.heartbeat)
     this.#rows.set(row, [entry, ...(this.#rows.get(row) ?? [])])

@@ -122,13 +122,19 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
     entry.waiters = []
   }
 
-  /** Announces each job that a flush changed, once. */
+  /** Announces each job that a flush changed, once. A batch that was written in parts has changed in each of them. */
   const announceChanges = (entries: Entry[], { outcomes, batches }: WriteResult): void => {
-    const changes = new Map<string, JobChange>(batches.map(batch => [batch.jobId, batch]))
+    const changes = new Map<string, JobChange>()
+    const note = (change: JobChange): void => {
+      const known = changes.get(change.jobId)
+      const revision = Math.max(change.revision, known?.revision ?? 0)
+      changes.set(change.jobId, { ...change, revision, lifecycle: change.lifecycle || (known?.lifecycle ?? false) })
+    }
+    batches.forEach(note)
     entries.forEach(({ scope: { tenantId }, heartbeat: { jobId } }, index) => {
       const outcome = outcomes[index]
       if (outcome?.kind !== 'written' || !outcome.changed) return
-      changes.set(jobId, { tenantId, jobId, revision: outcome.revision, lifecycle: outcome.lifecycleChanged })
+      note({ tenantId, jobId, revision: outcome.revision, lifecycle: outcome.lifecycleChanged })
     })
     if (changes.size > 0) announce([...changes.values()])
   }
@@ -179,14 +185,14 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
     oldestWaitMs() {
       let since = Infinity
       for (const entry of [...flushes.inFlight(), ...queue]) {
-        if (!flushes.lockedJobs.has(entry.heartbeat.jobId)) since = Math.min(since, entry.since)
+        if (!flushes.isLocked(entry.heartbeat.jobId)) since = Math.min(since, entry.since)
       }
       return since === Infinity ? 0 : performance.now() - since
     },
     stats: () => ({
       pending: queue.entries,
       bytes: queue.bytes,
-      lockedJobs: flushes.lockedJobs.size,
+      lockedJobs: flushes.lockedJobs,
       dropped,
       refused,
     }),

@@ -68,7 +68,7 @@ export const createFlushTimes = (registry: Registry): ((write: HeartbeatWrite) =
   const sizes = new Histogram({
     name: 'headway_flush_entries',
     help: 'Entries in one write. What one worker reported while it waited is one entry',
-    buckets: [1, 4, 16, 64, 256, 1000],
+    buckets: [1, 4, 16, 64, 256, 500],
     registers,
   })
   const failures = new Counter({

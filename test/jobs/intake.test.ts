@@ -118,23 +118,27 @@ t.test('a second flush leaves beside the first only with a full batch, and no th
   await Promise.all(answers)
 })
 
-t.test('no job is in two flushes at once', async t => {
+t.test('no job is in two flushes at once, and what may not leave makes no batch full', async t => {
   const { write, batches, batch } = createManualWrite()
   const { intake } = createIntake(t, write, { maxBatch: 2 })
   const submit = (jobId: string, workerId: string) => intake.submit(scope, { jobId, workerId })
   const answers = [submit('a', 'v')]
   const one = await batch(0)
   answers.push(submit('a', 'v'), submit('a', 'w'), submit('b', 'v'))
-  const two = await batch(1)
-  t.match(two.entries, [{ heartbeat: { jobId: 'b' } }])
-  t.equal(two.entries.length, 1)
-  two.end(all(two.entries, written))
-  await answers[3]
-  t.equal(batches.length, 2)
+  await setImmediate()
+  await setImmediate()
+  t.equal(batches.length, 1, 'one of the three may leave')
   one.end(all(one.entries, written))
+  const two = await batch(1)
+  t.match(two.entries, [{ heartbeat: { workerId: 'v' } }, { heartbeat: { workerId: 'w' } }])
+  answers.push(submit('a', 'v'), submit('c', 'v'))
   const three = await batch(2)
-  t.match(three.entries, [{ heartbeat: { workerId: 'v' } }, { heartbeat: { workerId: 'w' } }])
+  t.match(three.entries, [{ heartbeat: { jobId: 'b' } }, { heartbeat: { jobId: 'c' } }])
   three.end(all(three.entries, written))
+  two.end(all(two.entries, written))
+  const four = await batch(3)
+  t.match(four.entries, [{ heartbeat: { jobId: 'a' } }])
+  four.end(all(four.entries, written))
   await Promise.all(answers)
 })
 
@@ -330,6 +334,101 @@ t.test('a try of locked jobs that takes its time holds up no other', async t => 
   t.match(await free, { durable: true })
   retry.end(all(retry.entries, written))
   t.match(await stuck, { durable: true })
+})
+
+t.test('a job that stays locked is tried with none of our own flushes in the way', async t => {
+  let tries = 0
+  let held = true
+  const { write, batch } = createManualWrite()
+  const { intake } = createIntake(t, async (entries, skipLocked) => {
+    if (entries[0]?.heartbeat.jobId !== 'locked') return write(entries, skipLocked)
+    tries += 1
+    return all(entries, held ? { kind: 'locked' } : written)
+  })
+  const begun = performance.now()
+  const stuck = intake.submit(scope, { jobId: 'locked', workerId: 'w' })
+  await waitFor(() => tries === 1)
+  const free = intake.submit(scope, { jobId: 'free', workerId: 'w' })
+  const one = await batch(0)
+  await waitFor(() => performance.now() > begun + 1_300)
+  const before = tries
+  t.ok(before >= 3, 'as long as it may be but a moment, it is tried beside them')
+  await waitFor(() => performance.now() > begun + 1_700)
+  t.equal(tries, before)
+  held = false
+  one.end(all(one.entries, written))
+  t.match(await Promise.all([stuck, free]), [{ durable: true }, { durable: true }])
+})
+
+t.test('of two reports for one job, the one that stays locked has the last word', async t => {
+  const { write, batch } = createManualWrite()
+  const { intake } = createIntake(t, write)
+  const answers = ['v', 'w'].map(workerId => intake.submit(scope, { jobId: 'a', workerId }))
+  const one = await batch(0)
+  one.end(all(one.entries, { kind: 'locked' }))
+  const two = await batch(1)
+  two.end({ ...all(two.entries, written), outcomes: [{ kind: 'locked' }, written] })
+  const three = await batch(2)
+  t.match(three, { skipLocked: true, entries: [{ heartbeat: { workerId: 'v' } }] })
+  three.end(all(three.entries, written))
+  await Promise.all(answers)
+})
+
+t.test('reports whose try hangs count as waiting, though their job was locked a while ago', async t => {
+  const { write, batch } = createManualWrite()
+  const { intake } = createIntake(t, write)
+  const answer = intake.submit(scope, { jobId: 'a', workerId: 'w' })
+  const one = await batch(0)
+  one.end(all(one.entries, { kind: 'locked' }))
+  const two = await batch(1)
+  t.equal(intake.oldestWaitMs(), 0, 'no sweeper can touch it')
+  await waitFor(() => intake.oldestWaitMs() > 2_000)
+  two.end(all(two.entries, written))
+  await answer
+})
+
+t.test('a flush from before the failure does not say that the database is back', async t => {
+  const lines: string[] = []
+  const heard = pino({ level: 'info' }, { write: line => lines.push(line) })
+  const { write, batch } = createManualWrite()
+  const { intake } = createIntake(t, write, { maxBatch: 1, log: heard })
+  const answers = ['a', 'b'].map(jobId => intake.submit(scope, { jobId, workerId: 'w' }))
+  const [one, two] = [await batch(0), await batch(1)]
+  one.end(away(one.entries, 'not_written'))
+  two.end(all(two.entries, written))
+  const again = await batch(2)
+  t.equal(lines.length, 1)
+  again.end(all(again.entries, written))
+  await Promise.all(answers)
+  t.match(lines, [/cannot write heartbeats/, /written again/])
+})
+
+t.test('an announcement that breaks keeps nobody from the answer', async t => {
+  const { write, batch } = createManualWrite()
+  const announce = () => {
+    throw new Error('a bug')
+  }
+  const { intake } = createIntake(t, write, { announce })
+  const answer = intake.submit(scope, { jobId: 'a', workerId: 'w' })
+  const one = await batch(0)
+  one.end(all(one.entries, written))
+  t.match(await answer, { durable: true })
+  await intake.close(60_000)
+})
+
+t.test('a batch that a flush changed twice is announced once, with all that happened to it', async t => {
+  const { write, batch } = createManualWrite()
+  const { intake, announced } = createIntake(t, write)
+  const answer = intake.submit(scope, { jobId: 'a', workerId: 'w' })
+  const one = await batch(0)
+  const change = { tenantId: scope.tenantId, jobId: 'batch' }
+  const batches = [
+    { ...change, revision: 5, lifecycle: true },
+    { ...change, revision: 6, lifecycle: false },
+  ]
+  one.end({ ...all(one.entries, written), batches })
+  await answer
+  t.match(announced, [{ jobId: 'batch', revision: 6, lifecycle: true }, { jobId: 'a' }])
 })
 
 t.test('a full queue refuses as overloaded, and a bulk that does not fit is refused whole', async t => {
