@@ -5,7 +5,6 @@ import { startTimeline } from '../helpers/timeline.ts'
 
 const { tenantId } = OPEN_IDENTITY
 const timeline = await startTimeline(t)
-const { pool } = timeline
 
 interface Report {
   worker: string
