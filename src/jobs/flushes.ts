@@ -157,13 +157,11 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
     for (const { heartbeat } of flush.entries) flyingJobs.delete(heartbeat.jobId)
     noteFailure(flush, result.failure)
     const settled: [Entry, Settled][] = []
-    const known = new Map(lockedJobs)
-    // Before any outcome: of two reports for one job, the one that is still locked has the last word.
-    if (flush.suspects) for (const { heartbeat } of flush.entries) lockedJobs.delete(heartbeat.jobId)
     flush.entries.forEach((entry, index) => {
-      const outcome = conclude(entry, result.outcomes[index] ?? { kind: 'not_written' }, known)
+      const outcome = conclude(entry, result.outcomes[index] ?? { kind: 'not_written' })
       if (outcome) settled.push([entry, outcome])
     })
+    if (flush.suspects) forgetLocks(flush)
     launch()
     const tell = (): void => {
       for (const [entry, outcome] of settled) guard(() => settle(entry, outcome))
@@ -186,13 +184,21 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
     }
   }
 
+  /** Of two reports for one job, the one that was locked again has the last word: it has moved the time of the next try. */
+  const forgetLocks = ({ entries, begunMs }: Flush): void => {
+    for (const { heartbeat } of entries) {
+      const lock = lockedJobs.get(heartbeat.jobId)
+      if (lock && lock.dueMs <= begunMs) lockedJobs.delete(heartbeat.jobId)
+    }
+  }
+
   /** What an entry came to; null when it was put back. */
-  const conclude = (entry: Entry, outcome: HeartbeatOutcome, known: ReadonlyMap<string, Lock>): Settled | null => {
+  const conclude = (entry: Entry, outcome: HeartbeatOutcome): Settled | null => {
     const { jobId, increment } = entry.heartbeat
     switch (outcome.kind) {
       case 'locked':
         lockedJobs.set(jobId, {
-          sinceMs: known.get(jobId)?.sinceMs ?? performance.now(),
+          sinceMs: lockedJobs.get(jobId)?.sinceMs ?? performance.now(),
           dueMs: performance.now() + LOCKED_RETRY_MS,
         })
         break
