@@ -1,6 +1,5 @@
 import { InvalidArgumentError, type Command } from 'commander'
-import type { JobPage } from '../jobs/commands.ts'
-import { JOB_STATUSES, type JobDocument } from '../jobs/job.ts'
+import { JOB_STATUSES, type JobDocument, type Page } from '../jobs/job.ts'
 import { factsOf, stateOf } from '../terminal/job.ts'
 import { jsonLine, padded, printable, shorten, widthOf } from '../terminal/text.ts'
 import { ask, connect, withConnection, type ConnectionOptions } from './connection.ts'
@@ -80,7 +79,11 @@ export const addListCommand = (program: Command, { environment, out, err }: Surr
     .option('--json', 'one JSON document a line')
     .addHelpText('after', EXAMPLES)
     .action(async (options: ListOptions) => {
-      const page = await ask<JobPage>(connect(options, environment), 'GET', `/jobs?${queryOf(options).toString()}`)
+      const page = await ask<Page<JobDocument>>(
+        connect(options, environment),
+        'GET',
+        `/jobs?${queryOf(options).toString()}`,
+      )
       if (options.json) out(page.items.map(job => `${jsonLine(job)}\n`).join(''))
       else if (page.items.length === 0) err('No jobs.\n')
       else out(table([['ID', 'STATUS', 'DONE', 'NAME', ''], ...page.items.map(rowOf)]))

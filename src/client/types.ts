@@ -1,4 +1,5 @@
 import type {
+  ActiveJobs,
   Children,
   EtaSource,
   FailureReason,
@@ -7,6 +8,7 @@ import type {
   JobEventType,
   JobStatus,
   Lifecycle,
+  Page,
   Stage,
   Unit,
   WorkerDocument,
@@ -14,6 +16,7 @@ import type {
 import type { Statistics, TypeStatistics } from '../jobs/statistics-document.ts'
 
 export type {
+  ActiveJobs,
   Children,
   EtaSource,
   FailureReason,
@@ -22,6 +25,7 @@ export type {
   JobEventType,
   JobStatus,
   Lifecycle,
+  Page,
   Stage,
   Statistics,
   TypeStatistics,
@@ -67,19 +71,6 @@ export type LiveJob = Readonly<
 >
 
 export type JobWithWorkers = JobDocument & { workers: WorkerDocument[] }
-
-export interface Page<Item> {
-  items: Item[]
-  page: number
-  pageSize: number
-  /** Stops counting at 10,000. */
-  total: number
-}
-
-export interface ActiveJobs {
-  active: JobDocument[]
-  recentlyCompleted: JobDocument[]
-}
 
 /**
  * - `connecting`: nothing has arrived yet.

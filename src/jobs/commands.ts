@@ -1,11 +1,13 @@
 import type { HeartbeatAnswer, Heartbeat } from './heartbeat.ts'
 import type { Identity } from './identity.ts'
 import type {
+  ActiveJobs,
   JobDocument,
   JobEvent,
   JobEventType,
   JobStatus,
   JsonObject,
+  Page,
   ProgressDocument,
   Unit,
   WorkerDocument,
@@ -74,14 +76,6 @@ export interface ListJobs {
   pageSize: number
 }
 
-export interface JobPage {
-  items: JobDocument[]
-  page: number
-  pageSize: number
-  /** Stops counting at 10,000. */
-  total: number
-}
-
 export interface ListEvents {
   /** Only entries of these types; all when absent. */
   type?: JobEventType[]
@@ -89,18 +83,6 @@ export interface ListEvents {
   page: number
   /** 1..1000. */
   pageSize: number
-}
-
-export interface EventPage {
-  items: JobEvent[]
-  page: number
-  pageSize: number
-  total: number
-}
-
-export interface ActiveJobs {
-  active: JobDocument[]
-  recentlyCompleted: JobDocument[]
 }
 
 /** What a worker needs to know of the partitions that were made with their batch. */
@@ -128,9 +110,9 @@ export interface Jobs {
   ): Promise<{ job: CreatedJob; created: boolean }>
   get(identity: Identity, jobId: string): Promise<JobWithWorkers>
   progress(identity: Identity, jobId: string): Promise<ProgressDocument>
-  list(identity: Identity, query: ListJobs): Promise<JobPage>
+  list(identity: Identity, query: ListJobs): Promise<Page<JobDocument>>
   active(identity: Identity, recentSeconds: number): Promise<ActiveJobs>
-  events(identity: Identity, jobId: string, query: ListEvents): Promise<EventPage>
+  events(identity: Identity, jobId: string, query: ListEvents): Promise<Page<JobEvent>>
   stats(identity: Identity, query: StatisticsQuery): Promise<Statistics>
 
   /** Resolves when the report is on disk, or buffered while the database is away. */

@@ -152,3 +152,18 @@ export interface JobEvent {
   attempt: number
   data: JsonObject
 }
+
+export interface Page<Item> {
+  items: Item[]
+  /** From 1. */
+  page: number
+  pageSize: number
+  /** Of all pages; of jobs it stops counting at 10,000. */
+  total: number
+}
+
+/** What a view of running work shows. */
+export interface ActiveJobs {
+  active: JobDocument[]
+  recentlyCompleted: JobDocument[]
+}

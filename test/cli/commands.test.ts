@@ -7,8 +7,7 @@ import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { progressReader, readUsualProgress, splitLines } from '../../src/cli/command/output.ts'
 import { runProgram } from '../../src/cli/program.ts'
-import type { JobPage } from '../../src/jobs/commands.ts'
-import type { JobDocument } from '../../src/jobs/job.ts'
+import type { JobDocument, Page } from '../../src/jobs/job.ts'
 import { createTestDatabase } from '../helpers/database.ts'
 import { startService, type Service } from '../helpers/service.ts'
 import { mint, SECRET } from '../helpers/tokens.ts'
@@ -44,7 +43,10 @@ const spawnHeadway = (t: Test, args: string[], environment: Record<string, strin
 }
 
 const jobNamed = async (service: Service, name: string): Promise<JobDocument> => {
-  const { body } = await service.call<JobPage>('GET', `/jobs?includeCompleted=true&search=${encodeURIComponent(name)}`)
+  const { body } = await service.call<Page<JobDocument>>(
+    'GET',
+    `/jobs?includeCompleted=true&search=${encodeURIComponent(name)}`,
+  )
   if (body.items.length !== 1) throw new Error(`there are ${body.items.length} jobs named ${name}`)
   return body.items[0]!
 }

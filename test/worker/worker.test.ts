@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setImmediate as turn, setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import type { CreateJob, JobPage } from '../../src/jobs/commands.ts'
+import type { CreateJob } from '../../src/jobs/commands.ts'
+import type { JobDocument, Page } from '../../src/jobs/job.ts'
 import { createHeadway, StopError, type HeadwayOptions, type Job, type NewJob } from '../../src/worker/headway.ts'
 import { goodAnswer, heartbeatAnswer, startFakeService, type Script } from '../helpers/fake-service.ts'
 import { startService, type Service } from '../helpers/service.ts'
@@ -41,7 +42,10 @@ const aborted = async ({ signal }: Job): Promise<StopError> => {
 }
 
 const onlyJob = async (service: Service, name: string): Promise<string> => {
-  const { body } = await service.call<JobPage>('GET', `/jobs?includeCompleted=true&search=${encodeURIComponent(name)}`)
+  const { body } = await service.call<Page<JobDocument>>(
+    'GET',
+    `/jobs?includeCompleted=true&search=${encodeURIComponent(name)}`,
+  )
   if (body.items.length !== 1) throw new Error(`there are ${body.items.length} jobs named ${name}`)
   return body.items[0]!.id
 }

@@ -1,14 +1,15 @@
 import { z } from 'zod'
+import type { CreatedJob, JobWithWorkers, PartitionReference } from '../../jobs/commands.ts'
+import { ETA_SOURCES, FAILURE_REASONS, JOB_EVENT_TYPES, JOB_STATUSES, UNITS } from '../../jobs/job.ts'
 import type {
   ActiveJobs,
-  CreatedJob,
-  EventPage,
-  JobPage,
-  JobWithWorkers,
-  PartitionReference,
-} from '../../jobs/commands.ts'
-import { ETA_SOURCES, FAILURE_REASONS, JOB_EVENT_TYPES, JOB_STATUSES, UNITS } from '../../jobs/job.ts'
-import type { Children, JobDocument, JobEvent, ProgressDocument, WorkerDocument } from '../../jobs/job.ts'
+  Children,
+  JobDocument,
+  JobEvent,
+  Page,
+  ProgressDocument,
+  WorkerDocument,
+} from '../../jobs/job.ts'
 import { activeExample, batchExample, eventsExample, jobExample, progressExample, workerExample } from './examples.ts'
 import { jsonObject, oneOf, positiveInt32, text } from './primitives.ts'
 
@@ -170,7 +171,7 @@ const pageFields = { page: z.int(), pageSize: z.int(), total: z.int().describe('
 export const jobPage = z.object({ items: z.array(job), ...pageFields }).meta({
   id: 'JobPage',
   examples: [{ items: [jobExample], page: 1, pageSize: 20, total: 1 }],
-}) satisfies z.ZodType<JobPage>
+}) satisfies z.ZodType<Page<JobDocument>>
 
 const jobEvent = z
   .object({
@@ -187,7 +188,7 @@ const jobEvent = z
 
 export const eventPage = z
   .object({ items: z.array(jobEvent), ...pageFields })
-  .meta({ id: 'EventPage', examples: [eventsExample] }) satisfies z.ZodType<EventPage>
+  .meta({ id: 'EventPage', examples: [eventsExample] }) satisfies z.ZodType<Page<JobEvent>>
 
 export const activeJobs = z
   .object({ active: z.array(job), recentlyCompleted: z.array(job) })
