@@ -19,9 +19,15 @@ const ANSWER = {
   type: 'object',
   properties: {
     jobId: { type: 'string' },
+    workerId: { type: 'string' },
     status: { type: 'string' },
+    cancelRequested: { type: 'boolean' },
     progressPercent: { type: 'integer' },
     processedCount: { type: 'integer' },
+    revision: { type: 'integer' },
+    applied: { type: 'boolean' },
+    heartbeatIntervalMs: { type: 'integer' },
+    durable: { type: 'boolean' },
   },
 }
 
