@@ -68,6 +68,9 @@ const isPlain = ({ heartbeat, keepHigher }: Entry): boolean =>
   !keepHigher &&
   heartbeat.totalCount !== null &&
   heartbeat.message !== null &&
+  // The driver would write another character in place of half of one; as JSON, Postgres refuses it.
+  heartbeat.workerId.isWellFormed() &&
+  heartbeat.message?.isWellFormed() !== false &&
   RARE_FIELDS.every(field => heartbeat[field] === undefined)
 
 /** An entry as headway.flush_any reads it. What is undefined or null is left to the default of the record, which is null. */
