@@ -107,7 +107,7 @@ const toRecord = ({ scope, heartbeat, keepHigher }: Entry, i: number) => {
 const PLAIN_COLUMNS: ((entry: Entry) => string | number | boolean | null | undefined)[] = [
   ({ heartbeat }) => (heartbeat.workerId === DEFAULT_WORKER_ID ? null : heartbeat.workerId),
   ({ heartbeat }) => heartbeat.attempt,
-  ({ scope }) => (scope.allOrganizations ? null : true),
+  ({ scope }) => !scope.allOrganizations,
   ({ scope }) => (scope.allOrganizations ? null : scope.organizationId),
   ({ scope }) => scope.jobId,
   ({ scope }) => scope.actor,
@@ -118,10 +118,10 @@ const PLAIN_COLUMNS: ((entry: Entry) => string | number | boolean | null | undef
   ({ heartbeat }) => heartbeat.reportedAt,
 ]
 
-/** Null when no entry has a value. */
+/** Null when no entry has a value; false is none. */
 const toColumn = (entries: Entry[], read: (entry: Entry) => unknown): unknown[] | null => {
   const values = entries.map(read)
-  return values.some(value => value !== undefined && value !== null) ? values : null
+  return values.some(value => value !== undefined && value !== null && value !== false) ? values : null
 }
 
 const toOutcome = (row: FlushRow, place: number, { heartbeat }: Entry): AnsweredOutcome => {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import t from 'tap'
 import { openDatabase } from '../../src/database/connection.ts'
+import { classifyFailure } from '../../src/database/failures.ts'
 import { flushHeartbeats } from '../../src/jobs/flush-statement.ts'
 import type { Heartbeat } from '../../src/jobs/heartbeat.ts'
 import { OPEN_IDENTITY, scopeOf, type Scope } from '../../src/jobs/identity.ts'
@@ -21,9 +22,12 @@ const createJob = async (fields: { tenantId?: string; organizationId?: string } 
   return rows[0]!.id
 }
 
-const report = async (reports: { heartbeat: Partial<Heartbeat> & { jobId: string }; scope?: Scope }[]) => {
+const report = async (
+  reports: { heartbeat: Partial<Heartbeat> & { jobId: string }; scope?: Scope }[],
+  skipLocked = false,
+) => {
   const entries = reports.map(({ heartbeat, scope }) => entryOf(heartbeat, scope && { scope }))
-  const { outcomes } = await flushHeartbeats(database, entries, false)
+  const { outcomes } = await flushHeartbeats(database, entries, skipLocked)
   return outcomes.map(outcome => (outcome.kind === 'refused' ? outcome.error.code : outcome.kind))
 }
 
@@ -114,4 +118,40 @@ t.test('who reported first is named in the history, also where plain heartbeats 
   )
   const { rows } = await pool.query("SELECT actor FROM job_events WHERE job_id = $1 AND type = 'started'", [jobIds[1]])
   t.same(rows, [{ actor: `of ${jobIds[1]}` }])
+})
+
+t.test('a plain heartbeat of a partition whose batch somebody holds is left for later', async t => {
+  const { rows } = await pool.query<{ id: string }>(
+    `INSERT INTO progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds, children, partition_count)
+    VALUES ($1, 'import', 'Batch', 60, '{}', 1) RETURNING id`,
+    [everywhere.tenantId],
+  )
+  const batchId = rows[0]!.id
+  const partitionId = await createJob()
+  await pool.query(
+    'UPDATE progress_jobs SET parent_job_id = $1, partition_index = 0, partition_count = 1 WHERE id = $2',
+    [batchId, partitionId],
+  )
+  const free = await createJob()
+  const reports = [partitionId, free].map(jobId => ({ heartbeat: { jobId, increment: 1 } }))
+  t.same(await report(reports), ['written', 'written'], 'the first ones')
+  const holder = await pool.connect()
+  try {
+    await holder.query('BEGIN')
+    await holder.query('SELECT FROM progress_jobs WHERE id = $1 FOR NO KEY UPDATE', [batchId])
+    t.same(await report(reports, true), ['locked', 'written'])
+    await holder.query('ROLLBACK')
+  } finally {
+    holder.release()
+  }
+  t.match(await workerRows([partitionId, free]), [{ processed_count: 1 }, { processed_count: 2 }])
+})
+
+t.test('a replica of another version finds no function to write heartbeats with, and keeps them', async t => {
+  const parameters = Array.from({ length: 17 }, (_, i) => `$${i + 1}`)
+  for (let known = 1; known < parameters.length; known += 1) {
+    const statement = `SELECT * FROM headway.flush(${parameters.slice(0, known).join()})`
+    const error: unknown = await database.query(null, statement, Array(known).fill(null)).catch((e: unknown) => e)
+    t.equal(classifyFailure(error), 'defect', `${known} parameters`)
+  }
 })

@@ -6,20 +6,21 @@ CREATE TYPE headway.heartbeat_answers AS (
   applied boolean[], heartbeat_timeout_seconds integer, changed boolean, lifecycle_changed boolean, others json
 );
 
--- Writes a batch of heartbeats, at most one per job and worker, and answers each. `others` are those that flush_plain cannot
--- take, of the jobs `other_ids`, each with its place in the batch as `i`. `tenant_ids` are those of all: other tenants' jobs
--- are not locked. The rest are the columns of headway.plain_heartbeats, which are alone in the batch with their jobs.
+-- Writes a batch of heartbeats, at most one per job and worker, and answers each. First come the plain ones, which are alone
+-- in the batch with their jobs, by the columns of headway.plain_heartbeats (`job_tenant_ids` are its `tenant_ids`); they are
+-- numbered from 0. `others`, of the jobs `other_ids`, go on from there: each carries its number as `i`. `tenant_ids` are those
+-- of all: other tenants' jobs are not locked.
+-- No parameter has a default: replicas of another version, which know fewer, must not find this function. They keep what they
+-- could not write; what was refused as bad data they would throw away.
 CREATE FUNCTION headway.flush(
-  skip_locked boolean, tenant_ids uuid[], other_ids uuid[], others json, job_ids uuid[] DEFAULT NULL,
-  job_tenant_ids uuid[] DEFAULT NULL, worker_ids text[] DEFAULT NULL, attempts integer[] DEFAULT NULL,
-  organization_bound boolean[] DEFAULT NULL, organization_ids uuid[] DEFAULT NULL, scope_job_ids uuid[] DEFAULT NULL,
-  actors text[] DEFAULT NULL, processed_counts bigint[] DEFAULT NULL, increments bigint[] DEFAULT NULL,
-  total_counts bigint[] DEFAULT NULL, messages text[] DEFAULT NULL, reported_ats timestamptz[] DEFAULT NULL
+  skip_locked boolean, tenant_ids uuid[], other_ids uuid[], others json, job_ids uuid[], job_tenant_ids uuid[],
+  worker_ids text[], attempts integer[], organization_bound boolean[], organization_ids uuid[], scope_job_ids uuid[],
+  actors text[], processed_counts bigint[], increments bigint[], total_counts bigint[], messages text[],
+  reported_ats timestamptz[]
 ) RETURNS SETOF headway.heartbeat_answers
 LANGUAGE plpgsql
 SET lock_timeout = '250ms' SET enable_seqscan = off
 AS $$
-#variable_conflict use_variable
 DECLARE
   held uuid[];
   batches uuid[];
@@ -74,7 +75,7 @@ END
 $$;
 
 -- Heartbeats of flush_plain, column by column, because the JSON of a report costs ten times the numbers in it. A column that
--- none of them fills is null: worker `default`, all organizations of the tenant, any job. One tenant stands for all.
+-- none of them fills is null: worker `default`, all organizations of the tenant, any job. A single tenant stands for all.
 CREATE FUNCTION headway.plain_heartbeats(
   job_ids uuid[], tenant_ids uuid[], worker_ids text[], attempts integer[], organization_bound boolean[],
   organization_ids uuid[], scope_job_ids uuid[], actors text[], processed_counts bigint[], increments bigint[],
@@ -85,7 +86,8 @@ CREATE FUNCTION headway.plain_heartbeats(
   reported_at timestamptz
 ) LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT u.i::integer - 1, u.job_id, coalesce(worker_ids[u.i], 'default'), attempts[u.i],
-    tenant_ids[least(u.i, cardinality(tenant_ids))], organization_bound[u.i] IS NOT TRUE, organization_ids[u.i],
+    CASE WHEN cardinality(tenant_ids) = 1 THEN tenant_ids[1] ELSE tenant_ids[u.i] END,
+    organization_bound IS NULL OR NOT organization_bound[u.i], organization_ids[u.i],
     scope_job_ids[u.i], actors[u.i], processed_counts[u.i], increments[u.i], total_counts[u.i], messages[u.i],
     reported_ats[u.i]
   FROM unnest(job_ids) WITH ORDINALITY AS u (job_id, i) OFFSET 0
