@@ -292,6 +292,18 @@ t.test('hold_count: a sum above 2^53-1 is held there, unknown stays unknown', as
   t.same(found, [0, MAX, MAX, null])
 })
 
+t.test('hold_seconds: more than 2^53-1 is held there, unknown stays unknown', async t => {
+  const beyond = [2 ** 53, 1e300, 'Infinity', 'NaN']
+  const found = await evaluate('headway.hold_seconds(s)', 's float8', [
+    [0],
+    [7],
+    [MAX],
+    [null],
+    ...beyond.map(s => [s]),
+  ])
+  t.same(found, [0, 7, MAX, null, MAX, MAX, MAX, MAX])
+})
+
 t.test('worker_rate: null before the first advance, steady while expected, falling when overdue', async t => {
   const call = 'headway.worker_rate(whole, recent, advances, spent, idle)'
   const columns = 'whole float8, recent float8, advances bigint, spent float8, idle float8'

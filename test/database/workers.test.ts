@@ -187,7 +187,7 @@ t.test('a member may call the three functions, and nothing else', async t => {
     "UPDATE progress_jobs SET name = 'mine'",
     'DELETE FROM progress_jobs',
     'INSERT INTO job_events DEFAULT VALUES',
-    `SELECT headway.flush(ARRAY['${id}']::uuid[], NULL, '${report}', false)`,
+    `SELECT headway.flush(false, NULL, ARRAY['${id}']::uuid[], '${report}', ${Array(13).fill('NULL').join()})`,
     `SELECT headway.flush_patiently('${id}', '${report}')`,
     `SELECT headway.change_job('${id}', NULL, true, NULL, NULL, 'complete', NULL, '{}')`,
     `SELECT headway.finish_job_progress('${id}', 'complete', '{}')`,

@@ -520,10 +520,10 @@ t.test('a refused report leaves its batch as it is', async t => {
   const stranger = JSON.stringify([
     { i: 0, job_id: ids[0], worker_id: 'a', tenant_id: randomUUID(), all_organizations: true },
   ])
-  const { rows } = await pool.query('SELECT code FROM headway.flush($1, NULL, $2, false) WHERE code IS NOT NULL', [
-    [ids[0]],
-    stranger,
-  ])
+  const { rows } = await pool.query(
+    `SELECT code FROM headway.flush(false, NULL, $1, $2, ${Array(13).fill('NULL').join()}) WHERE code IS NOT NULL`,
+    [[ids[0]], stranger],
+  )
   t.same(rows, [{ code: 'job_not_found' }])
   t.same(await service.job(id), before, 'nor does a stranger start it')
 })

@@ -95,18 +95,41 @@ const stored = (ids: string[]) => timeline.query(STORED, [ids])
 
 type Way = 'plain' | 'any'
 
+/** What headway.flush takes of plain heartbeats, in its order, by the names of the records of the others. */
+const COLUMNS = [
+  'job_id',
+  'tenant_id',
+  'worker_id',
+  'attempt',
+  'organization_bound',
+  'organization_id',
+  'scope_job_id',
+  'actor',
+  'processed_count',
+  'increment',
+  'total_count',
+  'message',
+  'reported_at',
+]
+
 /** On the connection whose clock is the timeline's. */
-const flush = (ids: string[], way: Way, records: object[]): Promise<Record<string, unknown>[]> =>
-  timeline.query('SELECT * FROM headway.flush($1, $2, $3, false, $4) WHERE items IS NOT NULL ORDER BY items', [
-    ids,
-    ...(way === 'plain' ? [JSON.stringify(records), null] : [null, JSON.stringify(records)]),
-    [tenantId, STRANGER],
-  ])
+const flush = (ids: string[], way: Way, records: Record<string, unknown>[]): Promise<Record<string, unknown>[]> => {
+  const plain = records.map(record => ({ ...record, organization_bound: record['all_organizations'] === false }))
+  const columns = COLUMNS.map(name => plain.map(record => (record as Record<string, unknown>)[name] ?? null))
+  return timeline.query(
+    `SELECT * FROM headway.flush(false, $1, $2, $3, ${COLUMNS.map((_, i) => `$${i + 4}`).join(', ')})
+    WHERE items IS NOT NULL ORDER BY items`,
+    [
+      [tenantId, STRANGER],
+      ...(way === 'plain' ? [null, null, ...columns] : [ids, JSON.stringify(records), ...COLUMNS.map(() => null)]),
+    ],
+  )
+}
 
 const STRANGER = '11111111-1111-4111-8111-111111111111'
 const ORGANIZATION = '22222222-2222-4222-8222-222222222222'
 
-const scopeOf = (scope: Report['scope'], jobId: string): object => {
+const scopeOf = (scope: Report['scope'], jobId: string): Record<string, unknown> => {
   const all = { tenant_id: tenantId, all_organizations: true }
   switch (scope) {
     case 'organization':

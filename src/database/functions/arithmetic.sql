@@ -19,6 +19,11 @@ CREATE FUNCTION headway.hold_count(n numeric) RETURNS bigint LANGUAGE sql IMMUTA
   SELECT CASE WHEN n > 9007199254740991 THEN 9007199254740991 ELSE n::bigint END
 $$;
 
+-- The same for seconds, whole ones: making a numeric of a float takes longer than all other arithmetic of a heartbeat.
+CREATE FUNCTION headway.hold_seconds(seconds float8) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN seconds >= 9007199254740991 THEN 9007199254740991 ELSE seconds::bigint END
+$$;
+
 -- Percent of an unfinished job: floored, at most 99; null when no total is known. Multiplied before it is divided
 -- (2^53 * 100 fits a bigint). A job with nothing to do (total 0) is as good as done.
 CREATE FUNCTION headway.percent(processed bigint, total bigint) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$

@@ -148,8 +148,8 @@ BEGIN
       progress_percent = c.percent_now,
       unit = c.unit_now,
       throughput_per_second = CASE WHEN c.adds_up THEN c.throughput END,
-      eta_seconds = headway.hold_count((ceil(c.eta)
-        + CASE WHEN c.changed THEN 0 ELSE greatest(0, ceil(headway.seconds(at, b.updated_at))) END)::numeric),
+      eta_seconds = headway.hold_seconds(ceil(c.eta)
+        + CASE WHEN c.changed THEN 0 ELSE greatest(0, ceil(headway.seconds(at, b.updated_at))) END),
       eta_source = CASE WHEN c.ends OR c.eta IS NULL THEN NULL WHEN c.weight > 0.5 THEN 'history' ELSE 'rate' END,
       expected_seconds = c.expected,
       started_at = c.begun_at,

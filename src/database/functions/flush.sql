@@ -6,11 +6,18 @@ CREATE TYPE headway.heartbeat_answers AS (
   applied boolean[], heartbeat_timeout_seconds integer, changed boolean, lifecycle_changed boolean, others json
 );
 
--- Writes a batch of heartbeats, at most one per job and worker, and answers each. `ids` are their jobs. `plain` are those
--- that flush_plain may take, `others` the rest; either may be null. `tenant_ids` are those of the heartbeats: other tenants'
--- jobs are not locked.
-CREATE FUNCTION headway.flush(ids uuid[], plain json, others json, skip_locked boolean, tenant_ids uuid[] DEFAULT NULL)
-RETURNS SETOF headway.heartbeat_answers
+-- Writes a batch of heartbeats, at most one per job and worker, and answers each. First come the plain ones, which are alone
+-- in the batch with their jobs, by the columns of headway.plain_heartbeats (`job_tenant_ids` are its `tenant_ids`); they are
+-- numbered from 0. `others`, of the jobs `other_ids`, go on from there: each carries its number as `i`. `tenant_ids` are those
+-- of all: other tenants' jobs are not locked.
+-- No parameter has a default: replicas of another version, which know fewer, must not find this function. They keep what they
+-- could not write; what was refused as bad data they would throw away.
+CREATE FUNCTION headway.flush(
+  skip_locked boolean, tenant_ids uuid[], other_ids uuid[], others json, job_ids uuid[], job_tenant_ids uuid[],
+  worker_ids text[], attempts integer[], organization_bound boolean[], organization_ids uuid[], scope_job_ids uuid[],
+  actors text[], processed_counts bigint[], increments bigint[], total_counts bigint[], messages text[],
+  reported_ats timestamptz[]
+) RETURNS SETOF headway.heartbeat_answers
 LANGUAGE plpgsql
 SET lock_timeout = '250ms' SET enable_seqscan = off
 AS $$
@@ -27,25 +34,29 @@ BEGIN
     -- outside, and worth no wait. Each try may meet another one, and the reports of all other jobs wait behind it.
     PERFORM set_config('lock_timeout', '10ms', true);
   END IF;
-  SELECT l.held, l.batches INTO held, batches FROM headway.lock_jobs(ids, skip_locked, tenant_ids) AS l;
+  SELECT l.held, l.batches INTO held, batches FROM headway.lock_jobs(job_ids || other_ids, skip_locked, tenant_ids) AS l;
   at := headway.clock();
-  IF plain IS NOT NULL THEN
-    -- Where some are locked by somebody else, each one must be looked up among those that are held: flush_any does.
-    IF NOT skip_locked THEN
-      FOR answer IN SELECT * FROM headway.flush_plain(plain, at) LOOP
-        done := done || answer.items;
-        RETURN NEXT answer;
-      END LOOP;
-    END IF;
-    IF cardinality(done) < json_array_length(plain) THEN
-      rest := (
-        SELECT json_agg(p.report) FROM (
-          SELECT p.report FROM json_array_elements(plain) AS p (report) WHERE (p.report ->> 'i')::integer <> ALL (done)
-          UNION ALL
-          SELECT o.report FROM json_array_elements(coalesce(others, '[]')) AS o (report)
-        ) p
-      );
-    END IF;
+  -- Where some are locked by somebody else, each one must be looked up among those that are held: flush_any does.
+  IF NOT skip_locked AND job_ids IS NOT NULL THEN
+    FOR answer IN
+      SELECT * FROM headway.flush_plain(at, job_ids, job_tenant_ids, worker_ids, attempts, organization_bound,
+        organization_ids, scope_job_ids, actors, processed_counts, increments, total_counts, messages, reported_ats)
+    LOOP
+      done := done || answer.items;
+      RETURN NEXT answer;
+    END LOOP;
+  END IF;
+  IF cardinality(done) < cardinality(job_ids) THEN
+    rest := (
+      SELECT json_agg(r.report) FROM (
+        SELECT to_json(p) AS report
+        FROM headway.plain_heartbeats(job_ids, job_tenant_ids, worker_ids, attempts, organization_bound, organization_ids,
+          scope_job_ids, actors, processed_counts, increments, total_counts, messages, reported_ats) AS p
+        WHERE p.i <> ALL (done)
+        UNION ALL
+        SELECT o.report FROM json_array_elements(coalesce(others, '[]')) AS o (report)
+      ) r
+    );
   END IF;
   IF rest IS NOT NULL THEN
     RETURN QUERY SELECT * FROM headway.flush_any(rest, at, held, skip_locked);
@@ -61,4 +72,23 @@ BEGIN
     FROM headway.roll_up(batches, at, 'heartbeat') AS r HAVING count(*) > 0;
   END IF;
 END
+$$;
+
+-- Heartbeats of flush_plain, column by column, because the JSON of a report costs ten times the numbers in it. A column that
+-- none of them fills is null: worker `default`, all organizations of the tenant, any job. A single tenant stands for all.
+CREATE FUNCTION headway.plain_heartbeats(
+  job_ids uuid[], tenant_ids uuid[], worker_ids text[], attempts integer[], organization_bound boolean[],
+  organization_ids uuid[], scope_job_ids uuid[], actors text[], processed_counts bigint[], increments bigint[],
+  total_counts bigint[], messages text[], reported_ats timestamptz[]
+) RETURNS TABLE (
+  i integer, job_id uuid, worker_id text, attempt integer, tenant_id uuid, all_organizations boolean, organization_id uuid,
+  scope_job_id uuid, actor text, processed_count bigint, increment bigint, total_count bigint, message text,
+  reported_at timestamptz
+) LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT u.i::integer - 1, u.job_id, coalesce(worker_ids[u.i], 'default'), attempts[u.i],
+    CASE WHEN cardinality(tenant_ids) = 1 THEN tenant_ids[1] ELSE tenant_ids[u.i] END,
+    organization_bound IS NULL OR NOT organization_bound[u.i], organization_ids[u.i],
+    scope_job_ids[u.i], actors[u.i], processed_counts[u.i], increments[u.i], total_counts[u.i], messages[u.i],
+    reported_ats[u.i]
+  FROM unnest(job_ids) WITH ORDINALITY AS u (job_id, i) OFFSET 0
 $$;

@@ -358,8 +358,8 @@ BEGIN
       meta = coalesce(d.new_meta, j.meta),
       throughput_per_second = d.all_throughput,
       -- As of updated_at, which a bare heartbeat leaves where it was: the time since is added, for readers subtract it.
-      eta_seconds = headway.hold_count((ceil(d.eta)
-        + CASE WHEN d.changed THEN 0 ELSE greatest(0, ceil(headway.seconds(at, j.updated_at))) END)::numeric),
+      eta_seconds = headway.hold_seconds(ceil(d.eta)
+        + CASE WHEN d.changed THEN 0 ELSE greatest(0, ceil(headway.seconds(at, j.updated_at))) END),
       eta_source = CASE WHEN d.eta IS NULL THEN NULL WHEN d.last_eta_at IS NOT NULL THEN 'worker'
         WHEN d.weight > 0.5 THEN 'history' ELSE 'rate' END,
       expected_seconds = d.expected,

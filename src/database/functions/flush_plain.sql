@@ -5,7 +5,11 @@
 --
 -- Each row is found once, by its key, and written by its place: the jobs are locked, so nobody moves them. Two updates
 -- and one aggregate over what they store, because each further step of a plan costs every heartbeat.
-CREATE FUNCTION headway.flush_plain(heartbeats json, at timestamptz) RETURNS SETOF headway.heartbeat_answers
+CREATE FUNCTION headway.flush_plain(
+  at timestamptz, job_ids uuid[], tenant_ids uuid[], worker_ids text[], attempts integer[], organization_bound boolean[],
+  organization_ids uuid[], scope_job_ids uuid[], actors text[], processed_counts bigint[], increments bigint[],
+  total_counts bigint[], messages text[], reported_ats timestamptz[]
+) RETURNS SETOF headway.heartbeat_answers
 LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_memoize = off
@@ -24,11 +28,8 @@ BEGIN
       s.own, c.all_processed, c.all_total, x.message, c.throughput, c.percent_now, c.changed, c.advanced_at, e.eta, e.weight,
       headway.sample_is_due(e.unsampled, e.sampled, c.percent_now, coalesce(j.sampled_percent, 0),
         c.all_total IS NULL OR NOT coalesce(c.advanced_at > coalesce(j.sampled_at, j.started_at), false)) AS samples
-    FROM json_to_recordset(heartbeats) AS x (
-      i integer, job_id uuid, worker_id text, attempt integer,
-      tenant_id uuid, all_organizations boolean, organization_id uuid, scope_job_id uuid,
-      processed_count bigint, increment bigint, total_count bigint, message text, reported_at timestamptz
-    )
+    FROM headway.plain_heartbeats(job_ids, tenant_ids, worker_ids, attempts, organization_bound, organization_ids,
+      scope_job_ids, actors, processed_counts, increments, total_counts, messages, reported_ats) AS x
     CROSS JOIN LATERAL (
       SELECT j.ctid AS place, j.* FROM progress_jobs j
       WHERE j.id = x.job_id AND j.tenant_id = x.tenant_id
@@ -147,8 +148,8 @@ BEGIN
       message = coalesce(s.message, j.message),
       throughput_per_second = s.throughput,
       -- As of updated_at, which a bare heartbeat leaves where it was: the time since is added, for readers subtract it.
-      eta_seconds = headway.hold_count((ceil(s.eta)
-        + CASE WHEN s.changed THEN 0 ELSE greatest(0, ceil(headway.seconds(at, j.updated_at))) END)::numeric),
+      eta_seconds = headway.hold_seconds(ceil(s.eta)
+        + CASE WHEN s.changed THEN 0 ELSE greatest(0, ceil(headway.seconds(at, j.updated_at))) END),
       eta_source = CASE WHEN s.eta IS NULL THEN NULL WHEN s.weight > 0.5 THEN 'history' ELSE 'rate' END,
       advanced_at = s.advanced_at,
       sampled_at = CASE WHEN s.samples THEN at ELSE j.sampled_at END,

@@ -77,7 +77,8 @@ DECLARE
 BEGIN
   LOOP
     BEGIN
-      RETURN QUERY SELECT * FROM headway.flush(ARRAY[job_id], NULL, report, false);
+      RETURN QUERY SELECT * FROM headway.flush(false, NULL, ARRAY[job_id], report, NULL, NULL, NULL, NULL, NULL, NULL,
+        NULL, NULL, NULL, NULL, NULL, NULL, NULL);
       RETURN;
     EXCEPTION WHEN lock_not_available THEN
       IF clock_timestamp() > deadline THEN

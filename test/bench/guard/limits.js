@@ -33,7 +33,7 @@ export const LIMITS = {
   'serialisations per change': 1,
   'statements that read documents, per flush of two feeds': 1,
   'bytes of a frame': 620,
-  'bytes of a heartbeat in the statement': 190,
+  'bytes of a heartbeat in the statement': 50,
   'bytes of a change in a notification': 60,
 
   'sequential scans of the tables of jobs': 0,

@@ -1,0 +1,186 @@
+import type { Database } from '../database/connection.ts'
+import type { ErrorCode, HeadwayError } from '../errors.ts'
+import type { JobChange } from '../live/change.ts'
+import type { Heartbeat } from './heartbeat.ts'
+import type { Entry } from './heartbeat-queue.ts'
+import { DEFAULT_WORKER_ID, type JobStatus } from './job.ts'
+import { refusalOf } from './refusals.ts'
+
+/** What became of a heartbeat that the database answered. */
+export type AnsweredOutcome =
+  | {
+      kind: 'written'
+      status: JobStatus
+      cancelRequested: boolean
+      progressPercent: number
+      revision: number
+      applied: boolean
+      heartbeatTimeoutSeconds: number
+      /** The job's revision grew. */
+      changed: boolean
+      lifecycleChanged: boolean
+    }
+  | { kind: 'refused'; error: HeadwayError }
+  /** Somebody else holds the job. Nothing was stored. */
+  | { kind: 'locked' }
+
+/** headway.heartbeat_answers: what entries share that came to the same, and beside `items`, their places, what differs. */
+interface FlushRow {
+  /** Null in the one row that carries `others`. */
+  items: number[] | null
+  code: string | null
+  status: JobStatus
+  cancel_requested: boolean
+  progress_percents: number[]
+  revisions: number[]
+  /** Null: all of them were applied. */
+  applied: boolean[] | null
+  heartbeat_timeout_seconds: number
+  changed: boolean
+  lifecycle_changed: boolean
+  others: JobChange[] | null
+}
+
+/** Heartbeat field → column, for those that `null` clears. */
+const CLEARABLE = [
+  ['totalCount', 'total_count'],
+  ['progressPercent', 'progress_percent'],
+  ['throughputPerSecond', 'throughput_per_second'],
+  ['etaSeconds', 'eta_seconds'],
+  ['stage', 'stage'],
+  ['message', 'message'],
+  ['payload', 'payload'],
+] as const
+
+/** Fields of a heartbeat that headway.flush_plain does not know. */
+const RARE_FIELDS = [
+  'progressPercent',
+  'unit',
+  'throughputPerSecond',
+  'etaSeconds',
+  'stage',
+  'payload',
+  'meta',
+] as const satisfies (keyof Heartbeat)[]
+
+/** Says how far a worker is, and no more: such entries are written in a shorter way where they are alone with their job. */
+const isPlain = ({ heartbeat, keepHigher }: Entry): boolean =>
+  !keepHigher &&
+  heartbeat.totalCount !== null &&
+  heartbeat.message !== null &&
+  // The driver would write another character in place of half of one; as JSON, Postgres refuses it.
+  heartbeat.workerId.isWellFormed() &&
+  heartbeat.message?.isWellFormed() !== false &&
+  RARE_FIELDS.every(field => heartbeat[field] === undefined)
+
+/** An entry as headway.flush_any reads it. What is undefined or null is left to the default of the record, which is null. */
+const toRecord = ({ scope, heartbeat, keepHigher }: Entry, i: number) => {
+  const clears = CLEARABLE.filter(([field]) => heartbeat[field] === null).map(([, column]) => column)
+  return {
+    i,
+    job_id: heartbeat.jobId,
+    worker_id: heartbeat.workerId,
+    attempt: heartbeat.attempt,
+    tenant_id: scope.tenantId,
+    all_organizations: scope.allOrganizations,
+    organization_id: scope.organizationId ?? undefined,
+    scope_job_id: scope.jobId ?? undefined,
+    actor: scope.actor ?? undefined,
+    keep_higher: keepHigher,
+    processed_count: heartbeat.processedCount,
+    increment: heartbeat.increment,
+    total_count: heartbeat.totalCount ?? undefined,
+    progress_percent: heartbeat.progressPercent ?? undefined,
+    unit: heartbeat.unit,
+    throughput_per_second: heartbeat.throughputPerSecond ?? undefined,
+    eta_seconds: heartbeat.etaSeconds ?? undefined,
+    stage: heartbeat.stage ?? undefined,
+    message: heartbeat.message ?? undefined,
+    payload: heartbeat.payload ?? undefined,
+    meta: heartbeat.meta,
+    reported_at: heartbeat.reportedAt,
+    clears: clears.length > 0 ? clears : undefined,
+  }
+}
+
+/** What headway.plain_heartbeats takes beside job and tenant, in its order. */
+const PLAIN_COLUMNS: ((entry: Entry) => string | number | boolean | null | undefined)[] = [
+  ({ heartbeat }) => (heartbeat.workerId === DEFAULT_WORKER_ID ? null : heartbeat.workerId),
+  ({ heartbeat }) => heartbeat.attempt,
+  ({ scope }) => !scope.allOrganizations,
+  ({ scope }) => (scope.allOrganizations ? null : scope.organizationId),
+  ({ scope }) => scope.jobId,
+  ({ scope }) => scope.actor,
+  ({ heartbeat }) => heartbeat.processedCount,
+  ({ heartbeat }) => heartbeat.increment,
+  ({ heartbeat }) => heartbeat.totalCount,
+  ({ heartbeat }) => heartbeat.message,
+  ({ heartbeat }) => heartbeat.reportedAt,
+]
+
+/** Null when no entry has a value; false is none. */
+const toColumn = (entries: Entry[], read: (entry: Entry) => unknown): unknown[] | null => {
+  const values = entries.map(read)
+  return values.some(value => value !== undefined && value !== null && value !== false) ? values : null
+}
+
+const toOutcome = (row: FlushRow, place: number, { heartbeat }: Entry): AnsweredOutcome => {
+  if (row.code === 'locked') return { kind: 'locked' }
+  if (row.code !== null)
+    return { kind: 'refused', error: refusalOf(row.code as ErrorCode, heartbeat.jobId, row.status) }
+  return {
+    kind: 'written',
+    status: row.status,
+    cancelRequested: row.cancel_requested,
+    progressPercent: row.progress_percents[place] ?? 0,
+    revision: row.revisions[place] ?? 0,
+    applied: row.applied?.[place] ?? true,
+    heartbeatTimeoutSeconds: row.heartbeat_timeout_seconds,
+    changed: row.changed,
+    lifecycleChanged: row.lifecycle_changed,
+  }
+}
+
+const PARAMETERS = 6 + PLAIN_COLUMNS.length
+const STATEMENT = `SELECT * FROM headway.flush(${Array.from({ length: PARAMETERS }, (_, i) => `$${i + 1}`).join(', ')})`
+
+/**
+ * The one hot statement of the service: one round trip writes a batch, whatever its size. Answers an outcome per entry, in
+ * order, and the batches that changed with their partitions. Raises as `Database.query` does.
+ */
+export const flushHeartbeats = async (
+  database: Database,
+  entries: Entry[],
+  skipLocked: boolean,
+): Promise<{ outcomes: AnsweredOutcome[]; batches: JobChange[] }> => {
+  const reports = new Map<string, number>()
+  for (const { heartbeat } of entries) reports.set(heartbeat.jobId, (reports.get(heartbeat.jobId) ?? 0) + 1)
+  const plain: Entry[] = []
+  const others: Entry[] = []
+  for (const entry of entries) {
+    if (reports.get(entry.heartbeat.jobId) === 1 && isPlain(entry)) plain.push(entry)
+    else others.push(entry)
+  }
+  const tenantIds = [...new Set(entries.map(({ scope }) => scope.tenantId))]
+  const rows = await database.query<FlushRow>('headway_flush', STATEMENT, [
+    skipLocked,
+    tenantIds,
+    others.length > 0 ? [...new Set(others.map(({ heartbeat }) => heartbeat.jobId))] : null,
+    others.length > 0 ? JSON.stringify(others.map((entry, i) => toRecord(entry, plain.length + i))) : null,
+    toColumn(plain, ({ heartbeat }) => heartbeat.jobId),
+    tenantIds.length === 1 ? tenantIds : toColumn(plain, ({ scope }) => scope.tenantId),
+    ...PLAIN_COLUMNS.map(read => toColumn(plain, read)),
+  ])
+  const outcomes = new Map<Entry, AnsweredOutcome>()
+  const sent = [...plain, ...others]
+  for (const row of rows) {
+    row.items?.forEach((item, place) => {
+      const entry = sent[item]
+      if (entry) outcomes.set(entry, toOutcome(row, place, entry))
+    })
+  }
+  return {
+    outcomes: entries.map(entry => outcomes.get(entry) ?? { kind: 'locked' }),
+    batches: rows.flatMap(row => row.others ?? []),
+  }
+}

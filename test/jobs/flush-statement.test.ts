@@ -1,0 +1,157 @@
+import { randomUUID } from 'node:crypto'
+import t from 'tap'
+import { openDatabase } from '../../src/database/connection.ts'
+import { classifyFailure } from '../../src/database/failures.ts'
+import { flushHeartbeats } from '../../src/jobs/flush-statement.ts'
+import type { Heartbeat } from '../../src/jobs/heartbeat.ts'
+import { OPEN_IDENTITY, scopeOf, type Scope } from '../../src/jobs/identity.ts'
+import { createTestDatabase } from '../helpers/database.ts'
+import { entryOf } from '../helpers/entry.ts'
+
+const { url, pool } = await createTestDatabase(t)
+const database = openDatabase({ url, poolSize: 2, preparedStatements: true, onConnectionError: () => undefined })
+t.teardown(() => database.close())
+
+const everywhere = scopeOf(OPEN_IDENTITY)
+const createJob = async (fields: { tenantId?: string; organizationId?: string } = {}): Promise<string> => {
+  const { rows } = await pool.query<{ id: string }>(
+    `INSERT INTO progress_jobs (tenant_id, organization_id, job_type, name, heartbeat_timeout_seconds)
+    VALUES ($1, $2, 'import', 'Import', 60) RETURNING id`,
+    [fields.tenantId ?? everywhere.tenantId, fields.organizationId ?? null],
+  )
+  return rows[0]!.id
+}
+
+const report = async (
+  reports: { heartbeat: Partial<Heartbeat> & { jobId: string }; scope?: Scope }[],
+  skipLocked = false,
+) => {
+  const entries = reports.map(({ heartbeat, scope }) => entryOf(heartbeat, scope && { scope }))
+  const { outcomes } = await flushHeartbeats(database, entries, skipLocked)
+  return outcomes.map(outcome => (outcome.kind === 'refused' ? outcome.error.code : outcome.kind))
+}
+
+const workerRows = async (jobIds: string[]) => {
+  const { rows } = await pool.query<Record<string, unknown>>(
+    `SELECT worker_id, processed_count::integer, total_count::integer, message, reported_at, heartbeats::integer
+    FROM job_progress WHERE job_id = ANY ($1) ORDER BY array_position($1, job_id)`,
+    [jobIds],
+  )
+  return rows
+}
+
+t.test('each heartbeat of a batch is written with its own fields, and what it leaves out stays', async t => {
+  const jobIds = await Promise.all(Array.from({ length: 7 }, () => createJob()))
+  const [a = '', b = '', c = '', d = '', e = '', f = '', g = ''] = jobIds
+  const workers = [{}, {}, { workerId: 'w' }, {}, {}, { workerId: 'a "quoted", {braced} \\ name' }, {}]
+  const first = jobIds.map((jobId, i) => ({ heartbeat: { jobId, processedCount: 5, ...workers[i] } }))
+  t.same(await report(first), Array(7).fill('written'), 'the first ones, which only flush_any writes')
+
+  const message = 'NULL, {"\\n'
+  const reportedAt = '2026-01-02T03:04:05.678Z'
+  const outcomes = await report([
+    { heartbeat: { jobId: a, processedCount: 6 } },
+    { heartbeat: { jobId: b, increment: 3 } },
+    { heartbeat: { jobId: c, workerId: 'w', totalCount: 50 } },
+    // Not plain, in the middle of those that are.
+    { heartbeat: { jobId: d, processedCount: 7, payload: { at: 'd' } } },
+    { heartbeat: { jobId: e, message, attempt: 1 } },
+    { heartbeat: { jobId: f, workerId: 'a "quoted", {braced} \\ name', reportedAt, processedCount: 9 } },
+    { heartbeat: { jobId: g, attempt: 2, processedCount: 8 } },
+  ])
+  t.same(outcomes, [...Array<string>(6).fill('written'), 'superseded'])
+  const unchanged = { worker_id: 'default', processed_count: 5, total_count: null, message: null, reported_at: null }
+  t.same(await workerRows(jobIds), [
+    { ...unchanged, processed_count: 6, heartbeats: 2 },
+    { ...unchanged, processed_count: 8, heartbeats: 2 },
+    { ...unchanged, worker_id: 'w', total_count: 50, heartbeats: 2 },
+    { ...unchanged, processed_count: 7, heartbeats: 2 },
+    { ...unchanged, message, heartbeats: 2 },
+    {
+      ...unchanged,
+      worker_id: 'a "quoted", {braced} \\ name',
+      processed_count: 9,
+      reported_at: new Date(reportedAt),
+      heartbeats: 2,
+    },
+    { ...unchanged, heartbeats: 1 },
+  ])
+})
+
+t.test('each heartbeat of a batch is bound to the rights of its own sender', async t => {
+  const tenantId = randomUUID()
+  const organizationId = randomUUID()
+  const own = await createJob()
+  const foreign = await createJob({ tenantId })
+  const organizations = await createJob({ organizationId })
+  const free = await createJob()
+  const named = await createJob()
+  const jobIds = [own, foreign, organizations, free, named]
+  const manager = { ...everywhere, tenantId }
+  const member = { ...everywhere, allOrganizations: false, organizationId }
+  const nobody = { ...everywhere, allOrganizations: false, organizationId: null }
+  const reports = (scopes: Scope[]) =>
+    jobIds.map((jobId, i) => ({ heartbeat: { jobId, increment: 1 }, scope: scopes[i]! }))
+  const right = [everywhere, manager, member, nobody, { ...everywhere, jobId: named }]
+  const wrong = [manager, everywhere, nobody, member, { ...everywhere, jobId: own }]
+
+  t.same(await report(reports(right)), Array(5).fill('written'), 'the first ones')
+  t.same(await report(reports(right)), Array(5).fill('written'))
+  t.same(await report(reports(wrong)), Array(5).fill('job_not_found'))
+  t.same(
+    (await workerRows(jobIds)).map(row => row['processed_count']),
+    Array(5).fill(2),
+  )
+  // Each alone with those that may, so that no column is the same for all.
+  for (const [i, jobId] of jobIds.entries()) {
+    const mixed = right.map((scope, place) => (place === i ? wrong[i]! : scope))
+    const expected = jobIds.map(id => (id === jobId ? 'job_not_found' : 'written'))
+    t.same(await report(reports(mixed)), expected)
+  }
+})
+
+t.test('who reported first is named in the history, also where plain heartbeats surround the report', async t => {
+  const jobIds = [await createJob(), await createJob()]
+  await report([{ heartbeat: { jobId: jobIds[0]!, processedCount: 1 } }])
+  await report(
+    jobIds.map(jobId => ({ heartbeat: { jobId, processedCount: 2 }, scope: { ...everywhere, actor: `of ${jobId}` } })),
+  )
+  const { rows } = await pool.query("SELECT actor FROM job_events WHERE job_id = $1 AND type = 'started'", [jobIds[1]])
+  t.same(rows, [{ actor: `of ${jobIds[1]}` }])
+})
+
+t.test('a plain heartbeat of a partition whose batch somebody holds is left for later', async t => {
+  const { rows } = await pool.query<{ id: string }>(
+    `INSERT INTO progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds, children, partition_count)
+    VALUES ($1, 'import', 'Batch', 60, '{}', 1) RETURNING id`,
+    [everywhere.tenantId],
+  )
+  const batchId = rows[0]!.id
+  const partitionId = await createJob()
+  await pool.query(
+    'UPDATE progress_jobs SET parent_job_id = $1, partition_index = 0, partition_count = 1 WHERE id = $2',
+    [batchId, partitionId],
+  )
+  const free = await createJob()
+  const reports = [partitionId, free].map(jobId => ({ heartbeat: { jobId, increment: 1 } }))
+  t.same(await report(reports), ['written', 'written'], 'the first ones')
+  const holder = await pool.connect()
+  try {
+    await holder.query('BEGIN')
+    await holder.query('SELECT FROM progress_jobs WHERE id = $1 FOR NO KEY UPDATE', [batchId])
+    t.same(await report(reports, true), ['locked', 'written'])
+    await holder.query('ROLLBACK')
+  } finally {
+    holder.release()
+  }
+  t.match(await workerRows([partitionId, free]), [{ processed_count: 1 }, { processed_count: 2 }])
+})
+
+t.test('a replica of another version finds no function to write heartbeats with, and keeps them', async t => {
+  const parameters = Array.from({ length: 17 }, (_, i) => `$${i + 1}`)
+  for (let known = 1; known < parameters.length; known += 1) {
+    const statement = `SELECT * FROM headway.flush(${parameters.slice(0, known).join()})`
+    const error: unknown = await database.query(null, statement, Array(known).fill(null)).catch((e: unknown) => e)
+    t.equal(classifyFailure(error), 'defect', `${known} parameters`)
+  }
+})
