@@ -117,7 +117,6 @@ export const registerDocumentation = async (app: FastifyInstance): Promise<void>
     openapi: {
       openapi: '3.1.0',
       info: INFO,
-      servers: [{ url: '/' }],
       tags: TAGS,
       webhooks: WEBHOOKS,
       components: { securitySchemes: SECURITY_SCHEMES },
@@ -128,7 +127,12 @@ export const registerDocumentation = async (app: FastifyInstance): Promise<void>
       const { schema, url } = jsonSchemaTransform({ ...input, schema: requests })
       return { schema: { ...schema, ...(response !== undefined && { response }) }, url }
     },
-    transformObject: input => markOptionalBodies(tidyComponents(jsonSchemaTransformObject(input) as never)),
+    transformObject: input => ({
+      ...markOptionalBodies(tidyComponents(jsonSchemaTransformObject(input) as Components & Operations)),
+      // Relative to the document: below which path a proxy shows the service, only its reader knows. The plugin takes no such
+      // address as an option.
+      servers: [{ url: '.' }],
+    }),
   })
   await app.register(async pages => {
     await protectPages(pages, ALLOWED)
@@ -136,6 +140,15 @@ export const registerDocumentation = async (app: FastifyInstance): Promise<void>
       routePrefix: '/docs',
       // Without this the page asks a public service to validate the document.
       uiConfig: { validatorUrl: null },
+      // The page reads a copy of the document from its own folder, and names its files relative to that.
+      transformSpecification: document => ({ ...document, servers: [{ url: '..' }] }),
+      transformSpecificationClone: false,
+      uiHooks: {
+        onRequest: (request, reply, next) => {
+          if (/^\/docs(\?|$)/.test(request.url)) void reply.redirect('docs/', 308)
+          else next()
+        },
+      },
       // The bar above the page offers other documents and another product's logo.
       theme: { css: [{ filename: 'headway.css', content: '.swagger-ui .topbar { display: none }' }] },
     })

@@ -19,12 +19,12 @@ const request = (port: number, head: string[]): Promise<string> =>
   raw(port, [...head, 'connection: close', '', ''].join('\r\n'))
 
 t.test('creating answers 201 with Location, or 200 where the key had made the job', async t => {
-  const { url, api, jobs } = await startServer(t)
+  const { api, jobs } = await startServer(t)
   const body = '{"jobType":"import","name":"One"}'
   const created = await send(`${api}/jobs`, body)
   t.equal(created.status, 201)
-  t.equal(created.headers.get('location'), `/api/progress/jobs/${JOB_ID}`)
-  t.equal((await fetch(url + created.headers.get('location')!)).status, 200, 'and it leads there')
+  t.equal(created.headers.get('location'), `jobs/${JOB_ID}`, 'relative, as below a path of a proxy no other could be')
+  t.equal(new URL(created.headers.get('location')!, created.url).href, `${api}/jobs/${JOB_ID}`)
   t.match(await created.json(), { id: JOB_ID })
   const again = await send(`${api}/jobs`, body, { 'idempotency-key': 'known' })
   t.equal(again.status, 200)
@@ -666,6 +666,11 @@ t.test('the documentation names every call, offline', async t => {
     components: { schemas: Record<string, { examples?: unknown[] }> }
   }
   t.equal(document.openapi, '3.1.0')
+  for (const path of ['/openapi.json', '/docs/json']) {
+    const { servers } = (await (await fetch(url + path)).json()) as { servers: { url: string }[] }
+    const bases = servers.map(server => new URL(server.url, `https://proxy.example/headway${path}`).href)
+    t.same(bases, ['https://proxy.example/headway/'], `${path} leads to where it came from, also below a path`)
+  }
   t.match(document.webhooks, { jobChanged: { post: { requestBody: { required: true } } } })
   const operations = Object.values(document.paths).flatMap(path => Object.values(path))
   t.equal(operations.length, 33)

@@ -24,7 +24,7 @@ t.test('a batch and its partitions are made in one call, the partitions after it
     partitions: [{ name: 'Berlin', meta: { city: 1 } }, { name: 'Paris' }, { name: 'Rome' }],
   })
   t.equal(status, 201)
-  t.equal(headers.get('location'), `/api/progress/jobs/${body.id}`)
+  t.equal(headers.get('location'), `jobs/${body.id}`)
   const { partitions, ...job } = body
   t.match(
     job,

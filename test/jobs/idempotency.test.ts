@@ -45,7 +45,7 @@ t.test('the same key again answers with the job that the first call made', async
   const key = randomUUID()
   const first = await create(key)
   t.equal(first.status, 201)
-  t.equal(first.headers.get('location'), `/api/progress/jobs/${first.body.id}`)
+  t.equal(first.headers.get('location'), `jobs/${first.body.id}`)
   const again = await create(key)
   t.match(again, { status: 200, body: { id: first.body.id } })
   t.same(again.body, first.body)

@@ -67,7 +67,7 @@ export const jobRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { job
           201: {
             description: 'The job, pending until it is started or first reported.',
             schema: createdJob,
-            headers: { location: { type: 'string', description: 'Where the job is read.' } },
+            headers: { location: { type: 'string', description: 'Where the job is read, relative to this call.' } },
           },
           200: { description: 'The job that an earlier call with this idempotency key made.', schema: createdJob },
         },
@@ -88,7 +88,8 @@ export const jobRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { job
       const { identity, body, headers } = request
       const { job, created } = await jobs.create(identity, body, headers['idempotency-key'] ?? null)
       if (!created) return reply.send(job)
-      return reply.code(201).header('location', `${app.prefix}/jobs/${job.id}`).send(job)
+      // Relative: below which path a proxy shows the service, only the caller knows.
+      return reply.code(201).header('location', `jobs/${job.id}`).send(job)
     },
   })
 

@@ -52,7 +52,7 @@ const webhookCalls: FastifyPluginAsyncZod<{ webhooks: Webhooks }> = async (app, 
           201: {
             description: 'The webhook, and its secret, which is shown only here.',
             schema: webhookWithSecret,
-            headers: { location: { type: 'string', description: 'Where the webhook is read.' } },
+            headers: { location: { type: 'string', description: 'Where the webhook is read, relative to this call.' } },
           },
         },
         refusals: [...CHANGE_REFUSALS, 'too_many_webhooks'],
@@ -62,7 +62,7 @@ const webhookCalls: FastifyPluginAsyncZod<{ webhooks: Webhooks }> = async (app, 
     },
     handler: async ({ identity, body }, reply) => {
       const created = await webhooks.create(identity, body)
-      return reply.code(201).header('location', `${app.prefix}/webhooks/${created.id}`).send(created)
+      return reply.code(201).header('location', `webhooks/${created.id}`).send(created)
     },
   })
   app.route({
