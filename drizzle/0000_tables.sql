@@ -1,4 +1,4 @@
-CREATE TABLE "job_events" (
+CREATE TABLE "public"."job_events" (
 	"id" bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY (sequence name "job_events_id_seq" INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START WITH 1 CACHE 1),
 	"job_id" uuid NOT NULL,
 	"type" text NOT NULL,
@@ -8,7 +8,7 @@ CREATE TABLE "job_events" (
 	"data" jsonb DEFAULT '{}'::jsonb NOT NULL
 );
 --> statement-breakpoint
-CREATE TABLE "job_progress" (
+CREATE TABLE "public"."job_progress" (
 	"job_id" uuid NOT NULL,
 	"worker_id" text NOT NULL,
 	"attempt" integer NOT NULL,
@@ -38,7 +38,7 @@ CREATE TABLE "job_progress" (
 	CONSTRAINT "job_progress_rate" CHECK (rate_whole >= 0 AND rate_whole < 'infinity' AND rate_recent >= 0 AND rate_recent < 'infinity')
 );
 --> statement-breakpoint
-CREATE TABLE "progress_jobs" (
+CREATE TABLE "public"."progress_jobs" (
 	"id" uuid PRIMARY KEY DEFAULT gen_random_uuid() NOT NULL,
 	"tenant_id" uuid NOT NULL,
 	"organization_id" uuid,
@@ -111,21 +111,21 @@ CREATE TABLE "progress_jobs" (
 	CONSTRAINT "progress_jobs_idempotency_pair" CHECK ((idempotency_key IS NULL) = (idempotency_hash IS NULL))
 );
 --> statement-breakpoint
-CREATE TABLE "service_processes" (
+CREATE TABLE "public"."service_processes" (
 	"id" uuid PRIMARY KEY NOT NULL,
 	"started_at" timestamp (3) with time zone NOT NULL,
 	"seen_at" timestamp (3) with time zone NOT NULL,
 	"healthy_since" timestamp (3) with time zone NOT NULL
 );
 --> statement-breakpoint
-ALTER TABLE "job_events" ADD CONSTRAINT "job_events_job" FOREIGN KEY ("job_id") REFERENCES "public"."progress_jobs"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
-ALTER TABLE "job_progress" ADD CONSTRAINT "job_progress_job" FOREIGN KEY ("job_id") REFERENCES "public"."progress_jobs"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
-ALTER TABLE "progress_jobs" ADD CONSTRAINT "progress_jobs_parent" FOREIGN KEY ("parent_job_id") REFERENCES "public"."progress_jobs"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
-CREATE INDEX "job_events_history" ON "job_events" USING btree ("job_id","id");--> statement-breakpoint
-CREATE INDEX "job_events_stale" ON "job_events" USING btree ("at","job_id","attempt","id") WHERE type = 'failed' AND data ->> 'failureReason' = 'stale';--> statement-breakpoint
-CREATE UNIQUE INDEX "progress_jobs_partition" ON "progress_jobs" USING btree ("parent_job_id","partition_index");--> statement-breakpoint
-CREATE UNIQUE INDEX "progress_jobs_idempotency" ON "progress_jobs" USING btree ("tenant_id",coalesce("organization_id", '00000000-0000-0000-0000-000000000000'),"idempotency_key") WHERE "progress_jobs"."idempotency_key" IS NOT NULL;--> statement-breakpoint
-CREATE INDEX "progress_jobs_active" ON "progress_jobs" USING btree ("tenant_id","created_at") WHERE "progress_jobs"."finished_at" IS NULL;--> statement-breakpoint
-CREATE INDEX "progress_jobs_finished" ON "progress_jobs" USING btree ("tenant_id","finished_at","job_type","organization_id","parent_job_id","failure_reason","completed_seconds","completed_count") WHERE "progress_jobs"."finished_at" IS NOT NULL;--> statement-breakpoint
-CREATE INDEX "progress_jobs_finished_at" ON "progress_jobs" USING btree ("finished_at") WHERE "progress_jobs"."finished_at" IS NOT NULL;--> statement-breakpoint
-CREATE INDEX "progress_jobs_created" ON "progress_jobs" USING btree ("tenant_id","created_at");
+ALTER TABLE "public"."job_events" ADD CONSTRAINT "job_events_job" FOREIGN KEY ("job_id") REFERENCES "public"."progress_jobs"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
+ALTER TABLE "public"."job_progress" ADD CONSTRAINT "job_progress_job" FOREIGN KEY ("job_id") REFERENCES "public"."progress_jobs"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
+ALTER TABLE "public"."progress_jobs" ADD CONSTRAINT "progress_jobs_parent" FOREIGN KEY ("parent_job_id") REFERENCES "public"."progress_jobs"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
+CREATE INDEX "job_events_history" ON "public"."job_events" USING btree ("job_id","id");--> statement-breakpoint
+CREATE INDEX "job_events_stale" ON "public"."job_events" USING btree ("at","job_id","attempt","id") WHERE type = 'failed' AND data ->> 'failureReason' = 'stale';--> statement-breakpoint
+CREATE UNIQUE INDEX "progress_jobs_partition" ON "public"."progress_jobs" USING btree ("parent_job_id","partition_index");--> statement-breakpoint
+CREATE UNIQUE INDEX "progress_jobs_idempotency" ON "public"."progress_jobs" USING btree ("tenant_id",coalesce("organization_id", '00000000-0000-0000-0000-000000000000'),"idempotency_key") WHERE "public"."progress_jobs"."idempotency_key" IS NOT NULL;--> statement-breakpoint
+CREATE INDEX "progress_jobs_active" ON "public"."progress_jobs" USING btree ("tenant_id","created_at") WHERE "public"."progress_jobs"."finished_at" IS NULL;--> statement-breakpoint
+CREATE INDEX "progress_jobs_finished" ON "public"."progress_jobs" USING btree ("tenant_id","finished_at","job_type","organization_id","parent_job_id","failure_reason","completed_seconds","completed_count") WHERE "public"."progress_jobs"."finished_at" IS NOT NULL;--> statement-breakpoint
+CREATE INDEX "progress_jobs_finished_at" ON "public"."progress_jobs" USING btree ("finished_at") WHERE "public"."progress_jobs"."finished_at" IS NOT NULL;--> statement-breakpoint
+CREATE INDEX "progress_jobs_created" ON "public"."progress_jobs" USING btree ("tenant_id","created_at");

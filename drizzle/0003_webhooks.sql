@@ -1,4 +1,4 @@
-CREATE TABLE "webhook_deliveries" (
+CREATE TABLE "public"."webhook_deliveries" (
 	"id" bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY (sequence name "webhook_deliveries_id_seq" INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START WITH 1 CACHE 1),
 	"message_id" uuid DEFAULT gen_random_uuid() NOT NULL,
 	"webhook_id" uuid NOT NULL,
@@ -22,7 +22,7 @@ CREATE TABLE "webhook_deliveries" (
 	CONSTRAINT "webhook_deliveries_attempts" CHECK (attempts >= 0)
 );
 --> statement-breakpoint
-CREATE TABLE "webhooks" (
+CREATE TABLE "public"."webhooks" (
 	"id" uuid PRIMARY KEY DEFAULT gen_random_uuid() NOT NULL,
 	"tenant_id" uuid NOT NULL,
 	"url" text NOT NULL,
@@ -49,11 +49,11 @@ CREATE TABLE "webhooks" (
 	CONSTRAINT "webhooks_failures" CHECK (consecutive_failures >= 0)
 );
 --> statement-breakpoint
-CREATE UNIQUE INDEX "webhook_deliveries_message" ON "webhook_deliveries" USING btree ("message_id");--> statement-breakpoint
-CREATE INDEX "webhook_deliveries_due" ON "webhook_deliveries" USING btree ("webhook_id","due_at") WHERE status = 'waiting';--> statement-breakpoint
-CREATE INDEX "webhook_deliveries_claimed" ON "webhook_deliveries" USING btree ("webhook_id") WHERE claim IS NOT NULL;--> statement-breakpoint
-CREATE INDEX "webhook_deliveries_waiting" ON "webhook_deliveries" USING btree ("webhook_id","job_id","id") WHERE status = 'waiting';--> statement-breakpoint
-CREATE INDEX "webhook_deliveries_job" ON "webhook_deliveries" USING btree ("webhook_id","job_id","id");--> statement-breakpoint
-CREATE INDEX "webhook_deliveries_record" ON "webhook_deliveries" USING btree ("webhook_id","id");--> statement-breakpoint
-CREATE INDEX "webhook_deliveries_finished" ON "webhook_deliveries" USING btree ("finished_at") WHERE "webhook_deliveries"."finished_at" IS NOT NULL;--> statement-breakpoint
-CREATE INDEX "webhooks_tenant" ON "webhooks" USING btree ("tenant_id");
+CREATE UNIQUE INDEX "webhook_deliveries_message" ON "public"."webhook_deliveries" USING btree ("message_id");--> statement-breakpoint
+CREATE INDEX "webhook_deliveries_due" ON "public"."webhook_deliveries" USING btree ("webhook_id","due_at") WHERE status = 'waiting';--> statement-breakpoint
+CREATE INDEX "webhook_deliveries_claimed" ON "public"."webhook_deliveries" USING btree ("webhook_id") WHERE claim IS NOT NULL;--> statement-breakpoint
+CREATE INDEX "webhook_deliveries_waiting" ON "public"."webhook_deliveries" USING btree ("webhook_id","job_id","id") WHERE status = 'waiting';--> statement-breakpoint
+CREATE INDEX "webhook_deliveries_job" ON "public"."webhook_deliveries" USING btree ("webhook_id","job_id","id");--> statement-breakpoint
+CREATE INDEX "webhook_deliveries_record" ON "public"."webhook_deliveries" USING btree ("webhook_id","id");--> statement-breakpoint
+CREATE INDEX "webhook_deliveries_finished" ON "public"."webhook_deliveries" USING btree ("finished_at") WHERE "public"."webhook_deliveries"."finished_at" IS NOT NULL;--> statement-breakpoint
+CREATE INDEX "webhooks_tenant" ON "public"."webhooks" USING btree ("tenant_id");

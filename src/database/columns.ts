@@ -1,5 +1,11 @@
 import { sql } from 'drizzle-orm'
-import { bigint, timestamp } from 'drizzle-orm/pg-core'
+import { bigint, PgSchema, timestamp } from 'drizzle-orm/pg-core'
+
+/**
+ * A table that statements name with its schema, so that they find it whatever `search_path` their session has. Drizzle's
+ * `pgTable` leaves the name alone, and `pgSchema` does not take this schema.
+ */
+export const publicTable = new PgSchema('public').table
 
 /** Milliseconds are what JSON carries; a finer time would not survive a round trip. */
 export const time = (name: string) => timestamp(name, { withTimezone: true, precision: 3, mode: 'date' })

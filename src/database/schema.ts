@@ -8,14 +8,13 @@ import {
   index,
   integer,
   jsonb,
-  pgTable,
   primaryKey,
   smallint,
   text,
   uniqueIndex,
   uuid,
 } from 'drizzle-orm/pg-core'
-import { count, thisMillisecond, time } from './columns.ts'
+import { count, publicTable, thisMillisecond, time } from './columns.ts'
 
 export * from './webhook-schema.ts'
 
@@ -24,7 +23,7 @@ export * from './webhook-schema.ts'
  * `updated_at`, counts, `liveness`): such an index ends HOT updates and bloats the table. `fillfactor` 50 (see the
  * migrations) leaves the room that HOT needs.
  */
-export const progressJobs = pgTable(
+export const progressJobs = publicTable(
   'progress_jobs',
   {
     id: uuid('id').primaryKey().defaultRandom(),
@@ -190,7 +189,7 @@ export const progressJobs = pgTable(
 )
 
 /** One row per job and worker. The job's numbers are the sum of the rows of its current attempt. */
-export const jobProgress = pgTable(
+export const jobProgress = publicTable(
   'job_progress',
   {
     jobId: uuid('job_id').notNull(),
@@ -246,7 +245,7 @@ export const jobProgress = pgTable(
 )
 
 /** The history: every lifecycle change of a job, its stages and samples of its progress, for as long as the job lives. */
-export const jobEvents = pgTable(
+export const jobEvents = publicTable(
   'job_events',
   {
     id: bigint('id', { mode: 'number' }).generatedAlwaysAsIdentity().primaryKey(),
@@ -270,7 +269,7 @@ export const jobEvents = pgTable(
 )
 
 /** Processes that take heartbeats. One that went missing delays verdicts: its workers may be on their way to another. */
-export const serviceProcesses = pgTable('service_processes', {
+export const serviceProcesses = publicTable('service_processes', {
   id: uuid('id').primaryKey(),
   startedAt: time('started_at').notNull(),
   seenAt: time('seen_at').notNull(),

@@ -1,9 +1,9 @@
 import { sql } from 'drizzle-orm'
-import { bigint, boolean, check, index, integer, pgTable, smallint, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core'
-import { count, thisMillisecond, time } from './columns.ts'
+import { bigint, boolean, check, index, integer, smallint, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core'
+import { count, publicTable, thisMillisecond, time } from './columns.ts'
 
 /** Where a tenant wants to be told of what happens to its jobs, and of what. */
-export const webhooks = pgTable(
+export const webhooks = publicTable(
   'webhooks',
   {
     id: uuid('id').primaryKey().defaultRandom(),
@@ -54,7 +54,7 @@ export const webhooks = pgTable(
  * What changes of jobs leave in their transaction: one row for a change, whoever wants to hear of it, since that transaction
  * may be a flush of everyone's heartbeats. What sends makes deliveries of it, and erases it.
  */
-export const webhookMessages = pgTable('webhook_messages', {
+export const webhookMessages = publicTable('webhook_messages', {
   /** In the order of a job's changes: they are queued under the job's lock. */
   id: bigint('id', { mode: 'number' }).generatedAlwaysAsIdentity().primaryKey(),
   /** Who wanted to hear of it when it happened. */
@@ -70,7 +70,7 @@ export const webhookMessages = pgTable('webhook_messages', {
  * What is to be sent to whom, and the record of what became of it. No foreign keys: whoever deletes a webhook need not wait
  * for its deliveries, and a job that is erased takes none of its messages along. Retention erases what has no webhook any more.
  */
-export const webhookDeliveries = pgTable(
+export const webhookDeliveries = publicTable(
   'webhook_deliveries',
   {
     /** In the order of a job's changes. */

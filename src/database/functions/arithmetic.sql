@@ -170,7 +170,7 @@ $$;
 CREATE FUNCTION headway.expected_seconds(tenant_id uuid, job_type text, is_partition boolean) RETURNS float8
 LANGUAGE sql STABLE PARALLEL SAFE SET plan_cache_mode = force_generic_plan AS $$
   SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY l.completed_seconds) FROM (
-    SELECT j.completed_seconds FROM progress_jobs j
+    SELECT j.completed_seconds FROM public.progress_jobs j
     WHERE j.tenant_id = expected_seconds.tenant_id AND j.job_type = expected_seconds.job_type
       AND (j.parent_job_id IS NULL) = (NOT is_partition) AND j.completed_seconds >= 0
     ORDER BY j.finished_at DESC LIMIT 50

@@ -34,7 +34,7 @@ BEGIN
       -- The retry of a partition takes back the wish to stop a batch that had ended.
       b.cancel_requested_at IS NOT NULL AND NOT (cause = 'retry' AND b.finished_at IS NOT NULL) AS asked_to_stop
     FROM unnest(batch_ids) AS i (id)
-    JOIN progress_jobs b ON b.id = i.id
+    JOIN public.progress_jobs b ON b.id = i.id
     CROSS JOIN LATERAL (
       SELECT
         count(*)::integer AS existing,
@@ -57,7 +57,7 @@ BEGIN
           FILTER (WHERE p.status = 'running' AND p.eta_seconds IS NOT NULL) AS slowest_eta,
         coalesce(bool_or(p.liveness = 'stalled'), false) AS stalled,
         min(p.started_at) AS started_at, max(p.heartbeat_at) AS heartbeat_at, max(p.advanced_at) AS advanced_at
-      FROM progress_jobs p WHERE p.parent_job_id = b.id
+      FROM public.progress_jobs p WHERE p.parent_job_id = b.id
     ) s
   ),
   named AS MATERIALIZED (
@@ -66,11 +66,11 @@ BEGIN
         'failed', s.failed, 'cancelled', s.cancelled,
         'current', CASE WHEN s.running = 0 THEN '[]' ELSE (
           SELECT jsonb_agg(r.name) FROM (
-            SELECT p.name FROM progress_jobs p WHERE p.parent_job_id = s.id AND p.status = 'running'
+            SELECT p.name FROM public.progress_jobs p WHERE p.parent_job_id = s.id AND p.status = 'running'
             ORDER BY p.partition_index LIMIT 5) r) END,
         'errors', CASE WHEN s.failed = 0 THEN '[]' ELSE (
           SELECT jsonb_agg(format('%s: %s', f.name, left(f.error_message, 500))) FROM (
-            SELECT p.name, p.error_message FROM progress_jobs p WHERE p.parent_job_id = s.id AND p.status = 'failed'
+            SELECT p.name, p.error_message FROM public.progress_jobs p WHERE p.parent_job_id = s.id AND p.status = 'failed'
             ORDER BY p.finished_at, p.partition_index LIMIT 5) f) END
       ) AS children,
       CASE
@@ -83,7 +83,7 @@ BEGIN
       CASE WHEN s.adds_up AND s.existing = b.partition_count AND s.totals = s.existing
         THEN headway.hold_count(s.total) END AS total_count
     FROM summed s
-    JOIN progress_jobs b ON b.id = s.id
+    JOIN public.progress_jobs b ON b.id = s.id
   ),
   decided AS MATERIALIZED (
     SELECT n.*,
@@ -107,7 +107,7 @@ BEGIN
         cause = 'retry' OR b.finished_at IS NOT NULL OR coalesce(n.total_count > b.total_count, false)) END AS percent_now,
       CASE WHEN n.adds_up AND n.total_count IS NOT NULL AND n.throughput > 1e-9 THEN n.rest / n.throughput END AS rate_eta
     FROM named n
-    JOIN progress_jobs b ON b.id = n.id
+    JOIN public.progress_jobs b ON b.id = n.id
   ),
   estimated AS MATERIALIZED (
     SELECT d.*, e.weight,
@@ -118,7 +118,7 @@ BEGIN
         coalesce(b.sampled_percent, 0), d.total_count IS NULL OR NOT coalesce(d.advanced_at > l.noted_at, false)), false)
         AS samples
     FROM decided d
-    JOIN progress_jobs b ON b.id = d.id
+    JOIN public.progress_jobs b ON b.id = d.id
     CROSS JOIN LATERAL (SELECT coalesce(b.sampled_at, d.begun_at) AS noted_at) l
     CROSS JOIN LATERAL (
       SELECT m.*, headway.history_weight(d.expected, m.spent, d.percent_now / 100::float8, m.measured IS NOT NULL) AS weight
@@ -136,10 +136,10 @@ BEGIN
           AS message_now
       FROM estimated e
     ) e
-    JOIN progress_jobs b ON b.id = e.id
+    JOIN public.progress_jobs b ON b.id = e.id
   ),
   updated AS (
-    UPDATE progress_jobs b SET
+    UPDATE public.progress_jobs b SET
       status = c.new_status,
       children = c.children,
       liveness = CASE WHEN c.new_status = 'running' THEN CASE WHEN c.stalled THEN 'stalled' ELSE 'ok' END END,
@@ -171,7 +171,7 @@ BEGIN
     RETURNING b.*, c.changed, c.new_lifecycle, c.samples, c.ends
   ),
   history AS (
-    INSERT INTO job_events (job_id, type, at, actor, attempt, data)
+    INSERT INTO public.job_events (job_id, type, at, actor, attempt, data)
     SELECT u.id, e.type, at, e.actor, u.attempt, e.data
     FROM updated u
     CROSS JOIN LATERAL (

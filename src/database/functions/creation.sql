@@ -9,13 +9,13 @@ CREATE FUNCTION headway.create_job(
 LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 #variable_conflict use_column
 DECLARE
-  j progress_jobs := jsonb_populate_record(NULL::progress_jobs, job);
-  parent progress_jobs;
+  j public.progress_jobs := jsonb_populate_record(NULL::public.progress_jobs, job);
+  parent public.progress_jobs;
   at timestamptz(3);
   made uuid[];
 BEGIN
   IF j.parent_job_id IS NOT NULL THEN
-    SELECT p.* INTO parent FROM progress_jobs p
+    SELECT p.* INTO parent FROM public.progress_jobs p
     WHERE p.id = j.parent_job_id AND p.tenant_id = create_job.tenant_id
       AND (create_job.all_organizations OR p.organization_id IS NOT DISTINCT FROM create_job.organization_id)
       AND (create_job.scope_job_id IS NULL OR p.id = create_job.scope_job_id)
@@ -32,7 +32,7 @@ BEGIN
     j.partition_count := coalesce(j.partition_count, parent.partition_count);
     j.partition_index := coalesce(j.partition_index, (
       SELECT min(free.index) FROM generate_series(0, j.partition_count - 1) AS free (index)
-      WHERE NOT EXISTS (SELECT FROM progress_jobs p WHERE p.parent_job_id = parent.id AND p.partition_index = free.index)));
+      WHERE NOT EXISTS (SELECT FROM public.progress_jobs p WHERE p.parent_job_id = parent.id AND p.partition_index = free.index)));
     SELECT r.code, r.reason INTO code, reason FROM headway.partition_refusal(j, parent) r;
     IF code IS NOT NULL THEN
       RETURN NEXT;
@@ -47,21 +47,21 @@ BEGIN
     RETURN QUERY SELECT * FROM headway.existing_job(j.tenant_id, j.organization_id, j.idempotency_key);
     RETURN;
   END IF;
-  SELECT p.* INTO j FROM progress_jobs p WHERE p.id = made[1];
+  SELECT p.* INTO j FROM public.progress_jobs p WHERE p.id = made[1];
   IF j.children IS NOT NULL THEN
     made := headway.insert_jobs(at, ARRAY(
-      SELECT headway.inherit(jsonb_populate_record(NULL::progress_jobs, p.partition || jsonb_build_object(
+      SELECT headway.inherit(jsonb_populate_record(NULL::public.progress_jobs, p.partition || jsonb_build_object(
         'parent_job_id', j.id, 'partition_index', p.place - 1, 'partition_count', j.partition_count,
         'unit', job -> 'partition_unit', 'stages', job -> 'partition_stages', 'started_by_user_id', j.started_by_user_id)), j)
       FROM jsonb_array_elements(job -> 'partitions') WITH ORDINALITY AS p (partition, place)));
     PERFORM headway.roll_up(ARRAY[j.id], at, 'create');
-    SELECT p.* INTO j FROM progress_jobs p WHERE p.id = j.id;
+    SELECT p.* INTO j FROM public.progress_jobs p WHERE p.id = j.id;
     partitions := headway.partition_references(j.id);
     others := (
       SELECT json_agg(headway.change_document(ROW (p.tenant_id, p.id, p.revision, true, false)::headway.change))
-      FROM progress_jobs p WHERE p.parent_job_id = j.id);
+      FROM public.progress_jobs p WHERE p.parent_job_id = j.id);
   ELSIF parent.id IS NOT NULL THEN
-    UPDATE progress_jobs p SET partition_count = j.partition_count, children = '{}'
+    UPDATE public.progress_jobs p SET partition_count = j.partition_count, children = '{}'
     WHERE p.id = parent.id AND p.children IS NULL;
     others := (SELECT json_agg(headway.change_document(c)) FROM headway.roll_up(ARRAY[parent.id], at, 'create') c);
   END IF;
@@ -75,14 +75,14 @@ CREATE FUNCTION headway.existing_job(tenant_id uuid, organization_id uuid, idemp
 RETURNS TABLE (code text, reason text, document json, partitions json, others json, request_hash text)
 LANGUAGE sql STABLE AS $$
   SELECT 'exists', NULL, headway.job_document(j), headway.partition_references(j.id), NULL::json, j.idempotency_hash
-  FROM progress_jobs j
+  FROM public.progress_jobs j
   WHERE j.tenant_id = existing_job.tenant_id AND j.idempotency_key = existing_job.idempotency_key
     AND coalesce(j.organization_id, '00000000-0000-0000-0000-000000000000')
       = coalesce(existing_job.organization_id, '00000000-0000-0000-0000-000000000000')
 $$;
 
 -- What stands in the way of a new partition of `parent`: a code and a reason, or nulls.
-CREATE FUNCTION headway.partition_refusal(j progress_jobs, parent progress_jobs, OUT code text, OUT reason text)
+CREATE FUNCTION headway.partition_refusal(j public.progress_jobs, parent public.progress_jobs, OUT code text, OUT reason text)
 LANGUAGE sql STABLE AS $$
   SELECT r.code, r.reason FROM (VALUES
     (parent.parent_job_id IS NOT NULL, 'invalid_partition', 'grandchild'),
@@ -95,13 +95,13 @@ LANGUAGE sql STABLE AS $$
     (j.partition_index >= j.partition_count, 'invalid_partition', 'index_outside'),
     (j.job_type <> parent.job_type, 'invalid_partition', 'type_differs'),
     (j.cancellable <> parent.cancellable, 'invalid_partition', 'cancellable_differs'),
-    (EXISTS (SELECT FROM progress_jobs p WHERE p.parent_job_id = parent.id AND p.partition_index = j.partition_index),
+    (EXISTS (SELECT FROM public.progress_jobs p WHERE p.parent_job_id = parent.id AND p.partition_index = j.partition_index),
       'invalid_partition', 'index_taken')
   ) AS r (holds, code, reason) WHERE r.holds LIMIT 1
 $$;
 
 -- A partition with what it takes from its batch: where it belongs, and whatever it does not say itself.
-CREATE FUNCTION headway.inherit(j progress_jobs, parent progress_jobs) RETURNS progress_jobs LANGUAGE plpgsql AS $$
+CREATE FUNCTION headway.inherit(j public.progress_jobs, parent public.progress_jobs) RETURNS public.progress_jobs LANGUAGE plpgsql AS $$
 BEGIN
   j.tenant_id := parent.tenant_id;
   j.organization_id := parent.organization_id;
@@ -115,9 +115,9 @@ END
 $$;
 
 -- Stores new jobs with the beginning of their history, and answers the ids. A job whose idempotency key exists is left out.
-CREATE FUNCTION headway.insert_jobs(at timestamptz, jobs progress_jobs[]) RETURNS uuid[] LANGUAGE sql AS $$
+CREATE FUNCTION headway.insert_jobs(at timestamptz, jobs public.progress_jobs[]) RETURNS uuid[] LANGUAGE sql AS $$
   WITH created AS (
-    INSERT INTO progress_jobs (
+    INSERT INTO public.progress_jobs (
       tenant_id, organization_id, job_type, name, description, own_total_count, total_count, unit, stages, cancellable, meta,
       priority, heartbeat_timeout_seconds, pending_timeout_seconds, started_by_user_id, parent_job_id, partition_index,
       partition_count, children, idempotency_key, idempotency_hash, created_at, updated_at
@@ -132,7 +132,7 @@ CREATE FUNCTION headway.insert_jobs(at timestamptz, jobs progress_jobs[]) RETURN
     RETURNING id, started_by_user_id, attempt
   ),
   history AS (
-    INSERT INTO job_events (job_id, type, at, actor, attempt)
+    INSERT INTO public.job_events (job_id, type, at, actor, attempt)
     SELECT c.id, 'created', insert_jobs.at, c.started_by_user_id, c.attempt FROM created c
   )
   SELECT coalesce(array_agg(c.id), '{}') FROM created c

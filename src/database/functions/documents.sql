@@ -12,7 +12,7 @@ CREATE FUNCTION headway.children_document(c jsonb) RETURNS json LANGUAGE sql IMM
 $$;
 
 -- The job as every REST answer shows it.
-CREATE FUNCTION headway.job_document(j progress_jobs) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
+CREATE FUNCTION headway.job_document(j public.progress_jobs) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT row_to_json(d) FROM (SELECT
     j.id, j.job_type AS "jobType", j.name, j.description, j.status,
     j.progress_percent AS "progressPercent", j.processed_count AS "processedCount", j.total_count AS "totalCount",
@@ -33,7 +33,7 @@ CREATE FUNCTION headway.job_document(j progress_jobs) RETURNS json LANGUAGE sql 
 $$;
 
 -- What a poller needs, and no more.
-CREATE FUNCTION headway.progress_document(j progress_jobs) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
+CREATE FUNCTION headway.progress_document(j public.progress_jobs) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT row_to_json(d) FROM (SELECT
     j.id, j.status, j.progress_percent AS "progressPercent", j.processed_count AS "processedCount",
     j.total_count AS "totalCount", j.remaining_count AS "remainingCount", j.unit, j.stage, j.message,
@@ -43,7 +43,7 @@ CREATE FUNCTION headway.progress_document(j progress_jobs) RETURNS json LANGUAGE
 $$;
 
 -- The live document: null fields are left out, on one line without spaces.
-CREATE FUNCTION headway.live_document(j progress_jobs) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
+CREATE FUNCTION headway.live_document(j public.progress_jobs) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT json_strip_nulls(row_to_json(d)) FROM (SELECT
     j.id, j.job_type AS "jobType", j.name, j.status, j.progress_percent AS "progressPercent",
     j.processed_count AS "processedCount", j.total_count AS "totalCount", j.unit,
@@ -58,7 +58,7 @@ CREATE FUNCTION headway.live_document(j progress_jobs) RETURNS json LANGUAGE sql
 $$;
 
 -- A worker's row. `at` is the database's time: what is left of the worker's own estimate is as of then.
-CREATE FUNCTION headway.worker_document(w job_progress, at timestamptz) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
+CREATE FUNCTION headway.worker_document(w public.job_progress, at timestamptz) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT row_to_json(d) FROM (SELECT
     w.worker_id AS "workerId", w.attempt, w.processed_count AS "processedCount", w.total_count AS "totalCount",
     w.progress_percent AS "progressPercent",
@@ -77,7 +77,7 @@ $$;
 -- The partitions of a batch by index, as far as whoever hands them out needs to know them.
 CREATE FUNCTION headway.partition_references(batch_id uuid) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT json_agg(json_build_object('id', p.id, 'name', p.name, 'partitionIndex', p.partition_index) ORDER BY p.partition_index)
-  FROM progress_jobs p WHERE p.parent_job_id = batch_id
+  FROM public.progress_jobs p WHERE p.parent_job_id = batch_id
 $$;
 
 -- What the history notes of a job's progress.

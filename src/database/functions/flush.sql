@@ -64,7 +64,7 @@ BEGIN
   IF batches <> '{}' THEN
     -- Those of partitions that took a report: who is refused must not move a batch.
     batches := ARRAY(
-      SELECT DISTINCT p.parent_job_id FROM progress_jobs p
+      SELECT DISTINCT p.parent_job_id FROM public.progress_jobs p
       WHERE p.id = ANY (held) AND p.partition_count IS NOT NULL AND p.parent_job_id IS NOT NULL AND p.heartbeat_at = at);
     RETURN QUERY
     SELECT NULL::integer[], NULL::text, NULL::text, NULL::boolean, NULL::integer[], NULL::bigint[], NULL::boolean[],

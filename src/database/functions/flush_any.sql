@@ -48,14 +48,14 @@ BEGIN
       reported_at timestamptz, clears text[]
     )
     LEFT JOIN LATERAL (
-      SELECT * FROM progress_jobs j
+      SELECT * FROM public.progress_jobs j
       WHERE j.id = x.job_id AND j.tenant_id = x.tenant_id
         AND (x.all_organizations OR j.organization_id IS NOT DISTINCT FROM x.organization_id)
         AND (x.scope_job_id IS NULL OR x.scope_job_id IN (j.id, j.parent_job_id))
       OFFSET 0
     ) j ON true
     LEFT JOIN LATERAL (
-      SELECT * FROM job_progress w WHERE w.job_id = x.job_id AND w.worker_id = x.worker_id OFFSET 0
+      SELECT * FROM public.job_progress w WHERE w.job_id = x.job_id AND w.worker_id = x.worker_id OFFSET 0
     ) w ON w.attempt = j.attempt
     CROSS JOIN LATERAL (
       SELECT CASE WHEN j.stages IS NOT NULL THEN coalesce(x.stage, w.stage, j.stage, j.stages -> 0 ->> 'name') END
@@ -93,7 +93,7 @@ BEGIN
       SELECT f.i, f.job_id, f.job_attempt, row_number() OVER (PARTITION BY f.job_id ORDER BY f.i) AS place
       FROM found f WHERE f.exists AND f.is_new
     ) n
-    WHERE n.place + (SELECT count(*) FROM job_progress w WHERE w.job_id = n.job_id AND w.attempt = n.job_attempt) > 1000
+    WHERE n.place + (SELECT count(*) FROM public.job_progress w WHERE w.job_id = n.job_id AND w.attempt = n.job_attempt) > 1000
   ),
   judged AS MATERIALIZED (
     SELECT f.*, CASE
@@ -178,7 +178,7 @@ BEGIN
     ) a
   ),
   written AS (
-    INSERT INTO job_progress (
+    INSERT INTO public.job_progress (
       job_id, worker_id, attempt, processed_count, total_count, progress_percent, stage, message, payload,
       throughput_per_second, eta_at, reported_at, heartbeat_at, created_at, advanced_at, heartbeats, advances,
       rate_since, rate_at, rate_reported_at, rate_whole, rate_recent
@@ -253,7 +253,7 @@ BEGIN
         sum(coalesce(w.throughput_per_second, headway.worker_rate(w.rate_whole, w.rate_recent, w.advances,
           headway.seconds(at, w.rate_since), headway.seconds(at, w.rate_at)))) FILTER (WHERE l.reports) AS throughput,
         max(w.eta_at) FILTER (WHERE l.reports) AS eta_at
-      FROM job_progress w
+      FROM public.job_progress w
       CROSS JOIN LATERAL (SELECT headway.worker_reports(at, w.heartbeat_at, w.created_at, w.heartbeats) AS reports) l
       WHERE w.job_id = r.job_id AND w.attempt = r.attempt AND w.worker_id <> ALL (r.worker_ids)
         AND (r.job_place IS NULL OR w.stage = CASE WHEN r.sets_stage THEN r.stage ELSE r.job_stage END)
@@ -274,7 +274,7 @@ BEGIN
         OR (r.sets_message AND r.message IS DISTINCT FROM j.message)
         OR (r.sets_stage AND r.stage IS DISTINCT FROM j.stage) AS changed
     FROM rolled r
-    JOIN progress_jobs j ON j.id = r.job_id
+    JOIN public.progress_jobs j ON j.id = r.job_id
     CROSS JOIN LATERAL (SELECT coalesce(r.stage_place > r.job_place, false) AS stage_advances) p
     CROSS JOIN LATERAL (
       -- A total belongs to its stage.
@@ -336,7 +336,7 @@ BEGIN
     ) h
   ),
   updated AS (
-    UPDATE progress_jobs j SET
+    UPDATE public.progress_jobs j SET
       status = 'running',
       liveness = 'ok',
       started_at = d.started_at,
@@ -346,7 +346,7 @@ BEGIN
       error_message = CASE WHEN j.status = 'failed' THEN NULL ELSE j.error_message END,
       -- A partition that comes back to a batch that was asked to stop is asked as well.
       cancel_requested_at = CASE WHEN j.status = 'failed'
-        THEN (SELECT b.cancel_requested_at FROM progress_jobs b WHERE b.id = j.parent_job_id)
+        THEN (SELECT b.cancel_requested_at FROM public.progress_jobs b WHERE b.id = j.parent_job_id)
         ELSE j.cancel_requested_at END,
       processed_count = d.all_processed,
       total_count = d.all_total,
@@ -378,7 +378,7 @@ BEGIN
       j.stage, j.advanced_at
   ),
   history AS (
-    INSERT INTO job_events (job_id, type, at, actor, attempt, data)
+    INSERT INTO public.job_events (job_id, type, at, actor, attempt, data)
     SELECT u.id, e.type, at, e.actor, u.attempt, e.data
     FROM updated u
     CROSS JOIN LATERAL (

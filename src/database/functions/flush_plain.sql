@@ -31,7 +31,7 @@ BEGIN
     FROM headway.plain_heartbeats(job_ids, tenant_ids, worker_ids, attempts, organization_bound, organization_ids,
       scope_job_ids, actors, processed_counts, increments, total_counts, messages, reported_ats) AS x
     CROSS JOIN LATERAL (
-      SELECT j.ctid AS place, j.* FROM progress_jobs j
+      SELECT j.ctid AS place, j.* FROM public.progress_jobs j
       WHERE j.id = x.job_id AND j.tenant_id = x.tenant_id
         AND (x.all_organizations OR j.organization_id IS NOT DISTINCT FROM x.organization_id)
         AND (x.scope_job_id IS NULL OR x.scope_job_id IN (j.id, j.parent_job_id))
@@ -39,7 +39,7 @@ BEGIN
       OFFSET 0
     ) j
     CROSS JOIN LATERAL (
-      SELECT w.ctid AS place, w.* FROM job_progress w
+      SELECT w.ctid AS place, w.* FROM public.job_progress w
       WHERE w.job_id = x.job_id AND w.worker_id = x.worker_id AND w.attempt = j.attempt
         -- What a worker has estimated itself, and late reports, are rare.
         AND w.throughput_per_second IS NULL AND w.eta_at IS NULL AND w.progress_percent IS NULL
@@ -54,7 +54,7 @@ BEGIN
         sum(coalesce(o.throughput_per_second, headway.worker_rate(o.rate_whole, o.rate_recent, o.advances,
           headway.seconds(at, o.rate_since), headway.seconds(at, o.rate_at))))
           FILTER (WHERE headway.worker_reports(at, o.heartbeat_at, o.created_at, o.heartbeats)) AS throughput
-      FROM job_progress o WHERE o.job_id = x.job_id AND o.worker_id <> x.worker_id AND o.attempt = j.attempt
+      FROM public.job_progress o WHERE o.job_id = x.job_id AND o.worker_id <> x.worker_id AND o.attempt = j.attempt
     ) o
     CROSS JOIN LATERAL (
       SELECT p.*, p.processed <> w.processed_count AS moves,
@@ -123,7 +123,7 @@ BEGIN
     WHERE o.etas = 0 AND (c.all_total IS NOT NULL OR o.percents = 0)
   ),
   written AS (
-    UPDATE job_progress w SET
+    UPDATE public.job_progress w SET
       processed_count = s.processed,
       total_count = s.share,
       message = s.worker_message,
@@ -139,7 +139,7 @@ BEGIN
     FROM stepped s WHERE w.ctid = s.worker_place
   ),
   updated AS (
-    UPDATE progress_jobs j SET
+    UPDATE public.progress_jobs j SET
       heartbeat_at = at,
       processed_count = s.all_processed,
       total_count = s.all_total,
@@ -162,7 +162,7 @@ BEGIN
       s.changed, s.samples
   ),
   history AS (
-    INSERT INTO job_events (job_id, type, at, attempt, data)
+    INSERT INTO public.job_events (job_id, type, at, attempt, data)
     SELECT u.id, 'progress', at, u.attempt, headway.sample_document(u.progress_percent, u.processed_count, u.total_count,
       u.throughput_per_second, ceil(u.eta), u.stage, u.advanced_at)
     FROM updated u WHERE u.samples

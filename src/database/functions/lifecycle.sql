@@ -3,7 +3,7 @@
 
 -- Has the command had its effect already? Its answer may have been lost: it changes nothing then, and is no error. What a
 -- batch takes from nobody cannot have had an effect on it.
-CREATE FUNCTION headway.is_done_already(j progress_jobs, command text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+CREATE FUNCTION headway.is_done_already(j public.progress_jobs, command text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
   SELECT (j.children IS NULL OR command IN ('cancel', 'retry')) AND CASE command
     WHEN 'start' THEN j.status = 'running'
     WHEN 'complete' THEN j.status = 'completed'
@@ -17,7 +17,7 @@ CREATE FUNCTION headway.is_done_already(j progress_jobs, command text) RETURNS b
 $$;
 
 -- Why the command cannot be given to the job: an error code, or null. `batch` is the job's batch where it is a partition.
-CREATE FUNCTION headway.refusal_of(j progress_jobs, batch progress_jobs, command text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+CREATE FUNCTION headway.refusal_of(j public.progress_jobs, batch public.progress_jobs, command text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
   SELECT CASE
     WHEN j.children IS NOT NULL AND command IN ('start', 'complete', 'fail', 'acknowledge_cancel') THEN 'is_batch'
     WHEN command = 'retry' THEN CASE
@@ -35,8 +35,8 @@ $$;
 
 -- Carries out a command on a job that is no batch, whose lock the caller holds and to which nothing stands in the way, and
 -- answers its new row. One change, one entry in the history.
-CREATE FUNCTION headway.apply_command(j progress_jobs, at timestamptz, command text, actor text, input jsonb)
-RETURNS progress_jobs LANGUAGE plpgsql AS $$
+CREATE FUNCTION headway.apply_command(j public.progress_jobs, at timestamptz, command text, actor text, input jsonb)
+RETURNS public.progress_jobs LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
   event_data jsonb := '{}';
@@ -63,7 +63,7 @@ BEGIN
       j.cancelled_by_user_id := actor;
     WHEN command = 'retry' THEN
       event_data := jsonb_build_object('previousStatus', j.status);
-      DELETE FROM job_progress w WHERE w.job_id = j.id;
+      DELETE FROM public.job_progress w WHERE w.job_id = j.id;
       j := headway.begin_attempt(j);
     ELSE
       -- complete, fail, acknowledge_cancel, and cancel of a job that has not begun
@@ -100,14 +100,14 @@ BEGIN
         j.progress_percent, j.processed_count, j.total_count, j.failure_reason, j.error_message);
   END CASE;
   j := headway.store_job(j);
-  INSERT INTO job_events (job_id, type, at, actor, attempt, data)
+  INSERT INTO public.job_events (job_id, type, at, actor, attempt, data)
   VALUES (j.id, j.lifecycle, at, apply_command.actor, j.attempt, event_data);
   RETURN j;
 END
 $$;
 
 -- The job as it is at the beginning of its next attempt.
-CREATE FUNCTION headway.begin_attempt(j progress_jobs) RETURNS progress_jobs LANGUAGE plpgsql AS $$
+CREATE FUNCTION headway.begin_attempt(j public.progress_jobs) RETURNS public.progress_jobs LANGUAGE plpgsql AS $$
 BEGIN
   j.lifecycle := 'retried';
   j.status := 'pending';
@@ -143,8 +143,8 @@ END
 $$;
 
 -- Writes what a command may change, and answers the row.
-CREATE FUNCTION headway.store_job(j progress_jobs) RETURNS progress_jobs LANGUAGE sql AS $$
-  UPDATE progress_jobs p SET
+CREATE FUNCTION headway.store_job(j public.progress_jobs) RETURNS public.progress_jobs LANGUAGE sql AS $$
+  UPDATE public.progress_jobs p SET
     status = j.status, progress_percent = j.progress_percent, processed_count = j.processed_count,
     total_count = j.total_count, own_total_count = j.own_total_count, throughput_per_second = j.throughput_per_second,
     eta_seconds = j.eta_seconds, eta_source = j.eta_source, expected_seconds = j.expected_seconds, stage = j.stage,
@@ -160,13 +160,13 @@ $$;
 
 -- Cancels or retries a batch, whose lock the caller holds, by what it does to the partitions: the pending are cancelled and
 -- the running asked to stop; the failed and the cancelled begin anew. Answers all that changed, the batch included.
-CREATE FUNCTION headway.change_batch(b progress_jobs, at timestamptz, command text, actor text)
+CREATE FUNCTION headway.change_batch(b public.progress_jobs, at timestamptz, command text, actor text)
 RETURNS SETOF headway.change LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  p progress_jobs;
+  p public.progress_jobs;
 BEGIN
-  FOR p IN SELECT * FROM progress_jobs WHERE parent_job_id = b.id ORDER BY id FOR NO KEY UPDATE LOOP
+  FOR p IN SELECT * FROM public.progress_jobs WHERE parent_job_id = b.id ORDER BY id FOR NO KEY UPDATE LOOP
     IF headway.refusal_of(p, NULL, command) IS NULL AND NOT headway.is_done_already(p, command) THEN
       p := headway.apply_command(p, at, command, actor, '{}');
       RETURN NEXT ROW (p.tenant_id, p.id, p.revision, true, false)::headway.change;
@@ -177,7 +177,7 @@ BEGIN
     RETURN QUERY SELECT * FROM headway.roll_up(
       ARRAY[b.id], at, command, 'retried', actor, jsonb_build_object('previousStatus', b.status));
   ELSE
-    UPDATE progress_jobs SET cancel_requested_at = at, cancelled_by_user_id = actor WHERE id = b.id;
+    UPDATE public.progress_jobs SET cancel_requested_at = at, cancelled_by_user_id = actor WHERE id = b.id;
     RETURN QUERY SELECT * FROM headway.roll_up(ARRAY[b.id], at, command, 'cancel_requested', actor);
   END IF;
 END
@@ -199,19 +199,19 @@ CREATE FUNCTION headway.change_job(
 LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 #variable_conflict use_column
 DECLARE
-  j progress_jobs;
-  batch progress_jobs;
+  j public.progress_jobs;
+  batch public.progress_jobs;
   at timestamptz(3);
   done boolean;
   refusal text;
 BEGIN
-  SELECT p.* INTO j FROM progress_jobs p
+  SELECT p.* INTO j FROM public.progress_jobs p
   WHERE p.id = change_job.job_id AND p.tenant_id = change_job.tenant_id
     AND (change_job.all_organizations OR p.organization_id IS NOT DISTINCT FROM change_job.organization_id)
     AND (change_job.scope_job_id IS NULL OR change_job.scope_job_id IN (p.id, p.parent_job_id));
   -- The batch before its partition: the order of locks.sql. What the scope looks at never changes.
-  SELECT p.* INTO batch FROM progress_jobs p WHERE p.id = j.parent_job_id FOR NO KEY UPDATE;
-  SELECT p.* INTO j FROM progress_jobs p WHERE p.id = j.id FOR NO KEY UPDATE;
+  SELECT p.* INTO batch FROM public.progress_jobs p WHERE p.id = j.parent_job_id FOR NO KEY UPDATE;
+  SELECT p.* INTO j FROM public.progress_jobs p WHERE p.id = j.id FOR NO KEY UPDATE;
   IF NOT FOUND THEN
     RETURN QUERY SELECT 'job_not_found', NULL, false, NULL::bigint, NULL::json, NULL::json;
     RETURN;
@@ -231,7 +231,7 @@ BEGIN
   IF j.children IS NOT NULL THEN
     others := (
       SELECT json_agg(headway.change_document(c)) FROM headway.change_batch(j, at, command, actor) c WHERE c.job_id <> j.id);
-    SELECT p.* INTO j FROM progress_jobs p WHERE p.id = j.id;
+    SELECT p.* INTO j FROM public.progress_jobs p WHERE p.id = j.id;
   ELSE
     j := headway.apply_command(j, at, command, actor, input);
     IF batch.id IS NOT NULL THEN

@@ -10,8 +10,8 @@
 CREATE FUNCTION headway.visit(process_id uuid, interval_seconds float8, troubled boolean) RETURNS float8
 LANGUAGE sql AS $$
   -- A process that was not seen for a day delays no verdict any more.
-  DELETE FROM service_processes WHERE seen_at < now() - interval '1 day';
-  INSERT INTO service_processes AS p (id, started_at, seen_at, healthy_since) VALUES (process_id, now(), now(), now())
+  DELETE FROM public.service_processes WHERE seen_at < now() - interval '1 day';
+  INSERT INTO public.service_processes AS p (id, started_at, seen_at, healthy_since) VALUES (process_id, now(), now(), now())
   ON CONFLICT (id) DO UPDATE SET
     seen_at = now(),
     healthy_since = CASE
@@ -28,11 +28,11 @@ $$;
 CREATE FUNCTION headway.may_judge(process_id uuid, interval_seconds float8, timeout_seconds float8) RETURNS boolean
 LANGUAGE sql STABLE AS $$
   SELECT EXISTS (
-    SELECT FROM service_processes p
+    SELECT FROM public.service_processes p
     WHERE p.id = process_id AND headway.seconds(now(), p.healthy_since) >= least(timeout_seconds, 3600)
       AND headway.seconds(now(), p.seen_at) <= 3 * interval_seconds
   ) AND NOT EXISTS (
-    SELECT FROM service_processes p
+    SELECT FROM public.service_processes p
     WHERE p.id <> process_id
       AND headway.seconds(now(), p.seen_at) > 1.5 * interval_seconds
       AND headway.seconds(now(), p.seen_at) < 1.5 * interval_seconds + least(timeout_seconds, 3600)
@@ -41,7 +41,7 @@ LANGUAGE sql STABLE AS $$
     -- Another one was in trouble less than the timeout ago: reports that it has accepted may still wait in its memory. A window
     -- that began with its process tells of no trouble, nor does a visit that is still to come: the database's clock was set
     -- back, or another server took over, and a process that lives visits anew.
-    SELECT FROM service_processes p
+    SELECT FROM public.service_processes p
     WHERE p.id <> process_id AND p.healthy_since > p.started_at AND p.seen_at <= now()
       AND headway.seconds(now(), p.healthy_since) < least(timeout_seconds, 3600)
   )
@@ -60,7 +60,7 @@ BEGIN
     RETURN;
   END IF;
   SELECT l.held, l.batches INTO held, batches FROM headway.lock_jobs(ARRAY(
-    SELECT id FROM progress_jobs
+    SELECT id FROM public.progress_jobs
     WHERE finished_at IS NULL AND status = 'running' AND liveness = 'ok' AND children IS NULL
       AND heartbeat_at < now() - make_interval(secs => after_seconds)
     LIMIT batch FOR NO KEY UPDATE SKIP LOCKED), true) AS l;
@@ -68,14 +68,14 @@ BEGIN
   RETURN QUERY
   WITH marked AS (
     -- Judged again: it may have spoken before the lock was taken.
-    UPDATE progress_jobs j SET liveness = 'stalled', updated_at = at,
+    UPDATE public.progress_jobs j SET liveness = 'stalled', updated_at = at,
       revision = j.revision + 1, lifecycle = 'stalled', lifecycle_revision = j.revision + 1
     WHERE j.id = ANY (held) AND j.status = 'running' AND j.liveness = 'ok'
       AND j.heartbeat_at < now() - make_interval(secs => after_seconds)
     RETURNING j.*
   ),
   history AS (
-    INSERT INTO job_events (job_id, type, at, attempt, data)
+    INSERT INTO public.job_events (job_id, type, at, attempt, data)
     SELECT m.id, m.lifecycle, m.updated_at, m.attempt, jsonb_build_object('heartbeatAt', headway.iso(m.heartbeat_at))
     FROM marked m ORDER BY m.id
   )
@@ -87,7 +87,7 @@ END
 $$;
 
 -- Is a job abandoned: running without a heartbeat for its own timeout, or pending for longer than it may be.
-CREATE FUNCTION headway.is_abandoned(j progress_jobs) RETURNS boolean LANGUAGE sql STABLE AS $$
+CREATE FUNCTION headway.is_abandoned(j public.progress_jobs) RETURNS boolean LANGUAGE sql STABLE AS $$
   SELECT CASE j.status
     WHEN 'running' THEN j.heartbeat_timeout_seconds > 0
       AND j.heartbeat_at < now() - make_interval(secs => j.heartbeat_timeout_seconds)
@@ -105,7 +105,7 @@ DECLARE
   at timestamptz(3);
 BEGIN
   SELECT l.held, l.batches INTO held, batches FROM headway.lock_jobs(ARRAY(
-    SELECT j.id FROM progress_jobs j
+    SELECT j.id FROM public.progress_jobs j
     WHERE j.finished_at IS NULL AND j.children IS NULL AND headway.is_abandoned(j)
       AND headway.may_judge(process_id, interval_seconds,
         CASE j.status WHEN 'running' THEN j.heartbeat_timeout_seconds ELSE j.pending_timeout_seconds END)
@@ -115,7 +115,7 @@ BEGIN
   RETURN QUERY
   WITH ended AS (
     -- Judged again: it may have spoken before the lock was taken.
-    UPDATE progress_jobs j SET
+    UPDATE public.progress_jobs j SET
       status = CASE WHEN j.cancel_requested_at IS NULL THEN 'failed' ELSE 'cancelled' END,
       lifecycle = CASE WHEN j.cancel_requested_at IS NULL THEN 'failed' ELSE 'cancelled' END,
       failure_reason = CASE WHEN j.cancel_requested_at IS NULL
@@ -130,7 +130,7 @@ BEGIN
     RETURNING j.*
   ),
   history AS (
-    INSERT INTO job_events (job_id, type, at, attempt, data)
+    INSERT INTO public.job_events (job_id, type, at, attempt, data)
     SELECT e.id, e.lifecycle, e.updated_at, e.attempt, headway.end_document(
         e.progress_percent, e.processed_count, e.total_count, e.failure_reason, e.error_message)
       || jsonb_strip_nulls(jsonb_build_object('heartbeatAt', headway.iso(e.heartbeat_at)))
@@ -154,13 +154,13 @@ BEGIN
     RETURN 0;
   END IF;
   WITH expired AS (
-    SELECT id FROM progress_jobs
+    SELECT id FROM public.progress_jobs
     WHERE parent_job_id IS NULL AND (
       finished_at < now() - make_interval(days => retention_days)
       OR finished_at IS NULL AND status = 'pending' AND updated_at < now() - make_interval(days => retention_days))
     ORDER BY id LIMIT batch FOR UPDATE SKIP LOCKED
   )
-  DELETE FROM progress_jobs j USING expired e WHERE j.id = e.id;
+  DELETE FROM public.progress_jobs j USING expired e WHERE j.id = e.id;
   GET DIAGNOSTICS erased = ROW_COUNT;
   RETURN erased;
 END

@@ -15,25 +15,25 @@ LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
   -- From an index that holds nothing but batches and partitions: most jobs are none, and need not be looked at for this.
   batches := ARRAY(
-    SELECT DISTINCT coalesce(parent_job_id, id) FROM progress_jobs WHERE id = ANY (ids) AND partition_count IS NOT NULL);
+    SELECT DISTINCT coalesce(parent_job_id, id) FROM public.progress_jobs WHERE id = ANY (ids) AND partition_count IS NOT NULL);
   IF skip_locked THEN
     IF batches <> '{}' THEN
       batches := ARRAY(
-        SELECT id FROM progress_jobs WHERE id = ANY (batches) AND (tenant_ids IS NULL OR tenant_id = ANY (tenant_ids))
+        SELECT id FROM public.progress_jobs WHERE id = ANY (batches) AND (tenant_ids IS NULL OR tenant_id = ANY (tenant_ids))
         ORDER BY id FOR NO KEY UPDATE SKIP LOCKED);
     END IF;
     held := ARRAY(
-      SELECT id FROM progress_jobs WHERE id = ANY (ids) AND (parent_job_id IS NULL OR parent_job_id = ANY (batches))
+      SELECT id FROM public.progress_jobs WHERE id = ANY (ids) AND (parent_job_id IS NULL OR parent_job_id = ANY (batches))
         AND (tenant_ids IS NULL OR tenant_id = ANY (tenant_ids))
       ORDER BY id FOR NO KEY UPDATE SKIP LOCKED);
   ELSE
     IF batches <> '{}' THEN
       batches := ARRAY(
-        SELECT id FROM progress_jobs WHERE id = ANY (batches) AND (tenant_ids IS NULL OR tenant_id = ANY (tenant_ids))
+        SELECT id FROM public.progress_jobs WHERE id = ANY (batches) AND (tenant_ids IS NULL OR tenant_id = ANY (tenant_ids))
         ORDER BY id FOR NO KEY UPDATE);
     END IF;
     held := ARRAY(
-      SELECT id FROM progress_jobs WHERE id = ANY (ids) AND (tenant_ids IS NULL OR tenant_id = ANY (tenant_ids))
+      SELECT id FROM public.progress_jobs WHERE id = ANY (ids) AND (tenant_ids IS NULL OR tenant_id = ANY (tenant_ids))
       ORDER BY id FOR NO KEY UPDATE);
   END IF;
 END

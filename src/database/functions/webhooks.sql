@@ -2,7 +2,7 @@
 
 -- What a receiver gets. `data` is the document of the live stream, which leaves out what is null, and the job's `meta`: it
 -- says which message or channel the job belongs to, where its creator put that there.
-CREATE FUNCTION headway.webhook_body(type text, at timestamptz, j progress_jobs) RETURNS text LANGUAGE sql STABLE AS $$
+CREATE FUNCTION headway.webhook_body(type text, at timestamptz, j public.progress_jobs) RETURNS text LANGUAGE sql STABLE AS $$
   SELECT row_to_json(b)::text FROM (SELECT
     type, headway.iso(at) AS timestamp,
     headway.live_document(j)::jsonb || jsonb_build_object('tenantId', j.tenant_id, 'meta', j.meta) AS data
@@ -10,7 +10,7 @@ CREATE FUNCTION headway.webhook_body(type text, at timestamptz, j progress_jobs)
 $$;
 
 -- Whether a webhook wants to hear of a job at all.
-CREATE FUNCTION headway.wants_job(w webhooks, j progress_jobs) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+CREATE FUNCTION headway.wants_job(w public.webhooks, j public.progress_jobs) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
   SELECT w.enabled AND w.tenant_id = j.tenant_id AND (NOT w.top_level OR j.parent_job_id IS NULL)
     AND coalesce(w.job_type = j.job_type, true)
     AND (w.organization_id IS NULL OR w.organization_id IS NOT DISTINCT FROM j.organization_id)
@@ -24,17 +24,17 @@ $$;
 -- must end at its first line. Tables are reached by index in correlated subqueries, as in flush.sql and for its reasons.
 CREATE FUNCTION headway.queue_messages() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  IF NOT EXISTS (SELECT FROM events) OR NOT EXISTS (SELECT FROM webhooks WHERE enabled) THEN
+  IF NOT EXISTS (SELECT FROM events) OR NOT EXISTS (SELECT FROM public.webhooks WHERE enabled) THEN
     RETURN NULL;
   END IF;
-  INSERT INTO webhook_messages (webhook_ids, job_id, type, revision, body)
-  SELECT w.ids, e.job_id, m.type, j.revision, headway.webhook_body(m.type, e.at, (j.*)::progress_jobs)
+  INSERT INTO public.webhook_messages (webhook_ids, job_id, type, revision, body)
+  SELECT w.ids, e.job_id, m.type, j.revision, headway.webhook_body(m.type, e.at, (j.*)::public.progress_jobs)
   FROM events e
   CROSS JOIN LATERAL (SELECT 'progress.job.' || e.type AS type OFFSET 0) m
-  CROSS JOIN LATERAL (SELECT * FROM progress_jobs j WHERE j.id = e.job_id OFFSET 0) j
+  CROSS JOIN LATERAL (SELECT * FROM public.progress_jobs j WHERE j.id = e.job_id OFFSET 0) j
   CROSS JOIN LATERAL (
-    SELECT array_agg(w.id) AS ids FROM webhooks w
-    WHERE w.tenant_id = j.tenant_id AND headway.wants_job(w, (j.*)::progress_jobs) AND (e.type = ANY (w.events)
+    SELECT array_agg(w.id) AS ids FROM public.webhooks w
+    WHERE w.tenant_id = j.tenant_id AND headway.wants_job(w, (j.*)::public.progress_jobs) AND (e.type = ANY (w.events)
       OR w.progress_interval_seconds IS NOT NULL AND e.type IN ('completed', 'failed', 'cancelled'))
     OFFSET 0
   ) w
@@ -45,7 +45,7 @@ END
 $$;
 
 -- Goes with the schema of its function, and comes with it.
-CREATE TRIGGER job_events_webhooks AFTER INSERT ON job_events
+CREATE TRIGGER job_events_webhooks AFTER INSERT ON public.job_events
 REFERENCING NEW TABLE AS events FOR EACH STATEMENT EXECUTE FUNCTION headway.queue_messages();
 
 -- Makes a delivery of each message for each webhook that it is for, of at most `most` messages, and answers whether there may be
@@ -55,15 +55,15 @@ CREATE FUNCTION headway.queue_deliveries(most integer) RETURNS boolean LANGUAGE 
 DECLARE
   taken integer;
 BEGIN
-  IF NOT EXISTS (SELECT FROM webhook_messages) THEN
+  IF NOT EXISTS (SELECT FROM public.webhook_messages) THEN
     RETURN false;
   END IF;
   -- Any constant that no other program uses.
   PERFORM pg_advisory_xact_lock(5272015424);
   WITH messages AS (
-    DELETE FROM webhook_messages WHERE id IN (SELECT id FROM webhook_messages ORDER BY id LIMIT most) RETURNING *
+    DELETE FROM public.webhook_messages WHERE id IN (SELECT id FROM public.webhook_messages ORDER BY id LIMIT most) RETURNING *
   ), queued AS (
-    INSERT INTO webhook_deliveries (webhook_id, job_id, type, revision, body, due_at, created_at, expires_at)
+    INSERT INTO public.webhook_deliveries (webhook_id, job_id, type, revision, body, due_at, created_at, expires_at)
     SELECT w.id, m.job_id, m.type, m.revision, m.body, m.created_at, m.created_at, m.created_at + interval '3 days'
     FROM messages m CROSS JOIN LATERAL unnest(m.webhook_ids) AS w (id)
     ORDER BY m.id
@@ -86,38 +86,38 @@ DECLARE
   queued integer;
   at timestamptz(3) := headway.clock();
 BEGIN
-  IF NOT EXISTS (SELECT FROM webhooks WHERE enabled) THEN
+  IF NOT EXISTS (SELECT FROM public.webhooks WHERE enabled) THEN
     -- What was queued before the last one was disabled becomes deliveries, which are kept for it.
-    RETURN EXISTS (SELECT FROM webhook_messages);
+    RETURN EXISTS (SELECT FROM public.webhook_messages);
   END IF;
-  IF NOT EXISTS (SELECT FROM webhooks w WHERE headway.is_progress_due(w, at))
+  IF NOT EXISTS (SELECT FROM public.webhooks w WHERE headway.is_progress_due(w, at))
     -- Any constant that no other program uses: two replicas would queue the same state twice.
     OR NOT pg_try_advisory_xact_lock(5272015423) THEN
     RETURN true;
   END IF;
   WITH checked AS (
-    UPDATE webhooks w SET progress_checked_at = at WHERE headway.is_progress_due(w, at) RETURNING w.id
+    UPDATE public.webhooks w SET progress_checked_at = at WHERE headway.is_progress_due(w, at) RETURNING w.id
   ) SELECT array_agg(id) INTO looked_at FROM checked;
 
   -- What still waits because its receiver is away, and was overtaken by another change.
-  DELETE FROM webhook_deliveries d
+  DELETE FROM public.webhook_deliveries d
   WHERE d.webhook_id = ANY (looked_at) AND d.status = 'waiting' AND d.type = 'progress.job.updated' AND d.claim IS NULL
     AND EXISTS (
-      SELECT FROM webhook_deliveries l WHERE l.webhook_id = d.webhook_id AND l.job_id = d.job_id AND l.id > d.id);
+      SELECT FROM public.webhook_deliveries l WHERE l.webhook_id = d.webhook_id AND l.job_id = d.job_id AND l.id > d.id);
 
   -- Without a body: that is made when it is sent, of the newest state.
   WITH queued AS (
-    INSERT INTO webhook_deliveries (webhook_id, job_id, type, revision, body, due_at, expires_at)
+    INSERT INTO public.webhook_deliveries (webhook_id, job_id, type, revision, body, due_at, expires_at)
     SELECT w.id, j.id, 'progress.job.updated', j.revision, '', at, at + interval '3 days'
-    FROM webhooks w
+    FROM public.webhooks w
     CROSS JOIN LATERAL (
-      SELECT j.id, j.revision FROM progress_jobs j
+      SELECT j.id, j.revision FROM public.progress_jobs j
       WHERE j.tenant_id = w.tenant_id AND j.finished_at IS NULL AND j.status = 'running' AND headway.wants_job(w, j) OFFSET 0
     ) j
     LEFT JOIN LATERAL (
       SELECT d.revision, coalesce(d.attempted_at, d.created_at) AS told_at,
         d.status = 'waiting' AND d.type = 'progress.job.updated' AND d.claim IS NULL AS waits
-      FROM webhook_deliveries d WHERE d.webhook_id = w.id AND d.job_id = j.id
+      FROM public.webhook_deliveries d WHERE d.webhook_id = w.id AND d.job_id = j.id
       -- As the index has it: by id alone, the planner would walk back through the messages of all jobs.
       ORDER BY d.webhook_id DESC, d.job_id DESC, d.id DESC LIMIT 1
     ) l ON true
@@ -125,24 +125,24 @@ BEGIN
       OR l.revision < j.revision AND NOT l.waits
         AND l.told_at <= at - make_interval(secs => w.progress_interval_seconds))
       -- A change that is no delivery yet would come behind its own progress.
-      AND j.id NOT IN (SELECT job_id FROM webhook_messages)
+      AND j.id NOT IN (SELECT job_id FROM public.webhook_messages)
     LIMIT most
     RETURNING webhook_id, job_id
   ), superseded AS (
-    DELETE FROM webhook_deliveries d USING queued q
+    DELETE FROM public.webhook_deliveries d USING queued q
     WHERE d.webhook_id = q.webhook_id AND d.job_id = q.job_id AND d.type = 'progress.job.updated' AND d.claim IS NULL
   )
   SELECT count(*) INTO queued FROM queued;
   IF queued = most THEN
     -- There may be more: they come with the next call.
-    UPDATE webhooks w SET progress_checked_at = NULL WHERE w.id = ANY (looked_at);
+    UPDATE public.webhooks w SET progress_checked_at = NULL WHERE w.id = ANY (looked_at);
   END IF;
   RETURN true;
 END
 $$;
 
 -- A quarter of the interval is how much later than it a message may be queued.
-CREATE FUNCTION headway.is_progress_due(w webhooks, at timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
+CREATE FUNCTION headway.is_progress_due(w public.webhooks, at timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
   SELECT w.enabled AND w.progress_interval_seconds IS NOT NULL
     AND coalesce(w.progress_checked_at <= at - make_interval(secs => w.progress_interval_seconds / 4.0), true)
 $$;
@@ -164,17 +164,17 @@ DECLARE
 BEGIN
   RETURN QUERY
   WITH due AS MATERIALIZED (
-    SELECT d.id FROM (SELECT * FROM webhooks WHERE enabled AND coalesce(paused_until <= at, true) ORDER BY random()) w
+    SELECT d.id FROM (SELECT * FROM public.webhooks WHERE enabled AND coalesce(paused_until <= at, true) ORDER BY random()) w
     CROSS JOIN LATERAL (
-      SELECT count(*) AS count FROM webhook_deliveries u
+      SELECT count(*) AS count FROM public.webhook_deliveries u
       WHERE u.webhook_id = w.id AND u.claim IS NOT NULL AND u.due_at > at
     ) under_way
     CROSS JOIN LATERAL (
-      SELECT d.id FROM webhook_deliveries d
+      SELECT d.id FROM public.webhook_deliveries d
       WHERE d.webhook_id = w.id AND d.status = 'waiting' AND d.due_at <= at
-        AND (d.body <> '' OR EXISTS (SELECT FROM progress_jobs j WHERE j.id = d.job_id))
+        AND (d.body <> '' OR EXISTS (SELECT FROM public.progress_jobs j WHERE j.id = d.job_id))
         AND (
-          SELECT true FROM webhook_deliveries e
+          SELECT true FROM public.webhook_deliveries e
           WHERE e.webhook_id = d.webhook_id AND e.job_id = d.job_id AND e.id < d.id AND e.status = 'waiting'
             AND (e.attempts = 0 OR e.claim IS NOT NULL)
           ORDER BY e.webhook_id, e.job_id, e.id LIMIT 1
@@ -185,17 +185,17 @@ BEGIN
     ) d
     LIMIT most
   )
-  UPDATE webhook_deliveries d SET
+  UPDATE public.webhook_deliveries d SET
     claim = gen_random_uuid(), attempts = d.attempts + 1, attempted_at = at, due_at = at + make_interval(secs => lease_seconds),
     body = coalesce(n.body, d.body), revision = coalesce(n.revision, d.revision),
     -- With another body it is another message: a receiver may have taken the last one without being heard.
     message_id = CASE WHEN n.body IS NOT NULL AND d.body <> '' THEN gen_random_uuid() ELSE d.message_id END
   FROM due
-  JOIN webhook_deliveries old ON old.id = due.id
-  JOIN webhooks w ON w.id = old.webhook_id
+  JOIN public.webhook_deliveries old ON old.id = due.id
+  JOIN public.webhooks w ON w.id = old.webhook_id
   -- Progress is told as it is now.
   LEFT JOIN LATERAL (
-    SELECT headway.webhook_body(old.type, at, j) AS body, j.revision FROM progress_jobs j
+    SELECT headway.webhook_body(old.type, at, j) AS body, j.revision FROM public.progress_jobs j
     WHERE j.id = old.job_id AND old.type = 'progress.job.updated' AND (old.body = '' OR j.revision > old.revision)
   ) n ON true
   WHERE d.id = due.id
@@ -216,9 +216,9 @@ CREATE FUNCTION headway.finish_delivery(
 #variable_conflict use_column
 DECLARE
   at timestamptz(3) := headway.clock();
-  d webhook_deliveries;
+  d public.webhook_deliveries;
 BEGIN
-  UPDATE webhook_deliveries d SET
+  UPDATE public.webhook_deliveries d SET
     status = CASE WHEN outcome = 'delivered' THEN 'delivered'
       WHEN outcome = 'gone' OR outcome = 'failed' AND at >= d.expires_at THEN 'dead' ELSE 'waiting' END,
     finished_at = CASE WHEN outcome IN ('delivered', 'gone') OR outcome = 'failed' AND at >= d.expires_at THEN at END,
@@ -234,11 +234,11 @@ BEGIN
   END IF;
   IF outcome = 'delivered' THEN
     -- Not for every message: the row is read by every statement that queues one.
-    UPDATE webhooks w SET consecutive_failures = 0, failing_since = NULL, paused_until = NULL, delivered_at = at
+    UPDATE public.webhooks w SET consecutive_failures = 0, failing_since = NULL, paused_until = NULL, delivered_at = at
     WHERE w.id = d.webhook_id AND w.url = finish_delivery.url
       AND (w.consecutive_failures > 0 OR coalesce(w.delivered_at < at - interval '10 seconds', true));
   ELSIF outcome <> 'released' THEN
-    UPDATE webhooks w SET
+    UPDATE public.webhooks w SET
       consecutive_failures = w.consecutive_failures + 1,
       failing_since = coalesce(w.failing_since, at),
       paused_until = greatest(w.paused_until, at + make_interval(secs => pause_seconds),
@@ -263,29 +263,29 @@ DECLARE
   deleted_webhook uuid;
 BEGIN
   -- Of webhooks that are disabled, or fail and are left alone: others die by their last attempt.
-  UPDATE webhook_deliveries d SET
+  UPDATE public.webhook_deliveries d SET
     status = 'dead', finished_at = at, claim = NULL,
     error = coalesce(d.error, 'Not tried for three days: the webhook was disabled, or failing')
   WHERE d.id IN (
-    SELECT w.id FROM webhook_deliveries w
+    SELECT w.id FROM public.webhook_deliveries w
     WHERE w.status = 'waiting' AND w.expires_at < at - interval '1 hour' AND (w.claim IS NULL OR w.due_at < at)
     LIMIT batch FOR UPDATE SKIP LOCKED);
   GET DIAGNOSTICS ended = ROW_COUNT;
-  DELETE FROM webhook_deliveries d WHERE d.id IN (
-    SELECT r.id FROM webhook_deliveries r WHERE r.finished_at < at - make_interval(days => record_days)
+  DELETE FROM public.webhook_deliveries d WHERE d.id IN (
+    SELECT r.id FROM public.webhook_deliveries r WHERE r.finished_at < at - make_interval(days => record_days)
     ORDER BY r.finished_at LIMIT batch FOR UPDATE SKIP LOCKED);
   GET DIAGNOSTICS erased = ROW_COUNT;
   -- From one webhook to the next in the index, past all that each has.
   WITH RECURSIVE known AS (
-    (SELECT d.webhook_id AS id FROM webhook_deliveries d ORDER BY d.webhook_id, d.id LIMIT 1)
+    (SELECT d.webhook_id AS id FROM public.webhook_deliveries d ORDER BY d.webhook_id, d.id LIMIT 1)
     UNION ALL
-    SELECT (SELECT d.webhook_id FROM webhook_deliveries d WHERE d.webhook_id > known.id ORDER BY d.webhook_id, d.id LIMIT 1)
+    SELECT (SELECT d.webhook_id FROM public.webhook_deliveries d WHERE d.webhook_id > known.id ORDER BY d.webhook_id, d.id LIMIT 1)
     FROM known WHERE known.id IS NOT NULL
   )
   SELECT known.id INTO deleted_webhook FROM known
-  WHERE known.id IS NOT NULL AND NOT EXISTS (SELECT FROM webhooks w WHERE w.id = known.id) LIMIT 1;
-  DELETE FROM webhook_deliveries d WHERE d.id IN (
-    SELECT o.id FROM webhook_deliveries o WHERE o.webhook_id = deleted_webhook LIMIT batch FOR UPDATE SKIP LOCKED);
+  WHERE known.id IS NOT NULL AND NOT EXISTS (SELECT FROM public.webhooks w WHERE w.id = known.id) LIMIT 1;
+  DELETE FROM public.webhook_deliveries d WHERE d.id IN (
+    SELECT o.id FROM public.webhook_deliveries o WHERE o.webhook_id = deleted_webhook LIMIT batch FOR UPDATE SKIP LOCKED);
   GET DIAGNOSTICS orphaned = ROW_COUNT;
   -- There may be another one.
   IF orphaned > 0 THEN

@@ -14,7 +14,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
   report json := json_build_array(json_strip_nulls(json_build_object(
     'i', 0, 'job_id', job_id, 'worker_id', 'default', 'actor', session_user,
-    'tenant_id', (SELECT j.tenant_id FROM progress_jobs j WHERE j.id = update_job_progress.job_id), 'all_organizations', true,
+    'tenant_id', (SELECT j.tenant_id FROM public.progress_jobs j WHERE j.id = update_job_progress.job_id), 'all_organizations', true,
     'processed_count', current_step, 'total_count', total_steps, 'stage', stage, 'message', message)));
   outcome record;
   changes json;
@@ -60,7 +60,7 @@ DECLARE
   outcome record;
 BEGIN
   SELECT c.* INTO outcome FROM headway.change_job(
-    job_id, (SELECT j.tenant_id FROM progress_jobs j WHERE j.id = finish_job_progress.job_id), true, NULL, NULL,
+    job_id, (SELECT j.tenant_id FROM public.progress_jobs j WHERE j.id = finish_job_progress.job_id), true, NULL, NULL,
     command, session_user, input) c;
   PERFORM headway.refuse(outcome.code, job_id) WHERE outcome.code IS NOT NULL;
   PERFORM headway.notify_change(job_id, outcome.revision, true) WHERE outcome.changed;
@@ -100,7 +100,7 @@ $$;
 CREATE FUNCTION headway.notify_change(job_id uuid, revision bigint, lifecycle boolean) RETURNS void LANGUAGE sql AS $$
   SELECT pg_notify('headway', json_build_array(json_build_array(j.tenant_id,
     json_build_array(json_build_array(j.id, notify_change.revision, notify_change.lifecycle::integer))))::text)
-  FROM progress_jobs j WHERE j.id = job_id
+  FROM public.progress_jobs j WHERE j.id = job_id
 $$;
 
 CREATE FUNCTION headway.notify_others(others json) RETURNS void LANGUAGE sql AS $$
@@ -111,5 +111,5 @@ $$;
 CREATE FUNCTION headway.worker_answer(job_id uuid) RETURNS json LANGUAGE sql STABLE AS $$
   SELECT json_build_object('jobId', j.id, 'workerId', 'default', 'status', j.status,
     'cancelRequested', j.cancel_requested_at IS NOT NULL, 'progressPercent', j.progress_percent, 'revision', j.revision)
-  FROM progress_jobs j WHERE j.id = job_id
+  FROM public.progress_jobs j WHERE j.id = job_id
 $$;
