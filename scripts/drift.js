@@ -51,6 +51,8 @@ const migrationsAreComplete = () => {
   }
 }
 
+const generationIsCurrent = () => run(process.execPath, ['scripts/generation.js', '--check'])
+
 /** Names in the lock file that an installation without dev and optional packages has. */
 const runtimePackages = () => {
   const { packages } = JSON.parse(readFileSync(`${root}package-lock.json`, 'utf8'))
@@ -72,7 +74,7 @@ const surfaceIsCurrent = () => {
 }
 
 // One function a check, each with a sentence of its own when it fails.
-const checks = [openApiIsCurrent, openApiIsSound, migrationsAreComplete, surfaceIsCurrent]
+const checks = [openApiIsCurrent, openApiIsSound, migrationsAreComplete, generationIsCurrent, surfaceIsCurrent]
 
 let sound = true
 for (const check of checks) sound = (await check()) && sound

@@ -71,7 +71,7 @@ const migrateWhenReachable = async (url: string, log: Logger): Promise<void> => 
   const deadline = performance.now() + DATABASE_START_SECONDS * 1000
   for (;;) {
     try {
-      await migrate(url)
+      for (const warning of await migrate(url)) log.warn(warning)
       return
     } catch (error) {
       if (classifyFailure(error) !== 'unreachable' || isRefusal(error) || performance.now() > deadline) throw error

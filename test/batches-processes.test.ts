@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto'
 import t from 'tap'
+import { FUNCTIONS } from '../src/database/functions.ts'
 import type { CreatedJob } from '../src/jobs/commands.ts'
 import type { JobDocument } from '../src/jobs/job.ts'
 import { createTestDatabase } from './helpers/database.ts'
@@ -101,7 +102,7 @@ t.test('whatever two replicas do to one batch at once, nobody is in a deadlock a
   // The workers of the last attempts end their partitions, or the sweeper does.
   const partitionsOf = async (): Promise<JobDocument[]> => {
     const { rows } = await database.pool.query<{ job: JobDocument }>(
-      'SELECT headway.job_document(p) AS job FROM progress_jobs p WHERE p.parent_job_id = $1',
+      `SELECT ${FUNCTIONS}.job_document(p) AS job FROM progress_jobs p WHERE p.parent_job_id = $1`,
       [batch.id],
     )
     return rows.map(({ job }) => job)

@@ -27,7 +27,7 @@ export const addMigrateCommand = (program: Command, { environment, out }: Surrou
         )
       }
       const { migrate } = await import('../database/migrate.ts')
-      await migrate(url)
+      for (const warning of await migrate(url)) out(`Warning: ${warning}\n`)
       out('The database is up to date.\n')
     })
 }

@@ -48,6 +48,15 @@ export const clientOptions = (url: string): pg.ClientConfig => ({
   types,
 })
 
+/**
+ * Statements name the schemas of tables and functions of Headway. So the session need search no schema in which others may
+ * create functions and operators, of which one could fit a call better than the built-in one. Behind a transaction pooler,
+ * set it for the role instead.
+ */
+const searchBuiltIns = async (client: pg.ClientBase): Promise<void> => {
+  await client.query('SET search_path = pg_catalog')
+}
+
 /** A pool on `url`. Connects when the first query comes. */
 export const openDatabase = ({ url, poolSize, preparedStatements, onConnectionError }: DatabaseOptions): Database => {
   const pool = new pg.Pool({
@@ -56,7 +65,7 @@ export const openDatabase = ({ url, poolSize, preparedStatements, onConnectionEr
     idleTimeoutMillis: 30_000,
     // A server that stops answering without closing (a black-holed network) must not hold a query for ever.
     query_timeout: STATEMENT_TIMEOUT_MS + 2_000,
-    ...(preparedStatements && { statement_timeout: STATEMENT_TIMEOUT_MS }),
+    ...(preparedStatements && { statement_timeout: STATEMENT_TIMEOUT_MS, onConnect: searchBuiltIns }),
   })
   // Heard at each client, idle or not: one that breaks in use fails its query and says so besides, and unheard, that would
   // end the process. The pool repeats what idle ones say.

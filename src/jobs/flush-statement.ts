@@ -1,4 +1,5 @@
 import type { Database } from '../database/connection.ts'
+import { FUNCTIONS } from '../database/functions.ts'
 import type { ErrorCode, HeadwayError } from '../errors.ts'
 import type { JobChange } from '../live/change.ts'
 import type { Heartbeat } from './heartbeat.ts'
@@ -142,7 +143,7 @@ const toOutcome = (row: FlushRow, place: number, { heartbeat }: Entry): Answered
 }
 
 const PARAMETERS = 6 + PLAIN_COLUMNS.length
-const STATEMENT = `SELECT * FROM headway.flush(${Array.from({ length: PARAMETERS }, (_, i) => `$${i + 1}`).join(', ')})`
+const STATEMENT = `SELECT * FROM ${FUNCTIONS}.flush(${Array.from({ length: PARAMETERS }, (_, i) => `$${i + 1}`).join(', ')})`
 
 /**
  * The one hot statement of the service: one round trip writes a batch, whatever its size. Answers an outcome per entry, in

@@ -14,7 +14,7 @@ export const countJobs = async (database: Database): Promise<JobCounts> => {
     `SELECT count(*) FILTER (WHERE status = 'pending') AS pending,
        count(*) FILTER (WHERE status = 'running') AS running,
        count(*) FILTER (WHERE liveness = 'stalled') AS stalled
-     FROM progress_jobs WHERE finished_at IS NULL`,
+     FROM public.progress_jobs WHERE finished_at IS NULL`,
     [],
   )
   return rows[0] ?? { pending: 0, running: 0, stalled: 0 }

@@ -1,5 +1,6 @@
 import type { Database } from '../database/connection.ts'
 import { classifyFailure } from '../database/failures.ts'
+import { FUNCTIONS } from '../database/functions.ts'
 import { HeadwayError } from '../errors.ts'
 import type { FeedFilter, LiveDocument, LiveSource } from '../live/change.ts'
 
@@ -9,7 +10,7 @@ const DOCUMENT = `
   round(1000 * date_part('epoch', j.created_at))::bigint AS created_at_ms,
   round(1000 * date_part('epoch', j.updated_at))::bigint AS updated_at_ms,
   round(1000 * date_part('epoch', j.finished_at))::bigint AS finished_at_ms,
-  j.revision, j.lifecycle, j.lifecycle_revision, headway.live_document(j)::text AS json`
+  j.revision, j.lifecycle, j.lifecycle_revision, ${FUNCTIONS}.live_document(j)::text AS json`
 
 /** How far back a reader without a position sees finished jobs. */
 const RECENT_SECONDS = 30
@@ -77,7 +78,7 @@ export const createLiveSource = (database: Database): LiveSource => ({
   async readDocuments(jobIds) {
     const rows = await database.query<DocumentRow>(
       'headway_live_documents',
-      `SELECT ${DOCUMENT} FROM progress_jobs j WHERE j.id = ANY ($1::uuid[])`,
+      `SELECT ${DOCUMENT} FROM public.progress_jobs j WHERE j.id = ANY ($1::uuid[])`,
       [jobIds],
     )
     return rows.map(toDocument)
@@ -100,10 +101,10 @@ export const createLiveSource = (database: Database): LiveSource => ({
     const reading = database.query<DocumentRow & { now_ms: number }>(
       null,
       `WITH halves AS (
-         (SELECT ${DOCUMENT}, 0 AS half, j.created_at AS ordered_by FROM progress_jobs j
+         (SELECT ${DOCUMENT}, 0 AS half, j.created_at AS ordered_by FROM public.progress_jobs j
           WHERE j.finished_at IS NULL AND ${where} ORDER BY j.created_at DESC LIMIT ${most})
          UNION ALL
-         (SELECT ${DOCUMENT}, 1 AS half, j.finished_at AS ordered_by FROM progress_jobs j
+         (SELECT ${DOCUMENT}, 1 AS half, j.finished_at AS ordered_by FROM public.progress_jobs j
           WHERE j.finished_at IS NOT NULL AND ${recent} AND ${where} ORDER BY j.finished_at DESC LIMIT ${most})
        )
        SELECT halves.*, floor(1000 * date_part('epoch', now()))::bigint AS now_ms
@@ -119,7 +120,7 @@ export const createLiveSource = (database: Database): LiveSource => ({
   async readRevisions(tenantIds, also) {
     const rows = await database.query<{ id: string; tenant_id: string; revision: number; updated_at_ms: number }>(
       'headway_live_revisions',
-      'SELECT * FROM headway.revisions($1, $2, $3)',
+      `SELECT * FROM ${FUNCTIONS}.revisions($1, $2, $3)`,
       [tenantIds, RECONCILE_SECONDS, also],
     )
     return rows.map(row => ({

@@ -1,5 +1,6 @@
 import { and, asc, desc, eq, gte, inArray, isNotNull, isNull, sql, type SQL } from 'drizzle-orm'
 import type { Database } from '../database/connection.ts'
+import { FUNCTIONS, functions } from '../database/functions.ts'
 import { jobEvents, progressJobs } from '../database/schema.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { JobChange } from '../live/change.ts'
@@ -34,8 +35,8 @@ export type CreateResult =
   | { code: 'exists'; job: CreatedJob; requestHash: string }
   | { code: ErrorCode; reason: string | null }
 
-/** A row of the queried table as a whole, for the functions that make documents of it. */
-const document = <T>(kind: 'job' | 'progress') => sql<T>`headway.${sql.raw(kind)}_document(${progressJobs})`
+/** Of a row of the queried table as a whole: with its schema it would be taken for a column. */
+const document = <T>(kind: 'job' | 'progress') => sql<T>`${functions}.${sql.raw(kind)}_document(progress_jobs)`
 
 /** `%` and `_` in what a person types mean themselves. */
 const escapeLike = (text: string): string => text.replace(/[\\%_]/g, '\\$&')
@@ -95,7 +96,7 @@ export const createJobRepository = (database: Database) => {
         partitions: PartitionReference[] | null
         others: JobChange[] | null
         request_hash: string
-      }>('headway_create_job', 'SELECT * FROM headway.create_job($1, $2, $3, $4, $5)', [
+      }>('headway_create_job', `SELECT * FROM ${FUNCTIONS}.create_job($1, $2, $3, $4, $5)`, [
         scope.tenantId,
         scope.allOrganizations,
         scope.organizationId,
@@ -114,8 +115,8 @@ export const createJobRepository = (database: Database) => {
     /** The job and its workers as of one moment. */
     async find(scope: Scope, jobId: string): Promise<{ job: JobDocument; workers: WorkerDocument[] } | null> {
       const workers = sql<WorkerDocument[]>`(
-        SELECT coalesce(json_agg(headway.worker_document(w, now()) ORDER BY w.worker_id), '[]')
-        FROM job_progress w WHERE w.job_id = progress_jobs.id AND w.attempt = progress_jobs.attempt)`
+        SELECT coalesce(json_agg(${functions}.worker_document(w, now()) ORDER BY w.worker_id), '[]')
+        FROM public.job_progress w WHERE w.job_id = progress_jobs.id AND w.attempt = progress_jobs.attempt)`
       const rows = await db
         .select({ job: document<JobDocument>('job'), workers })
         .from(progressJobs)
@@ -197,7 +198,7 @@ export const createJobRepository = (database: Database) => {
         .select({
           id: sql<string>`${jobEvents.id}::text`,
           type: sql<JobEventType>`${jobEvents.type}`,
-          at: sql<string>`headway.iso(${jobEvents.at})`,
+          at: sql<string>`${functions}.iso(${jobEvents.at})`,
           actor: jobEvents.actor,
           attempt: jobEvents.attempt,
           data: sql<Record<string, unknown>>`${jobEvents.data}`,
@@ -227,7 +228,7 @@ export const createJobRepository = (database: Database) => {
         revision: number
         document: JobDocument | null
         others: JobChange[] | null
-      }>('headway_change_job', 'SELECT * FROM headway.change_job($1, $2, $3, $4, $5, $6, $7, $8)', [
+      }>('headway_change_job', `SELECT * FROM ${FUNCTIONS}.change_job($1, $2, $3, $4, $5, $6, $7, $8)`, [
         jobId,
         scope.tenantId,
         scope.allOrganizations,

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import type { Database } from '../database/connection.ts'
+import { FUNCTIONS } from '../database/functions.ts'
 
 /** Jobs per statement, with their workers and history: short locks, and no flood of dead rows at once. */
 const BATCH = 500
@@ -20,7 +21,7 @@ export const createRetention =
     while (retentionDays > 0) {
       const rows = await database.query<{ erased: number }>(
         'headway_erase_expired',
-        'SELECT headway.erase_expired($1, $2) AS erased',
+        `SELECT ${FUNCTIONS}.erase_expired($1, $2) AS erased`,
         [retentionDays, BATCH],
       )
       const count = rows[0]?.erased ?? 0

@@ -1,5 +1,6 @@
 import { and, eq, isNull, sql, type SQL } from 'drizzle-orm'
 import type { Database } from '../database/connection.ts'
+import { functions } from '../database/functions.ts'
 import { jobEvents, progressJobs } from '../database/schema.ts'
 import { HeadwayError } from '../errors.ts'
 import type { Scope } from './identity.ts'
@@ -75,7 +76,7 @@ export const readStatistics = async (
     ), alarms AS (
       SELECT job_type, count(*) AS stale, count(*) FILTER (WHERE recovered) AS recovered FROM alarmed GROUP BY 1
     )
-    SELECT headway.iso(${since}) AS since, headway.iso(${until}) AS until, (
+    SELECT ${functions}.iso(${since}) AS since, ${functions}.iso(${until}) AS until, (
       SELECT coalesce(json_agg(json_build_object(
         'jobType', job_type,
         'completed', coalesce(completed, 0), 'failed', coalesce(failed, 0), 'cancelled', coalesce(cancelled, 0),

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { Database } from '../database/connection.ts'
+import { FUNCTIONS } from '../database/functions.ts'
 import type { Announce, JobChange } from '../live/change.ts'
 
 export interface SweeperOptions {
@@ -72,7 +73,7 @@ export const createSweeper = (options: SweeperOptions): Sweeper => {
     const begun = performance.now()
     try {
       const state = [processId, intervalSeconds, troubled || overwhelmed]
-      await database.query('headway_visit', 'SELECT headway.visit($1, $2, $3)', state)
+      await database.query('headway_visit', `SELECT ${FUNCTIONS}.visit($1, $2, $3)`, state)
       troubled = performance.now() - begun > SLOW_VISIT_MS
     } catch (error) {
       if (!troubled)
@@ -103,12 +104,12 @@ export const createSweeper = (options: SweeperOptions): Sweeper => {
       troubled = true
       return { stalled: 0, ended: 0, skipped: 'intake' }
     }
-    const ended = await repeat('headway_end_abandoned', 'SELECT * FROM headway.end_abandoned($1, $2, $3)', [
+    const ended = await repeat('headway_end_abandoned', `SELECT * FROM ${FUNCTIONS}.end_abandoned($1, $2, $3)`, [
       processId,
       intervalSeconds,
       BATCH,
     ])
-    const stalled = await repeat('headway_mark_stalled', 'SELECT * FROM headway.mark_stalled($1, $2, $3, $4)', [
+    const stalled = await repeat('headway_mark_stalled', `SELECT * FROM ${FUNCTIONS}.mark_stalled($1, $2, $3, $4)`, [
       processId,
       intervalSeconds,
       options.stalledAfterSeconds,
@@ -132,7 +133,7 @@ export const createSweeper = (options: SweeperOptions): Sweeper => {
     },
     async close() {
       try {
-        await database.query('headway_leave', 'DELETE FROM service_processes WHERE id = $1', [processId])
+        await database.query('headway_leave', 'DELETE FROM public.service_processes WHERE id = $1', [processId])
       } catch (error) {
         log.warn({ err: error }, 'could not sign off: verdicts wait as if this process had crashed')
       }

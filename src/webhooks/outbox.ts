@@ -1,4 +1,5 @@
 import type { Database } from '../database/connection.ts'
+import { FUNCTIONS } from '../database/functions.ts'
 
 /** A delivery that this process has to attempt now. */
 export interface ClaimedDelivery {
@@ -57,7 +58,7 @@ export const createOutbox = ({ database, perWebhook, leaseSeconds }: OutboxOptio
   async queueDeliveries() {
     const rows = await database.query<{ more: boolean }>(
       'headway_queue_deliveries',
-      'SELECT headway.queue_deliveries($1) AS more',
+      `SELECT ${FUNCTIONS}.queue_deliveries($1) AS more`,
       [MESSAGES_AT_ONCE],
     )
     return rows[0]?.more ?? false
@@ -73,7 +74,7 @@ export const createOutbox = ({ database, perWebhook, leaseSeconds }: OutboxOptio
       webhook_id: string
       url: string
       secrets: string[]
-    }>('headway_claim_deliveries', 'SELECT * FROM headway.claim_deliveries($1, $2, $3)', [
+    }>('headway_claim_deliveries', `SELECT * FROM ${FUNCTIONS}.claim_deliveries($1, $2, $3)`, [
       most,
       perWebhook,
       leaseSeconds,
@@ -84,7 +85,7 @@ export const createOutbox = ({ database, perWebhook, leaseSeconds }: OutboxOptio
   async finish({ id, claim, url }, { outcome, responseStatus, error, delaySeconds, pauseSeconds }) {
     const rows = await database.query<{ status: 'waiting' | 'delivered' | 'dead' }>(
       'headway_finish_delivery',
-      'SELECT headway.finish_delivery($1, $2, $3, $4, $5, $6, $7, $8) AS status',
+      `SELECT ${FUNCTIONS}.finish_delivery($1, $2, $3, $4, $5, $6, $7, $8) AS status`,
       [id, claim, url, outcome, responseStatus, error, delaySeconds, pauseSeconds],
     )
     return rows[0]?.status ?? null
@@ -93,7 +94,7 @@ export const createOutbox = ({ database, perWebhook, leaseSeconds }: OutboxOptio
   async queueProgress() {
     const rows = await database.query<{ any: boolean }>(
       'headway_queue_progress',
-      'SELECT headway.queue_progress($1) AS any',
+      `SELECT ${FUNCTIONS}.queue_progress($1) AS any`,
       [QUEUED_AT_ONCE],
     )
     return rows[0]?.any ?? false
@@ -102,7 +103,7 @@ export const createOutbox = ({ database, perWebhook, leaseSeconds }: OutboxOptio
   async erase(recordDays) {
     const rows = await database.query<{ changed: number }>(
       'headway_erase_deliveries',
-      'SELECT headway.erase_deliveries($1, $2) AS changed',
+      `SELECT ${FUNCTIONS}.erase_deliveries($1, $2) AS changed`,
       [recordDays, ERASED_AT_ONCE],
     )
     return (rows[0]?.changed ?? 0) >= ERASED_AT_ONCE
@@ -113,11 +114,11 @@ export const createOutbox = ({ database, perWebhook, leaseSeconds }: OutboxOptio
       'headway_count_deliveries',
       `SELECT d.waiting + m.waiting AS waiting, greatest(d.overdue, m.overdue) AS overdue
        FROM (
-         SELECT count(*) AS waiting, max(headway.seconds(now(), d.due_at)) FILTER (
+         SELECT count(*) AS waiting, max(${FUNCTIONS}.seconds(now(), d.due_at)) FILTER (
            WHERE w.enabled AND d.claim IS NULL AND d.attempts = 0 AND w.consecutive_failures = 0) AS overdue
-         FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id WHERE d.status = 'waiting'
+         FROM public.webhook_deliveries d JOIN public.webhooks w ON w.id = d.webhook_id WHERE d.status = 'waiting'
        ) d CROSS JOIN (
-         SELECT count(*) AS waiting, max(headway.seconds(now(), created_at)) AS overdue FROM webhook_messages
+         SELECT count(*) AS waiting, max(${FUNCTIONS}.seconds(now(), created_at)) AS overdue FROM public.webhook_messages
        ) m`,
       [],
     )

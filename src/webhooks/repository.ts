@@ -1,5 +1,6 @@
 import { and, count, desc, eq, sql } from 'drizzle-orm'
 import type { Database } from '../database/connection.ts'
+import { functions } from '../database/functions.ts'
 import { webhookDeliveries, webhooks } from '../database/schema.ts'
 import type { Lifecycle } from '../jobs/job.ts'
 import type { DeliveryDocument, DeliveryStatus, ListDeliveries, WebhookDocument, WebhookFields } from './webhook.ts'
@@ -47,8 +48,8 @@ const toDelivery = (row: DeliveryRow): DeliveryDocument => ({
 /** Counting stops here. */
 const MAX_TOTAL = 10_000
 
-const now = sql`headway.clock()`
-const inThreeDays = sql`headway.clock() + interval '3 days'`
+const now = sql`${functions}.clock()`
+const inThreeDays = sql`${functions}.clock() + interval '3 days'`
 
 /** Statements on webhooks, each bound to a tenant: what belongs to another does not exist. */
 export const createWebhookRepository = ({ drizzle: db }: Database) => {
@@ -118,7 +119,7 @@ export const createWebhookRepository = ({ drizzle: db }: Database) => {
     rotateSecret: (tenantId: string, id: string, secret: string, overlapSeconds: number) =>
       change(tenantId, id, {
         previousSecret: sql`${webhooks.secret}`,
-        previousSecretUntil: sql`headway.clock() + make_interval(secs => ${overlapSeconds})`,
+        previousSecretUntil: sql`${functions}.clock() + make_interval(secs => ${overlapSeconds})`,
         secret,
       }),
 

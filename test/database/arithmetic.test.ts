@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { createTestDatabase } from '../helpers/database.ts'
+import { FUNCTIONS } from '../../src/database/functions.ts'
 
 const MAX = Number.MAX_SAFE_INTEGER
 const { pool } = await createTestDatabase(t)
@@ -38,7 +39,7 @@ t.test('percent: floored, at most 99, null without a total, and never an overflo
     [MAX, MAX, 99],
     [90_071_992_547_409, MAX, 0],
   ]
-  const call = 'headway.percent(processed, total)'
+  const call = `${FUNCTIONS}.percent(processed, total)`
   const found = await evaluate(call, 'processed bigint, total bigint', table)
   t.same(
     found,
@@ -53,7 +54,7 @@ t.test('percent: floored, at most 99, null without a total, and never an overflo
 })
 
 t.test('next_percent: never back, unless it may fall; unknown stays what it was', async t => {
-  const call = 'headway.next_percent(shown, computed, may_fall)'
+  const call = `${FUNCTIONS}.next_percent(shown, computed, may_fall)`
   const columns = 'shown integer, computed integer, may_fall boolean'
   const table: [number, number | null, boolean, number][] = [
     [10, 50, false, 50],
@@ -73,7 +74,7 @@ t.test('next_percent: never back, unless it may fall; unknown stays what it was'
 })
 
 t.test('percent_of_fraction: floored, at most 99, and floats cost no percent', async t => {
-  const call = 'headway.percent_of_fraction(fraction)'
+  const call = `${FUNCTIONS}.percent_of_fraction(fraction)`
   const table: [number | null, number | null][] = [
     [0, 0],
     [0.0099, 0],
@@ -116,13 +117,13 @@ t.test('stage_place: from 1, null when it is none of them', async t => {
   const stages = ['load', 'Load', "it's", '{"a":1}', '\u{1f9f9}'].map(name => stage(name))
   const names = [...stages.map(({ name }) => name), 'LOAD', '', null, 'name']
   const found = await evaluate(
-    'headway.stage_place(stages, stage)',
+    `${FUNCTIONS}.stage_place(stages, stage)`,
     'stages jsonb, stage text',
     names.map(name => [stages, name]),
   )
   t.same(found, [1, 2, 3, 4, 5, null, null, null, null])
   t.same(
-    await evaluate('headway.stage_place(stages, stage)', 'stages jsonb, stage text', [[null, 'load']]),
+    await evaluate(`${FUNCTIONS}.stage_place(stages, stage)`, 'stages jsonb, stage text', [[null, 'load']]),
     [null],
     'no stages at all',
   )
@@ -133,8 +134,8 @@ t.test('stage_weights: what comes before a stage and what it is itself', async t
   const places = [0, 1, 2, 3, 4]
   const columns = 'stages jsonb, place integer'
   const cases = places.map(place => [stages, place])
-  t.same(await evaluate('(headway.stage_weights(stages, place))[1]', columns, cases), [0, 0, 0.2, 0.2, 0.7])
-  t.same(await evaluate('(headway.stage_weights(stages, place))[2]', columns, cases), [0, 0.2, 0, 0.5, 0.3])
+  t.same(await evaluate(`(${FUNCTIONS}.stage_weights(stages, place))[1]`, columns, cases), [0, 0, 0.2, 0.2, 0.7])
+  t.same(await evaluate(`(${FUNCTIONS}.stage_weights(stages, place))[2]`, columns, cases), [0, 0.2, 0, 0.5, 0.3])
 
   const lists = sample(fc.array(fc.integer({ min: 1, max: 1_000_000 }), { minLength: 1, maxLength: 32 })).slice(0, 300)
   const normalised = lists.map(weights => {
@@ -143,7 +144,7 @@ t.test('stage_weights: what comes before a stage and what it is itself', async t
   })
   const last = normalised.map(list => [list, list.length])
   const [before, own] = await Promise.all(
-    [1, 2].map(part => evaluate(`(headway.stage_weights(stages, place))[${part}]`, columns, last)),
+    [1, 2].map(part => evaluate(`(${FUNCTIONS}.stage_weights(stages, place))[${part}]`, columns, last)),
   )
   normalised.forEach((list, n) => {
     const sum = (before?.[n] ?? 0) + (own?.[n] ?? 0)
@@ -152,7 +153,7 @@ t.test('stage_weights: what comes before a stage and what it is itself', async t
 })
 
 t.test('stage_fraction: an empty stage is done, a reported percent counts only without a total', async t => {
-  const call = 'headway.stage_fraction(processed, total, reported)'
+  const call = `${FUNCTIONS}.stage_fraction(processed, total, reported)`
   const columns = 'processed bigint, total bigint, reported float8'
   const table: [number, number | null, number | null, number][] = [
     [0, 0, null, 1],
@@ -183,7 +184,7 @@ t.test('stage_fraction: an empty stage is done, a reported percent counts only w
 })
 
 t.test('rate_eta: by the rate, what comes after it by the part that is done, null without a basis', async t => {
-  const call = 'headway.rate_eta(rest, rate, later, done, spent)'
+  const call = `${FUNCTIONS}.rate_eta(rest, rate, later, done, spent)`
   const columns = 'rest bigint, rate float8, later float8, done float8, spent float8'
   const table: [number | null, number | null, number, number | null, number, number | null][] = [
     // A job with a total.
@@ -223,7 +224,7 @@ t.test('rate_eta: by the rate, what comes after it by the part that is done, nul
 })
 
 t.test('history_weight: all before there is a rate, then ever less, nothing once the job outlives it', async t => {
-  const call = 'headway.history_weight(expected, spent, fraction, has_rate)'
+  const call = `${FUNCTIONS}.history_weight(expected, spent, fraction, has_rate)`
   const columns = 'expected float8, spent float8, fraction float8, has_rate boolean'
   const found = await evaluate(call, columns, [
     [100, 0, 0, false],
@@ -250,7 +251,7 @@ t.test('history_weight: all before there is a rate, then ever less, nothing once
 })
 
 t.test('blend_eta: between the two, and one alone where there is no other', async t => {
-  const call = 'headway.blend_eta(expected, spent, measured, weight)'
+  const call = `${FUNCTIONS}.blend_eta(expected, spent, measured, weight)`
   const found = await evaluate(call, 'expected float8, spent float8, measured float8, weight float8', [
     [100, 20, 40, 1],
     [100, 20, 40, 0],
@@ -265,7 +266,7 @@ t.test('blend_eta: between the two, and one alone where there is no other', asyn
 })
 
 t.test('sample_is_due: by percent at most every 5 s, by time while no percent can show it', async t => {
-  const call = 'headway.sample_is_due(since, before, percent, sampled_percent, flat)::integer'
+  const call = `${FUNCTIONS}.sample_is_due(since, before, percent, sampled_percent, flat)::integer`
   const columns = 'since float8, before float8, percent integer, sampled_percent integer, flat boolean'
   const table: [number, number, number, number, boolean, number][] = [
     [4.999, 100, 50, 10, false, 0],
@@ -288,13 +289,13 @@ t.test('sample_is_due: by percent at most every 5 s, by time while no percent ca
 })
 
 t.test('hold_count: a sum above 2^53-1 is held there, unknown stays unknown', async t => {
-  const found = await evaluate('headway.hold_count(n)', 'n numeric', [[0], [MAX], [MAX * 1000], [null]])
+  const found = await evaluate(`${FUNCTIONS}.hold_count(n)`, 'n numeric', [[0], [MAX], [MAX * 1000], [null]])
   t.same(found, [0, MAX, MAX, null])
 })
 
 t.test('hold_seconds: more than 2^53-1 is held there, unknown stays unknown', async t => {
   const beyond = [2 ** 53, 1e300, 'Infinity', 'NaN']
-  const found = await evaluate('headway.hold_seconds(s)', 's float8', [
+  const found = await evaluate(`${FUNCTIONS}.hold_seconds(s)`, 's float8', [
     [0],
     [7],
     [MAX],
@@ -305,7 +306,7 @@ t.test('hold_seconds: more than 2^53-1 is held there, unknown stays unknown', as
 })
 
 t.test('worker_rate: null before the first advance, steady while expected, falling when overdue', async t => {
-  const call = 'headway.worker_rate(whole, recent, advances, spent, idle)'
+  const call = `${FUNCTIONS}.worker_rate(whole, recent, advances, spent, idle)`
   const columns = 'whole float8, recent float8, advances bigint, spent float8, idle float8'
   const [none, steady, waiting, overdue, later, gone] = await evaluate(call, columns, [
     [0, 0, 0, 100, 100],
@@ -334,7 +335,7 @@ t.test('worker_rate: null before the first advance, steady while expected, falli
 
 t.test('recent_trust: none while the two averages agree, all of it once chance cannot explain the gap', async t => {
   const found = await evaluate(
-    'headway.recent_trust(whole, recent, advances)',
+    `${FUNCTIONS}.recent_trust(whole, recent, advances)`,
     'whole float8, recent float8, advances bigint',
     [
       [0, 0, 1],
@@ -360,18 +361,24 @@ t.test(
       [300, 600, 60],
       [9, 3, 3],
     ]
-    t.same(await evaluate('headway.whole_alpha(elapsed, spent, advances)', columns, cases), [
+    t.same(await evaluate(`${FUNCTIONS}.whole_alpha(elapsed, spent, advances)`, columns, cases), [
       1,
       0.5,
       5 / 600,
       40 / 600,
       1,
     ])
-    t.same(await evaluate('headway.recent_alpha(elapsed, spent, advances)', columns, cases), [1, 0.5, 5 / 80, 1 / 3, 1])
+    t.same(await evaluate(`${FUNCTIONS}.recent_alpha(elapsed, spent, advances)`, columns, cases), [
+      1,
+      0.5,
+      5 / 80,
+      1 / 3,
+      1,
+    ])
     const positive = fc.double({ min: 0.001, max: 1e9, noNaN: true })
     const random = sample(fc.tuple(positive, positive, fc.integer({ min: 1, max: MAX })))
-    const whole = await evaluate('headway.whole_alpha(elapsed, spent, advances)', columns, random)
-    const recent = await evaluate('headway.recent_alpha(elapsed, spent, advances)', columns, random)
+    const whole = await evaluate(`${FUNCTIONS}.whole_alpha(elapsed, spent, advances)`, columns, random)
+    const recent = await evaluate(`${FUNCTIONS}.recent_alpha(elapsed, spent, advances)`, columns, random)
     random.forEach((row, n) => {
       const [slow, fast] = [whole[n] ?? -1, recent[n] ?? -1]
       if (!(slow >= 0 && slow <= fast && fast <= 1)) t.fail(`${JSON.stringify(row)}: ${slow}, ${fast}`)
@@ -380,7 +387,7 @@ t.test(
 )
 
 t.test('rate_tau: at least 15 s, an eighth of the time spent, eight mean intervals', async t => {
-  const found = await evaluate('headway.rate_tau(spent, advances)', 'spent float8, advances bigint', [
+  const found = await evaluate(`${FUNCTIONS}.rate_tau(spent, advances)`, 'spent float8, advances bigint', [
     [0, 0],
     [10, 100],
     [600, 1000],
@@ -390,7 +397,7 @@ t.test('rate_tau: at least 15 s, an eighth of the time spent, eight mean interva
 })
 
 t.test('worker_reports: within 30 s or three times its own interval', async t => {
-  const call = `headway.worker_reports(to_timestamp(at), to_timestamp(heartbeat_at), to_timestamp(0), heartbeats)::integer`
+  const call = `${FUNCTIONS}.worker_reports(to_timestamp(at), to_timestamp(heartbeat_at), to_timestamp(0), heartbeats)::integer`
   const found = await evaluate(call, 'at float8, heartbeat_at float8, heartbeats bigint', [
     [30, 0, 1],
     [31, 0, 1],

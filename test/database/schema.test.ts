@@ -6,6 +6,7 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { openDatabase } from '../../src/database/connection.ts'
 import { startEmbeddedPostgres } from '../../src/database/embedded/embedded.ts'
+import { FUNCTIONS } from '../../src/database/functions.ts'
 import { migrate } from '../../src/database/migrate.ts'
 import type { Heartbeat } from '../../src/jobs/heartbeat.ts'
 import { OPEN_IDENTITY } from '../../src/jobs/identity.ts'
@@ -200,10 +201,13 @@ t.test('a place in a batch is taken once, a key is used once per tenant and orga
 
 const emptyDatabase = async (t: Test): Promise<TestDatabase> => {
   const database = await createTestDatabase(t)
-  await database.pool.query('DROP SCHEMA public, headway, drizzle CASCADE')
+  await database.pool.query(`DROP SCHEMA public, headway, ${FUNCTIONS}, drizzle CASCADE`)
   await database.pool.query('CREATE SCHEMA public')
   return database
 }
+
+/** As if the functions of this generation had had another text, which happens while they are being written. */
+const MARK_AS_OLDER = `COMMENT ON SCHEMA ${FUNCTIONS} IS 'Functions of Headway, older'`
 
 /** What a migration could make anew: every relation and function by its identity, and what has been applied. */
 const inventory = async ({ pool }: TestDatabase) => {
@@ -212,7 +216,8 @@ const inventory = async ({ pool }: TestDatabase) => {
      WHERE relnamespace IN ('public'::regnamespace, 'drizzle'::regnamespace) ORDER BY oid`,
   )
   const { rows: functions } = await pool.query<{ oid: number; proname: string }>(
-    "SELECT oid, proname FROM pg_proc WHERE pronamespace = 'headway'::regnamespace ORDER BY oid",
+    "SELECT oid, proname FROM pg_proc WHERE pronamespace IN ('headway'::regnamespace, $1::regnamespace) ORDER BY oid",
+    [FUNCTIONS],
   )
   const { rows: applied } = await pool.query('SELECT * FROM drizzle.__drizzle_migrations ORDER BY id')
   return { relations, functions, applied }
@@ -244,7 +249,7 @@ t.test('functions are made anew when their text has changed, and nothing is left
   const database = await createTestDatabase(t)
   const before = await inventory(database)
   await database.pool.query(
-    "CREATE FUNCTION headway.of_an_older_version() RETURNS integer LANGUAGE sql AS 'SELECT 1'; COMMENT ON SCHEMA headway IS 'older'",
+    `CREATE FUNCTION ${FUNCTIONS}.of_an_older_text() RETURNS integer LANGUAGE sql AS 'SELECT 1'; ${MARK_AS_OLDER}`,
   )
   await migrate(database.url)
   const after = await inventory(database)
@@ -261,7 +266,7 @@ t.test('nothing is lost while another replica makes the functions anew', async t
   let upgrading = true
   const upgrade = async () => {
     for (let n = 0; n < 5; n += 1) {
-      await service.database.pool.query("COMMENT ON SCHEMA headway IS 'older'")
+      await service.database.pool.query(MARK_AS_OLDER)
       await migrate(service.database.url)
     }
     upgrading = false

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import pg from 'pg'
 import t, { type Test } from 'tap'
+import { FUNCTIONS } from '../../src/database/functions.ts'
 import { migrate } from '../../src/database/migrate.ts'
 import type { JobDocument } from '../../src/jobs/job.ts'
 import type { JobChange } from '../../src/live/change.ts'
@@ -12,7 +13,7 @@ import { startService } from '../helpers/service.ts'
 import { openStream } from '../helpers/stream.ts'
 import { waitFor } from '../helpers/wait.ts'
 
-const FUNCTIONS = readFileSync(new URL('../../src/database/functions/workers.sql', import.meta.url), 'utf8')
+const WORKERS_SQL = readFileSync(new URL('../../src/database/functions/workers.sql', import.meta.url), 'utf8')
 const UNKNOWN_JOB = '00000000-0000-4000-8000-000000000000'
 const PASSWORD = 'a role of one test'
 
@@ -187,13 +188,13 @@ t.test('a member may call the three functions, and nothing else', async t => {
     "UPDATE progress_jobs SET name = 'mine'",
     'DELETE FROM progress_jobs',
     'INSERT INTO job_events DEFAULT VALUES',
-    `SELECT headway.flush(false, NULL, ARRAY['${id}']::uuid[], '${report}', ${Array(13).fill('NULL').join()})`,
-    `SELECT headway.flush_patiently('${id}', '${report}')`,
-    `SELECT headway.change_job('${id}', NULL, true, NULL, NULL, 'complete', NULL, '{}')`,
-    `SELECT headway.finish_job_progress('${id}', 'complete', '{}')`,
-    `SELECT headway.lock_jobs(ARRAY['${id}']::uuid[], false)`,
-    "SELECT headway.create_job(NULL, true, NULL, NULL, '{}')",
-    'SELECT headway.erase_expired(0, 1000)',
+    `SELECT ${FUNCTIONS}.flush(false, NULL, ARRAY['${id}']::uuid[], '${report}', ${Array(13).fill('NULL').join()})`,
+    `SELECT ${FUNCTIONS}.flush_patiently('${id}', '${report}')`,
+    `SELECT ${FUNCTIONS}.change_job('${id}', NULL, true, NULL, NULL, 'complete', NULL, '{}')`,
+    `SELECT ${FUNCTIONS}.finish_job_progress('${id}', 'complete', '{}')`,
+    `SELECT ${FUNCTIONS}.lock_jobs(ARRAY['${id}']::uuid[], false)`,
+    `SELECT ${FUNCTIONS}.create_job(NULL, true, NULL, NULL, '{}')`,
+    `SELECT ${FUNCTIONS}.erase_expired(0, 1000)`,
     'CREATE FUNCTION headway.mine() RETURNS integer LANGUAGE sql AS $$ SELECT 1 $$',
   ]
   for (const statement of denied) await t.rejects(worker.query(statement), { code: '42501' }, statement)
@@ -296,8 +297,8 @@ t.test('whatever the caller has set, the functions do what they do', async t => 
   t.match(await complete(client, body.items[0]?.id), { status: 'completed' })
   t.match(await service.job(batch.id), { status: 'completed' })
   t.match(await error(client, id, 'no'), { status: 'failed' })
-  for (const definer of FUNCTIONS.match(/SECURITY DEFINER.*/g) ?? []) {
-    t.match(definer, 'SET search_path = public, pg_temp', 'temporary tables are the last to be found')
+  for (const definer of WORKERS_SQL.match(/SECURITY DEFINER.*/g) ?? []) {
+    t.match(definer, 'SET search_path = pg_catalog, pg_temp', 'temporary tables are the last to be found')
   }
 })
 
@@ -366,7 +367,7 @@ t.test('where the role cannot be made, the next start after somebody made it gra
   t.same(await mayCall(), [], 'not to everybody')
   await migrate(url.href)
   t.same(await mayCall(), ['complete_job_progress', 'error_job_progress', 'update_job_progress'])
-  await inJobs.query("COMMENT ON SCHEMA headway IS 'older'")
+  await inJobs.query(`COMMENT ON SCHEMA ${FUNCTIONS} IS 'Functions of Headway, older'`)
   await migrate(url.href)
   t.equal((await mayCall()).length, 3, 'and again after the functions were made anew')
 })

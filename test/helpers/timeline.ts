@@ -1,5 +1,6 @@
 import type pg from 'pg'
 import type { Test } from 'tap'
+import { FUNCTIONS } from '../../src/database/functions.ts'
 import { openDatabase } from '../../src/database/connection.ts'
 import type { Heartbeat } from '../../src/jobs/heartbeat.ts'
 import { OPEN_IDENTITY } from '../../src/jobs/identity.ts'
@@ -62,7 +63,7 @@ export class Timeline {
 
   async create(fields: Record<string, unknown> = {}): Promise<string> {
     const job = { tenant_id: tenantId, job_type: 'test', name: 'a job', heartbeat_timeout_seconds: 0, ...fields }
-    const text = 'SELECT code, document FROM headway.create_job($1, true, NULL, NULL, $2)'
+    const text = `SELECT code, document FROM ${FUNCTIONS}.create_job($1, true, NULL, NULL, $2)`
     const [answer] = await this.query(text, [job.tenant_id, JSON.stringify(job)])
     mustBeDone('create', answer)
     return (answer?.['document'] as { id: string }).id
@@ -85,7 +86,7 @@ export class Timeline {
   /** Answers its `code`, which is null when it was done. */
   async tryCommand(jobId: string, command: string, input: Record<string, unknown> = {}): Promise<Row | undefined> {
     const [answer] = await this.query(
-      `SELECT code FROM progress_jobs j, headway.change_job(j.id, j.tenant_id, true, NULL, NULL, $2, 'someone', $3)
+      `SELECT code FROM progress_jobs j, ${FUNCTIONS}.change_job(j.id, j.tenant_id, true, NULL, NULL, $2, 'someone', $3)
        WHERE j.id = $1`,
       [jobId, command, input],
     )
@@ -97,7 +98,7 @@ export class Timeline {
       `SELECT progress_percent::float8 AS percent, processed_count::float8 AS processed, total_count::float8 AS total, stage,
          status, eta_source AS source,
          CASE WHEN eta_seconds IS NOT NULL
-           THEN greatest(0, eta_seconds - date_part('epoch', headway.clock() - updated_at))::float8 END AS eta
+           THEN greatest(0, eta_seconds - date_part('epoch', ${FUNCTIONS}.clock() - updated_at))::float8 END AS eta
        FROM progress_jobs WHERE id = $1`,
       [jobId],
     )
@@ -118,7 +119,7 @@ export class Timeline {
 export const startTimeline = async (t: Test): Promise<Timeline> => {
   const { url, pool } = await createTestDatabase(t)
   await pool.query(
-    `CREATE OR REPLACE FUNCTION headway.clock() RETURNS timestamptz LANGUAGE sql VOLATILE AS
+    `CREATE OR REPLACE FUNCTION ${FUNCTIONS}.clock() RETURNS timestamptz LANGUAGE sql VOLATILE AS
        $$ SELECT current_setting('test.now')::timestamptz $$`,
   )
   // One connection, because the clock is a setting of the session.

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import t from 'tap'
+import { FUNCTIONS } from '../../src/database/functions.ts'
 import { LIFECYCLES, type JobDocument } from '../../src/jobs/job.ts'
 import type { Reply, Service } from '../helpers/service.ts'
 import { startBatchWorld } from './batch-world.ts'
@@ -77,8 +78,8 @@ interface Stored {
 
 const read = async (batchId: string): Promise<Stored> => {
   const { rows } = await pool.query<{ batch: JobDocument; partitions: JobDocument[] | null; history: string[] }>(
-    `SELECT headway.job_document(b) AS batch,
-       (SELECT json_agg(headway.job_document(p) ORDER BY p.partition_index) FROM progress_jobs p
+    `SELECT ${FUNCTIONS}.job_document(b) AS batch,
+       (SELECT json_agg(${FUNCTIONS}.job_document(p) ORDER BY p.partition_index) FROM progress_jobs p
         WHERE p.parent_job_id = b.id) AS partitions,
        (SELECT json_agg(e.type ORDER BY e.id) FROM job_events e WHERE e.job_id = b.id AND e.type <> 'progress') AS history
      FROM progress_jobs b WHERE b.id = $1`,

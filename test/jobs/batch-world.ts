@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { get, type IncomingMessage } from 'node:http'
 import type { Test } from 'tap'
+import { FUNCTIONS } from '../../src/database/functions.ts'
 import type { CreatedJob } from '../../src/jobs/commands.ts'
 import type { JobDocument, JobEvent } from '../../src/jobs/job.ts'
 import { startService, type Problem, type Reply, type Service } from '../helpers/service.ts'
@@ -23,17 +24,17 @@ export const startBatchWorld = async (t: Test, settings: Record<string, unknown>
 
   // A process that has been healthy for a day, beside nobody else.
   await pool.query('DELETE FROM service_processes')
-  await pool.query('SELECT headway.visit($1, 5, false)', [SWEEPER_ID])
+  await pool.query(`SELECT ${FUNCTIONS}.visit($1, 5, false)`, [SWEEPER_ID])
   await pool.query("UPDATE service_processes SET healthy_since = now() - interval '1 day'")
 
   /** The two halves of a sweep. */
   const endAbandoned = async (): Promise<void> => {
     await pool.query('UPDATE service_processes SET seen_at = now()')
-    await pool.query('SELECT headway.end_abandoned($1, 5, 500)', [SWEEPER_ID])
+    await pool.query(`SELECT ${FUNCTIONS}.end_abandoned($1, 5, 500)`, [SWEEPER_ID])
   }
   const markStalled = async (): Promise<void> => {
     await pool.query('UPDATE service_processes SET seen_at = now()')
-    await pool.query('SELECT headway.mark_stalled($1, 5, 30, 500)', [SWEEPER_ID])
+    await pool.query(`SELECT ${FUNCTIONS}.mark_stalled($1, 5, 30, 500)`, [SWEEPER_ID])
   }
   const sweep = async (): Promise<void> => {
     await endAbandoned()

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { pino } from 'pino'
 import t from 'tap'
+import { FUNCTIONS } from '../../src/database/functions.ts'
 import { openDatabase } from '../../src/database/connection.ts'
 import { OPEN_IDENTITY } from '../../src/jobs/identity.ts'
 import { createRetention } from '../../src/jobs/retention.ts'
@@ -321,7 +322,7 @@ t.test('a batch of another organization is not found, whatever key is used', asy
   const parent = await insertForeign({ organization: randomUUID() })
   const asOrganization = async (parentJobId: string) => {
     const { rows } = await pool.query<{ code: string }>(
-      `SELECT code FROM headway.create_job($1, false, $2, NULL, jsonb_build_object('tenant_id', $1::uuid, 'organization_id', $2::uuid,
+      `SELECT code FROM ${FUNCTIONS}.create_job($1, false, $2, NULL, jsonb_build_object('tenant_id', $1::uuid, 'organization_id', $2::uuid,
          'name', 'a', 'parent_job_id', $3::text, 'idempotency_key', $4::text, 'idempotency_hash', 'hash'))`,
       [OPEN_IDENTITY.tenantId, randomUUID(), parentJobId, key],
     )
@@ -521,7 +522,7 @@ t.test('a refused report leaves its batch as it is', async t => {
     { i: 0, job_id: ids[0], worker_id: 'a', tenant_id: randomUUID(), all_organizations: true },
   ])
   const { rows } = await pool.query(
-    `SELECT code FROM headway.flush(false, NULL, $1, $2, ${Array(13).fill('NULL').join()}) WHERE code IS NOT NULL`,
+    `SELECT code FROM ${FUNCTIONS}.flush(false, NULL, $1, $2, ${Array(13).fill('NULL').join()}) WHERE code IS NOT NULL`,
     [[ids[0]], stranger],
   )
   t.same(rows, [{ code: 'job_not_found' }])

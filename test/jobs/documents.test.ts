@@ -1,5 +1,6 @@
 import t from 'tap'
 import { startService } from '../helpers/service.ts'
+import { FUNCTIONS } from '../../src/database/functions.ts'
 
 const service = await startService(t)
 
@@ -91,7 +92,7 @@ t.test('the live document has its fields, without those that are null, on one li
   const { id } = await service.createJob({ meta: { 'line\nbreak': 1 }, name: 'two\nlines' })
   const live = async () => {
     const { rows } = await service.database.pool.query<{ json: string }>(
-      'SELECT headway.live_document(j)::text AS json FROM progress_jobs j WHERE id = $1',
+      `SELECT ${FUNCTIONS}.live_document(j)::text AS json FROM progress_jobs j WHERE id = $1`,
       [id],
     )
     return rows[0]?.json ?? ''
@@ -122,7 +123,7 @@ t.test('the live document has its fields, without those that are null, on one li
     [running.id],
   )
   const { rows } = await service.database.pool.query<{ document: object }>(
-    'SELECT headway.live_document(j) AS document FROM progress_jobs j WHERE id = $1',
+    `SELECT ${FUNCTIONS}.live_document(j) AS document FROM progress_jobs j WHERE id = $1`,
     [running.id],
   )
   t.match(rows[0]?.document, { liveness: 'ok', children: { total: 1 } })

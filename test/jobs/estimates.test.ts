@@ -1,5 +1,6 @@
 import t from 'tap'
 import type pg from 'pg'
+import { FUNCTIONS } from '../../src/database/functions.ts'
 import type { Heartbeat } from '../../src/jobs/heartbeat.ts'
 import { OPEN_IDENTITY } from '../../src/jobs/identity.ts'
 import { createTestDatabase } from '../helpers/database.ts'
@@ -298,7 +299,7 @@ t.test('with 100,000 finished jobs the look-up reads 50 of them, from its index'
   // A statement of a function is planned for its values at first, and later once for all.
   for (let n = 0; n < 7; n += 1) {
     for (const isPartition of [false, true]) {
-      await client.query('SELECT headway.expected_seconds($1, $2, $3)', [tenantId, jobType, isPartition])
+      await client.query(`SELECT ${FUNCTIONS}.expected_seconds($1, $2, $3)`, [tenantId, jobType, isPartition])
     }
   }
   const after = await read()

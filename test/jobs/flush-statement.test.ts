@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import t from 'tap'
+import { FUNCTIONS } from '../../src/database/functions.ts'
 import { openDatabase } from '../../src/database/connection.ts'
 import { flushHeartbeats } from '../../src/jobs/flush-statement.ts'
 import type { Heartbeat } from '../../src/jobs/heartbeat.ts'
@@ -149,7 +150,7 @@ t.test('a plain heartbeat of a partition whose batch somebody holds is left for 
 t.test('a replica of another version finds no function to write heartbeats with, and keeps them', async t => {
   const parameters = Array.from({ length: 17 }, (_, i) => `$${i + 1}`)
   for (let known = 1; known < parameters.length; known += 1) {
-    const statement = `SELECT * FROM headway.flush(${parameters.slice(0, known).join()})`
+    const statement = `SELECT * FROM ${FUNCTIONS}.flush(${parameters.slice(0, known).join()})`
     // undefined_function: a defect, not bad data (database/failures.ts).
     await t.rejects(pool.query(statement, Array(known).fill(null)), { code: '42883' }, `${known} parameters`)
   }

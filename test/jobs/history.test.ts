@@ -1,6 +1,7 @@
 import t from 'tap'
 import { startService } from '../helpers/service.ts'
 import { startTimeline, type Timeline } from '../helpers/timeline.ts'
+import { FUNCTIONS } from '../../src/database/functions.ts'
 
 interface Event {
   id: number
@@ -172,7 +173,7 @@ t.test('the history is read by type, and goes with its job', async t => {
 
   await service.call('POST', `/jobs/${id}/complete`)
   await service.age(id, 31 * 86_400)
-  await service.database.pool.query('SELECT headway.erase_expired(30, 100)')
+  await service.database.pool.query(`SELECT ${FUNCTIONS}.erase_expired(30, 100)`)
   t.equal((await service.call('GET', `/jobs/${id}/events`)).status, 404)
   const { rows } = await service.database.pool.query('SELECT FROM job_events WHERE job_id = $1', [id])
   t.equal(rows.length, 0)

@@ -1,4 +1,5 @@
 import t, { type Test } from 'tap'
+import { FUNCTIONS } from '../../src/database/functions.ts'
 import type { JobDocument, JobEvent } from '../../src/jobs/job.ts'
 import { startService, type Reply, type Service } from '../helpers/service.ts'
 
@@ -8,10 +9,10 @@ const NOBODY = '00000000-0000-4000-8000-000000000000'
 
 /** One sweep of a process that has been healthy for a day, beside nobody else. */
 const endAbandoned = (pool = service.database.pool) =>
-  pool.query("SELECT * FROM headway.end_abandoned('00000000-0000-4000-8000-00000000000a', 5, 500)")
+  pool.query(`SELECT * FROM ${FUNCTIONS}.end_abandoned('00000000-0000-4000-8000-00000000000a', 5, 500)`)
 
 await service.database.pool.query('DELETE FROM service_processes')
-await service.database.pool.query("SELECT headway.visit('00000000-0000-4000-8000-00000000000a', 5, false)")
+await service.database.pool.query(`SELECT ${FUNCTIONS}.visit('00000000-0000-4000-8000-00000000000a', 5, false)`)
 await service.database.pool.query("UPDATE service_processes SET healthy_since = now() - interval '1 day'")
 const keepSeen = () => service.database.pool.query('UPDATE service_processes SET seen_at = now()')
 

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
+import { FUNCTIONS } from '../../src/database/functions.ts'
 import { OPEN_IDENTITY } from '../../src/jobs/identity.ts'
 import { startTimeline } from '../helpers/timeline.ts'
 
@@ -117,7 +118,7 @@ const flush = (ids: string[], way: Way, records: Record<string, unknown>[]): Pro
   const plain = records.map(record => ({ ...record, organization_bound: record['all_organizations'] === false }))
   const columns = COLUMNS.map(name => plain.map(record => (record as Record<string, unknown>)[name] ?? null))
   return timeline.query(
-    `SELECT * FROM headway.flush(false, $1, $2, $3, ${COLUMNS.map((_, i) => `$${i + 4}`).join(', ')})
+    `SELECT * FROM ${FUNCTIONS}.flush(false, $1, $2, $3, ${COLUMNS.map((_, i) => `$${i + 4}`).join(', ')})
     WHERE items IS NOT NULL ORDER BY items`,
     [
       [tenantId, STRANGER],

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import t, { type Test } from 'tap'
+import { FUNCTIONS } from '../../src/database/functions.ts'
 import { webhookMessage } from '../../src/http/schemas/webhook-message.ts'
 import type { DeliveryDocument, DeliveryPage, WebhookDocument, WebhookWithSecret } from '../../src/webhooks/webhook.ts'
 import { createTestDatabase } from '../helpers/database.ts'
@@ -174,7 +175,7 @@ t.test(
     const calls = receiver.received.length
     await Promise.all([1, 2, 3].map(() => service.createJob()))
     await waitFor(async () => (await deliveriesOf(service, webhook, 'status=waiting')).length === 4)
-    t.equal((await pool.query('SELECT FROM headway.claim_deliveries(100, 8, 60)')).rowCount, 0)
+    t.equal((await pool.query(`SELECT FROM ${FUNCTIONS}.claim_deliveries(100, 8, 60)`)).rowCount, 0)
     t.equal(receiver.received.length, calls)
     const moved = await startReceiver(t)
     t.match(await service.call('PUT', `/webhooks/${webhook.id}`, { url: moved.url }), {
@@ -283,7 +284,7 @@ t.test('progress never comes before the change that it follows, however late tha
   const { id } = await service.createJob()
   await service.heartbeat(id, { processedCount: 1 })
   await pool.query('UPDATE webhooks SET progress_checked_at = NULL')
-  await pool.query('SELECT headway.queue_progress(100)')
+  await pool.query(`SELECT ${FUNCTIONS}.queue_progress(100)`)
   t.same(await deliveriesOf(service, webhook), [])
   await other.query('SELECT pg_advisory_unlock(5272015424)')
   other.release()
@@ -407,7 +408,7 @@ t.test('records are erased when they are old, with what belonged to a webhook th
   const { pool } = service.database
   await pool.query("UPDATE webhook_deliveries SET finished_at = now() - interval '8 days' WHERE message_id = $1", [id])
   const erase = async () => {
-    await pool.query('SELECT headway.erase_deliveries(7, 1000)')
+    await pool.query(`SELECT ${FUNCTIONS}.erase_deliveries(7, 1000)`)
     return (await pool.query<{ count: string }>('SELECT count(*) FROM webhook_deliveries')).rows[0]!.count
   }
   t.equal(await erase(), '2')

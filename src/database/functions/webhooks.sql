@@ -44,8 +44,8 @@ BEGIN
 END
 $$;
 
--- Goes with the schema of its function, and comes with it.
-CREATE TRIGGER job_events_webhooks AFTER INSERT ON public.job_events
+-- One for all versions that run beside each other: the newest.
+CREATE OR REPLACE TRIGGER job_events_webhooks AFTER INSERT ON public.job_events
 REFERENCING NEW TABLE AS events FOR EACH STATEMENT EXECUTE FUNCTION headway.queue_messages();
 
 -- Makes a delivery of each message for each webhook that it is for, of at most `most` messages, and answers whether there may be

@@ -1,6 +1,9 @@
 -- For workers that have a database connection, and no HTTP: what a heartbeat, `complete` and `fail` do, under the same rules
 -- and with the same events. They run with the rights of their owner, so that a worker's role needs none on the tables, and
--- only members of the role headway_worker may call them (database/migrate.ts).
+-- only members of the role headway_worker may call them (database/worker-role.ts).
+-- They search pg_catalog alone, and so does what they call: where others may create functions and operators, one of theirs
+-- could fit better than a built-in one, and would run with the owner's rights.
+-- The first three are moved to the schema `headway`, whatever schema their generation has: that is what workers call.
 --
 -- They notify in the caller's transaction, and hold the job's lock until it ends: commit at once, and one job at a time.
 -- Each answers what an HTTP heartbeat answers; `cancelRequested` is how a worker learns that it should stop. A refusal is
@@ -10,7 +13,7 @@
 CREATE FUNCTION headway.update_job_progress(
   job_id uuid, stage text DEFAULT NULL, current_step bigint DEFAULT NULL, total_steps bigint DEFAULT NULL, message text DEFAULT NULL
 ) RETURNS json
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   report json := json_build_array(json_strip_nulls(json_build_object(
     'i', 0, 'job_id', job_id, 'worker_id', 'default', 'actor', session_user,
@@ -39,7 +42,7 @@ $$;
 
 -- The job is done.
 CREATE FUNCTION headway.complete_job_progress(job_id uuid, message text DEFAULT NULL) RETURNS json
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   PERFORM headway.refuse('validation_failed', job_id) WHERE length(message) > 500;
   RETURN headway.finish_job_progress(job_id, 'complete', jsonb_build_object('message', message));
@@ -48,7 +51,7 @@ $$;
 
 -- The job has failed.
 CREATE FUNCTION headway.error_job_progress(job_id uuid, error_message text) RETURNS json
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   PERFORM headway.refuse('validation_failed', job_id) WHERE coalesce(length(error_message), 0) NOT BETWEEN 1 AND 2000;
   RETURN headway.finish_job_progress(job_id, 'fail', jsonb_build_object('errorMessage', error_message));

@@ -58,11 +58,12 @@ export const createRunningJobs = async (databaseUrl, origin, count, workers = ['
 
 /** The live documents of jobs, as streams show them. */
 export const readLiveDocuments = async (databaseUrl, ids) => {
+  const { FUNCTIONS } = await import('../../../dist/database/functions.js')
   const client = new pg.Client(databaseUrl)
   await client.connect()
   try {
     const { rows } = await client.query(
-      'SELECT j.id, headway.live_document(j)::text AS json FROM progress_jobs j WHERE j.id = ANY ($1::uuid[])',
+      `SELECT j.id, ${FUNCTIONS}.live_document(j)::text AS json FROM progress_jobs j WHERE j.id = ANY ($1::uuid[])`,
       [ids],
     )
     return rows

@@ -1,6 +1,7 @@
 // Replays traces through the service's own statement, in a database whose clock shows the time of the trace.
 import pg from 'pg'
 import { openDatabase } from '../../../dist/database/connection.js'
+import { FUNCTIONS } from '../../../dist/database/functions.js'
 import { migrate } from '../../../dist/database/migrate.js'
 import { createHeartbeatWrite } from '../../../dist/jobs/write-heartbeats.js'
 
@@ -16,7 +17,7 @@ const SCOPE = {
 const timeAt = seconds => new Date(EPOCH_MS + Math.round(seconds * 1000)).toISOString()
 
 /** What a reader of the job sees: `etaSeconds` is as of `updatedAt`, and readers subtract the time since. */
-const READ = `SELECT id, greatest(0, eta_seconds - date_part('epoch', headway.clock() - updated_at))::float8 AS estimate
+const READ = `SELECT id, greatest(0, eta_seconds - date_part('epoch', ${FUNCTIONS}.clock() - updated_at))::float8 AS estimate
   FROM progress_jobs WHERE id = ANY ($1)`
 
 const createJobs = async (client, traces) => {
@@ -52,7 +53,7 @@ const COMMANDS = { start: ['start'], retry: ['fail', 'retry'] }
 const change = async (database, id, command) => {
   const [answer] = await database.query(
     null,
-    'SELECT code FROM headway.change_job($1, $2, true, NULL, NULL, $3, NULL, $4)',
+    `SELECT code FROM ${FUNCTIONS}.change_job($1, $2, true, NULL, NULL, $3, NULL, $4)`,
     [id, SCOPE.tenantId, command, { errorMessage: 'the trace says so' }],
   )
   if (answer.code !== null) throw new Error(`${command}: ${answer.code}`)
@@ -66,7 +67,7 @@ export const replay = async (url, traces) => {
   await migrate(url)
   const setup = new pg.Client(url)
   await setup.connect()
-  await setup.query(`CREATE OR REPLACE FUNCTION headway.clock() RETURNS timestamptz LANGUAGE sql VOLATILE AS
+  await setup.query(`CREATE OR REPLACE FUNCTION ${FUNCTIONS}.clock() RETURNS timestamptz LANGUAGE sql VOLATILE AS
     $$ SELECT current_setting('bench.now')::timestamptz $$`)
   const ids = await createJobs(setup, traces)
   await setup.end()

@@ -1,6 +1,7 @@
 // What the hot statements do to the database: rows, pages, plans.
 import pg from 'pg'
 import { pino } from 'pino'
+import { FUNCTIONS } from '../../../dist/database/functions.js'
 import { createLiveSource } from '../../../dist/jobs/live-source.js'
 import { createJobRepository } from '../../../dist/jobs/repository.js'
 import { createRetention } from '../../../dist/jobs/retention.js'
@@ -35,8 +36,8 @@ const callsOf = ({ database, jobIds }) => {
   const source = createLiveSource(database)
   const repository = createJobRepository(database)
   // The sweeper's statements as src/jobs/sweeper.ts makes them, by a process that is known to be healthy.
-  const endAbandoned = 'SELECT * FROM headway.end_abandoned($1, $2, $3)'
-  const markStalled = 'SELECT * FROM headway.mark_stalled($1, $2, $3, $4)'
+  const endAbandoned = `SELECT * FROM ${FUNCTIONS}.end_abandoned($1, $2, $3)`
+  const markStalled = `SELECT * FROM ${FUNCTIONS}.mark_stalled($1, $2, $3, $4)`
   const erase = createRetention({ database, retentionDays: 30, log })
   return {
     // Other jobs for each: what was rolled back still takes room on their pages, and HOT needs that.

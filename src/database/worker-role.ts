@@ -1,0 +1,61 @@
+import type pg from 'pg'
+import { FUNCTIONS } from './functions.ts'
+
+/** What workers with a database connection may call (functions/workers.sql). They live in the schema `headway`. */
+export const WORKER_FUNCTIONS = ['update_job_progress', 'complete_job_progress', 'error_job_progress']
+
+/**
+ * Roles that own the functions do not, and that may create others in a schema that these name: one of theirs could fit a
+ * call better, and would run with the rights of the owner.
+ */
+const readIntruders = async (client: pg.Client): Promise<string[]> => {
+  const { rows } = await client.query<{ intruder: string }>(
+    `SELECT DISTINCT format('%s in %s', coalesce(r.rolname, 'PUBLIC'), n.nspname) AS intruder
+     FROM pg_catalog.pg_namespace n
+     CROSS JOIN LATERAL (
+       SELECT n.nspowner AS role
+       UNION ALL
+       SELECT a.grantee FROM aclexplode(n.nspacl) a WHERE a.privilege_type = 'CREATE'
+     ) c
+     JOIN pg_catalog.pg_proc p ON p.pronamespace = n.oid AND p.proowner <> c.role
+     LEFT JOIN pg_catalog.pg_roles r ON r.oid = c.role
+     WHERE n.nspname IN ('headway', $1)
+     ORDER BY 1`,
+    [FUNCTIONS],
+  )
+  return rows.map(({ intruder }) => intruder)
+}
+
+/**
+ * Lets members of the role `headway_worker`, and nobody else, call the functions for workers. Roles belong to the whole
+ * server: where this one may not create roles, an administrator does, and the next start grants the rest. It also does so
+ * after a restore that left grants out. Answers a warning where nothing was granted because it would not be safe.
+ */
+export const applyWorkerRole = async (client: pg.Client): Promise<string | null> => {
+  await client.query(`
+    DO $$ BEGIN
+      IF to_regrole('headway_worker') IS NULL THEN
+        CREATE ROLE headway_worker NOLOGIN;
+      END IF;
+    EXCEPTION
+      -- The last two: somebody who migrates another database of the server has just made it.
+      WHEN insufficient_privilege OR duplicate_object OR unique_violation THEN NULL;
+    END $$`)
+  const { rows } = await client.query("SELECT FROM pg_catalog.pg_roles WHERE rolname = 'headway_worker'")
+  const roleExists = rows.length > 0
+  const intruders = await readIntruders(client)
+  for (const name of WORKER_FUNCTIONS) {
+    await client.query(`REVOKE ALL ON FUNCTION headway.${name} FROM PUBLIC`)
+    if (!roleExists) continue
+    await client.query(
+      intruders.length === 0
+        ? `GRANT EXECUTE ON FUNCTION headway.${name} TO headway_worker`
+        : `REVOKE ALL ON FUNCTION headway.${name} FROM headway_worker`,
+    )
+  }
+  if (intruders.length === 0) return null
+  return (
+    `Members of headway_worker may not call its functions, which run with the rights of their owner: others may create ` +
+    `functions beside them (${intruders.join(', ')}). REVOKE CREATE ON SCHEMA there, and start again.`
+  )
+}
