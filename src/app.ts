@@ -1,6 +1,5 @@
 import pg from 'pg'
 import type { Logger } from 'pino'
-import { answersWithin } from './answers-within.ts'
 import type { Config } from './config.ts'
 import { clientOptions, openDatabase } from './database/connection.ts'
 import { readDashboard } from './http/dashboard-files.ts'
@@ -20,6 +19,7 @@ import type { Announce } from './live/change.ts'
 import { createLive } from './live/live.ts'
 import { watchLoopDelay } from './loop-delay.ts'
 import { createMetrics } from './metrics/metrics.ts'
+import { createReadiness } from './readiness.ts'
 import { version } from './version.ts'
 import { createAddresses } from './webhooks/addresses.ts'
 import { createDeliverer } from './webhooks/deliverer.ts'
@@ -42,9 +42,6 @@ export interface App {
   /** Ends streams and requests, writes what was accepted, and lets go of the database. */
   close(): Promise<void>
 }
-
-/** An orchestrator that asks whether the service is ready does not wait longer. */
-const READY_WITHIN_MS = 1_500
 
 /** A receiver that has not answered by then has failed. */
 const WEBHOOK_TIMEOUT_MS = 15_000
@@ -156,7 +153,10 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   ]
 
   const health = {
-    database: () => answersWithin(READY_WITHIN_MS, database.query(null, 'SELECT 1', [])),
+    unreadiness: createReadiness({
+      databases: [database, heartbeatDatabase],
+      isFlushRefused: () => intake.stats().flushRefused,
+    }),
   }
   // Half of the grace: requests that wait for a database in trouble must leave time to say what could not be written.
   const httpLog = log.child({})

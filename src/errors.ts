@@ -53,6 +53,8 @@ export interface ErrorDetails {
   errors?: FieldError[]
   /** With `already_finished`: what the job ended as. */
   jobStatus?: string
+  /** Of /readyz: what is not in order. */
+  reason?: string
   /** How long the caller should wait before it tries again, in seconds. */
   retryAfterSeconds?: number
 }

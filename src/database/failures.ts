@@ -19,8 +19,8 @@ export class UnreachableError extends Error {
  * - `conflict`: 40001 serialization_failure, 40P01 deadlock_detected. Nothing was done; try again.
  * - `locked`: 55P03 lock_not_available. Nothing was done.
  * - `data`: class 22 (data), 23 (integrity), 54 (limits). The input itself is at fault.
- * - `defect`: class 42 (syntax, missing objects), 0A (not supported), and what is no error of the database at all. A bug of
- *   ours, or an upgrade under way. Nothing was done.
+ * - `defect`: class 42 (syntax, missing objects or rights), 3F (missing schema), 0A (not supported), and what is no error of
+ *   the database at all. A bug of ours, or somebody took away what this version needs. Nothing was done.
  * - `server`: everything else (disk full, statement timeout, out of memory). Nothing was done.
  */
 export type FailureKind = 'unreachable' | 'connection' | 'conflict' | 'locked' | 'data' | 'defect' | 'server'
@@ -73,6 +73,6 @@ export const classifyFailure = (error: unknown): FailureKind => {
   if (state === '40001' || state === '40P01') return 'conflict'
   if (state === '55P03') return 'locked'
   if (state.startsWith('22') || state.startsWith('23') || state.startsWith('54')) return 'data'
-  if (state.startsWith('42') || state.startsWith('0A')) return 'defect'
+  if (state.startsWith('42') || state.startsWith('3F') || state.startsWith('0A')) return 'defect'
   return 'server'
 }

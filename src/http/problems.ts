@@ -58,7 +58,7 @@ export const PROBLEMS: Readonly<Record<ProblemCode, { status: number; title: str
 }
 
 /** An error answer as RFC 9457 has it, with the stable `code`. */
-interface ProblemDocument extends Pick<ErrorDetails, 'errors' | 'jobStatus' | 'retryAfterSeconds'> {
+interface ProblemDocument extends Pick<ErrorDetails, 'errors' | 'jobStatus' | 'reason' | 'retryAfterSeconds'> {
   type: string
   title: string
   status: number
@@ -71,7 +71,7 @@ export const problemDocument = (
   code: ProblemCode,
   detail: string,
   requestId: string,
-  { errors, jobStatus, retryAfterSeconds }: ErrorDetails = {},
+  { errors, jobStatus, reason, retryAfterSeconds }: ErrorDetails = {},
 ): ProblemDocument => ({
   type: `urn:headway:problem:${code}`,
   ...PROBLEMS[code],
@@ -80,6 +80,7 @@ export const problemDocument = (
   requestId,
   ...(errors && { errors }),
   ...(jobStatus !== undefined && { jobStatus }),
+  ...(reason !== undefined && { reason }),
   ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
 })
 

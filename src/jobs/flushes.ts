@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import { classifyFailure, sqlStateOf } from '../database/failures.ts'
 import { HeadwayError } from '../errors.ts'
 import type { Entry, HeartbeatQueue } from './heartbeat-queue.ts'
 import type { HeartbeatOutcome, HeartbeatWrite, WriteResult } from './write-heartbeats.ts'
@@ -15,6 +16,11 @@ export interface Flushes {
   readonly lockedJobs: number
   /** Whether somebody else held a job locked at a try of the last two seconds. */
   isLocked(jobId: string): boolean
+  /**
+   * Whether the last flush failed because the database knows this version's statement, tables or rights no more (`defect`
+   * in failures.ts). No retry will help before somebody mends that; until then everything waits.
+   */
+  readonly isRefused: boolean
   /** Resolves when everything is written. */
   drained(): Promise<void>
   /** Starts no more. */
@@ -54,6 +60,8 @@ const LOCKED_KNOWN_MS = 2_000
 const LOCKED_LONG_MS = 1_000
 const FIRST_BACKOFF_MS = 50
 const LONGEST_BACKOFF_MS = 1_000
+/** How often the log repeats that nothing can be written. */
+const REMINDER_MS = 60_000
 
 const lost = ({ entries }: Flush): WriteResult => {
   const error = new HeadwayError('internal_error', 'This report may not be stored.')
@@ -78,6 +86,8 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
   const lockedJobs = new Map<string, Lock>()
   let backoffMs = 0
   let failedMs = 0
+  let toldMs = -Infinity
+  let refused = false
   let resting = false
   /** Nothing could leave beside the flush in flight when it was last tried: it is not tried again before one lands. */
   let alone = false
@@ -218,8 +228,18 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
 
   const noteFailure = (flush: Flush, failure: WriteResult['failure']): void => {
     if (failure) {
-      if (backoffMs === 0) log.error({ err: failure.cause }, 'cannot write heartbeats, they wait in memory')
       failedMs = performance.now()
+      const refusedNow = sqlStateOf(failure.cause) !== null && classifyFailure(failure.cause) === 'defect'
+      if (backoffMs === 0 || refusedNow !== refused || failedMs - toldMs >= REMINDER_MS) {
+        toldMs = failedMs
+        log.error(
+          { err: failure.cause, pending: queue.entries },
+          refusedNow
+            ? 'the database refuses to write heartbeats, they wait in memory: functions, tables or rights of this version are missing'
+            : 'cannot write heartbeats, they wait in memory',
+        )
+      }
+      refused = refusedNow
       if (resting) return
       backoffMs = Math.min(LONGEST_BACKOFF_MS, Math.max(FIRST_BACKOFF_MS, backoffMs * 2))
       resting = true
@@ -227,6 +247,7 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
     } else if (backoffMs > 0 && flush.begunMs >= failedMs) {
       // One that left before the failure tells nothing of the time after it.
       backoffMs = 0
+      refused = false
       log.info({ pending: queue.entries }, 'heartbeats are written again')
     }
   }
@@ -246,6 +267,9 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
     },
     get lockedJobs() {
       return lockedJobs.size
+    },
+    get isRefused() {
+      return refused
     },
     isLocked: jobId => (lockedJobs.get(jobId)?.dueMs ?? -Infinity) > performance.now() - LOCKED_KNOWN_MS,
     drained: () =>

@@ -32,6 +32,8 @@ export interface IntakeStats {
   dropped: number
   /** Calls turned away for lack of room. */
   refused: number
+  /** The database refuses the statement that writes (flushes.ts): nothing will be written before somebody mends that. */
+  flushRefused: boolean
 }
 
 export interface HeartbeatIntakeOptions {
@@ -195,6 +197,7 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
       lockedJobs: flushes.lockedJobs,
       dropped,
       refused,
+      flushRefused: flushes.isRefused,
     }),
     async close(graceMs) {
       closing = true

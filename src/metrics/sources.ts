@@ -25,6 +25,11 @@ export const readIntake = (
     'Jobs whose heartbeats wait because another session of the database holds them locked',
     () => stats().lockedJobs,
   )
+  gauge(
+    'headway_flush_refused',
+    '1 while the database refuses to write heartbeats: functions, tables or rights of this version are missing',
+    () => Number(stats().flushRefused),
+  )
   counter(
     'headway_heartbeats_dropped_total',
     'Heartbeats that were answered as buffered and refused when they could be written',

@@ -638,19 +638,18 @@ t.test('a stream shows other organizations only to who manages', async t => {
 })
 
 t.test('health: up is not ready, and a deaf listener is degraded', async t => {
-  let reachable = true
-  const database = () => (reachable ? Promise.resolve(true) : Promise.reject(new Error('no')))
-  const { url, live } = await startServer(t, { health: { database } })
+  let reason: 'heartbeats' | null = null
+  const { url, live } = await startServer(t, { health: { unreadiness: async () => reason } })
   t.same(await (await fetch(`${url}/healthz`)).json(), { status: 'ok' })
   t.same(await (await fetch(`${url}/readyz`)).json(), { status: 'ready', degraded: [] })
   live.listening = false
   const degraded = await fetch(`${url}/readyz`)
   t.equal(degraded.status, 200)
   t.same(await degraded.json(), { status: 'ready', degraded: ['listener'] })
-  reachable = false
+  reason = 'heartbeats'
   const down = await fetch(`${url}/readyz`)
   t.equal(down.status, 503)
-  t.match(await readProblem(down), { code: 'database_unavailable' })
+  t.match(await readProblem(down), { code: 'database_unavailable', reason: 'heartbeats' })
   t.equal((await fetch(`${url}/healthz`)).status, 200)
 })
 

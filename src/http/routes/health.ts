@@ -4,10 +4,23 @@ import { HeadwayError } from '../../errors.ts'
 import type { Live } from '../../live/live.ts'
 import { operation } from '../schemas/operation.ts'
 
+/** Why the process should get no traffic, by the name that /readyz gives it, and what it says about it. */
+const REASONS = {
+  database: 'The database cannot be reached.',
+  statements:
+    'The database answers, and refuses what the service asks of it: functions, tables or rights of this version are missing. ' +
+    'The log of the database says which.',
+  heartbeats:
+    'The database refuses to write heartbeats: functions, tables or rights of this version are missing. They wait in ' +
+    'memory, and the log says what is missing: mend that, and do not restart.',
+} as const
+
+export type Unreadiness = keyof typeof REASONS
+
 /** What readiness is made of. Handed in, so that http needs no database. */
 export interface Health {
-  /** The database answers. */
-  database(): Promise<boolean>
+  /** Null when the process should get traffic. */
+  unreadiness(): Promise<Unreadiness | null>
 }
 
 const alive = z.object({ status: z.literal('ok') }).meta({ id: 'Alive', examples: [{ status: 'ok' }] })
@@ -21,8 +34,8 @@ const ready = z
 
 const RETRY_AFTER_SECONDS = 5
 
-const unready = (message: string) =>
-  new HeadwayError('database_unavailable', message, { retryAfterSeconds: RETRY_AFTER_SECONDS })
+const unready = (reason: Unreadiness) =>
+  new HeadwayError('database_unavailable', REASONS[reason], { reason, retryAfterSeconds: RETRY_AFTER_SECONDS })
 
 /** For orchestrators: is the process up, and should it get traffic? */
 export const healthRoutes: FastifyPluginAsyncZod<{ health: Health; live: Pick<Live, 'isListening'> }> = async (
@@ -51,7 +64,8 @@ export const healthRoutes: FastifyPluginAsyncZod<{ health: Health; live: Pick<Li
       refusals: ['database_unavailable'],
     }),
     handler: async () => {
-      if (!(await health.database().catch(() => false))) throw unready('The database cannot be reached.')
+      const reason = await health.unreadiness()
+      if (reason !== null) throw unready(reason)
       // Heartbeats do not need the listener, and reconcile replaces it: degraded, not down.
       return { status: 'ready', degraded: live.isListening() ? [] : ['listener'] }
     },

@@ -22,6 +22,10 @@ export const problem = z
     requestId: z.string(),
     errors: z.array(fieldError).exactOptional().describe('Every bad field.'),
     jobStatus: z.string().exactOptional().describe('With `already_finished`: what the job ended as.'),
+    reason: z
+      .string()
+      .exactOptional()
+      .describe('Of `/readyz`: `database`, `statements` or `heartbeats`, whatever is not in order.'),
     retryAfterSeconds: z.number().exactOptional(),
   })
   .meta({

@@ -1,0 +1,34 @@
+import { answersWithin } from './answers-within.ts'
+import type { Database } from './database/connection.ts'
+import { classifyFailure } from './database/failures.ts'
+import { FUNCTIONS } from './database/functions.ts'
+import type { Unreadiness } from './http/routes/health.ts'
+
+/** An orchestrator that asks whether the service is ready does not wait longer. */
+const READY_WITHIN_MS = 1_500
+
+/** A function and a table of this version: names, rights and the connection must be in order. The smallest table of all. */
+const STATEMENT = `SELECT ${FUNCTIONS}.clock() FROM public.service_processes LIMIT 1`
+
+export interface ReadinessOptions {
+  /** Every pool that the service works with: each has connections, and may have rights, of its own. */
+  databases: Database[]
+  /** Whether the database refuses the statement that writes heartbeats (intake.ts). */
+  isFlushRefused: () => boolean
+}
+
+/** Why the process should get no traffic; null when it should. */
+export const createReadiness =
+  ({ databases, isFlushRefused }: ReadinessOptions) =>
+  async (): Promise<Unreadiness | null> => {
+    if (isFlushRefused()) return 'heartbeats'
+    let isRefused = false
+    const readings = databases.map(database =>
+      database.query(null, STATEMENT, []).catch((error: unknown) => {
+        isRefused ||= classifyFailure(error) === 'defect'
+        throw error
+      }),
+    )
+    if (await answersWithin(READY_WITHIN_MS, Promise.all(readings))) return null
+    return isRefused ? 'statements' : 'database'
+  }
