@@ -165,12 +165,12 @@ t.test('heartbeats that the database refuses wait, /readyz and the log say so, a
     await waitFor(async () => (await ready()).body.reason === 'heartbeats')
     t.equal((await ready()).status, 503)
     t.equal(await refused(), '1')
-    for (const { status } of await answers) t.equal(status, 202, away)
     const loud = lines.filter(({ level, msg }) => level === 50 && /refuses to write heartbeats/.test(msg))
     t.equal(loud.length, 1, 'loudly, and not once a flush')
     await pool.query(back)
     await waitFor(async () => (await ready()).status === 200)
     t.equal(await refused(), '0')
+    for (const { status } of await answers) t.ok(status === 200 || status === 202, `${away}: ${status}`)
     await waitFor(async () => (await service.job(id)).processedCount === sent)
   }
 })

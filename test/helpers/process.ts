@@ -112,9 +112,12 @@ export const copyData = (t: Test, seed: string): string => {
   return dataDir
 }
 
-/** Starts `node dist/main.js` on a free port, with nothing of this process's environment; killed at the end of `t`. */
-export const spawnService = (t: Test, settings: Record<string, string>): ServiceProcess => {
-  const child = spawn(process.execPath, [MAIN], {
+/**
+ * Starts `node dist/main.js`, or another `main`, on a free port, with nothing of this process's environment; killed at the end
+ * of `t`.
+ */
+export const spawnService = (t: Test, settings: Record<string, string>, main = MAIN): ServiceProcess => {
+  const child = spawn(process.execPath, [main], {
     cwd: '/',
     // No limit on the delay of its event loop: a machine that is busy with other tests is no reason to refuse calls.
     env: { PATH: process.env['PATH'], PORT: '0', MAX_EVENT_LOOP_DELAY_MS: '0', ...settings },
