@@ -33,8 +33,8 @@ const newRole = async (membership: string): Promise<string> => {
   return name
 }
 
-const connectAs = async (t: Test, role: string): Promise<pg.Client> => {
-  const url = new URL(database.url)
+const connectAs = async (t: Test, role: string, to = database): Promise<pg.Client> => {
+  const url = new URL(to.url)
   url.username = role
   url.password = encodeURIComponent(PASSWORD)
   const client = new pg.Client(url.href)
@@ -300,6 +300,125 @@ t.test('whatever the caller has set, the functions do what they do', async t => 
   for (const definer of WORKERS_SQL.match(/SECURITY DEFINER.*/g) ?? []) {
     t.match(definer, 'SET search_path = pg_catalog, pg_temp', 'temporary tables are the last to be found')
   }
+})
+
+/**
+ * Makes, for each built-in function and operator that is called from the functions for workers on, others of the same name in
+ * public, for one and two arguments of every type that these handle. Each raises an exception when it is run.
+ */
+const SET_TRAPS = `DO $$
+DECLARE
+  bodies text := (
+    WITH RECURSIVE called AS (
+      SELECT p.oid, p.prosrc FROM pg_proc p WHERE p.pronamespace = 'headway'::regnamespace
+      UNION
+      SELECT p.oid, p.prosrc FROM called c JOIN pg_proc p ON p.pronamespace = '${FUNCTIONS}'::regnamespace
+        AND (c.prosrc ~ ('\\m' || p.proname || '\\(') OR p.prorettype = 'trigger'::regtype)
+    ) SELECT string_agg(prosrc, ' ') FROM called);
+  types text[] := ARRAY(
+    SELECT DISTINCT format_type(t.oid, NULL) FROM pg_type t WHERE t.typtype = 'b' AND t.typcategory <> 'A' AND t.oid IN (
+      SELECT a.atttypid FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+      WHERE a.attnum > 0 AND c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
+      UNION SELECT unnest(p.proargtypes) FROM pg_proc p WHERE p.pronamespace = '${FUNCTIONS}'::regnamespace
+      UNION SELECT 'interval'::regtype));
+  pairs text[] := ARRAY(SELECT a || ', ' || b FROM unnest(types) AS a, unnest(types) AS b);
+  body text := 'LANGUAGE plpgsql AS $body$ BEGIN RAISE $text$trapped$text$; END $body$';
+  name text;
+  result text;
+  arguments text;
+BEGIN
+  FOREACH arguments IN ARRAY pairs LOOP
+    EXECUTE format('CREATE FUNCTION public.trap(%s) RETURNS boolean %s', arguments, body);
+  END LOOP;
+  FOR name IN SELECT DISTINCT oprname FROM pg_catalog.pg_operator WHERE position(oprname IN bodies) > 0 LOOP
+    FOREACH arguments IN ARRAY pairs LOOP
+      EXECUTE format('CREATE OPERATOR public.%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = public.trap)', name,
+        split_part(arguments, ', ', 1), split_part(arguments, ', ', 2));
+    END LOOP;
+  END LOOP;
+  FOR name, result IN
+    SELECT p.proname, min(CASE t.typtype WHEN 'b' THEN format_type(t.oid, NULL) ELSE 'boolean' END)
+    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_type t ON t.oid = p.prorettype
+    WHERE p.pronamespace = 'pg_catalog'::regnamespace AND bodies ~ ('\\m' || p.proname || '\\(')
+    GROUP BY p.proname
+  LOOP
+    FOREACH arguments IN ARRAY types || pairs LOOP
+      EXECUTE format('CREATE FUNCTION public.%I(%s) RETURNS %s %s', name, arguments, result, body);
+    END LOOP;
+  END LOOP;
+END $$`
+
+t.test('no function or operator that others made is run with the rights of the owner, nor by the service', async t => {
+  const trapped = await createTestDatabase(t)
+  await trapped.pool.query('GRANT CREATE ON SCHEMA public TO PUBLIC')
+  const outsider = await connectAs(t, stranger, trapped)
+  await outsider.query(SET_TRAPS)
+  const guarded = await startService(t, { database: trapped })
+  const batch = await guarded.createJob({ partitions: [{ name: 'one', totalCount: 4 }] })
+  const ids = [(await guarded.createJob({ stages: [{ name: 'a' }] })).id, (await guarded.createJob()).id]
+  const { body } = await guarded.call<{ items: JobDocument[] }>('GET', `/jobs?parentJobId=${batch.id}&search=one`)
+  const [partition = ''] = body.items.map(({ id }) => id)
+  const calls = (client: pg.Client): (() => Promise<Answer>)[] => [
+    () => update(client, ids[0], 'a', 5, 10, 'five'),
+    () => complete(client, partition, 'done'),
+    () => error(client, ids[1]!, 'no'),
+  ]
+
+  const owner = new pg.Client(trapped.url)
+  await owner.connect()
+  owner.on('error', () => undefined)
+  t.teardown(() => owner.end())
+  for (const [n, name] of ['update', 'complete', 'error'].entries()) {
+    await owner.query('BEGIN')
+    await owner.query(`ALTER FUNCTION headway.${name}_job_progress SET search_path = public, pg_temp`)
+    await t.rejects(calls(owner)[n]!(), /trapped/, `the traps are set for ${name}`)
+    await owner.query('ROLLBACK')
+  }
+
+  const client = await connectAs(t, member, trapped)
+  const statuses = []
+  for (const call of calls(client)) statuses.push((await call()).status)
+  t.same(statuses, ['running', 'completed', 'failed'])
+  t.match(await guarded.job(batch.id), { status: 'completed' })
+  t.match(await guarded.heartbeat(ids[0]!, { stage: 'a', processedCount: 6 }), { status: 200 })
+  t.match(await guarded.call('GET', '/stats'), { status: 200 })
+  const { rows } = await trapped.pool.query<{ name: string; config: string[] }>(
+    `SELECT p.oid::regproc::text AS name, p.proconfig AS config FROM pg_proc p
+     WHERE p.pronamespace IN ('headway'::regnamespace, $1::regnamespace)
+       AND (p.prosecdef OR p.proconfig::text LIKE '%search_path%')`,
+    [FUNCTIONS],
+  )
+  t.equal(rows.length, 3, 'who calls decides where the others search')
+  for (const { name, config } of rows) t.same(config, ['search_path=pg_catalog, pg_temp'], name)
+})
+
+t.test('nothing is granted while others may create functions beside those for workers', async t => {
+  const open = await createTestDatabase(t)
+  const { pool } = open
+  const { id } = await (await startService(t, { database: open })).createJob()
+  const client = await connectAs(t, member, open)
+  t.same(await migrate(open.url), [])
+  await update(client, id)
+  for (const [schema, role] of [
+    ['headway', 'PUBLIC'],
+    [FUNCTIONS, 'PUBLIC'],
+    [FUNCTIONS, stranger],
+  ] as const) {
+    await pool.query(`GRANT CREATE ON SCHEMA ${schema} TO ${role}`)
+    t.match((await migrate(open.url)).join(), `${role} in ${schema}`)
+    await t.rejects(update(client, id), { code: '42501' })
+    await pool.query(`REVOKE CREATE ON SCHEMA ${schema} FROM ${role}`)
+    t.same(await migrate(open.url), [])
+    await update(client, id)
+  }
+  const outsider = await connectAs(t, stranger, open)
+  for (const name of ['update', 'complete', 'error'])
+    await pool.query(`GRANT EXECUTE ON FUNCTION headway.${name}_job_progress TO PUBLIC`)
+  await update(outsider, id)
+  await migrate(open.url)
+  await t.rejects(update(outsider, id), { code: '42501' }, 'as after a restore without grants')
+  await t.rejects(complete(outsider, id), { code: '42501' })
+  await t.rejects(error(outsider, id, 'no'), { code: '42501' })
 })
 
 t.test('a transaction with a snapshot from before another report does not undo it', async t => {
