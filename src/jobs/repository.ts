@@ -95,7 +95,7 @@ export const createJobRepository = (database: Database) => {
         partitions: PartitionReference[] | null
         others: JobChange[] | null
         request_hash: string
-      }>('headway_create_job', 'SELECT * FROM headway.create_job($1, $2, $3, $4, $5)', [
+      }>('headway_create_job', 'SELECT c.* FROM headway.commit_durably(), headway.create_job($1, $2, $3, $4, $5) c', [
         scope.tenantId,
         scope.allOrganizations,
         scope.organizationId,
@@ -227,16 +227,20 @@ export const createJobRepository = (database: Database) => {
         revision: number
         document: JobDocument | null
         others: JobChange[] | null
-      }>('headway_change_job', 'SELECT * FROM headway.change_job($1, $2, $3, $4, $5, $6, $7, $8)', [
-        jobId,
-        scope.tenantId,
-        scope.allOrganizations,
-        scope.organizationId,
-        scope.jobId,
-        command,
-        actor,
-        JSON.stringify(input),
-      ])
+      }>(
+        'headway_change_job',
+        'SELECT c.* FROM headway.commit_durably(), headway.change_job($1, $2, $3, $4, $5, $6, $7, $8) c',
+        [
+          jobId,
+          scope.tenantId,
+          scope.allOrganizations,
+          scope.organizationId,
+          scope.jobId,
+          command,
+          actor,
+          JSON.stringify(input),
+        ],
+      )
       const row = rows[0]
       if (!row) throw new Error('headway.change_job answered no row')
       const { code, job_status: status, changed, revision, document: job, others } = row
