@@ -1,4 +1,4 @@
-import { and, count, desc, eq, sql } from 'drizzle-orm'
+import { and, count, desc, eq, isNull, sql } from 'drizzle-orm'
 import type { Database } from '../database/connection.ts'
 import { webhookDeliveries, webhooks } from '../database/schema.ts'
 import type { Lifecycle } from '../jobs/job.ts'
@@ -24,6 +24,8 @@ const toWebhook = (row: WebhookRow): WebhookDocument => ({
   consecutiveFailures: row.consecutiveFailures,
   failingSince: iso(row.failingSince),
   deliveredAt: iso(row.deliveredAt),
+  droppedCount: row.droppedCount,
+  droppedAt: iso(row.droppedAt),
   createdAt: row.createdAt.toISOString(),
   updatedAt: row.updatedAt.toISOString(),
 })
@@ -44,6 +46,7 @@ const toDelivery = (row: DeliveryRow): DeliveryDocument => ({
   error: row.error,
 })
 
+const MAX_TESTS = 10
 /** Counting stops here. */
 const MAX_TOTAL = 10_000
 
@@ -129,7 +132,21 @@ export const createWebhookRepository = (database: Database) => {
       return rows.length > 0
     },
 
+    /** Of those that belong to no job, ten may wait: then this is the newest of them. */
     async queue(webhookId: string, type: string, body: string): Promise<DeliveryDocument> {
+      const waiting = await db
+        .select()
+        .from(webhookDeliveries)
+        .where(
+          and(
+            eq(webhookDeliveries.webhookId, webhookId),
+            isNull(webhookDeliveries.jobId),
+            eq(webhookDeliveries.status, 'waiting'),
+          ),
+        )
+        .orderBy(desc(webhookDeliveries.webhookId), desc(webhookDeliveries.jobId), desc(webhookDeliveries.id))
+        .limit(MAX_TESTS)
+      if (waiting[0] && waiting.length === MAX_TESTS) return toDelivery(waiting[0])
       const rows = await db
         .insert(webhookDeliveries)
         .values({ webhookId, type, body, dueAt: now, expiresAt: inThreeDays })

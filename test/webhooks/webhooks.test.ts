@@ -174,7 +174,7 @@ t.test(
     const calls = receiver.received.length
     await Promise.all([1, 2, 3].map(() => service.createJob()))
     await waitFor(async () => (await deliveriesOf(service, webhook, 'status=waiting')).length === 4)
-    t.equal((await pool.query('SELECT FROM headway.claim_deliveries(100, 8, 60)')).rowCount, 0)
+    t.equal((await pool.query("SELECT FROM headway.claim_deliveries(100, '{}', '{}', 8, 60)")).rowCount, 0)
     t.equal(receiver.received.length, calls)
     const moved = await startReceiver(t)
     t.match(await service.call('PUT', `/webhooks/${webhook.id}`, { url: moved.url }), {
@@ -283,7 +283,7 @@ t.test('progress never comes before the change that it follows, however late tha
   const { id } = await service.createJob()
   await service.heartbeat(id, { processedCount: 1 })
   await pool.query('UPDATE webhooks SET progress_checked_at = NULL')
-  await pool.query('SELECT headway.queue_progress(100)')
+  await pool.query('SELECT headway.queue_progress(100, 1000, 1)')
   t.same(await deliveriesOf(service, webhook), [])
   await other.query('SELECT pg_advisory_unlock(5272015424)')
   other.release()
