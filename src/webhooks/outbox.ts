@@ -63,7 +63,7 @@ export const MOST_WAITING = 100_000
 /** Rows of one statement: short locks, whatever has gathered. */
 const QUEUED_AT_ONCE = 2_000
 /** Each for as many webhooks as a tenant may have. */
-const MESSAGES_AT_ONCE = 100
+const MESSAGES_AT_ONCE = 40
 /** Other replicas, and the pool, wait for the statement that compares progress. */
 const PROGRESS_PATIENCE_SECONDS = 0.5
 const ERASED_AT_ONCE = 1_000
