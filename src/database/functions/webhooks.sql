@@ -95,6 +95,7 @@ DECLARE
   at timestamptz(3);
   taken bigint[];
   receivers uuid[];
+  left_out record;
 BEGIN
   more := (SELECT m.id FROM public.webhook_messages m ORDER BY m.id LIMIT 1) IS NOT NULL;
   dropped := 0;
@@ -122,41 +123,42 @@ BEGIN
   receivers := ARRAY(SELECT DISTINCT unnest(m.webhook_ids) FROM public.webhook_messages m WHERE m.id = ANY (taken));
   PERFORM headway.count_backlogs(receivers, at, cardinality(taken), most_waiting);
 
-  WITH messages AS (
-    DELETE FROM public.webhook_messages m WHERE m.id = ANY (taken) RETURNING m.*
-  ), wanted AS MATERIALIZED (
-    -- What was for a webhook that has been deleted since is for nobody.
-    SELECT m.id, m.job_id, m.type, m.revision, m.body, m.created_at, w.id AS webhook_id,
-      row_number() OVER (PARTITION BY w.id ORDER BY m.id) AS place
-    FROM messages m CROSS JOIN LATERAL unnest(m.webhook_ids) AS i (id) JOIN public.webhooks w ON w.id = i.id
-  ), room AS MATERIALIZED (
-    SELECT * FROM headway.delivery_room(receivers, most_waiting)
-  ), counted AS MATERIALIZED (
-    SELECT w.webhook_id, r.room, least(r.room, count(*)) AS queued, greatest(0, count(*) - r.room) AS dropped
-    FROM wanted w JOIN room r ON r.webhook_id = w.webhook_id GROUP BY w.webhook_id, r.room
-  ), queued AS (
-    INSERT INTO public.webhook_deliveries (webhook_id, job_id, type, revision, body, due_at, created_at, expires_at)
-    SELECT w.webhook_id, w.job_id, w.type, w.revision, w.body, w.created_at, w.created_at, w.created_at + interval '3 days'
-    FROM wanted w JOIN counted c ON c.webhook_id = w.webhook_id
-    WHERE w.place <= c.queued ORDER BY w.id
-  ), replaced AS (
-    UPDATE public.webhook_deliveries d SET type = n.type, revision = n.revision, body = n.body
-    FROM (
-      SELECT DISTINCT ON (w.webhook_id, w.job_id) w.*, (
-        SELECT e.id FROM public.webhook_deliveries e
-        WHERE e.webhook_id = w.webhook_id AND e.job_id = w.job_id AND e.status = 'waiting'
-        ORDER BY e.webhook_id DESC, e.job_id DESC, e.id DESC LIMIT 1) AS delivery_id
+  FOR left_out IN
+    WITH messages AS (
+      DELETE FROM public.webhook_messages m WHERE m.id = ANY (taken) RETURNING m.*
+    ), wanted AS MATERIALIZED (
+      -- What was for a webhook that has been deleted since is for nobody.
+      SELECT m.id, m.job_id, m.type, m.revision, m.body, m.created_at, w.id AS webhook_id,
+        row_number() OVER (PARTITION BY w.id ORDER BY m.id) AS place
+      FROM messages m CROSS JOIN LATERAL unnest(m.webhook_ids) AS i (id) JOIN public.webhooks w ON w.id = i.id
+    ), room AS MATERIALIZED (
+      SELECT * FROM headway.delivery_room(receivers, most_waiting)
+    ), counted AS MATERIALIZED (
+      SELECT w.webhook_id, r.room, least(r.room, count(*)) AS queued, greatest(0, count(*) - r.room) AS dropped
+      FROM wanted w JOIN room r ON r.webhook_id = w.webhook_id GROUP BY w.webhook_id, r.room
+    ), queued AS (
+      INSERT INTO public.webhook_deliveries (webhook_id, job_id, type, revision, body, due_at, created_at, expires_at)
+      SELECT w.webhook_id, w.job_id, w.type, w.revision, w.body, w.created_at, w.created_at, w.created_at + interval '3 days'
       FROM wanted w JOIN counted c ON c.webhook_id = w.webhook_id
-      WHERE w.place > c.queued ORDER BY w.webhook_id, w.job_id, w.id DESC
-    ) n
-    WHERE d.id = n.delivery_id AND d.status = 'waiting' AND d.claim IS NULL AND d.attempts = 0
-  ), noted AS (
-    UPDATE public.webhook_backlogs b SET waiting = b.waiting + c.queued FROM counted c WHERE b.webhook_id = c.webhook_id
-  ), told AS (
-    UPDATE public.webhooks w SET dropped_count = w.dropped_count + c.dropped, dropped_at = at
-    FROM counted c WHERE w.id = c.webhook_id AND c.dropped > 0
-  )
-  SELECT coalesce(sum(c.dropped), 0) INTO dropped FROM counted c;
+      WHERE w.place <= c.queued ORDER BY w.id
+    ), noted AS (
+      UPDATE public.webhook_backlogs b SET waiting = b.waiting + c.queued FROM counted c WHERE b.webhook_id = c.webhook_id
+    ), told AS (
+      UPDATE public.webhooks w SET dropped_count = w.dropped_count + c.dropped, dropped_at = at
+      FROM counted c WHERE w.id = c.webhook_id AND c.dropped > 0
+    )
+    SELECT w.webhook_id, w.job_id, w.type, w.revision, w.body
+    FROM wanted w JOIN counted c ON c.webhook_id = w.webhook_id WHERE w.place > c.queued ORDER BY w.id
+  LOOP
+    dropped := dropped + 1;
+    -- Found by its key, one by one: what the planner knew of a table that was empty a minute ago would have it scan all.
+    UPDATE public.webhook_deliveries d SET type = left_out.type, revision = left_out.revision, body = left_out.body
+    WHERE d.id = (
+        SELECT e.id FROM public.webhook_deliveries e
+        WHERE e.webhook_id = left_out.webhook_id AND e.job_id = left_out.job_id AND e.status = 'waiting'
+        ORDER BY e.webhook_id DESC, e.job_id DESC, e.id DESC LIMIT 1)
+      AND d.finished_at IS NULL AND d.claim IS NULL AND d.attempts = 0;
+  END LOOP;
   more := (SELECT m.id FROM public.webhook_messages m ORDER BY m.id LIMIT 1) IS NOT NULL;
 END
 $$;
@@ -292,7 +294,7 @@ BEGIN
       ORDER BY d.webhook_id, d.due_at LIMIT 1
     ) n
   ), ready AS MATERIALIZED (
-    SELECT w.id, w.tenant_id, u.under_way,
+    SELECT w.id, w.tenant_id, u.under_way, count(*) OVER (PARTITION BY w.tenant_id) AS webhooks,
       least(places, CASE WHEN w.consecutive_failures > 0 THEN 1 ELSE per_webhook END - u.under_way) AS room
     FROM queues q
     CROSS JOIN LATERAL (
@@ -310,8 +312,9 @@ BEGIN
     CROSS JOIN LATERAL (
       SELECT row_number() OVER () AS place FROM (
         SELECT FROM public.webhook_deliveries d WHERE d.webhook_id = r.id AND d.status = 'waiting' AND d.due_at <= at
-        -- Where many are ready, nobody gets all that it could take: enough for twice the places.
-        ORDER BY d.due_at LIMIT greatest(0, least(r.room, ceil(2.0 * places / (SELECT count(*) FROM ready))))
+        -- Where many are ready, none gets all that it could take: twice its part of the places is enough to look at.
+        ORDER BY d.due_at LIMIT greatest(0, least(r.room, ceil(2.0 * places / (r.webhooks * (
+          SELECT count(DISTINCT t.tenant_id) FROM ready t)))))
       ) d
     ) d
   ), given AS (
@@ -332,9 +335,12 @@ BEGIN
         SELECT d.id, d.webhook_id, d.job_id, d.body FROM public.webhook_deliveries d
         WHERE d.webhook_id = w.id AND d.status = 'waiting' AND d.due_at <= at ORDER BY d.due_at LIMIT 500
       ) f
-      JOIN public.webhook_deliveries d ON d.id = f.id
-      WHERE d.status = 'waiting' AND d.due_at <= at
-        AND (f.body <> '' OR EXISTS (SELECT FROM public.progress_jobs j WHERE j.id = f.job_id))
+      CROSS JOIN LATERAL (
+        -- By its key, whatever the planner knows: no index is on what has not finished.
+        SELECT d.id FROM public.webhook_deliveries d WHERE d.id = f.id AND d.finished_at IS NULL AND d.due_at <= at
+        FOR UPDATE SKIP LOCKED
+      ) d
+      WHERE (f.body <> '' OR EXISTS (SELECT FROM public.progress_jobs j WHERE j.id = f.job_id))
         AND (
           SELECT true FROM public.webhook_deliveries e
           WHERE e.webhook_id = f.webhook_id AND e.job_id = f.job_id AND e.id < f.id AND e.status = 'waiting'
@@ -342,7 +348,6 @@ BEGIN
           ORDER BY e.webhook_id, e.job_id, e.id LIMIT 1
         ) IS NULL
       LIMIT w.share
-      FOR UPDATE OF d SKIP LOCKED
     ) d
   )
   UPDATE public.webhook_deliveries d SET
