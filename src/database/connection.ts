@@ -1,21 +1,27 @@
 import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres'
 import pg from 'pg'
+import { retryConflicts } from './conflicts.ts'
 import { ConnectionLostError, spoilsConnection, UnreachableError } from './failures.ts'
 import * as schema from './schema.ts'
+import { prepareSession } from './session.ts'
 
 export type Schema = typeof schema
 
 export interface Database {
   pool: pg.Pool
-  /** Ordinary queries. Hot ones go to the pool with a name, which costs a third. */
-  drizzle: NodePgDatabase<Schema>
+  /** Ordinary queries, one statement each. Hot ones go to the pool with a name, which costs a third. */
+  drizzle: Omit<NodePgDatabase<Schema>, 'transaction'>
   /**
    * Runs a hot statement, prepared once per connection under its name where prepared statements are allowed. Raises `UnreachableError`
    * when there was no connection to send it on, `ConnectionLostError` when it broke.
    */
   query<Row extends object>(name: string | null, text: string, values: unknown[]): Promise<Row[]>
+  /** Runs several statements in one transaction, and all of `work` again after a conflict with another one. */
+  transaction<T>(work: (transaction: Transaction) => Promise<T>): Promise<T>
   close(): Promise<void>
 }
+
+export type Transaction = Parameters<Parameters<NodePgDatabase<Schema>['transaction']>[0]>[0]
 
 export interface DatabaseOptions {
   url: string
@@ -48,16 +54,16 @@ export const clientOptions = (url: string): pg.ClientConfig => ({
   types,
 })
 
-/**
- * Statements name the schemas of tables and functions of Headway. So the session need search no schema in which others may
- * create functions and operators, of which one could fit a call better than the built-in one. Behind a transaction pooler,
- * set it for the role instead.
- */
-const searchBuiltIns = async (client: pg.ClientBase): Promise<void> => {
-  await client.query('SET search_path = pg_catalog')
-}
+/** Drizzle asks its client for nothing but `query`, outside of transactions. */
+const drizzleClient = (pool: pg.Pool) =>
+  ({
+    query: (config: pg.QueryConfig, values: unknown[]) => retryConflicts(() => pool.query(config, values)),
+  }) as unknown as pg.Client
 
-/** A pool on `url`. Connects when the first query comes. */
+/**
+ * A pool on `url`. Connects when the first query comes. Each statement is a transaction of its own, and is tried again after a
+ * conflict with another one (conflicts.ts).
+ */
 export const openDatabase = ({ url, poolSize, preparedStatements, onConnectionError }: DatabaseOptions): Database => {
   const pool = new pg.Pool({
     ...clientOptions(url),
@@ -65,33 +71,35 @@ export const openDatabase = ({ url, poolSize, preparedStatements, onConnectionEr
     idleTimeoutMillis: 30_000,
     // A server that stops answering without closing (a black-holed network) must not hold a query for ever.
     query_timeout: STATEMENT_TIMEOUT_MS + 2_000,
-    ...(preparedStatements && { statement_timeout: STATEMENT_TIMEOUT_MS, onConnect: searchBuiltIns }),
+    ...(preparedStatements && { statement_timeout: STATEMENT_TIMEOUT_MS, onConnect: prepareSession }),
   })
   // Heard at each client, idle or not: one that breaks in use fails its query and says so besides, and unheard, that would
   // end the process. The pool repeats what idle ones say.
   pool.on('error', () => undefined)
   pool.on('connect', client => client.on('error', onConnectionError))
+  const send = async <Row extends object>(statement: pg.QueryConfig): Promise<Row[]> => {
+    const client = await pool.connect().catch((cause: unknown) => {
+      throw new UnreachableError(cause)
+    })
+    let broken = false
+    try {
+      const result = await client.query<Row & pg.QueryResultRow>(statement)
+      return result.rows
+    } catch (cause) {
+      const error = cause instanceof pg.DatabaseError ? cause : new ConnectionLostError(cause)
+      broken = spoilsConnection(error)
+      throw error
+    } finally {
+      client.release(broken)
+    }
+  }
+  const transactions = drizzle(pool, { schema })
   return {
     pool,
-    drizzle: drizzle(pool, { schema }),
-    async query<Row extends object>(name: string | null, text: string, values: unknown[]): Promise<Row[]> {
-      const client = await pool.connect().catch((cause: unknown) => {
-        throw new UnreachableError(cause)
-      })
-      let broken = false
-      try {
-        const result = await client.query<Row & pg.QueryResultRow>(
-          preparedStatements && name !== null ? { name, text, values } : { text, values },
-        )
-        return result.rows
-      } catch (cause) {
-        const error = cause instanceof pg.DatabaseError ? cause : new ConnectionLostError(cause)
-        broken = spoilsConnection(error)
-        throw error
-      } finally {
-        client.release(broken)
-      }
-    },
+    drizzle: drizzle(drizzleClient(pool), { schema }),
+    query: (name, text, values) =>
+      retryConflicts(() => send(preparedStatements && name !== null ? { name, text, values } : { text, values })),
+    transaction: work => retryConflicts(() => transactions.transaction(work)),
     close: () => pool.end(),
   }
 }

@@ -37,15 +37,27 @@ export const webhooks = publicTable(
     /** The receiver is left alone until then: because it fails, or because it asked for it. */
     pausedUntil: time('paused_until'),
     deliveredAt: time('delivered_at'),
+    /** Messages that were left out because too many waited, and when that last happened. */
+    droppedCount: count('dropped_count').notNull().default(0),
+    droppedAt: time('dropped_at'),
     createdAt: time('created_at').notNull().default(thisMillisecond),
     updatedAt: time('updated_at').notNull().default(thisMillisecond),
   },
   table => [
     index('webhooks_tenant').on(table.tenantId),
+    // Whether there is any that has to be told of a change, and of progress. On nothing that attempts change, so that these
+    // updates stay HOT.
+    index('webhooks_enabled')
+      .on(table.tenantId)
+      .where(sql`enabled`),
+    index('webhooks_progress')
+      .on(table.tenantId)
+      .where(sql`enabled AND progress_interval_seconds IS NOT NULL`),
     check('webhooks_progress_interval', sql`progress_interval_seconds BETWEEN 1 AND 86400`),
     check('webhooks_gone', sql`NOT (gone AND enabled)`),
     check('webhooks_previous_secret', sql`(previous_secret IS NULL) = (previous_secret_until IS NULL)`),
     check('webhooks_failures', sql`consecutive_failures >= 0`),
+    check('webhooks_dropped', sql`(dropped_at IS NULL) = (dropped_count = 0)`),
     check('webhooks_failing_since', sql`(failing_since IS NULL) = (consecutive_failures = 0)`),
   ],
 )
@@ -54,17 +66,40 @@ export const webhooks = publicTable(
  * What changes of jobs leave in their transaction: one row for a change, whoever wants to hear of it, since that transaction
  * may be a flush of everyone's heartbeats. What sends makes deliveries of it, and erases it.
  */
-export const webhookMessages = publicTable('webhook_messages', {
-  /** In the order of a job's changes: they are queued under the job's lock. */
-  id: bigint('id', { mode: 'number' }).generatedAlwaysAsIdentity().primaryKey(),
-  /** Who wanted to hear of it when it happened. */
-  webhookIds: uuid('webhook_ids').array().notNull(),
-  jobId: uuid('job_id').notNull(),
-  type: text('type').notNull(),
-  revision: count('revision').notNull(),
-  body: text('body').notNull(),
-  createdAt: time('created_at').notNull().default(thisMillisecond),
-})
+export const webhookMessages = publicTable(
+  'webhook_messages',
+  {
+    /** In the order of a job's changes: they are queued under the job's lock. */
+    id: bigint('id', { mode: 'number' }).generatedAlwaysAsIdentity().primaryKey(),
+    /** Whose turn it is. The default is for versions that do not know the column: a change must not fail for it. */
+    tenantId: uuid('tenant_id').notNull().default('00000000-0000-0000-0000-000000000000'),
+    /** Who wanted to hear of it when it happened. */
+    webhookIds: uuid('webhook_ids').array().notNull(),
+    jobId: uuid('job_id').notNull(),
+    type: text('type').notNull(),
+    revision: count('revision').notNull(),
+    body: text('body').notNull(),
+    createdAt: time('created_at').notNull().default(thisMillisecond),
+  },
+  table => [
+    index('webhook_messages_tenant').on(table.tenantId, table.id),
+    // Whether a job has a change that is no delivery yet.
+    index('webhook_messages_job').on(table.jobId),
+  ],
+)
+
+/** How many deliveries wait for each webhook, those included that were deleted: at most so many, since nobody counts down. */
+export const webhookBacklogs = publicTable(
+  'webhook_backlogs',
+  {
+    webhookId: uuid('webhook_id').primaryKey(),
+    tenantId: uuid('tenant_id').notNull(),
+    waiting: count('waiting').notNull(),
+    /** When they were last counted. */
+    countedAt: time('counted_at').notNull(),
+  },
+  table => [index('webhook_backlogs_tenant').on(table.tenantId)],
+)
 
 /**
  * What is to be sent to whom, and the record of what became of it. No foreign keys: whoever deletes a webhook need not wait

@@ -143,7 +143,7 @@ const toOutcome = (row: FlushRow, place: number, { heartbeat }: Entry): Answered
 }
 
 const PARAMETERS = 6 + PLAIN_COLUMNS.length
-const STATEMENT = `SELECT * FROM ${FUNCTIONS}.flush(${Array.from({ length: PARAMETERS }, (_, i) => `$${i + 1}`).join(', ')})`
+const STATEMENT = `SELECT f.* FROM ${FUNCTIONS}.commit_durably(), ${FUNCTIONS}.flush(${Array.from({ length: PARAMETERS }, (_, i) => `$${i + 1}`).join(', ')}) f`
 
 /**
  * The one hot statement of the service: one round trip writes a batch, whatever its size. Answers an outcome per entry, in

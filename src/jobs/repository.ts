@@ -96,13 +96,11 @@ export const createJobRepository = (database: Database) => {
         partitions: PartitionReference[] | null
         others: JobChange[] | null
         request_hash: string
-      }>('headway_create_job', `SELECT * FROM ${FUNCTIONS}.create_job($1, $2, $3, $4, $5)`, [
-        scope.tenantId,
-        scope.allOrganizations,
-        scope.organizationId,
-        scope.jobId,
-        JSON.stringify(job),
-      ])
+      }>(
+        'headway_create_job',
+        `SELECT c.* FROM ${FUNCTIONS}.commit_durably(), ${FUNCTIONS}.create_job($1, $2, $3, $4, $5) c`,
+        [scope.tenantId, scope.allOrganizations, scope.organizationId, scope.jobId, JSON.stringify(job)],
+      )
       const row = rows[0]
       if (!row) return null
       if (row.code !== null && row.code !== 'exists') return { code: row.code, reason: row.reason }
@@ -228,16 +226,20 @@ export const createJobRepository = (database: Database) => {
         revision: number
         document: JobDocument | null
         others: JobChange[] | null
-      }>('headway_change_job', `SELECT * FROM ${FUNCTIONS}.change_job($1, $2, $3, $4, $5, $6, $7, $8)`, [
-        jobId,
-        scope.tenantId,
-        scope.allOrganizations,
-        scope.organizationId,
-        scope.jobId,
-        command,
-        actor,
-        JSON.stringify(input),
-      ])
+      }>(
+        'headway_change_job',
+        `SELECT c.* FROM ${FUNCTIONS}.commit_durably(), ${FUNCTIONS}.change_job($1, $2, $3, $4, $5, $6, $7, $8) c`,
+        [
+          jobId,
+          scope.tenantId,
+          scope.allOrganizations,
+          scope.organizationId,
+          scope.jobId,
+          command,
+          actor,
+          JSON.stringify(input),
+        ],
+      )
       const row = rows[0]
       if (!row) throw new Error('headway.change_job answered no row')
       const { code, job_status: status, changed, revision, document: job, others } = row

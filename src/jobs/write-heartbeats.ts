@@ -24,8 +24,6 @@ export interface WriteResult {
 /** Writes at most one entry per job and worker. Never raises. */
 export type HeartbeatWrite = (entries: Entry[], skipLocked: boolean) => Promise<WriteResult>
 
-const CONFLICT_RETRIES = 3
-
 /** Writes batches to `database`, and finds out what became of each entry where that fails. */
 export const createHeartbeatWrite = (database: Database): HeartbeatWrite => {
   const failed = (entries: Entry[], kind: 'not_written' | 'unknown', cause: unknown): WriteResult => ({
@@ -75,13 +73,10 @@ export const createHeartbeatWrite = (database: Database): HeartbeatWrite => {
   }
 
   const write = async (entries: Entry[], skipLocked: boolean): Promise<WriteResult> => {
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        return { ...(await flushHeartbeats(database, entries, skipLocked)), failure: null }
-      } catch (error) {
-        if (classifyFailure(error) === 'conflict' && attempt <= CONFLICT_RETRIES) continue
-        return writeAfterFailure(entries, skipLocked, error)
-      }
+    try {
+      return { ...(await flushHeartbeats(database, entries, skipLocked)), failure: null }
+    } catch (error) {
+      return writeAfterFailure(entries, skipLocked, error)
     }
   }
   return write

@@ -15,6 +15,11 @@ export const readWebhooks = (
   counter('headway_webhook_delivered_total', 'Webhook messages that were delivered', () => stats().delivered)
   counter('headway_webhook_failed_total', 'Attempts that failed, to be made again', () => stats().failed)
   counter('headway_webhook_dead_total', 'Webhook messages that were given up', () => stats().dead)
+  counter(
+    'headway_webhook_dropped_total',
+    'Webhook messages that were left out because too many of their tenant waited',
+    () => stats().dropped,
+  )
   const counts = shareReading({ read: countDeliveries, everyMs: COUNTS_EVERY_MS, patienceMs: COUNTS_PATIENCE_MS })
   series(
     'headway_webhook_waiting',

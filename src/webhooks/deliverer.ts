@@ -22,6 +22,8 @@ export interface DelivererStats {
   delivered: number
   failed: number
   dead: number
+  /** Messages that this process left out because too many of their tenant waited. */
+  dropped: number
 }
 
 export interface Deliverer {
@@ -37,6 +39,9 @@ export interface Deliverer {
 
 /** Changes come in crowds: one statement takes what a crowd has queued. */
 const GATHER_MS = 20
+
+/** They come by thousands: how often the log says so. */
+const SAY_DROPPED_MS = 60_000
 
 /** The receiver wants to be left alone (RFC 6585, section 4; RFC 9110, section 15.6.4). */
 const asksForPause = (status: number): boolean => status === 429 || status === 503
@@ -59,9 +64,10 @@ const resultOf = (answer: PostResult, attempts: number, random: number): Attempt
 
 /** Sends what is in the outbox. Any number of processes may: a delivery is claimed by one, and taken over when that dies. */
 export const createDeliverer = (options: DelivererOptions): Deliverer => {
-  const { outbox, post, userAgent, log, pollMs = 1_000, most = 100, random = Math.random } = options
-  const stats: DelivererStats = { delivered: 0, failed: 0, dead: 0 }
+  const { outbox, post, userAgent, log, pollMs = 1_000, most = 200, random = Math.random } = options
+  const stats: DelivererStats = { delivered: 0, failed: 0, dead: 0, dropped: 0 }
   const underWay = new Set<Promise<void>>()
+  const taken = new Map<string, number>()
   const stop = new AbortController()
   // Every attempt listens to it.
   setMaxListeners(0, stop.signal)
@@ -74,6 +80,21 @@ export const createDeliverer = (options: DelivererOptions): Deliverer => {
   let pollTimer: NodeJS.Timeout | undefined
   let gatherTimer: NodeJS.Timeout | undefined
   let away = false
+  let droppedSaidMs = -Infinity
+
+  const take = (tenantId: string, places: 1 | -1): void => {
+    const count = (taken.get(tenantId) ?? 0) + places
+    if (count === 0) taken.delete(tenantId)
+    else taken.set(tenantId, count)
+  }
+
+  /** Which webhooks have lost messages, they say themselves. */
+  const noteDropped = (dropped: number): void => {
+    stats.dropped += dropped
+    if (dropped === 0 || performance.now() < droppedSaidMs + SAY_DROPPED_MS) return
+    droppedSaidMs = performance.now()
+    log.warn({ dropped: stats.dropped }, 'webhook messages are left out: too many of their tenant wait')
+  }
 
   /** Once for a time of trouble, however often it is tried. */
   const failed = (error: unknown) => {
@@ -97,11 +118,13 @@ export const createDeliverer = (options: DelivererOptions): Deliverer => {
   }
 
   const begin = (delivery: ClaimedDelivery): void => {
+    take(delivery.tenantId, 1)
     const running = attempt(delivery)
       // The claim runs out, and the delivery is made again.
       .catch((error: unknown) => log.warn({ err: error }, 'what became of a webhook delivery cannot be recorded'))
       .finally(() => {
         underWay.delete(running)
+        take(delivery.tenantId, -1)
         // The next one of its job can go, or another that found no room.
         claim()
       })
@@ -111,8 +134,10 @@ export const createDeliverer = (options: DelivererOptions): Deliverer => {
   const claimAll = async (): Promise<void> => {
     while (wanted && !isClosed() && underWay.size < most) {
       wanted = false
-      if (await outbox.queueDeliveries()) wanted = true
-      const deliveries = await outbox.claim(most - underWay.size)
+      const { more, dropped } = await outbox.queueDeliveries()
+      noteDropped(dropped)
+      if (more) wanted = true
+      const deliveries = await outbox.claim({ free: most - underWay.size, taken })
       for (const delivery of deliveries) begin(delivery)
     }
   }

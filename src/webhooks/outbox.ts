@@ -10,6 +10,7 @@ export interface ClaimedDelivery {
   /** This one included. */
   attempts: number
   webhookId: string
+  tenantId: string
   url: string
   /** The newest first. */
   secrets: string[]
@@ -25,11 +26,18 @@ export interface AttemptResult {
   pauseSeconds: number
 }
 
+/** Attempts that this process may have under way. */
+export interface Places {
+  free: number
+  /** Those in use, by tenant. */
+  taken: ReadonlyMap<string, number>
+}
+
 export interface Outbox {
-  /** Makes deliveries of what changes of jobs have left; answers whether there may be more. */
-  queueDeliveries(): Promise<boolean>
-  /** Takes over deliveries that are due; see functions/webhooks.sql for the order and the limits. */
-  claim(most: number): Promise<ClaimedDelivery[]>
+  /** Makes deliveries of what changes of jobs have left. `dropped` are those that were left out because too many wait. */
+  queueDeliveries(): Promise<{ more: boolean; dropped: number }>
+  /** Takes over deliveries that are due; see functions/webhooks.sql for the turns and the limits. */
+  claim(places: Places): Promise<ClaimedDelivery[]>
   /** Answers what the delivery is now; null when the claim had run out, and another process has it. */
   finish(delivery: ClaimedDelivery, result: AttemptResult): Promise<'waiting' | 'delivered' | 'dead' | null>
   /** Queues the progress that is due, and answers whether there may be anything to send: any webhook at all. */
@@ -46,25 +54,37 @@ export interface OutboxOptions {
   perWebhook: number
   /** Longer than an attempt takes: then its process is taken for dead. */
   leaseSeconds: number
+  /** Deliveries of one tenant that may wait; what comes beyond them is left out. */
+  mostWaiting?: number
 }
+
+/** An hour of 28 messages a second, or three days of one in three seconds, for a tenant whose receivers are all away. */
+export const MOST_WAITING = 100_000
 
 /** Rows of one statement: short locks, whatever has gathered. */
 const QUEUED_AT_ONCE = 2_000
 /** Each for as many webhooks as a tenant may have. */
-const MESSAGES_AT_ONCE = 100
+const MESSAGES_AT_ONCE = 40
+/** Other replicas, and the pool, wait for the statement that compares progress. */
+const PROGRESS_PATIENCE_SECONDS = 0.5
 const ERASED_AT_ONCE = 1_000
 
-export const createOutbox = ({ database, perWebhook, leaseSeconds }: OutboxOptions): Outbox => ({
+export const createOutbox = ({
+  database,
+  perWebhook,
+  leaseSeconds,
+  mostWaiting = MOST_WAITING,
+}: OutboxOptions): Outbox => ({
   async queueDeliveries() {
-    const rows = await database.query<{ more: boolean }>(
+    const rows = await database.query<{ more: boolean; dropped: number }>(
       'headway_queue_deliveries',
-      `SELECT ${FUNCTIONS}.queue_deliveries($1) AS more`,
-      [MESSAGES_AT_ONCE],
+      `SELECT * FROM ${FUNCTIONS}.queue_deliveries($1, $2)`,
+      [MESSAGES_AT_ONCE, mostWaiting],
     )
-    return rows[0]?.more ?? false
+    return rows[0] ?? { more: false, dropped: 0 }
   },
 
-  async claim(most) {
+  async claim({ free, taken }) {
     const rows = await database.query<{
       id: number
       claim: string
@@ -72,14 +92,22 @@ export const createOutbox = ({ database, perWebhook, leaseSeconds }: OutboxOptio
       body: string
       attempts: number
       webhook_id: string
+      tenant_id: string
       url: string
       secrets: string[]
-    }>('headway_claim_deliveries', `SELECT * FROM ${FUNCTIONS}.claim_deliveries($1, $2, $3)`, [
-      most,
+    }>('headway_claim_deliveries', `SELECT * FROM ${FUNCTIONS}.claim_deliveries($1, $2, $3, $4, $5)`, [
+      free,
+      [...taken.keys()],
+      [...taken.values()],
       perWebhook,
       leaseSeconds,
     ])
-    return rows.map(({ message_id: messageId, webhook_id: webhookId, ...row }) => ({ ...row, messageId, webhookId }))
+    return rows.map(({ message_id: messageId, webhook_id: webhookId, tenant_id: tenantId, ...row }) => ({
+      ...row,
+      messageId,
+      webhookId,
+      tenantId,
+    }))
   },
 
   async finish({ id, claim, url }, { outcome, responseStatus, error, delaySeconds, pauseSeconds }) {
@@ -94,8 +122,8 @@ export const createOutbox = ({ database, perWebhook, leaseSeconds }: OutboxOptio
   async queueProgress() {
     const rows = await database.query<{ any: boolean }>(
       'headway_queue_progress',
-      `SELECT ${FUNCTIONS}.queue_progress($1) AS any`,
-      [QUEUED_AT_ONCE],
+      `SELECT ${FUNCTIONS}.queue_progress($1, $2, $3) AS any`,
+      [QUEUED_AT_ONCE, mostWaiting, PROGRESS_PATIENCE_SECONDS],
     )
     return rows[0]?.any ?? false
   },

@@ -44,6 +44,10 @@ export interface WebhookDocument extends WebhookFields {
   failingSince: string | null
   /** When a delivery last succeeded, to within ten seconds. */
   deliveredAt: string | null
+  /** Messages that were left out because too many waited. */
+  droppedCount: number
+  /** When that last happened; null: never. */
+  droppedAt: string | null
   createdAt: string
   updatedAt: string
 }

@@ -3,7 +3,9 @@ import t, { type Test } from 'tap'
 import { FUNCTIONS } from '../../src/database/functions.ts'
 import { webhookMessage } from '../../src/http/schemas/webhook-message.ts'
 import type { DeliveryDocument, DeliveryPage, WebhookDocument, WebhookWithSecret } from '../../src/webhooks/webhook.ts'
-import { createTestDatabase } from '../helpers/database.ts'
+import { openDatabase } from '../../src/database/connection.ts'
+import { createOutbox } from '../../src/webhooks/outbox.ts'
+import { createTestDatabase, type TestDatabase } from '../helpers/database.ts'
 import { spawnService } from '../helpers/process.ts'
 import { startReceiver, verify, type Receiver } from '../helpers/receiver.ts'
 import { startService, type Service } from '../helpers/service.ts'
@@ -175,7 +177,7 @@ t.test(
     const calls = receiver.received.length
     await Promise.all([1, 2, 3].map(() => service.createJob()))
     await waitFor(async () => (await deliveriesOf(service, webhook, 'status=waiting')).length === 4)
-    t.equal((await pool.query(`SELECT FROM ${FUNCTIONS}.claim_deliveries(100, 8, 60)`)).rowCount, 0)
+    t.equal((await pool.query(`SELECT FROM ${FUNCTIONS}.claim_deliveries(100, '{}', '{}', 8, 60)`)).rowCount, 0)
     t.equal(receiver.received.length, calls)
     const moved = await startReceiver(t)
     t.match(await service.call('PUT', `/webhooks/${webhook.id}`, { url: moved.url }), {
@@ -284,7 +286,7 @@ t.test('progress never comes before the change that it follows, however late tha
   const { id } = await service.createJob()
   await service.heartbeat(id, { processedCount: 1 })
   await pool.query('UPDATE webhooks SET progress_checked_at = NULL')
-  await pool.query(`SELECT ${FUNCTIONS}.queue_progress(100)`)
+  await pool.query(`SELECT ${FUNCTIONS}.queue_progress(100, 1000, 1)`)
   t.same(await deliveriesOf(service, webhook), [])
   await other.query('SELECT pg_advisory_unlock(5272015424)')
   other.release()
@@ -470,6 +472,200 @@ t.test('a change leaves one message, however many webhooks want to hear of it, a
   await receiver.count(20)
   t.same(new Set(receiver.types.slice(10)), new Set(['completed']))
   t.equal((await service.database.pool.query('SELECT FROM webhook_messages')).rowCount, 0)
+})
+
+/** Webhooks of a new tenant that nobody sends to, as a test of what is queued and claimed needs them. */
+const insertWebhooks = async ({ pool }: TestDatabase, count: number, progressIntervalSeconds: number | null = null) => {
+  const { rows } = await pool.query<{ id: string; tenant_id: string }>(
+    `INSERT INTO webhooks (tenant_id, url, events, secret, top_level, progress_interval_seconds)
+     SELECT $1, 'https://example.com/', '{created,started,completed}', 'whsec_x', false, $3 FROM generate_series(1, $2::integer)
+     RETURNING id, tenant_id`,
+    [randomUUID(), count, progressIntervalSeconds],
+  )
+  return { tenantId: rows[0]!.tenant_id, ids: rows.map(({ id }) => id) }
+}
+
+/** New jobs of a tenant, as the service makes them: each leaves a message. */
+const insertJobs = async ({ pool }: TestDatabase, tenantId: string, count: number): Promise<string[]> => {
+  const { rows } = await pool.query<{ id: string }>(
+    `SELECT (c.document ->> 'id')::uuid AS id FROM generate_series(1, $2::integer) AS n CROSS JOIN LATERAL headway.create_job($1, true, NULL, NULL,
+       jsonb_build_object('tenant_id', $1::uuid, 'job_type', 'a', 'name', 'job ' || n, 'heartbeat_timeout_seconds', 60)) c`,
+    [tenantId, count],
+  )
+  return rows.map(({ id }) => id)
+}
+
+const change = ({ pool }: TestDatabase, tenantId: string, jobId: string, command: string) =>
+  pool.query("SELECT code FROM headway.change_job($1, $2, true, NULL, NULL, $3, NULL, '{}')", [
+    jobId,
+    tenantId,
+    command,
+  ])
+
+const openOutbox = (t: Test, { url }: TestDatabase, mostWaiting?: number) => {
+  const database = openDatabase({ url, poolSize: 2, preparedStatements: true, onConnectionError: () => undefined })
+  t.teardown(() => database.close())
+  return createOutbox({ database, perWebhook: 8, leaseSeconds: 60, ...(mostWaiting !== undefined && { mostWaiting }) })
+}
+
+const waitingOf = async ({ pool }: TestDatabase, webhookIds: string[]) => {
+  const { rows } = await pool.query<{ webhook_id: string; count: number }>(
+    `SELECT w.id, count(d)::integer FROM webhooks w LEFT JOIN webhook_deliveries d ON d.webhook_id = w.id AND d.status = 'waiting'
+     WHERE w.id = ANY ($1) GROUP BY w.id`,
+    [webhookIds],
+  )
+  return rows.map(row => row.count)
+}
+
+t.test('however many messages a tenant has, those of another become deliveries with the next ones', async t => {
+  const database = await createTestDatabase(t)
+  const [many, few] = [await insertWebhooks(database, 50), await insertWebhooks(database, 1)]
+  await insertJobs(database, many.tenantId, 200)
+  await insertJobs(database, few.tenantId, 2)
+  const outbox = openOutbox(t, database)
+  t.same(await outbox.queueDeliveries(), { more: true, dropped: 0 })
+  t.same(await waitingOf(database, few.ids), [2])
+  const [first] = await waitingOf(database, many.ids)
+  t.ok(first! > 0 && first! < 200, `${first} of 200: no statement makes all of them`)
+  while ((await outbox.queueDeliveries()).more);
+  t.same(new Set(await waitingOf(database, many.ids)), new Set([200]))
+})
+
+t.test('no tenant takes a place for an attempt while it has as many as are free', async t => {
+  const database = await createTestDatabase(t)
+  const tenants = [
+    await insertWebhooks(database, 10),
+    await insertWebhooks(database, 3),
+    await insertWebhooks(database, 1),
+  ]
+  await insertJobs(database, tenants[0]!.tenantId, 20)
+  const outbox = openOutbox(t, database)
+  const queue = async () => {
+    while ((await outbox.queueDeliveries()).more);
+  }
+  await queue()
+  const taken = new Map<string, number>()
+  let free = 40
+  const claim = async () => {
+    const claimed = await outbox.claim({ free, taken })
+    for (const { tenantId } of claimed) taken.set(tenantId, (taken.get(tenantId) ?? 0) + 1)
+    free -= claimed.length
+    return claimed
+  }
+  const spread = new Map<string, number>()
+  for (const { webhookId } of await claim()) spread.set(webhookId, (spread.get(webhookId) ?? 0) + 1)
+  t.same([...spread.values()], Array(10).fill(2), 'half of all places, equally among the webhooks')
+  t.same(await claim(), [])
+  for (const { tenantId } of tenants.slice(1)) await insertJobs(database, tenantId, 20)
+  await queue()
+  await claim()
+  await claim()
+  t.same(
+    tenants.map(({ tenantId }) => taken.get(tenantId)),
+    [20, 7, 7],
+    'those that come later share what is left, and leave a place',
+  )
+  t.equal(free, 6)
+})
+
+t.test(
+  'what waits of a tenant has a limit: no change fails for it, and each webhook says what it has lost',
+  async t => {
+    const database = await createTestDatabase(t)
+    const { tenantId, ids } = await insertWebhooks(database, 1)
+    const outbox = openOutbox(t, database, 20)
+    const jobs = await insertJobs(database, tenantId, 15)
+    t.same(await outbox.queueDeliveries(), { more: false, dropped: 0 }, 'the limit is that of a beginning statement')
+    const more = await insertJobs(database, tenantId, 3)
+    t.same(await outbox.queueDeliveries(), { more: false, dropped: 3 })
+    t.same(await waitingOf(database, ids), [15])
+    const { rows } = await database.pool.query('SELECT dropped_count, dropped_at IS NOT NULL AS told FROM webhooks')
+    t.same(rows, [{ dropped_count: '3', told: true }])
+
+    t.same((await change(database, tenantId, jobs[0]!, 'complete')).rows, [{ code: null }])
+    t.same((await change(database, tenantId, more[0]!, 'complete')).rows, [{ code: null }])
+    t.same(await outbox.queueDeliveries(), { more: false, dropped: 2 })
+    const { rows: waiting } = await database.pool.query<{ type: string; body: string }>(
+      'SELECT type, body FROM webhook_deliveries WHERE job_id = $1',
+      [jobs[0]],
+    )
+    t.match(waiting, [{ type: 'progress.job.completed', body: /"status": ?"completed"/ }], 'the newest takes its place')
+
+    const { tenantId: stranger, ids: others } = await insertWebhooks(database, 1)
+    await insertJobs(database, stranger, 5)
+    t.same(await outbox.queueDeliveries(), { more: false, dropped: 0 }, 'another tenant has a limit of its own')
+    t.same(await waitingOf(database, others), [5])
+
+    await database.pool.query("UPDATE webhook_deliveries SET status = 'delivered', finished_at = now()")
+    await database.pool.query("UPDATE webhook_backlogs SET counted_at = counted_at - interval '3 seconds'")
+    await insertJobs(database, tenantId, 5)
+    t.same(await outbox.queueDeliveries(), { more: false, dropped: 0 }, 'what was sent makes room')
+  },
+)
+
+t.test('a webhook whose deliveries pile up leaves room for the others of its tenant', async t => {
+  const database = await createTestDatabase(t)
+  const [away, { ids }] = [await insertWebhooks(database, 1), await insertWebhooks(database, 1)]
+  await database.pool.query('UPDATE webhooks SET tenant_id = $1', [away.tenantId])
+  await database.pool.query("UPDATE webhooks SET events = '{completed}' WHERE id = $1", [ids[0]])
+  const outbox = openOutbox(t, database, 30)
+  const jobs: string[] = []
+  for (let n = 0; n < 10; n += 1) {
+    jobs.push(...(await insertJobs(database, away.tenantId, 5)))
+    await outbox.queueDeliveries()
+  }
+  const [piled] = await waitingOf(database, away.ids)
+  t.ok(piled! >= 15 && piled! < 20, `half of the limit, and what one statement adds: ${piled}`)
+  for (const jobId of jobs.slice(0, 5)) await change(database, away.tenantId, jobId, 'complete')
+  await outbox.queueDeliveries()
+  t.same(await waitingOf(database, ids), [5])
+})
+
+t.test(
+  'the progress of one tenant, however many jobs and webhooks it has, does not keep that of others waiting',
+  async t => {
+    const database = await createTestDatabase(t)
+    const [many, few] = [await insertWebhooks(database, 20, 60), await insertWebhooks(database, 1, 60)]
+    await database.pool.query("UPDATE webhooks SET events = '{}'")
+    for (const [{ tenantId }, count] of [
+      [many, 30],
+      [few, 1],
+    ] as const)
+      for (const jobId of await insertJobs(database, tenantId, count)) await change(database, tenantId, jobId, 'start')
+    // At most 40 deliveries, of 601.
+    await database.pool.query('SELECT headway.queue_progress(40, 1000, 60)')
+    t.same(await waitingOf(database, few.ids), [1])
+    for (let n = 0; n < 16; n += 1) await database.pool.query('SELECT headway.queue_progress(40, 1000, 60)')
+    t.same(new Set(await waitingOf(database, many.ids)), new Set([30]), 'all of it is told in the end, and once')
+  },
+)
+
+t.test('a tenant whose receivers hang does not hold up the messages of others', async t => {
+  const service = await startService(t, { ...LOOPBACK, AUTH_JWT_SECRET: SECRET })
+  const [hanging, answering] = [service.as(await mint()), service.as(await mint())]
+  const [slow, quick] = [await startReceiver(t), await startReceiver(t)]
+  slow.answer = () => undefined
+  await Promise.all(Array.from({ length: 30 }, () => createWebhook(hanging, slow)))
+  await createWebhook(answering, quick)
+  await Promise.all(Array.from({ length: 10 }, () => hanging.createJob()))
+  await slow.count(100)
+  // An attempt takes fifteen seconds to fail: later than what is waited for here.
+  await answering.createJob()
+  await quick.count(1)
+})
+
+t.test('of messages that say nothing, ten may wait', async t => {
+  const { service, receiver, webhook } = await start(t)
+  receiver.answer = () => undefined
+  const path = `/webhooks/${webhook.id}/test`
+  const sent: string[] = []
+  for (let n = 0; n < 14; n += 1) {
+    const answer = await service.call<DeliveryDocument>('POST', path)
+    t.equal(answer.status, 202)
+    sent.push(answer.body.id)
+  }
+  t.equal(new Set(sent).size, 10)
+  t.same(sent.slice(9), Array(5).fill(sent[9]))
 })
 
 t.test('a tenant has webhooks of its own, for those who manage it', async t => {

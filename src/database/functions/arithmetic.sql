@@ -168,7 +168,7 @@ $$;
 -- Planned for any values: once the planner knows that it is looking for partitions it writes `parent_job_id IS NOT NULL`,
 -- in which it does not recognise the index progress_jobs_durations any more, and reads all jobs of the type.
 CREATE FUNCTION headway.expected_seconds(tenant_id uuid, job_type text, is_partition boolean) RETURNS float8
-LANGUAGE sql STABLE PARALLEL SAFE SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE sql STABLE PARALLEL SAFE SET plan_cache_mode = force_generic_plan SET jit = off AS $$
   SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY l.completed_seconds) FROM (
     SELECT j.completed_seconds FROM public.progress_jobs j
     WHERE j.tenant_id = expected_seconds.tenant_id AND j.job_type = expected_seconds.job_type

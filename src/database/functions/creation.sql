@@ -6,7 +6,7 @@
 CREATE FUNCTION headway.create_job(
   tenant_id uuid, all_organizations boolean, organization_id uuid, scope_job_id uuid, job jsonb
 ) RETURNS TABLE (code text, reason text, document json, partitions json, others json, request_hash text)
-LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+LANGUAGE plpgsql SET jit = off SET lock_timeout = '5s' AS $$
 #variable_conflict use_column
 DECLARE
   j public.progress_jobs := jsonb_populate_record(NULL::public.progress_jobs, job);

@@ -19,7 +19,7 @@ CREATE FUNCTION headway.flush(
   reported_ats timestamptz[]
 ) RETURNS SETOF headway.heartbeat_answers
 LANGUAGE plpgsql
-SET lock_timeout = '250ms' SET enable_seqscan = off
+SET jit = off SET lock_timeout = '250ms' SET enable_seqscan = off
 AS $$
 DECLARE
   held uuid[];

@@ -196,7 +196,7 @@ CREATE FUNCTION headway.change_job(
   job_id uuid, tenant_id uuid, all_organizations boolean, organization_id uuid, scope_job_id uuid,
   command text, actor text, input jsonb
 ) RETURNS TABLE (code text, job_status text, changed boolean, revision bigint, document json, others json)
-LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+LANGUAGE plpgsql SET jit = off SET lock_timeout = '5s' AS $$
 #variable_conflict use_column
 DECLARE
   j public.progress_jobs;

@@ -8,7 +8,7 @@
 -- anew when `troubled` (the process could not reach the database), when its last visit is more than three intervals ago
 -- (a paused database, a suspended host), or when the clock went back.
 CREATE FUNCTION headway.visit(process_id uuid, interval_seconds float8, troubled boolean) RETURNS float8
-LANGUAGE sql AS $$
+LANGUAGE sql SET jit = off AS $$
   -- A process that was not seen for a day delays no verdict any more.
   DELETE FROM public.service_processes WHERE seen_at < now() - interval '1 day';
   INSERT INTO public.service_processes AS p (id, started_at, seen_at, healthy_since) VALUES (process_id, now(), now(), now())
@@ -26,7 +26,8 @@ $$;
 -- An hour is enough for any timeout: a service that is started anew every day would otherwise never judge a longer one. And
 -- a process that went missing right after its start had no workers: one that crashes again and again must not delay for ever.
 CREATE FUNCTION headway.may_judge(process_id uuid, interval_seconds float8, timeout_seconds float8) RETURNS boolean
-LANGUAGE sql STABLE AS $$
+-- The table is small and has no index for this: where it may not be scanned, all plans seem equally bad.
+LANGUAGE sql STABLE SET jit = off SET enable_seqscan = on AS $$
   SELECT EXISTS (
     SELECT FROM public.service_processes p
     WHERE p.id = process_id AND headway.seconds(now(), p.healthy_since) >= least(timeout_seconds, 3600)
@@ -49,7 +50,7 @@ $$;
 
 -- Marks running jobs as stalled that had no heartbeat for `after_seconds`.
 CREATE FUNCTION headway.mark_stalled(process_id uuid, interval_seconds float8, after_seconds float8, batch integer)
-RETURNS SETOF headway.change LANGUAGE plpgsql SET enable_seqscan = off AS $$
+RETURNS SETOF headway.change LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
   held uuid[];
@@ -97,7 +98,7 @@ $$;
 
 -- Ends running jobs that had no heartbeat for their own timeout, and pending ones that nobody started in time.
 CREATE FUNCTION headway.end_abandoned(process_id uuid, interval_seconds float8, batch integer)
-RETURNS SETOF headway.change LANGUAGE plpgsql SET enable_seqscan = off AS $$
+RETURNS SETOF headway.change LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
   held uuid[];
@@ -145,7 +146,7 @@ $$;
 
 -- Erases what is older than the retention: finished jobs, and pending ones that nobody touched for as long. Workers,
 -- history and partitions go with the job. Answers how many; 0 also while another process erases.
-CREATE FUNCTION headway.erase_expired(retention_days integer, batch integer) RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE FUNCTION headway.erase_expired(retention_days integer, batch integer) RETURNS bigint LANGUAGE plpgsql SET jit = off AS $$
 DECLARE
   erased bigint;
 BEGIN

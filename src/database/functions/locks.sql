@@ -11,7 +11,7 @@
 CREATE FUNCTION headway.lock_jobs(
   ids uuid[], skip_locked boolean, tenant_ids uuid[] DEFAULT NULL, OUT held uuid[], OUT batches uuid[]
 )
-LANGUAGE plpgsql SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
 BEGIN
   -- From an index that holds nothing but batches and partitions: most jobs are none, and need not be looked at for this.
   batches := ARRAY(

@@ -5,7 +5,7 @@
 -- all jobs runs, the planner takes one, and reads five times as much.
 CREATE FUNCTION headway.revisions(tenants uuid[], seconds integer, also uuid[])
 RETURNS TABLE (id uuid, tenant_id uuid, revision bigint, updated_at_ms bigint)
-LANGUAGE sql STABLE SET enable_seqscan = off AS $$
+LANGUAGE sql STABLE SET jit = off SET enable_seqscan = off AS $$
   SELECT j.id, j.tenant_id, j.revision, round(1000 * date_part('epoch', j.updated_at))::bigint
   FROM public.progress_jobs j WHERE j.finished_at IS NULL AND j.tenant_id = ANY (tenants)
   UNION ALL

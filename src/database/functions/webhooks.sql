@@ -22,13 +22,13 @@ $$;
 -- how it ends.
 -- It runs once a statement, also for one that changed no job's status, such as nearly every flush of heartbeats: then it
 -- must end at its first line. Tables are reached by index in correlated subqueries, as in flush.sql and for its reasons.
-CREATE FUNCTION headway.queue_messages() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION headway.queue_messages() RETURNS trigger LANGUAGE plpgsql SET jit = off AS $$
 BEGIN
   IF NOT EXISTS (SELECT FROM events) OR NOT EXISTS (SELECT FROM public.webhooks WHERE enabled) THEN
     RETURN NULL;
   END IF;
-  INSERT INTO public.webhook_messages (webhook_ids, job_id, type, revision, body)
-  SELECT w.ids, e.job_id, m.type, j.revision, headway.webhook_body(m.type, e.at, (j.*)::public.progress_jobs)
+  INSERT INTO public.webhook_messages (tenant_id, webhook_ids, job_id, type, revision, body)
+  SELECT j.tenant_id, w.ids, e.job_id, m.type, j.revision, headway.webhook_body(m.type, e.at, (j.*)::public.progress_jobs)
   FROM events e
   CROSS JOIN LATERAL (SELECT 'progress.job.' || e.type AS type OFFSET 0) m
   CROSS JOIN LATERAL (SELECT * FROM public.progress_jobs j WHERE j.id = e.job_id OFFSET 0) j
@@ -48,60 +48,177 @@ $$;
 CREATE OR REPLACE TRIGGER job_events_webhooks AFTER INSERT ON public.job_events
 REFERENCING NEW TABLE AS events FOR EACH STATEMENT EXECUTE FUNCTION headway.queue_messages();
 
--- Makes a delivery of each message for each webhook that it is for, of at most `most` messages, and answers whether there may be
--- more. One process at a time: two would mix up the order of a job's messages. It waits for the other, which may have begun too
--- early to see what this one was called for.
-CREATE FUNCTION headway.queue_deliveries(most integer) RETURNS boolean LANGUAGE plpgsql SET enable_seqscan = off AS $$
-DECLARE
-  taken integer;
+-- How many deliveries may still be queued for each of these webhooks. All that wait of a tenant are at most `most_waiting`, and
+-- those of one webhook at most what is left of that: one alone may have half, and each of k that fill theirs a part of k + 1
+-- (Choudhury and Hahne, Dynamic Queue Length Thresholds for Shared-Memory Packet Switches, 1998). So a receiver that is away
+-- leaves room for the others.
+CREATE FUNCTION headway.delivery_room(webhook_ids uuid[], most_waiting integer)
+RETURNS TABLE (webhook_id uuid, tenant_id uuid, room bigint) LANGUAGE sql STABLE AS $$
+  SELECT b.webhook_id, b.tenant_id, greatest(0, most_waiting - b.waiting - (
+    SELECT sum(o.waiting) FROM public.webhook_backlogs o WHERE o.tenant_id = b.tenant_id))::bigint
+  FROM public.webhook_backlogs b WHERE b.webhook_id = ANY (webhook_ids)
+$$;
+
+CREATE FUNCTION headway.count_waiting(webhook_id uuid) RETURNS bigint LANGUAGE sql STABLE AS $$
+  SELECT count(*) FROM public.webhook_deliveries d WHERE d.webhook_id = count_waiting.webhook_id AND d.status = 'waiting'
+$$;
+
+-- Has webhook_backlogs know these webhooks, before deliveries are queued for them: `wanted` for each at most. Nobody counts down
+-- there, because every attempt would have to wait for that row: where the number leaves no room it is counted anew, which takes
+-- as long as there is to count, and therefore not more often than every two seconds.
+CREATE FUNCTION headway.count_backlogs(webhook_ids uuid[], at timestamptz, wanted integer, most_waiting integer)
+RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  IF NOT EXISTS (SELECT FROM public.webhook_messages) THEN
-    RETURN false;
+  INSERT INTO public.webhook_backlogs (webhook_id, tenant_id, waiting, counted_at)
+  SELECT w.id, w.tenant_id, headway.count_waiting(w.id), count_backlogs.at
+  FROM public.webhooks w
+  WHERE w.id = ANY (webhook_ids) AND NOT EXISTS (SELECT FROM public.webhook_backlogs b WHERE b.webhook_id = w.id)
+  ON CONFLICT DO NOTHING;
+  UPDATE public.webhook_backlogs b SET waiting = headway.count_waiting(b.webhook_id), counted_at = count_backlogs.at
+  WHERE b.tenant_id = ANY (ARRAY(
+      SELECT r.tenant_id FROM headway.delivery_room(webhook_ids, most_waiting) r WHERE r.room < wanted))
+    AND b.counted_at < count_backlogs.at - interval '2 seconds';
+END
+$$;
+
+-- Makes a delivery of each message for each webhook that it is for, of about `most` messages. Tenants that have any take equal
+-- shares, in an order that chance decides: a tenant with ten thousand messages keeps nobody waiting for longer than one call.
+-- Answers whether there may be more, and how many deliveries were left out because too many wait (headway.delivery_room). Of a
+-- job that has a delivery which was not tried yet, the newest of these takes its place: receivers go by the highest revision.
+-- One process at a time: two would mix up the order of a job's messages. It waits for the other, which may have begun too
+-- early to see what this one was called for.
+CREATE FUNCTION headway.queue_deliveries(most integer, most_waiting integer, OUT more boolean, OUT dropped bigint)
+LANGUAGE plpgsql
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+DECLARE
+  at timestamptz(3);
+  taken bigint[];
+  receivers uuid[];
+  left_out record;
+BEGIN
+  more := (SELECT m.id FROM public.webhook_messages m ORDER BY m.id LIMIT 1) IS NOT NULL;
+  dropped := 0;
+  IF NOT more THEN
+    RETURN;
   END IF;
   -- Any constant that no other program uses.
   PERFORM pg_advisory_xact_lock(5272015424);
-  WITH messages AS (
-    DELETE FROM public.webhook_messages WHERE id IN (SELECT id FROM public.webhook_messages ORDER BY id LIMIT most) RETURNING *
-  ), queued AS (
-    INSERT INTO public.webhook_deliveries (webhook_id, job_id, type, revision, body, due_at, created_at, expires_at)
-    SELECT w.id, m.job_id, m.type, m.revision, m.body, m.created_at, m.created_at, m.created_at + interval '3 days'
-    FROM messages m CROSS JOIN LATERAL unnest(m.webhook_ids) AS w (id)
-    ORDER BY m.id
+  at := headway.clock();
+  -- From one tenant to the next in the index, past all that each has.
+  WITH RECURSIVE senders AS (
+    (SELECT m.tenant_id FROM public.webhook_messages m ORDER BY m.tenant_id, m.id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT m.tenant_id FROM public.webhook_messages m WHERE m.tenant_id > s.tenant_id ORDER BY m.tenant_id, m.id LIMIT 1)
+    FROM senders s WHERE s.tenant_id IS NOT NULL
   )
-  SELECT count(*) INTO taken FROM messages;
-  RETURN taken = most;
+  SELECT array_agg(m.id) INTO taken
+  FROM (
+    SELECT s.tenant_id, greatest(1, most / count(*) OVER ()) AS share FROM senders s WHERE s.tenant_id IS NOT NULL
+    ORDER BY random() LIMIT most
+  ) s
+  CROSS JOIN LATERAL (
+    SELECT m.id FROM public.webhook_messages m WHERE m.tenant_id = s.tenant_id ORDER BY m.tenant_id, m.id LIMIT s.share
+  ) m;
+  receivers := ARRAY(SELECT DISTINCT unnest(m.webhook_ids) FROM public.webhook_messages m WHERE m.id = ANY (taken));
+  PERFORM headway.count_backlogs(receivers, at, cardinality(taken), most_waiting);
+
+  FOR left_out IN
+    WITH messages AS (
+      DELETE FROM public.webhook_messages m WHERE m.id = ANY (taken) RETURNING m.*
+    ), wanted AS MATERIALIZED (
+      -- What was for a webhook that has been deleted since is for nobody.
+      SELECT m.id, m.job_id, m.type, m.revision, m.body, m.created_at, w.id AS webhook_id,
+        row_number() OVER (PARTITION BY w.id ORDER BY m.id) AS place
+      FROM messages m CROSS JOIN LATERAL unnest(m.webhook_ids) AS i (id) JOIN public.webhooks w ON w.id = i.id
+    ), room AS MATERIALIZED (
+      SELECT * FROM headway.delivery_room(receivers, most_waiting)
+    ), counted AS MATERIALIZED (
+      SELECT w.webhook_id, r.room, least(r.room, count(*)) AS queued, greatest(0, count(*) - r.room) AS dropped
+      FROM wanted w JOIN room r ON r.webhook_id = w.webhook_id GROUP BY w.webhook_id, r.room
+    ), queued AS (
+      INSERT INTO public.webhook_deliveries (webhook_id, job_id, type, revision, body, due_at, created_at, expires_at)
+      SELECT w.webhook_id, w.job_id, w.type, w.revision, w.body, w.created_at, w.created_at, w.created_at + interval '3 days'
+      FROM wanted w JOIN counted c ON c.webhook_id = w.webhook_id
+      WHERE w.place <= c.queued ORDER BY w.id
+    ), noted AS (
+      UPDATE public.webhook_backlogs b SET waiting = b.waiting + c.queued FROM counted c WHERE b.webhook_id = c.webhook_id
+    ), told AS (
+      UPDATE public.webhooks w SET dropped_count = w.dropped_count + c.dropped, dropped_at = at
+      FROM counted c WHERE w.id = c.webhook_id AND c.dropped > 0
+    )
+    SELECT w.webhook_id, w.job_id, w.type, w.revision, w.body
+    FROM wanted w JOIN counted c ON c.webhook_id = w.webhook_id WHERE w.place > c.queued ORDER BY w.id
+  LOOP
+    dropped := dropped + 1;
+    -- Found by its key, one by one: what the planner knew of a table that was empty a minute ago would have it scan all.
+    UPDATE public.webhook_deliveries d SET type = left_out.type, revision = left_out.revision, body = left_out.body
+    WHERE d.id = (
+        SELECT e.id FROM public.webhook_deliveries e
+        WHERE e.webhook_id = left_out.webhook_id AND e.job_id = left_out.job_id AND e.status = 'waiting'
+        ORDER BY e.webhook_id DESC, e.job_id DESC, e.id DESC LIMIT 1)
+      AND d.finished_at IS NULL AND d.claim IS NULL AND d.attempts = 0;
+  END LOOP;
+  more := (SELECT m.id FROM public.webhook_messages m ORDER BY m.id LIMIT 1) IS NOT NULL;
 END
 $$;
 
 -- Queues the progress of running jobs for the webhooks that asked for it, and answers whether there may be anything to send.
 -- Of one job there is a message at most every `progress_interval_seconds`; at most one waits, and the last one alone is kept as
--- record. Far from heartbeats, by comparing revisions: what a job's last message told with what it is now. At most `most` in
--- a call.
-CREATE FUNCTION headway.queue_progress(most integer) RETURNS boolean LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+-- record. Far from heartbeats, by comparing revisions: what a job's last message told with what it is now.
+-- At most about `most` in a call, and no webhook is begun after `patience_seconds`: a tenant may have many jobs and many webhooks.
+-- Tenants take turns: of each comes first the webhook that was looked at longest ago, and of those that of the tenant that has
+-- waited for longest. What is left comes with the next call.
+CREATE FUNCTION headway.queue_progress(most integer, most_waiting integer, patience_seconds float8) RETURNS boolean
+LANGUAGE plpgsql
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 #variable_conflict use_column
 DECLARE
-  looked_at uuid[];
-  queued integer;
   at timestamptz(3) := headway.clock();
+  w public.webhooks;
+  rest integer := most;
+  queued integer;
 BEGIN
-  IF NOT EXISTS (SELECT FROM public.webhooks WHERE enabled) THEN
+  IF NOT EXISTS (SELECT FROM public.webhooks w WHERE w.enabled) THEN
     -- What was queued before the last one was disabled becomes deliveries, which are kept for it.
-    RETURN EXISTS (SELECT FROM public.webhook_messages);
+    RETURN (SELECT m.id FROM public.webhook_messages m ORDER BY m.id LIMIT 1) IS NOT NULL;
   END IF;
   IF NOT EXISTS (SELECT FROM public.webhooks w WHERE headway.is_progress_due(w, at))
     -- Any constant that no other program uses: two replicas would queue the same state twice.
     OR NOT pg_try_advisory_xact_lock(5272015423) THEN
     RETURN true;
   END IF;
-  WITH checked AS (
-    UPDATE public.webhooks w SET progress_checked_at = at WHERE headway.is_progress_due(w, at) RETURNING w.id
-  ) SELECT array_agg(id) INTO looked_at FROM checked;
+  FOR w IN
+    SELECT (t.w).* FROM (
+      SELECT w, row_number() OVER (PARTITION BY w.tenant_id ORDER BY w.progress_checked_at NULLS FIRST, w.id) AS turn
+      FROM public.webhooks w WHERE headway.is_progress_due(w, at)
+    ) t ORDER BY t.turn, (t.w).progress_checked_at NULLS FIRST
+  LOOP
+    EXIT WHEN rest <= 0 OR clock_timestamp() > at + make_interval(secs => patience_seconds);
+    queued := headway.queue_progress_of(w, at, rest, most_waiting);
+    rest := rest - queued;
+    -- Looked at in part, where there was no room for more: it is due again at once, behind those that were not looked at.
+    UPDATE public.webhooks u SET progress_checked_at = CASE WHEN rest <= 0
+      THEN at - make_interval(secs => u.progress_interval_seconds / 4.0) ELSE at END WHERE u.id = w.id;
+  END LOOP;
+  RETURN true;
+END
+$$;
 
+-- Queues the progress of jobs for one webhook, of at most `most` jobs, and answers of how many.
+CREATE FUNCTION headway.queue_progress_of(w public.webhooks, at timestamptz, most integer, most_waiting integer)
+RETURNS integer LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  room bigint;
+  queued integer;
+BEGIN
+  PERFORM headway.count_backlogs(ARRAY[w.id], at, most, most_waiting);
+  room := (SELECT r.room FROM headway.delivery_room(ARRAY[w.id], most_waiting) r);
   -- What still waits because its receiver is away, and was overtaken by another change.
   DELETE FROM public.webhook_deliveries d
-  WHERE d.webhook_id = ANY (looked_at) AND d.status = 'waiting' AND d.type = 'progress.job.updated' AND d.claim IS NULL
+  WHERE d.webhook_id = w.id AND d.status = 'waiting' AND d.type = 'progress.job.updated' AND d.claim IS NULL
     AND EXISTS (
       SELECT FROM public.webhook_deliveries l WHERE l.webhook_id = d.webhook_id AND l.job_id = d.job_id AND l.id > d.id);
 
@@ -109,11 +226,7 @@ BEGIN
   WITH queued AS (
     INSERT INTO public.webhook_deliveries (webhook_id, job_id, type, revision, body, due_at, expires_at)
     SELECT w.id, j.id, 'progress.job.updated', j.revision, '', at, at + interval '3 days'
-    FROM public.webhooks w
-    CROSS JOIN LATERAL (
-      SELECT j.id, j.revision FROM public.progress_jobs j
-      WHERE j.tenant_id = w.tenant_id AND j.finished_at IS NULL AND j.status = 'running' AND headway.wants_job(w, j) OFFSET 0
-    ) j
+    FROM public.progress_jobs j
     LEFT JOIN LATERAL (
       SELECT d.revision, coalesce(d.attempted_at, d.created_at) AS told_at,
         d.status = 'waiting' AND d.type = 'progress.job.updated' AND d.claim IS NULL AS waits
@@ -121,23 +234,20 @@ BEGIN
       -- As the index has it: by id alone, the planner would walk back through the messages of all jobs.
       ORDER BY d.webhook_id DESC, d.job_id DESC, d.id DESC LIMIT 1
     ) l ON true
-    WHERE w.id = ANY (looked_at) AND (l.revision IS NULL
-      OR l.revision < j.revision AND NOT l.waits
+    WHERE j.tenant_id = w.tenant_id AND j.finished_at IS NULL AND j.status = 'running' AND headway.wants_job(w, j)
+      AND (l.revision IS NULL OR l.revision < j.revision AND NOT l.waits
         AND l.told_at <= at - make_interval(secs => w.progress_interval_seconds))
       -- A change that is no delivery yet would come behind its own progress.
-      AND j.id NOT IN (SELECT job_id FROM public.webhook_messages)
-    LIMIT most
+      AND NOT EXISTS (SELECT FROM public.webhook_messages m WHERE m.job_id = j.id)
+    LIMIT least(most, room)
     RETURNING webhook_id, job_id
   ), superseded AS (
     DELETE FROM public.webhook_deliveries d USING queued q
     WHERE d.webhook_id = q.webhook_id AND d.job_id = q.job_id AND d.type = 'progress.job.updated' AND d.claim IS NULL
   )
   SELECT count(*) INTO queued FROM queued;
-  IF queued = most THEN
-    -- There may be more: they come with the next call.
-    UPDATE public.webhooks w SET progress_checked_at = NULL WHERE w.id = ANY (looked_at);
-  END IF;
-  RETURN true;
+  UPDATE public.webhook_backlogs b SET waiting = b.waiting + queued WHERE b.webhook_id = w.id;
+  RETURN queued;
 END
 $$;
 
@@ -150,40 +260,95 @@ $$;
 -- Hands out deliveries that are due, for `lease_seconds`: after that, their process is taken for dead. Each is handed to one
 -- process. Of one webhook and job, none goes out while an earlier one is under way or has not been tried yet. Of one
 -- webhook at most `per_webhook` are under way, and a single one while it fails, so that one receiver that is away does not
--- keep all others waiting. Walks each webhook's deliveries in the order in which they are due, and stops when it has enough:
--- the subqueries are written so that the planner can make no join of them, which would look at all that wait.
-CREATE FUNCTION headway.claim_deliveries(most integer, per_webhook integer, lease_seconds float8)
-RETURNS TABLE (
-  id bigint, claim uuid, message_id uuid, body text, attempts integer, webhook_id uuid, url text, secrets text[]
+-- keep all others waiting.
+--
+-- The calling process has `places` free, and `tenant_places` of those in use are taken by `tenant_ids`. They are filled in turns:
+-- the next one goes to the tenant that has the fewest, and of that to the webhook that has. No tenant takes one while it has as
+-- many as are free: k that want all of them get a part of k + 1 each, and there is always a place for another one
+-- (headway.delivery_room names the source). An attempt may take 15 seconds, and is not broken off for somebody else's.
+--
+-- Goes from one webhook to the next in the index of what waits, and reads of each no more than it may have: what a claim costs
+-- grows with the webhooks for which something waits, and not with how much. The subqueries are written so that the planner can
+-- make no join of them.
+CREATE FUNCTION headway.claim_deliveries(
+  places integer, tenant_ids uuid[], tenant_places integer[], per_webhook integer, lease_seconds float8
+) RETURNS TABLE (
+  id bigint, claim uuid, message_id uuid, body text, attempts integer, webhook_id uuid, tenant_id uuid, url text, secrets text[]
 ) LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 #variable_conflict use_column
 DECLARE
   at timestamptz(3) := headway.clock();
+  receivers uuid[];
+  shares integer[];
 BEGIN
+  WITH RECURSIVE queues AS (
+    (
+      SELECT d.webhook_id AS id, d.due_at FROM public.webhook_deliveries d WHERE d.status = 'waiting'
+      ORDER BY d.webhook_id, d.due_at LIMIT 1
+    )
+    UNION ALL
+    SELECT n.id, n.due_at FROM queues q CROSS JOIN LATERAL (
+      SELECT d.webhook_id AS id, d.due_at FROM public.webhook_deliveries d WHERE d.status = 'waiting' AND d.webhook_id > q.id
+      ORDER BY d.webhook_id, d.due_at LIMIT 1
+    ) n
+  ), ready AS MATERIALIZED (
+    SELECT w.id, w.tenant_id, u.under_way, count(*) OVER (PARTITION BY w.tenant_id) AS webhooks,
+      least(places, CASE WHEN w.consecutive_failures > 0 THEN 1 ELSE per_webhook END - u.under_way) AS room
+    FROM queues q
+    CROSS JOIN LATERAL (
+      SELECT * FROM public.webhooks w WHERE w.id = q.id AND w.enabled AND coalesce(w.paused_until <= at, true) OFFSET 0
+    ) w
+    CROSS JOIN LATERAL (
+      SELECT count(*) AS under_way FROM public.webhook_deliveries u
+      WHERE u.webhook_id = w.id AND u.claim IS NOT NULL AND u.due_at > at
+    ) u
+    WHERE q.due_at <= at
+  ), asked AS (
+    SELECT r.id, r.tenant_id, row_number() OVER (PARTITION BY r.tenant_id ORDER BY r.under_way + d.place, random())
+      + coalesce(tenant_places[array_position(tenant_ids, r.tenant_id)], 0) AS turn
+    FROM ready r
+    CROSS JOIN LATERAL (
+      SELECT row_number() OVER () AS place FROM (
+        SELECT FROM public.webhook_deliveries d WHERE d.webhook_id = r.id AND d.status = 'waiting' AND d.due_at <= at
+        -- Where many are ready, none gets all that it could take: twice its part of the places is enough to look at.
+        ORDER BY d.due_at LIMIT greatest(0, least(r.room, ceil(2.0 * places / (r.webhooks * (
+          SELECT count(DISTINCT t.tenant_id) FROM ready t)))))
+      ) d
+    ) d
+  ), given AS (
+    SELECT a.id, count(*)::integer AS share
+    FROM (SELECT a.*, row_number() OVER (ORDER BY a.turn, random()) AS place FROM asked a) a
+    -- One more of the tenant's, out of those that are still free.
+    WHERE a.turn - 1 < places - (a.place - 1)
+    GROUP BY a.id
+  )
+  SELECT array_agg(g.id), array_agg(g.share) INTO receivers, shares FROM given g;
+
   RETURN QUERY
   WITH due AS MATERIALIZED (
-    SELECT d.id FROM (SELECT * FROM public.webhooks WHERE enabled AND coalesce(paused_until <= at, true) ORDER BY random()) w
+    SELECT d.id FROM unnest(receivers, shares) AS w (id, share)
     CROSS JOIN LATERAL (
-      SELECT count(*) AS count FROM public.webhook_deliveries u
-      WHERE u.webhook_id = w.id AND u.claim IS NOT NULL AND u.due_at > at
-    ) under_way
-    CROSS JOIN LATERAL (
-      SELECT d.id FROM public.webhook_deliveries d
-      WHERE d.webhook_id = w.id AND d.status = 'waiting' AND d.due_at <= at
-        AND (d.body <> '' OR EXISTS (SELECT FROM public.progress_jobs j WHERE j.id = d.job_id))
+      SELECT d.id FROM (
+        -- One job may have thousands of them, which wait for the first.
+        SELECT d.id, d.webhook_id, d.job_id, d.body FROM public.webhook_deliveries d
+        WHERE d.webhook_id = w.id AND d.status = 'waiting' AND d.due_at <= at ORDER BY d.due_at LIMIT 500
+      ) f
+      CROSS JOIN LATERAL (
+        -- By its key, whatever the planner knows: no index is on what has not finished.
+        SELECT d.id FROM public.webhook_deliveries d WHERE d.id = f.id AND d.finished_at IS NULL AND d.due_at <= at
+        FOR UPDATE SKIP LOCKED
+      ) d
+      WHERE (f.body <> '' OR EXISTS (SELECT FROM public.progress_jobs j WHERE j.id = f.job_id))
         AND (
           SELECT true FROM public.webhook_deliveries e
-          WHERE e.webhook_id = d.webhook_id AND e.job_id = d.job_id AND e.id < d.id AND e.status = 'waiting'
+          WHERE e.webhook_id = f.webhook_id AND e.job_id = f.job_id AND e.id < f.id AND e.status = 'waiting'
             AND (e.attempts = 0 OR e.claim IS NOT NULL)
           ORDER BY e.webhook_id, e.job_id, e.id LIMIT 1
         ) IS NULL
-      ORDER BY d.due_at
-      LIMIT greatest(0, CASE WHEN w.consecutive_failures > 0 THEN 1 ELSE per_webhook END - under_way.count)
-      FOR UPDATE SKIP LOCKED
+      LIMIT w.share
     ) d
-    LIMIT most
   )
   UPDATE public.webhook_deliveries d SET
     claim = gen_random_uuid(), attempts = d.attempts + 1, attempted_at = at, due_at = at + make_interval(secs => lease_seconds),
@@ -199,7 +364,7 @@ BEGIN
     WHERE j.id = old.job_id AND old.type = 'progress.job.updated' AND (old.body = '' OR j.revision > old.revision)
   ) n ON true
   WHERE d.id = due.id
-  RETURNING d.id, d.claim, d.message_id, d.body, d.attempts, w.id, w.url,
+  RETURNING d.id, d.claim, d.message_id, d.body, d.attempts, w.id, w.tenant_id, w.url,
     array_remove(ARRAY[w.secret, CASE WHEN w.previous_secret_until > at THEN w.previous_secret END], NULL);
 END
 $$;
@@ -212,7 +377,7 @@ $$;
 CREATE FUNCTION headway.finish_delivery(
   id bigint, claim uuid, url text, outcome text, response_status integer, error text, delay_seconds float8,
   pause_seconds float8
-) RETURNS SETOF text LANGUAGE plpgsql AS $$
+) RETURNS SETOF text LANGUAGE plpgsql SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
   at timestamptz(3) := headway.clock();
@@ -253,7 +418,7 @@ $$;
 -- Ends what has waited for too long, erases records of `record_days`, and what belongs to webhooks that were deleted. Answers
 -- how many rows it changed: fewer than `batch` when nothing is left to do.
 CREATE FUNCTION headway.erase_deliveries(record_days integer, batch integer) RETURNS bigint LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 DECLARE
   at timestamptz(3) := headway.clock();
@@ -287,6 +452,9 @@ BEGIN
   DELETE FROM public.webhook_deliveries d WHERE d.id IN (
     SELECT o.id FROM public.webhook_deliveries o WHERE o.webhook_id = deleted_webhook LIMIT batch FOR UPDATE SKIP LOCKED);
   GET DIAGNOSTICS orphaned = ROW_COUNT;
+  DELETE FROM public.webhook_backlogs b USING (SELECT k.webhook_id FROM public.webhook_backlogs k ORDER BY k.webhook_id) k
+  WHERE b.webhook_id = k.webhook_id AND NOT EXISTS (SELECT FROM public.webhooks w WHERE w.id = k.webhook_id)
+    AND NOT EXISTS (SELECT FROM public.webhook_deliveries d WHERE d.webhook_id = k.webhook_id);
   -- There may be another one.
   IF orphaned > 0 THEN
     orphaned := batch;

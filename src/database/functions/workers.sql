@@ -13,7 +13,7 @@
 CREATE FUNCTION headway.update_job_progress(
   job_id uuid, stage text DEFAULT NULL, current_step bigint DEFAULT NULL, total_steps bigint DEFAULT NULL, message text DEFAULT NULL
 ) RETURNS json
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET jit = off SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   report json := json_build_array(json_strip_nulls(json_build_object(
     'i', 0, 'job_id', job_id, 'worker_id', 'default', 'actor', session_user,
@@ -42,7 +42,7 @@ $$;
 
 -- The job is done.
 CREATE FUNCTION headway.complete_job_progress(job_id uuid, message text DEFAULT NULL) RETURNS json
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET jit = off SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   PERFORM headway.refuse('validation_failed', job_id) WHERE length(message) > 500;
   RETURN headway.finish_job_progress(job_id, 'complete', jsonb_build_object('message', message));
@@ -51,7 +51,7 @@ $$;
 
 -- The job has failed.
 CREATE FUNCTION headway.error_job_progress(job_id uuid, error_message text) RETURNS json
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET jit = off SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   PERFORM headway.refuse('validation_failed', job_id) WHERE coalesce(length(error_message), 0) NOT BETWEEN 1 AND 2000;
   RETURN headway.finish_job_progress(job_id, 'fail', jsonb_build_object('errorMessage', error_message));

@@ -90,6 +90,8 @@ const webhookExample: WebhookDocument = {
   consecutiveFailures: 0,
   failingSince: null,
   deliveredAt: '2026-01-31T12:00:41.000Z',
+  droppedCount: 0,
+  droppedAt: null,
   createdAt: '2026-01-31T11:00:00.000Z',
   updatedAt: '2026-01-31T11:00:00.000Z',
 }
@@ -126,6 +128,11 @@ const webhookFields = {
   consecutiveFailures: z.int().describe('Attempts that failed since the last one that did not.'),
   failingSince: time.describe('When the first of them failed: the longer ago, the less often it is tried.'),
   deliveredAt: time.describe('When a delivery last succeeded, to within ten seconds.'),
+  droppedCount: z
+    .int()
+    .min(0)
+    .describe('Messages that were left out because too many waited: read the jobs that you follow where it has grown.'),
+  droppedAt: time.describe('When that last happened.'),
   createdAt: z.iso.datetime(),
   updatedAt: z.iso.datetime(),
 }
