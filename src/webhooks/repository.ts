@@ -51,7 +51,8 @@ const now = sql`headway.clock()`
 const inThreeDays = sql`headway.clock() + interval '3 days'`
 
 /** Statements on webhooks, each bound to a tenant: what belongs to another does not exist. */
-export const createWebhookRepository = ({ drizzle: db }: Database) => {
+export const createWebhookRepository = (database: Database) => {
+  const db = database.drizzle
   const isOf = (tenantId: string, id: string) => and(eq(webhooks.tenantId, tenantId), eq(webhooks.id, id))
   const change = async (
     tenantId: string,
@@ -73,7 +74,7 @@ export const createWebhookRepository = ({ drizzle: db }: Database) => {
       secret: string,
       most: number,
     ): Promise<WebhookDocument | null> {
-      return db.transaction(async transaction => {
+      return database.transaction(async transaction => {
         // One after the other, or two would each see room for one more. Any constant that no other program uses.
         await transaction.execute(sql`SELECT pg_advisory_xact_lock(52720154, hashtext(${tenantId}))`)
         const [existing] = await transaction
