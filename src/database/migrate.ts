@@ -7,6 +7,7 @@ import pg from 'pg'
 import { clientOptions } from './connection.ts'
 import { HeadwayError } from '../errors.ts'
 import { UnreachableError } from './failures.ts'
+import { cancelOrphans } from './orphans.ts'
 
 /** Any constant that no other program uses: the lock that replicas starting at once wait for, one after the other. */
 const MIGRATION_LOCK = 5_272_015_421
@@ -101,6 +102,7 @@ export const migrate = async (url: string): Promise<void> => {
         `Headway needs PostgreSQL 14 or later; this server is version ${Math.floor(version / 10_000)}.`,
       )
     }
+    await cancelOrphans(client)
     await client.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK])
     await applyMigrations(drizzle(client), { migrationsFolder: MIGRATIONS_FOLDER })
     await applyFunctions(client)
