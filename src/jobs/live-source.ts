@@ -95,19 +95,21 @@ export const createLiveSource = (database: Database): LiveSource => ({
           ? `j.finished_at >= now() - interval '${RECENT_SECONDS} seconds'`
           : `j.finished_at >= to_timestamp(${bind(finishedSinceMs)}::float8 / 1000)`
     const most = `${bind(limit + 1)}::integer`
-    // Two halves, so that each walks its own partial index instead of every job of the tenant. The clock comes along even
-    // when there is no job.
+    // Two halves, so that each walks its own partial index instead of every job of the tenant. Documents are made of those
+    // that are shown. The clock comes along even when there is no job.
     const reading = database.query<DocumentRow & { now_ms: number }>(
       null,
       `WITH halves AS (
-         (SELECT ${DOCUMENT}, 0 AS half, j.created_at AS ordered_by FROM progress_jobs j
+         (SELECT j.id, 0 AS half, j.created_at AS ordered_by FROM progress_jobs j
           WHERE j.finished_at IS NULL AND ${where} ORDER BY j.created_at DESC LIMIT ${most})
          UNION ALL
-         (SELECT ${DOCUMENT}, 1 AS half, j.finished_at AS ordered_by FROM progress_jobs j
+         (SELECT j.id, 1 AS half, j.finished_at AS ordered_by FROM progress_jobs j
           WHERE j.finished_at IS NOT NULL AND ${recent} AND ${where} ORDER BY j.finished_at DESC LIMIT ${most})
+       ), shown AS (
+         SELECT * FROM halves ORDER BY half, ordered_by DESC LIMIT ${most}
        )
-       SELECT halves.*, floor(1000 * date_part('epoch', now()))::bigint AS now_ms
-       FROM (SELECT) AS always LEFT JOIN halves ON true ORDER BY half, ordered_by DESC`,
+       SELECT ${DOCUMENT}, floor(1000 * date_part('epoch', now()))::bigint AS now_ms
+       FROM (SELECT) AS always LEFT JOIN (shown JOIN progress_jobs j USING (id)) ON true ORDER BY half, ordered_by DESC`,
       values,
     )
     const rows = await reading.catch(refuse)
