@@ -7,6 +7,7 @@ import { createHttpServer } from './http/server.ts'
 import { createTokens } from './http/tokens/identify.ts'
 import { createHeartbeatIntake } from './jobs/intake.ts'
 import { countJobs } from './jobs/job-counts.ts'
+import { createInTurn, takeTurns } from './jobs/in-turn.ts'
 import { createJobs } from './jobs/jobs.ts'
 import { createLiveSource } from './jobs/live-source.ts'
 import { createJobRepository } from './jobs/repository.ts'
@@ -23,6 +24,7 @@ import { createReadiness } from './readiness.ts'
 import { version } from './version.ts'
 import { createAddresses } from './webhooks/addresses.ts'
 import { createDeliverer } from './webhooks/deliverer.ts'
+import { takeTurnsForWebhooks } from './webhooks/in-turn.ts'
 import { createOutbox } from './webhooks/outbox.ts'
 import { createPost } from './webhooks/post.ts'
 import { createWebhookRepository } from './webhooks/repository.ts'
@@ -42,6 +44,9 @@ export interface App {
   /** Ends streams and requests, writes what was accepted, and lets go of the database. */
   close(): Promise<void>
 }
+
+/** Once the callers are gone, what is left of a statement that works takes less. */
+const HURRY_MS = 1_000
 
 /** A receiver that has not answered by then has failed. */
 const WEBHOOK_TIMEOUT_MS = 15_000
@@ -69,6 +74,9 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   // and sweeps.
   const heartbeatDatabase = open(5)
 
+  // What callers have the database do, none of them so much that another one finds no connection.
+  const inTurn = createInTurn(config.databasePoolSize)
+
   const metrics = createMetrics()
   const announcer = createAnnouncer({
     notify: async payloads => {
@@ -83,7 +91,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     log,
   })
   const live = createLive({
-    source: createLiveSource(database),
+    source: createLiveSource(database, inTurn),
     connectListener: () => new pg.Client(clientOptions(listenUrl)),
     intervalMs: config.liveIntervalMs,
     keepaliveSeconds: config.liveKeepaliveSeconds,
@@ -164,8 +172,8 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     config.auth && createTokens({ auth: config.auth, guessesPerSecond: config.rateLimitUnauthenticatedPerSecond, log })
   const http = await createHttpServer({
     config: { ...config, shutdownGraceSeconds: shutdownGraceSeconds / 2 },
-    jobs: metrics.countHeartbeats(jobs),
-    webhooks,
+    jobs: metrics.countHeartbeats(takeTurns(jobs, inTurn)),
+    webhooks: takeTurnsForWebhooks(webhooks, inTurn),
     live,
     health,
     metrics,
@@ -210,6 +218,8 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
       const deliverersStopped = deliverer.close((shutdownGraceSeconds * 1000) / 4)
       await http.close()
       await intake.close((shutdownGraceSeconds * 1000) / 4)
+      // A statement that the database does not answer is cancelled while there is time: its backend would outlive this process.
+      for (const each of [database, heartbeatDatabase]) each.hurry(HURRY_MS)
       await schedulesStopped
       await deliverersStopped
       await announcer.close()

@@ -1,27 +1,39 @@
 import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres'
 import pg from 'pg'
 import { retryConflicts } from './conflicts.ts'
-import { ConnectionLostError, spoilsConnection, UnreachableError } from './failures.ts'
 import * as schema from './schema.ts'
 import { prepareSession } from './session.ts'
+import { createSessions, type Sessions } from './sessions.ts'
 
 export type Schema = typeof schema
 
 export interface Database {
-  pool: pg.Pool
-  /** Ordinary queries, one statement each. Hot ones go to the pool with a name, which costs a third. */
+  /** Ordinary queries, one statement each. Hot ones go through `query`, where a name saves a third. */
   drizzle: Omit<NodePgDatabase<Schema>, 'transaction'>
   /**
    * Runs a hot statement, prepared once per connection under its name where prepared statements are allowed. Raises `UnreachableError`
-   * when there was no connection to send it on, `ConnectionLostError` when it broke.
+   * when there was no connection to send it on, `ConnectionLostError` when it broke or was not answered in time.
    */
   query<Row extends object>(name: string | null, text: string, values: unknown[]): Promise<Row[]>
   /** Runs several statements in one transaction, and all of `work` again after a conflict with another one. */
   transaction<T>(work: (transaction: Transaction) => Promise<T>): Promise<T>
+  connections(): Connections
+  /** From now on, statements under way included, callers wait no longer than this. */
+  hurry(answerWithinMs: number): void
+  /** Cancels what is under way, and lets go of the server. */
   close(): Promise<void>
 }
 
 export type Transaction = Parameters<Parameters<NodePgDatabase<Schema>['transaction']>[0]>[0]
+
+export interface Connections {
+  idle: number
+  /** In use, those included that nobody uses and the server has not let go. */
+  busy: number
+  max: number
+  /** Statements that wait for one. */
+  waiting: number
+}
 
 export interface DatabaseOptions {
   url: string
@@ -30,6 +42,8 @@ export interface DatabaseOptions {
   preparedStatements: boolean
   /** Called with errors of connections that belong to no query. */
   onConnectionError: (error: Error) => void
+  /** How long a statement may take before its caller is answered all the same. */
+  answerWithinMs?: number
 }
 
 /** No statement of the service takes longer. Behind a transaction pooler, set it for the role instead. */
@@ -55,51 +69,49 @@ export const clientOptions = (url: string): pg.ClientConfig => ({
 })
 
 /** Drizzle asks its client for nothing but `query`, outside of transactions. */
-const drizzleClient = (pool: pg.Pool) =>
+const drizzleClient = (sessions: Sessions) =>
   ({
-    query: (config: pg.QueryConfig, values: unknown[]) => retryConflicts(() => pool.query(config, values)),
+    query: (config: pg.QueryConfig, values: unknown[]) =>
+      retryConflicts(() => sessions.use(client => client.query(config, values))),
   }) as unknown as pg.Client
 
 /**
  * A pool on `url`. Connects when the first query comes. Each statement is a transaction of its own, and is tried again after a
  * conflict with another one (conflicts.ts).
  */
-export const openDatabase = ({ url, poolSize, preparedStatements, onConnectionError }: DatabaseOptions): Database => {
-  const pool = new pg.Pool({
-    ...clientOptions(url),
-    max: poolSize,
-    idleTimeoutMillis: 30_000,
-    // A server that stops answering without closing (a black-holed network) must not hold a query for ever.
-    query_timeout: STATEMENT_TIMEOUT_MS + 2_000,
-    ...(preparedStatements && { statement_timeout: STATEMENT_TIMEOUT_MS, onConnect: prepareSession }),
+export const openDatabase = (options: DatabaseOptions): Database => {
+  const { url, poolSize, preparedStatements, onConnectionError } = options
+  const sessions = createSessions({
+    config: {
+      ...clientOptions(url),
+      idleTimeoutMillis: 30_000,
+      ...(preparedStatements && { statement_timeout: STATEMENT_TIMEOUT_MS, onConnect: prepareSession }),
+    },
+    size: poolSize,
+    direct: preparedStatements,
+    // A server that stops answering without closing (a black-holed network), or waits at the end of a transaction, where no
+    // time limit of its own counts, must not hold a caller for ever.
+    answerWithinMs: options.answerWithinMs ?? STATEMENT_TIMEOUT_MS + 2_000,
+    connectWithinMs: CONNECT_TIMEOUT_MS,
+    onConnectionError,
   })
-  // Heard at each client, idle or not: one that breaks in use fails its query and says so besides, and unheard, that would
-  // end the process. The pool repeats what idle ones say.
-  pool.on('error', () => undefined)
-  pool.on('connect', client => client.on('error', onConnectionError))
-  const send = async <Row extends object>(statement: pg.QueryConfig): Promise<Row[]> => {
-    const client = await pool.connect().catch((cause: unknown) => {
-      throw new UnreachableError(cause)
-    })
-    let broken = false
-    try {
-      const result = await client.query<Row & pg.QueryResultRow>(statement)
-      return result.rows
-    } catch (cause) {
-      const error = cause instanceof pg.DatabaseError ? cause : new ConnectionLostError(cause)
-      broken = spoilsConnection(error)
-      throw error
-    } finally {
-      client.release(broken)
-    }
-  }
-  const transactions = drizzle(pool, { schema })
   return {
-    pool,
-    drizzle: drizzle(drizzleClient(pool), { schema }),
-    query: (name, text, values) =>
-      retryConflicts(() => send(preparedStatements && name !== null ? { name, text, values } : { text, values })),
-    transaction: work => retryConflicts(() => transactions.transaction(work)),
-    close: () => pool.end(),
+    drizzle: drizzle(drizzleClient(sessions), { schema }),
+    async query<Row extends object>(name: string | null, text: string, values: unknown[]): Promise<Row[]> {
+      const statement = preparedStatements && name !== null ? { name, text, values } : { text, values }
+      const { rows } = await retryConflicts(() =>
+        sessions.use(client => client.query<Row & pg.QueryResultRow>(statement)),
+      )
+      return rows
+    },
+    transaction: work => retryConflicts(() => sessions.use(client => drizzle(client, { schema }).transaction(work))),
+    connections: () => ({
+      idle: sessions.pool.idleCount,
+      busy: sessions.busy,
+      max: poolSize,
+      waiting: sessions.waiting,
+    }),
+    hurry: answerWithinMs => sessions.hurry(answerWithinMs),
+    close: () => sessions.close(),
   }
 }

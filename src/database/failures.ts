@@ -32,11 +32,14 @@ const CONNECTION_STATES = new Set([
   '57P05', // idle_session_timeout
 ])
 
-/** The connection broke while a statement was under way: it may have been carried out. */
+/** The connection broke, or did not answer in time, while a statement was under way: it may have been carried out. */
 export class ConnectionLostError extends Error {
   override readonly name = 'ConnectionLostError'
-  constructor(cause: unknown) {
+  /** Resolves when the server has let the connection go, until which it counts as one. */
+  readonly letGo: Promise<void>
+  constructor(cause: unknown, letGo = Promise.resolve()) {
     super('The connection to the database was lost', { cause })
+    this.letGo = letGo
   }
 }
 
@@ -61,6 +64,10 @@ export const causesOf = (error: unknown): Error[] => {
   }
   return chain
 }
+
+/** Resolves when the server has let go what the failed statement held; null when nothing was left. */
+export const letGoOf = (error: unknown): Promise<void> | null =>
+  causesOf(error).find(each => each instanceof ConnectionLostError)?.letGo ?? null
 
 export const sqlStateOf = (error: unknown): string | null =>
   causesOf(error).find(each => each instanceof pg.DatabaseError)?.code ?? null

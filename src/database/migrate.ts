@@ -7,6 +7,7 @@ import { HeadwayError } from '../errors.ts'
 import { clientOptions } from './connection.ts'
 import { UnreachableError } from './failures.ts'
 import { applyFunctions, refuseNewerFunctions } from './generations.ts'
+import { cancelOrphans } from './orphans.ts'
 import { applyWorkerRole } from './worker-role.ts'
 
 /** Any constant that no other program uses: the lock that replicas starting at once wait for, one after the other. */
@@ -59,6 +60,7 @@ export const migrate = async (url: string): Promise<string[]> => {
     // Built-in functions and operators alone may stand in constraints, defaults and indexes: where others may create some in
     // public, one of theirs could fit better. Migrations name the schema of each table.
     await client.query('SET search_path = pg_catalog')
+    await cancelOrphans(client)
     await client.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK])
     await refuseNewerTables(client)
     await refuseNewerFunctions(client)

@@ -104,10 +104,9 @@ export const createJobs = ({ repository, intake, announce, defaultHeartbeatTimeo
     active: (identity, recentSeconds) =>
       run(async () => {
         const scope = scopeOf(identity)
-        const [active, recentlyCompleted] = await Promise.all([
-          repository.listActive(scope),
-          repository.listRecentlyFinished(scope, recentSeconds),
-        ])
+        // One after the other: a caller has one connection at a time.
+        const active = await repository.listActive(scope)
+        const recentlyCompleted = await repository.listRecentlyFinished(scope, recentSeconds)
         return { active, recentlyCompleted }
       }),
 

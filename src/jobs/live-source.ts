@@ -2,6 +2,7 @@ import type { Database } from '../database/connection.ts'
 import { classifyFailure } from '../database/failures.ts'
 import { FUNCTIONS } from '../database/functions.ts'
 import { HeadwayError } from '../errors.ts'
+import type { InTurn } from './in-turn.ts'
 import type { FeedFilter, LiveDocument, LiveSource } from '../live/change.ts'
 
 const DOCUMENT = `
@@ -66,15 +67,18 @@ const conditionsOf = (filter: FeedFilter, bind: (value: unknown) => string): str
 
 /** A stream that cannot begin is refused like any other call. */
 const refuse = (error: unknown): never => {
-  if (classifyFailure(error) === 'defect') throw error
+  if (error instanceof HeadwayError || classifyFailure(error) === 'defect') throw error
   throw new HeadwayError('database_unavailable', 'The database cannot be reached or is busy: connect again.', {
     retryAfterSeconds: 1,
     cause: error,
   })
 }
 
-/** What the live side reads, each in one statement. */
-export const createLiveSource = (database: Database): LiveSource => ({
+/**
+ * What the live side reads, each in one statement. Snapshots are read in the turn of their tenant: one is shared by all who
+ * follow the same.
+ */
+export const createLiveSource = (database: Database, inTurn: InTurn): LiveSource => ({
   async readDocuments(jobIds) {
     const rows = await database.query<DocumentRow>(
       'headway_live_documents',
@@ -96,22 +100,22 @@ export const createLiveSource = (database: Database): LiveSource => ({
           ? `j.finished_at >= now() - interval '${RECENT_SECONDS} seconds'`
           : `j.finished_at >= to_timestamp(${bind(finishedSinceMs)}::float8 / 1000)`
     const most = `${bind(limit + 1)}::integer`
-    // Two halves, so that each walks its own partial index instead of every job of the tenant. The clock comes along even
-    // when there is no job.
-    const reading = database.query<DocumentRow & { now_ms: number }>(
-      null,
-      `WITH halves AS (
-         (SELECT ${DOCUMENT}, 0 AS half, j.created_at AS ordered_by FROM public.progress_jobs j
+    // Two halves, so that each walks its own partial index instead of every job of the tenant. Documents are made of those
+    // that are shown. The clock comes along even when there is no job.
+    const text = `WITH halves AS (
+         (SELECT j.id, 0 AS half, j.created_at AS ordered_by FROM public.progress_jobs j
           WHERE j.finished_at IS NULL AND ${where} ORDER BY j.created_at DESC LIMIT ${most})
          UNION ALL
-         (SELECT ${DOCUMENT}, 1 AS half, j.finished_at AS ordered_by FROM public.progress_jobs j
+         (SELECT j.id, 1 AS half, j.finished_at AS ordered_by FROM public.progress_jobs j
           WHERE j.finished_at IS NOT NULL AND ${recent} AND ${where} ORDER BY j.finished_at DESC LIMIT ${most})
+       ), shown AS (
+         SELECT * FROM halves ORDER BY half, ordered_by DESC LIMIT ${most}
        )
-       SELECT halves.*, floor(1000 * date_part('epoch', now()))::bigint AS now_ms
-       FROM (SELECT) AS always LEFT JOIN halves ON true ORDER BY half, ordered_by DESC`,
-      values,
-    )
-    const rows = await reading.catch(refuse)
+       SELECT ${DOCUMENT}, floor(1000 * date_part('epoch', now()))::bigint AS now_ms
+       FROM (SELECT) AS always LEFT JOIN (shown JOIN public.progress_jobs j USING (id)) ON true ORDER BY half, ordered_by DESC`
+    const rows = await inTurn({ tenantId: filter.tenantId, caller: null }, 'wide', () =>
+      database.query<DocumentRow & { now_ms: number }>(null, text, values),
+    ).catch(refuse)
     const nowMs = rows[0]?.now_ms ?? 0
     const found = rows.filter((row): row is DocumentRow & { now_ms: number } => (row.id as string | null) !== null)
     return { documents: found.slice(0, limit).map(toDocument), truncated: found.length > limit, nowMs }

@@ -130,25 +130,27 @@ export const createJobRepository = (database: Database) => {
       return rows[0]?.progress ?? null
     },
 
+    /**
+     * A page, and how many there are. The page's ids are chosen first: a document costs fifty times what its row does, and one that
+     * is asked for together with OFFSET is made of every row that is skipped.
+     */
     async list(scope: Scope, query: ListJobs): Promise<{ items: JobDocument[]; total: number }> {
       const where = listFilter(scope, query)
-      const counted = db
-        .select({ one: sql`1` })
-        .from(progressJobs)
-        .where(where)
-        .limit(MAX_TOTAL)
-        .as('counted')
-      const [rows, totals] = await Promise.all([
-        db
-          .select({ job: document<JobDocument>('job') })
-          .from(progressJobs)
-          .where(where)
-          .orderBy(...listOrder(query.sort))
-          .limit(query.pageSize)
-          .offset((query.page - 1) * query.pageSize),
-        db.select({ total: sql<number>`count(*)`.mapWith(Number) }).from(counted),
-      ])
-      return { items: rows.map(row => row.job), total: totals[0]?.total ?? 0 }
+      const order = sql.join(listOrder(query.sort), sql`, `)
+      const { rows } = await db.execute<{ items: JobDocument[]; total: number }>(sql`
+        WITH page AS (
+          SELECT id FROM ${progressJobs} WHERE ${where}
+          ORDER BY ${order} LIMIT ${query.pageSize} OFFSET ${(query.page - 1) * query.pageSize}
+        )
+        SELECT (
+          SELECT coalesce(json_agg(job), '[]') FROM (
+            SELECT ${document('job')} AS job FROM page JOIN ${progressJobs} ON progress_jobs.id = page.id ORDER BY ${order}
+          ) AS shown
+        ) AS items, (
+          SELECT count(*)::integer FROM (SELECT FROM ${progressJobs} WHERE ${where} LIMIT ${MAX_TOTAL}) AS counted
+        ) AS total`)
+      if (!rows[0]) throw new Error('the list answered no row')
+      return rows[0]
     },
 
     async listActive(scope: Scope): Promise<JobDocument[]> {
@@ -192,6 +194,15 @@ export const createJobRepository = (database: Database) => {
         .from(progressJobs)
         .where(and(eq(progressJobs.id, jobId), inScope(scope)))
       if (!found[0]) return null
+      // As in `list`: what is skipped is not looked at but for its id.
+      const shown = db
+        .select({ id: jobEvents.id })
+        .from(jobEvents)
+        .where(and(eq(jobEvents.jobId, jobId), type === undefined ? undefined : inArray(jobEvents.type, type)))
+        .orderBy(asc(jobEvents.id))
+        .limit(pageSize)
+        .offset((page - 1) * pageSize)
+        .as('shown')
       const items = await db
         .select({
           id: sql<string>`${jobEvents.id}::text`,
@@ -201,11 +212,9 @@ export const createJobRepository = (database: Database) => {
           attempt: jobEvents.attempt,
           data: sql<Record<string, unknown>>`${jobEvents.data}`,
         })
-        .from(jobEvents)
-        .where(and(eq(jobEvents.jobId, jobId), type === undefined ? undefined : inArray(jobEvents.type, type)))
+        .from(shown)
+        .innerJoin(jobEvents, eq(jobEvents.id, shown.id))
         .orderBy(asc(jobEvents.id))
-        .limit(pageSize)
-        .offset((page - 1) * pageSize)
       return { items, total: found[0].total }
     },
 

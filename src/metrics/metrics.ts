@@ -23,7 +23,7 @@ export interface Sources {
   deliverer: Pick<Deliverer, 'stats'>
   countDeliveries: Outbox['count']
   /** By the name that the metrics show. */
-  databases: Record<string, Pick<Database, 'pool'>>
+  databases: Record<string, Pick<Database, 'connections'>>
 }
 
 /** They walk over every open socket at each scrape, and half of them are gauges that are named like counters. */

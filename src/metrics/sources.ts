@@ -136,18 +136,18 @@ export const readJobCounts = ({ series }: Readings, countJobs: () => Promise<Job
   )
 }
 
-export const readPools = ({ series }: Readings, databases: Record<string, Pick<Database, 'pool'>>): void => {
-  const pools = Object.entries(databases).map(([name, { pool }]) => ({ name, pool }))
+export const readPools = ({ series }: Readings, databases: Record<string, Pick<Database, 'connections'>>): void => {
+  const pools = () => Object.entries(databases).map(([pool, database]) => ({ pool, ...database.connections() }))
   series('headway_database_connections', 'Open connections to the database', ['pool', 'state'], () =>
-    pools.flatMap(({ name, pool }) => [
-      [{ pool: name, state: 'idle' }, pool.idleCount],
-      [{ pool: name, state: 'busy' }, pool.totalCount - pool.idleCount],
+    pools().flatMap(({ pool, idle, busy }) => [
+      [{ pool, state: 'idle' }, idle],
+      [{ pool, state: 'busy' }, busy],
     ]),
   )
   series('headway_database_connections_max', 'Connections that a pool may open', ['pool'], () =>
-    pools.map(({ name, pool }) => [{ pool: name }, pool.options.max]),
+    pools().map(({ pool, max }) => [{ pool }, max]),
   )
   series('headway_database_waiting', 'Statements that wait for a connection', ['pool'], () =>
-    pools.map(({ name, pool }) => [{ pool: name }, pool.waitingCount]),
+    pools().map(({ pool, waiting }) => [{ pool }, waiting]),
   )
 }

@@ -6,7 +6,25 @@ import type { Lifecycle } from '../jobs/job.ts'
 import type { DeliveryDocument, DeliveryStatus, ListDeliveries, WebhookDocument, WebhookFields } from './webhook.ts'
 
 type WebhookRow = typeof webhooks.$inferSelect
-type DeliveryRow = typeof webhookDeliveries.$inferSelect
+
+/** What of a delivery is shown: its body is not. */
+const SHOWN = {
+  messageId: webhookDeliveries.messageId,
+  webhookId: webhookDeliveries.webhookId,
+  type: webhookDeliveries.type,
+  jobId: webhookDeliveries.jobId,
+  revision: webhookDeliveries.revision,
+  status: webhookDeliveries.status,
+  attempts: webhookDeliveries.attempts,
+  createdAt: webhookDeliveries.createdAt,
+  claim: webhookDeliveries.claim,
+  dueAt: webhookDeliveries.dueAt,
+  attemptedAt: webhookDeliveries.attemptedAt,
+  finishedAt: webhookDeliveries.finishedAt,
+  responseStatus: webhookDeliveries.responseStatus,
+  error: webhookDeliveries.error,
+}
+type DeliveryRow = Pick<typeof webhookDeliveries.$inferSelect, keyof typeof SHOWN>
 
 const iso = (time: Date | null): string | null => time?.toISOString() ?? null
 
@@ -162,22 +180,28 @@ export const createWebhookRepository = (database: Database) => {
         status && eq(webhookDeliveries.status, status),
         jobId === undefined ? undefined : eq(webhookDeliveries.jobId, jobId),
       )
+      // One after the other: a caller has one connection at a time. What is skipped is not looked at but for its id, and
+      // bodies, which nobody is shown, are left where they are.
+      const shown = db
+        .select({ id: webhookDeliveries.id })
+        .from(webhookDeliveries)
+        .where(where)
+        .orderBy(desc(webhookDeliveries.webhookId), desc(webhookDeliveries.id))
+        .limit(pageSize)
+        .offset((page - 1) * pageSize)
+        .as('shown')
+      const rows = await db
+        .select(SHOWN)
+        .from(shown)
+        .innerJoin(webhookDeliveries, eq(webhookDeliveries.id, shown.id))
+        .orderBy(desc(webhookDeliveries.id))
       const counted = db
         .select({ one: sql`1` })
         .from(webhookDeliveries)
         .where(where)
         .limit(MAX_TOTAL)
         .as('counted')
-      const [rows, totals] = await Promise.all([
-        db
-          .select()
-          .from(webhookDeliveries)
-          .where(where)
-          .orderBy(desc(webhookDeliveries.webhookId), desc(webhookDeliveries.id))
-          .limit(pageSize)
-          .offset((page - 1) * pageSize),
-        db.select({ total: count() }).from(counted),
-      ])
+      const totals = await db.select({ total: count() }).from(counted)
       return { items: rows.map(toDelivery), total: totals[0]?.total ?? 0 }
     },
 

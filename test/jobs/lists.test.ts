@@ -193,6 +193,36 @@ interface Active {
   recentlyCompleted: JobDocument[]
 }
 
+t.test('documents are made of the jobs of a page, not of those before it', async t => {
+  const service = await startService(t)
+  const ids = await insertJobs(service, ...Array.from({ length: 30 }, (_, n) => ({ created_at: secondsAgo(n) })))
+  await service.database.pool.query(`
+    CREATE SEQUENCE made;
+    ALTER FUNCTION headway.job_document(progress_jobs) RENAME TO job_document_uncounted;
+    CREATE FUNCTION headway.job_document(j progress_jobs) RETURNS json LANGUAGE plpgsql STABLE AS $$ BEGIN
+      PERFORM nextval('made');
+      RETURN headway.job_document_uncounted(j);
+    END $$`)
+  const countMade = async () => {
+    const { rows } = await service.database.pool.query<{ made: string }>("SELECT nextval('made') AS made")
+    return Number(rows[0]?.made)
+  }
+  for (const [page, sort] of [
+    [6, 'createdAt'],
+    [6, '-createdAt'],
+    [6, '-priority'],
+    [6, 'startedAt'],
+    [7, 'createdAt'],
+  ]) {
+    const before = await countMade()
+    const { body } = await service.call<Page>('GET', `/jobs?pageSize=5&page=${page}&sort=${sort}`)
+    const after = await countMade()
+    t.equal(body.total, 30)
+    t.equal(after - before - 1, body.items.length, `page ${page} by ${sort}`)
+    if (sort === '-createdAt') t.same(idsOf(body.items), ids.slice(25))
+  }
+})
+
 t.test('what is active, and what has just finished, without partitions', async t => {
   const service = await startService(t)
   const [pending, running, recent, older, old] = (await insertJobs(

@@ -8,6 +8,7 @@ import { createListener } from '../../src/live/listener.ts'
 import { decodePayload, encodePayloads } from '../../src/live/payload.ts'
 import { createStats } from '../../src/live/stats.ts'
 import { openDatabase } from '../../src/database/connection.ts'
+import { createInTurn } from '../../src/jobs/in-turn.ts'
 import { createLiveSource } from '../../src/jobs/live-source.ts'
 import { createTestDatabase } from '../helpers/database.ts'
 import { waitFor } from '../helpers/wait.ts'
@@ -291,5 +292,5 @@ t.test('a stream that cannot be read is refused as the database that is away', a
     onConnectionError: () => undefined,
   })
   t.teardown(() => database.close())
-  await t.rejects(createLiveSource(database).readSnapshot(filter(), null, 1), { code: 'database_unavailable' })
+  await t.rejects(createLiveSource(database, createInTurn(1)).readSnapshot(filter(), null, 1), { code: 'database_unavailable' })
 })

@@ -70,15 +70,17 @@ BEGIN
 END
 $$;
 
--- The job that an idempotency key has made, as create_job answers it.
+-- The job that an idempotency key has made, as create_job answers it. It is locked, for which a commit waits as for a write: the
+-- transaction that made the job may have been cancelled while it waited for a synchronous standby, which may not have it yet.
 CREATE FUNCTION headway.existing_job(tenant_id uuid, organization_id uuid, idempotency_key text)
 RETURNS TABLE (code text, reason text, document json, partitions json, others json, request_hash text)
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql AS $$
   SELECT 'exists', NULL, headway.job_document(j), headway.partition_references(j.id), NULL::json, j.idempotency_hash
   FROM public.progress_jobs j
   WHERE j.tenant_id = existing_job.tenant_id AND j.idempotency_key = existing_job.idempotency_key
     AND coalesce(j.organization_id, '00000000-0000-0000-0000-000000000000')
       = coalesce(existing_job.organization_id, '00000000-0000-0000-0000-000000000000')
+  FOR KEY SHARE OF j
 $$;
 
 -- What stands in the way of a new partition of `parent`: a code and a reason, or nulls.

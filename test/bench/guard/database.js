@@ -2,6 +2,7 @@
 import pg from 'pg'
 import { pino } from 'pino'
 import { FUNCTIONS } from '../../../dist/database/functions.js'
+import { createInTurn } from '../../../dist/jobs/in-turn.js'
 import { createLiveSource } from '../../../dist/jobs/live-source.js'
 import { createJobRepository } from '../../../dist/jobs/repository.js'
 import { createRetention } from '../../../dist/jobs/retention.js'
@@ -33,7 +34,7 @@ const callsOf = ({ database, jobIds }) => {
     const refused = outcomes.find(outcome => outcome.kind !== 'written')
     if (refused) throw new Error(`A heartbeat was not written: ${JSON.stringify(refused)}`)
   }
-  const source = createLiveSource(database)
+  const source = createLiveSource(database, createInTurn(10))
   const repository = createJobRepository(database)
   // The sweeper's statements as src/jobs/sweeper.ts makes them, by a process that is known to be healthy.
   const endAbandoned = `SELECT * FROM ${FUNCTIONS}.end_abandoned($1, $2, $3)`

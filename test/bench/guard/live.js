@@ -7,6 +7,7 @@ import { pino } from 'pino'
 import { clientOptions } from '../../../dist/database/connection.js'
 import { OPEN_IDENTITY, scopeOf } from '../../../dist/jobs/identity.js'
 import { createHeartbeatIntake } from '../../../dist/jobs/intake.js'
+import { createInTurn } from '../../../dist/jobs/in-turn.js'
 import { createLiveSource } from '../../../dist/jobs/live-source.js'
 import { createHeartbeatWrite } from '../../../dist/jobs/write-heartbeats.js'
 import { createAnnouncer } from '../../../dist/live/announcer.js'
@@ -46,7 +47,7 @@ const assemble = ({ url, open }) => {
     log,
   })
   const live = createLive({
-    source: createLiveSource(database),
+    source: createLiveSource(database, createInTurn(10)),
     connectListener: () => new pg.Client(clientOptions(url)),
     intervalMs: 500,
     keepaliveSeconds: 3_600,

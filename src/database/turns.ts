@@ -1,0 +1,179 @@
+/** Whom a statement is run for. */
+export interface Party {
+  tenantId: string
+  /** null: everyone is the same one. */
+  caller: string | null
+}
+
+/** Why no turn was given: the party itself has too many in line, or the line did not move in time. */
+export class NoTurnError extends Error {
+  override readonly name = 'NoTurnError'
+  readonly reason: 'line' | 'patience'
+  constructor(reason: 'line' | 'patience') {
+    super(reason === 'line' ? 'Too many calls of this caller wait' : 'No turn came in time')
+    this.reason = reason
+  }
+}
+
+export interface TurnsOptions {
+  /** Turns that are taken at once. */
+  size: number
+  /** Of one tenant, while no other has asked for any lately. Less than `size`: whoever comes next must not wait for a statement to end. */
+  perTenantAlone: number
+  /** Of one tenant, while there are others. */
+  perTenant: number
+  /** Callers of one identity that may wait. */
+  maxWaitingPerCaller: number
+  patienceMs: number
+  /** Milliseconds of a clock that nobody sets. */
+  now?: () => number
+}
+
+interface Waiting {
+  give: () => void
+}
+
+interface CallerTurns {
+  running: number
+  line: Set<Waiting>
+}
+
+interface TenantTurns {
+  running: number
+  /** Whoever was served last stands last. */
+  callers: Map<string | null, CallerTurns>
+}
+
+/** Whoever has asked in this time, or in up to twice as much, is there. */
+const LATELY_MS = 5_000
+
+/** Who has asked lately, in two generations: nothing ever walks through them. */
+class Recent {
+  #young = new Set<string>()
+  #old = new Set<string>()
+  #youngSince = -Infinity
+
+  add(key: string, now: number): void {
+    if (now - this.#youngSince >= LATELY_MS) {
+      this.#old = now - this.#youngSince < 2 * LATELY_MS ? this.#young : new Set()
+      this.#young = new Set()
+      this.#youngSince = now
+    }
+    this.#young.add(key)
+  }
+
+  isAlone(key: string): boolean {
+    const others = (keys: Set<string>) => keys.size - (keys.has(key) ? 1 : 0)
+    return others(this.#young) + others(this.#old) === 0
+  }
+}
+
+/**
+ * Shares out a bounded number of turns, one to each tenant that waits, and among those of a tenant one to each identity. Nobody has
+ * more than a part of them, so that there is one left for whoever comes next: a turn that was given cannot be taken back.
+ */
+export class Turns {
+  readonly #options: Required<TurnsOptions>
+  /** Whoever was served last stands last. */
+  readonly #tenants = new Map<string, TenantTurns>()
+  readonly #recentTenants = new Recent()
+  #running = 0
+
+  constructor({ now = () => performance.now(), ...options }: TurnsOptions) {
+    this.#options = { ...options, now }
+  }
+
+  get running(): number {
+    return this.#running
+  }
+
+  get waiting(): number {
+    let waiting = 0
+    for (const { callers } of this.#tenants.values()) for (const { line } of callers.values()) waiting += line.size
+    return waiting
+  }
+
+  /** Resolves with the function that gives the turn back. Raises `NoTurnError`. */
+  take({ tenantId, caller }: Party): Promise<() => void> {
+    const { maxWaitingPerCaller, patienceMs, now } = this.#options
+    this.#recentTenants.add(tenantId, now())
+    const tenant = this.#tenants.get(tenantId) ?? { running: 0, callers: new Map<string | null, CallerTurns>() }
+    const own = tenant.callers.get(caller) ?? { running: 0, line: new Set<Waiting>() }
+    const begin = () => {
+      this.#running += 1
+      tenant.running += 1
+      own.running += 1
+      let ended = false
+      return () => {
+        if (ended) return
+        ended = true
+        this.#running -= 1
+        tenant.running -= 1
+        own.running -= 1
+        this.#forget(tenantId, tenant, caller, own)
+        this.#serve()
+      }
+    }
+    if (own.line.size >= maxWaitingPerCaller) return Promise.reject(new NoTurnError('line'))
+    this.#tenants.set(tenantId, tenant)
+    tenant.callers.set(caller, own)
+    // Whoever waits although there is a turn has as many as may be.
+    if (this.#mayTake(tenantId, tenant, caller, own)) return Promise.resolve(begin())
+    return new Promise((resolve, reject) => {
+      const waiting: Waiting = {
+        give: () => {
+          clearTimeout(timer)
+          own.line.delete(waiting)
+          resolve(begin())
+        },
+      }
+      const timer = setTimeout(() => {
+        own.line.delete(waiting)
+        this.#forget(tenantId, tenant, caller, own)
+        reject(new NoTurnError('patience'))
+      }, patienceMs)
+      own.line.add(waiting)
+    })
+  }
+
+  #forget(tenantId: string, tenant: TenantTurns, caller: string | null, own: CallerTurns): void {
+    if (own.running === 0 && own.line.size === 0) tenant.callers.delete(caller)
+    if (tenant.callers.size === 0) this.#tenants.delete(tenantId)
+  }
+
+  #mayTake(tenantId: string, tenant: TenantTurns, caller: string | null, own: CallerTurns): boolean {
+    const { size, perTenant, perTenantAlone } = this.#options
+    if (this.#running >= size) return false
+    const ofTenant = this.#recentTenants.isAlone(tenantId) ? perTenantAlone : perTenant
+    if (tenant.running >= ofTenant) return false
+    if (tenant.callers.size > 1) return own.running < Math.ceil(ofTenant / 2)
+    // Alone, but for who comes next. Where everyone is the same one, nobody does.
+    return own.running < (caller === null ? ofTenant : Math.max(1, ofTenant - 1))
+  }
+
+  /** Gives what is free to those whose turn it is. */
+  #serve(): void {
+    for (let served = true; served;) {
+      served = false
+      for (const [tenantId, tenant] of this.#tenants) {
+        if (!this.#serveOne(tenantId, tenant)) continue
+        served = true
+        this.#tenants.delete(tenantId)
+        this.#tenants.set(tenantId, tenant)
+        break
+      }
+    }
+  }
+
+  #serveOne(tenantId: string, tenant: TenantTurns): boolean {
+    for (const [caller, own] of tenant.callers) {
+      const [first] = own.line
+      if (!first || !this.#mayTake(tenantId, tenant, caller, own)) continue
+      tenant.callers.delete(caller)
+      tenant.callers.set(caller, own)
+      first.give()
+      return true
+    }
+    return false
+  }
+}

@@ -1,0 +1,164 @@
+import { randomUUID } from 'node:crypto'
+import t, { type Test } from 'tap'
+import { ConnectionLostError } from '../../src/database/failures.ts'
+import { NoTurnError, Turns, type Party, type TurnsOptions } from '../../src/database/turns.ts'
+import { createInTurn } from '../../src/jobs/in-turn.ts'
+import { startService, type Service } from '../helpers/service.ts'
+import { mint, SECRET } from '../helpers/tokens.ts'
+import { waitFor } from '../helpers/wait.ts'
+
+/** Turns on a clock of the test, whose takers note in which order they came. */
+const world = (t: Test, options: Partial<TurnsOptions> = {}) => {
+  const clock = { ms: 1_000 }
+  const turns = new Turns({
+    size: 4,
+    perTenantAlone: 3,
+    perTenant: 2,
+    maxWaitingPerCaller: 100,
+    patienceMs: 60_000,
+    now: () => clock.ms,
+    ...options,
+  })
+  const order: string[] = []
+  const ends: (() => void)[] = []
+  const take = (tenantId: string, caller: string | null = 'someone', times = 1) =>
+    Promise.all(
+      Array.from({ length: times }, async () => {
+        ends.push(await turns.take({ tenantId, caller }))
+        order.push(caller === 'someone' ? tenantId : `${tenantId}/${caller}`)
+      }),
+    )
+  const settled = () => new Promise(resolve => setImmediate(resolve))
+  const end = async () => {
+    ends.shift()?.()
+    await settled()
+  }
+  t.teardown(async () => {
+    while (turns.running > 0) await end()
+  })
+  return { clock, turns, order, take, end, settled }
+}
+
+t.test('a tenant leaves a turn for the next one that comes, and half of them once it is there', async t => {
+  const { clock, turns, order, take, end, settled } = world(t)
+  void take('greedy', null, 10)
+  await settled()
+  t.same([order.length, turns.waiting], [3, 7], 'alone, it has all but one')
+  void take('modest', null)
+  await settled()
+  t.equal(order.at(-1), 'modest/null', 'who comes next does not wait')
+  await end()
+  await end()
+  t.same(order.slice(4), ['greedy/null'], 'beside another, it has two')
+  clock.ms += 60_000
+  await end()
+  await end()
+  t.equal(turns.running, 2, 'another that has asked for nothing lately is not there')
+  void take('greedy', null)
+  await settled()
+  t.equal(turns.running, 3)
+})
+
+t.test('turns go round tenants, and round the identities of a tenant', async t => {
+  const { order, take, end, settled } = world(t, { size: 1, perTenantAlone: 1, perTenant: 1 })
+  void take('first', 'a')
+  await settled()
+  void take('first', 'a', 3)
+  void take('first', 'b', 2)
+  void take('second', 'c', 2)
+  void take('third', 'd', 1)
+  await settled()
+  for (let turn = 0; turn < 8; turn += 1) await end()
+  t.same(order, ['first/a', 'first/a', 'second/c', 'third/d', 'first/b', 'second/c', 'first/a', 'first/b', 'first/a'])
+})
+
+t.test('an identity leaves a turn for another one of its tenant, and has half of them beside it', async t => {
+  const { turns, order, take, end, settled } = world(t, { size: 9, perTenantAlone: 8, perTenant: 4 })
+  void take('tenant', 'greedy', 20)
+  await settled()
+  t.equal(turns.running, 7)
+  void take('tenant', 'modest', 10)
+  await settled()
+  t.equal(order.at(-1), 'tenant/modest')
+  for (let turn = 0; turn < 4; turn += 1) await end()
+  t.equal(order.filter(who => who === 'tenant/modest').length, 4, 'what the greedy one gives back is for the other')
+})
+
+t.test('who has too many in line is refused at once, and who waits too long leaves it', async t => {
+  const { turns, take, settled } = world(t, { size: 1, maxWaitingPerCaller: 2, patienceMs: 5 })
+  void take('tenant', 'other')
+  await settled()
+  const refusals = await Promise.allSettled([1, 2, 3].map(() => turns.take({ tenantId: 'tenant', caller: 'a' })))
+  t.match(
+    refusals.map(refusal => refusal.status === 'rejected' && (refusal.reason as NoTurnError).reason),
+    ['patience', 'patience', 'line'],
+  )
+  t.equal(turns.waiting, 0)
+})
+
+t.test('a turn lasts until the server has let go of what its statement held', async t => {
+  const inTurn = createInTurn(1)
+  const party: Party = { tenantId: 'tenant', caller: null }
+  let letGo: () => void = () => undefined
+  const held = new Promise<void>(resolve => (letGo = resolve))
+  await t.rejects(inTurn(party, 'narrow', () => Promise.reject(new ConnectionLostError(new Error('late'), held))))
+  let begun = false
+  const next = inTurn(party, 'narrow', async () => (begun = true))
+  await new Promise(resolve => setImmediate(resolve))
+  t.notOk(begun)
+  letGo()
+  await next
+  t.ok(begun)
+})
+
+/** Every document of `tenantId` that is made waits until the function that this answers is called. */
+const holdDocuments = async (t: Test, { database }: Service, tenantId: string): Promise<() => Promise<void>> => {
+  await database.pool.query(`
+    ALTER FUNCTION headway.job_document(progress_jobs) RENAME TO job_document_at_once;
+    CREATE FUNCTION headway.job_document(j progress_jobs) RETURNS json LANGUAGE plpgsql AS $$ BEGIN
+      IF j.tenant_id = '${tenantId}' THEN PERFORM pg_advisory_xact_lock_shared(1); END IF;
+      RETURN headway.job_document_at_once(j);
+    END $$`)
+  const holder = await database.pool.connect()
+  await holder.query('SELECT pg_advisory_lock(1)')
+  let released = false
+  const release = async () => {
+    if (released) return
+    released = true
+    await holder.query('SELECT pg_advisory_unlock(1)')
+    holder.release()
+  }
+  t.teardown(release)
+  return release
+}
+
+t.test('a tenant whose statements do not end keeps no other tenant from anything', async t => {
+  const service = await startService(t, { AUTH_JWT_SECRET: SECRET, DATABASE_POOL_SIZE: '6' })
+  const greedyTenant = randomUUID()
+  const greedy = [1, 2].map(async sub => service.as(await mint({ tenant_id: greedyTenant, sub: `user ${sub}` })))
+  const modest = service.as(await mint())
+  const { id } = await modest.createJob()
+  const { id: held } = await (await greedy[0]!).createJob()
+  const release = await holdDocuments(t, service, greedyTenant)
+  const paths = ['/jobs', '/active', `/jobs/${held}`, '/jobs?search=job', `/jobs/${held}/progress`]
+  const calls = greedy.flatMap(caller =>
+    paths.flatMap(path => Array.from({ length: 10 }, async () => (await (await caller).call('GET', path)).status)),
+  )
+  const waitsForLock = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
+  await waitFor(async () => ((await service.database.pool.query(waitsForLock)).rowCount ?? 0) >= 2)
+  for (const path of ['/jobs', '/active', `/jobs/${id}`, `/jobs/${id}/events`, '/stats', '/webhooks']) {
+    t.equal((await modest.call('GET', path)).status, 200, path)
+  }
+  const another = await modest.createJob()
+  t.equal((await modest.heartbeat(another.id, { processedCount: 1 })).status, 200)
+  t.equal((await modest.call('POST', `/jobs/${another.id}/complete`)).status, 200)
+  const { rowCount } = await service.database.pool.query(waitsForLock)
+  t.ok((rowCount ?? 0) <= 3, `${rowCount} statements of the other tenant are under way, of 5 that calls may have`)
+  await release()
+  const statuses = await Promise.all(calls)
+  t.same(
+    statuses.filter(status => status !== 200 && status !== 503),
+    [],
+    'what waited is answered, or was told to come again',
+  )
+})
