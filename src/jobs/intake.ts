@@ -5,6 +5,7 @@ import { createFlushes, type Settled } from './flushes.ts'
 import { HeartbeatQueue, type Entry } from './heartbeat-queue.ts'
 import type { Heartbeat, HeartbeatAnswer } from './heartbeat.ts'
 import type { Scope } from './identity.ts'
+import type { Unwritten } from './sweeper.ts'
 import type { HeartbeatWrite, WriteResult } from './write-heartbeats.ts'
 
 export interface HeartbeatIntake {
@@ -12,11 +13,10 @@ export interface HeartbeatIntake {
   submit(scope: Scope, heartbeat: Heartbeat): Promise<HeartbeatAnswer>
   /** One outcome per report, in order. Raises `overloaded` when the queue cannot take all of them. */
   submitAll(scope: Scope, heartbeats: Heartbeat[]): Promise<(HeartbeatAnswer | HeadwayError)[]>
-  /**
-   * How long the oldest report has waited, in milliseconds; 0 when none waits. Those of locked jobs do not count: no sweeper
-   * can touch a job that somebody holds.
-   */
+  /** How long the oldest report has waited, in milliseconds; 0 when none waits. Without those of `unwritten().lockedJobIds`. */
   oldestWaitMs(): number
+  /** What sweepers must know before they judge anybody. */
+  unwritten(): Unwritten
   stats(): IntakeStats
   /** Refuses new reports, and resolves when everything accepted is written or `graceMs` have passed. */
   close(graceMs: number): Promise<void>
@@ -52,6 +52,8 @@ export interface HeartbeatIntakeOptions {
 }
 
 const RETRY_AFTER_SECONDS = 1
+/** Jobs that `unwritten` names: each visit of a sweeper writes them down. Where more are locked, all of them count as waiting. */
+const MAX_NAMED_JOBS = 1_000
 
 /** Takes heartbeats, has them written in batches (flushes.ts), and answers who waits. */
 export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): HeartbeatIntake => {
@@ -68,6 +70,8 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
   let closing = false
   let dropped = 0
   let refused = 0
+  /** Reports whose callers were told that they may not be stored, for no fault of theirs. */
+  let lost = 0
 
   /** The cadence to ask for: slower under load, never so slow that a job would look silent between two reports. */
   const intervalFor = (timeoutSeconds: number): number => {
@@ -79,6 +83,7 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
 
   const fail = (entry: Entry, error: HeadwayError): void => {
     queue.forget(entry)
+    if (error.code === 'outcome_unknown' || error.code === 'internal_error') lost += 1
     if (entry.buffered) {
       dropped += 1
       log.warn({ jobId: entry.heartbeat.jobId, code: error.code }, 'dropped a buffered heartbeat that was refused')
@@ -164,6 +169,26 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
   }
   const overdueTimer = setInterval(answerOverdue, Math.max(10, answerWithinMs / 10))
 
+  const unwritten = (): Unwritten => {
+    const lockedJobIds = new Set<string>()
+    let since = Infinity
+    let sinceOfLocked = Infinity
+    for (const entry of [...flushes.inFlight(), ...queue]) {
+      const { jobId } = entry.heartbeat
+      if (flushes.isRowLocked(jobId)) {
+        lockedJobIds.add(jobId)
+        sinceOfLocked = Math.min(sinceOfLocked, entry.since)
+      } else since = Math.min(since, entry.since)
+    }
+    const areNamed = lockedJobIds.size <= MAX_NAMED_JOBS
+    if (!areNamed) since = Math.min(since, sinceOfLocked)
+    return {
+      oldestWaitMs: since === Infinity ? 0 : performance.now() - since,
+      lockedJobIds: areNamed ? [...lockedJobIds] : [],
+      refused: refused + lost,
+    }
+  }
+
   return {
     async submit(scope, heartbeat) {
       refuseWhenFull(1)
@@ -182,13 +207,8 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
       flushes.begin()
       return Promise.all(answers)
     },
-    oldestWaitMs() {
-      let since = Infinity
-      for (const entry of [...flushes.inFlight(), ...queue]) {
-        if (!flushes.isLocked(entry.heartbeat.jobId)) since = Math.min(since, entry.since)
-      }
-      return since === Infinity ? 0 : performance.now() - since
-    },
+    oldestWaitMs: () => unwritten().oldestWaitMs,
+    unwritten,
     stats: () => ({
       pending: queue.entries,
       bytes: queue.bytes,

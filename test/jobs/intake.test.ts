@@ -541,7 +541,7 @@ t.test(
     t.equal(failure, null)
     t.same(
       outcomes.map(({ kind }) => kind),
-      [...workers.map(() => 'locked'), 'written', 'written'],
+      [...workers.map(() => 'blocked'), 'written', 'written'],
     )
     await holder.query('COMMIT')
     t.ok((await write(workers, true)).outcomes.every(({ kind }) => kind === 'written'))
