@@ -249,7 +249,7 @@ t.test(
   'a command that the database cannot carry out counts as a call turned away, one that waits for a lock does not',
   async t => {
     let failed = 0
-    const jobsOver = (error: unknown) =>
+    const jobsOver = (error: Error) =>
       createJobs({
         repository: { change: () => Promise.reject(error) } as unknown as JobRepository,
         intake: {} as HeartbeatIntake,
