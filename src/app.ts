@@ -136,12 +136,18 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     intake,
     announce,
     defaultHeartbeatTimeoutSeconds: config.staleJobTimeoutSeconds,
+    onCommandFailed: () => (commandsFailed += 1),
   })
   let refusedUnderPressure = 0
+  /** Commands that the database could not carry out: a worker that was to start or end its job has spoken in vain. */
+  let commandsFailed = 0
   const sweeper = createSweeper({
     database: heartbeatDatabase,
     announce,
-    intake: () => ({ oldestWaitMs: intake.oldestWaitMs(), refused: intake.stats().refused + refusedUnderPressure }),
+    intake() {
+      const unwritten = intake.unwritten()
+      return { ...unwritten, refused: unwritten.refused + refusedUnderPressure + commandsFailed }
+    },
     stalledAfterSeconds: config.stalledAfterSeconds,
     intervalSeconds: sweepIntervalSeconds,
     log,

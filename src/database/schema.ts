@@ -275,4 +275,8 @@ export const serviceProcesses = publicTable('service_processes', {
   seenAt: time('seen_at').notNull(),
   /** Since when this process has swept on time and reached the database. */
   healthySince: time('healthy_since').notNull(),
+  /** All reports that this process received before this moment are written, apart from those of `waiting_job_ids`. */
+  heardUntil: time('heard_until'),
+  /** Jobs that another session holds locked and whose reports wait in this process: nobody judges them. */
+  waitingJobIds: uuid('waiting_job_ids').array(),
 })

@@ -22,7 +22,7 @@ export type AnsweredOutcome =
       lifecycleChanged: boolean
     }
   | { kind: 'refused'; error: HeadwayError }
-  /** Somebody else holds the job. Nothing was stored. */
+  /** Another session holds the row of the job, or of its batch. No sweeper can touch it meanwhile. Nothing was stored. */
   | { kind: 'locked' }
 
 /** headway.heartbeat_answers: what entries share that came to the same, and beside `items`, their places, what differs. */
@@ -153,7 +153,7 @@ export const flushHeartbeats = async (
   database: Database,
   entries: Entry[],
   skipLocked: boolean,
-): Promise<{ outcomes: AnsweredOutcome[]; batches: JobChange[] }> => {
+): Promise<{ outcomes: (AnsweredOutcome | { kind: 'not_written' })[]; batches: JobChange[] }> => {
   const reports = new Map<string, number>()
   for (const { heartbeat } of entries) reports.set(heartbeat.jobId, (reports.get(heartbeat.jobId) ?? 0) + 1)
   const plain: Entry[] = []
@@ -181,7 +181,7 @@ export const flushHeartbeats = async (
     })
   }
   return {
-    outcomes: entries.map(entry => outcomes.get(entry) ?? { kind: 'locked' }),
+    outcomes: entries.map(entry => outcomes.get(entry) ?? { kind: 'not_written' }),
     batches: rows.flatMap(row => row.others ?? []),
   }
 }

@@ -14,8 +14,8 @@ export interface Flushes {
   inFlight(): Iterable<Entry>
   /** Jobs that somebody else held locked at the last try. */
   readonly lockedJobs: number
-  /** Whether somebody else held a job locked at a try of the last two seconds. */
-  isLocked(jobId: string): boolean
+  /** Whether somebody else held the row of a job, or of its batch, at a try of the last two seconds. */
+  isRowLocked(jobId: string): boolean
   /**
    * Whether the last flush failed because the database knows this version's statement, tables or rights no more (`defect`
    * in failures.ts). No retry will help before somebody mends that; until then everything waits.
@@ -50,6 +50,8 @@ interface Lock {
   /** When it was met first, and when to try again; by `performance.now()`. */
   sinceMs: number
   dueMs: number
+  /** It is the job's row that is locked, or its batch's, and not another row or table that a report for it takes. */
+  ofJobRow: boolean
 }
 
 /** How often a job that somebody else holds locked is tried again. */
@@ -168,7 +170,7 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
     noteFailure(flush, result.failure)
     const settled: [Entry, Settled][] = []
     flush.entries.forEach((entry, index) => {
-      const outcome = conclude(entry, result.outcomes[index] ?? { kind: 'not_written' })
+      const outcome = conclude(flush, entry, result.outcomes[index] ?? { kind: 'not_written' })
       if (outcome) settled.push([entry, outcome])
     })
     if (flush.suspects) forgetLocks(flush)
@@ -203,15 +205,21 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
   }
 
   /** What an entry came to; null when it was put back. */
-  const conclude = (entry: Entry, outcome: HeartbeatOutcome): Settled | null => {
+  const conclude = ({ begunMs }: Flush, entry: Entry, outcome: HeartbeatOutcome): Settled | null => {
     const { jobId, increment } = entry.heartbeat
     switch (outcome.kind) {
       case 'locked':
+      case 'blocked': {
+        const known = lockedJobs.get(jobId)
+        // Of several reports for one job in a flush, one that is blocked is enough.
+        const wasBlocked = known?.ofJobRow === false && known.dueMs > begunMs
         lockedJobs.set(jobId, {
-          sinceMs: lockedJobs.get(jobId)?.sinceMs ?? performance.now(),
+          sinceMs: known?.sinceMs ?? performance.now(),
           dueMs: performance.now() + LOCKED_RETRY_MS,
+          ofJobRow: outcome.kind === 'locked' && !wasBlocked,
         })
         break
+      }
       case 'not_written':
         break
       case 'unknown':
@@ -271,7 +279,10 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
     get isRefused() {
       return refused
     },
-    isLocked: jobId => (lockedJobs.get(jobId)?.dueMs ?? -Infinity) > performance.now() - LOCKED_KNOWN_MS,
+    isRowLocked(jobId) {
+      const lock = lockedJobs.get(jobId)
+      return lock?.ofJobRow === true && lock.dueMs > performance.now() - LOCKED_KNOWN_MS
+    },
     drained: () =>
       new Promise(resolve => {
         onDrained = resolve

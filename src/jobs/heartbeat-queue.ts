@@ -1,7 +1,9 @@
 import type { HeadwayError } from '../errors.ts'
+import { sizeOfHeartbeat } from './entry-size.ts'
 import type { Heartbeat, HeartbeatAnswer } from './heartbeat.ts'
 import type { Scope } from './identity.ts'
 import { mergeHeartbeats } from './merge.ts'
+import { Shares, type Holder, type SharesOptions } from './shares.ts'
 
 /** A request that waits for its answer. */
 export interface Waiter {
@@ -23,19 +25,13 @@ export interface Entry {
   buffered: boolean
   since: number
   bytes: number
+  /** Whose share of the queue it takes. */
+  holder?: Holder
+  /** Of a token that is limited to another job, of which this one is not known to be a partition. */
+  isUnproven?: boolean
 }
 
-/** Rough size of an entry without its texts. */
-const ENTRY_BYTES = 500
-
-const sizeOf = ({ message, payload, meta }: Heartbeat): number =>
-  ENTRY_BYTES +
-  (message?.length ?? 0) +
-  (payload ? JSON.stringify(payload).length : 0) +
-  (meta ? JSON.stringify(meta).length : 0)
-
-/** The tenant is part of it, so that another tenant's reports for a job that is not theirs hold up nobody. */
-const rowOf = ({ tenantId }: Scope, { jobId, workerId }: Heartbeat): string => `${tenantId}/${jobId}/${workerId}`
+const rowOf = ({ jobId, workerId }: Heartbeat): string => `${jobId}/${workerId}`
 
 /** Reports of different rights or attempts never merge: nobody's report rides on another's right. */
 const hasSameRight = (entry: Entry, scope: Scope, heartbeat: Heartbeat): boolean =>
@@ -45,52 +41,85 @@ const hasSameRight = (entry: Entry, scope: Scope, heartbeat: Heartbeat): boolean
   entry.scope.allOrganizations === scope.allOrganizations &&
   entry.scope.jobId === scope.jobId
 
+/** By job and worker. */
+type Rows = Map<string, Entry[]>
+
 /**
  * Heartbeats that wait to be written, at most one entry per right, job and worker where merging allows it. A worker's
- * entries leave in the order in which its reports came, one per batch.
+ * entries leave in the order in which its reports came, one per batch. Each tenant has rows of its own, so that its reports
+ * for a job that is not its own hold up nobody, and batches take from all tenants in turns.
  */
 export class HeartbeatQueue {
-  readonly #rows = new Map<string, Entry[]>()
-  #entries = 0
-  #bytes = 0
+  /** Those whose turn it is come first. */
+  readonly #tenants = new Map<string, Rows>()
+  readonly #shares: Shares
+  #rows = 0
+
+  constructor(limits: SharesOptions = { maxEntries: Infinity, maxBytes: Infinity }) {
+    this.#shares = new Shares(limits)
+  }
 
   /** Entries, those in flight included: they come back when a flush fails. */
   get entries(): number {
-    return this.#entries
+    return this.#shares.held.entries
   }
 
   get bytes(): number {
-    return this.#bytes
+    return this.#shares.held.bytes
   }
 
   /** Rows (tenant, job, worker) that have an entry to write, those in flight not included: a batch takes one of each. */
   get rows(): number {
-    return this.#rows.size
+    return this.#rows
   }
 
   /** No entry waits; some may be in flight. */
   get isEmpty(): boolean {
-    return this.#rows.size === 0
+    return this.#rows === 0
   }
 
-  add(scope: Scope, heartbeat: Heartbeat, waiter: Waiter): void {
-    const waiting = this.#rows.get(rowOf(scope, heartbeat))
+  /** Whether so many reports of a caller would find room, none of them merged. */
+  hasRoom({ tenantId, caller = null }: Scope, heartbeats: Heartbeat[]): boolean {
+    let bytes = 0
+    for (const heartbeat of heartbeats) bytes += sizeOfHeartbeat(heartbeat)
+    return this.#shares.hasRoom(tenantId, caller, { entries: heartbeats.length, bytes })
+  }
+
+  /** Answers the new entry, or null where the report was merged with one that waits. */
+  add(scope: Scope, heartbeat: Heartbeat, waiter: Waiter): Entry | null {
+    const rows = this.#rowsOf(scope.tenantId)
+    const row = rowOf(heartbeat)
+    const waiting = rows.get(row)
     const last = waiting?.at(-1)
-    if (last && hasSameRight(last, scope, heartbeat) && this.#merge(last, heartbeat, waiter)) return
-    const { since } = waiter
-    const entry = {
+    if (last && hasSameRight(last, scope, heartbeat) && this.#merge(last, heartbeat, waiter)) return null
+    const bytes = sizeOfHeartbeat(heartbeat)
+    const entry: Entry = {
       scope,
       heartbeat,
       keepHigher: false,
       waiters: [waiter],
       buffered: false,
-      since,
-      bytes: sizeOf(heartbeat),
+      since: waiter.since,
+      bytes,
+      holder: this.#shares.take(scope.tenantId, scope.caller ?? null, bytes),
     }
-    this.#entries += 1
-    this.#bytes += entry.bytes
     if (waiting) waiting.push(entry)
-    else this.#rows.set(rowOf(scope, heartbeat), [entry])
+    else this.#put(rows, row, [entry])
+    return entry
+  }
+
+  #rowsOf(tenantId: string): Rows {
+    let rows = this.#tenants.get(tenantId)
+    if (!rows) {
+      rows = new Map()
+      this.#tenants.set(tenantId, rows)
+    }
+    return rows
+  }
+
+  #put(rows: Rows, row: string, entries: Entry[]): void {
+    if (!rows.has(row)) this.#rows += 1
+    rows.set(row, entries)
   }
 
   #merge(entry: Entry, heartbeat: Heartbeat, waiter: Waiter): boolean {
@@ -99,50 +128,71 @@ export class HeartbeatQueue {
     waiter.late = merge.kind === 'late'
     entry.waiters.push(waiter)
     if (merge.kind === 'merged') {
-      this.#bytes -= entry.bytes
+      const bytes = sizeOfHeartbeat(merge.heartbeat)
+      if (entry.holder) this.#shares.resize(entry.holder, bytes - entry.bytes)
       entry.heartbeat = merge.heartbeat
-      entry.bytes = sizeOf(merge.heartbeat)
-      this.#bytes += entry.bytes
+      entry.bytes = bytes
     }
     return true
   }
 
   /**
-   * The first entry of each row whose job is `wanted`, oldest rows first; none where fewer than `least` are. Each must be put
-   * back or forgotten.
+   * The first entry of each row whose job is `wanted`, one of each tenant in turn, and of a tenant the oldest rows first; none
+   * where fewer than `least` are. Each must be put back or forgotten.
    */
   take(limit: number, wanted: (jobId: string) => boolean, least = 1): Entry[] {
     const batch: Entry[] = []
-    const rows: string[] = []
-    for (const [row, [entry]] of this.#rows) {
-      if (!entry || !wanted(entry.heartbeat.jobId)) continue
-      batch.push(entry)
-      rows.push(row)
-      if (batch.length === limit) break
+    const turns = [...this.#tenants].map(([tenantId, rows]) => ({
+      tenantId,
+      rows,
+      left: rows.entries(),
+      taken: [] as string[],
+    }))
+    let round = turns
+    while (round.length > 0 && batch.length < limit) {
+      const next: typeof turns = []
+      for (const turn of round) {
+        if (batch.length === limit) break
+        for (const [row, [entry]] of turn.left) {
+          if (!entry || !wanted(entry.heartbeat.jobId)) continue
+          batch.push(entry)
+          turn.taken.push(row)
+          next.push(turn)
+          break
+        }
+      }
+      round = next
     }
     if (batch.length < least) return []
-    for (const row of rows) {
-      const [, ...behind] = this.#rows.get(row) ?? []
-      this.#rows.delete(row)
-      // Rows with more to come go to the end: they must not keep others waiting batch after batch.
-      if (behind.length > 0) this.#rows.set(row, behind)
+    for (const { tenantId, rows, taken } of turns) {
+      if (taken.length === 0) continue
+      for (const row of taken) {
+        const [, ...behind] = rows.get(row) ?? []
+        rows.delete(row)
+        this.#rows -= 1
+        // Rows with more to come go to the end: they must not keep others waiting batch after batch.
+        if (behind.length > 0) this.#put(rows, row, behind)
+      }
+      // The tenant's turn comes again when the others have had theirs.
+      this.#tenants.delete(tenantId)
+      if (rows.size > 0) this.#tenants.set(tenantId, rows)
     }
     return batch
   }
 
   /** Returns an entry that could not be written to its place before what its worker has said since; its row goes to the end. */
   putBack(entry: Entry): void {
-    const row = rowOf(entry.scope, entry.heartbeat)
-    this.#rows.set(row, [entry, ...(this.#rows.get(row) ?? [])])
+    const rows = this.#rowsOf(entry.scope.tenantId)
+    const row = rowOf(entry.heartbeat)
+    this.#put(rows, row, [entry, ...(rows.get(row) ?? [])])
   }
 
   /** The entry has its outcome: it no longer counts. */
   forget(entry: Entry): void {
-    this.#entries -= 1
-    this.#bytes -= entry.bytes
+    if (entry.holder) this.#shares.giveBack(entry.holder, entry.bytes)
   }
 
   *[Symbol.iterator](): Iterator<Entry> {
-    for (const entries of this.#rows.values()) yield* entries
+    for (const rows of this.#tenants.values()) for (const entries of rows.values()) yield* entries
   }
 }

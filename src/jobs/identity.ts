@@ -34,6 +34,8 @@ export interface Scope {
   allOrganizations: boolean
   organizationId: string | null
   jobId: string | null
+  /** Whom the share of what waits to be written counts for; see `Identity.caller`. */
+  caller?: string | null
 }
 
 export const scopeOf = (identity: Identity): Scope => ({
@@ -42,6 +44,7 @@ export const scopeOf = (identity: Identity): Scope => ({
   allOrganizations: identity.features.has('progress.manage'),
   organizationId: identity.organizationId,
   jobId: identity.jobId,
+  caller: identity.caller,
 })
 
 /** Whoever reaches a service without authentication: every feature, in the nil tenant. */

@@ -5,18 +5,19 @@ import { createFlushes, type Settled } from './flushes.ts'
 import { HeartbeatQueue, type Entry } from './heartbeat-queue.ts'
 import type { Heartbeat, HeartbeatAnswer } from './heartbeat.ts'
 import type { Scope } from './identity.ts'
+import type { Unwritten } from './sweeper.ts'
+import { UnprovenJobs } from './unproven-jobs.ts'
 import type { HeartbeatWrite, WriteResult } from './write-heartbeats.ts'
 
 export interface HeartbeatIntake {
   /** Resolves when the report is on disk, or after `answerWithinMs` as buffered. Raises the refusal, or `overloaded`. */
   submit(scope: Scope, heartbeat: Heartbeat): Promise<HeartbeatAnswer>
-  /** One outcome per report, in order. Raises `overloaded` when the queue cannot take all of them. */
+  /** One outcome per report, in order. Raises `overloaded` when the queue cannot take all of them: none is taken then. */
   submitAll(scope: Scope, heartbeats: Heartbeat[]): Promise<(HeartbeatAnswer | HeadwayError)[]>
-  /**
-   * How long the oldest report has waited, in milliseconds; 0 when none waits. Those of locked jobs do not count: no sweeper
-   * can touch a job that somebody holds.
-   */
+  /** How long the oldest report has waited, in milliseconds; 0 when none waits. Without those of `unwritten().lockedJobIds`. */
   oldestWaitMs(): number
+  /** What sweepers must know before they judge anybody. */
+  unwritten(): Unwritten
   stats(): IntakeStats
   /** Refuses new reports, and resolves when everything accepted is written or `graceMs` have passed. */
   close(graceMs: number): Promise<void>
@@ -47,6 +48,8 @@ export interface HeartbeatIntakeOptions {
   /** Entries in memory; beyond it new reports are refused. */
   maxEntries?: number
   maxBytes?: number
+  /** Entries for jobs that a token limited to another job may not be for, of each such job. */
+  maxUnproven?: number
   /** Entries per flush: larger ones gain little and make every report in them wait. */
   maxBatch?: number
   /** A report that is not on disk by then is answered as buffered. */
@@ -54,6 +57,8 @@ export interface HeartbeatIntakeOptions {
 }
 
 const RETRY_AFTER_SECONDS = 1
+/** Jobs that `unwritten` names: each visit of a sweeper writes them down. Where more are locked, all of them count as waiting. */
+const MAX_NAMED_JOBS = 1_000
 
 /** Takes heartbeats, has them written in batches (flushes.ts), and answers who waits. */
 export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): HeartbeatIntake => {
@@ -63,13 +68,18 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
     maxEntries = 50_000,
     maxBytes = 64 * 1024 * 1024,
     maxBatch = 500,
+    // No batch has more partitions.
+    maxUnproven = 1_000,
     answerWithinMs = 2_000,
   } = options
 
-  const queue = new HeartbeatQueue()
+  const queue = new HeartbeatQueue({ maxEntries, maxBytes })
+  const unproven = new UnprovenJobs(maxUnproven)
   let closing = false
   let dropped = 0
   let refused = 0
+  /** Reports whose callers were told that they may not be stored, for no fault of theirs. */
+  let lost = 0
 
   /** The cadence to ask for: slower under load, never so slow that a job would look silent between two reports. */
   const intervalFor = (timeoutSeconds: number): number => {
@@ -79,8 +89,14 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
     return Math.floor(Math.min(wanted, (silence * 1000) / 3))
   }
 
-  const fail = (entry: Entry, error: HeadwayError): void => {
+  const forget = (entry: Entry): void => {
     queue.forget(entry)
+    if (entry.isUnproven) unproven.remove(entry.scope)
+  }
+
+  const fail = (entry: Entry, error: HeadwayError): void => {
+    forget(entry)
+    if (error.code === 'outcome_unknown' || error.code === 'internal_error') lost += 1
     if (entry.buffered) {
       dropped += 1
       log.warn({ jobId: entry.heartbeat.jobId, code: error.code }, 'dropped a buffered heartbeat that was refused')
@@ -93,7 +109,8 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
       fail(entry, outcome.error)
       return
     }
-    queue.forget(entry)
+    forget(entry)
+    if (entry.isUnproven) unproven.prove(entry.scope, entry.heartbeat)
     const { jobId, workerId } = entry.heartbeat
     const { status, cancelRequested, progressPercent, revision } = outcome
     const heartbeatIntervalMs = intervalFor(outcome.heartbeatTimeoutSeconds)
@@ -143,18 +160,32 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
 
   const flushes = createFlushes({ queue, write, settle, onWritten: announceChanges, log, maxBatch })
 
-  const refuseWhenFull = (arriving: number): void => {
+  const refuseWithoutRoom = (scope: Scope, arriving: Heartbeat[]): void => {
     const retry = { retryAfterSeconds: RETRY_AFTER_SECONDS }
     if (closing)
       throw new HeadwayError('shutting_down', 'This replica is shutting down: send the heartbeat again.', retry)
-    if (queue.entries + arriving <= maxEntries && queue.bytes <= maxBytes) return
-    refused += 1
-    throw new HeadwayError('overloaded', 'Too many heartbeats wait to be written: send this one again later.', retry)
+    if (!queue.hasRoom(scope, arriving)) {
+      refused += 1
+      throw new HeadwayError('overloaded', 'Too many heartbeats wait to be written: send this one again later.', retry)
+    }
+    if (scope.jobId === null) return
+    const doubtful = arriving.filter(heartbeat => unproven.concerns(scope, heartbeat)).length
+    // No trouble of the service: it would be one that anybody with such a token can make.
+    if (doubtful > 0 && !unproven.hasRoom(scope, doubtful))
+      throw new HeadwayError(
+        'overloaded',
+        'Too many heartbeats wait for jobs that are not known to be partitions of the one that this token is limited to: ' +
+          'send this one again later.',
+        retry,
+      )
   }
 
   const accept = (scope: Scope, heartbeat: Heartbeat): Promise<HeartbeatAnswer> =>
     new Promise((resolve, reject) => {
-      queue.add(scope, heartbeat, { resolve, reject, since: performance.now(), late: false })
+      const entry = queue.add(scope, heartbeat, { resolve, reject, since: performance.now(), late: false })
+      if (scope.jobId === null || !entry || !unproven.concerns(scope, heartbeat)) return
+      entry.isUnproven = true
+      unproven.add(scope)
     })
 
   const answerOverdue = (): void => {
@@ -166,15 +197,35 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
   }
   const overdueTimer = setInterval(answerOverdue, Math.max(10, answerWithinMs / 10))
 
+  const unwritten = (): Unwritten => {
+    const lockedJobIds = new Set<string>()
+    let since = Infinity
+    let sinceOfLocked = Infinity
+    for (const entry of [...flushes.inFlight(), ...queue]) {
+      const { jobId } = entry.heartbeat
+      if (flushes.isRowLocked(jobId)) {
+        lockedJobIds.add(jobId)
+        sinceOfLocked = Math.min(sinceOfLocked, entry.since)
+      } else since = Math.min(since, entry.since)
+    }
+    const areNamed = lockedJobIds.size <= MAX_NAMED_JOBS
+    if (!areNamed) since = Math.min(since, sinceOfLocked)
+    return {
+      oldestWaitMs: since === Infinity ? 0 : performance.now() - since,
+      lockedJobIds: areNamed ? [...lockedJobIds] : [],
+      refused: refused + lost,
+    }
+  }
+
   return {
     async submit(scope, heartbeat) {
-      refuseWhenFull(1)
+      refuseWithoutRoom(scope, [heartbeat])
       const answer = accept(scope, heartbeat)
       flushes.begin()
       return answer
     },
     async submitAll(scope, heartbeats) {
-      refuseWhenFull(heartbeats.length)
+      refuseWithoutRoom(scope, heartbeats)
       const answers = heartbeats.map(heartbeat =>
         accept(scope, heartbeat).catch((error: unknown) => {
           if (error instanceof HeadwayError) return error
@@ -184,13 +235,8 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
       flushes.begin()
       return Promise.all(answers)
     },
-    oldestWaitMs() {
-      let since = Infinity
-      for (const entry of [...flushes.inFlight(), ...queue]) {
-        if (!flushes.isLocked(entry.heartbeat.jobId)) since = Math.min(since, entry.since)
-      }
-      return since === Infinity ? 0 : performance.now() - since
-    },
+    oldestWaitMs: () => unwritten().oldestWaitMs,
+    unwritten,
     stats: () => ({
       pending: queue.entries,
       bytes: queue.bytes,

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { Database } from '../database/connection.ts'
+import { classifyFailure } from '../database/failures.ts'
 import { FUNCTIONS } from '../database/functions.ts'
 import type { Announce, JobChange } from '../live/change.ts'
 
@@ -8,14 +9,20 @@ export interface SweeperOptions {
   database: Database
   announce: Announce
   log: Logger
-  /**
-   * This process's intake: how long its oldest report has waited, in milliseconds, and how many calls it has turned away
-   * for lack of room since the process began.
-   */
-  intake: () => { oldestWaitMs: number; refused: number }
+  /** What this process has received and not written, or turned away. */
+  intake: () => Unwritten
   stalledAfterSeconds: number
   /** The time between two sweeps, by which a missed one is noticed. */
   intervalSeconds: number
+}
+
+export interface Unwritten {
+  /** How long the oldest report has waited, in milliseconds; those for `lockedJobIds` do not count. 0: none waits. */
+  oldestWaitMs: number
+  /** Jobs that somebody else holds locked, and whose reports wait. */
+  lockedJobIds?: string[]
+  /** Calls turned away since the process began, for reasons of the service. */
+  refused: number
 }
 
 export interface Sweeper {
@@ -47,6 +54,8 @@ const BATCH = 500
 /** A visit that takes longer tells of a database in trouble, whose silence is not the workers' fault. */
 const SLOW_VISIT_MS = 2_000
 const LONGEST_INTAKE_WAIT_MS = 2_000
+/** In milliseconds since 1970: the driver would make a local time of a timestamp. */
+const NOW = "SELECT date_part('epoch', now()) * 1000 AS ms"
 
 /**
  * Marks stalled jobs, and ends stale and never-started ones. Any number of replicas may sweep.
@@ -55,7 +64,7 @@ const LONGEST_INTAKE_WAIT_MS = 2_000
  */
 export const createSweeper = (options: SweeperOptions): Sweeper => {
   const { database, announce, log, intervalSeconds } = options
-  const processId = randomUUID()
+  let processId = randomUUID()
   let troubled = false
   let knownRefused = 0
   let closing = false
@@ -68,17 +77,27 @@ export const createSweeper = (options: SweeperOptions): Sweeper => {
     return refusedMore || oldestWaitMs > LONGEST_INTAKE_WAIT_MS
   }
 
+  const noteTrouble = (error: unknown): void => {
+    if (!troubled) log.warn({ err: error }, 'the sweeper cannot use the database: no job is judged until it can')
+    troubled = true
+  }
+
   /** Says that this process is there. False when the database did not answer in time. */
   const visit = async (overwhelmed: boolean): Promise<boolean> => {
     const begun = performance.now()
     try {
-      const state = [processId, intervalSeconds, troubled || overwhelmed]
-      await database.query('headway_visit', `SELECT ${FUNCTIONS}.visit($1, $2, $3)`, state)
+      // The time first, then the intake: a report that waits has come after `heardUntil`, however long the visit takes.
+      const [clock] = await database.query<{ ms: number }>('headway_now', NOW, [])
+      const { oldestWaitMs, lockedJobIds = [] } = options.intake()
+      const heardUntil = new Date(Math.floor((clock?.ms ?? 0) - oldestWaitMs))
+      const state = [processId, intervalSeconds, troubled || overwhelmed, heardUntil, lockedJobIds]
+      await database.query('headway_visit', `SELECT ${FUNCTIONS}.visit($1, $2, $3, $4, $5)`, state)
       troubled = performance.now() - begun > SLOW_VISIT_MS
     } catch (error) {
-      if (!troubled)
-        log.warn({ err: error }, 'the sweeper cannot reach the database: no job is judged until it is back')
-      troubled = true
+      noteTrouble(error)
+      // Where somebody holds this process's row, the others would take the process for dead. They wait for the old row as
+      // for any process that went missing.
+      if (classifyFailure(error) === 'locked') processId = randomUUID()
     }
     return !troubled
   }
@@ -124,6 +143,11 @@ export const createSweeper = (options: SweeperOptions): Sweeper => {
       try {
         return await sweep()
       } catch (error) {
+        // Whoever holds a table may keep reports from being written, too.
+        if (classifyFailure(error) === 'locked') {
+          noteTrouble(error)
+          return { stalled: 0, ended: 0, skipped: 'database' }
+        }
         troubled = true
         throw error
       }

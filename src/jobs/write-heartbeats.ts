@@ -7,6 +7,8 @@ import { refusalOfData } from './refusals.ts'
 
 export type HeartbeatOutcome =
   | AnsweredOutcome
+  /** Another session holds something that writing it takes, and not the job's row: sweepers can touch the job. */
+  | { kind: 'blocked' }
   /** The database cannot do it now. Nothing was stored. */
   | { kind: 'not_written' }
   /** The connection was lost while it was written: it may be stored, or not. */
@@ -56,8 +58,8 @@ export const createHeartbeatWrite = (database: Database): HeartbeatWrite => {
     switch (classifyFailure(error)) {
       case 'locked':
         if (!skipLocked) return write(entries, true)
-        // What is locked is not the job but a worker's row, which cannot be skipped: the others go on without it.
-        return entries.length > 1 ? writeHalves(entries, skipLocked) : alone({ kind: 'locked' })
+        // What is locked is not the job but a worker's row, or a table, and cannot be skipped: the others go on without it.
+        return entries.length > 1 ? writeHalves(entries, skipLocked) : alone({ kind: 'blocked' })
       case 'data':
         return entries.length > 1
           ? writeHalves(entries, skipLocked)

@@ -17,12 +17,12 @@ export const readIntake = (
   gauge('headway_intake_bytes', 'Rough size of what waits to be written', () => stats().bytes)
   gauge(
     'headway_intake_oldest_wait_seconds',
-    'How long the oldest entry has waited; those of locked jobs do not count',
+    'How long the oldest entry has waited; those of jobs whose row somebody holds locked do not count',
     () => intake.oldestWaitMs() / 1000,
   )
   gauge(
     'headway_intake_locked_jobs',
-    'Jobs whose heartbeats wait because another session of the database holds them locked',
+    'Jobs whose heartbeats wait because another session of the database holds what they write locked',
     () => stats().lockedJobs,
   )
   gauge(

@@ -5,9 +5,10 @@ import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { openDatabase } from '../../src/database/connection.ts'
 import { HeadwayError } from '../../src/errors.ts'
+import { sizeOfHeartbeat } from '../../src/jobs/entry-size.ts'
 import { HeartbeatQueue, type Entry } from '../../src/jobs/heartbeat-queue.ts'
 import type { Heartbeat } from '../../src/jobs/heartbeat.ts'
-import { OPEN_IDENTITY, scopeOf } from '../../src/jobs/identity.ts'
+import { OPEN_IDENTITY, scopeOf, type Scope } from '../../src/jobs/identity.ts'
 import type { Stage } from '../../src/jobs/job.ts'
 import { createHeartbeatIntake, type HeartbeatIntakeOptions } from '../../src/jobs/intake.ts'
 import {
@@ -460,6 +461,134 @@ t.test('a queue that holds too many bytes refuses as well', async t => {
   await first
 })
 
+/** A caller of a tenant, by numbers. */
+const callerOf = (tenant: number, caller: string, jobId: string | null = null): Scope => ({
+  ...scope,
+  tenantId: `${tenant}1111111-1111-4111-8111-111111111111`,
+  caller,
+  jobId,
+})
+
+/** An intake whose database is away, and how many of so many reports for different jobs it takes of a caller. */
+const createCrowd = (t: Test, over: Partial<HeartbeatIntakeOptions> = {}) => {
+  const { write, batches } = createManualWrite()
+  const { intake } = createIntake(t, write, { maxEntries: 1_000, answerWithinMs: 10, ...over })
+  let jobs = 0
+  const send = async (from: Scope, count: number, fields: Partial<Heartbeat> = {}) => {
+    const answers = Array.from({ length: count }, () => {
+      jobs += 1
+      return intake.submit(from, { jobId: `job ${jobs}`, workerId: 'w', ...fields }).then(
+        () => 1,
+        (error: unknown) => {
+          if (error instanceof HeadwayError && error.code === 'overloaded') return 0
+          throw error
+        },
+      )
+    })
+    let taken = 0
+    for (const answer of await Promise.all(answers)) taken += answer
+    return taken
+  }
+  return { intake, batches, send }
+}
+
+t.test('who fills the queue is refused before a newcomer is, among tenants and among callers of a tenant', async t => {
+  const { send } = createCrowd(t)
+  const alone = await send(callerOf(1, 'hog'), 1_500)
+  t.ok(alone > 800 && alone < 900, `a caller alone may hold nearly all: ${alone} of 1,000`)
+  t.equal(await send(callerOf(1, 'hog'), 1), 0)
+  t.equal(await send(callerOf(1, 'other'), 5), 5, 'another caller of the tenant finds room')
+  t.equal(await send(callerOf(2, 'a'), 50), 50, 'so does another tenant')
+  t.equal(await send(callerOf(1, 'hog'), 1), 0, 'and the first has no more for it')
+})
+
+t.test('a newcomer finds room though many tenants have taken what they could', async t => {
+  const { send } = createCrowd(t, { maxEntries: 10_000 })
+  for (let tenant = 1; tenant <= 7; tenant += 1) await send(callerOf(tenant, 'hog'), 10_000)
+  t.equal(await send(callerOf(8, 'a'), 20), 20)
+})
+
+t.test('shares count bytes as well as entries', async t => {
+  const { send } = createCrowd(t, { maxBytes: 4_000_000, maxEntries: 100_000 })
+  const taken = await send(callerOf(1, 'hog'), 1_000, { message: 'x'.repeat(10_000) })
+  t.ok(taken > 300 && taken < 400, `${taken} of about 370`)
+  t.equal(await send(callerOf(2, 'a'), 5), 5)
+})
+
+t.test('a bulk that is more than what its caller may hold is refused whole', async t => {
+  const { intake, send } = createCrowd(t)
+  await send(callerOf(1, 'hog'), 1_500)
+  const before = intake.stats().pending
+  const bulk = Array.from({ length: 140 }, (_, n) => ({ jobId: `bulk ${n}`, workerId: 'w' }))
+  await t.rejects(intake.submitAll(callerOf(1, 'hog'), bulk), { code: 'overloaded' })
+  t.equal(intake.stats().pending, before)
+  t.equal((await intake.submitAll(callerOf(2, 'a'), bulk.slice(0, 60))).length, 60)
+})
+
+t.test('what was given back makes room for whoever comes', async t => {
+  const { intake, batches, send } = createCrowd(t, { maxBatch: 1_000 })
+  const taken = await send(callerOf(1, 'hog'), 1_500)
+  for (let n = 0; intake.stats().pending > 0; n += 1) {
+    await waitFor(() => batches.length > n)
+    const { entries, end } = batches[n]!
+    end(all(entries, written))
+    await setImmediate()
+  }
+  t.match(intake.stats(), { pending: 0, bytes: 0 })
+  t.equal(await send(callerOf(1, 'hog'), 1_500), taken)
+})
+
+t.test('batches take from all tenants in turns', async t => {
+  const { write, batch } = createManualWrite()
+  const { intake } = createIntake(t, write, { maxBatch: 4 })
+  const answers: Promise<unknown>[] = []
+  const submit = (tenant: number, jobId: string) =>
+    answers.push(intake.submit(callerOf(tenant, 'a'), { jobId, workerId: 'w' }))
+  for (let n = 0; n < 10; n += 1) submit(1, `a${n}`)
+  submit(2, 'b')
+  for (let n = 0; n < 2; n += 1) submit(3, `c${n}`)
+  const jobsOf = async (n: number) => {
+    const { entries, end } = await batch(n)
+    end(all(entries, written))
+    return entries.map(({ heartbeat }) => heartbeat.jobId)
+  }
+  t.same(await jobsOf(0), ['a0', 'b', 'c0', 'a1'])
+  t.same(await jobsOf(1), ['a2', 'c1', 'a3', 'a4'])
+  for (let n = 2; n < 4; n += 1) await jobsOf(n)
+  await Promise.all(answers)
+})
+
+t.test('a token of one job fills the queue with nothing but that job and what were once its partitions', async t => {
+  const { intake, batches, send } = createCrowd(t, { maxUnproven: 10, maxBatch: 1 })
+  const token = callerOf(1, 'a', 'batch')
+  const proving = intake.submit(token, { jobId: 'partition', workerId: 'w' })
+  await waitFor(() => batches.length > 0)
+  batches[0]!.end(all(batches[0]!.entries, written))
+  await proving
+  t.equal(await send(token, 100), 10)
+  t.equal(intake.unwritten().refused, 0, 'which is no trouble of the service')
+  t.equal(await send(token, 5, { jobId: 'partition', attempt: 1 }), 5)
+  t.equal(await send(token, 5, { jobId: 'batch' }), 5)
+  t.equal(await send(callerOf(1, 'b', 'other'), 5), 5, 'another token has its own')
+})
+
+t.test('an entry counts for no less than it takes in memory', async t => {
+  const size = (fields: Partial<Heartbeat>) => sizeOfHeartbeat({ jobId: 'a', workerId: 'w', ...fields })
+  // Measured with Node 20, for 20,000 entries.
+  const measured: [Partial<Heartbeat>, number][] = [
+    [{}, 581],
+    [{ message: 'x'.repeat(2_000) }, 2_608],
+    [{ message: '漢'.repeat(2_000) }, 4_599],
+    [{ payload: { a: Array.from({ length: 1_300 }, () => ({})) } }, 83_870],
+    [{ payload: Object.fromEntries(Array.from({ length: 350 }, (_, n) => [`k${n}`, 1])) }, 25_292],
+    [{ payload: { a: Array.from({ length: 1_900 }, () => 1) } }, 15_870],
+  ]
+  for (const [fields, bytes] of measured) {
+    const counted = size(fields)
+    t.ok(counted >= bytes && counted < 1.5 * bytes, `${counted} for ${bytes}`)
+  }
+})
+
 t.test('closing writes what was accepted, and refuses what comes after', async t => {
   const { write, batch } = createManualWrite()
   const { intake } = createIntake(t, write)
@@ -541,7 +670,7 @@ t.test(
     t.equal(failure, null)
     t.same(
       outcomes.map(({ kind }) => kind),
-      [...workers.map(() => 'locked'), 'written', 'written'],
+      [...workers.map(() => 'blocked'), 'written', 'written'],
     )
     await holder.query('COMMIT')
     t.ok((await write(workers, true)).outcomes.every(({ kind }) => kind === 'written'))

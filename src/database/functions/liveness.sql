@@ -1,4 +1,5 @@
--- The sweeper's statements. Each takes a batch, skips what someone else holds (its holder is alive), and judges the newest
+-- The sweeper's statements. None waits for a lock for longer than 250 ms: a process that waits cannot say meanwhile that it
+-- is there, nor what it has not written, and the jobs that it has locked would wait with it. Each takes a batch, skips what someone else holds (its holder is alive), and judges the newest
 -- version of a row. Jobs are locked before their batches, against the order of locks.sql: who skips what is locked never
 -- waits, and cannot be part of a deadlock. For the same reason a batch is in no order: with ORDER BY id the planner walks the
 -- primary key, through every job there ever was, in the hope of finding a batch soon. Nor may it scan the table: what a sweep
@@ -7,13 +8,21 @@
 -- Says that a process is there, and answers for how many seconds it has been healthy without a break. The window begins
 -- anew when `troubled` (the process could not reach the database), when its last visit is more than three intervals ago
 -- (a paused database, a suspended host), or when the clock went back.
-CREATE FUNCTION headway.visit(process_id uuid, interval_seconds float8, troubled boolean) RETURNS float8
-LANGUAGE sql SET jit = off AS $$
+-- `heard_until` and `waiting_job_ids` say which reports this process has written, for headway.heard_until and
+-- headway.waiting_jobs below.
+CREATE FUNCTION headway.visit(
+  process_id uuid, interval_seconds float8, troubled boolean, heard_until timestamptz, waiting_job_ids uuid[]
+) RETURNS float8
+LANGUAGE sql SET jit = off SET lock_timeout = '250ms' AS $$
   -- A process that was not seen for a day delays no verdict any more.
-  DELETE FROM public.service_processes WHERE seen_at < now() - interval '1 day';
-  INSERT INTO public.service_processes AS p (id, started_at, seen_at, healthy_since) VALUES (process_id, now(), now(), now())
+  DELETE FROM public.service_processes WHERE id IN (
+    SELECT id FROM public.service_processes WHERE seen_at < now() - interval '1 day' FOR UPDATE SKIP LOCKED);
+  INSERT INTO public.service_processes AS p (id, started_at, seen_at, healthy_since, heard_until, waiting_job_ids)
+  VALUES (process_id, now(), now(), now(), heard_until, waiting_job_ids)
   ON CONFLICT (id) DO UPDATE SET
     seen_at = now(),
+    heard_until = excluded.heard_until,
+    waiting_job_ids = excluded.waiting_job_ids,
     healthy_since = CASE
       WHEN troubled OR headway.seconds(now(), p.seen_at) NOT BETWEEN 0 AND 3 * interval_seconds THEN now()
       ELSE p.healthy_since END
@@ -48,14 +57,33 @@ LANGUAGE sql STABLE SET jit = off SET enable_seqscan = on AS $$
   )
 $$;
 
+-- The moment up to which silence counts: every process that is there has written all reports that it received before it, but
+-- for those of headway.waiting_jobs. A job whose last heartbeat was written at H has then said nothing from H to this moment:
+-- what it has said since may still wait in a process that will tell of it with its next visit. A process that is missing
+-- delays verdicts in may_judge. One of an older version names no moment: its visit is taken for it, as that version does.
+CREATE FUNCTION headway.heard_until(process_id uuid, interval_seconds float8) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+  SELECT least(now(), min(coalesce(p.heard_until, p.seen_at))) FROM public.service_processes p
+  WHERE p.id = process_id OR p.seen_at <= now() AND headway.seconds(now(), p.seen_at) <= 1.5 * interval_seconds
+$$;
+
+-- Jobs whose reports wait in some process because another session holds the job locked. As soon as it lets go, a sweep could
+-- come before the report is written.
+CREATE FUNCTION headway.waiting_jobs(process_id uuid, interval_seconds float8) RETURNS uuid[] LANGUAGE sql STABLE AS $$
+  SELECT ARRAY(
+    SELECT unnest(p.waiting_job_ids) FROM public.service_processes p
+    WHERE p.id = process_id OR p.seen_at <= now() AND headway.seconds(now(), p.seen_at) <= 1.5 * interval_seconds)
+$$;
+
 -- Marks running jobs as stalled that had no heartbeat for `after_seconds`.
 CREATE FUNCTION headway.mark_stalled(process_id uuid, interval_seconds float8, after_seconds float8, batch integer)
-RETURNS SETOF headway.change LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
+RETURNS SETOF headway.change LANGUAGE plpgsql SET jit = off SET lock_timeout = '250ms' SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
   held uuid[];
   batches uuid[];
   at timestamptz(3);
+  heard timestamptz := headway.heard_until(process_id, interval_seconds);
+  waiting uuid[] := headway.waiting_jobs(process_id, interval_seconds);
 BEGIN
   IF NOT headway.may_judge(process_id, interval_seconds, after_seconds) THEN
     RETURN;
@@ -63,7 +91,7 @@ BEGIN
   SELECT l.held, l.batches INTO held, batches FROM headway.lock_jobs(ARRAY(
     SELECT id FROM public.progress_jobs
     WHERE finished_at IS NULL AND status = 'running' AND liveness = 'ok' AND children IS NULL
-      AND heartbeat_at < now() - make_interval(secs => after_seconds)
+      AND heartbeat_at < heard - make_interval(secs => after_seconds) AND id <> ALL (waiting)
     LIMIT batch FOR NO KEY UPDATE SKIP LOCKED), true) AS l;
   at := headway.clock();
   RETURN QUERY
@@ -72,7 +100,7 @@ BEGIN
     UPDATE public.progress_jobs j SET liveness = 'stalled', updated_at = at,
       revision = j.revision + 1, lifecycle = 'stalled', lifecycle_revision = j.revision + 1
     WHERE j.id = ANY (held) AND j.status = 'running' AND j.liveness = 'ok'
-      AND j.heartbeat_at < now() - make_interval(secs => after_seconds)
+      AND j.heartbeat_at < heard - make_interval(secs => after_seconds)
     RETURNING j.*
   ),
   history AS (
@@ -87,27 +115,30 @@ BEGIN
 END
 $$;
 
--- Is a job abandoned: running without a heartbeat for its own timeout, or pending for longer than it may be.
-CREATE FUNCTION headway.is_abandoned(j public.progress_jobs) RETURNS boolean LANGUAGE sql STABLE AS $$
+-- Is a job abandoned: running without a heartbeat for its own timeout, or pending for longer than it may be. Silence after
+-- `heard` does not count.
+CREATE FUNCTION headway.is_abandoned(j public.progress_jobs, heard timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
   SELECT CASE j.status
     WHEN 'running' THEN j.heartbeat_timeout_seconds > 0
-      AND j.heartbeat_at < now() - make_interval(secs => j.heartbeat_timeout_seconds)
-    WHEN 'pending' THEN coalesce(j.updated_at < now() - make_interval(secs => j.pending_timeout_seconds), false)
+      AND j.heartbeat_at < heard - make_interval(secs => j.heartbeat_timeout_seconds)
+    WHEN 'pending' THEN coalesce(j.updated_at < heard - make_interval(secs => j.pending_timeout_seconds), false)
     ELSE false END
 $$;
 
 -- Ends running jobs that had no heartbeat for their own timeout, and pending ones that nobody started in time.
 CREATE FUNCTION headway.end_abandoned(process_id uuid, interval_seconds float8, batch integer)
-RETURNS SETOF headway.change LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
+RETURNS SETOF headway.change LANGUAGE plpgsql SET jit = off SET lock_timeout = '250ms' SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
   held uuid[];
   batches uuid[];
   at timestamptz(3);
+  heard timestamptz := headway.heard_until(process_id, interval_seconds);
+  waiting uuid[] := headway.waiting_jobs(process_id, interval_seconds);
 BEGIN
   SELECT l.held, l.batches INTO held, batches FROM headway.lock_jobs(ARRAY(
     SELECT j.id FROM public.progress_jobs j
-    WHERE j.finished_at IS NULL AND j.children IS NULL AND headway.is_abandoned(j)
+    WHERE j.finished_at IS NULL AND j.children IS NULL AND headway.is_abandoned(j, heard) AND j.id <> ALL (waiting)
       AND headway.may_judge(process_id, interval_seconds,
         CASE j.status WHEN 'running' THEN j.heartbeat_timeout_seconds ELSE j.pending_timeout_seconds END)
     LIMIT batch FOR NO KEY UPDATE SKIP LOCKED), true) AS l;
@@ -127,7 +158,7 @@ BEGIN
       liveness = NULL, eta_seconds = NULL, eta_source = NULL,
       finished_at = at, updated_at = at,
       revision = j.revision + 1, lifecycle_revision = j.revision + 1
-    WHERE j.id = ANY (held) AND headway.is_abandoned(j)
+    WHERE j.id = ANY (held) AND headway.is_abandoned(j, heard)
     RETURNING j.*
   ),
   history AS (
