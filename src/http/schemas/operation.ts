@@ -52,6 +52,7 @@ const API_CALLS: ProblemCode[] = [
   'unauthenticated',
   'forbidden',
   'rate_limited',
+  'too_much_in_flight',
   'keys_unavailable',
   'overloaded',
 ]
