@@ -21,15 +21,23 @@ export const holderOf = (request: FastifyRequest): Holder => {
   return { tenant: 'strangers', caller: networkOf(request.ip) }
 }
 
-/** Counts an answer until its client has taken it, or has left. Raises `too_much_in_flight` and `overloaded`. */
-const holdAnswer = (inFlight: InFlight, request: FastifyRequest, reply: FastifyReply, bytes: number): void => {
+/**
+ * Counts an answer until its client has taken it, or has left. Raises `too_much_in_flight` and `overloaded`, except for what
+ * must be told since it has been done.
+ */
+export const holdAnswer = (
+  inFlight: InFlight,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  bytes: number,
+  { mustBeTold }: { mustBeTold: boolean },
+): void => {
   const { raw } = request
   // Nothing can be told to a client that does not read.
   const holding = inFlight.open(holderOf(request), () => raw.socket.destroy())
   try {
-    // What has been done must be told: only reading is refused.
-    if (request.method === 'GET') holding.take(bytes)
-    else holding.force(bytes)
+    if (mustBeTold) holding.force(bytes)
+    else holding.take(bytes)
   } catch (error) {
     holding.release()
     throw error
@@ -51,7 +59,7 @@ export const registerAnswersInFlight = (app: FastifyInstance, inFlight: InFlight
     request.bodyHolding?.release()
     if (typeof payload === 'string' && payload.length > SHORT_ANSWER && request.method !== 'HEAD') {
       try {
-        holdAnswer(inFlight, request, reply, Buffer.byteLength(payload))
+        holdAnswer(inFlight, request, reply, Buffer.byteLength(payload), { mustBeTold: request.method !== 'GET' })
       } catch (error) {
         reply.removeHeader('etag')
         done(error as Error)

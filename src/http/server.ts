@@ -195,7 +195,7 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
       },
       { prefix: BASE_PATH },
     )
-    await guarded.register(mcpRoutes, { jobs, live, closing, hold })
+    await guarded.register(mcpRoutes, { jobs, live, closing, hold, inFlight })
   })
   return app
 }
