@@ -492,6 +492,38 @@ t.test('a path that means nothing is a problem as well', async t => {
   t.equal(jobs.calls.length, 0)
 })
 
+t.test('an unknown page is a page with a way back for a browser, and a problem for a program', async t => {
+  const { url, api } = await startServer(t)
+  const browser = { accept: 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8' }
+  for (const [path, home] of [
+    ['/nowhere', '/'],
+    ['/some/where/else?access_token=secret', '/'],
+    ['/<script>alert(1)</script>/', '/'],
+    ['/docs/nowhere', '/'],
+    ['/docs/%2e%2e%2fnowhere', '/'],
+  ] as const) {
+    const response = await fetch(url + path, { headers: browser })
+    const page = await response.text()
+    t.match(response, { status: 404 }, path)
+    t.equal(response.headers.get('content-type'), 'text/html; charset=utf-8')
+    t.match(response.headers.get('content-security-policy'), /^default-src 'none'/)
+    t.notMatch(page, /secret|script|nowhere/)
+    const [, href = ''] = /<a href="([^"]*)">/.exec(page) ?? []
+    t.equal(new URL(href, response.url).pathname, home, path)
+    const head = await fetch(url + path, { method: 'HEAD', headers: browser })
+    t.match([head.status, head.headers.get('content-type')], [404, 'text/html; charset=utf-8'])
+    for (const accept of ['*/*', 'application/json', 'text/*;q=0.5']) {
+      const problem = await fetch(url + path, { headers: { accept } })
+      t.match(await readProblem(problem), { status: 404, code: 'route_not_found' }, `${path} ${accept}`)
+    }
+  }
+  for (const path of [`${api}/nowhere`, `${url}/api/other`, `${api}/jobs/${JOB_ID}/nothing`, `${url}/mcp/x`]) {
+    t.match(await readProblem(await fetch(path, { headers: browser })), { code: 'route_not_found' }, path)
+  }
+  const posted = await fetch(`${url}/nowhere`, { method: 'POST', headers: browser })
+  t.match(await readProblem(posted), { code: 'route_not_found' })
+})
+
 t.test('what is not HTTP gets a problem and a closed connection', async t => {
   const { port } = await startServer(t)
   t.match(
