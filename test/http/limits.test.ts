@@ -508,7 +508,7 @@ const startSharing = async (t: Test, inFlight: ConstructorParameters<typeof InFl
 
 t.test('bodies that never end hold so many bytes, and stop nobody else', async t => {
   const { api, port, tokenOf, headOf, jobs } = await startSharing(t, {
-    maxBytes: 2_000 * KB,
+    maxBytes: 1_600 * KB,
     maxBytesPerCaller: 600 * KB,
   })
   const create = async (token: string, size = 200 * KB) => {
