@@ -22,6 +22,7 @@ export type ErrorCode =
   | 'is_batch'
   | 'too_many_workers'
   | 'too_many_streams'
+  | 'too_much_in_flight'
   | 'rate_limited'
   | 'count_exceeds_total'
   | 'meta_too_large'

@@ -1,12 +1,17 @@
 import { isUtf8 } from 'node:buffer'
+import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { HeadwayError } from '../errors.ts'
+import type { InFlight } from './limits/in-flight.ts'
+import { readBody } from './read-body.ts'
+import { fieldPath } from './validation.ts'
 
 /** Deep enough for any payload; shallow enough that no recursive reader of it, ours or Postgres', runs out of stack. */
 export const MAX_JSON_DEPTH = 32
 
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
+const COLON = 0x3a
 
 /** Where the string that begins at `start` ends, or the end of the text. */
 const endOfString = (text: string, start: number): number => {
@@ -18,71 +23,137 @@ const endOfString = (text: string, start: number): number => {
   return text.length
 }
 
-/** One pass over the text, before anything recursive sees it. Knows strings, and nothing else of JSON. */
-export const nestsDeeperThan = (limit: number, text: string): boolean => {
-  let depth = 0
-  for (let at = 0; at < text.length; at++) {
-    const character = text.charCodeAt(at)
-    if (character === QUOTE) at = endOfString(text, at)
-    else if (character === 0x7b || character === 0x5b) {
-      if (++depth > limit) return true
-    } else if (character === 0x7d || character === 0x5d) depth--
-  }
-  return false
+interface Shape {
+  deepest: number
+  /** Members of all its objects, those of the same name included. */
+  members: number
 }
 
-const refuse = (message: string) =>
-  new HeadwayError('validation_failed', message, { errors: [{ path: '', message: message.replace(/\.$/, '') }] })
+/** One pass over the text, before anything recursive sees it; it stops below `limit`. Knows strings, and nothing else of JSON. */
+const shapeOf = (limit: number, text: string): Shape => {
+  let [depth, deepest, members] = [0, 0, 0]
+  for (let at = 0; at < text.length && deepest <= limit; at++) {
+    const character = text.charCodeAt(at)
+    if (character === QUOTE) at = endOfString(text, at)
+    else if (character === COLON) members += 1
+    else if (character === 0x7b || character === 0x5b) deepest = Math.max(deepest, ++depth)
+    else if (character === 0x7d || character === 0x5d) depth -= 1
+  }
+  return { deepest, members }
+}
 
-/** Parses a body that must be a JSON object. Raises `validation_failed`. */
+const membersOf = (value: unknown): number => {
+  if (typeof value !== 'object' || value === null) return 0
+  let members = 0
+  if (Array.isArray(value)) for (const item of value) members += membersOf(item)
+  else for (const key in value) members += 1 + membersOf((value as Record<string, unknown>)[key])
+  return members
+}
+
+/** Behind the name of a member. */
+const NAME_END = /\s*:/y
+
+/** Where the first member is whose name its object has had before. `text` is JSON that has one. */
+const pathOfRepeated = (text: string): PropertyKey[] => {
+  const open: { names: Set<string> | null; at: PropertyKey }[] = []
+  for (let at = 0; at < text.length; at++) {
+    const character = text[at]
+    const inner = open.at(-1)
+    if (character === '{' || character === '[') {
+      open.push(character === '{' ? { names: new Set(), at: '' } : { names: null, at: 0 })
+    } else if (character === '}' || character === ']') open.pop()
+    else if (character === ',' && typeof inner?.at === 'number') inner.at += 1
+    else if (character === '"') {
+      const end = endOfString(text, at)
+      NAME_END.lastIndex = end + 1
+      if (inner?.names && NAME_END.test(text)) {
+        inner.at = JSON.parse(text.slice(at, end + 1)) as string
+        if (inner.names.has(inner.at)) return open.map(level => level.at)
+        inner.names.add(inner.at)
+      }
+      at = end
+    }
+  }
+  return []
+}
+
+const refuse = (message: string, path = '') =>
+  new HeadwayError('validation_failed', `${path === '' ? '' : `${path} `}${message}.`, { errors: [{ path, message }] })
+
+/**
+ * Parses a body that must be a JSON object. Raises `validation_failed`, also where an object has a name twice: of the two,
+ * readers take the first, or the last (RFC 8259, section 4).
+ */
 export const parseJsonObject = (body: Buffer): object => {
-  if (!isUtf8(body)) throw refuse('The body is not valid UTF-8.')
+  if (!isUtf8(body)) throw refuse('The body is not valid UTF-8')
   const text = body.toString('utf8')
-  if (nestsDeeperThan(MAX_JSON_DEPTH, text)) throw refuse(`The body is nested deeper than ${MAX_JSON_DEPTH} levels.`)
+  const { deepest, members } = shapeOf(MAX_JSON_DEPTH, text)
+  if (deepest > MAX_JSON_DEPTH) throw refuse(`The body is nested deeper than ${MAX_JSON_DEPTH} levels`)
   let value: unknown
   try {
     // Some editors and shells put a byte order mark first; RFC 8259 lets a parser ignore it.
     value = JSON.parse(text.startsWith('\uFEFF') ? text.slice(1) : text)
   } catch {
-    throw refuse('The body is not valid JSON.')
+    throw refuse('The body is not valid JSON')
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw refuse('The body must be a JSON object.')
+    throw refuse('The body must be a JSON object')
   }
+  if (membersOf(value) !== members) throw refuse('must not come more than once', fieldPath(pathOfRepeated(text)))
   return value
 }
 
 const isJson = (contentType: string | undefined): boolean =>
   contentType !== undefined && /^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i.test(contentType)
 
+const unsupported = (message: string) => new HeadwayError('unsupported_media_type', message)
+
+const notJson = () =>
+  unsupported(
+    "A body must be JSON and say so: add -H 'content-type: application/json'. An empty body needs no content type.",
+  )
+
+/** A value of a header, as it may stand in a sentence. */
+const shown = (value: string): string => value.slice(0, 40).replace(/[^\x21-\x7e]/g, '?')
+
+const CHARSET = /;\s*charset\s*(?:=\s*(?:"([^"]*)"|([^\s;]*)))?/gi
+
+/** Refuses what a body says of itself and nobody here would heed. Raises `unsupported_media_type`, naming it. */
+const refuseEncoded = ({ 'content-encoding': coding, 'content-type': type = '' }: IncomingHttpHeaders): void => {
+  if (coding !== undefined && coding.trim().toLowerCase() !== 'identity') {
+    throw unsupported(`A body in the encoding ${shown(coding)} is not read: send it without Content-Encoding.`)
+  }
+  if (type === 'application/json') return
+  for (const [, quoted, plain = ''] of type.matchAll(CHARSET)) {
+    const charset = quoted ?? plain
+    if (/^utf-?8$/i.test(charset)) continue
+    throw unsupported(`A body in the charset ${shown(charset) || '(none)'} is not read: JSON is UTF-8.`)
+  }
+}
+
 /**
  * One parser for every content type: an empty body is `{}` whatever it claims to be (`curl -d ''` calls it a form), and
  * anything else must be JSON and say so. JSON under the name of a form or of plain text stays refused: those are the
  * types a foreign web page may send without asking first (Fetch Standard, "CORS-safelisted request-header").
+ * What is read counts as in flight for its caller until the answer is made.
  */
-export const registerBodyParser = (app: FastifyInstance): void => {
+export const registerBodyParser = (app: FastifyInstance, inFlight: InFlight): void => {
   app.removeAllContentTypeParsers()
   // JSON by its name as well: Fastify reads the header anew for every body that only `*` takes.
-  const types = ['application/json', '*']
-  app.addContentTypeParser(types, { parseAs: 'buffer' }, (request: FastifyRequest, body: Buffer, done) => {
-    if (body.length === 0) {
-      done(null, {})
-      return
-    }
-    if (!isJson(request.headers['content-type'])) {
-      done(
-        new HeadwayError(
-          'unsupported_media_type',
-          "A body must be JSON and say so: add -H 'content-type: application/json'. An empty body needs no content type.",
-        ),
-      )
-      return
-    }
-    try {
-      done(null, parseJsonObject(body))
-    } catch (error) {
-      done(error as Error)
-    }
+  app.addContentTypeParser(['application/json', '*'], (request: FastifyRequest, payload, done) => {
+    if (request.headers['content-length'] !== '0') refuseEncoded(request.headers)
+    readBody(request, payload, inFlight, (error, body) => {
+      if (error) {
+        done(error)
+        return
+      }
+      try {
+        if (body.length > 0 && !isJson(request.headers['content-type'])) throw notJson()
+        done(null, body.length === 0 ? {} : parseJsonObject(body))
+      } catch (refusal) {
+        done(refusal as Error)
+      }
+    })
   })
 }
 

@@ -1,6 +1,7 @@
 import fastifyHelmet from '@fastify/helmet'
 import type { FastifyError, FastifyInstance } from 'fastify'
 import { HeadwayError } from '../errors.ts'
+import { sendMissingPage } from './missing-page.ts'
 import { handleError } from './problems.ts'
 
 /** What pages may load, by directive, beside nothing at all. */
@@ -14,6 +15,7 @@ export const protectPages = async (scope: FastifyInstance, allowed: Allowed): Pr
   // Of files, what cannot be sent is not there: paths that lead out of their folder, names with dots and NULs.
   scope.setErrorHandler((error: FastifyError, request, reply) => {
     const isMissing = error.statusCode !== undefined && error.statusCode < 500
+    if (isMissing && sendMissingPage(request, reply)) return reply
     return handleError(
       isMissing ? new HeadwayError('route_not_found', 'There is no such page: see /docs.') : error,
       request,

@@ -47,6 +47,7 @@ export const PROBLEMS: Readonly<Record<ProblemCode, { status: number; title: str
   idempotency_key_reused: { status: 422, title: 'The idempotency key belongs to another request' },
   too_many_webhooks: { status: 422, title: 'Too many webhooks' },
   too_many_streams: { status: 429, title: 'Too many streams' },
+  too_much_in_flight: { status: 429, title: 'Too much at once' },
   rate_limited: { status: 429, title: 'Too many requests' },
   headers_too_large: { status: 431, title: 'The request headers are too large' },
   internal_error: { status: 500, title: 'Internal error' },
@@ -96,16 +97,10 @@ export const sendProblem = (reply: FastifyReply, error: HeadwayError): FastifyRe
 }
 
 /** What Fastify itself refuses, in our words. Anything else that is not ours is a fault of ours. */
-const fromFramework = (error: FastifyError, request: FastifyRequest): HeadwayError | null => {
+const fromFramework = (error: FastifyError): HeadwayError | null => {
   switch (error.code) {
-    case 'FST_ERR_CTP_BODY_TOO_LARGE': {
-      const kilobytes = request.routeOptions.bodyLimit / 1024
-      return new HeadwayError('payload_too_large', `The body may have at most ${kilobytes} KB here: send less at once.`)
-    }
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
       return new HeadwayError('unsupported_media_type', 'The content-type header names no media type.')
-    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
-      return new HeadwayError('validation_failed', 'The body is not as long as the content-length header says.')
     case 'FST_ERR_BAD_URL':
       return new HeadwayError('validation_failed', 'The path is not valid percent-encoded text.')
     case 'FST_ERR_MAX_PARAM_LENGTH':
@@ -120,7 +115,7 @@ const fromFramework = (error: FastifyError, request: FastifyRequest): HeadwayErr
 
 /** Answers with a problem document. What is not a refusal of ours is logged with its stack, and the caller learns only the request id. */
 export const handleError = (error: Error, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
-  const refusal = error instanceof HeadwayError ? error : fromFramework(error as FastifyError, request)
+  const refusal = error instanceof HeadwayError ? error : fromFramework(error as FastifyError)
   if (refusal) {
     if (refusal.cause !== undefined) request.log.warn({ err: refusal }, 'refused')
     return sendProblem(reply, refusal)
@@ -160,18 +155,25 @@ export const refuseExpectation = (_request: IncomingMessage, response: ServerRes
   response.writeHead(status, headers).end(body)
 }
 
-/** Answers what the HTTP parser refuses. There is no request then, only a socket. */
-export const handleClientError = (error: NodeJS.ErrnoException, socket: Socket): void => {
-  // A reset by the peer leaves nobody to answer; a response that has begun must not be followed by another one.
-  if (error.code === 'ECONNRESET' || !socket.writable || socket.bytesWritten > 0) {
-    socket.destroy()
-    return
+/**
+ * Answers what the HTTP parser refuses. There is no request then, only a socket, and nobody looks after it any more: a client
+ * that neither closes it nor stops sending would keep it, and what it has sent, for ever. It gets `lingerMs` to read why.
+ */
+export const clientErrorHandler =
+  ({ lingerMs }: { lingerMs: number }) =>
+  (error: NodeJS.ErrnoException, socket: Socket): void => {
+    // A reset by the peer leaves nobody to answer; a response that has begun must not be followed by another one.
+    if (error.code === 'ECONNRESET' || !socket.writable || socket.bytesWritten > 0) {
+      socket.destroy()
+      return
+    }
+    const { code, detail } = CLIENT_ERRORS[error.code ?? ''] ?? {
+      code: 'malformed_request',
+      detail: 'What arrived is not an HTTP/1.1 request.',
+    }
+    const { status, headers, body } = transportProblem(code, detail)
+    const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
+    const timer = setTimeout(() => socket.destroy(), lingerMs)
+    socket.once('close', () => clearTimeout(timer))
+    socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}\r\n${body}`)
   }
-  const { code, detail } = CLIENT_ERRORS[error.code ?? ''] ?? {
-    code: 'malformed_request',
-    detail: 'What arrived is not an HTTP/1.1 request.',
-  }
-  const { status, headers, body } = transportProblem(code, detail)
-  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
-  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}\r\n${body}`)
-}

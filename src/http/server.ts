@@ -4,17 +4,20 @@ import type { Config } from '../config.ts'
 import type { Jobs } from '../jobs/commands.ts'
 import type { Live } from '../live/live.ts'
 import type { Webhooks } from '../webhooks/webhook.ts'
+import { registerAnswersInFlight } from './answers-in-flight.ts'
 import { forgetTypeOfEmptyBody, registerBodyParser } from './bodies.ts'
 import { registerCors } from './cors.ts'
 import type { DashboardFile } from './dashboard-files.ts'
 import { identifyEveryone, registerIdentity } from './identity.ts'
 import type { Identify } from './identity.ts'
 import { createHold } from './limits/held.ts'
+import { IN_FLIGHT, InFlight } from './limits/in-flight.ts'
+import type { InFlightLimits } from './limits/in-flight.ts'
 import { createRateLimit } from './limits/rate-limit.ts'
 import { registerDocumentation } from './documentation.ts'
 import { registerLingeringClose } from './lingering-close.ts'
 import { refuseWebPages, requireHost } from './open-mode.ts'
-import { handleClientError, handleError, refuseExpectation } from './problems.ts'
+import { clientErrorHandler, handleError, refuseExpectation } from './problems.ts'
 import { registerPressure } from './pressure.ts'
 import type { PressureLimits } from './pressure.ts'
 import { createRequestIds } from './request-id.ts'
@@ -35,6 +38,7 @@ import { streamRoutes } from './routes/streams.ts'
 import { webhookRoutes } from './routes/webhooks.ts'
 import { registerShutdown } from './shutdown.ts'
 import { registerChallenges } from './tokens/challenge.ts'
+import { keepEveryHeader, refuseAmbiguous } from './unambiguous.ts'
 import { registerUnknownRoutes } from './unknown-routes.ts'
 import { validatorCompiler } from './validation.ts'
 
@@ -92,6 +96,8 @@ export interface HttpParts {
   /** Absent: the service is open. */
   identify?: Identify
   timing?: Partial<HttpTiming>
+  /** The defaults are what the documentation promises; tests have less. */
+  inFlight?: InFlightLimits
 }
 
 /** What every answer carries: the name of its request, and that it is what its content type says. */
@@ -108,7 +114,7 @@ const createFastify = (log: FastifyBaseLogger, trustedProxies: string[], timing:
     frameworkErrors: (error, request, reply) => {
       void handleError(error, request, sign(request, reply))
     },
-    clientErrorHandler: handleClientError,
+    clientErrorHandler: clientErrorHandler({ lingerMs: timing.lingerMs }),
     bodyLimit: BODY_LIMIT,
     connectionTimeout: timing.silentMs,
     requestTimeout: timing.requestMs,
@@ -143,18 +149,19 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
   app.setSerializerCompiler(() => serialize)
   app.setReplySerializer(serialize)
   app.setErrorHandler(handleError)
-  registerBodyParser(app)
+  const inFlight = new InFlight(parts.inFlight ?? IN_FLIGHT)
+  keepEveryHeader(app)
+  registerBodyParser(app, inFlight)
+  registerAnswersInFlight(app, inFlight)
   registerLingeringClose(app, { silentMs: timing.lingerMs })
 
   const openOnLoopback = identify === undefined && config.authMode !== 'none'
+  const admit = openOnLoopback ? refuseWebPages(corsOrigins) : requireHost
   app.addHook('onRequest', (request, reply, done) => {
     sign(request, reply)
-    forgetTypeOfEmptyBody(request)
-    done()
-  })
-  const admit = openOnLoopback ? refuseWebPages(corsOrigins) : requireHost
-  app.addHook('onRequest', (request, _reply, done) => {
     admit(request)
+    refuseAmbiguous(request)
+    forgetTypeOfEmptyBody(request)
     done()
   })
   registerRequestTimes(app, metrics.answered)
@@ -188,7 +195,7 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
       },
       { prefix: BASE_PATH },
     )
-    await guarded.register(mcpRoutes, { jobs, live, closing, hold })
+    await guarded.register(mcpRoutes, { jobs, live, closing, hold, inFlight })
   })
   return app
 }

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { HeadwayError } from '../errors.ts'
+import { sendMissingPage } from './missing-page.ts'
 
 /** As the router sees it: without query and fragment. */
 const pathOf = (url: string): string => url.split(/[?#]/, 1)[0] ?? url
@@ -13,7 +14,7 @@ const patternOf = (url: string): RegExp =>
 
 /**
  * Answers 404 where no route is, and 405 with `Allow` where there is one for another method, be it one that only WebDAV knows;
- * before the body is read, so that neither depends on what it holds.
+ * before the body is read, so that neither depends on what it holds. A browser that asks for a page gets one with a way back.
  */
 export const registerUnknownRoutes = (app: FastifyInstance): void => {
   const refuse = (request: FastifyRequest) =>
@@ -40,10 +41,10 @@ export const registerUnknownRoutes = (app: FastifyInstance): void => {
       done(new HeadwayError('method_not_allowed', `This path takes only ${allow}.`))
       return
     }
-    done(refuse(request))
+    if (!sendMissingPage(request, reply)) done(refuse(request))
   })
   // What the pages of the documentation do not have.
-  app.setNotFoundHandler(request => {
-    throw refuse(request)
+  app.setNotFoundHandler((request, reply) => {
+    if (!sendMissingPage(request, reply)) throw refuse(request)
   })
 }

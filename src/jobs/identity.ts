@@ -20,8 +20,8 @@ export interface Identity {
   /** When the caller's right ends (milliseconds since 1970); null when it does not. A stream never outlives it. */
   expiresAtMs: number | null
   /**
-   * Whom limits count for: a user of a tenant, or a single token where it names no user. null: nobody is counted, since
-   * everyone is the same one.
+   * Whom every limit counts for (requests, streams, held answers, bytes in flight): a user of a tenant; where the token names
+   * none, everyone who may do the same. null: nobody is counted, since everyone is the same one.
    */
   caller: string | null
 }

@@ -4,6 +4,8 @@ import t, { type Test } from 'tap'
 import { readConfig } from '../../src/config.ts'
 import { Allowances } from '../../src/http/limits/allowances.ts'
 import { networkOf } from '../../src/http/limits/guesses.ts'
+import { InFlight } from '../../src/http/limits/in-flight.ts'
+import type { Holding } from '../../src/http/limits/in-flight.ts'
 import { createTokens } from '../../src/http/tokens/identify.ts'
 import { OPEN_IDENTITY } from '../../src/jobs/identity.ts'
 import { bearer, mint, SECRET } from '../helpers/tokens.ts'
@@ -130,13 +132,38 @@ t.test('a caller may send so many requests a second, and every answer says how m
     [{ ...mine, sub: 'you' }, 'another user'],
     [{ ...mine, tenant_id: JOB_ID }, 'a user of the same name in another tenant'],
     [{ ...mine, sub: undefined }, 'a token without a user'],
-    [{ ...mine, sub: undefined, jti: 'x' }, 'another token without a user'],
+    [{ ...mine, sub: undefined, job_id: JOB_ID }, 'a token without a user for one job'],
+    [{ ...mine, sub: undefined, organization_id: JOB_ID }, 'a token without a user of an organization'],
+    [{ ...mine, sub: undefined, features: ['progress.view', 'progress.update'] }, 'one that may do more'],
   ] as const) {
     t.match(await get(await mint(other)), { status: 200, limits: ['20', '19', '1'] }, `${why} has its own`)
   }
   clock.ms += 500
   t.equal((await get(token)).status, 200, 'one has come back')
   t.equal((await get(token)).status, 429)
+})
+
+t.test('a token without a user has one allowance, however it is spelled and as often as it is renewed', async t => {
+  const { get } = await startLimited(t, { perSecond: 1 })
+  const claims = { tenant_id: TENANT, features: ['progress.view', 'progress.update', 'of another service'] }
+  const token = await mint(claims)
+  const [lastOf, alphabet] = [token.slice(-1), 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_']
+  const first = alphabet.indexOf(lastOf) & ~3
+  // Of the last character of 32 bytes two bits are spare.
+  const spellings = [0, 1, 2, 3].map(bits => `${token.slice(0, -1)}${alphabet.charAt(first + bits)}`)
+  const renewed = [
+    await mint({ ...claims, exp: Math.floor(Date.now() / 1000) + 60, jti: 'x' }),
+    await mint({ ...claims, features: 'progress.update progress.view' }),
+    await mint({ ...claims, tenant_id: TENANT.toUpperCase() }),
+  ]
+  let left = 10
+  for (const each of [...spellings, ...spellings.map(text => `${text}=`), ...renewed]) {
+    const answer = await get(each)
+    if (answer.status === 401) continue
+    left -= 1
+    t.equal(answer.limits[1], String(Math.max(left, 0)), each.slice(-5))
+  }
+  t.ok(left < 10 - renewed.length, `${10 - left} of them were good`)
 })
 
 t.test(
@@ -399,4 +426,177 @@ t.test('headers are refused beyond 16 KB, be it one or many', async t => {
   }
   t.match(await raw(port, `GET /${'a'.repeat(17_000)} HTTP/1.1\r\nhost: localhost\r\n\r\n`), /^HTTP\/1\.1 431 /)
   t.equal(jobs.calls.length, 1)
+})
+
+const KB = 1024
+
+/** Bytes in flight, on a clock of the test; what gave way, by the name that it was given. */
+const inFlightOf = (limits: ConstructorParameters<typeof InFlight>[0]) => {
+  const clock = { ms: 0 }
+  const all = new InFlight(limits, () => clock.ms)
+  const gone: string[] = []
+  const open = (tenant: string, caller: string | null, name = '', bytes = 0): Holding => {
+    const holding = all.open({ tenant, caller }, ({ code }) => gone.push(`${name} ${code}`))
+    holding.take(bytes)
+    return holding
+  }
+  return { clock, all, gone, open }
+}
+
+t.test('bytes in flight are bounded for each caller and in all, and come back', t => {
+  const { all, gone, open } = inFlightOf({ maxBytes: 300, maxBytesPerCaller: 100 })
+  const first = open('a', 'one', 'first', 60)
+  const second = open('a', 'one', 'second', 40)
+  t.throws(() => first.take(1), { code: 'too_much_in_flight', details: { retryAfterSeconds: 2 } })
+  first.force(1)
+  t.equal(all.bytes, 101, 'what cannot be refused any more counts as well')
+  for (const holding of [first, second, first]) holding.release()
+  t.equal(all.bytes, 0)
+  for (const tenant of ['a', 'b', 'c']) open(tenant, 'one', tenant, 100)
+  t.throws(() => open('d', 'one', 'd', 100), { code: 'overloaded', details: { retryAfterSeconds: 2 } })
+  t.throws(() => open('d', null, 'everyone', 301), { code: 'overloaded' }, 'more than there is at all')
+  t.same(gone, [], 'nobody held more than those who came')
+  t.end()
+})
+
+t.test('who holds most gives way, and never one for another that holds as much', t => {
+  const { clock, gone, open } = inFlightOf({ maxBytes: 400, maxBytesPerCaller: 100 })
+  open('heavy', '1', 'arrived', 50).settle()
+  open('heavy', '1', 'old', 25)
+  clock.ms = 1
+  open('heavy', '1', 'young', 25)
+  open('heavy', '2', 'other', 90)
+  open('light', '1', 'light', 100)
+  open('new', '1', 'new', 100)
+  open('new', '2', 'newer', 20)
+  t.same(gone, ['old overloaded'], 'of the caller that holds most what is oldest and has not arrived yet')
+  open('new', '3', 'newest', 60)
+  t.same(gone.slice(1), ['new overloaded'], 'among callers of one tenant as well')
+  t.throws(() => open('heavy', '9', 'heaviest', 90), { code: 'overloaded' })
+  t.equal(gone.length, 2)
+  t.end()
+})
+
+t.test('of one caller what stands still gives way, be it that it trickles', t => {
+  const { clock, gone, open } = inFlightOf({ maxBytes: 1_000 * KB, maxBytesPerCaller: 100 * KB })
+  const trickles = open('a', 'one', 'trickles', 20 * KB)
+  const moves = open('a', 'one', 'moves', 20 * KB)
+  for (const ms of [300, 600, 900]) {
+    clock.ms = ms
+    trickles.take(1 * KB)
+    moves.take(17 * KB)
+  }
+  const next = open('a', 'one', 'next')
+  t.throws(() => next.take(20 * KB), { code: 'too_much_in_flight' }, 'nothing has stood still for a second')
+  clock.ms = 1_000
+  next.take(20 * KB)
+  t.same(gone, ['trickles too_much_in_flight'])
+  t.end()
+})
+
+/** A server that asks for tokens and has little room, on a clock that stands: nothing stands still for a second. */
+const startSharing = async (t: Test, inFlight: ConstructorParameters<typeof InFlight>[0]) => {
+  t.intercept(performance, 'now', { value: () => 1_000_000 })
+  const { auth } = readConfig({ AUTH_JWT_SECRET: SECRET })
+  const log = { warn: () => undefined, info: () => undefined }
+  const { identify } = createTokens({ auth: auth!, log, guessesPerSecond: 0 })
+  const server = await startServer(t, { identify, inFlight })
+  const tokenOf = (sub: string, tenant = TENANT) => mint({ sub, tenant_id: tenant })
+  const headOf = (token: string, line: string) => `${line} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${token}\r\n`
+  return { ...server, tokenOf, headOf }
+}
+
+t.test('bodies that never end hold so many bytes, and stop nobody else', async t => {
+  const { api, port, tokenOf, headOf, jobs } = await startSharing(t, {
+    maxBytes: 1_600 * KB,
+    maxBytesPerCaller: 600 * KB,
+  })
+  const create = async (token: string, size = 200 * KB) => {
+    const body = `{"jobType":"a","name":"b"${' '.repeat(size)}}`
+    const answer = await send(`${api}/jobs`, body, bearer(token))
+    return { code: ((await answer.json()) as { code?: string }).code, status: answer.status }
+  }
+  const json = 'content-type: application/json\r\n'
+  const unfinished = (token: string, framing = 'content-length: 250000\r\n\r\n') =>
+    slowClient(t, port, `${headOf(token, 'POST /api/progress/jobs')}${json}${framing}${' '.repeat(240_000)}`)
+  const refusedFirst = async (clients: ReturnType<typeof slowClient>[]) => {
+    const answers: string[] = []
+    for (const { ended } of clients) void ended.then(({ answer }) => answers.push(answer))
+    await waitFor(() => answers.length === clients.length - 2)
+    for (const answer of answers) t.match(answer, /^HTTP\/1\.1 429 [^]*retry-after: 2[^]*too_much_in_flight/)
+  }
+  const hostile = await tokenOf('hostile')
+  await refusedFirst(Array.from({ length: 10 }, () => unfinished(hostile)))
+  const chunked = 'transfer-encoding: chunked\r\n\r\n3a980\r\n'
+  const another = await tokenOf('hostile', JOB_ID)
+  await refusedFirst(Array.from({ length: 10 }, () => unfinished(another, chunked)))
+  const third = await tokenOf('third', JOB_ID)
+  await refusedFirst(Array.from({ length: 10 }, () => unfinished(third)))
+  for (let n = 0; n < 5; n++) {
+    t.match(await create(await tokenOf(`colleague ${n}`)), { status: 201 }, 'another user of the tenant')
+    t.match(
+      await create(await tokenOf('hostile', '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a09')),
+      { status: 201 },
+      'another tenant',
+    )
+  }
+  t.equal(jobs.calls.length, 10)
+})
+
+t.test('a body whose caller is not known is not read', async t => {
+  const { port, tokenOf, headOf } = await startSharing(t, { maxBytes: 0, maxBytesPerCaller: 0 })
+  const body = `content-type: application/json\r\ncontent-length: 8000000\r\n\r\n${' '.repeat(100_000)}`
+  for (const path of ['/api/progress/heartbeats', '/api/progress/jobs', '/api/progress/webhooks', '/mcp']) {
+    const post = (token: string) => raw(port, `${headOf(token, `POST ${path}`)}connection: close\r\n${body}`)
+    t.match(await post('guessed'), /^HTTP\/1\.1 401 /, path)
+    t.match(
+      await post(await tokenOf('one')),
+      path.endsWith('heartbeats') ? /^HTTP\/1\.1 429 / : /^HTTP\/1\.1 413 /,
+      path,
+    )
+  }
+})
+
+t.test('answers that nobody reads hold so many bytes, and come back with their connections', async t => {
+  const { url, port, tokenOf, headOf, jobs } = await startSharing(t, {
+    maxBytes: 40_000 * KB,
+    maxBytesPerCaller: 8_000 * KB,
+  })
+  jobs.job = { ...jobs.job, description: 'x'.repeat(1_000 * KB) }
+  const path = `/api/progress/jobs/${JOB_ID}`
+  const read = async (sub: string) => {
+    const answer = await fetch(url + path, { headers: bearer(await tokenOf(sub)) })
+    await answer.text()
+    return answer.status
+  }
+  const silent = connect(port, '127.0.0.1')
+  t.teardown(() => silent.destroy())
+  silent.write(`${headOf(await tokenOf('silent'), `GET ${path}`)}\r\n`.repeat(60))
+  // So many that the buffers of the kernel on the way do not hold them all.
+  await waitFor(() => jobs.calls.length === 60)
+  await waitFor(async () => (await read('silent')) === 429)
+  t.equal(await read('other'), 200)
+  const silentToo = await fetch(`${url}/healthz`)
+  t.equal(silentToo.status, 200)
+  silent.destroy()
+  await waitFor(async () => (await read('silent')) === 200)
+})
+
+t.test('a client that was told that it is too slow is cut, though it neither closes nor falls silent', async t => {
+  const { app, port } = await startServer(t, { timing: { headersMs: 150, requestMs: 300, checkMs: 20, lingerMs: 50 } })
+  for (const head of [
+    'GET /healthz HTTP/1.1\r\nx: ',
+    `POST /api/progress/jobs/${JOB_ID}/heartbeat HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9000\r\n\r\n`,
+  ]) {
+    const accepted = once(app.server, 'connection') as Promise<[Socket]>
+    const client = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+    t.teardown(() => client.destroy())
+    client.on('error', () => undefined)
+    client.resume().write(head)
+    const [socket] = await accepted
+    const drip = setInterval(() => client.write('a'), 20)
+    await once(socket, 'close')
+    clearInterval(drip)
+    t.pass(head.slice(0, 20))
+  }
 })

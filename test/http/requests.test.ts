@@ -65,7 +65,9 @@ t.test('a body that breaks a rule is refused, and every bad field is named', asy
     ['{"meta":{}}', 'meta'],
     ['{"__proto__":{"processedCount":1}}', '__proto__'],
     ['{"constructor":{"prototype":{}}}', 'constructor'],
-    ['{"processedCount":1,"processedCount":-1}', 'processedCount'],
+    ['{"processedCount":1,"processedCount":1}', 'processedCount'],
+    ['{"payload":{"list":[{"a":1},{"b":[{}],"a" :[],"\\u0061" \n:1}]}}', 'payload.list[1].a'],
+    ['{"__proto__":1,"__proto__":2}', '__proto__'],
     ['{"processedCount":1', ''],
     ["{'processedCount':1}", ''],
     ['[]', ''],
@@ -481,14 +483,45 @@ t.test('a path that means nothing is a problem as well', async t => {
   t.equal((await fetch(`${api}/stream`, { method: 'HEAD' })).status, 405, 'a stream has no HEAD')
   t.match(await readProblem(await fetch(`${api}/jobs/7`)), { errors: [{ path: 'id', message: 'must be a UUID' }] })
   const get = (path: string) => raw(port, `GET ${path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n`)
-  for (const before of ['?', '#', ';', '/;']) {
+  for (const before of ['?', ';', '/;']) {
     const answer = await get(`/nowhere${before}access_token=secret`)
     t.match(answer, /^HTTP\/1\.1 404 [^]*Nothing is at \/nowhere/, before)
     t.notMatch(answer, /secret/, before)
   }
-  t.match(await get('/api/progress/heartbeats#x'), /^HTTP\/1\.1 405 /, 'the router knows no fragments')
   t.match(await get('/api/progress/jobs;x'), /^HTTP\/1\.1 404 /, 'a semicolon is part of the path')
   t.equal(jobs.calls.length, 0)
+})
+
+t.test('an unknown page is a page with a way back for a browser, and a problem for a program', async t => {
+  const { url, api } = await startServer(t)
+  const browser = { accept: 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8' }
+  for (const [path, home] of [
+    ['/nowhere', '/'],
+    ['/some/where/else?access_token=secret', '/'],
+    ['/<script>alert(1)</script>/', '/'],
+    ['/docs/nowhere', '/'],
+    ['/docs/%2e%2e%2fnowhere', '/'],
+  ] as const) {
+    const response = await fetch(url + path, { headers: browser })
+    const page = await response.text()
+    t.match(response, { status: 404 }, path)
+    t.equal(response.headers.get('content-type'), 'text/html; charset=utf-8')
+    t.match(response.headers.get('content-security-policy'), /^default-src 'none'/)
+    t.notMatch(page, /secret|script|nowhere/)
+    const [, href = ''] = /<a href="([^"]*)">/.exec(page) ?? []
+    t.equal(new URL(href, response.url).pathname, home, path)
+    const head = await fetch(url + path, { method: 'HEAD', headers: browser })
+    t.match([head.status, head.headers.get('content-type')], [404, 'text/html; charset=utf-8'])
+    for (const accept of ['*/*', 'application/json', 'text/*;q=0.5']) {
+      const problem = await fetch(url + path, { headers: { accept } })
+      t.match(await readProblem(problem), { status: 404, code: 'route_not_found' }, `${path} ${accept}`)
+    }
+  }
+  for (const path of [`${api}/nowhere`, `${url}/api/other`, `${api}/jobs/${JOB_ID}/nothing`, `${url}/mcp/x`]) {
+    t.match(await readProblem(await fetch(path, { headers: browser })), { code: 'route_not_found' }, path)
+  }
+  const posted = await fetch(`${url}/nowhere`, { method: 'POST', headers: browser })
+  t.match(await readProblem(posted), { code: 'route_not_found' })
 })
 
 t.test('what is not HTTP gets a problem and a closed connection', async t => {
@@ -516,6 +549,110 @@ t.test('what is not HTTP gets a problem and a closed connection', async t => {
   )
   const head = `POST /api/progress${heartbeatPath} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n`
   t.match(await raw(port, `${head}transfer-encoding: chunked\r\n\r\nzz\r\n`), /^HTTP\/1\.1 400 /)
+})
+
+t.test('what two readers may understand in two ways is refused, in every mode', async t => {
+  const open = await startServer(t)
+  const proxied = await startServer(t, { config: { authMode: 'none', shutdownGraceSeconds: 1 } })
+  const path = '/api/progress/jobs'
+  const post = `POST ${path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nconnection: close\r\n`
+  const get = (target: string, headers = 'host: localhost\r\n') =>
+    `GET ${target} HTTP/1.1\r\nconnection: close\r\n${headers}\r\n`
+  const body = 'content-length: 2\r\n\r\n{}'
+  const chunked = 'transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n'
+  const long = 'a:\r\n'.repeat(2_100)
+  const cases: [name: string, text: string, status: number, says: RegExp][] = [
+    ['two hosts', get(path, 'host: localhost\r\nHost: evil\r\n'), 400, /"host"/],
+    ['the same host twice', get(path, 'host: localhost\r\nhost: localhost\r\n'), 400, /"host"/],
+    ['a second host behind 2,000 headers', get(path, `host: localhost\r\n${long}host: evil\r\n`), 400, /"host"/],
+    ['a list of hosts', get(path, 'host: localhost, evil\r\n'), 0, /"host"|misdirected/],
+    ['a host with a user', get(path, 'host: evil@localhost\r\n'), 0, /"host"|misdirected/],
+    ['a host with a path', get(path, 'host: localhost/evil\r\n'), 0, /"host"|misdirected/],
+    ['a folded host', get(path, 'host: localhost\r\n evil\r\n'), 400, /malformed_request/],
+    ['a foreign target', get(`http://evil${path}`), 421, /misdirected_request/],
+    ['a foreign port', get(`http://localhost:81${path}`), 421, /misdirected_request/],
+    ['a foreign host behind a user', get(`http://localhost@evil${path}`), 421, /misdirected_request/],
+    ['a target without a host', get(`http://${path}`), 400, /validation_failed/],
+    ['another scheme', get(`ftp://localhost${path}`), 404, /route_not_found/],
+    ['everything', 'OPTIONS * HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n', 404, /route_not_found/],
+    ['a fragment', get(`${path}#?page=2`), 400, /fragment/],
+    ['a query of no text', get(`${path}?search=%ff`), 400, /percent-encoded/],
+    ['half an escape', get(`${path}?search=%`), 400, /percent-encoded/],
+    ['two tokens', get(path, 'host: localhost\r\nauthorization: a\r\nauthorization: b\r\n'), 400, /"authorization"/],
+    ['two origins', get(path, 'host: localhost\r\norigin: a\r\norigin: b\r\n'), 0, /"origin|forbidden/],
+    ['two sites', get(path, 'host: localhost\r\nsec-fetch-site: cross-site\r\nsec-fetch-site: none\r\n'), 400, /"sec-/],
+    ['two ETag lines', get(path, 'host: localhost\r\nif-none-match: "a"\r\nif-none-match: "b"\r\n'), 400, /"if-none-/],
+    ['two types', `${post}content-type: text/plain\r\n${body}`, 400, /"content-type"/],
+    ['two keys', `${post}idempotency-key: a\r\nidempotency-key: b\r\n${body}`, 400, /"idempotency-key"/],
+    ['two encodings', `${post}content-encoding: identity\r\ncontent-encoding: gzip\r\n${body}`, 400, /"content-enc/],
+    ['two lengths', `${post}content-length: 2\r\n${body}`, 400, /malformed_request/],
+    ['chunks with a length', `${post}content-length: 2\r\n${chunked}`, 400, /malformed_request/],
+    ['an encoding on the way', `${post}${chunked.replace('chunked', 'gzip, chunked')}`, 400, /"transfer-encoding"/],
+    ['chunks of HTTP/1.0', `${post.replace('1.1', '1.0')}${chunked}`, 400, /"transfer-encoding"/],
+    ['bare line feeds', get(path).replaceAll('\r\n', '\n'), 400, /malformed_request/],
+  ]
+  for (const { port } of [open, proxied]) {
+    for (const [name, text, given, says] of cases) {
+      // An open service is for this machine alone, and says so first.
+      const status = given !== 0 ? given : port === open.port ? '4(?:03|21)' : 400
+      const answer = await raw(port, text)
+      t.match(answer, new RegExp(`^HTTP/1\\.1 ${status} [^]*application/problem\\+json`), name)
+      t.match(answer, says, name)
+    }
+  }
+  for (const target of ['//jobs', '/./jobs', '/x/../jobs', '/%2e/jobs', '/x%2f..%2fjobs', '%2fjobs']) {
+    t.match(await raw(open.port, get(`/api/progress${target}`)), /^HTTP\/1\.1 404 /, target)
+  }
+  t.equal(open.jobs.calls.length + proxied.jobs.calls.length, 0, 'none of them reached the domain')
+  for (const [target, headers] of [
+    [`http://LOCALHOST${path}`, 'host: localhost\r\n'],
+    [`http://localhost${path}`, 'host: localhost:80\r\n'],
+    [`http://[::1]:3000${path}?search=%C3%BC`, 'host: [::1]:3000\r\n'],
+    [path, `host: localhost\r\naccept: text/html\r\naccept: */*\r\nprefer: a\r\nprefer: b\r\n${long}`],
+  ] as const) {
+    t.match(await raw(open.port, get(target, headers)), /^HTTP\/1\.1 200 /, target)
+  }
+})
+
+t.test('a body in an encoding or a charset that is not read is refused by its name, before it is read', async t => {
+  const { port, jobs } = await startServer(t)
+  const post = (headers: string, body: string) =>
+    raw(
+      port,
+      `POST /api/progress${heartbeatPath} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n${headers}\r\n${body}`,
+    )
+  const json = 'content-type: application/json\r\n'
+  for (const [headers, name] of [
+    [`${json}content-encoding: gzip\r\n`, 'gzip'],
+    [`${json}content-encoding: identity, br\r\n`, 'identity, br'.replace(' ', '\\?')],
+    [`${json}Content-Encoding: ZSTD\r\n`, 'ZSTD'],
+    ['content-type: application/json; charset=utf-16\r\n', 'utf-16'],
+    ['content-type: application/json;CHARSET="UTF-16LE"\r\n', 'UTF-16LE'],
+    ['content-type: application/json; charset=utf-8; charset=latin1\r\n', 'latin1'],
+    ['content-type: application/json ; x=y ; charset = iso-8859-1\r\n', 'iso-8859-1'],
+  ] as const) {
+    for (const framing of ['content-length: 200000\r\n', 'transfer-encoding: chunked\r\n']) {
+      const answer = await post(headers + framing, '')
+      t.match(
+        answer,
+        new RegExp(`^HTTP/1\\.1 415 [^]*"detail":"[^"]*${name}[^]*unsupported_media_type`),
+        headers + framing,
+      )
+    }
+  }
+  t.equal(jobs.calls.length, 0)
+  for (const headers of [
+    `${json}content-encoding: Identity\r\n`,
+    'content-type: application/json; charset="UTF-8"\r\n',
+    'content-type: application/vnd.x+json;charset=utf8;v=1\r\n',
+  ]) {
+    t.match(await post(`${headers}content-length: 2\r\n`, '{}'), /^HTTP\/1\.1 200 /, headers)
+  }
+  t.match(await post('content-encoding: gzip\r\ncontent-length: 0\r\n', ''), /^HTTP\/1\.1 200 /, 'there is no body')
+  const utf16 = Buffer.from('\ufeff{}', 'utf16le')
+  t.match(await readProblem(await send(`http://127.0.0.1:${port}/api/progress${heartbeatPath}`, utf16)), {
+    status: 400,
+  })
 })
 
 t.test('whatever a body holds, the answer is never a server error', async t => {

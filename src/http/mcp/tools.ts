@@ -20,7 +20,7 @@ import {
   summaryOf,
   waitOutcome,
 } from './documents.ts'
-import { visibleJson } from './invisible.ts'
+import { visible, visibleText } from './invisible.ts'
 import { waitForJob } from './wait.ts'
 
 export interface ToolParts {
@@ -32,6 +32,8 @@ export interface ToolParts {
   hold: Hold
   identity: Identity
   log: FastifyBaseLogger
+  /** Counts what is answered as in flight. Raises `too_much_in_flight` and `overloaded`, but not where it `mustBeTold`. */
+  countAnswer: (bytes: number, options: { mustBeTold: boolean }) => void
 }
 
 export type Extra = RequestHandlerExtra<ServerRequest, ServerNotification>
@@ -44,8 +46,18 @@ const MAX_HISTORY = 200
 
 const jobId = uuid.describe('The id of the job, a UUID.')
 
+/** What a tool takes, and nothing else: a name that is misspelt must not be lost silently. */
+const argumentsOf = <Shape extends z.ZodRawShape>(shape: Shape) =>
+  z.strictObject(shape, {
+    error: issue => {
+      if (issue.code !== 'unrecognized_keys') return undefined
+      const unknown = issue.keys.map(key => visibleText(key.slice(0, 100))).slice(0, 10)
+      return `There is no argument ${unknown.join(', ')}: this tool takes ${Object.keys(shape).join(', ')}`
+    },
+  })
+
 // Made once: each call has a server of its own, and to make schemas costs more than to use them.
-const LIST = z.object({
+const LIST = argumentsOf({
   status: z.array(oneOf(JOB_STATUSES)).optional().describe('Only jobs with one of these.'),
   includeFinished: flag.optional().describe('true: jobs that have finished as well. Without effect beside status.'),
   jobType: text(1, 100).optional().describe('Only jobs of this type.'),
@@ -53,9 +65,9 @@ const LIST = z.object({
   parentJobId: uuid.optional().describe('The parts of this batch.'),
   limit: integer(1, MAX_LISTED).default(20),
 })
-const ONE = z.object({ jobId })
-const WAIT = z.object({ jobId, timeoutSeconds: integer(1, MAX_WAIT_SECONDS).default(DEFAULT_WAIT_SECONDS) })
-const HISTORY = z.object({
+const ONE = argumentsOf({ jobId })
+const WAIT = argumentsOf({ jobId, timeoutSeconds: integer(1, MAX_WAIT_SECONDS).default(DEFAULT_WAIT_SECONDS) })
+const HISTORY = argumentsOf({
   jobId,
   includeProgress: flag.optional().describe('true: samples of its progress and changes of stage as well.'),
   page: integer(1, 1_000_000).default(1),
@@ -64,22 +76,24 @@ const HISTORY = z.object({
 
 const READ_ONLY = { readOnlyHint: true, openWorldHint: false }
 
-/**
- * The document, and as JSON for clients that take only text. Nothing of it is told in sentences: in those, what others have
- * written as a name or message could pass for ours, or for another job.
- */
-const done = (structuredContent: Record<string, unknown>): CallToolResult => ({
-  content: [{ type: 'text', text: visibleJson(structuredContent) }],
-  structuredContent,
-})
-
 const refused = (code: string, sentence: string): CallToolResult => ({
   isError: true,
-  content: [{ type: 'text', text: `${code}: ${sentence}` }],
+  content: [{ type: 'text', text: visibleText(`${code}: ${sentence}`) }],
 })
 
 /** The tools of one caller. What REST would refuse is refused here by the same code, as the error of the tool. */
-export const registerTools = (server: McpServer, { jobs, live, closing, hold, identity, log }: ToolParts): void => {
+export const registerTools = (server: McpServer, parts: ToolParts): void => {
+  const { jobs, live, closing, hold, identity, log, countAnswer } = parts
+  /**
+   * The document, and as JSON for clients that take only text: the same in both, with everything in it to be seen. Nothing of it
+   * is told in sentences: in those, what others have written as a name or message could pass for ours, or for another job.
+   */
+  const done = (document: Record<string, unknown>, { mustBeTold = false } = {}): CallToolResult => {
+    const structuredContent = visible(document)
+    const text = JSON.stringify(structuredContent)
+    countAnswer(2 * Buffer.byteLength(text), { mustBeTold })
+    return { content: [{ type: 'text', text }], structuredContent }
+  }
   const attempt = async (feature: Feature, call: () => Promise<CallToolResult>): Promise<CallToolResult> => {
     try {
       if (!identity.features.has(feature))
@@ -160,7 +174,10 @@ export const registerTools = (server: McpServer, { jobs, live, closing, hold, id
       outputSchema: jobSummary,
       annotations: { readOnlyHint: false, destructiveHint: true, idempotentHint: true, openWorldHint: false },
     },
-    input => attempt('progress.cancel', async () => done(summaryOf(await jobs.cancel(identity, input.jobId)))),
+    input =>
+      attempt('progress.cancel', async () =>
+        done(summaryOf(await jobs.cancel(identity, input.jobId)), { mustBeTold: true }),
+      ),
   )
 
   server.registerTool(

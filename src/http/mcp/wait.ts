@@ -58,7 +58,7 @@ const createReports = ({ _meta, sendNotification }: Extra) => {
  * `too_many_streams` where too many are held.
  */
 export const waitForJob = async (
-  { jobs, live, closing, hold, identity }: Omit<ToolParts, 'log'>,
+  { jobs, live, closing, hold, identity }: Omit<ToolParts, 'log' | 'countAnswer'>,
   { jobId, timeoutSeconds }: { jobId: string; timeoutSeconds: number },
   extra: Extra,
 ): Promise<boolean> => {

@@ -6,6 +6,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { HeadwayError } from '../../errors.ts'
 import { version } from '../../version.ts'
+import { holdAnswer } from '../answers-in-flight.ts'
+import type { InFlight } from '../limits/in-flight.ts'
 import { registerTools, type ToolParts } from '../mcp/tools.ts'
 import { operation } from '../schemas/operation.ts'
 import { nothing } from '../schemas/primitives.ts'
@@ -96,7 +98,9 @@ const answer = async (parts: ToolParts, underWay: UnderWay, request: FastifyRequ
 }
 
 /** The door for assistants: the Model Context Protocol by Streamable HTTP. */
-export const mcpRoutes: FastifyPluginAsyncZod<Omit<ToolParts, 'identity' | 'log'>> = async (app, parts) => {
+export const mcpRoutes: FastifyPluginAsyncZod<
+  Omit<ToolParts, 'identity' | 'log' | 'countAnswer'> & { inFlight: InFlight }
+> = async (app, { inFlight, ...parts }) => {
   const underWay: UnderWay = new Map()
   app.route({
     method: 'POST',
@@ -129,6 +133,16 @@ export const mcpRoutes: FastifyPluginAsyncZod<Omit<ToolParts, 'identity' | 'log'
       body: message,
     },
     handler: (request, reply) =>
-      answer({ ...parts, identity: request.identity, log: request.log }, underWay, request, reply),
+      answer(
+        {
+          ...parts,
+          identity: request.identity,
+          log: request.log,
+          countAnswer: (bytes, { mustBeTold }) => holdAnswer(inFlight, request, reply, bytes, { mustBeTold }),
+        },
+        underWay,
+        request,
+        reply,
+      ),
   })
 }

@@ -37,7 +37,7 @@ const RETRY_AFTER: Record<string, Header> = {
 }
 
 /** Refusals of every call, health included. What only broken clients meet (408, 417, 431) is described once, in the introduction. */
-const EVERY_CALL: ProblemCode[] = ['misdirected_request', 'internal_error', 'shutting_down']
+const EVERY_CALL: ProblemCode[] = ['validation_failed', 'misdirected_request', 'internal_error', 'shutting_down']
 
 const CHALLENGE: Record<string, Header> = {
   'www-authenticate': {
@@ -48,10 +48,10 @@ const CHALLENGE: Record<string, Header> = {
 
 /** Refusals of calls that know who calls, and what is asked, and that may be too much. */
 const API_CALLS: ProblemCode[] = [
-  'validation_failed',
   'unauthenticated',
   'forbidden',
   'rate_limited',
+  'too_much_in_flight',
   'keys_unavailable',
   'overloaded',
 ]

@@ -14,17 +14,6 @@ const MAX_TOKEN_LENGTH = 8192
 const BEARER = /^bearer\b/i
 const TOKEN = /^bearer +([\w.~+/-]+=*) *$/i
 
-/** Node keeps the first of several, and whatever stands before the service may have looked at another one. */
-const refuseSecondHeader = (rawHeaders: string[]): void => {
-  let count = 0
-  for (let at = 0; at < rawHeaders.length; at += 2) {
-    const name = rawHeaders[at]
-    if (name?.length === 13 && name.toLowerCase() === 'authorization' && ++count > 1) {
-      throw new HeadwayError('unauthenticated', 'There is more than one Authorization header: send one.')
-    }
-  }
-}
-
 const queryTokenOf = ({ query, routeOptions }: FastifyRequest): unknown =>
   routeOptions.config.takesTokenInQuery === true ? (query as { access_token?: unknown }).access_token : undefined
 
@@ -35,7 +24,6 @@ export const hasToken = (request: FastifyRequest): boolean =>
 /** The token of a request, that of the header before that of the query. Raises `unauthenticated`. */
 export const tokenOf = (request: FastifyRequest): string => {
   const { authorization } = request.headers
-  if (authorization !== undefined) refuseSecondHeader(request.raw.rawHeaders)
   if (!hasToken(request)) {
     const inQuery = request.routeOptions.config.takesTokenInQuery === true
     const place = inQuery

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import { HeadwayError } from '../../errors.ts'
 import { FEATURES } from '../../jobs/identity.ts'
@@ -45,25 +44,34 @@ export const WILDCARD = 'progress.*'
 const featuresOf = (given: readonly string[]): ReadonlySet<Feature> =>
   new Set(given.includes(WILDCARD) ? FEATURES : FEATURES.filter(feature => given.includes(feature)))
 
-/** A tenant's id has a fixed length, so that no user of one can be taken for a user of another. */
-const callerOf = (tenantId: string, userId: string | undefined, token: string): string =>
-  userId === undefined ? `token ${createHash('sha256').update(token).digest('base64')}` : `user ${tenantId} ${userId}`
+type Verified = z.output<typeof claimsSchema>
 
-/** Who calls, by the claims of a `token` whose signature and times have been checked. Raises `unauthenticated`, naming the claim. */
-export const identityOf = (claims: unknown, token: string): Identity => {
+/**
+ * Whom limits count for, by what was verified. Not by the text of a token: its signature has several spellings that are all
+ * good (the spare bits of base64url), and a token that is renewed would bring new limits. A tenant's id has a fixed length, so
+ * that no user of one can be taken for a user of another.
+ */
+const callerOf = ({ sub, tenant_id, organization_id, job_id }: Verified, features: ReadonlySet<Feature>): string =>
+  sub === undefined
+    ? `token ${JSON.stringify([tenant_id, organization_id, job_id, ...features])}`
+    : `user ${tenant_id} ${sub}`
+
+/** Who calls, by the claims of a token whose signature and times have been checked. Raises `unauthenticated`, naming the claim. */
+export const identityOf = (claims: unknown): Identity => {
   const parsed = claimsSchema.safeParse(claims)
   if (!parsed.success) {
     const { path, message } = parsed.error.issues[0] ?? { path: [], message: 'cannot be read' }
     throw new HeadwayError('unauthenticated', `The claim ${String(path[0])} of the token ${message}.`)
   }
-  const { sub, tenant_id, organization_id, features, job_id, exp } = parsed.data
+  const { sub, tenant_id, organization_id, job_id, exp } = parsed.data
+  const features = featuresOf(parsed.data.features)
   return {
     tenantId: tenant_id,
     organizationId: organization_id ?? null,
     userId: sub ?? null,
-    features: featuresOf(features),
+    features,
     jobId: job_id ?? null,
     expiresAtMs: exp === undefined ? null : exp * 1000,
-    caller: callerOf(tenant_id, sub, token),
+    caller: callerOf(parsed.data, features),
   }
 }

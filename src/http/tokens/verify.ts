@@ -79,7 +79,7 @@ export const createVerifyToken = ({ issuer, audience }: AuthConfig, keys: TokenK
   return async token => {
     try {
       const { payload } = await check(token, keys.find, options)
-      return identityOf(payload, token)
+      return identityOf(payload)
     } catch (error) {
       throw toRefusal(error, keys.algorithms)
     }

@@ -1,0 +1,71 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Identity } from '../jobs/identity.ts'
+import { networkOf } from './limits/guesses.ts'
+import type { Holder, Holding, InFlight } from './limits/in-flight.ts'
+import { watchClient } from './waiting.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Of its body, once that has arrived. */
+    bodyHolding: Holding | null
+  }
+}
+
+/** What is shorter weighs less than the request that it answers. */
+const SHORT_ANSWER = 4 * 1024
+
+/** Whom the bytes of a request and its answer count for: who calls; where nobody asks for that, the address. */
+export const holderOf = (request: FastifyRequest): Holder => {
+  const identity = request.identity as Identity | undefined
+  if (identity) return { tenant: identity.tenantId, caller: identity.caller }
+  return { tenant: 'strangers', caller: networkOf(request.ip) }
+}
+
+/**
+ * Counts an answer until its client has taken it, or has left. Raises `too_much_in_flight` and `overloaded`, except for what
+ * must be told since it has been done.
+ */
+export const holdAnswer = (
+  inFlight: InFlight,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  bytes: number,
+  { mustBeTold }: { mustBeTold: boolean },
+): void => {
+  const { raw } = request
+  // Nothing can be told to a client that does not read.
+  const holding = inFlight.open(holderOf(request), () => raw.socket.destroy())
+  try {
+    if (mustBeTold) holding.force(bytes)
+    else holding.take(bytes)
+  } catch (error) {
+    holding.release()
+    throw error
+  }
+  const unwatch = watchClient(raw, () => holding.release())
+  reply.raw.once('close', () => {
+    unwatch()
+    holding.release()
+  })
+}
+
+/**
+ * Counts what is answered as in flight until it has been read, and bodies no longer once there is an answer. Only text that was
+ * made for this answer counts: files are in memory anyway, and what is streamed waits for its reader.
+ */
+export const registerAnswersInFlight = (app: FastifyInstance, inFlight: InFlight): void => {
+  app.decorateRequest('bodyHolding', null)
+  app.addHook('onSend', (request, reply, payload, done) => {
+    request.bodyHolding?.release()
+    if (typeof payload === 'string' && payload.length > SHORT_ANSWER && request.method !== 'HEAD') {
+      try {
+        holdAnswer(inFlight, request, reply, Buffer.byteLength(payload), { mustBeTold: request.method !== 'GET' })
+      } catch (error) {
+        reply.removeHeader('etag')
+        done(error as Error)
+        return
+      }
+    }
+    done()
+  })
+}

@@ -1,0 +1,117 @@
+import type { Readable } from 'node:stream'
+import type { FastifyRequest } from 'fastify'
+import { HeadwayError } from '../errors.ts'
+import { holderOf } from './answers-in-flight.ts'
+import type { Holding, InFlight } from './limits/in-flight.ts'
+
+const SMALLEST_BLOCK = 1024
+const LARGEST_BLOCK = 256 * 1024
+
+/**
+ * What has arrived of a body, copied into blocks of its own. Node hands over a chunk of HTTP as a part of the buffer that it was
+ * read into: kept as it is, a body in chunks of one byte would take a hundred times its length. A block is as long as what has
+ * arrived before it, so that at most twice as much is held, and that is what is counted.
+ */
+class Blocks {
+  length = 0
+  readonly #blocks: Buffer[] = []
+  readonly #holding: Holding
+  /** Of the last block. */
+  #free = 0
+
+  constructor(holding: Holding) {
+    this.#holding = holding
+  }
+
+  /** `expected`: how much is to come at most, this chunk included. Raises what the holding raises. */
+  append(chunk: Buffer, expected: number): void {
+    let from = 0
+    while (from < chunk.length) {
+      if (this.#free === 0) this.#addBlock(expected - from)
+      const block = this.#blocks.at(-1)
+      if (!block) return
+      const copied = chunk.copy(block, block.length - this.#free, from)
+      this.#free -= copied
+      from += copied
+    }
+    this.length += chunk.length
+  }
+
+  whole(): Buffer {
+    const [first] = this.#blocks
+    if (first && this.#blocks.length === 1) return first.subarray(0, this.length)
+    return Buffer.concat(this.#blocks, this.length)
+  }
+
+  #addBlock(expected: number): void {
+    const size = Math.min(Math.max(this.length, SMALLEST_BLOCK), LARGEST_BLOCK, expected)
+    this.#holding.take(size)
+    this.#blocks.push(Buffer.allocUnsafeSlow(size))
+    this.#free = size
+  }
+}
+
+type Done = (...result: [error: Error, body: null] | [error: null, body: Buffer]) => void
+
+const tooLarge = (limit: number) =>
+  new HeadwayError('payload_too_large', `The body may have at most ${limit / 1024} KB here: send less at once.`)
+
+/**
+ * Reads the body of a request whose caller is known, counted as what that caller has in flight. Raises `payload_too_large`, and
+ * `too_much_in_flight` and `overloaded` where there is no room for it. How long it may take is for the server to say.
+ */
+export const readBody = (request: FastifyRequest, payload: Readable, inFlight: InFlight, done: Done): void => {
+  const limit = request.routeOptions.bodyLimit
+  const { 'content-length': lengthHeader } = request.headers
+  const announced = lengthHeader === undefined ? null : Number(lengthHeader)
+  if (announced !== null && announced > limit) {
+    done(tooLarge(limit), null)
+    return
+  }
+  const holding = inFlight.open(holderOf(request), refusal => fail(refusal))
+  // As large as the limit and one more, which tells that it is larger.
+  const atMost = announced ?? limit + 1
+  const blocks = new Blocks(holding)
+  /** A body that came in one piece, as nearly all do: it need not be copied. */
+  let piece: Buffer | null = null
+
+  const stop = () => {
+    payload.off('data', onData)
+    payload.off('end', onEnd)
+    payload.off('error', fail)
+    payload.off('close', onClose)
+  }
+  const fail = (error: Error) => {
+    stop()
+    holding.release()
+    done(error, null)
+  }
+  const take = (chunk: Buffer) => {
+    if (chunk.length === announced) {
+      holding.take(chunk.length)
+      piece = chunk
+      return
+    }
+    if (blocks.length + chunk.length > limit) throw tooLarge(limit)
+    blocks.append(chunk, atMost - blocks.length)
+  }
+  const onData = (chunk: Buffer) => {
+    try {
+      take(chunk)
+    } catch (error) {
+      fail(error as Error)
+    }
+  }
+  const onEnd = () => {
+    stop()
+    holding.settle()
+    request.bodyHolding = holding
+    done(null, piece ?? blocks.whole())
+  }
+  const onClose = () => fail(new HeadwayError('validation_failed', 'The body ended too early.'))
+  payload.on('data', onData)
+  payload.on('end', onEnd)
+  // With a listener for as long as it may fail: the server would end by it otherwise.
+  payload.on('error', fail)
+  payload.on('close', onClose)
+}

@@ -1,0 +1,106 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { HeadwayError } from '../errors.ts'
+
+/**
+ * Headers that say one thing. Of several lines Node keeps the first, or joins them; whatever stands before the service may have
+ * looked at another one. Lists (`Accept`, `Prefer`, `X-Forwarded-For` and so on) may come in several lines (RFC 9110, section 5.3).
+ */
+const SAID_ONCE = new Set([
+  'authorization',
+  'content-encoding',
+  'content-length',
+  'content-type',
+  'expect',
+  'host',
+  'idempotency-key',
+  'if-none-match',
+  'last-event-id',
+  'mcp-protocol-version',
+  'mcp-session-id',
+  'origin',
+  'sec-fetch-site',
+  'transfer-encoding',
+])
+
+const refuse = (path: string, message: string) =>
+  new HeadwayError('validation_failed', `The header ${path} ${message}.`, { errors: [{ path, message }] })
+
+const refuseRepeated = (rawHeaders: readonly string[]): void => {
+  const seen = new Set<string>()
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at]?.toLowerCase() ?? ''
+    if (seen.has(name) && SAID_ONCE.has(name)) throw refuse(name, 'must not come more than once')
+    seen.add(name)
+  }
+}
+
+/** RFC 3986, section 3.2.2, without commas: a list is no host. Empty where a target has no authority. */
+const HOST = /^(?:\[[\da-f:.]+\]|[\w.~%!$&'()*+;=-]*)(?::\d{0,5})?$/i
+
+/** `http://` and what it is of, as proxies are sent it (RFC 9112, section 3.2.2). */
+const ABSOLUTE = /^(https?):\/\/([^/?#]*)/i
+
+const withoutDefaultPort = (authority: string, scheme: string): string =>
+  authority.toLowerCase().replace(scheme.toLowerCase() === 'http' ? /:80$/ : /:443$/, '')
+
+/** A target that names its host names the one of the header: a proxy goes by one of them, and the service by the other. */
+const refuseForeignTarget = (url: string, host: string | undefined): void => {
+  const [, scheme = '', authority = ''] = ABSOLUTE.exec(url) ?? []
+  if (withoutDefaultPort(authority, scheme) === withoutDefaultPort(host ?? '', scheme)) return
+  throw new HeadwayError(
+    'misdirected_request',
+    'The request line names another host than the header Host: send the path alone, or the same host in both.',
+  )
+}
+
+/** Of text that cannot be decoded, one reader takes what is there for itself, and another one something else. */
+const isEncodedText = (query: string): boolean => {
+  try {
+    decodeURIComponent(query)
+    return true
+  } catch {
+    return false
+  }
+}
+
+const refuseTarget = (url: string, host: string | undefined): void => {
+  // A fragment stays with who follows a link (RFC 9110, section 7.1): to some readers it would be a part of the path.
+  if (url.includes('#')) {
+    throw new HeadwayError('validation_failed', 'The address must not have a fragment: write # as %23.')
+  }
+  const query = url.indexOf('?')
+  if (query !== -1 && url.includes('%', query) && !isEncodedText(url.slice(query + 1))) {
+    throw new HeadwayError('validation_failed', 'The query is not valid percent-encoded UTF-8.')
+  }
+  if (!url.startsWith('/')) {
+    if (ABSOLUTE.test(url)) refuseForeignTarget(url, host)
+    else throw new HeadwayError('route_not_found', 'Nothing is there: see /docs.')
+  }
+}
+
+/** What a body is sent in, beside `chunked`, nobody here would undo. Node itself refuses it together with a length. */
+const refuseTransferEncoding = (encoding: string | undefined, httpVersion: string): void => {
+  if (encoding === undefined) return
+  if (encoding.toLowerCase() !== 'chunked') throw refuse('transfer-encoding', 'must be chunked, or absent')
+  if (httpVersion !== '1.1') throw refuse('transfer-encoding', 'is not known to HTTP/1.0')
+}
+
+/**
+ * Refuses what two readers of one request may understand in two ways, before anyone here has understood it in one: headers that
+ * come twice, a host in the request line that is not the one of the header, text that cannot be decoded. What Node's parser
+ * refuses by itself (a length beside `chunked`, two lengths, folded lines, bare line feeds) is `malformed_request`.
+ */
+export const refuseAmbiguous = ({ headers, raw }: FastifyRequest): void => {
+  const { rawHeaders, url = '', httpVersion } = raw
+  // Nearly every request: as many names as lines.
+  if (Object.keys(headers).length * 2 < rawHeaders.length) refuseRepeated(rawHeaders)
+  const { host, 'transfer-encoding': transferEncoding } = headers
+  if (host !== undefined && !HOST.test(host)) throw refuse('host', 'must be a host, with or without a port')
+  refuseTransferEncoding(transferEncoding, httpVersion)
+  refuseTarget(url, host)
+}
+
+/** Lets Node hand over every header that it takes, 16 KB in all: by default it leaves those after the 2,000th out, silently. */
+export const keepEveryHeader = (app: FastifyInstance): void => {
+  app.server.maxHeadersCount = 0
+}
