@@ -51,11 +51,11 @@ export const clientOptions = (url: string): pg.ClientConfig => ({
 /**
  * Statements name the schemas of tables and functions of Headway. So the session need search no schema in which others may
  * create functions and operators, of which one could fit a call better than the built-in one. Behind a transaction pooler,
- * set it for the role instead.
+ * set it for the role instead. The pool waits for it, which its types do not say.
  */
-const searchBuiltIns = async (client: pg.ClientBase): Promise<void> => {
-  await client.query('SET search_path = pg_catalog')
-}
+const searchBuiltIns = ((client: pg.ClientBase) => client.query('SET search_path = pg_catalog')) as NonNullable<
+  pg.PoolConfig['onConnect']
+>
 
 /** A pool on `url`. Connects when the first query comes. */
 export const openDatabase = ({ url, poolSize, preparedStatements, onConnectionError }: DatabaseOptions): Database => {
