@@ -22,13 +22,13 @@ export const createReadiness =
   ({ databases, isFlushRefused }: ReadinessOptions) =>
   async (): Promise<Unreadiness | null> => {
     if (isFlushRefused()) return 'heartbeats'
-    let isRefused = false
+    const refusals: unknown[] = []
     const readings = databases.map(database =>
       database.query(null, STATEMENT, []).catch((error: unknown) => {
-        isRefused ||= classifyFailure(error) === 'defect'
+        if (classifyFailure(error) === 'defect') refusals.push(error)
         throw error
       }),
     )
     if (await answersWithin(READY_WITHIN_MS, Promise.all(readings))) return null
-    return isRefused ? 'statements' : 'database'
+    return refusals.length > 0 ? 'statements' : 'database'
   }

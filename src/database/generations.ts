@@ -28,6 +28,14 @@ export const refuseNewerFunctions = async (client: pg.Client): Promise<void> => 
   )
 }
 
+/** The comment of the schema that workers call: it is that of the functions which it leads to. */
+const readFront = async (client: pg.Client): Promise<string | null> => {
+  const { rows } = await client.query<{ comment: string | null }>(
+    "SELECT obj_description(to_regnamespace('headway'), 'pg_namespace') AS comment",
+  )
+  return rows[0]?.comment ?? null
+}
+
 /** Those for workers stay where they are called, whatever the generation. Who uses SQL must not learn of it. */
 const moveWorkerFunctions = async (client: pg.Client): Promise<void> => {
   await client.query('DROP SCHEMA IF EXISTS headway CASCADE')
@@ -37,35 +45,26 @@ const moveWorkerFunctions = async (client: pg.Client): Promise<void> => {
 
 /**
  * Makes the functions of this version in a schema of their own, unless it is there with the same text. The generation before
- * it stays, for replicas that have not been replaced yet; what is older goes.
+ * it stays, for replicas that have not been replaced yet; what is older goes. To be called in a
+ * transaction.
  */
 export const applyFunctions = async (client: pg.Client): Promise<void> => {
   const { text, hash } = readFunctions()
+  const comment = `${MARK} ${hash}`
   const generations = await readGenerations(client)
-  if (generations.get(GENERATION) === hash) return
+  // Somebody who went back to this version has dropped the newer functions, and with them the trigger.
+  if (generations.get(GENERATION) === hash && (await readFront(client)) === comment) return
   const previous = Math.max(...[...generations.keys()].filter(generation => generation < GENERATION))
-  await client.query('BEGIN')
-  try {
-    for (const generation of generations.keys()) {
-      if (generation !== previous) await client.query(`DROP SCHEMA ${schemaOf(generation)} CASCADE`)
-    }
-    // Bodies name each other, whatever order the files come in.
-    await client.query('SET LOCAL check_function_bodies = off')
-    await client.query(`CREATE SCHEMA ${FUNCTIONS}`)
-    await client.query(text)
-    await moveWorkerFunctions(client)
-    for (const schema of [FUNCTIONS, 'headway']) {
-      // Whatever default privileges say. Who serves may be another role than who migrates: what the functions touch is
-      // guarded by the tables' own rights.
-      await client.query(`REVOKE ALL ON SCHEMA ${schema} FROM PUBLIC`)
-      await client.query(`GRANT USAGE ON SCHEMA ${schema} TO PUBLIC`)
-    }
-    // They run with the rights of their owner.
-    for (const name of WORKER_FUNCTIONS) await client.query(`REVOKE ALL ON FUNCTION headway.${name} FROM PUBLIC`)
-    await client.query(`COMMENT ON SCHEMA ${FUNCTIONS} IS '${MARK} ${hash}'`)
-    await client.query('COMMIT')
-  } catch (error) {
-    await client.query('ROLLBACK')
-    throw error
+  for (const generation of generations.keys()) {
+    if (generation !== previous) await client.query(`DROP SCHEMA ${schemaOf(generation)} CASCADE`)
   }
+  // Bodies name each other, whatever order the files come in.
+  await client.query('SET LOCAL check_function_bodies = off')
+  await client.query(`CREATE SCHEMA ${FUNCTIONS}`)
+  await client.query(text)
+  await moveWorkerFunctions(client)
+  // Whatever default privileges say. What is granted to whom is in worker-role.ts.
+  await client.query(`REVOKE ALL ON SCHEMA headway, ${FUNCTIONS} FROM PUBLIC`)
+  for (const name of WORKER_FUNCTIONS) await client.query(`REVOKE ALL ON FUNCTION headway.${name} FROM PUBLIC`)
+  for (const schema of [FUNCTIONS, 'headway']) await client.query(`COMMENT ON SCHEMA ${schema} IS '${comment}'`)
 }

@@ -65,8 +65,11 @@ export const migrate = async (url: string): Promise<string[]> => {
     await refuseNewerTables(client)
     await refuseNewerFunctions(client)
     await applyMigrations(drizzle(client), { migrationsFolder: MIGRATIONS_FOLDER })
+    // Together, so that nobody finds the functions without the rights to call them. What fails leaves all as it was.
+    await client.query('BEGIN')
     await applyFunctions(client)
     const warning = await applyWorkerRole(client)
+    await client.query('COMMIT')
     return warning === null ? [] : [warning]
   } finally {
     await client.end()

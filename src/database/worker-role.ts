@@ -28,8 +28,8 @@ const readIntruders = async (client: pg.Client): Promise<string[]> => {
 
 /**
  * Lets members of the role `headway_worker`, and nobody else, call the functions for workers. Roles belong to the whole
- * server: where this one may not create roles, an administrator does, and the next start grants the rest. It also does so
- * after a restore that left grants out. Answers a warning where nothing was granted because it would not be safe.
+ * server: where this one may not create roles, an administrator does, and the next start grants the rest. So it does after
+ * a restore that left grants out, or everybody could call what nothing is said of. Answers a warning where nothing was granted because it would not be safe.
  */
 export const applyWorkerRole = async (client: pg.Client): Promise<string | null> => {
   await client.query(`
@@ -44,6 +44,8 @@ export const applyWorkerRole = async (client: pg.Client): Promise<string | null>
   const { rows } = await client.query("SELECT FROM pg_catalog.pg_roles WHERE rolname = 'headway_worker'")
   const roleExists = rows.length > 0
   const intruders = await readIntruders(client)
+  // Who serves may be another role than who migrates. What the functions touch is guarded by the tables' own rights.
+  await client.query(`GRANT USAGE ON SCHEMA headway, ${FUNCTIONS} TO PUBLIC`)
   for (const name of WORKER_FUNCTIONS) {
     await client.query(`REVOKE ALL ON FUNCTION headway.${name} FROM PUBLIC`)
     if (!roleExists) continue

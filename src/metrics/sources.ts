@@ -27,7 +27,7 @@ export const readIntake = (
   )
   gauge(
     'headway_flush_refused',
-    '1 while the database refuses to write heartbeats: functions, tables or rights of this version are missing',
+    'Whether the database refuses to write heartbeats (1) or not (0): if so, functions, tables or rights of this version are missing',
     () => Number(stats().flushRefused),
   )
   counter(

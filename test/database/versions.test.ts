@@ -38,8 +38,8 @@ const buildVersion = (t: Test, generation: number) => {
 /** Runs `headway migrate` of a version; answers its exit code and what it said. */
 const migrateBy = async ({ cli }: { cli: string }, { url }: TestDatabase) => {
   const child = spawn(process.execPath, [cli, 'migrate'], { env: { PATH: process.env['PATH'], DATABASE_URL: url } })
-  const [said, [code]] = await Promise.all([text(child.stderr), once(child, 'close')])
-  return { code: code as number, said }
+  const [said] = await Promise.all([text(child.stderr), once(child, 'close')])
+  return { code: child.exitCode, said }
 }
 
 const schemasOf = async ({ pool }: TestDatabase): Promise<string[]> => {
@@ -56,14 +56,14 @@ t.test('two versions work beside each other while one replaces the other, and th
   const settings = { DATABASE_URL: database.url }
   const next = buildVersion(t, GENERATION + 1)
   const older = await spawnService(t, settings).ready()
-  const call = async <Body>(url: string, method: string, path: string, body?: object) => {
+  const call = async (url: string, method: string, path: string, body?: object) => {
     const response = await fetch(`${url}/api/progress${path}`, {
       method,
       ...(body && { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
     })
-    return { status: response.status, body: (await response.json()) as Body }
+    return { status: response.status, body: (await response.json()) as JobDocument }
   }
-  const { body: job } = await call<JobDocument>(older.url, 'POST', '/jobs', { name: 'a job', jobType: 'test' })
+  const { body: job } = await call(older.url, 'POST', '/jobs', { name: 'a job', jobType: 'test' })
 
   let sent = 0
   let upgrading = true
@@ -92,7 +92,7 @@ t.test('two versions work beside each other while one replaces the other, and th
       t.equal((await fetch(`${url}/readyz`)).status, 200)
     }
     await database.pool.query("SELECT headway.update_job_progress($1, message => 'by SQL')", [job.id])
-    const read = () => call<JobDocument>(older.url, 'GET', `/jobs/${job.id}`)
+    const read = () => call(older.url, 'GET', `/jobs/${job.id}`)
     await waitFor(async () => (await read()).body.processedCount === sent)
     t.equal((await read()).body.message, 'by SQL')
   }
@@ -116,11 +116,18 @@ t.test('two versions work beside each other while one replaces the other, and th
   t.match(await migrateBy(buildVersion(t, GENERATION + 2), database), { code: 0 })
   const kept = ['headway', schemaOf(GENERATION + 1), schemaOf(GENERATION + 2)]
   t.same(await schemasOf(database), kept.sort(), 'all but the one before')
-  const triggers = await database.pool.query(
-    "SELECT FROM pg_trigger WHERE tgrelid = 'job_events'::regclass AND NOT tgisinternal",
-  )
-  t.equal(triggers.rowCount, 1, 'a change is told once')
+  const countTriggers = async () => {
+    const text = "SELECT FROM pg_trigger WHERE tgrelid = 'job_events'::regclass AND NOT tgisinternal"
+    return (await database.pool.query(text)).rowCount
+  }
+  t.equal(await countTriggers(), 1, 'a change is told once')
   t.match(await migrateBy(next, database), { said: REFUSAL })
+
+  await database.pool.query(`DROP SCHEMA ${schemaOf(GENERATION + 2)} CASCADE`)
+  t.match(await migrateBy(next, database), { code: 0 }, 'who wants to go back drops what is newer')
+  t.same(await schemasOf(database), ['headway', schemaOf(GENERATION + 1)].sort())
+  t.equal(await countTriggers(), 1)
+  await database.pool.query("SELECT headway.complete_job_progress($1, 'again')", [job.id])
 })
 
 t.test('a version refuses a database whose tables or functions are newer', async t => {
