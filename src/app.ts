@@ -75,7 +75,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   const heartbeatDatabase = open(5)
 
   // What callers have the database do, none of them so much that another one finds no connection.
-  const inTurn = createInTurn(config.databasePoolSize)
+  const { inTurn, waiting } = createInTurn(config.databasePoolSize)
 
   const metrics = createMetrics()
   const announcer = createAnnouncer({
@@ -197,7 +197,15 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     countJobs: () => countJobs(database),
     deliverer,
     countDeliveries: () => outbox.count(),
-    databases: { requests: database, heartbeats: heartbeatDatabase },
+    databases: {
+      requests: {
+        connections() {
+          const connections = database.connections()
+          return { ...connections, waiting: connections.waiting + waiting() }
+        },
+      },
+      heartbeats: heartbeatDatabase,
+    },
   })
 
   return {

@@ -12,6 +12,12 @@ export type Width = 'narrow' | 'wide'
  */
 export type InTurn = <T>(party: Party, width: Width, useCase: () => Promise<T>) => Promise<T>
 
+export interface CallTurns {
+  inTurn: InTurn
+  /** Calls that wait. */
+  waiting(): number
+}
+
 /** Of one identity. More than a browser or a worker sends at once; a flood is refused without waiting. */
 const MAX_WAITING_PER_CALLER = 1_000
 const PATIENCE_MS = 5_000
@@ -28,10 +34,9 @@ const refusalOf = ({ reason }: NoTurnError): HeadwayError =>
 /**
  * Shares the connections of the pool for calls among tenants, and among the identities of each. One connection stays for what
  * the service does by itself; one more for the tenant that comes next. While several tenants call, none has more than half.
- * What is wide has half of the pool, of which one tenant among several has two thirds of a half: a database with few cores
- * feels each of them.
+ * What is wide has half of the pool, of which one tenant among several has half: a database with few cores feels each of them.
  */
-export const createInTurn = (poolSize: number): InTurn => {
+export const createInTurn = (poolSize: number): CallTurns => {
   const atLeastOne = (count: number) => Math.max(1, count)
   const turns = new Turns({
     size: atLeastOne(poolSize - 1),
@@ -63,7 +68,7 @@ export const createInTurn = (poolSize: number): InTurn => {
     }
   }
 
-  return async (party, width, useCase) => {
+  const inTurn: InTurn = async (party, width, useCase) => {
     const end = await take(party, width).catch((error: unknown) => {
       throw error instanceof NoTurnError ? refusalOf(error) : error
     })
@@ -78,6 +83,7 @@ export const createInTurn = (poolSize: number): InTurn => {
       else end()
     }
   }
+  return { inTurn, waiting: () => wideTurns.waiting + turns.waiting }
 }
 
 /** A batch with more partitions at once writes for as long as a list reads. */

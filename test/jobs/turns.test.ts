@@ -97,7 +97,7 @@ t.test('who has too many in line is refused at once, and who waits too long leav
 })
 
 t.test('a turn lasts until the server has let go of what its statement held', async t => {
-  const inTurn = createInTurn(1)
+  const { inTurn } = createInTurn(1)
   const party: Party = { tenantId: 'tenant', caller: null }
   let letGo: () => void = () => undefined
   const held = new Promise<void>(resolve => (letGo = resolve))

@@ -292,5 +292,7 @@ t.test('a stream that cannot be read is refused as the database that is away', a
     onConnectionError: () => undefined,
   })
   t.teardown(() => database.close())
-  await t.rejects(createLiveSource(database, createInTurn(1)).readSnapshot(filter(), null, 1), { code: 'database_unavailable' })
+  await t.rejects(createLiveSource(database, createInTurn(1).inTurn).readSnapshot(filter(), null, 1), {
+    code: 'database_unavailable',
+  })
 })

@@ -34,7 +34,7 @@ const callsOf = ({ database, jobIds }) => {
     const refused = outcomes.find(outcome => outcome.kind !== 'written')
     if (refused) throw new Error(`A heartbeat was not written: ${JSON.stringify(refused)}`)
   }
-  const source = createLiveSource(database, createInTurn(10))
+  const source = createLiveSource(database, createInTurn(10).inTurn)
   const repository = createJobRepository(database)
   // The sweeper's statements as src/jobs/sweeper.ts makes them, by a process that is known to be healthy.
   const endAbandoned = `SELECT * FROM ${FUNCTIONS}.end_abandoned($1, $2, $3)`

@@ -47,7 +47,7 @@ const assemble = ({ url, open }) => {
     log,
   })
   const live = createLive({
-    source: createLiveSource(database, createInTurn(10)),
+    source: createLiveSource(database, createInTurn(10).inTurn),
     connectListener: () => new pg.Client(clientOptions(url)),
     intervalMs: 500,
     keepaliveSeconds: 3_600,
