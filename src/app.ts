@@ -46,6 +46,10 @@ export interface App {
 /** An orchestrator that asks whether the service is ready does not wait longer. */
 const READY_WITHIN_MS = 1_500
 
+/** Sweeps are late when so many in a row have not come, and not before so many seconds: one may wait for its statements. */
+const MISSED_SWEEPS = 3
+const LATE_SWEEP_SECONDS = 60
+
 /** A receiver that has not answered by then has failed. */
 const WEBHOOK_TIMEOUT_MS = 15_000
 /** With time to write down what became of it. */
@@ -163,6 +167,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
 
   const health = {
     database: () => answersWithin(READY_WITHIN_MS, database.query(null, 'SELECT 1', [])),
+    sweeps: () => sweeper.sinceLastMs() <= 1000 * Math.max(MISSED_SWEEPS * sweepIntervalSeconds, LATE_SWEEP_SECONDS),
   }
   // Half of the grace: requests that wait for a database in trouble must leave time to say what could not be written.
   const httpLog = log.child({})
@@ -183,6 +188,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
 
   metrics.readFrom({
     intake,
+    sweeper,
     refusedUnderPressure: () => refusedUnderPressure,
     announcer,
     live,

@@ -8,6 +8,8 @@ import { operation } from '../schemas/operation.ts'
 export interface Health {
   /** The database answers. */
   database(): Promise<boolean>
+  /** Silent jobs are looked for as often as they should be. */
+  sweeps(): boolean
 }
 
 const alive = z.object({ status: z.literal('ok') }).meta({ id: 'Alive', examples: [{ status: 'ok' }] })
@@ -15,7 +17,11 @@ const alive = z.object({ status: z.literal('ok') }).meta({ id: 'Alive', examples
 const ready = z
   .object({
     status: z.literal('ready'),
-    degraded: z.array(z.enum(['listener'])).describe('`listener`: live updates come late, by up to 5 seconds.'),
+    degraded: z
+      .array(z.enum(['listener', 'sweeps']))
+      .describe(
+        '`listener`: live updates come late, by up to 5 seconds. `sweeps`: this process has stopped to look for silent jobs.',
+      ),
   })
   .meta({ id: 'Ready', examples: [{ status: 'ready', degraded: [] }] })
 
@@ -52,8 +58,12 @@ export const healthRoutes: FastifyPluginAsyncZod<{ health: Health; live: Pick<Li
     }),
     handler: async () => {
       if (!(await health.database().catch(() => false))) throw unready('The database cannot be reached.')
-      // Heartbeats do not need the listener, and reconcile replaces it: degraded, not down.
-      return { status: 'ready', degraded: live.isListening() ? [] : ['listener'] }
+      // Heartbeats do not need the listener, and reconcile replaces it: degraded, not down. Nor do they need sweeps, which other
+      // replicas make as well: without traffic, this one would serve nobody.
+      const degraded: ('listener' | 'sweeps')[] = []
+      if (!live.isListening()) degraded.push('listener')
+      if (!health.sweeps()) degraded.push('sweeps')
+      return { status: 'ready', degraded }
     },
   })
 }
