@@ -48,6 +48,10 @@ export interface App {
 /** Once the callers are gone, what is left of a statement that works takes less. */
 const HURRY_MS = 1_000
 
+/** Sweeps are late when so many in a row have not come, and not before so many seconds: one may wait for its statements. */
+const MISSED_SWEEPS = 3
+const LATE_SWEEP_SECONDS = 60
+
 /** A receiver that has not answered by then has failed. */
 const WEBHOOK_TIMEOUT_MS = 15_000
 /** With time to write down what became of it. */
@@ -171,6 +175,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
       databases: [database, heartbeatDatabase],
       isFlushRefused: () => intake.stats().flushRefused,
     }),
+    sweeps: () => sweeper.sinceLastMs() <= 1000 * Math.max(MISSED_SWEEPS * sweepIntervalSeconds, LATE_SWEEP_SECONDS),
   }
   // Half of the grace: requests that wait for a database in trouble must leave time to say what could not be written.
   const httpLog = log.child({})
@@ -191,6 +196,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
 
   metrics.readFrom({
     intake,
+    sweeper,
     refusedUnderPressure: () => refusedUnderPressure,
     announcer,
     live,

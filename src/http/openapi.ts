@@ -24,7 +24,7 @@ export const buildOpenApi = async (): Promise<string> => {
     jobs: unused as Jobs,
     webhooks: unused as Webhooks,
     live: { close: () => Promise.resolve() } as Live,
-    health: { unreadiness: () => Promise.resolve(null) },
+    health: { unreadiness: () => Promise.resolve(null), sweeps: () => true },
     metrics: { contentType: 'text/plain', text: () => Promise.resolve(''), answered: () => undefined },
     pressure: { maxEventLoopDelayMs: 0, maxHeapBytes: 0, onRefused: () => undefined },
     dashboard: [],

@@ -1,4 +1,4 @@
-import { createTask, validate, type Logger as CronLogger } from 'node-cron'
+import { createTask, validate } from 'node-cron'
 import type { Logger } from 'pino'
 import { HeadwayError } from '../errors.ts'
 
@@ -33,36 +33,65 @@ export const intervalSecondsOf = (expression: string, setting: string): number =
   return Math.max(...gaps) / 1000
 }
 
-/** node-cron prints lines of its own to stdout otherwise. That a run is skipped because the last one goes on is no news. */
-const cronLogger = (log: Logger): CronLogger => ({
-  info: message => log.debug(message),
-  warn: message => log.debug(message),
-  error: (message, error) => log.error({ err: error ?? message }, 'the schedule failed'),
-  debug: (message, error) => log.debug({ err: error }, String(message)),
-})
+/** Node's timers take no longer ones. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1
+/** A run that is nearer than this part of the interval is the one that has just been: a timer may be early by the wall clock. */
+const TOO_NEAR = 0.1
 
-/** Runs `run` by a cron expression, never twice at a time. What it raises is logged as a failure of `name`. */
+/**
+ * Runs `run` by a cron expression, never twice at a time. What it raises is logged as a failure of `name`.
+ *
+ * The wall clock says when the next run is due, once, after each run. It is waited for by a clock that nobody sets, and for no
+ * longer than two runs are ever apart: whoever sets the wall clock, ahead or back, moves one run by at most that.
+ */
 export const createSchedule = (
   name: string,
   expression: string,
   run: () => Promise<unknown>,
   log: Logger,
 ): Schedule => {
-  let underWay: Promise<unknown> = Promise.resolve()
-  const task = createTask(
-    expression,
-    () => {
-      underWay = run().catch((error: unknown) => log.error({ err: error }, `${name} failed`))
-      return underWay
-    },
-    { name, noOverlap: true, suppressMissedWarning: true, unref: true, logger: cronLogger(log) },
-  )
+  const intervalMs = intervalSecondsOf(expression, name) * 1000
+  const task = createTask(expression, () => undefined)
+  let underWay: Promise<unknown> | null = null
+  let timer: NodeJS.Timeout | undefined
+  let stopped = false
+
+  const nextDelayMs = (leastMs: number): number => {
+    const now = Date.now()
+    const next = task.getNextRuns(2).find(due => due.getTime() - now > leastMs)
+    return Math.min(next ? next.getTime() - now : intervalMs, intervalMs)
+  }
+
+  const begin = (): void => {
+    // One that takes longer than the interval goes on, and this turn is left out.
+    underWay ??= run()
+      .catch((error: unknown) => log.error({ err: error }, `${name} failed`))
+      .finally(() => (underWay = null))
+  }
+
+  const waitUntil = (dueMs: number): void => {
+    const leftMs = dueMs - performance.now()
+    timer = setTimeout(
+      () => {
+        if (stopped) return
+        if (performance.now() < dueMs) {
+          waitUntil(dueMs)
+          return
+        }
+        begin()
+        waitUntil(performance.now() + nextDelayMs(intervalMs * TOO_NEAR))
+      },
+      Math.min(Math.max(1, leftMs), LONGEST_TIMER_MS),
+    ).unref()
+  }
+
   return {
     start() {
-      void task.start()
+      waitUntil(performance.now() + nextDelayMs(0))
     },
     async stop() {
-      await task.destroy()
+      stopped = true
+      clearTimeout(timer)
       await underWay
     },
   }

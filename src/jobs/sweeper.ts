@@ -28,6 +28,8 @@ export interface Unwritten {
 export interface Sweeper {
   /** One sweep; answers how many jobs it marked and ended. `skipped` says why nobody was judged. */
   sweep(): Promise<{ stalled: number; ended: number; skipped: 'database' | 'intake' | null }>
+  /** Since the last sweep that did not break off, or since the beginning, in milliseconds of a clock that nobody sets. */
+  sinceLastMs(): number
   /** Ends a sweep that is under way after its present statement. */
   stop(): void
   /** Takes this process out of `service_processes`, so that nobody waits for it. */
@@ -68,6 +70,7 @@ export const createSweeper = (options: SweeperOptions): Sweeper => {
   let troubled = false
   let knownRefused = 0
   let closing = false
+  let finishedMs = performance.now()
 
   /** Reports wait, or were turned away: whoever seems silent may have spoken. */
   const isOverwhelmed = (): boolean => {
@@ -141,7 +144,9 @@ export const createSweeper = (options: SweeperOptions): Sweeper => {
   return {
     async sweep() {
       try {
-        return await sweep()
+        const result = await sweep()
+        finishedMs = performance.now()
+        return result
       } catch (error) {
         // Whoever holds a table may keep reports from being written, too.
         if (classifyFailure(error) === 'locked') {
@@ -152,6 +157,7 @@ export const createSweeper = (options: SweeperOptions): Sweeper => {
         throw error
       }
     },
+    sinceLastMs: () => performance.now() - finishedMs,
     stop() {
       closing = true
     },

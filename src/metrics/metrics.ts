@@ -2,6 +2,7 @@ import { collectDefaultMetrics, Registry } from 'prom-client'
 import type { Database } from '../database/connection.ts'
 import type { HeartbeatIntake } from '../jobs/intake.ts'
 import type { JobCounts } from '../jobs/job-counts.ts'
+import type { Sweeper } from '../jobs/sweeper.ts'
 import type { Announcer } from '../live/announcer.ts'
 import type { LiveStation } from '../live/live.ts'
 import type { Deliverer } from '../webhooks/deliverer.ts'
@@ -10,12 +11,13 @@ import { createFlushTimes, createHeartbeatCounts } from './heartbeats.ts'
 import { createErasedCount, createSweepTimes } from './liveness.ts'
 import { createReadings } from './readings.ts'
 import { createRequestTimes } from './requests.ts'
-import { readIntake, readJobCounts, readLive, readPools } from './sources.ts'
+import { readIntake, readSweeper, readJobCounts, readLive, readPools } from './sources.ts'
 import { readWebhooks } from './webhooks.ts'
 
 /** The parts that keep numbers of their own. */
 export interface Sources {
   intake: Pick<HeartbeatIntake, 'stats' | 'oldestWaitMs'>
+  sweeper: Pick<Sweeper, 'sinceLastMs'>
   refusedUnderPressure: () => number
   announcer: Pick<Announcer, 'stats'>
   live: Pick<LiveStation, 'stats' | 'isListening' | 'openStreams' | 'openFeeds'>
@@ -51,6 +53,7 @@ export const createMetrics = () => {
 
     readFrom({
       intake,
+      sweeper,
       refusedUnderPressure,
       announcer,
       live,
@@ -60,6 +63,7 @@ export const createMetrics = () => {
       databases,
     }: Sources): void {
       readIntake(readings, intake, refusedUnderPressure)
+      readSweeper(readings, sweeper)
       readLive(readings, announcer, live)
       readJobCounts(readings, countJobs)
       readWebhooks(readings, deliverer, countDeliveries)

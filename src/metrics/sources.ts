@@ -1,6 +1,7 @@
 import type { Database } from '../database/connection.ts'
 import type { JobCounts } from '../jobs/job-counts.ts'
 import type { HeartbeatIntake } from '../jobs/intake.ts'
+import type { Sweeper } from '../jobs/sweeper.ts'
 import type { Announcer } from '../live/announcer.ts'
 import type { LiveStation } from '../live/live.ts'
 import type { Readings } from './readings.ts'
@@ -44,6 +45,14 @@ export const readIntake = (
     'headway_pressure_refused_calls_total',
     'Calls refused because the process was under pressure',
     refusedUnderPressure,
+  )
+}
+
+export const readSweeper = ({ gauge }: Readings, sweeper: Pick<Sweeper, 'sinceLastMs'>): void => {
+  gauge(
+    'headway_sweep_age_seconds',
+    'Time since the last sweep for silent jobs that did not break off, by a clock that nobody sets',
+    () => sweeper.sinceLastMs() / 1000,
   )
 }
 

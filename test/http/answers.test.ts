@@ -637,15 +637,19 @@ t.test('a stream shows other organizations only to who manages', async t => {
   t.match(live.requests.at(-1), { filter: { organizationId: UNKNOWN_ID, allOrganizations: false } })
 })
 
-t.test('health: up is not ready, and a deaf listener is degraded', async t => {
+t.test('health: up is not ready, and a deaf listener or missing sweeps are degraded', async t => {
   let reason: 'heartbeats' | null = null
-  const { url, live } = await startServer(t, { health: { unreadiness: async () => reason } })
+  let sweeping = true
+  const health = { unreadiness: async () => reason, sweeps: () => sweeping }
+  const { url, live } = await startServer(t, { health })
   t.same(await (await fetch(`${url}/healthz`)).json(), { status: 'ok' })
   t.same(await (await fetch(`${url}/readyz`)).json(), { status: 'ready', degraded: [] })
   live.listening = false
   const degraded = await fetch(`${url}/readyz`)
   t.equal(degraded.status, 200)
   t.same(await degraded.json(), { status: 'ready', degraded: ['listener'] })
+  sweeping = false
+  t.same(await (await fetch(`${url}/readyz`)).json(), { status: 'ready', degraded: ['listener', 'sweeps'] })
   reason = 'heartbeats'
   const down = await fetch(`${url}/readyz`)
   t.equal(down.status, 503)

@@ -178,7 +178,7 @@ export const startServer = async (
     jobs,
     webhooks: NO_WEBHOOKS,
     live,
-    health: { unreadiness: async () => null },
+    health: { unreadiness: async () => null, sweeps: () => true },
     metrics: { contentType: 'text/plain', text: async () => '', answered: () => undefined },
     pressure: { maxEventLoopDelayMs: 0, maxHeapBytes: 0, onRefused: () => undefined },
     dashboard: [],

@@ -3,9 +3,11 @@ import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { openDatabase, type Database } from '../../src/database/connection.ts'
 import type { JobDocument, JobEvent } from '../../src/jobs/job.ts'
+import { createSchedule } from '../../src/jobs/schedule.ts'
 import { createSweeper } from '../../src/jobs/sweeper.ts'
 import type { JobChange } from '../../src/live/change.ts'
 import { startService, type Service } from '../helpers/service.ts'
+import { waitFor } from '../helpers/wait.ts'
 
 const INTERVAL_SECONDS = 5
 const STALLED_AFTER_SECONDS = 30
@@ -294,6 +296,76 @@ t.test('a clock that was set begins the window anew', async t => {
     t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: null }, `by ${seconds} s`)
     t.ok((await sweeper.healthyForSeconds()) < 10)
   }
+})
+
+t.test("a silent job is ended though the database's clock was set back since its last heartbeat", async t => {
+  const world = await startWorld(t)
+  const sweeper = await startSweeper(world, { healthyForSeconds: 50 })
+  const running = await startSilentJob(world, -3_600)
+  const { id: pending } = await world.service.createJob({ pendingTimeoutSeconds: 60 })
+  await world.service.age(pending, -3_600)
+  t.equal((await sweeper.sweep()).ended, 0, 'not before it has been silent for its timeout since then')
+  await sweeper.beHealthyFor(11)
+  t.equal((await sweeper.sweep()).ended, 2)
+  t.match(await world.service.job(running), { failureReason: 'stale' })
+  t.match(await world.service.job(pending), { failureReason: 'never_started' })
+})
+
+t.test('schedules go on while the wall clock is set ahead and back, and take no run twice', async t => {
+  const RealDate = Date
+  let offsetMs = 0
+  globalThis.Date = class extends RealDate {
+    constructor(...parts: [] | [number]) {
+      if (parts.length === 0) super(RealDate.now() + offsetMs)
+      else super(...parts)
+    }
+    static override now() {
+      return RealDate.now() + offsetMs
+    }
+  } as DateConstructor
+  const runs: number[] = []
+  const schedule = createSchedule(
+    'test',
+    '* * * * * *',
+    async () => runs.push(performance.now()),
+    pino({ level: 'silent' }),
+  )
+  t.teardown(async () => {
+    globalThis.Date = RealDate
+    await schedule.stop()
+  })
+  schedule.start()
+  for (const moveMs of [0, 3_600_000, -2 * 86_400_000]) {
+    offsetMs += moveMs
+    const before = runs.length
+    const begun = performance.now()
+    while (runs.length < before + 1) {
+      if (performance.now() - begun > 10_000) throw new Error(`no run after the clock was moved by ${moveMs} ms`)
+      await new Promise(resolve => setTimeout(resolve, 20))
+    }
+  }
+  const gaps = runs.slice(1).map((run, index) => run - (runs[index] ?? 0))
+  t.ok(
+    gaps.every(ms => ms > 100),
+    gaps.join(', '),
+  )
+})
+
+t.test('the time since the last sweep counts those that came to their end, whatever they found', async t => {
+  const world = await startWorld(t)
+  let breaks = false
+  const database = hinder(world.database, async name => {
+    if (breaks && name === 'headway_end_abandoned') throw new Error('connection lost')
+  })
+  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY, database })
+  await waitFor(() => sweeper.sinceLastMs() >= 20)
+  breaks = true
+  await t.rejects(sweeper.sweep())
+  t.ok(sweeper.sinceLastMs() >= 20)
+  breaks = false
+  const before = sweeper.sinceLastMs()
+  await sweeper.sweep()
+  t.ok(sweeper.sinceLastMs() < before)
 })
 
 /** The database, with something in the way of a statement. */

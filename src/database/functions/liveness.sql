@@ -66,6 +66,13 @@ CREATE FUNCTION headway.heard_until(process_id uuid, interval_seconds float8) RE
   WHERE p.id = process_id OR p.seen_at <= now() AND headway.seconds(now(), p.seen_at) <= 1.5 * interval_seconds
 $$;
 
+-- Since when a job has been silent whose last sign of life is of `spoke_at`. Where that is still to come, the database's clock
+-- was set back since (or another server took over): before this process's healthy window began, for that begins anew then.
+-- Otherwise a dead job would be taken for a live one until the clock had caught up.
+CREATE FUNCTION headway.silent_since(spoke_at timestamptz, healthy_since timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+  SELECT CASE WHEN spoke_at > now() + interval '1 minute' THEN healthy_since ELSE spoke_at END
+$$;
+
 -- Jobs whose reports wait in some process because another session holds the job locked. As soon as it lets go, a sweep could
 -- come before the report is written.
 CREATE FUNCTION headway.waiting_jobs(process_id uuid, interval_seconds float8) RETURNS uuid[] LANGUAGE sql STABLE AS $$
@@ -83,6 +90,7 @@ DECLARE
   batches uuid[];
   at timestamptz(3);
   heard timestamptz := headway.heard_until(process_id, interval_seconds);
+  healthy timestamptz := (SELECT p.healthy_since FROM public.service_processes p WHERE p.id = process_id);
   waiting uuid[] := headway.waiting_jobs(process_id, interval_seconds);
 BEGIN
   IF NOT headway.may_judge(process_id, interval_seconds, after_seconds) THEN
@@ -91,7 +99,7 @@ BEGIN
   SELECT l.held, l.batches INTO held, batches FROM headway.lock_jobs(ARRAY(
     SELECT id FROM public.progress_jobs
     WHERE finished_at IS NULL AND status = 'running' AND liveness = 'ok' AND children IS NULL
-      AND heartbeat_at < heard - make_interval(secs => after_seconds) AND id <> ALL (waiting)
+      AND headway.silent_since(heartbeat_at, healthy) < heard - make_interval(secs => after_seconds) AND id <> ALL (waiting)
     LIMIT batch FOR NO KEY UPDATE SKIP LOCKED), true) AS l;
   at := headway.clock();
   RETURN QUERY
@@ -100,7 +108,7 @@ BEGIN
     UPDATE public.progress_jobs j SET liveness = 'stalled', updated_at = at,
       revision = j.revision + 1, lifecycle = 'stalled', lifecycle_revision = j.revision + 1
     WHERE j.id = ANY (held) AND j.status = 'running' AND j.liveness = 'ok'
-      AND j.heartbeat_at < heard - make_interval(secs => after_seconds)
+      AND headway.silent_since(j.heartbeat_at, healthy) < heard - make_interval(secs => after_seconds)
     RETURNING j.*
   ),
   history AS (
@@ -117,11 +125,13 @@ $$;
 
 -- Is a job abandoned: running without a heartbeat for its own timeout, or pending for longer than it may be. Silence after
 -- `heard` does not count.
-CREATE FUNCTION headway.is_abandoned(j public.progress_jobs, heard timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
+CREATE FUNCTION headway.is_abandoned(j public.progress_jobs, heard timestamptz, healthy timestamptz) RETURNS boolean
+LANGUAGE sql STABLE AS $$
   SELECT CASE j.status
     WHEN 'running' THEN j.heartbeat_timeout_seconds > 0
-      AND j.heartbeat_at < heard - make_interval(secs => j.heartbeat_timeout_seconds)
-    WHEN 'pending' THEN coalesce(j.updated_at < heard - make_interval(secs => j.pending_timeout_seconds), false)
+      AND headway.silent_since(j.heartbeat_at, healthy) < heard - make_interval(secs => j.heartbeat_timeout_seconds)
+    WHEN 'pending' THEN coalesce(
+      headway.silent_since(j.updated_at, healthy) < heard - make_interval(secs => j.pending_timeout_seconds), false)
     ELSE false END
 $$;
 
@@ -134,11 +144,12 @@ DECLARE
   batches uuid[];
   at timestamptz(3);
   heard timestamptz := headway.heard_until(process_id, interval_seconds);
+  healthy timestamptz := (SELECT p.healthy_since FROM public.service_processes p WHERE p.id = process_id);
   waiting uuid[] := headway.waiting_jobs(process_id, interval_seconds);
 BEGIN
   SELECT l.held, l.batches INTO held, batches FROM headway.lock_jobs(ARRAY(
     SELECT j.id FROM public.progress_jobs j
-    WHERE j.finished_at IS NULL AND j.children IS NULL AND headway.is_abandoned(j, heard) AND j.id <> ALL (waiting)
+    WHERE j.finished_at IS NULL AND j.children IS NULL AND headway.is_abandoned(j, heard, healthy) AND j.id <> ALL (waiting)
       AND headway.may_judge(process_id, interval_seconds,
         CASE j.status WHEN 'running' THEN j.heartbeat_timeout_seconds ELSE j.pending_timeout_seconds END)
     LIMIT batch FOR NO KEY UPDATE SKIP LOCKED), true) AS l;
@@ -158,7 +169,7 @@ BEGIN
       liveness = NULL, eta_seconds = NULL, eta_source = NULL,
       finished_at = at, updated_at = at,
       revision = j.revision + 1, lifecycle_revision = j.revision + 1
-    WHERE j.id = ANY (held) AND headway.is_abandoned(j, heard)
+    WHERE j.id = ANY (held) AND headway.is_abandoned(j, heard, healthy)
     RETURNING j.*
   ),
   history AS (

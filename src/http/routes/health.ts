@@ -21,6 +21,8 @@ export type Unreadiness = keyof typeof REASONS
 export interface Health {
   /** Null when the process should get traffic. */
   unreadiness(): Promise<Unreadiness | null>
+  /** Silent jobs are looked for as often as they should be. */
+  sweeps(): boolean
 }
 
 const alive = z.object({ status: z.literal('ok') }).meta({ id: 'Alive', examples: [{ status: 'ok' }] })
@@ -28,7 +30,11 @@ const alive = z.object({ status: z.literal('ok') }).meta({ id: 'Alive', examples
 const ready = z
   .object({
     status: z.literal('ready'),
-    degraded: z.array(z.enum(['listener'])).describe('`listener`: live updates come late, by up to 5 seconds.'),
+    degraded: z
+      .array(z.enum(['listener', 'sweeps']))
+      .describe(
+        '`listener`: live updates come late, by up to 5 seconds. `sweeps`: this process has stopped to look for silent jobs.',
+      ),
   })
   .meta({ id: 'Ready', examples: [{ status: 'ready', degraded: [] }] })
 
@@ -66,8 +72,12 @@ export const healthRoutes: FastifyPluginAsyncZod<{ health: Health; live: Pick<Li
     handler: async () => {
       const reason = await health.unreadiness()
       if (reason !== null) throw unready(reason)
-      // Heartbeats do not need the listener, and reconcile replaces it: degraded, not down.
-      return { status: 'ready', degraded: live.isListening() ? [] : ['listener'] }
+      // Heartbeats do not need the listener, and reconcile replaces it: degraded, not down. Nor do they need sweeps, which other
+      // replicas make as well: without traffic, this one would serve nobody.
+      const degraded: ('listener' | 'sweeps')[] = []
+      if (!live.isListening()) degraded.push('listener')
+      if (!health.sweeps()) degraded.push('sweeps')
+      return { status: 'ready', degraded }
     },
   })
 }
