@@ -129,8 +129,13 @@ for (const isolation of ['serializable', 'repeatable read']) {
     const database = await createTestDatabase(t)
     await setDefault(database, `default_transaction_isolation = '${isolation}'`)
     const { answers, batch } = await crowdBatch(t, database)
-    t.same([...new Set(answers)], [200], answers.join(' '))
-    t.match(batch, { status: 'running', children: { total: 16, completed: 12, pending: 4, failed: 0 } })
+    // 202: a busy machine keeps a report for later, which may begin a partition anew that was retried meanwhile.
+    t.ok(
+      answers.every(status => status === 200 || status === 202),
+      answers.join(' '),
+    )
+    const { completed, failed, pending, running } = batch.children!
+    t.same([completed, failed, pending + running], [12, 0, 4])
   })
 }
 
