@@ -37,4 +37,8 @@ export const LIMITS = {
   'bytes of a change in a notification': 60,
 
   'sequential scans of the tables of jobs': 0,
+  'sequential scans by what sends webhooks': 0,
+  'plans that cannot be as they should': 0,
+  'rows of webhook_deliveries read by a claim of 200, per webhook': 2,
+  'rows of webhook_deliveries read by a claim of one, per webhook': 2.5,
 }

@@ -7,6 +7,8 @@ import { entryOf } from './entry.js'
 
 export const TENANT = '00000000-0000-0000-0000-000000000000'
 export const RUNNING = 20_000
+/** Webhooks of other tenants, so that nothing but their own statements sees them. */
+export const WEBHOOKS = 500
 /** Of the last month: far more than run. Where a third of all jobs run, the planner is right to scan them all. */
 const FINISHED = 80_000
 
@@ -27,6 +29,18 @@ const SEED = [
   `INSERT INTO job_events (job_id, type, at, attempt)
    SELECT id, type, created_at, 1 FROM progress_jobs CROSS JOIN unnest(ARRAY['created', 'started']) AS type
    WHERE finished_at IS NULL`,
+  // Ten of each tenant. Two in a hundred deliveries wait, and none is of a job that runs here.
+  `INSERT INTO webhooks (tenant_id, url, events, secret, progress_interval_seconds)
+   SELECT ('00000000-0000-0000-0001-' || lpad((n % 50)::text, 12, '0'))::uuid, 'https://example.com/', '{completed}', 'whsec_x',
+     CASE WHEN n % 10 = 0 THEN 10 END
+   FROM generate_series(1, ${WEBHOOKS}) AS n`,
+  `INSERT INTO webhook_deliveries (webhook_id, job_id, type, revision, body, due_at, expires_at, status, finished_at)
+   SELECT w.id, gen_random_uuid(), 'progress.job.completed', 5, repeat('x', 600), now(), now() + interval '3 days',
+     CASE WHEN n <= 4 THEN 'waiting' ELSE 'delivered' END, CASE WHEN n > 4 THEN now() END
+   FROM webhooks w CROSS JOIN generate_series(1, 200) AS n`,
+  `INSERT INTO webhook_messages (tenant_id, webhook_ids, job_id, type, revision, body)
+   SELECT tenant_id, array_agg(id), gen_random_uuid(), 'progress.job.completed', 5, repeat('x', 600)
+   FROM webhooks CROSS JOIN generate_series(1, 10) AS n GROUP BY tenant_id, n`,
   // A process that has been there for long, so that the sweeper may judge.
   `INSERT INTO service_processes (id, started_at, seen_at, healthy_since)
    VALUES ('${TENANT}', now() - interval '1 day', now() + interval '1 minute', now() - interval '1 day')`,
@@ -60,7 +74,8 @@ const COUNTERS = `SELECT relname, seq_scan::integer AS scans, (seq_tup_read + id
     (n_tup_ins + n_tup_upd)::integer AS written, (n_tup_upd - n_tup_hot_upd)::integer AS not_hot,
     (pg_stat_get_xact_blocks_fetched(relid) + coalesce((SELECT sum(pg_stat_get_xact_blocks_fetched(indexrelid))
       FROM pg_index WHERE indrelid = relid), 0))::integer AS pages
-  FROM pg_stat_xact_user_tables WHERE relname IN ('progress_jobs', 'job_progress', 'job_events')`
+  FROM pg_stat_xact_user_tables WHERE relname IN ('progress_jobs', 'job_progress', 'job_events', 'webhooks', 'webhook_deliveries', 'webhook_messages',
+    'webhook_backlogs')`
 
 const readCounters = async database => {
   const rows = await database.query(null, COUNTERS, [])
