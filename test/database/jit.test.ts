@@ -76,7 +76,7 @@ const callFunctions = async (database: Database, { pool }: TestDatabase) => {
     })
   }
   await outbox.erase(7)
-  await createLiveSource(database).readRevisions([TENANT], [job.id])
+  await createLiveSource(database, (_party, _width, useCase) => useCase()).readRevisions([TENANT], [job.id])
   const sweeper = createSweeper({
     database,
     announce: () => undefined,
@@ -101,7 +101,7 @@ const callFunctions = async (database: Database, { pool }: TestDatabase) => {
 /** Everything else that it asks. */
 const askEverything = async (database: Database, jobId: string) => {
   const repository = createJobRepository(database)
-  const source = createLiveSource(database)
+  const source = createLiveSource(database, (_party, _width, useCase) => useCase())
   await repository.find(SCOPE, jobId)
   await repository.findProgress(SCOPE, jobId)
   await repository.listEvents(SCOPE, jobId, { page: 1, pageSize: 50 })
@@ -132,9 +132,11 @@ const explain = async (t: Test, { url }: TestDatabase, preparedStatements: boole
   const database = openDatabase({ url, poolSize: 1, preparedStatements, onConnectionError: () => undefined })
   t.teardown(() => database.close())
   const plans: string[] = []
-  const client = await database.pool.connect()
-  client.on('notice', notice => plans.push(notice.message ?? ''))
-  client.release()
+  // The only connection of the pool, as Drizzle has it.
+  await database.transaction(async transaction => {
+    const { session } = transaction as unknown as { session: { client: pg.ClientBase } }
+    session.client.on('notice', notice => plans.push(notice.message ?? ''))
+  })
   return { database, plans }
 }
 
