@@ -1,7 +1,7 @@
 import type { Database } from '../database/connection.ts'
 import { classifyFailure } from '../database/failures.ts'
 import { HeadwayError } from '../errors.ts'
-import type { FeedFilter, LiveDocument, LiveSource } from '../live/change.ts'
+import type { FeedFilter, JobState, LiveDocument, LiveSource } from '../live/change.ts'
 
 const DOCUMENT = `
   j.id, j.tenant_id, j.organization_id, j.job_type, j.parent_job_id,
@@ -74,6 +74,16 @@ const refuse = (error: unknown): never => {
 
 /** What the live side reads, each in one statement. */
 export const createLiveSource = (database: Database): LiveSource => ({
+  async readStates(jobIds) {
+    return database.query<JobState>(
+      'headway_live_states',
+      `SELECT j.id, j.tenant_id AS "tenantId", j.organization_id AS "organizationId", j.parent_job_id AS "parentJobId",
+         j.revision, j.finished_at IS NOT NULL AS finished
+       FROM public.progress_jobs j WHERE j.id = ANY ($1::uuid[])`,
+      [jobIds],
+    )
+  },
+
   async readDocuments(jobIds) {
     const rows = await database.query<DocumentRow>(
       'headway_live_documents',

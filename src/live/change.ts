@@ -33,14 +33,34 @@ export interface LiveDocument {
   json: string
 }
 
-/** What one kind of subscriber wants to see. All parts are immutable properties of a job, so that membership never changes. */
-export interface FeedFilter {
+/** Which jobs exist for a caller. */
+export interface Visibility {
   tenantId: string
   /** The jobs of this organization. null: of all with `allOrganizations`, else those that belong to none. */
   organizationId: string | null
   allOrganizations: boolean
   /** A token's own job: that job and its partitions. */
   scopeJobId: string | null
+}
+
+/** Where a job belongs. None of it ever changes. */
+export type Belonging = Pick<LiveDocument, 'id' | 'tenantId' | 'organizationId' | 'parentJobId'>
+
+/** Whether a job exists for a caller. */
+export const sees = (caller: Visibility, job: Belonging): boolean =>
+  job.tenantId === caller.tenantId &&
+  (job.organizationId === caller.organizationId || (caller.organizationId === null && caller.allOrganizations)) &&
+  (caller.scopeJobId === null || job.id === caller.scopeJobId || job.parentJobId === caller.scopeJobId)
+
+/** What is looked at for those who wait for a job: much less than a document. */
+export interface JobState extends Belonging {
+  revision: number
+  /** Completed, failed or cancelled. */
+  finished: boolean
+}
+
+/** What one kind of subscriber wants to see. All parts are immutable properties of a job, so that membership never changes. */
+export interface FeedFilter extends Visibility {
   /** Empty: any job. */
   jobIds: readonly string[]
   jobType: string | null
@@ -50,6 +70,8 @@ export interface FeedFilter {
 
 /** What `live` reads, always the newest committed truth. Handed in by the composition root. */
 export interface LiveSource {
+  /** The jobs that still exist, by primary key, in one statement: what they are, without documents. */
+  readStates(jobIds: readonly string[]): Promise<JobState[]>
   /** The jobs that still exist, by primary key, in one statement. */
   readDocuments(jobIds: readonly string[]): Promise<LiveDocument[]>
   /**

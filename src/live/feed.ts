@@ -1,4 +1,4 @@
-import type { FeedFilter, JobRevision, LiveDocument } from './change.ts'
+import { sees, type FeedFilter, type JobRevision, type LiveDocument } from './change.ts'
 import { encodeSnapshot, formatEventId, type StreamFormat } from './frames.ts'
 import { Marks, type Mark } from './marks.ts'
 import type { FrameSource, Subscriber } from './subscriber.ts'
@@ -54,11 +54,9 @@ export class Feed implements FrameSource {
   }
 
   wants(job: Membership): boolean {
-    const { tenantId, organizationId, allOrganizations, scopeJobId, jobType, parentJobId, topLevel } = this.filter
+    const { jobType, parentJobId, topLevel } = this.filter
     return (
-      job.tenantId === tenantId &&
-      (job.organizationId === organizationId || (organizationId === null && allOrganizations)) &&
-      (scopeJobId === null || job.id === scopeJobId || job.parentJobId === scopeJobId) &&
+      sees(this.filter, job) &&
       (this.#jobIds.size === 0 || this.#jobIds.has(job.id)) &&
       (jobType === null || job.jobType === jobType) &&
       (parentJobId === null || job.parentJobId === parentJobId) &&

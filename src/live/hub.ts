@@ -4,7 +4,7 @@ import type { Feed, Snapshot } from './feed.ts'
 import { encodeFrame, formatEventId, type StreamFormat } from './frames.ts'
 import type { Mark } from './marks.ts'
 import type { LiveStats, Log } from './stats.ts'
-import type { Waiters } from './waiters.ts'
+import type { Watches } from './watches.ts'
 
 /** More jobs than this are read in several statements: a tenant's first reconcile may ask for all it has. */
 const MAX_DOCUMENTS_PER_READ = 5_000
@@ -22,7 +22,7 @@ const PROOF_LASTS_MS = 30_000
 export interface HubOptions {
   source: LiveSource
   directory: Directory
-  waiters: Waiters
+  watches: Watches
   stats: LiveStats
   log: Log
   now: () => number
@@ -54,10 +54,10 @@ export class Hub {
   }
 
   hint(changes: readonly JobChange[]): void {
-    const { directory, waiters, now } = this.#options
+    const { directory, watches, now } = this.#options
     const since = now()
     for (const change of changes) {
-      waiters.hint(change)
+      watches.hint(change)
       const mark = { revision: change.revision, lifecycle: change.lifecycle, hinted: true, since }
       for (const feed of directory.interested(change.tenantId, change.jobId)) this.#mark(feed, change.jobId, mark)
     }
@@ -84,8 +84,8 @@ export class Hub {
 
   /** Compares revisions with the database, and marks what differs: finds every commit that no hint told of. */
   async reconcile(): Promise<void> {
-    const { source, directory, waiters, now } = this.#options
-    const waited = waiters.jobIds
+    const { source, directory, watches, now } = this.#options
+    const waited = watches.jobIds
     // Whoever comes next begins with a snapshot, so nothing is outstanding.
     if (directory.isEmpty) this.#provenAt = now()
     if (directory.isEmpty && waited.length === 0) return
@@ -93,7 +93,7 @@ export class Hub {
     const rows = await source.readRevisions(directory.tenantIds, waited)
     const since = now()
     const revisions = new Map(rows.map(row => [row.id, row.revision]))
-    for (const jobId of waited) waiters.compare(jobId, revisions.get(jobId))
+    for (const jobId of waited) watches.compare(jobId, revisions.get(jobId))
     for (const row of rows) {
       const { id, tenantId, revision } = row
       const mark = { revision, lifecycle: false, hinted: false, since }

@@ -1,8 +1,11 @@
+import { setMaxListeners } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { HeadwayError } from '../../src/errors.ts'
+import type { FeedFilter } from '../../src/live/change.ts'
+import type { JobWait } from '../../src/live/live.ts'
 import { createStation, openDeafReader, Reader, request, silentLog } from './clients.ts'
 import { waitFor } from '../helpers/wait.ts'
 import { filter, jobId, OTHER_TENANT, TENANT, World } from './world.ts'
@@ -11,6 +14,22 @@ setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
 const [A, B, C] = [jobId(1), jobId(2), jobId(3)]
+
+/** Waits for another revision than the one that is known. */
+const changed = (jobId: string, known: number, over: Partial<FeedFilter> = {}): JobWait => ({
+  visibility: filter(over),
+  jobId,
+  known,
+  isEnough: ({ revision }) => revision !== known,
+})
+
+/** Waits for the end of a job. */
+const finished = (jobId: string): JobWait => ({
+  visibility: filter(),
+  jobId,
+  known: -1,
+  isEnough: state => state.finished,
+})
 
 t.test('every connect gets retry, then a snapshot, then what changes', async t => {
   const world = new World()
@@ -306,10 +325,10 @@ t.test('what no one announced is found by reconcile', async t => {
   world.commit(B)
   await reader.event('progress.job.completed')
   await reader.event('progress.job.created')
-  const controller = new AbortController()
-  const waiting = live.waitForChange(B, 1, controller.signal)
+  const waiting = live.waitForJob(changed(B, 1), AbortSignal.timeout(5_000))
+  await waitFor(() => world.stateReads.length > 0)
   world.commit(B)
-  t.equal(await waiting, true, 'also by those who wait')
+  t.match(await waiting, { id: B, revision: 2 }, 'also by those who wait')
 })
 
 t.test('a listener that comes back reconciles at once: it may have missed something', async t => {
@@ -434,9 +453,10 @@ t.test('reconcile asks for the tenants that someone watches, and for the jobs th
   await reader.event('snapshot')
   await waitFor(() => world.revisionReads > 0)
   t.same(world.reconciled, [TENANT])
-  const waiting = live.waitForChange(B, 1, AbortSignal.timeout(5_000))
+  const waiting = live.waitForJob(changed(B, 1, { tenantId: OTHER_TENANT }), AbortSignal.timeout(5_000))
+  await waitFor(() => world.stateReads.length > 0)
   world.commit(B)
-  t.equal(await waiting, true)
+  t.match(await waiting, { revision: 2 })
   t.same(world.reconciled, [TENANT])
 })
 
@@ -670,28 +690,77 @@ t.test('closing ends all streams within a second, with a spread retry, and opens
 })
 
 t.test(
-  'a request that waits is woken by a newer revision, not by an old hint, and leaves when it is aborted',
+  'of a job that many wait for, its state is read once per interval, and those go on for whom it is enough',
   async t => {
     const world = new World()
     world.commit(A)
-    const { live } = await createStation(t, world)
+    world.commit(B, { tenantId: OTHER_TENANT })
+    const { live } = await createStation(t, world, { intervalMs: 100, timing: { reconcileMs: 3_600_000 } })
     await waitFor(() => live.isListening())
-    const controller = new AbortController()
-    const waiting = live.waitForChange(A, 1, controller.signal)
+    const end = new AbortController()
+    setMaxListeners(0, end.signal)
+    const [ended, left, kept] = [[] as unknown[], [] as unknown[], [] as unknown[]]
+    for (let n = 0; n < 500; n++) {
+      void live.waitForJob(finished(A), end.signal).then(state => kept.push(state))
+      void live.waitForJob(changed(A, 1), end.signal).then(state => ended.push(state))
+    }
+    void live.waitForJob(changed(A, 1, { scopeJobId: B }), end.signal).then(state => left.push(state))
+    void live.waitForJob(changed(B, 0), end.signal).then(state => left.push(state))
+    await waitFor(() => left.length === 2)
+    t.same(left, [null, null], 'a job that the caller does not see is as one that does not exist')
+    t.same(world.stateReads, [[A, B]], 'one read for all jobs')
     world.announce([{ tenantId: TENANT, jobId: A, revision: 1, lifecycle: true }])
-    const aborted = live.waitForChange(A, 1, AbortSignal.abort())
-    t.equal(await aborted, false)
-    t.equal(
-      await Promise.race([waiting, new Promise(resolve => setImmediate(resolve, 'still waiting'))]),
-      'still waiting',
-    )
-    world.change(A)
-    t.equal(await waiting, true)
-    const left = live.waitForChange(A, 2, controller.signal)
-    controller.abort()
-    t.equal(await left, false)
+    const begin = performance.now()
+    for (let revision = 2; revision <= 40; revision++) {
+      world.change(A)
+      await new Promise(resolve => setTimeout(resolve, 2))
+    }
+    await waitFor(() => ended.length === 500)
+    const intervals = Math.ceil((performance.now() - begin) / 100)
+    // And one, at most, for those who came when it was known already.
+    t.ok(world.stateReads.length <= 2 + intervals, `${world.stateReads.length} reads in ${intervals} intervals`)
+    t.same([kept.length, world.reads, world.snapshotReads], [0, [], []], 'no document was read')
+    world.change(A, {}, 'completed')
+    await waitFor(() => kept.length === 500)
+    t.match(kept[499], { id: A, finished: true, revision: 41 })
   },
 )
+
+t.test('a wait is judged by what was read after it began, and ends with what is known', async t => {
+  const world = new World()
+  world.commit(A)
+  const { live } = await createStation(t, world, { timing: { reconcileMs: 3_600_000 } })
+  await waitFor(() => live.isListening())
+  const end = new AbortController()
+  const first = live.waitForJob(finished(A), end.signal)
+  await waitFor(() => world.stateReads.length === 1)
+  world.commit(A)
+  t.match(await live.waitForJob(changed(A, 1), AbortSignal.timeout(5_000)), { revision: 2 }, 'nobody announced it')
+  world.commit(A)
+  t.match(await live.waitForJob({ ...changed(A, 3), isEnough: () => true }, AbortSignal.timeout(5_000)), {
+    revision: 3,
+  })
+  t.equal(await live.waitForJob(changed(A, 1), AbortSignal.abort()), null)
+  end.abort()
+  t.match(await first, { id: A, finished: false, revision: 3 })
+
+  let reads = 0
+  world.onRead = kind => {
+    if (kind === 'states' && ++reads <= 2) throw new Error('away')
+  }
+  t.equal(await live.waitForJob(changed(A, 3), AbortSignal.timeout(5_000)), null, 'its own read tells what is wrong')
+  world.onRead = () => undefined
+  const waiting = live.waitForJob(changed(A, 3), AbortSignal.timeout(5_000))
+  t.match(await live.waitForJob({ ...changed(A, 3), isEnough: () => true }, AbortSignal.timeout(5_000)), {
+    revision: 3,
+  })
+  world.onRead = kind => {
+    if (kind === 'states' && ++reads <= 3) throw new Error('away')
+  }
+  reads = 2
+  world.change(A)
+  t.match(await waiting, { revision: 4 }, 'who waits already goes on waiting, and the read is made again')
+})
 
 t.test('a finished job leaves its feed after a minute, when every subscriber has passed it', async t => {
   const world = new World()

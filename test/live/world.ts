@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import type { FeedFilter, JobChange, LiveDocument, LiveSource } from '../../src/live/change.ts'
+import type { FeedFilter, JobChange, JobState as LiveState, LiveDocument, LiveSource } from '../../src/live/change.ts'
 import type { ListenerClient } from '../../src/live/listener.ts'
 import { encodePayloads } from '../../src/live/payload.ts'
 
@@ -25,6 +25,7 @@ type JobState = Omit<LiveDocument, 'json'> & { status: string }
 export class World implements LiveSource {
   readonly jobs = new Map<string, JobState>()
   readonly reads: string[][] = []
+  readonly stateReads: string[][] = []
   revisionReads = 0
   /** The tenants of the last one. */
   reconciled: readonly string[] = []
@@ -85,6 +86,11 @@ export class World implements LiveSource {
     const { status, revision, updatedAtMs } = job
     const updatedAt = new Date(updatedAtMs).toISOString()
     return { ...job, json: JSON.stringify({ id, status, message: `Größe ${revision}`, updatedAt, revision }) }
+  }
+
+  async readStates(ids: readonly string[]): Promise<LiveState[]> {
+    this.stateReads.push([...ids])
+    return this.#during('states', () => ids.flatMap(id => this.jobs.get(id) ?? []))
   }
 
   async readDocuments(ids: readonly string[]): Promise<LiveDocument[]> {
