@@ -43,15 +43,21 @@ const encodeLine = ({ json, finished, stale }: LiveDocument): Buffer => {
 export const encodeFrame = (format: StreamFormat, name: string, id: string, document: LiveDocument): Buffer =>
   format === 'text' ? encodeLine(document) : encodeEvent(format, `progress.job.${name}`, id, document.json)
 
-export function encodeSnapshot(
-  format: StreamFormat,
-  id: string,
-  documents: readonly LiveDocument[],
-  truncated: boolean,
-): Buffer {
-  if (format === 'text') return Buffer.concat(documents.map(encodeLine))
-  const jobs = documents.map(document => document.json).join(',')
-  return encodeEvent(format, 'snapshot', id, `{"jobs":[${jobs}]${truncated ? ',"truncated":true' : ''}}`)
+/** What of a job goes into a snapshot, as it is in the job's own frame. */
+export const partOf = (format: StreamFormat, document: LiveDocument): string =>
+  format === 'text' ? encodeLine(document).toString() : document.json
+
+/** The same from a frame: the document itself need not be kept beside it. Neither an id nor a name holds what is looked for. */
+export const partOfFrame = (format: StreamFormat, frame: Buffer): string => {
+  if (format === 'text') return frame.toString()
+  const mark = format === 'sse' ? '\ndata: ' : '"data":'
+  // Behind the document: an empty line, or a bracket and the end of the line.
+  return frame.toString('utf8', frame.indexOf(mark) + mark.length, frame.length - 2)
+}
+
+export function encodeSnapshot(format: StreamFormat, id: string, parts: readonly string[], truncated: boolean): Buffer {
+  if (format === 'text') return Buffer.from(parts.join(''))
+  return encodeEvent(format, 'snapshot', id, `{"jobs":[${parts.join(',')}]${truncated ? ',"truncated":true' : ''}}`)
 }
 
 /** How long an EventSource waits before it comes back. The other formats have no such field. */

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
@@ -5,7 +6,7 @@ import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { HeadwayError } from '../../src/errors.ts'
 import type { FeedFilter } from '../../src/live/change.ts'
-import type { JobWait } from '../../src/live/live.ts'
+import type { JobWait, OpenStream } from '../../src/live/live.ts'
 import { createStation, openDeafReader, Reader, request, silentLog } from './clients.ts'
 import { waitFor } from '../helpers/wait.ts'
 import { filter, jobId, OTHER_TENANT, TENANT, World } from './world.ts'
@@ -562,6 +563,80 @@ t.test('a caller has at most maxStreamsPerCaller streams, and gets their places 
   const both = [await live.open(request(mine)), await live.open(request(mine))]
   await full('two again, not one more')
   for (const stream of both) stream.abandon()
+})
+
+t.test('a caller may name 10,000 jobs in all its streams, and the feeds of a tenant hold 200,000', async t => {
+  const world = new World()
+  const { live } = await createStation(t, world)
+  let next = 0
+  const named = (count: number, over: Partial<FeedFilter> = {}) =>
+    filter({ jobIds: Array.from({ length: count }, () => jobId(next++)), ...over })
+  const open = (caller: string, wanted: FeedFilter) => live.open(request({ caller, filter: wanted }))
+  const refused = (message: RegExp) => ({ code: 'too_many_streams', message })
+  const streams = []
+  for (let n = 0; n < 100; n++) streams.push(await open('a', named(100)))
+  await t.rejects(open('a', named(1)), refused(/^You follow 10000 jobs by name/))
+  streams.push(await open('a', filter()), await open('b', named(100)))
+  streams.shift()?.abandon()
+  streams.push(await open('a', named(100)))
+  await t.rejects(open('a', named(1)), refused(/^You follow/), 'places are given back, once')
+  for (let n = 0; n < 19; n++) streams.push(await open(`c${n}`, named(9_900)))
+  await t.rejects(open('d', named(9_900)), refused(/hold too many jobs/))
+  streams.push(await open('d', named(9_900, { tenantId: OTHER_TENANT })))
+  for (const stream of streams) stream.abandon()
+  t.equal(live.openFeeds(), 0)
+})
+
+t.test('a feed keeps no document of a job, and its snapshots have what was flushed meanwhile', async t => {
+  const world = new World()
+  const { live } = await createStation(t, world, { timing: { reconcileMs: 3_600_000, reconcileDeafMs: 3_600_000 } })
+  await waitFor(() => live.isListening())
+  const ids = Array.from({ length: 2_000 }, (_, n) => jobId(n))
+  for (const id of ids) world.commit(id)
+  const before = world.document.bind(world)
+  world.document = id => {
+    const document = before(id)
+    return (
+      document && {
+        ...document,
+        json: document.json.replace('{', `{"filler":"${randomBytes(1_000).toString('hex')}",`),
+      }
+    )
+  }
+  const streams: OpenStream[] = []
+  collectGarbage()
+  const used = process.memoryUsage().heapUsed
+  for (let n = 0; n < 200; n++) {
+    const jobIds = ids.slice(n * 10, n * 10 + 100)
+    streams.push(await live.open(request({ filter: filter({ jobIds }) })))
+  }
+  collectGarbage()
+  const kept = (process.memoryUsage().heapUsed - used) / 1e6
+  t.ok(kept < 15, `${kept} MB: 200 feeds of 100 documents of 2 KB would be 40`)
+  for (const stream of streams) stream.abandon()
+
+  world.document = before
+  for (const format of ['sse', 'ndjson'] as const) {
+    const { open } = await createStation(t, world)
+    const reader = await open({ format, filter: filter({ jobIds: [A, B] }) })
+    await reader.event('snapshot')
+    let goOn = () => {}
+    world.onRead = kind => {
+      if (kind === 'snapshot') return new Promise<void>(resolve => (goOn = resolve))
+    }
+    const late = open({ format, filter: filter({ jobIds: [A, B] }), lastEventId: null })
+    world.change(A, {}, 'started')
+    const { data } = await reader.revision(A, world.jobs.get(A)!.revision)
+    world.onRead = () => undefined
+    await delay(20)
+    goOn()
+    const snapshot = await (await late).event('snapshot')
+    t.same(
+      snapshot.data.jobs.find(({ id }) => id === A),
+      data,
+      format,
+    )
+  }
 })
 
 t.test('a thousand subscribers of one feed cost one encoding, and one write each per flush', async t => {
