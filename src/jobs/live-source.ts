@@ -2,6 +2,7 @@ import type { Database } from '../database/connection.ts'
 import { classifyFailure } from '../database/failures.ts'
 import { HeadwayError } from '../errors.ts'
 import type { FeedFilter, JobState, LiveDocument, LiveSource } from '../live/change.ts'
+import { positionOf } from '../live/position.ts'
 
 const DOCUMENT = `
   j.id, j.tenant_id, j.organization_id, j.job_type, j.parent_job_id,
@@ -31,6 +32,16 @@ interface DocumentRow {
   lifecycle: string
   lifecycle_revision: number
   json: string
+}
+
+/** One of them carries the snapshot, and no job. */
+interface RevisionRow {
+  id: string
+  tenant_id: string
+  revision: number
+  updated_at_ms: number
+  ended_since: boolean
+  snapshot: string | null
 }
 
 const toDocument = (row: DocumentRow): LiveDocument => ({
@@ -93,50 +104,84 @@ export const createLiveSource = (database: Database): LiveSource => ({
     return rows.map(toDocument)
   },
 
-  async readSnapshot(filter, finishedSinceMs, limit) {
+  async readSnapshot(filter, since, limit) {
     const values: unknown[] = []
     const bind = (value: unknown) => `$${values.push(value)}`
     const where = conditionsOf(filter, bind).join(' AND ')
     // Named jobs are shown whatever their age.
-    const recent =
+    const from =
       filter.jobIds.length > 0
-        ? 'true'
-        : finishedSinceMs === null
-          ? `j.finished_at >= now() - interval '${RECENT_SECONDS} seconds'`
-          : `j.finished_at >= to_timestamp(${bind(finishedSinceMs)}::float8 / 1000)`
+        ? "'-infinity'::timestamptz"
+        : since
+          ? `to_timestamp(${bind(since.ms)}::float8 / 1000)`
+          : `now() - interval '${RECENT_SECONDS} seconds'`
     const most = `${bind(limit + 1)}::integer`
-    // Two halves, so that each walks its own partial index instead of every job of the tenant. The clock comes along even
+    const position = filter.jobIds.length > 0 ? null : since?.position
+    // Ends that were written earlier and committed later: the newest by their transactions, however many there may be. As in
+    // functions/revisions.sql, what is older than a day or of another server's future is none.
+    const late = position
+      ? `UNION ALL
+         (SELECT ${DOCUMENT}, 1 AS half, j.finished_at AS ordered_by FROM public.progress_jobs j
+          WHERE j.finished_at < ${from} AND j.finished_at + interval '1 day' >= now() AND j.id = ANY (ARRAY(
+            SELECT j.id FROM public.progress_jobs j
+            WHERE j.finished_at IS NOT NULL AND j.finished_xact >= ${bind(position.floor)}::xid8
+              AND j.finished_xact < pg_snapshot_xmax(pg_current_snapshot()) AND ${where}
+            ORDER BY j.finished_xact DESC LIMIT ${most}
+          ) || ARRAY(
+            SELECT j.id FROM public.progress_jobs j
+            WHERE j.finished_at IS NOT NULL AND j.finished_xact = ANY (${bind(position.open)}::xid8[]) AND ${where}
+            LIMIT ${most})))`
+      : ''
+    // One arm for each partial index, so that none walks every job of the tenant. The clock and the snapshot come along even
     // when there is no job.
-    const reading = database.query<DocumentRow & { now_ms: number }>(
+    const reading = database.query<DocumentRow & { now_ms: number; snapshot: string }>(
       null,
       `WITH halves AS (
          (SELECT ${DOCUMENT}, 0 AS half, j.created_at AS ordered_by FROM progress_jobs j
           WHERE j.finished_at IS NULL AND ${where} ORDER BY j.created_at DESC LIMIT ${most})
          UNION ALL
-         (SELECT ${DOCUMENT}, 1 AS half, j.finished_at AS ordered_by FROM progress_jobs j
-          WHERE j.finished_at IS NOT NULL AND ${recent} AND ${where} ORDER BY j.finished_at DESC LIMIT ${most})
+         (SELECT ${DOCUMENT}, 2 AS half, j.finished_at AS ordered_by FROM progress_jobs j
+          WHERE j.finished_at >= ${from} AND ${where} ORDER BY j.finished_at DESC LIMIT ${most})
+         ${late}
        )
-       SELECT halves.*, floor(1000 * date_part('epoch', now()))::bigint AS now_ms
+       SELECT halves.*, floor(1000 * date_part('epoch', now()))::bigint AS now_ms,
+         pg_current_snapshot()::text AS snapshot
        FROM (SELECT) AS always LEFT JOIN halves ON true ORDER BY half, ordered_by DESC`,
       values,
     )
     const rows = await reading.catch(refuse)
-    const nowMs = rows[0]?.now_ms ?? 0
-    const found = rows.filter((row): row is DocumentRow & { now_ms: number } => (row.id as string | null) !== null)
-    return { documents: found.slice(0, limit).map(toDocument), truncated: found.length > limit, nowMs }
+    const [first] = rows
+    if (!first) throw new Error('the snapshot answered no row')
+    const found = rows.filter(row => (row.id as string | null) !== null)
+    return {
+      documents: found.slice(0, limit).map(toDocument),
+      truncated: found.length > limit,
+      nowMs: first.now_ms,
+      position: positionOf(first.snapshot),
+    }
   },
 
-  async readRevisions(tenantIds, also) {
-    const rows = await database.query<{ id: string; tenant_id: string; revision: number; updated_at_ms: number }>(
+  async readRevisions(tenantIds, also, position) {
+    const rows = await database.query<RevisionRow>(
       'headway_live_revisions',
-      'SELECT * FROM headway.revisions($1, $2, $3)',
-      [tenantIds, RECONCILE_SECONDS, also],
+      `SELECT NULL::uuid AS id, NULL::uuid AS tenant_id, NULL::bigint AS revision, NULL::bigint AS updated_at_ms,
+         false AS ended_since, pg_current_snapshot()::text AS snapshot
+       UNION ALL
+       SELECT r.*, NULL FROM headway.revisions($1, $2, $3, $4, $5) r`,
+      [tenantIds, RECONCILE_SECONDS, also, position?.floor, position?.open],
     )
-    return rows.map(row => ({
-      id: row.id,
-      tenantId: row.tenant_id,
-      revision: row.revision,
-      updatedAtMs: row.updated_at_ms,
-    }))
+    const snapshot = rows.find(row => row.snapshot !== null)?.snapshot
+    if (typeof snapshot !== 'string') throw new Error('the revisions came without a snapshot')
+    const found = rows.filter(row => row.snapshot === null)
+    return {
+      rows: found.map(row => ({
+        id: row.id,
+        tenantId: row.tenant_id,
+        revision: row.revision,
+        updatedAtMs: row.updated_at_ms,
+        endedSince: row.ended_since,
+      })),
+      position: positionOf(snapshot),
+    }
   },
 })

@@ -1,3 +1,5 @@
+import type { CommitPosition } from './position.ts'
+
 /** A committed change of one job: what is announced, and no more. Readers fetch the truth by the id. */
 export interface JobChange {
   tenantId: string
@@ -75,21 +77,41 @@ export interface LiveSource {
   /** The jobs that still exist, by primary key, in one statement. */
   readDocuments(jobIds: readonly string[]): Promise<LiveDocument[]>
   /**
-   * The jobs of a filter that are active, or finished at or after `finishedSinceMs` (milliseconds since 1970, database clock;
-   * null means 30 seconds before now), and those named by `jobIds` whatever their age; at most `limit`, unfinished first,
-   * newest first. `nowMs` is the database's clock.
+   * The jobs of a filter that are active, or whose end is of `since` or later (null means 30 seconds before now), and those
+   * named by `jobIds` whatever their age; at most `limit`, unfinished first, newest first.
    */
-  readSnapshot(
-    filter: FeedFilter,
-    finishedSinceMs: number | null,
-    limit: number,
-  ): Promise<{ documents: LiveDocument[]; truncated: boolean; nowMs: number }>
+  readSnapshot(filter: FeedFilter, since: Since | null, limit: number): Promise<SnapshotAnswer>
   /**
-   * The revisions of all jobs of these tenants that are active or finished in the last 2 minutes, by their indexes; `also`
-   * adds jobs by id, of any tenant. A job may come more than once, always the same.
+   * The revisions of all jobs of these tenants that are active, finished in the last 2 minutes, or whose end was committed
+   * since `position`, by their indexes; `also` adds jobs by id, of any tenant. A job may come more than once, always with the
+   * same revision.
    */
-  readRevisions(tenantIds: readonly string[], also: readonly string[]): Promise<JobRevision[]>
+  readRevisions(
+    tenantIds: readonly string[],
+    also: readonly string[],
+    position: CommitPosition | null,
+  ): Promise<{ rows: JobRevision[]; position: CommitPosition }>
+}
+
+/** What a reader has seen: the ends at `ms` or later are shown, and those that were committed since `position`. */
+export interface Since {
+  /** Milliseconds since 1970, database clock. */
+  ms: number
+  /** null: not known. */
+  position: CommitPosition | null
+}
+
+export interface SnapshotAnswer {
+  documents: LiveDocument[]
+  truncated: boolean
+  /** The database's clock. */
+  nowMs: number
+  /** What the answer has seen of what was committed: everything before it. */
+  position: CommitPosition
 }
 
 /** What reconcile compares. `updatedAtMs` as in `LiveDocument`. */
-export type JobRevision = Pick<LiveDocument, 'id' | 'tenantId' | 'revision' | 'updatedAtMs'>
+export interface JobRevision extends Pick<LiveDocument, 'id' | 'tenantId' | 'revision' | 'updatedAtMs'> {
+  /** Its end was committed since the position that was asked for, whenever it was written. */
+  endedSince: boolean
+}

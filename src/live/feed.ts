@@ -1,4 +1,4 @@
-import { sees, type FeedFilter, type JobRevision, type LiveDocument } from './change.ts'
+import { sees, type FeedFilter, type JobRevision, type LiveDocument, type SnapshotAnswer } from './change.ts'
 import { encodeSnapshot, formatEventId, partOf, partOfFrame, type StreamFormat } from './frames.ts'
 import { Marks, type Mark } from './marks.ts'
 import type { FrameSource, Subscriber } from './subscriber.ts'
@@ -146,7 +146,7 @@ export class Feed implements FrameSource {
    * Whether this state of a job is newer than what subscribers have. A job that the feed does not hold, and that has not
    * changed since the first snapshot was read, was left out by the snapshot on purpose.
    */
-  lacks({ id, revision, updatedAtMs }: Omit<JobRevision, 'tenantId'>): boolean {
+  lacks({ id, revision, updatedAtMs }: Pick<JobRevision, 'id' | 'revision' | 'updatedAtMs'>): boolean {
     const known = this.revisionOf(id)
     if (known !== undefined) return known < revision
     return updatedAtMs >= (this.primedMs ?? 0) - SNAPSHOT_SHOWS_FINISHED_MS
@@ -201,10 +201,7 @@ export class Feed implements FrameSource {
    * A snapshot from what the database answered and what was flushed since `sinceSeq`, the newer of each: whoever begins with
    * it is level with the feed as it is now, and nothing that follows is older.
    */
-  snapshot(
-    answer: { documents: readonly LiveDocument[]; truncated: boolean; nowMs: number },
-    sinceSeq: number,
-  ): Snapshot {
+  snapshot(answer: SnapshotAnswer, sinceSeq: number): Snapshot {
     const { format } = this
     const read = new Map(answer.documents.map(document => [document.id, document]))
     const shown: Shown[] = []
@@ -221,7 +218,8 @@ export class Feed implements FrameSource {
     }
     shown.sort((a, b) => Number(a.finished) - Number(b.finished) || b.createdAtMs - a.createdAtMs)
     const only = this.#only(answer.documents, sinceSeq)
-    const id = formatEventId({ ms: answer.nowMs, revision: only?.revision ?? 0 })
+    const { nowMs: ms, position } = answer
+    const id = formatEventId({ ms, revision: only?.revision ?? 0, position })
     const parts = shown.map(({ part }) => part())
     return { bytes: encodeSnapshot(format, id, parts, answer.truncated), seq: this.seq, only }
   }

@@ -1,9 +1,11 @@
 import { HeadwayError } from '../errors.ts'
+import type { Since } from './change.ts'
 import type { Directory } from './directory.ts'
 import { isFinishedForGood, type Feed, type Snapshot } from './feed.ts'
 import { encodeRetry, FAREWELL, KEEP_ALIVE, parseEventId } from './frames.ts'
 import type { Hub } from './hub.ts'
 import type { OpenStream, StreamRequest } from './live.ts'
+import { covers, type CommitPosition } from './position.ts'
 import type { LiveStats } from './stats.ts'
 import { Subscriber, type SubscriberLimits } from './subscriber.ts'
 
@@ -37,6 +39,8 @@ interface SharedSnapshot {
   readAt: number
   /** Once it has been read. */
   bytes: number
+  /** It shows what was committed since. */
+  position: CommitPosition | null
 }
 
 export interface StreamsOptions {
@@ -177,23 +181,28 @@ export class Streams {
     // An id from the future (a clock was set) says nothing about what its reader has seen: the first snapshot must do.
     if (lookBackMs < 0) return snapshot
     const stepMs = RESUME_STEPS_MS.find(step => step >= lookBackMs) ?? RESUME_AT_MOST_MS
-    const resumed = await this.#shared(feed, { stepMs, sinceMs: nowMs - stepMs })
+    // Of an id that is too old the time decides: what was committed since may be all there is.
+    const position = lookBackMs <= RESUME_AT_MOST_MS ? seen.position : null
+    const resumed = await this.#shared(feed, { stepMs, ms: nowMs - stepMs, position })
     return resumed.snapshot
   }
 
   /** One query for all who come while it runs, and for those who come before the next change. */
-  #shared(feed: Feed, resume: { stepMs: number; sinceMs: number } | null): SharedSnapshot['answer'] {
+  #shared(feed: Feed, resume: (Since & { stepMs: number }) | null): SharedSnapshot['answer'] {
     const { hub, stats, now } = this.#options
     this.#expire(feed)
     const ofFeed = this.#snapshots.get(feed) ?? new Map<number | null, SharedSnapshot>()
     this.#snapshots.delete(feed)
     this.#snapshots.set(feed, ofFeed)
     const key = resume?.stepMs ?? null
+    const position = resume?.position ?? null
     const existing = ofFeed.get(key)
-    if (existing) return existing.answer
+    // Who has seen less than those whom it was read for takes one of its own, and those who come next share that.
+    if (existing && (!position || (existing.position && covers(existing.position, position)))) return existing.answer
+    if (existing) this.#snapshotBytes -= existing.bytes
 
-    const answer = hub.readSnapshot(feed, resume?.sinceMs ?? null)
-    const shared: SharedSnapshot = { answer, seq: null, readAt: now(), bytes: 0 }
+    const answer = hub.readSnapshot(feed, resume)
+    const shared: SharedSnapshot = { answer, seq: null, readAt: now(), bytes: 0, position }
     ofFeed.set(key, shared)
     answer.then(
       ({ snapshot }) => {
@@ -207,7 +216,9 @@ export class Streams {
           this.#forgetSnapshots(other)
         }
       },
-      () => ofFeed.delete(key),
+      () => {
+        if (ofFeed.get(key) === shared) ofFeed.delete(key)
+      },
     )
     return answer
   }

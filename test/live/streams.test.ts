@@ -38,7 +38,7 @@ t.test('every connect gets retry, then a snapshot, then what changes', async t =
   const { open } = await createStation(t, world)
   const reader = await open()
   const snapshot = await reader.event('snapshot')
-  t.match(reader.raw, /^retry: \d{4}\n\nid: \d+\.0\nevent: snapshot\ndata: \{"jobs":\[/)
+  t.match(reader.raw, /^retry: \d{4}\n\nid: \d+\.0\.\d+\nevent: snapshot\ndata: \{"jobs":\[/)
   t.same(
     snapshot.data.jobs.map(job => job.id),
     [A],
@@ -46,7 +46,11 @@ t.test('every connect gets retry, then a snapshot, then what changes', async t =
 
   world.change(A, {}, 'started')
   const started = await reader.event('progress.job.started')
-  t.equal(started.id, `${world.jobs.get(A)?.updatedAtMs}.2`, 'the id is time and revision')
+  t.match(
+    started.id,
+    new RegExp(`^${world.jobs.get(A)?.updatedAtMs}\\.2\\.\\d+$`),
+    'the id is time, revision and position',
+  )
   world.change(A)
   t.equal((await reader.event('progress.job.updated')).data.revision, 3)
 })
@@ -230,7 +234,9 @@ t.test('a resume looks back to a minute before its id, at most an hour; a malfor
   const cases: [string | null, number[]][] = [
     [null, [9, 0]],
     ['nonsense', [9, 0]],
-    ['1.2.3', [9, 0]],
+    ['1.2.x', [9, 0]],
+    ['1.2.3-', [9, 0]],
+    ['1.2.3-1-1-1-1-1', [9, 0]],
     [`${now + 10_000_000}.0`, [9, 0]],
     [`${now - 2.5 * 60_000}.0`, [9, 0, 1]],
     [`${now - 29.5 * 60_000}.17`, [9, 0, 1, 2]],
@@ -330,6 +336,46 @@ t.test('what no one announced is found by reconcile', async t => {
   await waitFor(() => world.stateReads.length > 0)
   world.commit(B)
   t.match(await waiting, { id: B, revision: 2 }, 'also by those who wait')
+})
+
+t.test('an end that was committed late, and that no one announced, is found by its commit', async t => {
+  const world = new World()
+  const { open, live } = await createStation(t, world, { timing: { reconcileMs: 20, reconcileDeafMs: 20 } })
+  const [one, two] = [world.begin(), world.begin()]
+  const old = { createdAtMs: world.now() - 200_000, updatedAtMs: world.now() - 200_000 }
+  world.commit(C, old, 'completed')
+  const reader = await open()
+  const { id } = await reader.event('snapshot')
+  t.match(id, /\.\d+-\d+-\d+$/, 'it has seen neither of them')
+  // Neither was ever seen to run, and both finished before the two minutes in which reconcile goes by the time.
+  world.commit(A, old, 'completed', one)
+  const shown = await reader.revision(A, 1)
+  t.equal(shown.event, 'progress.job.completed')
+  const reads = world.revisionReads
+  await waitFor(() => world.revisionReads > reads + 2)
+  world.change(jobId(7))
+  const later = await reader.revision(jobId(7), 1)
+  t.match(later.id, /\.\d+-\d+$/, 'ids move on over what has been delivered')
+  world.commit(B, old, 'failed', two)
+  await reader.revision(B, 1)
+  t.same(
+    reader.events.filter(({ data }) => data.id === A || data.id === C).map(({ data }) => data.id),
+    [A],
+    'once, and nothing that was over before',
+  )
+  reader.close()
+  await waitFor(() => live.openStreams() === 0)
+  for (const [from, expected] of [
+    [id, [A, B]],
+    [later.id, [B]],
+  ] as const) {
+    const again = await open({ lastEventId: from })
+    const { data } = await again.event('snapshot')
+    const ends = data.jobs.filter(job => job.status !== 'running').map(job => job.id)
+    t.same(ends.sort(), expected, 'on another process too, which knows nothing but the id')
+    again.close()
+    await waitFor(() => live.openStreams() === 0)
+  }
 })
 
 t.test('a listener that comes back reconciles at once: it may have missed something', async t => {
