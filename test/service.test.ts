@@ -1,3 +1,4 @@
+import type pg from 'pg'
 import t, { type Test } from 'tap'
 import type { JobDocument } from '../src/jobs/job.ts'
 import { startService, type Service } from './helpers/service.ts'
@@ -50,7 +51,10 @@ t.test('an open stream shows every change of a job, from creation to its end', a
   await stream.next('progress.job.updated', data => data.processedCount === 4)
   await service.call('POST', `/jobs/${id}/complete`)
   const last = await stream.next('progress.job.completed')
-  t.match(last, { id: /^\d+\.\d+$/, data: { id, status: 'completed', progressPercent: 100, processedCount: 4 } })
+  t.match(last, {
+    id: /^\d+\.\d+\.\d+(-\d+)*$/,
+    data: { id, status: 'completed', progressPercent: 100, processedCount: 4 },
+  })
   t.equal((await service.job(id)).revision, last?.data.revision)
 })
 
@@ -100,6 +104,74 @@ t.test('a reader that comes back with its last id, to another replica, never mis
   t.same((await fresh.next('snapshot'))?.data.jobs, [], 'a new reader does not see what finished 45 s ago')
   const again = await openStream(t, two, '/stream', seen?.id)
   t.match((await again.next('snapshot'))?.data.jobs, [{ id, status: 'completed' }])
+})
+
+t.test('an end is shown by its commit: also one that was written minutes before, and none twice', async t => {
+  const service = await startService(t)
+  const { pool } = service.database
+  const [late, early, seen, restored] = await Promise.all([1, 2, 3, 4].map(() => service.createJob()))
+  for (const { id } of [seen!, restored!]) {
+    await service.call('POST', `/jobs/${id}/complete`)
+    await service.age(id, 200)
+  }
+  // As in rows that were restored from another server, whose transactions had higher numbers.
+  await pool.query("UPDATE progress_jobs SET finished_xact = '9007199254740000' WHERE id = $1", [restored!.id])
+
+  /** Ends a job in a transaction that stays open, as if that had been so many seconds ago. */
+  const endIn = async (client: pg.PoolClient, id: string, seconds: number) => {
+    await client.query('BEGIN')
+    await client.query("SELECT headway.complete_job_progress($1, 'by SQL')", [id])
+    await client.query(
+      `UPDATE progress_jobs SET finished_at = finished_at - make_interval(secs => $2), updated_at = finished_at - make_interval(secs => $2),
+         started_at = finished_at - make_interval(secs => $2) WHERE id = $1`,
+      [id, seconds],
+    )
+  }
+  const [one, two] = [await pool.connect(), await pool.connect()]
+  const reader = await openStream(t, service, '/stream')
+  const before = await reader.next('snapshot')
+  await endIn(one, early!.id, 140)
+  await endIn(two, late!.id, 4_000)
+  const other = await openStream(t, service, '/stream?topLevel=true')
+  const during = await other.next('snapshot')
+  t.equal(during?.data.jobs.length, 2, 'for others they run')
+  reader.close()
+  other.close()
+  const shownTo = async (id: string | undefined, path = '/stream') => {
+    const stream = await openStream(t, service, path, id)
+    const jobs = (await stream.next('snapshot'))?.data.jobs ?? []
+    stream.close()
+    return jobs.map(job => `${job.id} ${job.status}`).sort()
+  }
+  await one.query('COMMIT')
+  const [ends, running] = [[`${early!.id} completed`], [`${late!.id} pending`]]
+  for (const event of [before, during])
+    t.same(await shownTo(event?.id), [...ends, ...running].sort(), String(event?.id))
+  t.same(await shownTo(before?.id, '/stream?topLevel=true'), [...ends, ...running].sort(), 'on another stream as well')
+  t.same(
+    await shownTo(before?.id.replace(/^(\d+\.\d+).*/, '$1')),
+    running,
+    'an id of an earlier version tells only a time',
+  )
+  const between = await openStream(t, service, '/stream')
+  const after = await between.next('snapshot')
+  t.match(after?.id, /-\d+$/, 'it names the transaction that is still open')
+  between.close()
+  await service.createJob()
+  await two.query('COMMIT')
+  one.release()
+  two.release()
+  const lateEnd = `${late!.id} completed`
+  t.ok((await shownTo(after?.id)).includes(lateEnd))
+  t.notOk(
+    (await shownTo(after?.id)).includes(ends[0]!),
+    'what was seen is not shown again, however long another has been open',
+  )
+  t.notOk((await shownTo(undefined)).includes(lateEnd), 'nor to whoever begins')
+  const { rows } = await pool.query(
+    'SELECT id FROM progress_jobs WHERE (finished_at IS NULL) <> (finished_xact IS NULL)',
+  )
+  t.same(rows, [])
 })
 
 t.test("a job's stream ends after the job has finished, and answers 204 to whoever has seen that", async t => {

@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm'
-import { bigint, PgSchema, timestamp } from 'drizzle-orm/pg-core'
+import { bigint, customType, PgSchema, timestamp } from 'drizzle-orm/pg-core'
 
 /**
  * A table that statements name with its schema, so that they find it whatever `search_path` their session has. Drizzle's
@@ -12,3 +12,6 @@ export const time = (name: string) => timestamp(name, { withTimezone: true, prec
 /** Truncated like every time that the functions write; stored as it is, now() would be rounded, half of the time into the future. */
 export const thisMillisecond = sql`date_trunc('milliseconds', now())`
 export const count = (name: string) => bigint(name, { mode: 'number' })
+
+/** The number of a transaction, which never wraps around. */
+export const transactionId = customType<{ data: string }>({ dataType: () => 'xid8' })

@@ -14,7 +14,7 @@ import {
   uniqueIndex,
   uuid,
 } from 'drizzle-orm/pg-core'
-import { count, publicTable, thisMillisecond, time } from './columns.ts'
+import { count, publicTable, thisMillisecond, time, transactionId } from './columns.ts'
 
 export * from './webhook-schema.ts'
 
@@ -59,6 +59,11 @@ export const progressJobs = publicTable(
     startedAt: time('started_at'),
     heartbeatAt: time('heartbeat_at'),
     finishedAt: time('finished_at'),
+    /**
+     * The transaction that finished it. `finished_at` is when that happened, which may be long before others could see it: what a
+     * reader has missed is told by this. Null: it finished before there was this column.
+     */
+    finishedXact: transactionId('finished_xact'),
     createdAt: time('created_at').notNull().default(thisMillisecond),
     updatedAt: time('updated_at').notNull().default(thisMillisecond),
 
@@ -141,6 +146,10 @@ export const progressJobs = publicTable(
       .where(sql`completed_seconds IS NOT NULL`),
     index('progress_jobs_finished_at')
       .on(table.finishedAt)
+      .where(sql`${table.finishedAt} IS NOT NULL`),
+    // What has been committed since a reader's last look (functions/revisions.sql, jobs/live-source.ts).
+    index('progress_jobs_finished_xact')
+      .on(table.tenantId, table.finishedXact)
       .where(sql`${table.finishedAt} IS NOT NULL`),
     index('progress_jobs_created').on(table.tenantId, table.createdAt),
     check('progress_jobs_status', sql`status IN ('pending', 'running', 'completed', 'failed', 'cancelled')`),

@@ -18,6 +18,16 @@ const matches = (ifNoneMatch: string | undefined, tag: string): boolean => {
   return [...ifNoneMatch.matchAll(ENTITY_TAG)].some(([, opaque]) => `W/"${opaque}"` === tag)
 }
 
+/** The newest revision of a job that an `If-None-Match` names; -1: none. */
+export const newestRevisionIn = (ifNoneMatch: string | undefined, id: string): number => {
+  let newest = -1
+  for (const [, opaque = ''] of (ifNoneMatch ?? '').matchAll(ENTITY_TAG)) {
+    const revision = opaque.startsWith(`${id}.`) ? Number(opaque.slice(id.length + 1)) : NaN
+    if (Number.isSafeInteger(revision) && revision > newest) newest = revision
+  }
+  return newest
+}
+
 /** Whether the caller already has this revision. */
 export const alreadyHas = (ifNoneMatch: string | undefined, document: Versioned): boolean =>
   matches(ifNoneMatch, etagOf(document))
@@ -29,15 +39,19 @@ const etagOfAll = (documents: readonly Versioned[]): string => {
   return `W/"${hash.digest('base64url')}"`
 }
 
-/** Answers with the document, or with 304 where the caller's `If-None-Match` says that it has this revision. */
+/**
+ * Answers with the document, or with 304 where the caller's `If-None-Match` says that it has this revision. `json` is the
+ * document as it goes out, where it has been made ready for many.
+ */
 export const sendVersioned = (
   request: FastifyRequest,
   reply: FastifyReply,
   document: Versioned,
-  { always = false } = {},
+  { always = false, json }: { always?: boolean; json?: Buffer } = {},
 ): FastifyReply => {
   reply.header('etag', etagOf(document)).header('cache-control', 'no-cache')
   if (!always && alreadyHas(request.headers['if-none-match'], document)) return reply.code(304).send()
+  if (json) return reply.type('application/json; charset=utf-8').send(json)
   return reply.send(document)
 }
 

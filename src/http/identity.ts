@@ -18,6 +18,15 @@ declare module 'fastify' {
   }
 }
 
+/**
+ * Refuses what lasts longer than a request to a token that has ended: the clock skew that is forgiven elsewhere would open a
+ * stream or hold an answer that ends at once, for a client that then asks for the next one.
+ */
+export const refuseExpired = ({ expiresAtMs }: Identity): void => {
+  if (expiresAtMs === null || expiresAtMs > Date.now()) return
+  throw new HeadwayError('unauthenticated', 'The token has expired: get a new one.')
+}
+
 /** A service without any auth setting: whoever reaches it may do everything. */
 export const identifyEveryone: Identify = () => OPEN_IDENTITY
 

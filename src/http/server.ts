@@ -36,6 +36,7 @@ import type { MetricsText } from './routes/metrics.ts'
 import { statisticsRoutes } from './routes/statistics.ts'
 import { streamRoutes } from './routes/streams.ts'
 import { webhookRoutes } from './routes/webhooks.ts'
+import { createSharedRead } from './shared-reads.ts'
 import { registerShutdown } from './shutdown.ts'
 import { registerChallenges } from './tokens/challenge.ts'
 import { keepEveryHeader, refuseAmbiguous } from './unambiguous.ts'
@@ -87,7 +88,7 @@ export interface HttpParts {
   config: HttpConfig
   jobs: Jobs
   webhooks: Webhooks
-  live: Pick<Live, 'open' | 'waitForChange' | 'isListening' | 'close'>
+  live: Pick<Live, 'open' | 'waitForJob' | 'isListening' | 'close'>
   health: Health
   metrics: MetricsText & { answered: (request: AnsweredRequest) => void }
   pressure: PressureLimits
@@ -184,9 +185,10 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
     if (identify) registerChallenges(guarded)
     registerIdentity(guarded, identify ?? identifyEveryone, createRateLimit({ perSecond: rateLimitPerSecond }))
     const hold = createHold({ max: config.maxStreams, maxPerCaller: config.maxStreamsPerIdentity })
+    const waiting = { live, closing, hold, sharedRead: createSharedRead() }
     await guarded.register(
       async api => {
-        await api.register(jobRoutes, { jobs, live, closing, hold })
+        await api.register(jobRoutes, { jobs, ...waiting })
         await api.register(lifecycleRoutes, { jobs })
         await api.register(heartbeatRoutes, { jobs })
         await api.register(statisticsRoutes, { jobs })
@@ -195,7 +197,7 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
       },
       { prefix: BASE_PATH },
     )
-    await guarded.register(mcpRoutes, { jobs, live, closing, hold, inFlight })
+    await guarded.register(mcpRoutes, { jobs, inFlight, ...waiting })
   })
   return app
 }

@@ -1,15 +1,18 @@
 import { setMaxListeners } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
-import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Live } from '../live/live.ts'
+import { scopeOf, type Identity } from '../jobs/identity.ts'
+import type { Visibility } from '../live/change.ts'
+import type { JobState, Live } from '../live/live.ts'
+import { refuseExpired } from './identity.ts'
 import type { Hold } from './limits/held.ts'
+import type { SharedRead } from './shared-reads.ts'
 
 /** Longer than most proxies let a request be silent would be of no use. */
 export const MAX_WAIT_SECONDS = 60
 
-/** So that a wake-up that brought nothing new (the listener reconnects, say) cannot become a busy loop. */
-const EMPTY_WAKE_PAUSE_MS = 100
+/** So that a job of which two reads tell different things cannot become a busy loop. */
+const DISAGREEMENT_PAUSE_MS = 100
 
 /** N of `Prefer: wait=N` (RFC 7240, section 4.3), at most 60; null where there is none, or none that can be understood. */
 export const preferredWaitSeconds = (prefer: string | string[] | undefined): number | null => {
@@ -33,87 +36,94 @@ export const watchClient = ({ socket }: IncomingMessage, leave: () => void): (()
   return () => socket.off('close', leave)
 }
 
-export interface Versioned {
-  id: string
-  revision: number
-}
-
-export interface Wait<Document extends Versioned> {
+/** What waiting takes, the same for whoever waits. */
+export interface WaitParts {
+  live: Pick<Live, 'waitForJob'>
   /** Aborts when the service shuts down: a wait then ends with what is known. */
   closing: AbortSignal
+  /** Waits are answers that are held, and counted as such. */
   hold: Hold
-  jobId: string
-  read: () => Promise<Document>
-  isEnough: (document: Document) => boolean
+  sharedRead: SharedRead
+}
+
+/** What one caller sees of one job, as the name of a read that it shares with all who see the same. */
+export const sharedKey = (identity: Identity, shape: string, jobId: string): string => {
+  const { tenantId, allOrganizations, organizationId, jobId: scopeJobId } = scopeOf(identity)
+  return JSON.stringify([shape, jobId, tenantId, allOrganizations, organizationId, scopeJobId])
+}
+
+export const visibilityOf = (identity: Identity): Visibility => {
+  const { tenantId, allOrganizations, organizationId, jobId } = scopeOf(identity)
+  return { tenantId, allOrganizations, organizationId: allOrganizations ? null : organizationId, scopeJobId: jobId }
+}
+
+/** For how many of `seconds` a caller may wait: not past the end of its token. Raises `unauthenticated` where it has ended. */
+export const patienceMs = (identity: Identity, seconds: number): number => {
+  refuseExpired(identity)
+  const { expiresAtMs } = identity
+  return Math.min(seconds * 1000, expiresAtMs === null ? Infinity : expiresAtMs - Date.now())
 }
 
 /**
- * Waits once, from before the document is read again: a change between the two is not slept through. Answers what was read
- * last. However it ends, nothing stays registered.
+ * Holds a request for at most `ms`, while `use` runs: its signal aborts when the time is up, when the caller leaves (`watch`
+ * calls its argument then) and when the service shuts down. Raises `too_many_streams` where too many are held. However it
+ * ends, nothing stays registered.
  */
-const readAfterChange = async <Document extends Versioned>(
-  live: Pick<Live, 'waitForChange'>,
-  { jobId, read, isEnough }: Wait<Document>,
-  known: number,
-  signal: AbortSignal,
-): Promise<Document> => {
-  const round = new AbortController()
-  const stop = () => round.abort()
-  signal.addEventListener('abort', stop)
-  if (signal.aborted) stop()
-  try {
-    const changed = live.waitForChange(jobId, known, round.signal).catch(() => false)
-    const document = await read()
-    if (isEnough(document) || document.revision !== known || !(await changed)) return document
-    const woken = await read()
-    if (woken.revision === known) await pause(EMPTY_WAKE_PAUSE_MS, undefined, { signal }).catch(() => undefined)
-    return woken
-  } finally {
-    signal.removeEventListener('abort', stop)
-    stop()
-  }
-}
-
-/** Reads until `isEnough`, or until `signal` aborts: then the last that was read. */
-export const readUntil = async <Document extends Versioned>(
-  live: Pick<Live, 'waitForChange'>,
-  wait: Wait<Document>,
-  signal: AbortSignal,
-): Promise<Document> => {
-  let document = await wait.read()
-  while (!wait.isEnough(document)) {
-    document = await readAfterChange(live, wait, document.revision, signal)
-    if (signal.aborted) return document
-  }
-  return document
-}
-
-/**
- * Holds the request for as long as its `Prefer: wait` says, until the document is enough; without one it just reads.
- * Ends early when the client leaves and when the service shuts down. Raises `too_many_streams` where too many are held.
- */
-export const readWithWait = async <Document extends Versioned>(
-  live: Pick<Live, 'waitForChange'>,
-  request: FastifyRequest,
-  reply: FastifyReply,
-  wait: Wait<Document>,
-): Promise<Document> => {
-  const seconds = preferredWaitSeconds(request.headers.prefer)
-  if (seconds === null) return wait.read()
-  const release = wait.hold(request.identity.caller)
-  reply.header('preference-applied', `wait=${seconds}`)
+export const held = async <Result>(
+  { hold, closing }: Pick<WaitParts, 'hold' | 'closing'>,
+  { caller }: Identity,
+  ms: number,
+  watch: (leave: () => void) => () => void,
+  use: (signal: AbortSignal) => Promise<Result>,
+): Promise<Result> => {
+  const release = hold(caller)
   const end = new AbortController()
   const stop = () => end.abort()
-  const timer = setTimeout(stop, wait.closing.aborted ? 0 : seconds * 1000)
-  const unwatch = watchClient(request.raw, stop)
-  wait.closing.addEventListener('abort', stop)
+  const timer = setTimeout(stop, closing.aborted ? 0 : ms)
+  const unwatch = watch(stop)
+  closing.addEventListener('abort', stop)
   try {
-    return await readUntil(live, wait, end.signal)
+    return await use(end.signal)
   } finally {
     release()
     clearTimeout(timer)
     unwatch()
-    wait.closing.removeEventListener('abort', stop)
+    closing.removeEventListener('abort', stop)
     stop()
+  }
+}
+
+export interface Wanted<Answer extends JobStateOfAnswer> {
+  identity: Identity
+  jobId: string
+  /** The newest revision that the caller says it has; -1: none. */
+  known: number
+  isEnough: (state: JobStateOfAnswer) => boolean
+  /** Reads the answer. Shared, where others want the same. */
+  read: () => Promise<Answer>
+  /** Whether a caller whose time is up needs no answer of the job: it has it already. */
+  needsNothing: (state: JobStateOfAnswer) => boolean
+}
+
+export type JobStateOfAnswer = Pick<JobState, 'id' | 'revision' | 'finished'>
+
+/**
+ * Waits until a job is enough, and reads it then: what is held meanwhile is its revision, not its document. When `signal` aborts,
+ * it answers with the job as it is then, or only with its state where the caller needs no more.
+ */
+export const readWhenEnough = async <Answer extends JobStateOfAnswer>(
+  { live }: Pick<WaitParts, 'live'>,
+  { identity, jobId, known, isEnough, read, needsNothing }: Wanted<Answer>,
+  signal: AbortSignal,
+): Promise<Answer | JobState> => {
+  const visibility = visibilityOf(identity)
+  let seen = known
+  for (;;) {
+    const state = await live.waitForJob({ visibility, jobId, known: seen, isEnough }, signal)
+    if (signal.aborted && state && needsNothing(state)) return state
+    const answer = await read()
+    if (signal.aborted || isEnough(answer)) return answer
+    seen = answer.revision
+    await pause(DISAGREEMENT_PAUSE_MS, undefined, { signal }).catch(() => undefined)
   }
 }

@@ -3,7 +3,8 @@ import { classifyFailure } from '../database/failures.ts'
 import { FUNCTIONS } from '../database/functions.ts'
 import { HeadwayError } from '../errors.ts'
 import type { InTurn } from './in-turn.ts'
-import type { FeedFilter, LiveDocument, LiveSource } from '../live/change.ts'
+import type { FeedFilter, JobState, LiveDocument, LiveSource } from '../live/change.ts'
+import { positionOf } from '../live/position.ts'
 
 const DOCUMENT = `
   j.id, j.tenant_id, j.organization_id, j.job_type, j.parent_job_id,
@@ -33,6 +34,16 @@ interface DocumentRow {
   lifecycle: string
   lifecycle_revision: number
   json: string
+}
+
+/** One of them carries the snapshot, and no job. */
+interface RevisionRow {
+  id: string
+  tenant_id: string
+  revision: number
+  updated_at_ms: number
+  ended_since: boolean
+  snapshot: string | null
 }
 
 const toDocument = (row: DocumentRow): LiveDocument => ({
@@ -79,6 +90,16 @@ const refuse = (error: unknown): never => {
  * follow the same.
  */
 export const createLiveSource = (database: Database, inTurn: InTurn): LiveSource => ({
+  async readStates(jobIds) {
+    return database.query<JobState>(
+      'headway_live_states',
+      `SELECT j.id, j.tenant_id AS "tenantId", j.organization_id AS "organizationId", j.parent_job_id AS "parentJobId",
+         j.revision, j.finished_at IS NOT NULL AS finished
+       FROM public.progress_jobs j WHERE j.id = ANY ($1::uuid[])`,
+      [jobIds],
+    )
+  },
+
   async readDocuments(jobIds) {
     const rows = await database.query<DocumentRow>(
       'headway_live_documents',
@@ -88,50 +109,84 @@ export const createLiveSource = (database: Database, inTurn: InTurn): LiveSource
     return rows.map(toDocument)
   },
 
-  async readSnapshot(filter, finishedSinceMs, limit) {
+  async readSnapshot(filter, since, limit) {
     const values: unknown[] = []
     const bind = (value: unknown) => `$${values.push(value)}`
     const where = conditionsOf(filter, bind).join(' AND ')
     // Named jobs are shown whatever their age.
-    const recent =
+    const from =
       filter.jobIds.length > 0
-        ? 'true'
-        : finishedSinceMs === null
-          ? `j.finished_at >= now() - interval '${RECENT_SECONDS} seconds'`
-          : `j.finished_at >= to_timestamp(${bind(finishedSinceMs)}::float8 / 1000)`
+        ? "'-infinity'::timestamptz"
+        : since
+          ? `to_timestamp(${bind(since.ms)}::float8 / 1000)`
+          : `now() - interval '${RECENT_SECONDS} seconds'`
     const most = `${bind(limit + 1)}::integer`
-    // Two halves, so that each walks its own partial index instead of every job of the tenant. Documents are made of those
-    // that are shown. The clock comes along even when there is no job.
+    const position = filter.jobIds.length > 0 ? null : since?.position
+    // Ends that were written earlier and committed later: the newest by their transactions, however many there may be. As in
+    // functions/revisions.sql, what is older than a day or of another server's future is none.
+    const late = position
+      ? `UNION ALL
+         (SELECT j.id, 1 AS half, j.finished_at AS ordered_by FROM public.progress_jobs j
+          WHERE j.finished_at < ${from} AND j.finished_at + interval '1 day' >= now() AND j.id = ANY (ARRAY(
+            SELECT j.id FROM public.progress_jobs j
+            WHERE j.finished_at IS NOT NULL AND j.finished_xact >= ${bind(position.floor)}::xid8
+              AND j.finished_xact < pg_snapshot_xmax(pg_current_snapshot()) AND ${where}
+            ORDER BY j.finished_xact DESC LIMIT ${most}
+          ) || ARRAY(
+            SELECT j.id FROM public.progress_jobs j
+            WHERE j.finished_at IS NOT NULL AND j.finished_xact = ANY (${bind(position.open)}::xid8[]) AND ${where}
+            LIMIT ${most})))`
+      : ''
+    // One arm for each partial index, so that none walks every job of the tenant. Documents are made of those that are shown.
+    // The clock and the snapshot come along even when there is no job.
     const text = `WITH halves AS (
          (SELECT j.id, 0 AS half, j.created_at AS ordered_by FROM public.progress_jobs j
           WHERE j.finished_at IS NULL AND ${where} ORDER BY j.created_at DESC LIMIT ${most})
          UNION ALL
-         (SELECT j.id, 1 AS half, j.finished_at AS ordered_by FROM public.progress_jobs j
-          WHERE j.finished_at IS NOT NULL AND ${recent} AND ${where} ORDER BY j.finished_at DESC LIMIT ${most})
+         (SELECT j.id, 2 AS half, j.finished_at AS ordered_by FROM public.progress_jobs j
+          WHERE j.finished_at >= ${from} AND ${where} ORDER BY j.finished_at DESC LIMIT ${most})
+         ${late}
        ), shown AS (
          SELECT * FROM halves ORDER BY half, ordered_by DESC LIMIT ${most}
        )
-       SELECT ${DOCUMENT}, floor(1000 * date_part('epoch', now()))::bigint AS now_ms
+       SELECT ${DOCUMENT}, floor(1000 * date_part('epoch', now()))::bigint AS now_ms,
+         pg_current_snapshot()::text AS snapshot
        FROM (SELECT) AS always LEFT JOIN (shown JOIN public.progress_jobs j USING (id)) ON true ORDER BY half, ordered_by DESC`
     const rows = await inTurn({ tenantId: filter.tenantId, caller: null }, 'wide', () =>
-      database.query<DocumentRow & { now_ms: number }>(null, text, values),
+      database.query<DocumentRow & { now_ms: number; snapshot: string }>(null, text, values),
     ).catch(refuse)
-    const nowMs = rows[0]?.now_ms ?? 0
-    const found = rows.filter((row): row is DocumentRow & { now_ms: number } => (row.id as string | null) !== null)
-    return { documents: found.slice(0, limit).map(toDocument), truncated: found.length > limit, nowMs }
+    const [first] = rows
+    if (!first) throw new Error('the snapshot answered no row')
+    const found = rows.filter(row => (row.id as string | null) !== null)
+    return {
+      documents: found.slice(0, limit).map(toDocument),
+      truncated: found.length > limit,
+      nowMs: first.now_ms,
+      position: positionOf(first.snapshot),
+    }
   },
 
-  async readRevisions(tenantIds, also) {
-    const rows = await database.query<{ id: string; tenant_id: string; revision: number; updated_at_ms: number }>(
+  async readRevisions(tenantIds, also, position) {
+    const rows = await database.query<RevisionRow>(
       'headway_live_revisions',
-      `SELECT * FROM ${FUNCTIONS}.revisions($1, $2, $3)`,
-      [tenantIds, RECONCILE_SECONDS, also],
+      `SELECT NULL::uuid AS id, NULL::uuid AS tenant_id, NULL::bigint AS revision, NULL::bigint AS updated_at_ms,
+         false AS ended_since, pg_current_snapshot()::text AS snapshot
+       UNION ALL
+       SELECT r.*, NULL FROM ${FUNCTIONS}.revisions($1, $2, $3, $4, $5) r`,
+      [tenantIds, RECONCILE_SECONDS, also, position?.floor, position?.open],
     )
-    return rows.map(row => ({
-      id: row.id,
-      tenantId: row.tenant_id,
-      revision: row.revision,
-      updatedAtMs: row.updated_at_ms,
-    }))
+    const snapshot = rows.find(row => row.snapshot !== null)?.snapshot
+    if (typeof snapshot !== 'string') throw new Error('the revisions came without a snapshot')
+    const found = rows.filter(row => row.snapshot === null)
+    return {
+      rows: found.map(row => ({
+        id: row.id,
+        tenantId: row.tenant_id,
+        revision: row.revision,
+        updatedAtMs: row.updated_at_ms,
+        endedSince: row.ended_since,
+      })),
+      position: positionOf(snapshot),
+    }
   },
 })

@@ -1,3 +1,5 @@
+import type { CommitPosition } from './position.ts'
+
 /** A committed change of one job: what is announced, and no more. Readers fetch the truth by the id. */
 export interface JobChange {
   tenantId: string
@@ -33,14 +35,34 @@ export interface LiveDocument {
   json: string
 }
 
-/** What one kind of subscriber wants to see. All parts are immutable properties of a job, so that membership never changes. */
-export interface FeedFilter {
+/** Which jobs exist for a caller. */
+export interface Visibility {
   tenantId: string
   /** The jobs of this organization. null: of all with `allOrganizations`, else those that belong to none. */
   organizationId: string | null
   allOrganizations: boolean
   /** A token's own job: that job and its partitions. */
   scopeJobId: string | null
+}
+
+/** Where a job belongs. None of it ever changes. */
+export type Belonging = Pick<LiveDocument, 'id' | 'tenantId' | 'organizationId' | 'parentJobId'>
+
+/** Whether a job exists for a caller. */
+export const sees = (caller: Visibility, job: Belonging): boolean =>
+  job.tenantId === caller.tenantId &&
+  (job.organizationId === caller.organizationId || (caller.organizationId === null && caller.allOrganizations)) &&
+  (caller.scopeJobId === null || job.id === caller.scopeJobId || job.parentJobId === caller.scopeJobId)
+
+/** What is looked at for those who wait for a job: much less than a document. */
+export interface JobState extends Belonging {
+  revision: number
+  /** Completed, failed or cancelled. */
+  finished: boolean
+}
+
+/** What one kind of subscriber wants to see. All parts are immutable properties of a job, so that membership never changes. */
+export interface FeedFilter extends Visibility {
   /** Empty: any job. */
   jobIds: readonly string[]
   jobType: string | null
@@ -50,24 +72,46 @@ export interface FeedFilter {
 
 /** What `live` reads, always the newest committed truth. Handed in by the composition root. */
 export interface LiveSource {
+  /** The jobs that still exist, by primary key, in one statement: what they are, without documents. */
+  readStates(jobIds: readonly string[]): Promise<JobState[]>
   /** The jobs that still exist, by primary key, in one statement. */
   readDocuments(jobIds: readonly string[]): Promise<LiveDocument[]>
   /**
-   * The jobs of a filter that are active, or finished at or after `finishedSinceMs` (milliseconds since 1970, database clock;
-   * null means 30 seconds before now), and those named by `jobIds` whatever their age; at most `limit`, unfinished first,
-   * newest first. `nowMs` is the database's clock.
+   * The jobs of a filter that are active, or whose end is of `since` or later (null means 30 seconds before now), and those
+   * named by `jobIds` whatever their age; at most `limit`, unfinished first, newest first.
    */
-  readSnapshot(
-    filter: FeedFilter,
-    finishedSinceMs: number | null,
-    limit: number,
-  ): Promise<{ documents: LiveDocument[]; truncated: boolean; nowMs: number }>
+  readSnapshot(filter: FeedFilter, since: Since | null, limit: number): Promise<SnapshotAnswer>
   /**
-   * The revisions of all jobs of these tenants that are active or finished in the last 2 minutes, by their indexes; `also`
-   * adds jobs by id, of any tenant. A job may come more than once, always the same.
+   * The revisions of all jobs of these tenants that are active, finished in the last 2 minutes, or whose end was committed
+   * since `position`, by their indexes; `also` adds jobs by id, of any tenant. A job may come more than once, always with the
+   * same revision.
    */
-  readRevisions(tenantIds: readonly string[], also: readonly string[]): Promise<JobRevision[]>
+  readRevisions(
+    tenantIds: readonly string[],
+    also: readonly string[],
+    position: CommitPosition | null,
+  ): Promise<{ rows: JobRevision[]; position: CommitPosition }>
+}
+
+/** What a reader has seen: the ends at `ms` or later are shown, and those that were committed since `position`. */
+export interface Since {
+  /** Milliseconds since 1970, database clock. */
+  ms: number
+  /** null: not known. */
+  position: CommitPosition | null
+}
+
+export interface SnapshotAnswer {
+  documents: LiveDocument[]
+  truncated: boolean
+  /** The database's clock. */
+  nowMs: number
+  /** What the answer has seen of what was committed: everything before it. */
+  position: CommitPosition
 }
 
 /** What reconcile compares. `updatedAtMs` as in `LiveDocument`. */
-export type JobRevision = Pick<LiveDocument, 'id' | 'tenantId' | 'revision' | 'updatedAtMs'>
+export interface JobRevision extends Pick<LiveDocument, 'id' | 'tenantId' | 'revision' | 'updatedAtMs'> {
+  /** Its end was committed since the position that was asked for, whenever it was written. */
+  endedSince: boolean
+}

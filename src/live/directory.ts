@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { HeadwayError } from '../errors.ts'
 import type { FeedFilter, LiveDocument } from './change.ts'
 import { Feed, type Membership } from './feed.ts'
@@ -6,13 +7,24 @@ import type { StreamFormat } from './frames.ts'
 /** Each feed costs a filter to test per change: one tenant must not make that dear for all. */
 const MAX_FEEDS_PER_TENANT = 1_000
 
+/** Jobs that the feeds of one tenant may hold together, each in as many feeds as it is. One costs some 150 bytes, and its last frame. */
+const MAX_JOBS_PER_TENANT = 200_000
+
+const refuse = (message: string) => new HeadwayError('too_many_streams', message, { retryAfterSeconds: 10 })
+
 interface Tenant {
   feeds: Map<string, Feed>
   /** Feeds that name no jobs, and may want any job of the tenant. */
   open: Set<Feed>
   /** Feeds that name jobs, by the jobs they name. */
-  byJob: Map<string, Set<Feed>>
+  byJob: Map<string, Naming>
   known: Map<string, KnownJob>
+}
+
+/** Who names a job: as a rule one feed. The id is that of the first of them, so that its text is kept once. */
+interface Naming {
+  jobId: string
+  feeds: Feed | Set<Feed>
 }
 
 /** What is remembered of a job while its tenant has feeds, so that a hint about it need not be read to know who wants it. */
@@ -53,26 +65,34 @@ export class Directory {
 
   /** The feed of a filter, made if there is none. Raises `too_many_streams`. */
   feedFor(filter: FeedFilter, format: StreamFormat): Feed {
-    const { tenantId, jobIds } = filter
-    const tenant = this.#tenants.get(tenantId) ?? {
-      feeds: new Map<string, Feed>(),
-      open: new Set<Feed>(),
-      byJob: new Map<string, Set<Feed>>(),
-      known: new Map<string, KnownJob>(),
+    const { tenantId } = filter
+    const tenant: Tenant = this.#tenants.get(tenantId) ?? {
+      feeds: new Map(),
+      open: new Set(),
+      byJob: new Map(),
+      known: new Map(),
     }
     const key = keyOf(filter, format)
     const existing = tenant.feeds.get(key)
     if (existing) return existing
     if (tenant.feeds.size >= MAX_FEEDS_PER_TENANT) {
-      throw new HeadwayError('too_many_streams', 'Too many different streams are open; use fewer different filters', {
-        retryAfterSeconds: 10,
-      })
+      throw refuse('Too many different streams are open; use fewer different filters')
     }
-    const feed = new Feed(filter, format, this.#progressIntervalMs)
+    let jobs = filter.jobIds.length
+    for (const { size } of tenant.feeds.values()) jobs += size
+    if (jobs > MAX_JOBS_PER_TENANT) throw refuse('The open streams hold too many jobs; use fewer different filters')
+
+    const jobIds = filter.jobIds.map(jobId => tenant.byJob.get(jobId)?.jobId ?? jobId)
+    const feed = new Feed({ ...filter, jobIds }, format, this.#progressIntervalMs)
     this.#tenants.set(tenantId, tenant)
     tenant.feeds.set(key, feed)
     if (jobIds.length === 0) tenant.open.add(feed)
-    for (const jobId of jobIds) tenant.byJob.set(jobId, (tenant.byJob.get(jobId) ?? new Set()).add(feed))
+    for (const jobId of jobIds) {
+      const naming = tenant.byJob.get(jobId)
+      if (!naming) tenant.byJob.set(jobId, { jobId, feeds: feed })
+      else if (naming.feeds instanceof Set) naming.feeds.add(feed)
+      else naming.feeds = new Set([naming.feeds, feed])
+    }
     return feed
   }
 
@@ -84,9 +104,10 @@ export class Directory {
     tenant.feeds.delete(keyOf(feed.filter, feed.format))
     tenant.open.delete(feed)
     for (const jobId of jobIds) {
-      const named = tenant.byJob.get(jobId)
-      named?.delete(feed)
-      if (named?.size === 0) tenant.byJob.delete(jobId)
+      const naming = tenant.byJob.get(jobId)
+      if (naming?.feeds instanceof Set) naming.feeds.delete(feed)
+      if (naming?.feeds === feed || (naming?.feeds instanceof Set && naming.feeds.size === 0))
+        tenant.byJob.delete(jobId)
     }
     if (tenant.feeds.size === 0) this.#tenants.delete(tenantId)
   }
@@ -96,7 +117,8 @@ export class Directory {
     const tenant = this.#tenants.get(tenantId)
     if (!tenant) return
     const membership = tenant.known.get(jobId)?.membership
-    for (const feed of tenant.byJob.get(jobId) ?? []) if (!membership || feed.wants(membership)) yield feed
+    const named = tenant.byJob.get(jobId)?.feeds ?? []
+    for (const feed of named instanceof Feed ? [named] : named) if (!membership || feed.wants(membership)) yield feed
     for (const feed of tenant.open) if (!membership || feed.wants(membership)) yield feed
   }
 
@@ -128,8 +150,12 @@ const keyOf = (filter: FeedFilter, format: StreamFormat): string =>
     filter.organizationId,
     filter.allOrganizations,
     filter.scopeJobId,
-    filter.jobIds.toSorted(),
+    filter.jobIds.length > 0 && digestOf(filter.jobIds),
     filter.jobType,
     filter.parentJobId,
     filter.topLevel,
   ])
+
+/** Of the jobs that a filter names: their ids as a key would be kilobytes. */
+const digestOf = (jobIds: readonly string[]): string =>
+  createHash('sha256').update(jobIds.toSorted().join()).digest('base64')

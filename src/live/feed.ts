@@ -1,5 +1,5 @@
-import type { FeedFilter, JobRevision, LiveDocument } from './change.ts'
-import { encodeSnapshot, formatEventId, type StreamFormat } from './frames.ts'
+import { sees, type FeedFilter, type JobRevision, type LiveDocument, type SnapshotAnswer } from './change.ts'
+import { encodeSnapshot, formatEventId, partOf, partOfFrame, type StreamFormat } from './frames.ts'
 import { Marks, type Mark } from './marks.ts'
 import type { FrameSource, Subscriber } from './subscriber.ts'
 
@@ -15,8 +15,13 @@ export type Membership = Pick<LiveDocument, 'id' | 'tenantId' | 'organizationId'
 /** Encodes a document under a name, once for all feeds of one flush. */
 export type Encode = (format: StreamFormat, name: string, document: LiveDocument) => Buffer
 
+/** What a feed keeps of a job. Not its document: a thousand feeds of a hundred jobs would each keep their own. */
 interface Entry {
-  document: LiveDocument
+  revision: number
+  updatedAtMs: number
+  finished: boolean
+  stale: boolean
+  createdAtMs: number
   seq: number
   /** null: part of the first snapshot, and not changed since. No subscriber is ever so far behind. */
   frame: Buffer | null
@@ -28,7 +33,14 @@ export interface Snapshot {
   /** The last change that it contains. */
   seq: number
   /** The job of a stream that shows one job. */
-  only: LiveDocument | null
+  only: Pick<LiveDocument, 'revision' | 'updatedAtMs' | 'finished' | 'stale'> | null
+}
+
+/** A job as a snapshot shows it. */
+interface Shown {
+  finished: boolean
+  createdAtMs: number
+  part: () => string
 }
 
 /** Everything one kind of subscriber may see, newest state per job, oldest change first. */
@@ -44,31 +56,32 @@ export class Feed implements FrameSource {
   readonly #latest = new Map<string, Entry>()
   /** Finished jobs and when they came, oldest first. */
   readonly #finished = new Map<string, number>()
-  readonly #jobIds: ReadonlySet<string>
 
   constructor(filter: FeedFilter, format: StreamFormat, progressIntervalMs: number) {
     this.filter = filter
     this.format = format
     this.marks = new Marks(progressIntervalMs)
-    this.#jobIds = new Set(filter.jobIds)
   }
 
   wants(job: Membership): boolean {
-    const { tenantId, organizationId, allOrganizations, scopeJobId, jobType, parentJobId, topLevel } = this.filter
+    const { jobType, parentJobId, topLevel } = this.filter
     return (
-      job.tenantId === tenantId &&
-      (job.organizationId === organizationId || (organizationId === null && allOrganizations)) &&
-      (scopeJobId === null || job.id === scopeJobId || job.parentJobId === scopeJobId) &&
-      (this.#jobIds.size === 0 || this.#jobIds.has(job.id)) &&
+      sees(this.filter, job) &&
+      (!this.#isNamed || this.filter.jobIds.includes(job.id)) &&
       (jobType === null || job.jobType === jobType) &&
       (parentJobId === null || job.parentJobId === parentJobId) &&
       (!topLevel || job.parentJobId === null)
     )
   }
 
+  /** For how many jobs this keeps something. */
+  get size(): number {
+    return Math.max(this.#latest.size, this.filter.jobIds.length)
+  }
+
   /** The revision of a job that subscribers have, or will have from `latest`. */
   revisionOf(jobId: string): number | undefined {
-    return this.#latest.get(jobId)?.document.revision
+    return this.#latest.get(jobId)?.revision
   }
 
   /** Says that a job may have changed. Ignored if the feed has that revision. */
@@ -80,15 +93,14 @@ export class Feed implements FrameSource {
   }
 
   isOver(jobId: string): boolean {
-    const document = this.#latest.get(jobId)?.document
-    return document === undefined || isFinishedForGood(document)
+    const entry = this.#latest.get(jobId)
+    return entry === undefined || isFinishedForGood(entry)
   }
 
   /** Jobs of which more may come. A feed that names its jobs waits for the stale ones too: they may recover, or be erased. */
   *openJobIds(): Iterable<string> {
-    const isNamed = this.#jobIds.size > 0
-    for (const [jobId, { document }] of this.#latest) {
-      if (!document.finished || (isNamed && !isFinishedForGood(document))) yield jobId
+    for (const [jobId, entry] of this.#latest) {
+      if (!entry.finished || (this.#isNamed && !isFinishedForGood(entry))) yield jobId
     }
   }
 
@@ -134,10 +146,15 @@ export class Feed implements FrameSource {
    * Whether this state of a job is newer than what subscribers have. A job that the feed does not hold, and that has not
    * changed since the first snapshot was read, was left out by the snapshot on purpose.
    */
-  lacks({ id, revision, updatedAtMs }: Omit<JobRevision, 'tenantId'>): boolean {
+  lacks({ id, revision, updatedAtMs }: Pick<JobRevision, 'id' | 'revision' | 'updatedAtMs'>): boolean {
     const known = this.revisionOf(id)
     if (known !== undefined) return known < revision
     return updatedAtMs >= (this.primedMs ?? 0) - SNAPSHOT_SHOWS_FINISHED_MS
+  }
+
+  /** It names the jobs it wants. */
+  get #isNamed(): boolean {
+    return this.filter.jobIds.length > 0
   }
 
   #isNews(document: LiveDocument, mark: Mark): boolean {
@@ -160,11 +177,12 @@ export class Feed implements FrameSource {
   }
 
   #set(document: LiveDocument, seq: number, frame: Buffer | null, now: number): void {
-    this.#latest.delete(document.id)
-    this.#latest.set(document.id, { document, seq, frame })
-    this.#finished.delete(document.id)
+    const { id, revision, updatedAtMs, finished, stale, createdAtMs } = document
+    this.#latest.delete(id)
+    this.#latest.set(id, { revision, updatedAtMs, finished, stale, createdAtMs, seq, frame })
+    this.#finished.delete(id)
     // Jobs that are asked for by name stay: they are few, and a stale one may recover after hours.
-    if (document.finished && this.#jobIds.size === 0) this.#finished.set(document.id, now)
+    if (finished && !this.#isNamed) this.#finished.set(id, now)
   }
 
   #drop(jobId: string): void {
@@ -183,21 +201,39 @@ export class Feed implements FrameSource {
    * A snapshot from what the database answered and what was flushed since `sinceSeq`, the newer of each: whoever begins with
    * it is level with the feed as it is now, and nothing that follows is older.
    */
-  snapshot(
-    answer: { documents: readonly LiveDocument[]; truncated: boolean; nowMs: number },
-    sinceSeq: number,
-  ): Snapshot {
-    const jobs = new Map(answer.documents.map(document => [document.id, document]))
-    for (const { document, seq } of this.#latest.values()) {
-      const read = jobs.get(document.id)
-      if (read ? read.revision < document.revision : seq > sinceSeq) jobs.set(document.id, document)
+  snapshot(answer: SnapshotAnswer, sinceSeq: number): Snapshot {
+    const { format } = this
+    const read = new Map(answer.documents.map(document => [document.id, document]))
+    const shown: Shown[] = []
+    for (const [jobId, { revision, finished, createdAtMs, seq, frame }] of this.#latest) {
+      const document = read.get(jobId)
+      // What has no frame was in the first snapshot, and every later one has it as new or newer.
+      if (!frame || (document ? document.revision >= revision : seq <= sinceSeq)) continue
+      shown.push({ finished, createdAtMs, part: () => partOfFrame(format, frame) })
+      read.delete(jobId)
     }
-    const documents = [...jobs.values()].sort(
-      (a, b) => Number(a.finished) - Number(b.finished) || b.createdAtMs - a.createdAtMs,
-    )
-    const only = (this.#jobIds.size === 1 && documents[0]) || null
-    const id = formatEventId({ ms: answer.nowMs, revision: only?.revision ?? 0 })
-    return { bytes: encodeSnapshot(this.format, id, documents, answer.truncated), seq: this.seq, only }
+    for (const document of read.values()) {
+      const { finished, createdAtMs } = document
+      shown.push({ finished, createdAtMs, part: () => partOf(format, document) })
+    }
+    shown.sort((a, b) => Number(a.finished) - Number(b.finished) || b.createdAtMs - a.createdAtMs)
+    const only = this.#only(answer.documents, sinceSeq)
+    const { nowMs: ms, position } = answer
+    const id = formatEventId({ ms, revision: only?.revision ?? 0, position })
+    const parts = shown.map(({ part }) => part())
+    return { bytes: encodeSnapshot(format, id, parts, answer.truncated), seq: this.seq, only }
+  }
+
+  /** The job of a feed of one job, as it was read or flushed since. */
+  #only(documents: readonly LiveDocument[], sinceSeq: number): Snapshot['only'] {
+    const [jobId] = this.filter.jobIds
+    if (jobId === undefined || this.filter.jobIds.length > 1) return null
+    const [document] = documents
+    const entry = this.#latest.get(jobId)
+    const isFlushed = entry?.frame && (document ? entry.revision > document.revision : entry.seq > sinceSeq)
+    if (isFlushed || !document) return isFlushed ? entry : null
+    const { revision, updatedAtMs, finished, stale } = document
+    return { revision, updatedAtMs, finished, stale }
   }
 
   /** Lets go of jobs that finished a minute ago, once every subscriber has passed them. */
@@ -218,4 +254,5 @@ export class Feed implements FrameSource {
 }
 
 /** Completed, cancelled, or failed but not for silence: a stale job may recover. */
-export const isFinishedForGood = (document: LiveDocument): boolean => document.finished && !document.stale
+export const isFinishedForGood = ({ finished, stale }: Pick<LiveDocument, 'finished' | 'stale'>): boolean =>
+  finished && !stale

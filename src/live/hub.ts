@@ -1,10 +1,11 @@
-import type { JobChange, LiveDocument, LiveSource } from './change.ts'
+import type { JobChange, LiveDocument, LiveSource, Since } from './change.ts'
 import type { Directory } from './directory.ts'
 import type { Feed, Snapshot } from './feed.ts'
 import { encodeFrame, formatEventId, type StreamFormat } from './frames.ts'
 import type { Mark } from './marks.ts'
+import { olderOf, type CommitPosition } from './position.ts'
 import type { LiveStats, Log } from './stats.ts'
-import type { Waiters } from './waiters.ts'
+import type { Watches } from './watches.ts'
 
 /** More jobs than this are read in several statements: a tenant's first reconcile may ask for all it has. */
 const MAX_DOCUMENTS_PER_READ = 5_000
@@ -22,7 +23,7 @@ const PROOF_LASTS_MS = 30_000
 export interface HubOptions {
   source: LiveSource
   directory: Directory
-  waiters: Waiters
+  watches: Watches
   stats: LiveStats
   log: Log
   now: () => number
@@ -44,6 +45,10 @@ export class Hub {
   #closed = false
   /** The database's time up to which readers of the newest frame have seen everything: the first part of every event id. */
   #newestMs = 0
+  /** The same in the order of commits, as the last reconcile saw it that has had its say; null: before the first snapshot. */
+  #position: CommitPosition | null = null
+  /** That of a reconcile, until all that it found has been delivered. */
+  #nextPosition: CommitPosition | null = null
   #reconciledAt = -Infinity
   /** Everything that happened before has been delivered. */
   #provenAt: number
@@ -54,10 +59,10 @@ export class Hub {
   }
 
   hint(changes: readonly JobChange[]): void {
-    const { directory, waiters, now } = this.#options
+    const { directory, watches, now } = this.#options
     const since = now()
     for (const change of changes) {
-      waiters.hint(change)
+      watches.hint(change)
       const mark = { revision: change.revision, lifecycle: change.lifecycle, hinted: true, since }
       for (const feed of directory.interested(change.tenantId, change.jobId)) this.#mark(feed, change.jobId, mark)
     }
@@ -68,39 +73,46 @@ export class Hub {
    * Reads a snapshot of a feed. The feed must be in the directory already: what commits while this reads marks it, and is
    * flushed after. The first snapshot begins the feed's life.
    */
-  async readSnapshot(feed: Feed, finishedSinceMs: number | null): Promise<{ snapshot: Snapshot; nowMs: number }> {
+  async readSnapshot(feed: Feed, seen: Since | null): Promise<{ snapshot: Snapshot; nowMs: number }> {
     const { source, directory, now } = this.#options
     const sinceSeq = feed.seq
-    const answer = await source.readSnapshot(feed.filter, finishedSinceMs, MAX_SNAPSHOT_JOBS)
+    const answer = await source.readSnapshot(feed.filter, seen, MAX_SNAPSHOT_JOBS)
     // A flush that began to read earlier may hold older documents. They must not follow this snapshot, so they go before it.
     await this.#flushing
     for (const document of answer.documents) directory.learn(document)
     feed.prime(answer.documents, answer.nowMs, now())
     // Lowering is always safe (a failover may set the clock back); raising is for when nothing older is outstanding.
     if (this.#isProven() || answer.nowMs < this.#newestMs) this.#newestMs = answer.nowMs
+    // A reconcile that began after this read has not compared this feed, and its position would claim that it has.
+    this.#position = this.#position ? olderOf(this.#position, answer.position) : answer.position
+    if (this.#nextPosition) this.#nextPosition = olderOf(this.#nextPosition, answer.position)
     this.#schedule()
     return { snapshot: feed.snapshot(answer, sinceSeq), nowMs: answer.nowMs }
   }
 
   /** Compares revisions with the database, and marks what differs: finds every commit that no hint told of. */
   async reconcile(): Promise<void> {
-    const { source, directory, waiters, now } = this.#options
-    const waited = waiters.jobIds
+    const { source, directory, watches, now } = this.#options
+    const waited = watches.jobIds
     // Whoever comes next begins with a snapshot, so nothing is outstanding.
-    if (directory.isEmpty) this.#provenAt = now()
+    if (directory.isEmpty) {
+      this.#provenAt = now()
+      this.#position = this.#nextPosition = null
+    }
     if (directory.isEmpty && waited.length === 0) return
 
-    const rows = await source.readRevisions(directory.tenantIds, waited)
+    const { rows, position } = await source.readRevisions(directory.tenantIds, waited, this.#position)
     const since = now()
     const revisions = new Map(rows.map(row => [row.id, row.revision]))
-    for (const jobId of waited) waiters.compare(jobId, revisions.get(jobId))
+    for (const jobId of waited) watches.compare(jobId, revisions.get(jobId))
     for (const row of rows) {
-      const { id, tenantId, revision } = row
-      const mark = { revision, lifecycle: false, hinted: false, since }
+      const { id, tenantId, revision, endedSince } = row
+      // An end that has just been committed is news, however old the time is that was written for it.
+      const mark = { revision, lifecycle: endedSince, hinted: endedSince, since }
       for (const feed of directory.interested(tenantId, id)) {
         const seen = feed.revisionOf(id) ?? directory.offered(tenantId, id)
         // Asked before anything is read: a snapshot may have had no room for a hundred thousand jobs in which nothing happens.
-        if (feed.primedMs !== null && revision > seen && feed.lacks(row)) this.#mark(feed, id, mark)
+        if (feed.primedMs !== null && revision > seen && (endedSince || feed.lacks(row))) this.#mark(feed, id, mark)
       }
     }
     for (const feed of directory.feeds()) {
@@ -112,6 +124,7 @@ export class Hub {
     }
     directory.forgetAllBut(revisions)
     this.#reconciledAt = since
+    this.#nextPosition = position
     this.#prove()
     this.#schedule()
   }
@@ -209,7 +222,12 @@ export class Hub {
       const key = `${format} ${name} ${id}`
       let frame = encoded.get(key)
       if (!frame) {
-        frame = encodeFrame(format, name, formatEventId({ ms: this.#newestMs, revision }), document)
+        frame = encodeFrame(
+          format,
+          name,
+          formatEventId({ ms: this.#newestMs, revision, position: this.#position }),
+          document,
+        )
         encoded.set(key, frame)
         stats.serialisations++
       }
@@ -238,5 +256,7 @@ export class Hub {
       if (feed.primedMs !== null && feed.marks.oldest <= this.#reconciledAt) return
     }
     this.#provenAt = Math.max(this.#provenAt, this.#reconciledAt)
+    this.#position = this.#nextPosition ?? this.#position
+    this.#nextPosition = null
   }
 }

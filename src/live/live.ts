@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http'
-import type { FeedFilter, LiveSource } from './change.ts'
+import type { FeedFilter, JobState, LiveSource } from './change.ts'
 import { Directory } from './directory.ts'
 import type { StreamFormat } from './frames.ts'
 import { Hub } from './hub.ts'
@@ -7,9 +7,11 @@ import { createListener, type ListenerClient } from './listener.ts'
 import { Reconciler } from './reconciler.ts'
 import { createStats, type LiveStats, type Log } from './stats.ts'
 import { Streams } from './streams.ts'
-import { Waiters } from './waiters.ts'
+import { Watches, type JobWait } from './watches.ts'
 
+export type { JobState } from './change.ts'
 export type { StreamFormat } from './frames.ts'
+export type { JobWait } from './watches.ts'
 
 export interface StreamRequest {
   filter: FeedFilter
@@ -32,10 +34,10 @@ export interface Live {
    */
   open(request: StreamRequest): Promise<OpenStream>
   /**
-   * Resolves with true when the job has a revision other than `revision` or may have one, with false when `signal` aborts.
-   * Register first, read second: call it before reading the job, and await it after.
+   * Resolves with the job once it is enough; with null where the caller sees no such job, or the job cannot be read: its own
+   * read then tells which. When `signal` aborts, resolves with what is known, null where that is nothing.
    */
-  waitForChange(jobId: string, revision: number, signal: AbortSignal): Promise<boolean>
+  waitForJob(wait: JobWait, signal: AbortSignal): Promise<JobState | null>
   /** The listener hears its own pings. A deaf one is degraded, not down: reconcile replaces it. */
   isListening(): boolean
   start(): void
@@ -112,9 +114,9 @@ export function createLive(options: LiveOptions): LiveStation {
   const { now = () => performance.now(), random = Math.random } = options
   const timing = { ...TIMING, ...options.timing }
   const stats = createStats()
-  const waiters = new Waiters()
+  const watches = new Watches({ source, intervalMs, stats, log, now })
   const directory = new Directory(intervalMs)
-  const hub = new Hub({ source, directory, waiters, stats, log, now })
+  const hub = new Hub({ source, directory, watches, stats, log, now })
   const streams = new Streams({
     hub,
     directory,
@@ -145,7 +147,7 @@ export function createLive(options: LiveOptions): LiveStation {
 
   return {
     open: request => streams.open(request),
-    waitForChange: (jobId, revision, signal) => waiters.wait(jobId, revision, signal),
+    waitForJob: (wait, signal) => watches.wait(wait, signal),
     isListening: () => listener.isListening(),
     openStreams: () => streams.size,
     openFeeds: () => directory.size,
@@ -158,7 +160,7 @@ export function createLive(options: LiveOptions): LiveStation {
     close: async () => {
       reconciler.close()
       hub.close()
-      waiters.wakeAll()
+      watches.close()
       await Promise.all([streams.close(), listener.close()])
     },
   }

@@ -13,6 +13,8 @@ export interface LiveStats {
   catchUps: number
   /** Readers ended because they accepted too little for too long. */
   cut: number
+  /** Statements that told those who wait for a job what has become of it. */
+  stateReads: number
   /** Reads of documents that failed and were put off. */
   failedReads: number
   /** Times the listener was heard again after a silence. */
@@ -31,6 +33,7 @@ export const createStats = (): LiveStats => ({
   bytes: 0,
   catchUps: 0,
   cut: 0,
+  stateReads: 0,
   failedReads: 0,
   reconnects: 0,
   pingMs: 0,

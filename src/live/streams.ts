@@ -1,9 +1,11 @@
 import { HeadwayError } from '../errors.ts'
+import type { Since } from './change.ts'
 import type { Directory } from './directory.ts'
 import { isFinishedForGood, type Feed, type Snapshot } from './feed.ts'
 import { encodeRetry, FAREWELL, KEEP_ALIVE, parseEventId } from './frames.ts'
 import type { Hub } from './hub.ts'
 import type { OpenStream, StreamRequest } from './live.ts'
+import { covers, type CommitPosition } from './position.ts'
 import type { LiveStats } from './stats.ts'
 import { Subscriber, type SubscriberLimits } from './subscriber.ts'
 
@@ -19,6 +21,12 @@ const RESUME_STEPS_MS = [120_000, 300_000, 900_000, RESUME_AT_MOST_MS]
 /** A snapshot is shared until the next change, but no longer: what has finished falls out of it with time. */
 const SNAPSHOT_SHARED_MS = 5_000
 
+/** All that are kept for whoever comes next. Where there are more, those of the feeds that were asked for longest ago go first. */
+const SNAPSHOTS_SHARED_BYTES = 16 * 1024 * 1024
+
+/** What one caller may name in all its streams: each job it names is kept for it, though nobody else follows that one. */
+const MAX_NAMED_JOBS_PER_CALLER = 10_000
+
 const LIFETIME_JITTER = 0.2
 
 /** How many streams are ended in one turn of the event loop when the service closes. */
@@ -29,6 +37,10 @@ interface SharedSnapshot {
   /** The change it is good for; null while it is read. */
   seq: number | null
   readAt: number
+  /** Once it has been read. */
+  bytes: number
+  /** It shows what was committed since. */
+  position: CommitPosition | null
 }
 
 export interface StreamsOptions {
@@ -47,9 +59,10 @@ export class Streams {
   readonly #options: StreamsOptions
   readonly #subscribers = new Map<Subscriber, Feed>()
   /** By how far they look back in milliseconds; null: a first snapshot. */
-  readonly #snapshots = new WeakMap<Feed, Map<number | null, SharedSnapshot>>()
-  /** How many streams each caller has open; none is not kept. */
-  readonly #openOf = new Map<string, number>()
+  readonly #snapshots = new Map<Feed, Map<number | null, SharedSnapshot>>()
+  #snapshotBytes = 0
+  /** How many streams each caller has open, and how many jobs it names in them; none is not kept. */
+  readonly #openOf = new Map<string, { streams: number; jobs: number }>()
   #timers: NodeJS.Timeout[] = []
   #closed = false
 
@@ -71,7 +84,7 @@ export class Streams {
 
   /** Registers first and reads second, so that no change falls between the snapshot and what follows it. */
   async open(request: StreamRequest): Promise<OpenStream> {
-    this.#admit(request.caller)
+    this.#admit(request)
     const feed = this.#options.directory.feedFor(request.filter, request.format)
     const subscriber = this.#register(feed, request)
     try {
@@ -104,11 +117,19 @@ export class Streams {
     await Promise.all(closing)
   }
 
-  #admit(caller: string | null): void {
+  #admit({ caller, filter }: StreamRequest): void {
     if (this.#closed) throw shuttingDown()
     const { maxStreamsPerCaller } = this.#options
+    const open = (caller !== null && this.#openOf.get(caller)) || { streams: 0, jobs: 0 }
     // Before the limit of the process: who has used up its own share is told so, also where nobody else has.
-    if (caller !== null && (this.#openOf.get(caller) ?? 0) >= maxStreamsPerCaller) {
+    if (open.jobs + filter.jobIds.length > MAX_NAMED_JOBS_PER_CALLER) {
+      throw new HeadwayError(
+        'too_many_streams',
+        `You follow ${open.jobs} jobs by name, and may follow ${MAX_NAMED_JOBS_PER_CALLER}: close some streams, or follow jobs by their type or batch`,
+        { retryAfterSeconds: 5 },
+      )
+    }
+    if (open.streams >= maxStreamsPerCaller) {
       throw new HeadwayError(
         'too_many_streams',
         `You have ${maxStreamsPerCaller} streams open, as many as you may: close some, or let one stream follow several jobs`,
@@ -123,28 +144,32 @@ export class Streams {
   }
 
   /** Counts a stream that begins (1) or ends (-1). */
-  #count(caller: string | null, change: 1 | -1): void {
+  #count({ caller, filter }: StreamRequest, change: 1 | -1): void {
     if (caller === null) return
-    const open = (this.#openOf.get(caller) ?? 0) + change
-    if (open > 0) this.#openOf.set(caller, open)
+    const open = this.#openOf.get(caller) ?? { streams: 0, jobs: 0 }
+    open.streams += change
+    open.jobs += change * filter.jobIds.length
+    if (open.streams > 0) this.#openOf.set(caller, open)
     else this.#openOf.delete(caller)
   }
 
-  #register(feed: Feed, { untilFinishedJobId, caller }: StreamRequest): Subscriber {
+  #register(feed: Feed, request: StreamRequest): Subscriber {
+    const { untilFinishedJobId } = request
     const { stats, limits, now, directory, hub } = this.#options
     const onGone = (subscriber: Subscriber) => {
       this.#subscribers.delete(subscriber)
-      this.#count(caller, -1)
+      this.#count(request, -1)
       feed.subscribers.delete(subscriber)
       if (feed.subscribers.size > 0) return
       directory.remove(feed)
       hub.forget(feed)
+      this.#forgetSnapshots(feed)
     }
     const farewell = FAREWELL[feed.format]
     const subscriber = new Subscriber({ feed, untilFinishedJobId, farewell, limits, stats, now, onGone })
     feed.subscribers.add(subscriber)
     this.#subscribers.set(subscriber, feed)
-    this.#count(caller, 1)
+    this.#count(request, 1)
     return subscriber
   }
 
@@ -156,40 +181,64 @@ export class Streams {
     // An id from the future (a clock was set) says nothing about what its reader has seen: the first snapshot must do.
     if (lookBackMs < 0) return snapshot
     const stepMs = RESUME_STEPS_MS.find(step => step >= lookBackMs) ?? RESUME_AT_MOST_MS
-    const resumed = await this.#shared(feed, { stepMs, sinceMs: nowMs - stepMs })
+    // Of an id that is too old the time decides: what was committed since may be all there is.
+    const position = lookBackMs <= RESUME_AT_MOST_MS ? seen.position : null
+    const resumed = await this.#shared(feed, { stepMs, ms: nowMs - stepMs, position })
     return resumed.snapshot
   }
 
   /** One query for all who come while it runs, and for those who come before the next change. */
-  #shared(feed: Feed, resume: { stepMs: number; sinceMs: number } | null): SharedSnapshot['answer'] {
+  #shared(feed: Feed, resume: (Since & { stepMs: number }) | null): SharedSnapshot['answer'] {
     const { hub, stats, now } = this.#options
     this.#expire(feed)
     const ofFeed = this.#snapshots.get(feed) ?? new Map<number | null, SharedSnapshot>()
+    this.#snapshots.delete(feed)
     this.#snapshots.set(feed, ofFeed)
     const key = resume?.stepMs ?? null
+    const position = resume?.position ?? null
     const existing = ofFeed.get(key)
-    if (existing) return existing.answer
+    // Who has seen less than those whom it was read for takes one of its own, and those who come next share that.
+    if (existing && (!position || (existing.position && covers(existing.position, position)))) return existing.answer
+    if (existing) this.#snapshotBytes -= existing.bytes
 
-    const answer = hub.readSnapshot(feed, resume?.sinceMs ?? null)
-    const shared: SharedSnapshot = { answer, seq: null, readAt: now() }
+    const answer = hub.readSnapshot(feed, resume)
+    const shared: SharedSnapshot = { answer, seq: null, readAt: now(), bytes: 0, position }
     ofFeed.set(key, shared)
     answer.then(
       ({ snapshot }) => {
         stats.snapshots++
         shared.seq = snapshot.seq
+        if (this.#snapshots.get(feed)?.get(key) !== shared) return
+        shared.bytes = snapshot.bytes.length
+        this.#snapshotBytes += shared.bytes
+        for (const other of this.#snapshots.keys()) {
+          if (this.#snapshotBytes <= SNAPSHOTS_SHARED_BYTES) break
+          this.#forgetSnapshots(other)
+        }
       },
-      () => ofFeed.delete(key),
+      () => {
+        if (ofFeed.get(key) === shared) ofFeed.delete(key)
+      },
     )
     return answer
+  }
+
+  /** Of those that are being read, nobody else is told any more. */
+  #forgetSnapshots(feed: Feed): void {
+    for (const { bytes } of this.#snapshots.get(feed)?.values() ?? []) this.#snapshotBytes -= bytes
+    this.#snapshots.delete(feed)
   }
 
   /** Lets go of the snapshots that may not be shared any more. */
   #expire(feed: Feed): void {
     const ofFeed = this.#snapshots.get(feed)
     if (!ofFeed) return
-    for (const [key, { seq, readAt }] of ofFeed) {
-      if (seq !== null && (seq !== feed.seq || this.#options.now() - readAt > SNAPSHOT_SHARED_MS)) ofFeed.delete(key)
+    for (const [key, { seq, readAt, bytes }] of ofFeed) {
+      if (seq === null || (seq === feed.seq && this.#options.now() - readAt <= SNAPSHOT_SHARED_MS)) continue
+      ofFeed.delete(key)
+      this.#snapshotBytes -= bytes
     }
+    if (ofFeed.size === 0) this.#snapshots.delete(feed)
   }
 
   #lifetimeMs({ expiresAtMs }: StreamRequest): number {

@@ -448,7 +448,7 @@ t.test(
     const streams = () => streamsSeen(front)
     await admin.heartbeat(job.id)
     await waitFor(() => streams().length === 2, { timeoutMs: 10_000 })
-    t.match(streams()[1]?.headers['last-event-id'], /^\d+\.\d+$/)
+    t.match(streams()[1]?.headers['last-event-id'], /^\d+\.\d+\.\d+(-\d+)*$/)
     await until(page, 'live')
 
     host.page('/token', {

@@ -76,7 +76,7 @@ const callFunctions = async (database: Database, { pool }: TestDatabase) => {
     })
   }
   await outbox.erase(7)
-  await createLiveSource(database, (_party, _width, useCase) => useCase()).readRevisions([TENANT], [job.id])
+  await createLiveSource(database, (_party, _width, useCase) => useCase()).readRevisions([TENANT], [job.id], null)
   const sweeper = createSweeper({
     database,
     announce: () => undefined,

@@ -7,7 +7,7 @@ import { createHttpServer } from '../../src/http/server.ts'
 import type { CreatedJob, Jobs } from '../../src/jobs/commands.ts'
 import type { Heartbeat, HeartbeatAnswer } from '../../src/jobs/heartbeat.ts'
 import type { JobDocument } from '../../src/jobs/job.ts'
-import type { OpenStream, StreamRequest } from '../../src/live/live.ts'
+import type { JobState, JobWait, OpenStream, StreamRequest } from '../../src/live/live.ts'
 import { JOB_ID_EXAMPLE, jobExample, progressExample } from '../../src/http/schemas/examples.ts'
 import { statisticsExample } from '../../src/http/schemas/statistics.ts'
 
@@ -107,8 +107,14 @@ export class InMemoryLive implements LiveSide {
   beforeOpen: () => Promise<void> | void = () => undefined
   /** Called when someone has registered to wait. */
   onWait: () => void = () => undefined
-  readonly waiting = new Set<(changed: boolean) => void>()
+  /** Everyone who waits: called, it looks at the job again. */
+  readonly waiting = new Set<() => void>()
   readonly #streams = new Set<Parameters<OpenStream['start']>[0]>()
+  readonly #jobs: InMemoryJobs
+
+  constructor(jobs: InMemoryJobs) {
+    this.#jobs = jobs
+  }
 
   async open(request: StreamRequest): Promise<OpenStream> {
     this.requests.push(request)
@@ -127,27 +133,33 @@ export class InMemoryLive implements LiveSide {
       },
     }
   }
-  waitForChange(_jobId: string, _revision: number, signal: AbortSignal): Promise<boolean> {
+  waitForJob({ jobId, isEnough }: JobWait, signal: AbortSignal): Promise<JobState | null> {
+    const state = (): JobState | null => {
+      const { id, tenantId, organizationId, parentJobId, revision, status } = this.#jobs.job
+      const finished = ['completed', 'failed', 'cancelled'].includes(status)
+      return id === jobId ? { id, tenantId, organizationId, parentJobId, revision, finished } : null
+    }
     return new Promise(resolve => {
-      const end = (changed: boolean) => {
-        this.waiting.delete(end)
-        resolve(changed)
+      const end = () => {
+        this.waiting.delete(look)
+        resolve(state())
       }
-      if (signal.aborted) {
-        resolve(false)
-        return
+      const look = () => {
+        const now = state()
+        if (signal.aborted || !now || isEnough(now)) end()
       }
-      this.waiting.add(end)
-      signal.addEventListener('abort', () => end(false), { once: true })
-      this.onWait()
+      this.waiting.add(look)
+      signal.addEventListener('abort', end, { once: true })
+      look()
+      if (this.waiting.has(look)) this.onWait()
     })
   }
+  /** Everyone who waits looks at the job again. */
   announce(): void {
-    for (const end of [...this.waiting]) end(true)
+    for (const look of [...this.waiting]) look()
   }
   isListening = () => this.listening
   close = async () => {
-    for (const end of [...this.waiting]) end(false)
     for (const response of this.#streams) response.end()
   }
 }
@@ -161,7 +173,7 @@ export const startServer = async (
   { config, ...parts }: Partial<Omit<HttpParts, 'config'>> & { config?: Partial<HttpConfig> } = {},
 ) => {
   const jobs = new InMemoryJobs()
-  const live = new InMemoryLive()
+  const live = new InMemoryLive(jobs)
   const log: string[] = []
   const app = await createHttpServer({
     config: {

@@ -106,7 +106,7 @@ const lastEvent = async ({ service }: World, id: string): Promise<JobEvent | und
 
 const versionsOf = async ({ service }: World, id: string) => {
   const { rows } = await service.database.pool.query<Record<string, unknown>>(
-    'SELECT lifecycle, lifecycle_revision, revision FROM progress_jobs WHERE id = $1',
+    'SELECT lifecycle, lifecycle_revision, revision, finished_xact FROM progress_jobs WHERE id = $1',
     [id],
   )
   return rows[0]
@@ -121,7 +121,12 @@ t.test('a job is stalled after 30 seconds of silence, not before', async t => {
   t.match(await world.service.job(early), { status: 'running', liveness: 'ok', revision: 2 })
   const stalled = await world.service.job(late)
   t.match(stalled, { status: 'running', liveness: 'stalled', revision: 3, finishedAt: null })
-  t.same(await versionsOf(world, late), { lifecycle: 'stalled', lifecycle_revision: '3', revision: '3' })
+  t.same(await versionsOf(world, late), {
+    lifecycle: 'stalled',
+    lifecycle_revision: '3',
+    revision: '3',
+    finished_xact: null,
+  })
   t.same(await world.service.history(late), ['created', 'started', 'stalled'])
   t.match(await lastEvent(world, late), { actor: null, attempt: 1, data: { heartbeatAt: stalled.heartbeatAt } })
   const tenantId = stalled.tenantId
@@ -173,7 +178,11 @@ t.test('a stale job says so', async t => {
     revision: before.revision + 1,
   })
   t.equal(job.finishedAt, job.updatedAt)
-  t.same(await versionsOf(world, id), { lifecycle: 'failed', lifecycle_revision: '3', revision: '3' })
+  t.match(
+    await versionsOf(world, id),
+    { lifecycle: 'failed', lifecycle_revision: '3', revision: '3', finished_xact: /^\d+$/ },
+    'with its transaction, by which readers who were away are told',
+  )
   t.match(await lastEvent(world, id), {
     type: 'failed',
     actor: null,
@@ -253,7 +262,12 @@ t.test('a heartbeat recovers a stale job and un-stalls a stalled one', async t =
       revision: 4,
     })
     t.same(await world.service.history(id), history)
-    t.same(await versionsOf(world, id), { lifecycle: 'recovered', lifecycle_revision: '4', revision: '4' })
+    t.same(await versionsOf(world, id), {
+      lifecycle: 'recovered',
+      lifecycle_revision: '4',
+      revision: '4',
+      finished_xact: null,
+    })
     t.match(await lastEvent(world, id), { data: { workerId: 'a' } })
   }
   t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: null })

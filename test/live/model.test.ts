@@ -178,10 +178,12 @@ async function run(seed: number, steps: number): Promise<{ wrong: string[]; cuts
     if (away || chance(0.3)) return
     setTimeout(() => world.announce([change]), upTo(100))
   }
+  /** Whoever changes a job in a transaction that is still open has it for itself. */
+  const locked = new Set<string>()
   const change = () => {
     const id = jobId(upTo(Math.min(jobs, 30)) + Math.max(0, jobs - 30))
     const job = world.jobs.get(id)
-    if (!job) return
+    if (!job || locked.has(id)) return
     let lifecycle: string | null = null
     if (job.finished) {
       if (!job.stale && chance(0.9)) return
@@ -191,8 +193,18 @@ async function run(seed: number, steps: number): Promise<{ wrong: string[]; cuts
       finished++
     }
     const stale = lifecycle === 'failed' && chance(0.5)
+    if (!chance(0.05)) {
+      announce(world.commit(id, { stale }, lifecycle))
+      return
+    }
     // Some transactions commit long after the time that they are stamped with.
-    announce(world.commit(id, { stale, updatedAtMs: now() - (chance(0.05) ? upTo(20_000) : 0) }, lifecycle))
+    locked.add(id)
+    const [transaction, updatedAtMs] = [world.begin(), now()]
+    const commit = () => {
+      locked.delete(id)
+      if (job === world.jobs.get(id)) announce(world.commit(id, { stale, updatedAtMs }, lifecycle, transaction))
+    }
+    setTimeout(commit, upTo(chance(0.3) ? 600_000 : 20_000))
   }
   const act = () => {
     const dashboard = dashboards[upTo(dashboards.length)] as Dashboard
@@ -238,6 +250,7 @@ async function run(seed: number, steps: number): Promise<{ wrong: string[]; cuts
     if (chance(0.3)) await advance(50 + (chance(0.02) ? upTo(100_000) : upTo(200)))
   }
   away = false
+  await advance(600_000)
   for (const dashboard of dashboards) {
     dashboard.slow = false
     dashboard.comesBackAt = 0
@@ -247,8 +260,14 @@ async function run(seed: number, steps: number): Promise<{ wrong: string[]; cuts
   world.onRead = () => undefined
   const wrong: string[] = []
   for (const [n, dashboard] of dashboards.entries()) {
-    const expected = await world.readSnapshot(dashboard.filter, dashboard.since ?? 0, Infinity)
-    for (const { id, revision, lifecycle } of expected.documents) {
+    const { since } = dashboard
+    const expected = await world.readSnapshot(dashboard.filter, { ms: 0, position: null }, Infinity)
+    const owed = expected.documents.filter(({ id, finished }) => {
+      return (
+        !finished || (world.jobs.get(id)?.committedAtMs ?? 0) >= (since ?? 0) || dashboard.filter.jobIds.includes(id)
+      )
+    })
+    for (const { id, revision, lifecycle } of owed) {
       const shown = dashboard.jobs.get(id)
       if (shown !== revision) wrong.push(`dashboard ${n}: ${id} is ${revision} (${lifecycle}), shows ${shown}`)
     }

@@ -1,8 +1,12 @@
+import { randomBytes } from 'node:crypto'
+import { setMaxListeners } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { HeadwayError } from '../../src/errors.ts'
+import type { FeedFilter } from '../../src/live/change.ts'
+import type { JobWait, OpenStream } from '../../src/live/live.ts'
 import { createStation, openDeafReader, Reader, request, silentLog } from './clients.ts'
 import { waitFor } from '../helpers/wait.ts'
 import { filter, jobId, OTHER_TENANT, TENANT, World } from './world.ts'
@@ -12,13 +16,29 @@ const collectGarbage = runInNewContext('gc') as () => void
 
 const [A, B, C] = [jobId(1), jobId(2), jobId(3)]
 
+/** Waits for another revision than the one that is known. */
+const changed = (jobId: string, known: number, over: Partial<FeedFilter> = {}): JobWait => ({
+  visibility: filter(over),
+  jobId,
+  known,
+  isEnough: ({ revision }) => revision !== known,
+})
+
+/** Waits for the end of a job. */
+const finished = (jobId: string): JobWait => ({
+  visibility: filter(),
+  jobId,
+  known: -1,
+  isEnough: state => state.finished,
+})
+
 t.test('every connect gets retry, then a snapshot, then what changes', async t => {
   const world = new World()
   world.commit(A)
   const { open } = await createStation(t, world)
   const reader = await open()
   const snapshot = await reader.event('snapshot')
-  t.match(reader.raw, /^retry: \d{4}\n\nid: \d+\.0\nevent: snapshot\ndata: \{"jobs":\[/)
+  t.match(reader.raw, /^retry: \d{4}\n\nid: \d+\.0\.\d+\nevent: snapshot\ndata: \{"jobs":\[/)
   t.same(
     snapshot.data.jobs.map(job => job.id),
     [A],
@@ -26,7 +46,11 @@ t.test('every connect gets retry, then a snapshot, then what changes', async t =
 
   world.change(A, {}, 'started')
   const started = await reader.event('progress.job.started')
-  t.equal(started.id, `${world.jobs.get(A)?.updatedAtMs}.2`, 'the id is time and revision')
+  t.match(
+    started.id,
+    new RegExp(`^${world.jobs.get(A)?.updatedAtMs}\\.2\\.\\d+$`),
+    'the id is time, revision and position',
+  )
   world.change(A)
   t.equal((await reader.event('progress.job.updated')).data.revision, 3)
 })
@@ -210,7 +234,9 @@ t.test('a resume looks back to a minute before its id, at most an hour; a malfor
   const cases: [string | null, number[]][] = [
     [null, [9, 0]],
     ['nonsense', [9, 0]],
-    ['1.2.3', [9, 0]],
+    ['1.2.x', [9, 0]],
+    ['1.2.3-', [9, 0]],
+    ['1.2.3-1-1-1-1-1', [9, 0]],
     [`${now + 10_000_000}.0`, [9, 0]],
     [`${now - 2.5 * 60_000}.0`, [9, 0, 1]],
     [`${now - 29.5 * 60_000}.17`, [9, 0, 1, 2]],
@@ -306,10 +332,50 @@ t.test('what no one announced is found by reconcile', async t => {
   world.commit(B)
   await reader.event('progress.job.completed')
   await reader.event('progress.job.created')
-  const controller = new AbortController()
-  const waiting = live.waitForChange(B, 1, controller.signal)
+  const waiting = live.waitForJob(changed(B, 1), AbortSignal.timeout(5_000))
+  await waitFor(() => world.stateReads.length > 0)
   world.commit(B)
-  t.equal(await waiting, true, 'also by those who wait')
+  t.match(await waiting, { id: B, revision: 2 }, 'also by those who wait')
+})
+
+t.test('an end that was committed late, and that no one announced, is found by its commit', async t => {
+  const world = new World()
+  const { open, live } = await createStation(t, world, { timing: { reconcileMs: 20, reconcileDeafMs: 20 } })
+  const [one, two] = [world.begin(), world.begin()]
+  const old = { createdAtMs: world.now() - 200_000, updatedAtMs: world.now() - 200_000 }
+  world.commit(C, old, 'completed')
+  const reader = await open()
+  const { id } = await reader.event('snapshot')
+  t.match(id, /\.\d+-\d+-\d+$/, 'it has seen neither of them')
+  // Neither was ever seen to run, and both finished before the two minutes in which reconcile goes by the time.
+  world.commit(A, old, 'completed', one)
+  const shown = await reader.revision(A, 1)
+  t.equal(shown.event, 'progress.job.completed')
+  const reads = world.revisionReads
+  await waitFor(() => world.revisionReads > reads + 2)
+  world.change(jobId(7))
+  const later = await reader.revision(jobId(7), 1)
+  t.match(later.id, /\.\d+-\d+$/, 'ids move on over what has been delivered')
+  world.commit(B, old, 'failed', two)
+  await reader.revision(B, 1)
+  t.same(
+    reader.events.filter(({ data }) => data.id === A || data.id === C).map(({ data }) => data.id),
+    [A],
+    'once, and nothing that was over before',
+  )
+  reader.close()
+  await waitFor(() => live.openStreams() === 0)
+  for (const [from, expected] of [
+    [id, [A, B]],
+    [later.id, [B]],
+  ] as const) {
+    const again = await open({ lastEventId: from })
+    const { data } = await again.event('snapshot')
+    const ends = data.jobs.filter(job => job.status !== 'running').map(job => job.id)
+    t.same(ends.sort(), expected, 'on another process too, which knows nothing but the id')
+    again.close()
+    await waitFor(() => live.openStreams() === 0)
+  }
 })
 
 t.test('a listener that comes back reconciles at once: it may have missed something', async t => {
@@ -434,9 +500,10 @@ t.test('reconcile asks for the tenants that someone watches, and for the jobs th
   await reader.event('snapshot')
   await waitFor(() => world.revisionReads > 0)
   t.same(world.reconciled, [TENANT])
-  const waiting = live.waitForChange(B, 1, AbortSignal.timeout(5_000))
+  const waiting = live.waitForJob(changed(B, 1, { tenantId: OTHER_TENANT }), AbortSignal.timeout(5_000))
+  await waitFor(() => world.stateReads.length > 0)
   world.commit(B)
-  t.equal(await waiting, true)
+  t.match(await waiting, { revision: 2 })
   t.same(world.reconciled, [TENANT])
 })
 
@@ -542,6 +609,80 @@ t.test('a caller has at most maxStreamsPerCaller streams, and gets their places 
   const both = [await live.open(request(mine)), await live.open(request(mine))]
   await full('two again, not one more')
   for (const stream of both) stream.abandon()
+})
+
+t.test('a caller may name 10,000 jobs in all its streams, and the feeds of a tenant hold 200,000', async t => {
+  const world = new World()
+  const { live } = await createStation(t, world)
+  let next = 0
+  const named = (count: number, over: Partial<FeedFilter> = {}) =>
+    filter({ jobIds: Array.from({ length: count }, () => jobId(next++)), ...over })
+  const open = (caller: string, wanted: FeedFilter) => live.open(request({ caller, filter: wanted }))
+  const refused = (message: RegExp) => ({ code: 'too_many_streams', message })
+  const streams = []
+  for (let n = 0; n < 100; n++) streams.push(await open('a', named(100)))
+  await t.rejects(open('a', named(1)), refused(/^You follow 10000 jobs by name/))
+  streams.push(await open('a', filter()), await open('b', named(100)))
+  streams.shift()?.abandon()
+  streams.push(await open('a', named(100)))
+  await t.rejects(open('a', named(1)), refused(/^You follow/), 'places are given back, once')
+  for (let n = 0; n < 19; n++) streams.push(await open(`c${n}`, named(9_900)))
+  await t.rejects(open('d', named(9_900)), refused(/hold too many jobs/))
+  streams.push(await open('d', named(9_900, { tenantId: OTHER_TENANT })))
+  for (const stream of streams) stream.abandon()
+  t.equal(live.openFeeds(), 0)
+})
+
+t.test('a feed keeps no document of a job, and its snapshots have what was flushed meanwhile', async t => {
+  const world = new World()
+  const { live } = await createStation(t, world, { timing: { reconcileMs: 3_600_000, reconcileDeafMs: 3_600_000 } })
+  await waitFor(() => live.isListening())
+  const ids = Array.from({ length: 2_000 }, (_, n) => jobId(n))
+  for (const id of ids) world.commit(id)
+  const before = world.document.bind(world)
+  world.document = id => {
+    const document = before(id)
+    return (
+      document && {
+        ...document,
+        json: document.json.replace('{', `{"filler":"${randomBytes(1_000).toString('hex')}",`),
+      }
+    )
+  }
+  const streams: OpenStream[] = []
+  collectGarbage()
+  const used = process.memoryUsage().heapUsed
+  for (let n = 0; n < 200; n++) {
+    const jobIds = ids.slice(n * 10, n * 10 + 100)
+    streams.push(await live.open(request({ filter: filter({ jobIds }) })))
+  }
+  collectGarbage()
+  const kept = (process.memoryUsage().heapUsed - used) / 1e6
+  t.ok(kept < 15, `${kept} MB: 200 feeds of 100 documents of 2 KB would be 40`)
+  for (const stream of streams) stream.abandon()
+
+  world.document = before
+  for (const format of ['sse', 'ndjson'] as const) {
+    const { open } = await createStation(t, world)
+    const reader = await open({ format, filter: filter({ jobIds: [A, B] }) })
+    await reader.event('snapshot')
+    let goOn = () => {}
+    world.onRead = kind => {
+      if (kind === 'snapshot') return new Promise<void>(resolve => (goOn = resolve))
+    }
+    const late = open({ format, filter: filter({ jobIds: [A, B] }), lastEventId: null })
+    world.change(A, {}, 'started')
+    const { data } = await reader.revision(A, world.jobs.get(A)!.revision)
+    world.onRead = () => undefined
+    await delay(20)
+    goOn()
+    const snapshot = await (await late).event('snapshot')
+    t.same(
+      snapshot.data.jobs.find(({ id }) => id === A),
+      data,
+      format,
+    )
+  }
 })
 
 t.test('a thousand subscribers of one feed cost one encoding, and one write each per flush', async t => {
@@ -670,28 +811,77 @@ t.test('closing ends all streams within a second, with a spread retry, and opens
 })
 
 t.test(
-  'a request that waits is woken by a newer revision, not by an old hint, and leaves when it is aborted',
+  'of a job that many wait for, its state is read once per interval, and those go on for whom it is enough',
   async t => {
     const world = new World()
     world.commit(A)
-    const { live } = await createStation(t, world)
+    world.commit(B, { tenantId: OTHER_TENANT })
+    const { live } = await createStation(t, world, { intervalMs: 100, timing: { reconcileMs: 3_600_000 } })
     await waitFor(() => live.isListening())
-    const controller = new AbortController()
-    const waiting = live.waitForChange(A, 1, controller.signal)
+    const end = new AbortController()
+    setMaxListeners(0, end.signal)
+    const [ended, left, kept] = [[] as unknown[], [] as unknown[], [] as unknown[]]
+    for (let n = 0; n < 500; n++) {
+      void live.waitForJob(finished(A), end.signal).then(state => kept.push(state))
+      void live.waitForJob(changed(A, 1), end.signal).then(state => ended.push(state))
+    }
+    void live.waitForJob(changed(A, 1, { scopeJobId: B }), end.signal).then(state => left.push(state))
+    void live.waitForJob(changed(B, 0), end.signal).then(state => left.push(state))
+    await waitFor(() => left.length === 2)
+    t.same(left, [null, null], 'a job that the caller does not see is as one that does not exist')
+    t.same(world.stateReads, [[A, B]], 'one read for all jobs')
     world.announce([{ tenantId: TENANT, jobId: A, revision: 1, lifecycle: true }])
-    const aborted = live.waitForChange(A, 1, AbortSignal.abort())
-    t.equal(await aborted, false)
-    t.equal(
-      await Promise.race([waiting, new Promise(resolve => setImmediate(resolve, 'still waiting'))]),
-      'still waiting',
-    )
-    world.change(A)
-    t.equal(await waiting, true)
-    const left = live.waitForChange(A, 2, controller.signal)
-    controller.abort()
-    t.equal(await left, false)
+    const begin = performance.now()
+    for (let revision = 2; revision <= 40; revision++) {
+      world.change(A)
+      await new Promise(resolve => setTimeout(resolve, 2))
+    }
+    await waitFor(() => ended.length === 500)
+    const intervals = Math.ceil((performance.now() - begin) / 100)
+    // And one, at most, for those who came when it was known already.
+    t.ok(world.stateReads.length <= 2 + intervals, `${world.stateReads.length} reads in ${intervals} intervals`)
+    t.same([kept.length, world.reads, world.snapshotReads], [0, [], []], 'no document was read')
+    world.change(A, {}, 'completed')
+    await waitFor(() => kept.length === 500)
+    t.match(kept[499], { id: A, finished: true, revision: 41 })
   },
 )
+
+t.test('a wait is judged by what was read after it began, and ends with what is known', async t => {
+  const world = new World()
+  world.commit(A)
+  const { live } = await createStation(t, world, { timing: { reconcileMs: 3_600_000 } })
+  await waitFor(() => live.isListening())
+  const end = new AbortController()
+  const first = live.waitForJob(finished(A), end.signal)
+  await waitFor(() => world.stateReads.length === 1)
+  world.commit(A)
+  t.match(await live.waitForJob(changed(A, 1), AbortSignal.timeout(5_000)), { revision: 2 }, 'nobody announced it')
+  world.commit(A)
+  t.match(await live.waitForJob({ ...changed(A, 3), isEnough: () => true }, AbortSignal.timeout(5_000)), {
+    revision: 3,
+  })
+  t.equal(await live.waitForJob(changed(A, 1), AbortSignal.abort()), null)
+  end.abort()
+  t.match(await first, { id: A, finished: false, revision: 3 })
+
+  let reads = 0
+  world.onRead = kind => {
+    if (kind === 'states' && ++reads <= 2) throw new Error('away')
+  }
+  t.equal(await live.waitForJob(changed(A, 3), AbortSignal.timeout(5_000)), null, 'its own read tells what is wrong')
+  world.onRead = () => undefined
+  const waiting = live.waitForJob(changed(A, 3), AbortSignal.timeout(5_000))
+  t.match(await live.waitForJob({ ...changed(A, 3), isEnough: () => true }, AbortSignal.timeout(5_000)), {
+    revision: 3,
+  })
+  world.onRead = kind => {
+    if (kind === 'states' && ++reads <= 3) throw new Error('away')
+  }
+  reads = 2
+  world.change(A)
+  t.match(await waiting, { revision: 4 }, 'who waits already goes on waiting, and the read is made again')
+})
 
 t.test('a finished job leaves its feed after a minute, when every subscriber has passed it', async t => {
   const world = new World()

@@ -1,5 +1,13 @@
 import { EventEmitter } from 'node:events'
-import type { FeedFilter, JobChange, LiveDocument, LiveSource } from '../../src/live/change.ts'
+import type {
+  FeedFilter,
+  JobChange,
+  JobState as LiveState,
+  LiveDocument,
+  LiveSource,
+  Since,
+} from '../../src/live/change.ts'
+import { positionOf, type CommitPosition } from '../../src/live/position.ts'
 import type { ListenerClient } from '../../src/live/listener.ts'
 import { encodePayloads } from '../../src/live/payload.ts'
 
@@ -19,23 +27,49 @@ export const filter = (over: Partial<FeedFilter> = {}): FeedFilter => ({
   ...over,
 })
 
-type JobState = Omit<LiveDocument, 'json'> & { status: string }
+type JobState = Omit<LiveDocument, 'json'> & { status: string; finishedXact: number | null; committedAtMs: number }
 
 /** The committed truth, and a bus that carries hints: what Postgres is to the live side. */
 export class World implements LiveSource {
   readonly jobs = new Map<string, JobState>()
   readonly reads: string[][] = []
+  readonly stateReads: string[][] = []
   revisionReads = 0
   /** The tenants of the last one. */
   reconciled: readonly string[] = []
-  snapshotReads: { finishedSinceMs: number | null }[] = []
+  snapshotReads: { finishedSinceMs: number | null; position: CommitPosition | null }[] = []
+  /** The transactions that are open, and the number of the next one. */
+  readonly #open = new Set<number>()
+  #nextXact = 1
   /** Awaited by every read. */
   onRead: (kind: string) => Promise<void> | void = () => undefined
   readonly #clients = new Set<FakeClient>()
   now: () => number = Date.now
 
+  /** Begins a transaction that commits when it is given to `commit`; its number. */
+  begin(): number {
+    this.#open.add(this.#nextXact)
+    return this.#nextXact++
+  }
+
+  #position(): CommitPosition {
+    const open = [...this.#open]
+    return positionOf(`${open[0] ?? this.#nextXact}:${this.#nextXact}:${open.join(',')}`)
+  }
+
+  #endedSince({ finishedXact }: JobState, position: CommitPosition | null | undefined): boolean {
+    if (!position || finishedXact === null) return false
+    return finishedXact >= position.floor || position.open.includes(finishedXact)
+  }
+
   /** Commits a change, and tells no one. */
-  commit(id: string, change: Partial<JobState> = {}, lifecycle: string | null = null): JobChange {
+  commit(
+    id: string,
+    change: Partial<JobState> = {},
+    lifecycle: string | null = null,
+    transaction = this.begin(),
+  ): JobChange {
+    this.#open.delete(transaction)
     const old = this.jobs.get(id)
     const at = change.updatedAtMs ?? this.now()
     const revision = (old?.revision ?? 0) + 1
@@ -49,12 +83,14 @@ export class World implements LiveSource {
       stale: false,
       createdAtMs: at,
       finishedAtMs: null,
+      finishedXact: null,
       status: 'running',
       lifecycle: 'created',
       lifecycleRevision: 1,
       ...old,
       ...change,
       updatedAtMs: at,
+      committedAtMs: this.now(),
       revision,
     }
     if (lifecycle) {
@@ -62,6 +98,7 @@ export class World implements LiveSource {
       job.lifecycleRevision = revision
       job.finished = ['completed', 'failed', 'cancelled'].includes(lifecycle)
       job.finishedAtMs = job.finished ? at : null
+      job.finishedXact = job.finished ? transaction : null
       job.status = job.finished ? lifecycle : 'running'
     }
     this.jobs.set(id, job)
@@ -87,41 +124,50 @@ export class World implements LiveSource {
     return { ...job, json: JSON.stringify({ id, status, message: `Größe ${revision}`, updatedAt, revision }) }
   }
 
+  async readStates(ids: readonly string[]): Promise<LiveState[]> {
+    this.stateReads.push([...ids])
+    return this.#during('states', () => ids.flatMap(id => this.jobs.get(id) ?? []))
+  }
+
   async readDocuments(ids: readonly string[]): Promise<LiveDocument[]> {
     this.reads.push([...ids])
     const answer = () => ids.flatMap(id => this.document(id) ?? [])
     return this.#during('documents', answer)
   }
 
-  async readSnapshot(wanted: FeedFilter, finishedSinceMs: number | null, limit: number) {
-    this.snapshotReads.push({ finishedSinceMs })
+  async readSnapshot(wanted: FeedFilter, since: Since | null, limit: number) {
+    this.snapshotReads.push({ finishedSinceMs: since?.ms ?? null, position: since?.position ?? null })
     return this.#during('snapshot', () => {
       const nowMs = this.now()
-      const since = finishedSinceMs ?? nowMs - 30_000
+      const sinceMs = since?.ms ?? nowMs - 30_000
       const all = [...this.jobs.values()]
         .filter(
           job =>
             matches(wanted, job) &&
-            (!job.finished || (job.finishedAtMs ?? 0) >= since || wanted.jobIds.includes(job.id)),
+            (!job.finished ||
+              (job.finishedAtMs ?? 0) >= sinceMs ||
+              this.#endedSince(job, since?.position) ||
+              wanted.jobIds.includes(job.id)),
         )
         .sort((a, b) => Number(a.finished) - Number(b.finished) || b.createdAtMs - a.createdAtMs)
       const documents = all.slice(0, limit).flatMap(job => this.document(job.id) ?? [])
-      return { documents, truncated: all.length > limit, nowMs }
+      return { documents, truncated: all.length > limit, nowMs, position: this.#position() }
     })
   }
 
-  async readRevisions(tenantIds: readonly string[], also: readonly string[]) {
+  async readRevisions(tenantIds: readonly string[], also: readonly string[], position: CommitPosition | null) {
     this.revisionReads++
     this.reconciled = tenantIds
-    return this.#during('revisions', () =>
-      [...this.jobs.values()]
-        .filter(
-          job =>
-            also.includes(job.id) ||
-            (tenantIds.includes(job.tenantId) && (!job.finished || (job.finishedAtMs ?? 0) >= this.now() - 120_000)),
-        )
-        .map(({ id, tenantId, revision, updatedAtMs }) => ({ id, tenantId, revision, updatedAtMs })),
-    )
+    return this.#during('revisions', () => ({
+      position: this.#position(),
+      rows: [...this.jobs.values()].flatMap(job => {
+        const { id, tenantId, revision, updatedAtMs, finished, finishedAtMs } = job
+        const isWatched = tenantIds.includes(tenantId)
+        const endedSince = isWatched && this.#endedSince(job, position)
+        const isRecent = isWatched && (!finished || (finishedAtMs ?? 0) >= this.now() - 120_000)
+        return also.includes(id) || isRecent || endedSince ? [{ id, tenantId, revision, updatedAtMs, endedSince }] : []
+      }),
+    }))
   }
 
   /** A statement sees what was committed at one moment between its call and its answer: here, the beginning. */

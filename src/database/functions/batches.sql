@@ -156,6 +156,7 @@ BEGIN
       heartbeat_at = greatest(b.heartbeat_at, c.heartbeat_at),
       advanced_at = greatest(b.advanced_at, c.advanced_at),
       finished_at = CASE WHEN c.ends THEN CASE WHEN c.new_lifecycle IS NULL THEN b.finished_at ELSE at END END,
+      finished_xact = CASE WHEN c.ends THEN CASE WHEN c.new_lifecycle IS NULL THEN b.finished_xact ELSE pg_current_xact_id() END END,
       failure_reason = CASE WHEN c.new_status = 'failed' THEN 'partitions' END,
       error_message = c.message_now,
       cancel_requested_at = CASE WHEN c.asked_to_stop THEN b.cancel_requested_at END,

@@ -342,6 +342,7 @@ BEGIN
       started_at = d.started_at,
       heartbeat_at = at,
       finished_at = NULL,
+      finished_xact = NULL,
       failure_reason = NULL,
       error_message = CASE WHEN j.status = 'failed' THEN NULL ELSE j.error_message END,
       -- A partition that comes back to a batch that was asked to stop is asked as well.

@@ -69,6 +69,7 @@ BEGIN
       -- complete, fail, acknowledge_cancel, and cancel of a job that has not begun
       j.liveness := NULL;
       j.finished_at := at;
+      j.finished_xact := pg_current_xact_id();
       j.eta_source := NULL;
       j.eta_seconds := CASE WHEN command = 'complete' THEN 0 END;
       j.failure_reason := NULL;
@@ -125,6 +126,7 @@ BEGIN
   j.started_at := NULL;
   j.heartbeat_at := NULL;
   j.finished_at := NULL;
+  j.finished_xact := NULL;
   j.result_summary := NULL;
   j.error_message := NULL;
   j.error_stack := NULL;
@@ -150,7 +152,7 @@ CREATE FUNCTION headway.store_job(j public.progress_jobs) RETURNS public.progres
     eta_seconds = j.eta_seconds, eta_source = j.eta_source, expected_seconds = j.expected_seconds, stage = j.stage,
     message = j.message, liveness = j.liveness, advanced_at = j.advanced_at,
     cancelled_by_user_id = j.cancelled_by_user_id, started_at = j.started_at, heartbeat_at = j.heartbeat_at,
-    finished_at = j.finished_at, updated_at = j.updated_at, result_summary = j.result_summary,
+    finished_at = j.finished_at, finished_xact = j.finished_xact, updated_at = j.updated_at, result_summary = j.result_summary,
     error_message = j.error_message, error_stack = j.error_stack, failure_reason = j.failure_reason,
     cancel_requested_at = j.cancel_requested_at, attempt = j.attempt, revision = j.revision, lifecycle = j.lifecycle,
     lifecycle_revision = j.lifecycle_revision, sampled_at = j.sampled_at, sampled_percent = j.sampled_percent

@@ -167,7 +167,7 @@ BEGIN
         WHEN 'pending' THEN format('Not started within %s seconds', j.pending_timeout_seconds)
         ELSE format('No heartbeat for %s seconds', j.heartbeat_timeout_seconds) END END,
       liveness = NULL, eta_seconds = NULL, eta_source = NULL,
-      finished_at = at, updated_at = at,
+      finished_at = at, finished_xact = pg_current_xact_id(), updated_at = at,
       revision = j.revision + 1, lifecycle_revision = j.revision + 1
     WHERE j.id = ANY (held) AND headway.is_abandoned(j, heard, healthy)
     RETURNING j.*

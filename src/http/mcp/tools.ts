@@ -7,8 +7,7 @@ import { HeadwayError } from '../../errors.ts'
 import type { Jobs } from '../../jobs/commands.ts'
 import type { Feature, Identity } from '../../jobs/identity.ts'
 import { JOB_EVENT_TYPES, JOB_STATUSES, LIFECYCLES } from '../../jobs/job.ts'
-import type { Live } from '../../live/live.ts'
-import type { Hold } from '../limits/held.ts'
+import { sharedKey, type WaitParts } from '../waiting.ts'
 import { flag, integer, oneOf, text, uuid } from '../schemas/primitives.ts'
 import {
   detailsOf,
@@ -21,15 +20,10 @@ import {
   waitOutcome,
 } from './documents.ts'
 import { visible, visibleText } from './invisible.ts'
-import { waitForJob } from './wait.ts'
+import { isFinished, waitForJob } from './wait.ts'
 
-export interface ToolParts {
+export interface ToolParts extends WaitParts {
   jobs: Jobs
-  live: Pick<Live, 'waitForChange'>
-  /** Aborts when the service shuts down. */
-  closing: AbortSignal
-  /** Waits count as answers that are held. */
-  hold: Hold
   identity: Identity
   log: FastifyBaseLogger
   /** Counts what is answered as in flight. Raises `too_much_in_flight` and `overloaded`, but not where it `mustBeTold`. */
@@ -83,7 +77,7 @@ const refused = (code: string, sentence: string): CallToolResult => ({
 
 /** The tools of one caller. What REST would refuse is refused here by the same code, as the error of the tool. */
 export const registerTools = (server: McpServer, parts: ToolParts): void => {
-  const { jobs, live, closing, hold, identity, log, countAnswer } = parts
+  const { jobs, identity, log, countAnswer, sharedRead } = parts
   /**
    * The document, and as JSON for clients that take only text: the same in both, with everything in it to be seen. Nothing of it
    * is told in sentences: in those, what others have written as a name or message could pass for ours, or for another job.
@@ -158,8 +152,12 @@ export const registerTools = (server: McpServer, parts: ToolParts): void => {
     },
     (input, extra) =>
       attempt('progress.view', async () => {
-        const finished = await waitForJob({ jobs, live, closing, hold, identity }, input, extra)
-        return done({ finished, job: detailsOf(await jobs.get(identity, input.jobId)) })
+        await waitForJob(parts, input, extra)
+        // Whoever waited with this one asks for the same now.
+        return sharedRead(sharedKey(identity, 'details', input.jobId), async () => {
+          const job = detailsOf(await jobs.get(identity, input.jobId))
+          return done({ finished: isFinished(job), job })
+        })
       }),
   )
 

@@ -1,9 +1,10 @@
 import type { ProgressDocument } from '../../jobs/job.ts'
-import { readUntil } from '../waiting.ts'
+import { held, patienceMs, readWhenEnough, sharedKey, type JobStateOfAnswer } from '../waiting.ts'
 import { visibleLine } from './invisible.ts'
 import type { Extra, ToolParts } from './tools.ts'
 
 const FINISHED = new Set<string>(['completed', 'failed', 'cancelled'])
+export const isFinished = ({ status }: { status: string }): boolean => FINISHED.has(status)
 
 /** Clients give up on a call that they hear nothing of; those that heed progress begin their count anew with each notification. */
 const SIGN_OF_LIFE_MS = 10_000
@@ -53,37 +54,42 @@ const createReports = ({ _meta, sendNotification }: Extra) => {
 }
 
 /**
- * Waits for the end of a job by what the hub hears, not by asking again and again; answers whether it has come. Ends early
- * when the caller leaves or takes the call back, and when the service shuts down. Raises what reading the job raises, and
+ * Waits for the end of a job by what the hub hears, not by asking again and again. Ends early
+ * when the caller leaves or takes the call back, when its token ends, and when the service shuts down. The job is read only for
+ * those who are told of its progress. Raises what reading the job raises, `unauthenticated` for a token that has ended, and
  * `too_many_streams` where too many are held.
  */
 export const waitForJob = async (
-  { jobs, live, closing, hold, identity }: Omit<ToolParts, 'log' | 'countAnswer'>,
+  parts: Omit<ToolParts, 'log' | 'countAnswer'>,
   { jobId, timeoutSeconds }: { jobId: string; timeoutSeconds: number },
   extra: Extra,
-): Promise<boolean> => {
-  const release = hold(identity.caller)
-  const end = new AbortController()
-  const stop = () => end.abort()
-  const timer = setTimeout(stop, closing.aborted || extra.signal.aborted ? 0 : timeoutSeconds * 1000)
-  closing.addEventListener('abort', stop)
-  extra.signal.addEventListener('abort', stop)
+): Promise<void> => {
+  const { jobs, identity, sharedRead } = parts
+  const isTold = extra._meta?.progressToken !== undefined
   const reports = createReports(extra)
   const signs = setInterval(() => reports.alive(), SIGN_OF_LIFE_MS)
-  try {
-    const read = async () => {
+  const read = () =>
+    sharedRead(sharedKey(identity, 'progress', jobId), async () => {
       const document = await jobs.progress(identity, jobId)
-      reports.changed(document)
-      return document
-    }
-    const isFinished = ({ status }: ProgressDocument) => FINISHED.has(status)
-    return isFinished(await readUntil(live, { closing, hold, jobId, read, isEnough: isFinished }, end.signal))
+      return { ...document, finished: isFinished(document) }
+    })
+  const watch = (leave: () => void) => {
+    extra.signal.addEventListener('abort', leave)
+    if (extra.signal.aborted) leave()
+    return () => extra.signal.removeEventListener('abort', leave)
+  }
+  try {
+    await held(parts, identity, patienceMs(identity, timeoutSeconds), watch, async signal => {
+      for (let known = -1; ;) {
+        const isEnough = ({ finished, revision }: JobStateOfAnswer) => finished || (isTold && revision !== known)
+        const needsNothing = () => true
+        const job = await readWhenEnough(parts, { identity, jobId, known, isEnough, read, needsNothing }, signal)
+        if ('status' in job) reports.changed(job)
+        if (job.finished || signal.aborted) return
+        known = job.revision
+      }
+    })
   } finally {
-    release()
-    clearTimeout(timer)
     clearInterval(signs)
-    closing.removeEventListener('abort', stop)
-    extra.signal.removeEventListener('abort', stop)
-    stop()
   }
 }

@@ -1,9 +1,8 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import type { Jobs, ListJobs, SortKey } from '../../jobs/commands.ts'
 import type { Identity } from '../../jobs/identity.ts'
-import type { Live } from '../../live/live.ts'
-import { alreadyHas, sendVersioned, sendVersionedAll } from '../conditional.ts'
-import type { Hold } from '../limits/held.ts'
+import { alreadyHas, newestRevisionIn, sendVersioned, sendVersionedAll } from '../conditional.ts'
 import { createJob } from '../schemas/create-job.ts'
 import { activeJobs, createdJob, eventPage, jobPage, jobWithWorkers, progress } from '../schemas/job.ts'
 import { CHANGE_REFUSALS, operation } from '../schemas/operation.ts'
@@ -19,7 +18,8 @@ import {
   readHeaders,
   readQuery,
 } from '../schemas/requests.ts'
-import { readWithWait } from '../waiting.ts'
+import { held, patienceMs, preferredWaitSeconds, readWhenEnough, sharedKey, watchClient } from '../waiting.ts'
+import type { JobStateOfAnswer, WaitParts } from '../waiting.ts'
 
 const FINISHED = new Set<string>(['completed', 'failed', 'cancelled'])
 
@@ -41,19 +41,74 @@ const versioned = (answer: Answer): Record<number, Answer> => ({
 
 const WAITING =
   '`If-None-Match` answers 304 while the revision is the same. With `Prefer: wait=N` as well, the answer is held until it changes. ' +
-  'With `Prefer: wait=N` and `until=finished`, it is held until the job has finished; the answer is then always 200 with the job.'
+  'With `Prefer: wait=N` and `until=finished`, it is held until the job has finished; the answer is then always 200 with the job. ' +
+  'Nothing is held past the end of the token: `Preference-Applied` says for how long it could have been.'
 
-interface JobRouteParts {
+interface JobRouteParts extends WaitParts {
   jobs: Jobs
-  live: Pick<Live, 'waitForChange'>
-  /** Aborts when the service shuts down. */
-  closing: AbortSignal
-  /** For answers that are held. */
-  hold: Hold
+}
+
+/** An answer that is ready to go out to all who wait for it: made once, and shared. */
+interface ReadyAnswer extends JobStateOfAnswer {
+  json: Buffer
+}
+
+const ready = (document: { id: string; revision: number; status: string }): ReadyAnswer => ({
+  id: document.id,
+  revision: document.revision,
+  finished: FINISHED.has(document.status),
+  json: Buffer.from(`${JSON.stringify(document)}\n`),
+})
+
+interface Held {
+  jobId: string
+  seconds: number
+  untilFinished: boolean
+  /** What it reads, as part of the name under which it is shared. */
+  shape: string
+  read: () => Promise<{ id: string; revision: number; status: string }>
+}
+
+/** Holds the answer until it is what the caller waits for, or its time is up. */
+const answerWhenEnough = async (
+  parts: WaitParts,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { jobId, seconds, untilFinished, shape, read }: Held,
+): Promise<FastifyReply> => {
+  const { identity, headers } = request
+  const ifNoneMatch = headers['if-none-match']
+  const has = (state: JobStateOfAnswer) => alreadyHas(ifNoneMatch, state)
+  const ms = patienceMs(identity, seconds)
+  reply.header('preference-applied', `wait=${Math.min(seconds, Math.ceil(ms / 1000))}`)
+  const answer = await held(
+    parts,
+    identity,
+    ms,
+    leave => watchClient(request.raw, leave),
+    signal =>
+      readWhenEnough(
+        parts,
+        {
+          identity,
+          jobId,
+          known: newestRevisionIn(ifNoneMatch, jobId),
+          isEnough: state => (untilFinished ? state.finished : !has(state)),
+          // Nor does one who has left.
+          needsNothing: state => request.raw.socket.destroyed || (!untilFinished && has(state)),
+          read: () => parts.sharedRead(sharedKey(identity, shape, jobId), async () => ready(await read())),
+        },
+        signal,
+      ),
+  )
+  return sendVersioned(request, reply, answer, {
+    always: untilFinished,
+    ...('json' in answer && { json: answer.json }),
+  })
 }
 
 /** Making jobs, finding them and reading them. */
-export const jobRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { jobs, live, closing, hold }) => {
+export const jobRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { jobs, ...waiting }) => {
   app.route({
     method: 'POST',
     url: '/jobs',
@@ -146,11 +201,11 @@ export const jobRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { job
     },
   })
 
-  await app.register(readingRoutes, { jobs, live, closing, hold })
+  await app.register(readingRoutes, { jobs, ...waiting })
 }
 
 /** One job: whole, in short, and its history. */
-const readingRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { jobs, live, closing, hold }) => {
+const readingRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { jobs, ...waiting }) => {
   for (const { url, id, summary, description, schema, read } of [
     {
       url: '/jobs/:id',
@@ -189,15 +244,18 @@ const readingRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { jobs, 
       handler: async (request, reply) => {
         const { identity, params, query, headers } = request
         const untilFinished = query.until === 'finished'
-        const document = await readWithWait(live, request, reply, {
+        const seconds = preferredWaitSeconds(headers.prefer)
+        if (seconds === null) {
+          const document = await read(identity, params.id)
+          return sendVersioned(request, reply, document, { always: untilFinished && 'prefer' in headers })
+        }
+        return answerWhenEnough(waiting, request, reply, {
           jobId: params.id,
-          closing,
-          hold,
+          seconds,
+          untilFinished,
+          shape: id,
           read: () => read(identity, params.id),
-          isEnough: document =>
-            untilFinished ? FINISHED.has(document.status) : !alreadyHas(headers['if-none-match'], document),
         })
-        return sendVersioned(request, reply, document, { always: untilFinished && 'prefer' in headers })
       },
     })
   }

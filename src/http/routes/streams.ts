@@ -6,6 +6,7 @@ import type { Jobs } from '../../jobs/commands.ts'
 import type { Identity } from '../../jobs/identity.ts'
 import type { FeedFilter } from '../../live/change.ts'
 import type { Live, StreamFormat } from '../../live/live.ts'
+import { refuseExpired } from '../identity.ts'
 import { streamFormat } from '../negotiation.ts'
 import { ndjsonExample, sseExample, textExample } from '../schemas/examples.ts'
 import { operation } from '../schemas/operation.ts'
@@ -49,12 +50,6 @@ const filterOf = (identity: Identity, query: StreamQuery): FeedFilter => {
     parentJobId: query.parentJobId ?? null,
     topLevel: query.topLevel ?? false,
   }
-}
-
-/** The clock skew that is forgiven elsewhere would open a stream here that ends at once, and a client that opens the next one. */
-const refuseExpired = ({ expiresAtMs }: Identity): void => {
-  if (expiresAtMs === null || expiresAtMs > Date.now()) return
-  throw new HeadwayError('unauthenticated', 'The token has expired: get a new one.')
 }
 
 /**

@@ -79,7 +79,10 @@ export const deleteQuery = z.strictObject({
 const lastEventId = z
   .preprocess(value => (typeof value === 'string' ? value : ''), z.string())
   .exactOptional()
-  .describe('For clients that cannot set headers; the header `Last-Event-ID` wins. A malformed one counts as none.')
+  .describe(
+    'For clients that cannot set headers; the header `Last-Event-ID` wins. A malformed one counts as none. ' +
+      'It shows what was committed since; take it as it is.',
+  )
 
 /** Checked where the caller is identified. */
 const accessToken = z

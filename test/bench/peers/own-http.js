@@ -28,7 +28,7 @@ const app = await createHttpServer({
   jobs: metrics.countHeartbeats(jobs),
   live: {
     open: async () => undefined,
-    waitForChange: async () => false,
+    waitForJob: async () => null,
     isListening: () => true,
     close: async () => undefined,
   },

@@ -1,0 +1,57 @@
+/** How many of those who share a read go on in one turn of the event loop: each of them then writes an answer. */
+const PER_TURN = 50
+
+interface Sharer<Result> {
+  resolve: (result: Result) => void
+  reject: (error: unknown) => void
+}
+
+interface Queued {
+  read: () => Promise<unknown>
+  sharers: Sharer<unknown>[]
+}
+
+/** Runs `read`, or joins those who asked for the same and whose read has not begun yet. */
+export type SharedRead = <Result>(key: string, read: () => Promise<Result>) => Promise<Result>
+
+const nextTurn = () => new Promise<void>(resolve => setImmediate(resolve))
+
+/**
+ * Lets many who want the same at once share one read: of one key at most one is under way, and all who come meanwhile share the
+ * next one, which begins after they have asked. Nothing is kept after that. They go on in small groups, so that a thousand
+ * answers do not hold up what else the process has to do.
+ */
+export const createSharedRead = (): SharedRead => {
+  const queued = new Map<string, Queued>()
+  const underWay = new Set<string>()
+
+  const run = async (key: string): Promise<void> => {
+    underWay.add(key)
+    // With those who ask in this turn: a change sets all who wait for it free at once.
+    await nextTurn()
+    const { read, sharers } = queued.get(key) as Queued
+    queued.delete(key)
+    const goOn = await read().then(
+      result => (sharer: Sharer<unknown>) => sharer.resolve(result),
+      (error: unknown) => (sharer: Sharer<unknown>) => sharer.reject(error),
+    )
+    if (queued.has(key)) void run(key)
+    else underWay.delete(key)
+    for (let from = 0; from < sharers.length; from += PER_TURN) {
+      if (from > 0) await nextTurn()
+      for (const sharer of sharers.slice(from, from + PER_TURN)) goOn(sharer)
+    }
+  }
+
+  return <Result>(key: string, read: () => Promise<Result>) =>
+    new Promise<Result>((resolve, reject) => {
+      const sharer = { resolve, reject } as Sharer<unknown>
+      const others = queued.get(key)
+      if (others) {
+        others.sharers.push(sharer)
+        return
+      }
+      queued.set(key, { read, sharers: [sharer] })
+      if (!underWay.has(key)) void run(key)
+    })
+}
