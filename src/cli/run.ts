@@ -62,7 +62,11 @@ const parsePattern = (text: string): ReadProgress => {
 }
 
 /** Why the command has failed, for the job: a sentence, and the last lines in place of a stack. */
-const failureOf = (command: string, { code, signal, error }: Ended, tail: Tail): Error => {
+const failureOf = (command: string, { code, signal, error, left }: Ended, tail: Tail): Error => {
+  if (left.length > 0) {
+    const names = left.map(({ pid, name }) => `${pid} (${name})`).join(', ')
+    return new Error(`${command} was stopped, and what it has started could not be: ${names}`)
+  }
   const how = error
     ? `could not be started: ${error.code === 'ENOENT' ? 'there is no such command' : error.message}`
     : signal
@@ -73,11 +77,22 @@ const failureOf = (command: string, { code, signal, error }: Ended, tail: Tail):
   return failure
 }
 
-/** Tells the service how the command went. */
-const end = (job: Job, command: string, ended: Ended, tail: Tail, isStopped: boolean): Promise<boolean> => {
-  if (ended.code === 0) return job.complete()
-  return isStopped ? job.cancelled() : job.fail(failureOf(command, ended, tail))
+/**
+ * Tells the service how the command went. One that was asked to stop and ends with 0 has stopped, which is all that can be
+ * known; one that had ended by itself before the signal was sent was not asked.
+ */
+const end = (job: Job, command: string, ended: Ended, tail: Tail): Promise<boolean> => {
+  const { code, wasAsked, left } = ended
+  const isStopped = wasAsked && (job.signal.aborted || code === 0)
+  if (left.length > 0 || !(isStopped || code === 0)) return job.fail(failureOf(command, ended, tail))
+  return isStopped ? job.cancelled() : job.complete()
 }
+
+/** A command that was cancelled and says 0 must not let `headway run … && deploy` go on. */
+const codeOf = (ended: Ended, job: Job): number =>
+  ended.code === 0 && ended.wasAsked && job.signal.aborted
+    ? exitCodeOf({ code: null, signal: 'SIGTERM', error: null })
+    : exitCodeOf(ended)
 
 /** `headway run`: runs any command as a job, and resolves with what the process should end with. */
 const run = async (
@@ -121,15 +136,14 @@ const run = async (
     command,
     args,
     environment: { ...environment, ...(job.id !== null && { HEADWAY_JOB_ID: job.id }) },
+    graceSeconds: grace,
     onOutput: read ? text => output.write(text) : null,
     onError: text => errors.write(text),
   })
-  let isStopped = false
   const onStop = (): void => {
     const { message } = job.signal.reason as StopError
-    isStopped = true
     err(`headway: ${message} Stopping ${program}, at most ${formatSeconds(grace)}.\n`)
-    running.stop(grace)
+    running.stop()
   }
   if (job.signal.aborted) onStop()
   else job.signal.addEventListener('abort', onStop, { once: true })
@@ -138,10 +152,10 @@ const run = async (
   job.signal.removeEventListener('abort', onStop)
   output.end()
   errors.end()
-  if (ended.error) err(`headway: ${failureOf(command, ended, tail).message}\n`)
-  const isTold = await end(job, program, ended, tail, isStopped)
+  if (ended.error || ended.left.length > 0) err(`headway: ${failureOf(command, ended, tail).message}\n`)
+  const isTold = await end(job, program, ended, tail)
   if (!isTold && !job.signal.aborted) err('headway: The service does not know how the job ended.\n')
-  return exitCodeOf(ended)
+  return codeOf(ended, job)
 }
 
 /** Adds `headway run`. */
