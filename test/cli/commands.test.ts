@@ -5,7 +5,6 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { progressReader, readUsualProgress, splitLines } from '../../src/cli/command/output.ts'
 import { runProgram } from '../../src/cli/program.ts'
 import type { JobDocument, Page } from '../../src/jobs/job.ts'
 import { createTestDatabase } from '../helpers/database.ts'
@@ -50,39 +49,6 @@ const jobNamed = async (service: Service, name: string): Promise<JobDocument> =>
   if (body.items.length !== 1) throw new Error(`there are ${body.items.length} jobs named ${name}`)
   return body.items[0]!
 }
-
-t.test('progress is found in what programs usually write', async t => {
-  const cases: [line: string, report: object | null][] = [
-    ['42/100', { processedCount: 42, totalCount: 100 }],
-    ['file 3 of 7 done', { processedCount: 3, totalCount: 7 }],
-    [' 42%|████▏     | 42/100 [00:01<00:02, 29.3it/s]', { processedCount: 42, totalCount: 100 }],
-    ['12.5 % of 2 GB', { progressPercent: 12.5 }],
-    ['size=4kB 7% then 8%', { progressPercent: 8 }],
-    ['31/12 of the year, 250 %', null],
-    ['1,200 of 5,000 rows', { processedCount: 1200, totalCount: 5000 }],
-    ['Loading...3/7. (page:4/7)', { processedCount: 4, totalCount: 7 }],
-    ['12.5/20.3 MB, 11/25/2026, 10:12/20:00, /v1/2/300, 3/4.5', null],
-    ['12,5 % erledigt', { progressPercent: 12.5 }],
-    ['nothing', null],
-  ]
-  for (const [line, report] of cases) t.same(readUsualProgress(line), report, line)
-  t.same(progressReader('Row (\\d+)')('Row 812: ok'), { processedCount: 812 })
-  t.same(progressReader('(\\d+) .* (\\d+)')('3 out of 9'), { processedCount: 3, totalCount: 9 })
-  t.same(progressReader('(?<percent>\\d+) percent')('at 7 percent'), { progressPercent: 7 })
-  t.same(progressReader('(?<total>\\d+) rows, (?<done>\\d+)')('9 rows, 3'), { processedCount: 3, totalCount: 9 })
-  t.equal(progressReader('Row (\\d+)')('no'), null)
-  const lines: string[] = []
-  const splitter = splitLines(line => lines.push(line))
-  for (const part of ['\x1b[31m1', '/3\r2/3\r\n\n3', '/3\x1b[2K\x1b[1G4', '/5']) splitter.write(part)
-  splitter.end()
-  t.same(lines, ['1/3', '2/3', '3/3', '4/5'])
-  const [part] = await Promise.all([
-    new Promise(resolve => splitLines(() => undefined, resolve).write('10 %...20 %')),
-    // Nothing else keeps this process alive.
-    new Promise(resolve => setTimeout(resolve, 500)),
-  ])
-  t.equal(part, '10 %...20 %', 'a line that is not ended is read when nothing is added to it')
-})
 
 // They wait more than they work.
 t.jobs = 2
