@@ -1,4 +1,4 @@
-import type { Client } from '../api-client/client.ts'
+import { UnavailableError, type Client } from '../api-client/client.ts'
 import type { JsonObject, Unit } from '../jobs/job.ts'
 import type { DeathWatch, LastWord } from './death-watch.ts'
 import type { Outage } from './outage.ts'
@@ -42,7 +42,10 @@ export interface Job {
   advance(count?: number | bigint): void
   /** Says how far the work is; the newest state is sent within a second. */
   report(report: Report): void
-  /** The work is done. Resolves with whether the service knows, as soon as it does or after 30 seconds of trying. */
+  /**
+   * The work is done. Resolves with whether the service knows: as soon as it does, or when the patience is at its end
+   * (`HeadwayOptions`).
+   */
   complete(resultSummary?: JsonObject): Promise<boolean>
   /** The work could not be done. An error that comes of a cancellation acknowledges the cancellation instead. */
   fail(error: unknown): Promise<boolean>
@@ -52,17 +55,15 @@ export interface Job {
   leave(): Promise<boolean>
 }
 
-/** How long the end of a job waits for a service that is away. */
-const PATIENCE_MS = 30_000
-
 export interface JobParts {
   client: Client
-  open: () => Promise<Opened>
+  open: (connecting: AbortSignal) => Promise<Opened>
   progress: { totalCount?: number | null | undefined; hasStages: boolean }
   workerId: string | undefined
   deathWatch: DeathWatch
   outage: Outage
-  patienceMs: number | undefined
+  /** How long its end waits for a service that is away, after so much work. */
+  patienceAfter: (workedMs: number) => number
 }
 
 /** Whether an error says no more than that the work was told to stop. */
@@ -74,6 +75,7 @@ export class WorkingJob implements Job {
   readonly progress: Progress
   readonly #reporter: Reporter
   readonly #parts: JobParts
+  readonly #beganAt = performance.now()
 
   constructor(parts: JobParts) {
     const { client, workerId, open, outage, deathWatch } = parts
@@ -96,7 +98,7 @@ export class WorkingJob implements Job {
     return this.#reporter.ending !== null || this.#reporter.isOver
   }
 
-  /** Resolves when the job has been made, or after `ms`: the work does not wait for a service that is away. */
+  /** Resolves when the job has been made, when the service is known to be away, or after `ms`. */
   async begun(ms: number): Promise<this> {
     await this.#parts.outage.wait(ms, this.#reporter.whenOpened)
     return this
@@ -134,9 +136,15 @@ export class WorkingJob implements Job {
 
   /** The first ending counts: `fail` in a `finally` after `complete` says nothing new. */
   async #end(ending: Ending): Promise<boolean> {
-    const { outage, patienceMs = PATIENCE_MS } = this.#parts
-    this.#reporter.end(ending)
-    return (await outage.wait(patienceMs, this.#reporter.whenOver)) ?? false
+    const { client, outage, patienceAfter } = this.#parts
+    const reporter = this.#reporter
+    reporter.end(ending)
+    const patienceMs = patienceAfter(performance.now() - this.#beganAt)
+    const isTold = await outage.wait(patienceMs, reporter.whenOver, () => reporter.answeredAt)
+    if (isTold !== undefined) return isTold
+    reporter.giveWay()
+    outage.tell(new UnavailableError(`${client.url} has not heard how the job ended.`))
+    return false
   }
 
   /** What is left to be said of this job when its process dies of `error`. */
