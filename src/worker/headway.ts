@@ -25,6 +25,7 @@ import { createTracking, type Tracked } from './track.ts'
 import { WaitingLoops } from './waiting-loops.ts'
 
 export type { TokenSource } from '../api-client/client.ts'
+export type { Details } from './details.ts'
 export type { Job, NewJob } from './job.ts'
 export type { Report } from './progress.ts'
 export { StopError, type StopCode } from './stop.ts'

@@ -1,6 +1,7 @@
 import { UnavailableError, type Client } from '../api-client/client.ts'
-import type { JsonObject, Unit } from '../jobs/job.ts'
+import type { Unit } from '../jobs/job.ts'
 import type { DeathWatch, LastWord } from './death-watch.ts'
+import type { Details } from './details.ts'
 import type { Outage } from './outage.ts'
 import { Progress, type Report } from './progress.ts'
 import { Reporter, reportTime, type Ending, type Opened } from './reporter.ts'
@@ -23,7 +24,7 @@ export interface NewJob {
   partitionIndex?: number
   /** People may ask for its end: then `signal` aborts. */
   cancellable?: boolean
-  meta?: JsonObject
+  meta?: Details
   priority?: number
   heartbeatTimeoutSeconds?: number
   pendingTimeoutSeconds?: number | null
@@ -46,7 +47,7 @@ export interface Job {
    * The work is done. Resolves with whether the service knows: as soon as it does, or when the patience is at its end
    * (`HeadwayOptions`).
    */
-  complete(resultSummary?: JsonObject): Promise<boolean>
+  complete(resultSummary?: Details): Promise<boolean>
   /** The work could not be done. An error that comes of a cancellation acknowledges the cancellation instead. */
   fail(error: unknown): Promise<boolean>
   /** The work has stopped because it was cancelled. */
@@ -114,7 +115,7 @@ export class WorkingJob implements Job {
     this.progress.report(report)
   }
 
-  complete(resultSummary?: JsonObject): Promise<boolean> {
+  complete(resultSummary?: Details): Promise<boolean> {
     const summary = resultSummary === undefined ? null : asJsonObject(resultSummary)
     return this.#end({ path: 'complete', body: summary ? { resultSummary: summary } : {} })
   }
@@ -168,7 +169,7 @@ export class WorkingJob implements Job {
 }
 
 /** What `POST /jobs` takes, made of what the work says. */
-export const creationOf = (job: NewJob, program: string): JsonObject => {
+export const creationOf = (job: NewJob, program: string): Record<string, unknown> => {
   const { name, jobType, meta, ...others } = { ...job }
   return (
     asJsonObject({

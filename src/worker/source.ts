@@ -30,6 +30,14 @@ const isEmitter = (items: unknown): items is EventEmitter =>
   typeof (items as Partial<EventEmitter> | null)?.on === 'function' &&
   typeof (items as Partial<EventEmitter>).removeListener === 'function'
 
+/**
+ * A promise in a list may reject before the loop gets to it, while its job is being made for one: nobody has dropped it then,
+ * and the loop will throw its error.
+ */
+const keepRejections = (items: Iterable<unknown>): void => {
+  for (const item of items) if (item instanceof Promise) item.catch(() => undefined)
+}
+
 interface Destroyable {
   destroy(): unknown
 }
@@ -77,6 +85,7 @@ export class Source<Item> {
     this.#iterator = iterator
     this.#next = next
     if (isEmitter(items)) this.#listen(items)
+    if (Array.isArray(items) || items instanceof Set) keepRejections(items)
   }
 
   /** An emitter whose iterator does not listen yet, as that of a stream, would end the process with its error. */
