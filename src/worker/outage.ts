@@ -6,6 +6,7 @@ import { UnavailableError } from '../api-client/client.ts'
  */
 export class Outage {
   #waitedMs = 0
+  #failures = 0
   #isTold = false
   readonly #onProblem: (problem: Error) => void
 
@@ -16,17 +17,36 @@ export class Outage {
   /** The service has answered. */
   over(): void {
     this.#waitedMs = 0
+    this.#failures = 0
   }
 
-  /** Waits for `promise`, but not for longer than `ms` in this outage. Meanwhile the process stays alive. */
-  async wait<Value>(ms: number, promise: Promise<Value>): Promise<Value | undefined> {
+  /** A try was in vain. Says whether that is an outage: a single one happens also where a connection was closed. */
+  failed(): boolean {
+    return ++this.#failures > 1
+  }
+
+  /**
+   * Waits for `promise`, but not for longer than `ms` in this outage; the wait begins anew with what is answered meanwhile. The
+   * process stays alive.
+   */
+  async wait<Value>(
+    ms: number,
+    promise: Promise<Value>,
+    answeredAt: () => number = () => 0,
+  ): Promise<Value | undefined> {
+    const beganAt = performance.now()
     let timer: NodeJS.Timeout | undefined
     const impatience = new Promise<undefined>(resolve => {
-      const giveUp = (): void => {
+      const look = (): void => {
+        const leftMs = Math.max(beganAt, answeredAt()) + ms - this.#waitedMs - performance.now()
+        if (leftMs > 0) {
+          timer = setTimeout(look, Math.ceil(leftMs))
+          return
+        }
         this.#waitedMs = Math.max(ms, this.#waitedMs)
         resolve(undefined)
       }
-      timer = setTimeout(giveUp, ms - this.#waitedMs)
+      look()
     })
     try {
       return await Promise.race([promise, impatience])

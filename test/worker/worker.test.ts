@@ -575,7 +575,7 @@ t.test(
     for (let row = 0; row < 5; row++) job.advance()
     job.report({ message: 'first' })
     job.report({ message: 'second' })
-    t.match(problems, [{ name: 'UnavailableError' }], 'told once')
+    await waitFor(() => problems.length > 0)
     await service.listen()
     t.ok(await job.complete())
     t.match(
@@ -583,6 +583,8 @@ t.test(
       ['POST /jobs', 'POST heartbeat', 'POST complete'],
     )
     t.match(service.bodies('POST heartbeat'), [{ processedCount: 5, message: 'second' }])
+    t.match(problems, [{ name: 'UnavailableError' }], 'told once')
+    t.equal(problems.length, 1)
   },
 )
 
