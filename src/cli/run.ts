@@ -22,9 +22,6 @@ interface RunOptions extends ConnectionOptions {
   grace: number
 }
 
-/** How long the end of the command is held up by a service that is away. */
-const PATIENCE_MS = 10_000
-
 const HELP = `
 What the command writes is passed on as it is. It does so by a pipe, standard error always and standard output with --parse: some
 programs leave out their colours then, or keep lines back (python -u and stdbuf -oL do not).
@@ -40,7 +37,8 @@ The job completes if the command ends with 0, and otherwise fails with the last 
 is cancelled, the command and all that it has started get SIGTERM, and SIGKILL after --grace. SIGTERM, SIGINT and SIGHUP to this
 process do the same; Ctrl-C in a terminal leaves it to the command when it ends. A command that was asked to stop and ends with 0
 was cancelled. When this process is itself killed by SIGKILL, nothing can be stopped: the command runs on, and its job fails when
-it is missed. While the service is away the command runs all the same.
+it is missed. While the service is away the command runs all the same; its end is then
+held up by a tenth of the time that it took, at least a second and at most half a minute.
 
 The exit code is that of the command; 127 if there is none, 126 if it cannot be run, 128 + n if signal n ended it, 143 if it was
 cancelled and said 0. The command finds its job in HEADWAY_JOB_ID.
@@ -119,7 +117,6 @@ const run = async (
     onProblem: problem => err(`headway: ${problem.message}\n`),
     // The command is what may die here; this process sees to that itself.
     watchDeath: false,
-    patienceMs: PATIENCE_MS,
   })
   // Not the arguments: they may be secrets.
   const job = await headway.start({
