@@ -204,7 +204,23 @@ t.test('with a service', { buffered: true }, async t => {
 
       const listed = await call('list', '--all', '--search', 'bro')
       t.match(listed, { code: 0, stderr: '' })
-      t.match(listed.stdout, new RegExp(`^ID +STATUS +DONE +NAME\n${broken.id}  failed +0 % +bro ken +0 of 4\n$`))
+      t.match(listed.stdout, new RegExp(`^ID +STATUS +DONE +NAME\n${broken.id}  failed +0 % +bro ken +no disk, 0 of 4\n$`))
+      t.match((await call('list', '--status', 'failed', '--search', 'bro')).stdout, / bro ken +no disk, 0 of 4\n$/)
+      const shown = await call('show', broken.id)
+      t.match(shown, {
+        code: 0,
+        stdout: /^bro ken\nId +[^]*\nStatus +failed after \d+ s: no disk\n[^]*Error\n {2}no +disk\n/,
+      })
+      t.match(
+        shown.stdout,
+        /\nCreated +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d\d:\d\d, .*\n[^]*History\n.* created\n.* failed/,
+      )
+      t.match(JSON.parse((await call('show', '--json', broken.id)).stdout), {
+        id: broken.id,
+        workers: [],
+        events: [{ type: 'created' }],
+      })
+      t.match(await call('show', NOBODY), { code: 2, stderr: /./ })
       const json = await call('list', '--status', 'completed', '--status', 'failed', '--json', '--limit', '100')
       t.ok(
         json.stdout
@@ -252,6 +268,20 @@ t.test('with a service', { buffered: true }, async t => {
       stdout,
       /^one \[#{8}\.{8}\] {2}50 % 1 of 2 rows.*\n[^]*^one: completed after \d+ s\ntwo: failed after \d+ s: broken\n$/m,
     )
+    const batch = await caller.createJob({ name: 'all', partitions: [{ name: 'left' }, { name: 'right' }] })
+    const { body } = await caller.call<Page<JobDocument>>('GET', `/jobs?parentJobId=${batch.id}`)
+    const unfolded = spawnHeadway(t, ['watch', batch.id], environment)
+    await once(unfolded.child.stdout, 'data')
+    const failed = body.items.find(({ name }) => name === 'left')!
+    await caller.call('POST', `/jobs/${failed.id}/fail`, { errorMessage: 'no disk' })
+    // The partitions have a stream of their own.
+    await once(unfolded.child.stdout, 'data')
+    for (const { id } of body.items) await caller.call('POST', `/jobs/${id}/complete`)
+    t.match(await unfolded.ended, {
+      code: 1,
+      stdout:
+        /0 of 2 partitions[^]*^ {2}left: failed after \d+ s: no disk\n[^]*^all: failed .*: 1 of 2 partitions failed \(left: no disk\)\n$/m,
+    })
     t.match(await spawnHeadway(t, ['watch', NOBODY], environment).ended, {
       code: 2,
       stderr: `There is no job ${NOBODY}.\n`,
@@ -304,7 +334,7 @@ t.test('shells complete commands and options', async t => {
 })
 
 t.test('every command teaches by examples', async t => {
-  for (const command of ['run', 'watch', 'wait', 'list', 'cancel', 'migrate', 'completion']) {
+  for (const command of ['run', 'watch', 'wait', 'list', 'show', 'cancel', 'migrate', 'completion']) {
     const { code, stdout } = await headway([command, '--help'], {})
     t.match({ code, stdout }, { code: 0, stdout: new RegExp(`Examples?:\n[^]*headway ${command}`) })
   }
