@@ -289,6 +289,16 @@ t.test('with a service', async t => {
     for (const odd of ['3', Number.NaN, null]) job.advance(odd as number)
     for (const odd of [null, undefined, { etaSeconds: 5n }, { unit: { toString: null } }, { message: 'fine' }])
       job.report(odd as object)
+    const unreadable = new Proxy(
+      {},
+      {
+        ownKeys: () => {
+          throw new Error('unreadable')
+        },
+      },
+    )
+    job.report(unreadable)
+    job.advance(Symbol('s') as never)
     t.ok(await job.complete({ rows: 10n }))
     t.match(await service.job(job.id!), {
       name: 'worker.test',
@@ -299,8 +309,14 @@ t.test('with a service', async t => {
       resultSummary: { rows: 10 },
     })
     t.ok((await anything.start()).id)
+    t.ok((await anything.start(unreadable)).id)
+    const broken = await anything.start()
+    const { proxy, revoke } = Proxy.revocable(new Error('gone'), {})
+    revoke()
+    t.ok(await broken.fail(proxy))
+    t.equal((await headway.attach('\ud800')).id, null)
     t.same(await drain(anything.track([1, 2], undefined as never)), [1, 2])
-    t.same(problems, [])
+    t.match(problems, [{ code: 'validation_failed' }], 'what is no id')
   })
 
   t.test('whoever takes several items at once makes one job', async t => {
