@@ -21,6 +21,7 @@ import type { Opened } from './reporter.ts'
 import { patienceAfter } from './patience.ts'
 import { sizeOf, type Trackable } from './source.ts'
 import { isStopCode } from './stop.ts'
+import { readOr } from './texts.ts'
 import { createTracking, type Tracked } from './track.ts'
 import { WaitingLoops } from './waiting-loops.ts'
 
@@ -146,7 +147,8 @@ const creating = (client: Client, job: NewJob, { idempotencyKey, restart = false
 }
 
 const attaching = (client: Client, jobId: string, { workerId, attempt }: AttachOptions) => {
-  const path = `/jobs/${encodeURIComponent(jobId)}`
+  // What is no id at all is for the service to refuse.
+  const path = `/jobs/${readOr(() => encodeURIComponent(jobId), '-')}`
   const body = attempt === undefined ? {} : { attempt }
   return async (connecting: AbortSignal) => {
     // A heartbeat first: a job that was given up for its silence comes back by one, and by nothing else.
@@ -171,7 +173,7 @@ export const createHeadway = (options: HeadwayOptions = {}): Headway => {
   const shared = { client, deathWatch, outage: new Outage(onProblem), patienceAfter: patience }
 
   const make = (job: NewJob, startOptions: StartOptions): WorkingJob => {
-    const { totalCount, stages } = { ...job }
+    const { totalCount, stages } = readOr(() => ({ ...job }), {} as NewJob)
     return new WorkingJob({
       ...shared,
       workerId: startOptions.workerId,
@@ -190,7 +192,7 @@ export const createHeadway = (options: HeadwayOptions = {}): Headway => {
         progress: { hasStages: false },
       }).begun(BEGIN_MS),
     track(items, options) {
-      const { workerId, idempotencyKey, restart, ...job } = { ...options }
+      const { workerId, idempotencyKey, restart, ...job } = readOr(() => ({ ...options }), {} as NewJob & StartOptions)
       const totalCount = job.totalCount ?? sizeOf(items)
       // A partition is what its batch is.
       const known = {

@@ -6,7 +6,7 @@ import type { Outage } from './outage.ts'
 import { Progress, type Report } from './progress.ts'
 import { Reporter, reportTime, type Ending, type Opened } from './reporter.ts'
 import { StopError } from './stop.ts'
-import { asJsonObject, errorFields, fit } from './texts.ts'
+import { asJsonObject, errorFields, fit, readOr } from './texts.ts'
 
 /** A job to be made. */
 export interface NewJob {
@@ -107,12 +107,12 @@ export class WorkingJob implements Job {
 
   advance(count: number | bigint = 1): void {
     // Database drivers give counts as BigInt, or as text, which no sum takes.
-    const more = Number(count)
+    const more = readOr(() => Number(count), Number.NaN)
     if (Number.isFinite(more)) this.progress.advance(more)
   }
 
   report(report: Report): void {
-    this.progress.report(report)
+    readOr(() => this.progress.report(report), undefined)
   }
 
   complete(resultSummary?: Details): Promise<boolean> {
@@ -123,7 +123,7 @@ export class WorkingJob implements Job {
   fail(error: unknown): Promise<boolean> {
     const reason: unknown = this.signal.reason
     const isCancelled = reason instanceof StopError && reason.code === 'cancel_requested'
-    if (isCancelled && isOfStop(error, reason)) return this.cancelled()
+    if (isCancelled && readOr(() => isOfStop(error, reason), false)) return this.cancelled()
     return this.#end({ path: 'fail', body: errorFields(error) })
   }
 
@@ -170,7 +170,7 @@ export class WorkingJob implements Job {
 
 /** What `POST /jobs` takes, made of what the work says. */
 export const creationOf = (job: NewJob, program: string): Record<string, unknown> => {
-  const { name, jobType, meta, ...others } = { ...job }
+  const { name, jobType, meta, ...others } = readOr(() => ({ ...job }), {} as NewJob)
   return (
     asJsonObject({
       ...others,

@@ -1,5 +1,8 @@
 import { UnavailableError } from '../api-client/client.ts'
 
+/** All jobs try more often than this. */
+const KNOWN_MS = 10_000
+
 /**
  * What a service that is away may cost a program: the longest wait for it once, and one word. Otherwise each of a thousand jobs
  * would be waited for at its start and at its end.
@@ -7,6 +10,7 @@ import { UnavailableError } from '../api-client/client.ts'
 export class Outage {
   #waitedMs = 0
   #failures = 0
+  #failedAt = 0
   #isTold = false
   readonly #onProblem: (problem: Error) => void
 
@@ -20,9 +24,15 @@ export class Outage {
     this.#failures = 0
   }
 
-  /** A try was in vain. Says whether that is an outage: a single one happens also where a connection was closed. */
-  failed(): boolean {
-    return ++this.#failures > 1
+  /** A try was in vain. */
+  failed(): void {
+    this.#failures++
+    this.#failedAt = performance.now()
+  }
+
+  /** Whether the service is away: a single try is in vain also where a connection was closed, and an old one says nothing. */
+  get isKnown(): boolean {
+    return this.#failures > 1 && performance.now() - this.#failedAt < KNOWN_MS
   }
 
   /**

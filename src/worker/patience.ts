@@ -10,5 +10,4 @@ const SHARE = 0.1
  * 1 s and at most 30 s. A job of a second that runs every minute must not pile up behind an outage, and the end of an import of
  * three hours must reach the service through a restart of it. What is lost with the end of a short job is soon done again.
  */
-export const patienceAfter = (workedMs: number): number =>
-  Math.min(Math.max(SHORTEST_MS, workedMs * SHARE), LONGEST_MS)
+export const patienceAfter = (workedMs: number): number => Math.min(Math.max(SHORTEST_MS, workedMs * SHARE), LONGEST_MS)

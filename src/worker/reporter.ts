@@ -91,6 +91,7 @@ export class Reporter {
       opening.then(() => undefined),
       new Promise<void>(resolve => (this.#letGo = resolve)),
     ])
+    if (options.outage.isKnown) this.#letGo()
     this.whenOver = opening.then(isOpen => isOpen && this.#run())
     void this.whenOver.then(() => (this.#isOver = true))
   }
@@ -264,7 +265,8 @@ export class Reporter {
       return isUnauthorized(error) && !this.ending ? UNAUTHORIZED_PAUSE_MS : null
     }
     this.#failures++
-    if (this.#options.outage.failed()) this.#letGo()
+    this.#options.outage.failed()
+    if (this.#options.outage.isKnown) this.#letGo()
     if (this.#failures === NOTEWORTHY_FAILURES) this.#tell(error instanceof Error ? error : new Error(String(error)))
     return backoffMs(this.#failures)
   }

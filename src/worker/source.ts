@@ -171,7 +171,8 @@ export const sizeOf = (items: Trackable<unknown>): number | null => {
   if (typeof items === 'string') return null
   try {
     const { length, size } = items as { length?: unknown; size?: unknown }
-    for (const count of [length, size]) if (Number.isSafeInteger(count) && (count as number) >= 0) return count as number
+    for (const count of [length, size])
+      if (Number.isSafeInteger(count) && (count as number) >= 0) return count as number
   } catch {
     // Its total stays unknown.
   }
