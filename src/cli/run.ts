@@ -20,6 +20,8 @@ interface RunOptions extends ConnectionOptions {
   parse?: string | true
   /** In seconds. */
   grace: number
+  /** In seconds; by how long the command took when absent. */
+  patience?: number
 }
 
 const HELP = `
@@ -38,7 +40,7 @@ is cancelled, the command and all that it has started get SIGTERM, and SIGKILL a
 process do the same; Ctrl-C in a terminal leaves it to the command when it ends. A command that was asked to stop and ends with 0
 was cancelled. When this process is itself killed by SIGKILL, nothing can be stopped: the command runs on, and its job fails when
 it is missed. While the service is away the command runs all the same; its end is then
-held up by a tenth of the time that it took, at least a second and at most half a minute.
+held up by a tenth of the time that it took, at least a second and at most half a minute, or by --patience.
 
 The exit code is that of the command; 127 if there is none, 126 if it cannot be run, 128 + n if signal n ended it, 143 if it was
 cancelled and said 0. The command finds its job in HEADWAY_JOB_ID.
@@ -109,14 +111,19 @@ const run = async (
   surroundings: Surroundings,
 ): Promise<number> => {
   const { environment, err } = surroundings
-  const { name, type, total, unit, parse, grace, url, token } = options
+  const { name, type, total, unit, parse, grace, patience, url, token } = options
   const program = basename(command)
+  let problems = 0
   const headway = createHeadway({
     ...(url !== undefined && { url }),
     ...(token !== undefined && { token }),
-    onProblem: problem => err(`headway: ${problem.message}\n`),
+    onProblem(problem) {
+      problems++
+      err(`headway: ${problem.message}\n`)
+    },
     // The command is what may die here; this process sees to that itself.
     watchDeath: false,
+    ...(patience !== undefined && { patienceMs: patience * 1000 }),
   })
   // Not the arguments: they may be secrets.
   const job = await headway.start({
@@ -164,8 +171,11 @@ const run = async (
   errors.end()
   await reader?.end()
   if (ended.error || ended.left.length > 0) err(`headway: ${failureOf(command, ended, tail).message}\n`)
+  const problemsBefore = problems
   const isTold = await end(job, program, ended, tail)
-  if (!isTold && !job.signal.aborted) err('headway: The service does not know how the job ended.\n')
+  // Unless the worker has just said so itself.
+  if (!isTold && !job.signal.aborted && problems === problemsBefore)
+    err('headway: The service does not know how the job ended.\n')
   return codeOf(ended, job)
 }
 
@@ -189,6 +199,11 @@ export const addRunCommand = (program: Command, surroundings: Surroundings): voi
       new Option('--grace <duration>', 'how long the command may take to stop')
         .argParser(parseDuration)
         .default(10, '10s'),
+    )
+    .option(
+      '--patience <duration>',
+      'how long the end may wait for a service that is away (a tenth of the time that the command took, 1 to 30 s)',
+      parseDuration,
     )
     .addHelpText('after', HELP)
     .action(async ([command = '', ...args]: string[], options: RunOptions) => {

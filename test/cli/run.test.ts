@@ -18,7 +18,7 @@ const SLOW = { timeoutMs: 20_000 }
 
 /** Runs `headway run` in a process of its own. */
 const spawnRun = (t: Test, args: string[], environment: Record<string, string>) => {
-  const child = spawn(process.execPath, [MAIN, 'run', ...args], {
+  const child = spawn(process.execPath, [MAIN, 'run', '--patience', '30s', ...args], {
     env: { PATH: process.env['PATH'], ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
