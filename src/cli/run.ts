@@ -113,14 +113,10 @@ const run = async (
   const { environment, err } = surroundings
   const { name, type, total, unit, parse, grace, patience, url, token } = options
   const program = basename(command)
-  let problems = 0
   const headway = createHeadway({
     ...(url !== undefined && { url }),
     ...(token !== undefined && { token }),
-    onProblem(problem) {
-      problems++
-      err(`headway: ${problem.message}\n`)
-    },
+    onProblem: problem => err(`headway: ${problem.message}\n`),
     // The command is what may die here; this process sees to that itself.
     watchDeath: false,
     ...(patience !== undefined && { patienceMs: patience * 1000 }),
@@ -171,11 +167,8 @@ const run = async (
   errors.end()
   await reader?.end()
   if (ended.error || ended.left.length > 0) err(`headway: ${failureOf(command, ended, tail).message}\n`)
-  const problemsBefore = problems
   const isTold = await end(job, program, ended, tail)
-  // Unless the worker has just said so itself.
-  if (!isTold && !job.signal.aborted && problems === problemsBefore)
-    err('headway: The service does not know how the job ended.\n')
+  if (!isTold && !job.signal.aborted) err('headway: The service does not know how the job ended.\n')
   return codeOf(ended, job)
 }
 

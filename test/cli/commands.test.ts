@@ -312,7 +312,7 @@ t.test(
     t.match(end, {
       code: 4,
       stdout: 'worked\n',
-      stderr: /^headway: .*(?:cannot be reached[^]*does not know|has not heard) how the job ended\.\n$/,
+      stderr: /127\.0\.0\.1:1 [^]*The service does not know how the job ended\.\n$/,
     })
     t.match(await waited.ended, { code: 4, stderr: /cannot be reached. Trying again.\n/ })
     t.match(String(await told), /no connection to the service; trying again/)
