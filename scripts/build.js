@@ -1,6 +1,7 @@
 // Compiles src/ to dist/, without checking types: `npm run types` does that, and a first start should not wait for it. With
 // --if-stale it does so only when something is newer than the last build, and it tolerates a missing compiler where dist/
-// exists (a production install has no dev dependencies). Only headway/worker is for others to import, and has declarations.
+// exists (a production install has no dev dependencies). headway/worker, which others import, is compiled once more, as CommonJS
+// with declarations: Node 20 cannot require a module, and everything can import CommonJS.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
@@ -54,16 +55,20 @@ if (compiler === null) {
 const started = new Date()
 // Beside dist/ and renamed at the end, so that nobody who runs from it sees half of it.
 const fresh = `${root}dist-${process.pid}`
-const compile = async project => {
-  const args = [compiler, '-p', `${root}${project}`, '--noCheck', '--outDir', fresh]
+const compile = async ([project, directory]) => {
+  const args = [compiler, '-p', `${root}${project}`, '--noCheck', '--outDir', directory]
   const [code] = await once(spawn(process.execPath, args, { stdio: 'inherit' }), 'close')
   return code === 0
 }
-const compiled = await Promise.all(['tsconfig.build.json', 'tsconfig.worker.json'].map(compile))
+const compiled = await Promise.all(
+  Object.entries({ 'tsconfig.build.json': fresh, 'tsconfig.worker.json': `${fresh}/commonjs` }).map(compile),
+)
 if (compiled.includes(false)) {
   rmSync(fresh, { recursive: true, force: true })
   process.exit(1)
 }
+// The package is one of modules.
+writeFileSync(`${fresh}/commonjs/package.json`, '{ "type": "commonjs" }\n')
 // `npm link` makes a link to it, which must still work after the next build.
 chmodSync(`${fresh}/cli/main.js`, 0o755)
 cpSync(`${root}src/database/functions`, `${fresh}/database/functions`, { recursive: true })

@@ -1,9 +1,12 @@
 import t from 'tap'
 import { bar } from '../src/terminal/bar.ts'
-import { factsOf, outcomeOf, plainLine, type DrawnJob } from '../src/terminal/job.ts'
+import { factsOf, outcomeOf, plainLine, reasonOf, type DrawnJob } from '../src/terminal/job.ts'
 import { formatBytes, formatSeconds } from '../src/terminal/numbers.ts'
 import { paint, piece } from '../src/terminal/paint.ts'
 import { jsonLine, printable, shorten, widthOf } from '../src/terminal/text.ts'
+import { jobPage } from '../src/terminal/job-page.ts'
+import { startScreen } from '../src/terminal/screen.ts'
+import { formatAge, formatTime } from '../src/terminal/times.ts'
 import { startService } from './helpers/service.ts'
 
 const HOSTILE = '\x1b[2J\x1b]0;owned\x07na\u202eme\r\n\x9b31m\u2028🦊'
@@ -98,9 +101,65 @@ t.test('what others have written does nothing to a terminal', async t => {
   t.equal(paint([piece('ab', 'red'), piece('cd')], { columns: 3, colour: true }), '\x1b[31mab\x1b[0mc')
 })
 
+t.test('the time left of a job that is not heard of does not count down', async t => {
+  const stalled = { ...job, etaSeconds: 90, liveness: 'stalled' }
+  t.match(factsOf(stalled, 60_000).at(-1), '1 min 30 s left')
+  t.match(factsOf({ ...stalled, liveness: 'ok' }, 60_000).at(-1), '30 s left')
+  t.match(factsOf({ ...stalled, liveness: 'ok' }, -3_600_000).at(-1), '1 min 30 s left', 'a clock that is behind')
+})
+
+const children = { total: 8, pending: 1, running: 7, completed: 0, failed: 0, cancelled: 0, current: [], errors: [] }
+
+t.test('a batch says how many of its partitions are done, which run, and what has failed', async t => {
+  const batch = {
+    ...job,
+    children: {
+      ...children,
+      completed: 3,
+      failed: 2,
+      cancelled: 1,
+      current: ['a', 'b\x1b[2J'],
+      errors: ['c: no disk'],
+    },
+  }
+  t.same(factsOf(batch).slice(0, 3), ['3 of 8 partitions', '2 failed', '1 cancelled'])
+  t.match(
+    plainLine({ ...batch, name: 'x', totalCount: null, processedCount: 0, throughputPerSecond: null, etaSeconds: null }),
+    / {2}now a, b/,
+  )
+  t.equal(
+    reasonOf({ ...batch, status: 'failed', errorMessage: '2 of 8 partitions failed' }),
+    '2 of 8 partitions failed (c: no disk)',
+  )
+})
+
+t.test('a terminal that says 0 rows and columns is drawn on as one of 80 by 24', async t => {
+  for (const size of [0, undefined]) {
+    let text = ''
+    const output = {
+      isTTY: true,
+      columns: size,
+      rows: size,
+      hasColors: () => false,
+      write: (more: string) => (text += more),
+    }
+    const picture = { draw: ({ columns, rows }: { columns: number; rows: number }) => [`${columns} by ${rows}`] }
+    const screen = startScreen({ ...picture, describe: () => new Map() }, output as unknown as NodeJS.WriteStream)
+    screen.end()
+    t.match(text, /80 by 24/)
+  }
+})
+
+t.test('times are told with their zone', async t => {
+  t.match(formatTime('2026-01-31T23:30:05.000Z'), /^2026-0[12]-\d\d \d\d:\d\d:05 [+-]\d\d:\d\d$/)
+  t.same(Date.parse(formatTime('2026-01-31T23:30:05.000Z')), Date.parse('2026-01-31T23:30:05Z'))
+  t.equal(formatAge('2026-01-01T00:00:00Z', Date.parse('2026-01-01T00:01:05Z')), '1 min 5 s ago')
+  t.equal(formatAge('2026-01-01T00:00:00Z', Date.parse('2025-12-31T00:00:00Z')), 'now')
+})
+
 t.test('a stream of text draws one line over itself, and ends with the outcome', async t => {
   const service = await startService(t, { LIVE_INTERVAL_MS: '50' })
-  const { id } = await service.createJob({ name: HOSTILE, totalCount: 4, unit: 'rows' })
+  const { id } = await service.createJob({ name: HOSTILE, totalCount: 4, unit: 'rows', meta: { [HOSTILE]: HOSTILE } })
   const response = await fetch(`${service.url}/api/progress/jobs/${id}/stream`, { headers: { accept: 'text/plain' } })
   t.equal(response.headers.get('content-type'), 'text/plain; charset=utf-8')
   let text = ''
@@ -120,6 +179,14 @@ t.test('a stream of text draws one line over itself, and ends with the outcome',
 
   const again = await fetch(`${service.url}/api/progress/jobs/${id}/stream`, { headers: { accept: 'text/plain' } })
   t.equal(await again.text(), `${OVER_THE_LINE}${lines.at(-1)}`, 'who comes late sees the end')
+  const shown = { ...(await service.job(id)), errorStack: `${HOSTILE}\n  at ${HOSTILE}`, resultSummary: { a: HOSTILE } }
+  const events = [
+    { id: '1', type: 'failed', at: shown.createdAt, actor: HOSTILE, attempt: 2, data: { stage: HOSTILE } },
+  ]
+  const page = jobPage({ job: shown, events, nowMs: 0, colour: false } as unknown as Parameters<typeof jobPage>[0])
+  t.match(page.join('\n'), /Workers[^]*Row 2[^]*Result[^]*Meta[^]*History/)
+  t.notMatch(page.join(''), /[\p{Cc}\p{Cf}]/u, 'nor does the page of a job do anything to a terminal')
+
   const many = await fetch(`${service.url}/api/progress/stream`, { headers: { accept: 'text/plain' } })
   t.match(await many.json(), { status: 406, code: 'not_acceptable' })
 })

@@ -43,6 +43,8 @@ export interface CallOptions {
   signal?: AbortSignal
   /** The process may end while the call is under way. */
   weak?: boolean
+  /** Gives up a connection that is still being made: Node keeps a process for it. */
+  connecting?: AbortSignal
   timeoutMs?: number
   /** Of `persist`: hears of each try that was in vain. */
   onUnavailable?: (error: UnavailableError) => void
@@ -138,7 +140,7 @@ export const createClient = ({ url, token }: { url: string; token: TokenSource }
   }
 
   const call = async <Answer>(method: string, path: string, options: CallOptions = {}): Promise<Answer> => {
-    const { body, headers, signal, weak = false, timeoutMs = TRY_TIMEOUT_MS } = options
+    const { body, headers, signal, weak = false, connecting, timeoutMs = TRY_TIMEOUT_MS } = options
     const timeout = AbortSignal.timeout(timeoutMs)
     const sent = await send(path, {
       method,
@@ -146,6 +148,7 @@ export const createClient = ({ url, token }: { url: string; token: TokenSource }
       ...(body && { body: JSON.stringify(body) }),
       signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
       weak,
+      connecting,
     }).catch((cause: unknown) => {
       signal?.throwIfAborted()
       if (cause instanceof RefusedError) throw cause

@@ -9,8 +9,10 @@ export interface Exchange {
   headers: Record<string, string>
   body?: string
   signal?: AbortSignal | undefined
-  /** The process may end while this is under way. */
+  /** The process may end while this is under way; Node lets it only when the connection has been made, or `connecting` aborts. */
   weak?: boolean
+  /** Gives up a connection that is still being made. */
+  connecting?: AbortSignal | undefined
   /** What is silent for so long, while it connects, answers or goes on, is given up. */
   silenceMs?: number
 }
@@ -21,7 +23,7 @@ export interface Exchange {
  */
 export const exchange = (
   url: URL,
-  { method, headers, body, signal, weak, silenceMs }: Exchange,
+  { method, headers, body, signal, weak, connecting, silenceMs }: Exchange,
 ): Promise<IncomingMessage> =>
   new Promise((resolve, reject) => {
     const request = url.protocol === 'https:' ? requestHttps : requestHttp
@@ -30,6 +32,10 @@ export const exchange = (
     if (silenceMs !== undefined) {
       outgoing.setTimeout(silenceMs, () => outgoing.destroy(new Error(`There was silence for ${silenceMs / 1000} s.`)))
     }
+    const giveUp = (): void => {
+      if (outgoing.socket?.connecting !== false) outgoing.destroy(new Error('The connection took too long.'))
+    }
+    connecting?.addEventListener('abort', giveUp, { once: true })
     outgoing.once('response', resolve)
     outgoing.on('error', reject)
     if (weak) outgoing.once('socket', socket => socket.unref())

@@ -1,6 +1,6 @@
 import { InvalidArgumentError, type Command } from 'commander'
 import { JOB_STATUSES, type JobDocument, type Page } from '../jobs/job.ts'
-import { factsOf, stateOf } from '../terminal/job.ts'
+import { currentOf, factsOf, reasonOf, stateOf } from '../terminal/job.ts'
 import { jsonLine, padded, printable, shorten, widthOf } from '../terminal/text.ts'
 import { ask, connect, withConnection, type ConnectionOptions } from './connection.ts'
 import type { Surroundings } from './surroundings.ts'
@@ -20,7 +20,7 @@ const EXAMPLES = `
 Examples:
   headway list                          what is pending and running
   headway list --all --type import      imports, finished ones too
-  headway list --status failed          what went wrong
+  headway list --status failed          what went wrong, and why
   headway watch $(headway list --json | jq -r .id)
 `
 
@@ -64,7 +64,14 @@ const rowOf = (job: JobDocument): string[] => [
   stateOf(job),
   `${job.progressPercent} %`,
   shorten(printable(job.name), NAME_WIDTH),
-  factsOf(job, Date.now() - Date.parse(job.updatedAt)).join(', '),
+  [
+    // Why it has failed is what is looked for.
+    ...(job.status === 'failed' ? [reasonOf(job)] : []),
+    ...factsOf(job, Date.now() - Date.parse(job.updatedAt)),
+    currentOf(job),
+  ]
+    .filter(text => text !== '')
+    .join(', '),
 ]
 
 /** `headway list`: the jobs of a service, newest first. */

@@ -11,6 +11,7 @@ import { addMcpCommand } from './mcp.ts'
 import { addMigrateCommand } from './migrate.ts'
 import { addRunCommand } from './run.ts'
 import { addServeCommand } from './serve.ts'
+import { addShowCommand } from './show.ts'
 import type { Surroundings } from './surroundings.ts'
 import { addTokenCommand } from './token.ts'
 import { addWaitCommand } from './wait.ts'
@@ -27,7 +28,8 @@ Examples:
   headway                                     start the service
   headway run --name 'Backup' -- ./backup.sh  run a command as a job
   headway watch                               see what runs
-  headway list --status failed                see what failed
+  headway list --status failed                see what failed, and why
+  headway show <id>                           all about one job
   headway token --help                        how to make a token
   headway mcp --help                          how to let an assistant use it
 
@@ -50,6 +52,7 @@ const createProgram = (surroundings: Surroundings): Command => {
   addWatchCommand(program, surroundings)
   addWaitCommand(program, surroundings)
   addListCommand(program, surroundings)
+  addShowCommand(program, surroundings)
   addCancelCommand(program, surroundings)
   addMcpCommand(program, surroundings)
   addCompletionCommand(program, surroundings)

@@ -2,11 +2,13 @@ import { basename } from 'node:path'
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import { UNITS, type Unit } from '../jobs/job.ts'
 import { formatSeconds } from '../terminal/numbers.ts'
-import { createHeadway, type Job, type StopError } from '../worker/headway.ts'
-import { progressReader, readUsualProgress, splitLines, Tail, type ReadProgress } from './command/output.ts'
+import { createHeadway, type Job, type Report, type StopError } from '../worker/headway.ts'
+import { splitLines, Tail } from './command/output.ts'
 import { exitCodeOf, startCommand, type Ended } from './command/process.ts'
 import { withConnection, type ConnectionOptions } from './connection.ts'
 import { parseDuration } from './duration.ts'
+import { problemOf } from './progress/pattern.ts'
+import { patternReader, usualReader } from './progress/readers.ts'
 import type { Surroundings } from './surroundings.ts'
 
 interface RunOptions extends ConnectionOptions {
@@ -15,24 +17,33 @@ interface RunOptions extends ConnectionOptions {
   total?: number
   unit?: Unit
   /** true: what usually stands in lines. */
-  parse?: ReadProgress | true
+  parse?: string | true
   /** In seconds. */
   grace: number
+  /** In seconds; by how long the command took when absent. */
+  patience?: number
 }
-
-/** How long the end of the command is held up by a service that is away. */
-const PATIENCE_MS = 10_000
 
 const HELP = `
 What the command writes is passed on as it is. It does so by a pipe, standard error always and standard output with --parse: some
 programs leave out their colours then, or keep lines back (python -u and stdbuf -oL do not).
 
-The job completes if the command ends with 0, and otherwise fails with the last lines that it wrote to standard error. Signals are
-passed on. When the job is cancelled, the command and all that it has started get SIGTERM, and SIGKILL after --grace. While the
-service is away the command runs all the same.
+--parse alone reads 42/100, 42 of 100, 1.2/10.5 MB and 42 %, with thousands parted by commas, blanks or apostrophes. Where a line
+has a percent and a fraction that say different things, the percent counts. A fraction that does not come again, such as
+'attempt 1/3', gives way to what follows. A fall from about 100 % to about 0 begins the next part; of bars in each other the outer
+one leads. Dates, times, paths, addresses and versions are left out. Of what does not fit, a pattern of your own reads what it has
+in its groups: the first is the count and the second the total, or (?<done>…), (?<total>…) and (?<percent>…). A pattern that takes
+more than a second for a line is given up.
 
-The exit code is that of the command; 127 if there is none, 126 if it cannot be run, 128 + n if signal n ended it. The command
-finds its job in HEADWAY_JOB_ID.
+The job completes if the command ends with 0, and otherwise fails with the last lines that it wrote to standard error. When the job
+is cancelled, the command and all that it has started get SIGTERM, and SIGKILL after --grace. SIGTERM, SIGINT and SIGHUP to this
+process do the same; Ctrl-C in a terminal leaves it to the command when it ends. A command that was asked to stop and ends with 0
+was cancelled. When this process is itself killed by SIGKILL, nothing can be stopped: the command runs on, and its job fails when
+it is missed. While the service is away the command runs all the same; its end is then
+held up by a tenth of the time that it took, at least a second and at most half a minute, or by --patience.
+
+The exit code is that of the command; 127 if there is none, 126 if it cannot be run, 128 + n if signal n ended it, 143 if it was
+cancelled and said 0. The command finds its job in HEADWAY_JOB_ID.
 
 Examples:
   headway run -- ./backup.sh
@@ -53,16 +64,18 @@ const parseUnit = (text: string): Unit => {
   throw new InvalidArgumentError(`Choose among ${UNITS.join(', ')}.`)
 }
 
-const parsePattern = (text: string): ReadProgress => {
-  try {
-    return progressReader(text)
-  } catch (error) {
-    throw new InvalidArgumentError(error instanceof Error ? `${error.message}.` : 'It is no regular expression.')
-  }
+const parsePattern = (text: string): string => {
+  const problem = problemOf(text)
+  if (problem !== null) throw new InvalidArgumentError(problem)
+  return text
 }
 
 /** Why the command has failed, for the job: a sentence, and the last lines in place of a stack. */
-const failureOf = (command: string, { code, signal, error }: Ended, tail: Tail): Error => {
+const failureOf = (command: string, { code, signal, error, left }: Ended, tail: Tail): Error => {
+  if (left.length > 0) {
+    const names = left.map(({ pid, name }) => `${pid} (${name})`).join(', ')
+    return new Error(`${command} was stopped, and what it has started could not be: ${names}`)
+  }
   const how = error
     ? `could not be started: ${error.code === 'ENOENT' ? 'there is no such command' : error.message}`
     : signal
@@ -73,11 +86,22 @@ const failureOf = (command: string, { code, signal, error }: Ended, tail: Tail):
   return failure
 }
 
-/** Tells the service how the command went. */
-const end = (job: Job, command: string, ended: Ended, tail: Tail, isStopped: boolean): Promise<boolean> => {
-  if (ended.code === 0) return job.complete()
-  return isStopped ? job.cancelled() : job.fail(failureOf(command, ended, tail))
+/**
+ * Tells the service how the command went. One that was asked to stop and ends with 0 has stopped, which is all that can be
+ * known; one that had ended by itself before the signal was sent was not asked.
+ */
+const end = (job: Job, command: string, ended: Ended, tail: Tail): Promise<boolean> => {
+  const { code, wasAsked, left } = ended
+  const isStopped = wasAsked && (job.signal.aborted || code === 0)
+  if (left.length > 0 || !(isStopped || code === 0)) return job.fail(failureOf(command, ended, tail))
+  return isStopped ? job.cancelled() : job.complete()
 }
+
+/** A command that was cancelled and says 0 must not let `headway run … && deploy` go on. */
+const codeOf = (ended: Ended, job: Job): number =>
+  ended.code === 0 && ended.wasAsked && job.signal.aborted
+    ? exitCodeOf({ code: null, signal: 'SIGTERM', error: null })
+    : exitCodeOf(ended)
 
 /** `headway run`: runs any command as a job, and resolves with what the process should end with. */
 const run = async (
@@ -87,7 +111,7 @@ const run = async (
   surroundings: Surroundings,
 ): Promise<number> => {
   const { environment, err } = surroundings
-  const { name, type, total, unit, parse, grace, url, token } = options
+  const { name, type, total, unit, parse, grace, patience, url, token } = options
   const program = basename(command)
   const headway = createHeadway({
     ...(url !== undefined && { url }),
@@ -95,7 +119,7 @@ const run = async (
     onProblem: problem => err(`headway: ${problem.message}\n`),
     // The command is what may die here; this process sees to that itself.
     watchDeath: false,
-    patienceMs: PATIENCE_MS,
+    ...(patience !== undefined && { patienceMs: patience * 1000 }),
   })
   // Not the arguments: they may be secrets.
   const job = await headway.start({
@@ -107,11 +131,15 @@ const run = async (
   })
 
   const tail = new Tail()
-  const read = parse === true ? readUsualProgress : parse
-  const onLine = (line: string): void => {
-    const report = read?.(line)
-    if (report) job.report(report)
-  }
+  const onReport = (report: Report): void => job.report(report)
+  const onProblem = (sentence: string): void => err(`headway: ${sentence}\n`)
+  const reader =
+    parse === undefined
+      ? null
+      : parse === true
+        ? usualReader({ total, unit }, onReport)
+        : patternReader({ pattern: parse, total, unit, onReport, onProblem })
+  const onLine = (line: string): void => reader?.read(line)
   const output = splitLines(onLine, onLine)
   const errors = splitLines(line => {
     tail.add(line)
@@ -121,15 +149,14 @@ const run = async (
     command,
     args,
     environment: { ...environment, ...(job.id !== null && { HEADWAY_JOB_ID: job.id }) },
-    onOutput: read ? text => output.write(text) : null,
+    graceSeconds: grace,
+    onOutput: reader ? text => output.write(text) : null,
     onError: text => errors.write(text),
   })
-  let isStopped = false
   const onStop = (): void => {
     const { message } = job.signal.reason as StopError
-    isStopped = true
     err(`headway: ${message} Stopping ${program}, at most ${formatSeconds(grace)}.\n`)
-    running.stop(grace)
+    running.stop()
   }
   if (job.signal.aborted) onStop()
   else job.signal.addEventListener('abort', onStop, { once: true })
@@ -138,10 +165,11 @@ const run = async (
   job.signal.removeEventListener('abort', onStop)
   output.end()
   errors.end()
-  if (ended.error) err(`headway: ${failureOf(command, ended, tail).message}\n`)
-  const isTold = await end(job, program, ended, tail, isStopped)
+  await reader?.end()
+  if (ended.error || ended.left.length > 0) err(`headway: ${failureOf(command, ended, tail).message}\n`)
+  const isTold = await end(job, program, ended, tail)
   if (!isTold && !job.signal.aborted) err('headway: The service does not know how the job ended.\n')
-  return exitCodeOf(ended)
+  return codeOf(ended, job)
 }
 
 /** Adds `headway run`. */
@@ -157,13 +185,18 @@ export const addRunCommand = (program: Command, surroundings: Surroundings): voi
     .option('--unit <unit>', UNITS.join(', '), parseUnit)
     .option(
       '--parse [pattern]',
-      'read progress from the output: 42/100, 42 %, or what a regular expression finds',
+      'read progress from the output: 42/100, 1.2/10.5 MB, 42 %, or what a regular expression finds (see below)',
       parsePattern,
     )
     .addOption(
       new Option('--grace <duration>', 'how long the command may take to stop')
         .argParser(parseDuration)
         .default(10, '10s'),
+    )
+    .option(
+      '--patience <duration>',
+      'how long the end may wait for a service that is away (a tenth of the time that the command took, 1 to 30 s)',
+      parseDuration,
     )
     .addHelpText('after', HELP)
     .action(async ([command = '', ...args]: string[], options: RunOptions) => {

@@ -1,11 +1,11 @@
 import type { Command } from 'commander'
 import { RefusedError } from '../api-client/client.ts'
-import { follow, type LiveJob } from '../api-client/follow.ts'
+import { follow, type Follower, type LiveJob } from '../api-client/follow.ts'
 import { bar } from '../terminal/bar.ts'
-import { factsOf, isFinished, outcomeOf, plainLine, stateOf } from '../terminal/job.ts'
-import { paint, piece, type Style } from '../terminal/paint.ts'
+import { currentOf, factsOf, isFinished, outcomeOf, plainLine, stateOf } from '../terminal/job.ts'
+import { paint, piece, STATE_STYLES } from '../terminal/paint.ts'
 import { startScreen, type Paper, type Picture } from '../terminal/screen.ts'
-import { padded, printable, shorten } from '../terminal/text.ts'
+import { padded, printable, shorten, widthOf } from '../terminal/text.ts'
 import { connect, withConnection, type ConnectionOptions } from './connection.ts'
 import { codeOf, EXIT_CODES_HELP } from './exit-codes.ts'
 import type { Surroundings } from './surroundings.ts'
@@ -21,7 +21,8 @@ interface Shown {
 }
 
 const EXAMPLES = `
-In a terminal it draws bars, elsewhere it writes lines. Without ids it shows what runs, until Ctrl-C.
+In a terminal it draws bars, elsewhere it writes lines. Without ids it shows what runs, until Ctrl-C. A batch that is named
+unfolds: what runs and waits stands below it, and what has failed.
 
 Examples:
   headway watch
@@ -29,49 +30,68 @@ Examples:
   headway watch 0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55 && deploy
 `
 
-const STYLES: Record<string, Style> = {
-  completed: 'green',
-  failed: 'red',
-  cancelled: 'yellow',
-  cancelling: 'yellow',
-  stalled: 'yellow',
-}
-
 const NOT_CONNECTED = 'There is no connection to the service; trying again.'
+
+/** What stands below a batch. */
+const MARGIN = '  '
 
 const NAME_WIDTH = 28
 const WIDEST_BAR = 30
+const NARROWEST_BAR = 5
 /** What stands beside name and bar at least: percent, state, and a fact or two. */
 const FACTS_WIDTH = 40
 
-const drawJob = ({ job, receivedAtMs }: Shown, paper: Paper): string => {
+/** Those facts that fit beside each other into `room` columns, or as much of the first as does. */
+const fitting = (facts: readonly string[], room: number): string => {
+  const kept: string[] = []
+  for (const fact of facts.filter(each => each !== '')) {
+    if (kept.length === 0 || widthOf([...kept, fact].join(', ')) <= room) kept.push(fact)
+  }
+  return kept.join(', ')
+}
+
+/** One line. What is below another is set in by `margin`. */
+const drawJob = ({ job, receivedAtMs }: Shown, nowMs: number, paper: Paper, margin = ''): string => {
   const state = stateOf(job)
   const nameWidth = Math.min(NAME_WIDTH, Math.floor(paper.columns / 3))
-  const width = Math.min(WIDEST_BAR, paper.columns - nameWidth - FACTS_WIDTH)
-  const { done, left } = width < 5 ? { done: '', left: '' } : bar(job.progressPercent / 100, width, paper.unicode)
-  const name = shorten(printable(job.name ?? ''), nameWidth, { ellipsis: paper.unicode ? '…' : '~' })
+  const wide = Math.min(WIDEST_BAR, paper.columns - nameWidth - FACTS_WIDTH)
+  const width = wide < NARROWEST_BAR ? 0 : wide
+  const { done, left } = width === 0 ? { done: '', left: '' } : bar(job.progressPercent / 100, width, paper.unicode)
+  const name = shorten(`${margin}${printable(job.name ?? '')}`, nameWidth, { ellipsis: paper.unicode ? '…' : '~' })
   const facts = isFinished(job)
     ? [outcomeOf(job)]
-    : [...(state === 'running' ? [] : [state]), ...factsOf(job, Date.now() - receivedAtMs)]
-  const style = STYLES[state] ?? 'cyan'
+    : [...(state === 'running' ? [] : [state]), ...factsOf(job, nowMs - receivedAtMs), currentOf(job)]
+  const style = STATE_STYLES[state] ?? 'cyan'
+  const percent = ` ${String(job.progressPercent).padStart(3)} %  `
+  const room = paper.columns - nameWidth - 2 - width - percent.length
   return paint(
     [
       piece(`${padded(name, nameWidth)}  `, 'bold'),
       piece(done, style),
       piece(left, 'dim'),
-      piece(` ${String(job.progressPercent).padStart(3)} %  `),
-      piece(facts.join(', '), isFinished(job) ? style : 'plain'),
+      piece(percent),
+      piece(fitting(facts, room), isFinished(job) ? style : 'plain'),
     ],
     paper,
   )
+}
+
+/** What stands below a batch: what runs, then what waits, by their places in it. */
+const openPartitions = (partitions: ReadonlyMap<string, Shown>): Shown[] => {
+  const placeOf = ({ job }: Shown): number => (job.status === 'running' ? 0 : 1e9) + (job.partitionIndex ?? 0)
+  return [...partitions.values()].filter(({ job }) => !isFinished(job)).sort((a, b) => placeOf(a) - placeOf(b))
 }
 
 /** The jobs that are watched: in the order in which they were named, or in which they came. */
 class Watched implements Picture {
   readonly #ids: readonly string[]
   readonly #shown = new Map<string, Shown>()
+  /** Of the batches that unfold, by their ids. */
+  readonly #partitions = new Map<string, Map<string, Shown>>()
   /** null: not yet. */
   #isConnected: boolean | null = null
+  /** Since then nothing is heard, and no time goes on. */
+  #lostAtMs = Infinity
 
   constructor(ids: readonly string[]) {
     this.#ids = ids
@@ -81,6 +101,11 @@ class Watched implements Picture {
     this.#shown.set(job.id, { job, receivedAtMs: Date.now() })
   }
 
+  takePartition(batchId: string, job: LiveJob): void {
+    const partitions = this.#partitions.get(batchId) ?? new Map<string, Shown>()
+    this.#partitions.set(batchId, partitions.set(job.id, { job, receivedAtMs: Date.now() }))
+  }
+
   forget(id: string): void {
     this.#shown.delete(id)
   }
@@ -88,6 +113,7 @@ class Watched implements Picture {
   /** Whether that is news. */
   connected(isConnected: boolean): boolean {
     const isNews = this.#isConnected !== isConnected
+    if (isNews) this.#lostAtMs = isConnected ? Infinity : Date.now()
     this.#isConnected = isConnected
     return isNews
   }
@@ -98,18 +124,39 @@ class Watched implements Picture {
 
   draw(paper: Paper): string[] {
     const all = this.#inOrder()
+    const nowMs = Math.min(Date.now(), this.#lostAtMs)
+    const draw = (shown: Shown, margin?: string): string => drawJob(shown, nowMs, paper, margin)
     // One row stays free for the cursor, one for the last line.
     const room = Math.max(1, paper.rows - 2)
-    const lines = all.slice(0, room).map(shown => drawJob(shown, paper))
-    if (all.length > room) lines.push(paint([piece(`and ${all.length - room} more`, 'dim')], paper))
+    const wanted = all.flatMap(shown => [draw(shown), ...this.#below(shown, draw, paper)])
+    const lines = wanted.slice(0, room)
+    if (wanted.length > room) lines.push(paint([piece(`and ${wanted.length - room} more`, 'dim')], paper))
     else if (this.#isConnected === false) lines.push(paint([piece(NOT_CONNECTED, 'red')], paper))
     else if (this.#isConnected === null) lines.push(paint([piece('Connecting.', 'dim')], paper))
     else if (all.length === 0) lines.push(paint([piece('Nothing is running.', 'dim')], paper))
     return lines
   }
 
+  /** A batch, unfolded: its failures first, since they ask for something to be done. */
+  #below({ job }: Shown, draw: (shown: Shown, margin: string) => string, paper: Paper): string[] {
+    const partitions = this.#partitions.get(job.id)
+    if (!partitions) return []
+    const errors = job.children?.errors ?? []
+    return [
+      ...errors.map(error => paint([piece(`${MARGIN}failed: ${printable(error)}`, 'red')], paper)),
+      ...openPartitions(partitions).map(shown => draw(shown, MARGIN)),
+    ]
+  }
+
   describe(): ReadonlyMap<string, string> {
-    return new Map(this.#inOrder().map(({ job }) => [job.id, isFinished(job) ? endLine(job) : plainLine(job)]))
+    const lines = new Map<string, string>()
+    for (const { job } of this.#inOrder()) {
+      // Of a batch's partitions a log holds how they ended.
+      for (const { job: partition } of this.#partitions.get(job.id)?.values() ?? [])
+        if (isFinished(partition)) lines.set(partition.id, `${MARGIN}${endLine(partition)}`)
+      lines.set(job.id, isFinished(job) ? endLine(job) : plainLine(job))
+    }
+    return lines
   }
 
   #inOrder(): Shown[] {
@@ -138,36 +185,48 @@ export const addWatchCommand = (program: Command, { environment, err, exit }: Su
       if (options.type !== undefined) query.set('jobType', options.type)
       if (ids.length === 0) query.set('topLevel', 'true')
       let refusal: RefusedError | null = null as RefusedError | null
+      const client = connect(options, environment)
       const screen = startScreen(watched, process.stdout)
-      try {
-        await follow(
-          connect(options, environment),
-          query,
-          {
-            onJob(job) {
-              watched.take(job)
-              if (ids.length === 0 && isFinished(job)) {
-                watched.forget(job.id)
-                // After a reconnect, what finished a short time ago comes again.
-                if (!told.has(job.id)) screen.say(endLine(job))
-                told.add(job.id)
-              }
-              if (ids.length > 0 && ids.every(id => isFinishedStatus(watched.status(id)))) done.abort()
-            },
-            onSnapshot() {
-              const missing = ids.find(id => watched.status(id) === undefined)
-              if (missing === undefined) return
-              refusal = new RefusedError('job_not_found', 404, `There is no job ${missing}.`)
-              done.abort()
-            },
-            onConnection(isConnected) {
-              // In a terminal the picture says so.
-              if (watched.connected(isConnected) && !isConnected && !process.stdout.isTTY) err(`${NOT_CONNECTED}\n`)
-            },
-          },
+      const unfolded = new Map<string, Promise<void>>()
+      /** Follows the partitions of a batch that was named, as long as the batch is watched. */
+      const unfold = (batchId: string): Promise<void> =>
+        follow(
+          client,
+          new URLSearchParams({ parentJobId: batchId }),
+          { onJob: job => watched.takePartition(batchId, job), onConnection: () => undefined },
           done.signal,
-        )
+        ).catch((error: unknown) => {
+          // The batch itself is shown all the same; what is refused for another reason is refused there as well.
+          if (!(error instanceof RefusedError)) throw error
+        })
+      const follower: Follower = {
+        onJob(job) {
+          watched.take(job)
+          if (ids.length > 0 && job.children && !unfolded.has(job.id)) unfolded.set(job.id, unfold(job.id))
+          if (ids.length === 0 && isFinished(job)) {
+            watched.forget(job.id)
+            // After a reconnect, what finished a short time ago comes again.
+            if (!told.has(job.id)) screen.say(endLine(job))
+            told.add(job.id)
+          }
+          if (ids.length > 0 && ids.every(id => isFinishedStatus(watched.status(id)))) done.abort()
+        },
+        onSnapshot() {
+          const missing = ids.find(id => watched.status(id) === undefined)
+          if (missing === undefined) return
+          refusal = new RefusedError('job_not_found', 404, `There is no job ${missing}.`)
+          done.abort()
+        },
+        onConnection(isConnected) {
+          // In a terminal the picture says so.
+          if (watched.connected(isConnected) && !isConnected && !process.stdout.isTTY) err(`${NOT_CONNECTED}\n`)
+        },
+      }
+      try {
+        await follow(client, query, follower, done.signal)
       } finally {
+        done.abort()
+        await Promise.all(unfolded.values())
         screen.end()
       }
       if (refusal) throw refusal

@@ -1,3 +1,4 @@
+import type { Children } from '../jobs/job.ts'
 import { bar } from './bar.ts'
 import { formatBytes, formatCount, formatSeconds } from './numbers.ts'
 import { printable, shorten, widthOf } from './text.ts'
@@ -20,6 +21,7 @@ export interface DrawnJob {
   finishedAt?: string | null
   errorMessage?: string | null
   failureReason?: string | null
+  children?: Children | null
 }
 
 export const isFinished = ({ status }: Pick<DrawnJob, 'status'>): boolean =>
@@ -49,16 +51,51 @@ const rateOf = ({ throughputPerSecond: rate, unit }: DrawnJob): string => {
   return `${rate >= 10 ? formatCount(Math.round(rate)) : rate.toPrecision(2)}/s`
 }
 
+/** `5 of 8 partitions, 1 failed`: how it stands with the partitions of a batch. */
+export const partitionsOf = ({ children }: DrawnJob): string[] => {
+  if (!children) return []
+  const { completed, total, failed, cancelled } = children
+  const noun = total === 1 ? 'partition' : 'partitions'
+  return [
+    `${formatCount(completed)} of ${formatCount(total)} ${noun}`,
+    ...(failed > 0 ? [`${formatCount(failed)} failed`] : []),
+    ...(cancelled > 0 ? [`${formatCount(cancelled)} cancelled`] : []),
+  ]
+}
+
 /** The facts of a job in words, the most important first. `ageMs` is how long ago its estimate was made. */
 export const factsOf = (job: DrawnJob, ageMs = 0): string[] => {
-  const facts = [countsOf(job)]
+  const facts = [...partitionsOf(job), countsOf(job)]
   if (!isFinished(job)) {
     facts.push(rateOf(job))
     if (typeof job.etaSeconds === 'number') {
-      facts.push(`${formatSeconds(Math.max(0, job.etaSeconds - ageMs / 1000))} left`)
+      // Of a job that is not heard of, nothing says that its end comes nearer.
+      const passed = job.liveness === 'stalled' ? 0 : Math.max(0, ageMs) / 1000
+      facts.push(`${formatSeconds(Math.max(0, job.etaSeconds - passed))} left`)
     }
   }
   return facts.filter(fact => fact !== '')
+}
+
+/** What of a batch runs now, by name: `now Berlin, Paris`; empty where nothing does, or the job is none. */
+export const currentOf = ({ children }: DrawnJob): string => {
+  const names = (children?.current ?? []).map(printable)
+  const more = (children?.running ?? 0) - names.length
+  if (names.length === 0) return ''
+  return `now ${names.join(', ')}${more > 0 ? ` and ${formatCount(more)} more` : ''}`
+}
+
+/** Why a job has failed, in one line; empty where that is not known. */
+export const reasonOf = ({ errorMessage, failureReason, children }: DrawnJob): string => {
+  const reason = printable(errorMessage ?? REASONS[failureReason ?? ''] ?? '')
+  const [first] = children?.errors ?? []
+  return first === undefined ? reason : `${reason} (${printable(first)})`
+}
+
+const REASONS: Record<string, string> = {
+  stale: 'its workers went silent',
+  never_started: 'no worker has begun it in time',
+  partitions: 'some of its partitions failed',
 }
 
 const secondsOf = ({ startedAt, finishedAt }: DrawnJob): number | null =>
@@ -68,7 +105,7 @@ const secondsOf = ({ startedAt, finishedAt }: DrawnJob): number | null =>
 export const outcomeOf = (job: DrawnJob): string => {
   const seconds = secondsOf(job)
   const after = seconds === null ? '' : ` after ${formatSeconds(seconds)}`
-  const why = printable(job.errorMessage ?? (job.failureReason === 'stale' ? 'its workers went silent' : ''))
+  const why = reasonOf(job)
   return `${job.status}${after}${job.status === 'failed' && why !== '' ? `: ${why}` : ''}`
 }
 
@@ -82,7 +119,7 @@ export const plainLine = (job: DrawnJob): string => {
   const { done, left } = bar(job.progressPercent / 100, PLAIN_BAR_WIDTH, false)
   const name = shorten(printable(job.name ?? ''), PLAIN_NAME_WIDTH, { ellipsis: '~' })
   const state = stateOf(job) === 'running' ? [] : [stateOf(job)]
-  const message = isFinished(job) ? '' : printable(job.message ?? job.stage ?? '')
+  const message = isFinished(job) ? '' : printable(job.message ?? job.stage ?? currentOf(job))
   const line = `${name} [${done}${left}] ${String(job.progressPercent).padStart(3)} % ${[...state, ...factsOf(job)].join(', ')}`
   const room = PLAIN_WIDTH - widthOf(line) - 2
   if (message !== '' && room > 5) return `${line}  ${shorten(message, room, { ellipsis: '~' })}`

@@ -31,3 +31,12 @@ export const paint = (pieces: readonly Piece[], { columns, colour }: { columns: 
   }
   return line
 }
+
+/** The colour of a job's state; of others none. */
+export const STATE_STYLES: Readonly<Record<string, Style>> = {
+  completed: 'green',
+  failed: 'red',
+  cancelled: 'yellow',
+  cancelling: 'yellow',
+  stalled: 'yellow',
+}

@@ -33,18 +33,32 @@ const hasUnicode = ({ LC_ALL, LC_CTYPE, LANG }: NodeJS.ProcessEnv): boolean =>
   process.platform === 'win32' || /utf-?8/i.test(LC_ALL || LC_CTYPE || LANG || '')
 
 /** Colours where the terminal has them, and NO_COLOR (https://no-color.org) does not forbid them. */
-const hasColours = (output: WriteStream): boolean => !process.env['NO_COLOR'] && output.hasColors()
+export const hasColours = (output: WriteStream): boolean =>
+  output.isTTY && !process.env['NO_COLOR'] && output.hasColors()
+
+/** Under `script`, in containers and in CI a terminal may have no size, and says 0. */
+const DEFAULT_COLUMNS = 80
+const DEFAULT_ROWS = 24
+
+/** A terminal that has a size, for log-update, which draws nothing in 0 rows. */
+const sized = (output: WriteStream) => ({
+  isTTY: true,
+  get columns() {
+    return output.columns || DEFAULT_COLUMNS
+  },
+  get rows() {
+    return output.rows || DEFAULT_ROWS
+  },
+  write: (text: string): boolean => output.write(text),
+})
 
 const showPicture = (picture: Picture, output: WriteStream): Screen => {
-  const log = createLogUpdate(output)
+  const terminal = sized(output)
+  const log = createLogUpdate(terminal as unknown as NodeJS.WritableStream)
   const show = (): void => {
-    // A terminal without a size says 0.
-    const columns = Math.max(output.columns || 80, 10)
-    log(
-      picture
-        .draw({ columns, rows: output.rows || 24, colour: hasColours(output), unicode: hasUnicode(process.env) })
-        .join('\n'),
-    )
+    const { columns, rows } = terminal
+    const paper = { columns: Math.max(columns, 10), rows, colour: hasColours(output), unicode: hasUnicode(process.env) }
+    log(picture.draw(paper).join('\n'))
   }
   const timer = setInterval(show, REDRAW_MS)
   show()

@@ -9,11 +9,21 @@ const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]+/gu
 /** Text of others as one line that does nothing but stand there. What is left out leaves a space, so that words stay words. */
 export const printable = (text: string): string => text.replaceAll(UNPRINTABLE, ' ').replaceAll(/ {2,}/g, ' ').trim()
 
+/** The same of text that has lines, such as a stack: its lines and what they are set in by stay. */
+export const printableLines = (text: string): string[] =>
+  text.split(/\r\n|[\n\r]/).map(line => line.replaceAll('\t', '    ').replaceAll(UNPRINTABLE, ' ').trimEnd())
+
 const escaped = (characters: string): string =>
   characters.replaceAll(/[^]/g, unit => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
 /** A document as one line of JSON that does nothing to a terminal either. */
 export const jsonLine = (document: object): string => JSON.stringify(document).replaceAll(UNPRINTABLE, escaped)
+
+/** A value as lines of JSON, for people. */
+export const jsonLines = (value: unknown): string[] =>
+  JSON.stringify(value, null, 2)
+    .split('\n')
+    .map(line => line.replaceAll(UNPRINTABLE, escaped))
 
 const PLAIN = /^[\x20-\x7e]*$/
 

@@ -18,14 +18,20 @@ import { createDeathWatch, noDeathWatch } from './death-watch.ts'
 import { creationOf, WorkingJob, type Job, type NewJob } from './job.ts'
 import { Outage } from './outage.ts'
 import type { Opened } from './reporter.ts'
+import { patienceAfter } from './patience.ts'
+import { sizeOf, type Trackable } from './source.ts'
 import { isStopCode } from './stop.ts'
-import { createTracking, sizeOf, type Trackable, type Tracked } from './track.ts'
+import { readOr } from './texts.ts'
+import { createTracking, type Tracked } from './track.ts'
+import { WaitingLoops } from './waiting-loops.ts'
 
 export type { TokenSource } from '../api-client/client.ts'
+export type { Details } from './details.ts'
 export type { Job, NewJob } from './job.ts'
 export type { Report } from './progress.ts'
 export { StopError, type StopCode } from './stop.ts'
-export type { Trackable, Tracked } from './track.ts'
+export type { Trackable } from './source.ts'
+export type { Tracked } from './track.ts'
 
 export interface HeadwayOptions {
   /** Of the service; HEADWAY_URL, or http://127.0.0.1:3000. */
@@ -39,7 +45,10 @@ export interface HeadwayOptions {
   onProblem?: (problem: Error) => void
   /** false: a process that dies leaves its jobs as they are. */
   watchDeath?: boolean
-  /** How long the end of a job waits for a service that is away; 30,000. */
+  /**
+   * How long (ms) the end of a job waits for a service that is away. By default a tenth of the time that the job has taken, at
+   * least 1,000 and at most 30,000.
+   */
   patienceMs?: number
 }
 
@@ -66,22 +75,23 @@ export interface AttachOptions {
 
 export interface Headway {
   /**
-   * Makes a job. Resolves when the service has made it, or after two seconds without an answer: then the work begins, and the
-   * job is made as soon as that is possible.
+   * Makes a job. Resolves when the service has made it. The work does not wait for a service that cannot be reached, and at
+   * most a second for one that does not answer: the job is then made as soon as that is possible.
    */
   start(job: NewJob, options?: StartOptions): Promise<Job>
   /** Works on a job, or a partition, that somebody else has made. Resolves as `start` does. */
   attach(jobId: string, options?: AttachOptions): Promise<Job>
   /**
    * Makes a job of a loop: `for await (const row of headway.track(rows, { name }))`. The job completes with the loop, and fails
-   * with the error of `items`, or when the loop is left early. When somebody cancels the job, the loop throws a `StopError`;
-   * `cancellable: false` forbids it.
+   * with the error of `items`, or when the loop is left early. When somebody cancels the job, the loop throws a `StopError`,
+   * also while it waits for its next item; `cancellable: false` forbids it. Raises a `TypeError` for `items` that cannot be
+   * iterated.
    */
   track<Item>(items: Trackable<Item>, job: NewJob & StartOptions): Tracked<Item>
 }
 
-/** How long work waits for its job to be made. */
-const BEGIN_MS = 2_000
+/** How long work waits for its job to be made by a service that does not answer. */
+const BEGIN_MS = 1_000
 
 const programName = (): string => {
   const path = process.argv[1] ?? ''
@@ -115,9 +125,9 @@ const unlessChanged = async (calls: () => Promise<Found>): Promise<Found> => {
 
 const creating = (client: Client, job: NewJob, { idempotencyKey, restart = false }: StartOptions) => {
   const headers = { 'idempotency-key': idempotencyKey ?? randomUUID() }
-  const options = { body: creationOf(job, programName()), headers, weak: true }
-  return async () => {
-    const found = readJob(await client.call('POST', '/jobs', options))
+  const body = creationOf(job, programName())
+  return async (connecting: AbortSignal) => {
+    const found = readJob(await client.call('POST', '/jobs', { body, headers, weak: true, connecting }))
     // A wish to cancel it is not lost with the worker that died of something else.
     const isTaken = restart && found.status === 'running' && !found.cancelRequested
     const isOver = found.status === 'failed' || (restart && found.status === 'cancelled')
@@ -129,37 +139,41 @@ const creating = (client: Client, job: NewJob, { idempotencyKey, restart = false
           attempt: found.attempt,
           errorMessage: 'Its worker had not ended it when another one began anew.',
         }
-        await client.call('POST', `${path}/fail`, { body, weak: true })
+        await client.call('POST', `${path}/fail`, { body, weak: true, connecting })
       }
-      return readJob(await client.call('POST', `${path}/retry`, { weak: true }))
+      return readJob(await client.call('POST', `${path}/retry`, { weak: true, connecting }))
     })
   }
 }
 
 const attaching = (client: Client, jobId: string, { workerId, attempt }: AttachOptions) => {
-  const path = `/jobs/${encodeURIComponent(jobId)}`
+  // What is no id at all is for the service to refuse.
+  const path = `/jobs/${readOr(() => encodeURIComponent(jobId), '-')}`
   const body = attempt === undefined ? {} : { attempt }
-  return async () => {
+  return async (connecting: AbortSignal) => {
     // A heartbeat first: a job that was given up for its silence comes back by one, and by nothing else.
     await client.call('POST', `${path}/heartbeat`, {
       body: { ...body, ...(workerId !== undefined && { workerId }) },
       weak: true,
+      connecting,
     })
-    return readJob(await client.call('POST', `${path}/start`, { body, weak: true }))
+    return readJob(await client.call('POST', `${path}/start`, { body, weak: true, connecting }))
   }
 }
 
 /** One for the whole process: of several, each would leave a signal to the others. */
 const deathWatchOfProcess = createDeathWatch()
+const loopsOfProcess = new WaitingLoops()
 
 export const createHeadway = (options: HeadwayOptions = {}): Headway => {
   const { onProblem = warn, watchDeath = true, patienceMs } = options
   const client = createClient(settingsOf(options, process.env))
   const deathWatch = watchDeath ? deathWatchOfProcess : noDeathWatch
-  const shared = { client, deathWatch, outage: new Outage(onProblem), patienceMs }
+  const patience = patienceMs === undefined ? patienceAfter : () => patienceMs
+  const shared = { client, deathWatch, outage: new Outage(onProblem), patienceAfter: patience }
 
   const make = (job: NewJob, startOptions: StartOptions): WorkingJob => {
-    const { totalCount, stages } = { ...job }
+    const { totalCount, stages } = readOr(() => ({ ...job }), {} as NewJob)
     return new WorkingJob({
       ...shared,
       workerId: startOptions.workerId,
@@ -178,7 +192,7 @@ export const createHeadway = (options: HeadwayOptions = {}): Headway => {
         progress: { hasStages: false },
       }).begun(BEGIN_MS),
     track(items, options) {
-      const { workerId, idempotencyKey, restart, ...job } = { ...options }
+      const { workerId, idempotencyKey, restart, ...job } = readOr(() => ({ ...options }), {} as NewJob & StartOptions)
       const totalCount = job.totalCount ?? sizeOf(items)
       // A partition is what its batch is.
       const known = {
@@ -191,7 +205,7 @@ export const createHeadway = (options: HeadwayOptions = {}): Headway => {
         ...(idempotencyKey !== undefined && { idempotencyKey }),
         ...(restart !== undefined && { restart }),
       }
-      return createTracking(items, () => make(known, startOptions).begun(BEGIN_MS))
+      return createTracking(items, () => make(known, startOptions).begun(BEGIN_MS), loopsOfProcess)
     },
   }
 }

@@ -1,11 +1,12 @@
-import type { Client } from '../api-client/client.ts'
-import type { JsonObject, Unit } from '../jobs/job.ts'
+import { UnavailableError, type Client } from '../api-client/client.ts'
+import type { Unit } from '../jobs/job.ts'
 import type { DeathWatch, LastWord } from './death-watch.ts'
+import type { Details } from './details.ts'
 import type { Outage } from './outage.ts'
 import { Progress, type Report } from './progress.ts'
 import { Reporter, reportTime, type Ending, type Opened } from './reporter.ts'
 import { StopError } from './stop.ts'
-import { asJsonObject, errorFields, fit } from './texts.ts'
+import { asJsonObject, errorFields, fit, readOr } from './texts.ts'
 
 /** A job to be made. */
 export interface NewJob {
@@ -23,7 +24,7 @@ export interface NewJob {
   partitionIndex?: number
   /** People may ask for its end: then `signal` aborts. */
   cancellable?: boolean
-  meta?: JsonObject
+  meta?: Details
   priority?: number
   heartbeatTimeoutSeconds?: number
   pendingTimeoutSeconds?: number | null
@@ -42,8 +43,11 @@ export interface Job {
   advance(count?: number | bigint): void
   /** Says how far the work is; the newest state is sent within a second. */
   report(report: Report): void
-  /** The work is done. Resolves with whether the service knows, as soon as it does or after 30 seconds of trying. */
-  complete(resultSummary?: JsonObject): Promise<boolean>
+  /**
+   * The work is done. Resolves with whether the service knows: as soon as it does, or when the patience is at its end
+   * (`HeadwayOptions`).
+   */
+  complete(resultSummary?: Details): Promise<boolean>
   /** The work could not be done. An error that comes of a cancellation acknowledges the cancellation instead. */
   fail(error: unknown): Promise<boolean>
   /** The work has stopped because it was cancelled. */
@@ -52,17 +56,15 @@ export interface Job {
   leave(): Promise<boolean>
 }
 
-/** How long the end of a job waits for a service that is away. */
-const PATIENCE_MS = 30_000
-
 export interface JobParts {
   client: Client
-  open: () => Promise<Opened>
+  open: (connecting: AbortSignal) => Promise<Opened>
   progress: { totalCount?: number | null | undefined; hasStages: boolean }
   workerId: string | undefined
   deathWatch: DeathWatch
   outage: Outage
-  patienceMs: number | undefined
+  /** How long its end waits for a service that is away, after so much work. */
+  patienceAfter: (workedMs: number) => number
 }
 
 /** Whether an error says no more than that the work was told to stop. */
@@ -74,6 +76,7 @@ export class WorkingJob implements Job {
   readonly progress: Progress
   readonly #reporter: Reporter
   readonly #parts: JobParts
+  readonly #beganAt = performance.now()
 
   constructor(parts: JobParts) {
     const { client, workerId, open, outage, deathWatch } = parts
@@ -96,7 +99,7 @@ export class WorkingJob implements Job {
     return this.#reporter.ending !== null || this.#reporter.isOver
   }
 
-  /** Resolves when the job has been made, or after `ms`: the work does not wait for a service that is away. */
+  /** Resolves when the job has been made, when the service is known to be away, or after `ms`. */
   async begun(ms: number): Promise<this> {
     await this.#parts.outage.wait(ms, this.#reporter.whenOpened)
     return this
@@ -104,15 +107,15 @@ export class WorkingJob implements Job {
 
   advance(count: number | bigint = 1): void {
     // Database drivers give counts as BigInt, or as text, which no sum takes.
-    const more = Number(count)
+    const more = readOr(() => Number(count), Number.NaN)
     if (Number.isFinite(more)) this.progress.advance(more)
   }
 
   report(report: Report): void {
-    this.progress.report(report)
+    readOr(() => this.progress.report(report), undefined)
   }
 
-  complete(resultSummary?: JsonObject): Promise<boolean> {
+  complete(resultSummary?: Details): Promise<boolean> {
     const summary = resultSummary === undefined ? null : asJsonObject(resultSummary)
     return this.#end({ path: 'complete', body: summary ? { resultSummary: summary } : {} })
   }
@@ -120,7 +123,7 @@ export class WorkingJob implements Job {
   fail(error: unknown): Promise<boolean> {
     const reason: unknown = this.signal.reason
     const isCancelled = reason instanceof StopError && reason.code === 'cancel_requested'
-    if (isCancelled && isOfStop(error, reason)) return this.cancelled()
+    if (isCancelled && readOr(() => isOfStop(error, reason), false)) return this.cancelled()
     return this.#end({ path: 'fail', body: errorFields(error) })
   }
 
@@ -134,9 +137,15 @@ export class WorkingJob implements Job {
 
   /** The first ending counts: `fail` in a `finally` after `complete` says nothing new. */
   async #end(ending: Ending): Promise<boolean> {
-    const { outage, patienceMs = PATIENCE_MS } = this.#parts
-    this.#reporter.end(ending)
-    return (await outage.wait(patienceMs, this.#reporter.whenOver)) ?? false
+    const { client, outage, patienceAfter } = this.#parts
+    const reporter = this.#reporter
+    reporter.end(ending)
+    const patienceMs = patienceAfter(performance.now() - this.#beganAt)
+    const isTold = await outage.wait(patienceMs, reporter.whenOver, () => reporter.answeredAt)
+    if (isTold !== undefined) return isTold
+    reporter.giveWay()
+    outage.tell(new UnavailableError(`${client.url} has not heard how the job ended.`))
+    return false
   }
 
   /** What is left to be said of this job when its process dies of `error`. */
@@ -160,8 +169,8 @@ export class WorkingJob implements Job {
 }
 
 /** What `POST /jobs` takes, made of what the work says. */
-export const creationOf = (job: NewJob, program: string): JsonObject => {
-  const { name, jobType, meta, ...others } = { ...job }
+export const creationOf = (job: NewJob, program: string): Record<string, unknown> => {
+  const { name, jobType, meta, ...others } = readOr(() => ({ ...job }), {} as NewJob)
   return (
     asJsonObject({
       ...others,

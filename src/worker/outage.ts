@@ -1,11 +1,16 @@
 import { UnavailableError } from '../api-client/client.ts'
 
+/** All jobs try more often than this. */
+const KNOWN_MS = 10_000
+
 /**
  * What a service that is away may cost a program: the longest wait for it once, and one word. Otherwise each of a thousand jobs
  * would be waited for at its start and at its end.
  */
 export class Outage {
   #waitedMs = 0
+  #failures = 0
+  #failedAt = 0
   #isTold = false
   readonly #onProblem: (problem: Error) => void
 
@@ -16,17 +21,42 @@ export class Outage {
   /** The service has answered. */
   over(): void {
     this.#waitedMs = 0
+    this.#failures = 0
   }
 
-  /** Waits for `promise`, but not for longer than `ms` in this outage. Meanwhile the process stays alive. */
-  async wait<Value>(ms: number, promise: Promise<Value>): Promise<Value | undefined> {
+  /** A try was in vain. */
+  failed(): void {
+    this.#failures++
+    this.#failedAt = performance.now()
+  }
+
+  /** Whether the service is away: a single try is in vain also where a connection was closed, and an old one says nothing. */
+  get isKnown(): boolean {
+    return this.#failures > 1 && performance.now() - this.#failedAt < KNOWN_MS
+  }
+
+  /**
+   * Waits for `promise`, but not for longer than `ms` in this outage; the wait begins anew with what is answered meanwhile. The
+   * process stays alive.
+   */
+  async wait<Value>(
+    ms: number,
+    promise: Promise<Value>,
+    answeredAt: () => number = () => 0,
+  ): Promise<Value | undefined> {
+    const beganAt = performance.now()
     let timer: NodeJS.Timeout | undefined
     const impatience = new Promise<undefined>(resolve => {
-      const giveUp = (): void => {
+      const look = (): void => {
+        const leftMs = Math.max(beganAt, answeredAt()) + ms - this.#waitedMs - performance.now()
+        if (leftMs > 0) {
+          timer = setTimeout(look, Math.ceil(leftMs))
+          return
+        }
         this.#waitedMs = Math.max(ms, this.#waitedMs)
         resolve(undefined)
       }
-      timer = setTimeout(giveUp, ms - this.#waitedMs)
+      look()
     })
     try {
       return await Promise.race([promise, impatience])

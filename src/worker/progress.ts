@@ -1,4 +1,5 @@
-import type { JsonObject, Unit } from '../jobs/job.ts'
+import type { Unit } from '../jobs/job.ts'
+import type { Details } from './details.ts'
 import { asJsonObject, fit } from './texts.ts'
 
 /** How far the work is. What is left out stays as it was; `null` clears it. */
@@ -17,7 +18,7 @@ export interface Report {
   /** One line for a person, at most 500 characters. */
   message?: string | null
   /** Kept on this worker's row, at most 4 KB as JSON. */
-  payload?: JsonObject | null
+  payload?: Details | null
 }
 
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0

@@ -11,11 +11,17 @@ const REPORTS_PER_HEARTBEAT = 5
 const DEFAULT_HEARTBEAT_MS = 5_000
 const SLOWEST_HEARTBEAT_MS = 60_000
 
+/** Time for the second and third packet of a connection, where the first is lost (RFC 6298: after 1 s and 3 s). */
+const CONNECT_MS = 4_000
+
 /** A token may be renewed, and a right granted; but not within a second. */
 const UNAUTHORIZED_PAUSE_MS = 30_000
 
 /** So many failures in a row are worth a word: a single one happens whenever the service is restarted. */
 const NOTEWORTHY_FAILURES = 3
+
+/** A report is on disk, or with a service whose database is away, or is not as the service wants it and goes without its details. */
+type Outcome = 'written' | 'kept' | 'dropped'
 
 /** The job as far as a worker must know it. */
 export interface Opened {
@@ -35,8 +41,8 @@ export interface Ending {
 export interface ReporterOptions {
   client: Client
   workerId: string | undefined
-  /** One try to make or find the job. */
-  open: () => Promise<Opened>
+  /** One try to make or find the job; `connecting` gives up a connection that is still being made. */
+  open: (connecting: AbortSignal) => Promise<Opened>
   progress: Progress
   outage: Outage
 }
@@ -55,6 +61,8 @@ const weakPause = (ms: number): Promise<void> => new Promise(resolve => void set
  */
 export class Reporter {
   opened: Opened | null = null
+  /** When the service last answered something that counts, by `performance.now()`. */
+  answeredAt = 0
   #ending: Ending | null = null
   readonly #options: ReporterOptions
   readonly #stop = new AbortController()
@@ -69,7 +77,8 @@ export class Reporter {
   readonly #told = new Set<string>()
   #failures = 0
   #hasReported = false
-  /** Somebody who is not let in is not kept waiting for it. */
+  #connecting = new AbortController()
+  /** The work is not kept waiting for a service that is away, or that does not let it in. */
   #letGo: () => void = () => undefined
   readonly whenOpened: Promise<void>
   /** Resolves with whether the service knows how this worker ended the job. */
@@ -82,6 +91,7 @@ export class Reporter {
       opening.then(() => undefined),
       new Promise<void>(resolve => (this.#letGo = resolve)),
     ])
+    if (options.outage.isKnown) this.#letGo()
     this.whenOver = opening.then(isOpen => isOpen && this.#run())
     void this.whenOver.then(() => (this.#isOver = true))
   }
@@ -106,8 +116,18 @@ export class Reporter {
   /** The job has ended: the first ending counts. */
   end(ending: Ending): void {
     this.#ending ??= ending
+    // Tried soon and often again, however long the service has been away: this is waited for.
+    this.#failures = 0
     this.#wake()
     this.#hurry()
+  }
+
+  /**
+   * Nobody waits any longer. Node keeps a process for a connection that is being made, and with a host that does not answer that
+   * takes minutes. It is tried again if the process lives on.
+   */
+  giveWay(): void {
+    this.#connecting.abort()
   }
 
   async #open(): Promise<boolean> {
@@ -120,17 +140,19 @@ export class Reporter {
   }
 
   async #run(): Promise<boolean> {
+    let kept = 0
     for (;;) {
       const startedAt = performance.now()
       // The end must not overtake the last report, so that counts are those of the end.
       const isLast = this.ending !== null
       const isNews = this.#options.progress.isDirty || !this.#hasReported
-      const isOnDisk = isLast && !isNews ? true : await this.#persist(() => this.#report())
-      if (isOnDisk === null) return false
-      this.#hasReported ||= isOnDisk
-      if (isLast && isOnDisk) return this.#end()
-      if (isLast) await weakPause(SMOOTH_MS)
-      else await this.#untilDue(startedAt)
+      const outcome = isLast && !isNews ? 'written' : await this.#persist(connecting => this.#report(connecting))
+      if (outcome === null) return false
+      this.#hasReported ||= outcome === 'written'
+      kept = outcome === 'kept' ? kept + 1 : 0
+      if (!isLast) await this.#untilDue(startedAt)
+      else if (outcome === 'written') return this.#end()
+      else if (kept > 0) await weakPause(backoffMs(kept))
     }
   }
 
@@ -147,8 +169,8 @@ export class Reporter {
     }
   }
 
-  /** One try to report. true: it is on disk. false: it is kept by a service whose database is away. */
-  async #report(): Promise<boolean> {
+  /** One try to report. */
+  async #report(connecting: AbortSignal): Promise<Outcome> {
     const { client, workerId, progress } = this.#options
     const { id, attempt } = this.opened as Opened
     const { body, restore, drop } = progress.take()
@@ -158,12 +180,13 @@ export class Reporter {
       const answer = await client.call<Record<string, unknown>>('POST', `/jobs/${id}/heartbeat`, {
         body: report,
         weak: true,
+        connecting,
       })
       if (typeof answer['durable'] !== 'boolean') throw new UnavailableError('The answer to a heartbeat is none.')
       if (!answer['durable']) restore()
       this.#follow(answer['heartbeatIntervalMs'])
       if (answer['cancelRequested'] === true) this.#stopWork(new StopError('cancel_requested'))
-      return answer['durable']
+      return answer['durable'] ? 'written' : 'kept'
     } catch (error) {
       if (!(error instanceof RefusedError) || isOfJob(error.code) || isUnauthorized(error)) {
         restore()
@@ -172,7 +195,7 @@ export class Reporter {
       // Something in the report is not as the service wants it: without it the job is alive at least.
       if (!drop()) throw error
       this.#tell(error)
-      return false
+      return 'dropped'
     }
   }
 
@@ -186,8 +209,9 @@ export class Reporter {
     const { client } = this.#options
     const { id, attempt } = this.opened as Opened
     const send = ({ path, body }: Ending) =>
-      this.#persist(async () => {
-        await client.call('POST', `/jobs/${id}/${path}`, { body: { ...body, attempt }, weak: true })
+      this.#persist(async connecting => {
+        const options = { body: { ...body, attempt }, weak: true, connecting }
+        await client.call('POST', `/jobs/${id}/${path}`, options)
         return true
       })
     const ending = this.ending as Ending
@@ -201,12 +225,14 @@ export class Reporter {
   }
 
   /** Tries until there is an answer; null when the service will not have it. */
-  async #persist<Answer>(attempt: () => Promise<Answer>): Promise<Answer | null> {
+  async #persist<Answer>(attempt: (connecting: AbortSignal) => Promise<Answer>): Promise<Answer | null> {
     for (;;) {
+      this.#connecting = new AbortController()
+      const tooLong = setTimeout(() => this.giveWay(), CONNECT_MS).unref()
       try {
-        const answer = await attempt()
+        const answer = await attempt(this.#connecting.signal)
         this.#failures = 0
-        this.#options.outage.over()
+        if (answer !== 'kept') this.#hasAnswered()
         return answer
       } catch (error) {
         const pauseMs = this.#pauseAfter(error)
@@ -215,14 +241,21 @@ export class Reporter {
         // An end is worth a try at once, unless the service has said when it wants to be asked again.
         const hurry = retryAfterMs > 0 ? [] : [new Promise<void>(resolve => (this.#hurry = resolve))]
         await Promise.race([weakPause(Math.max(pauseMs, retryAfterMs)), ...hurry])
+      } finally {
+        clearTimeout(tooLong)
       }
     }
+  }
+
+  #hasAnswered(): void {
+    this.answeredAt = performance.now()
+    this.#options.outage.over()
   }
 
   /** How long to wait before the next try; null when there should be none. */
   #pauseAfter(error: unknown): number | null {
     if (error instanceof RefusedError) {
-      this.#options.outage.over()
+      this.#hasAnswered()
       if (isStopCode(error.code)) {
         this.#stopWork(new StopError(error.code, error.jobStatus))
         return null
@@ -232,6 +265,8 @@ export class Reporter {
       return isUnauthorized(error) && !this.ending ? UNAUTHORIZED_PAUSE_MS : null
     }
     this.#failures++
+    this.#options.outage.failed()
+    if (this.#options.outage.isKnown) this.#letGo()
     if (this.#failures === NOTEWORTHY_FAILURES) this.#tell(error instanceof Error ? error : new Error(String(error)))
     return backoffMs(this.#failures)
   }

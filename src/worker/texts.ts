@@ -16,23 +16,31 @@ export const fit = (given: unknown, what: keyof typeof MAX_CHARACTERS): string =
   return sound.length <= max ? sound : Array.from(sound).slice(0, max).join('')
 }
 
-/** The error of the work, whatever was thrown, as the service keeps it. */
-export const errorFields = (error: unknown): { errorMessage: string; errorStack?: string } => {
-  const isError = error instanceof Error
-  const message = fit(isError ? error.message || error.name : safeText(error), 'errorMessage')
-  const stack = isError && typeof error.stack === 'string' ? fit(error.stack, 'errorStack') : ''
-  return {
-    errorMessage: message === '' ? 'The work failed, and did not say why.' : message,
-    ...(stack && { errorStack: stack }),
+/** What `read` gives, or `otherwise` where it throws: what the work hands over may have parts that cannot be read. */
+export const readOr = <Value>(read: () => Value, otherwise: Value): Value => {
+  try {
+    return read()
+  } catch {
+    return otherwise
   }
 }
 
-const safeText = (value: unknown): string => {
-  try {
-    return String(value)
-  } catch {
-    // An object without a way to become text.
-    return ''
+/** The error of the work, whatever was thrown, as the service keeps it. */
+export const errorFields = (error: unknown): { errorMessage: string; errorStack?: string } => {
+  const isError = readOr(() => error instanceof Error, false)
+  const text = isError
+    ? readOr(() => (error as Error).message || (error as Error).name, '')
+    : readOr(() => String(error), '')
+  const message = fit(text, 'errorMessage')
+  const stack = isError
+    ? fit(
+        readOr(() => (error as Error).stack, ''),
+        'errorStack',
+      )
+    : ''
+  return {
+    errorMessage: message === '' ? 'The work failed, and did not say why.' : message,
+    ...(stack && { errorStack: stack }),
   }
 }
 

@@ -1,41 +1,43 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import type { Job, WorkingJob } from './job.ts'
+import { Source, type Step, type Trackable } from './source.ts'
+import type { Loop, WaitingLoops } from './waiting-loops.ts'
 
 /** A loop without pauses would keep the process from ever sending a report: it lets others have a turn this often. */
 const TURN_EVERY_MS = 50
 
-export type Trackable<Item> = Iterable<Item> | AsyncIterable<Item>
+/** A cancellation waits so long for a source to clean up, and no longer. */
+const CLEANUP_MS = 10_000
+/** One that is asked for an item cleans up only after that, which may never come. */
+const BUSY_CLEANUP_MS = 1_000
 
 /** What `for await` goes over. The job is made when the loop begins; before that, `job` is null. */
 export interface Tracked<Item> extends AsyncIterableIterator<Item> {
   readonly job: Job | null
 }
 
-/** How many items there will be, where that is known. A text is gone over by characters, of which nobody knows the number. */
-export const sizeOf = (items: Trackable<unknown>): number | null => {
-  if (typeof items === 'string') return null
-  const { length, size } = items as { length?: unknown; size?: unknown }
-  for (const count of [length, size]) if (Number.isSafeInteger(count) && (count as number) >= 0) return count as number
-  return null
-}
-
-type Step<Item> = IteratorResult<Item, undefined>
-
 const OVER = Promise.resolve({ done: true, value: undefined } as const)
 
-/** Goes over `items` and reports for each that it is done when the next one is asked for. */
-class Tracking<Item> implements Tracked<Item> {
+/** Goes over a source and reports of each item that it is done when the next one is asked for. */
+class Tracking<Item> implements Tracked<Item>, Loop {
   job: WorkingJob | null = null
-  readonly #items: Trackable<Item>
+  readonly #source: Source<Item>
   readonly #begin: () => Promise<WorkingJob>
-  #source: Iterator<Item> | AsyncIterator<Item> | null = null
+  readonly #loops: WaitingLoops
   #beginning: Promise<WorkingJob> | null = null
+  /** Each ends the wait for an item. */
+  readonly #waits = new Set<() => void>()
   #turnedAt = 0
   #isOver = false
 
-  constructor(items: Trackable<Item>, begin: () => Promise<WorkingJob>) {
-    this.#items = items
+  constructor(source: Source<Item>, begin: () => Promise<WorkingJob>, loops: WaitingLoops) {
+    this.#source = source
     this.#begin = begin
+    this.#loops = loops
+  }
+
+  get isWaiting(): boolean {
+    return this.#waits.size > 0
   }
 
   [Symbol.asyncIterator](): this {
@@ -47,24 +49,38 @@ class Tracking<Item> implements Tracked<Item> {
     if (this.#isOver) return OVER
     if (!job) return this.#first()
     job.progress.advance(1)
-    if (job.signal.aborted) return this.#stopped(job)
+    if (job.signal.aborted) return this.#stopped(job, CLEANUP_MS)
     if (performance.now() - this.#turnedAt > TURN_EVERY_MS) return this.#nextAfterTurn(job)
     return this.#advance(job)
   }
 
   /** The loop was left: by `break`, `return` or an error, which look all the same from here. */
-  async return(): Promise<Step<Item>> {
+  async return(value?: undefined): Promise<Step<Item>> {
     const { job } = this
-    this.#isOver = true
+    this.#end()
     // Later, so that an error that nobody catches, or `job.fail` in a catch, can say more.
     if (job) setImmediate(() => void leave(job))
-    await this.#source?.return?.()
-    return OVER
+    await this.#source.close()
+    return { done: true, value }
+  }
+
+  /** Whoever delegates to this (`yield*`) hands an error on: the source may go on after it. */
+  async throw(error: unknown): Promise<Step<Item>> {
+    const { job } = this
+    const step = job && !this.#isOver ? this.#source.throw(error) : null
+    if (job && step) return this.#wait(job, step)
+    this.#end()
+    if (job) void job.fail(error)
+    await this.#source.close()
+    throw error
   }
 
   async #first(): Promise<Step<Item>> {
     // Whoever takes several items at once begins one job all the same.
     if (this.#beginning) return this.#beginning.then(() => this.next())
+    // Asked for at once, as a loop without Headway would: a source may begin to listen only then, and miss what comes meanwhile.
+    const pulled = this.#source.isAsync ? this.#source.pull() : null
+    pulled?.catch(() => undefined)
     this.#beginning = this.#begin()
     const job = await this.#beginning
     this.job = job
@@ -72,66 +88,107 @@ class Tracking<Item> implements Tracked<Item> {
       void leave(job)
       return OVER
     }
-    const asynchronous = (this.#items as Partial<AsyncIterable<Item>>)[Symbol.asyncIterator]
-    this.#source = asynchronous ? asynchronous.call(this.#items) : (this.#items as Iterable<Item>)[Symbol.iterator]()
+    this.#loops.add(this)
+    job.signal.addEventListener('abort', this.#onStop, { once: true })
     this.#turnedAt = performance.now()
-    return this.#advance(job)
+    if (job.signal.aborted) return this.#stopped(job, pulled ? BUSY_CLEANUP_MS : CLEANUP_MS)
+    return pulled ? this.#wait(job, pulled) : this.#advance(job)
   }
 
   async #nextAfterTurn(job: WorkingJob): Promise<Step<Item>> {
     await turn()
     this.#turnedAt = performance.now()
-    return job.signal.aborted ? this.#stopped(job) : this.#advance(job)
+    if (this.#isOver) return OVER
+    return job.signal.aborted ? this.#stopped(job, CLEANUP_MS) : this.#advance(job)
   }
 
   /** Without a promise more than needed: this is what an item costs. */
   #advance(job: WorkingJob): Promise<Step<Item>> {
-    let step: Step<Item> | Promise<Step<Item>>
+    if (this.#source.isAsync) return this.#wait(job, this.#source.pull())
+    let step: Step<Item>
     try {
-      step = (this.#source as Iterator<Item>).next() as Step<Item> | Promise<Step<Item>>
+      step = this.#source.step()
     } catch (error) {
+      this.#source.ended()
       return this.#failed(job, error)
     }
-    if (step instanceof Promise) return this.#settle(job, step)
     if (step.done === true) return this.#done(job)
     // `for await` over a plain list of promises gives what they resolve to, and so does this.
-    if (isThenable(step.value)) return this.#settle(job, toStep(step.value as PromiseLike<Item>))
-    return Promise.resolve(step)
+    return isThenable(step.value) ? this.#wait(job, toStep(step.value)) : Promise.resolve(step)
   }
 
-  async #settle(job: WorkingJob, pending: PromiseLike<Step<Item>>): Promise<Step<Item>> {
-    try {
-      const step = await pending
-      return step.done === true ? await this.#done(job) : step
-    } catch (error) {
-      return this.#failed(job, error)
-    }
+  /** Waits for an item, and for the end of the job: a source may be silent for ever. */
+  #wait(job: WorkingJob, pending: Promise<Step<Item>>): Promise<Step<Item>> {
+    return new Promise(resolve => {
+      const stop = (): void => resolve(this.#isOver ? OVER : this.#stopped(job, BUSY_CLEANUP_MS))
+      this.#waits.add(stop)
+      pending.then(
+        step => {
+          if (this.#waits.delete(stop)) resolve(step.done === true ? this.#done(job) : step)
+        },
+        (error: unknown) => {
+          if (!this.#waits.delete(stop)) return
+          // A source that fails has ended; a list of which one promise fails has not.
+          if (this.#source.isAsync) this.#source.ended()
+          resolve(this.#failed(job, error))
+        },
+      )
+    })
+  }
+
+  readonly #onStop = (): void => {
+    const waits = [...this.#waits]
+    this.#waits.clear()
+    for (const stop of waits) stop()
   }
 
   async #done(job: WorkingJob): Promise<Step<Item>> {
-    this.#isOver = true
+    this.#source.ended()
+    this.#end()
     await job.complete()
     return OVER
   }
 
   /** The error goes its way at once, whether or not the service is there to hear of it. */
   async #failed(job: WorkingJob, error: unknown): Promise<never> {
-    this.#isOver = true
+    this.#end()
     void job.fail(error)
+    // It is the first error that counts.
+    await within(CLEANUP_MS, this.#source.close()).catch(() => undefined)
     throw error
   }
 
   /** A loop that just ended would let what comes after it take a part for the whole. */
-  async #stopped(job: WorkingJob): Promise<never> {
-    this.#isOver = true
+  async #stopped(job: WorkingJob, cleanupMs: number): Promise<never> {
+    this.#end()
+    const closing = this.#source.close()
+    if (cleanupMs === BUSY_CLEANUP_MS) this.#source.interrupt()
     try {
-      await this.#source?.return?.()
+      await within(cleanupMs, closing)
     } catch (error) {
-      return this.#failed(job, error)
+      void job.fail(error)
+      throw error
     }
     const { reason } = job.signal as { reason: Error }
     void job.fail(reason)
     throw reason
+  }
+
+  #end(): void {
+    this.#isOver = true
+    this.#loops.delete(this)
+    this.job?.signal.removeEventListener('abort', this.#onStop)
+  }
+}
+
+/** Waits for `promise`, at most so long. Meanwhile the process stays alive. */
+const within = async (ms: number, promise: Promise<void>): Promise<void> => {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<void>(resolve => (timer = setTimeout(resolve, ms)))
+  try {
+    await Promise.race([promise, late])
+  } finally {
+    clearTimeout(timer)
   }
 }
 
@@ -154,11 +211,17 @@ class LeftError extends Error {
   }
 }
 
-const isThenable = (value: unknown): boolean =>
+const isThenable = (value: unknown): value is PromiseLike<never> =>
   typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
 
 const toStep = async <Item>(value: PromiseLike<Item>): Promise<Step<Item>> => ({ done: false, value: await value })
 
-/** Makes a tracked loop: `begin` is called once, when it starts. */
-export const createTracking = <Item>(items: Trackable<Item>, begin: () => Promise<WorkingJob>): Tracked<Item> =>
-  new Tracking(items, begin)
+/**
+ * Makes a tracked loop. The iterator of `items` is taken now, and `begin` is called once, when the loop starts. Raises a
+ * `TypeError` for what cannot be iterated.
+ */
+export const createTracking = <Item>(
+  items: Trackable<Item>,
+  begin: () => Promise<WorkingJob>,
+  loops: WaitingLoops,
+): Tracked<Item> => new Tracking(new Source(items), begin, loops)

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
+import { createConnection } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setImmediate as turn, setTimeout as delay } from 'node:timers/promises'
@@ -8,6 +9,7 @@ import t, { type Test } from 'tap'
 import type { CreateJob } from '../../src/jobs/commands.ts'
 import type { JobDocument, Page } from '../../src/jobs/job.ts'
 import { createHeadway, StopError, type HeadwayOptions, type Job, type NewJob } from '../../src/worker/headway.ts'
+import { patienceAfter } from '../../src/worker/patience.ts'
 import { goodAnswer, heartbeatAnswer, startFakeService, type Script } from '../helpers/fake-service.ts'
 import { startService, type Service } from '../helpers/service.ts'
 import { mint, SECRET } from '../helpers/tokens.ts'
@@ -289,6 +291,16 @@ t.test('with a service', async t => {
     for (const odd of ['3', Number.NaN, null]) job.advance(odd as number)
     for (const odd of [null, undefined, { etaSeconds: 5n }, { unit: { toString: null } }, { message: 'fine' }])
       job.report(odd as object)
+    const unreadable = new Proxy(
+      {},
+      {
+        ownKeys: () => {
+          throw new Error('unreadable')
+        },
+      },
+    )
+    job.report(unreadable)
+    job.advance(Symbol('s') as never)
     t.ok(await job.complete({ rows: 10n }))
     t.match(await service.job(job.id!), {
       name: 'worker.test',
@@ -299,8 +311,14 @@ t.test('with a service', async t => {
       resultSummary: { rows: 10 },
     })
     t.ok((await anything.start()).id)
+    t.ok((await anything.start(unreadable)).id)
+    const broken = await anything.start()
+    const { proxy, revoke } = Proxy.revocable(new Error('gone'), {})
+    revoke()
+    t.ok(await broken.fail(proxy))
+    t.equal((await headway.attach('\ud800')).id, null)
     t.same(await drain(anything.track([1, 2], undefined as never)), [1, 2])
-    t.same(problems, [])
+    t.match(problems, [{ code: 'validation_failed' }], 'what is no id')
   })
 
   t.test('whoever takes several items at once makes one job', async t => {
@@ -575,7 +593,7 @@ t.test(
     for (let row = 0; row < 5; row++) job.advance()
     job.report({ message: 'first' })
     job.report({ message: 'second' })
-    t.match(problems, [{ name: 'UnavailableError' }], 'told once')
+    await waitFor(() => problems.length > 0)
     await service.listen()
     t.ok(await job.complete())
     t.match(
@@ -583,6 +601,8 @@ t.test(
       ['POST /jobs', 'POST heartbeat', 'POST complete'],
     )
     t.match(service.bodies('POST heartbeat'), [{ processedCount: 5, message: 'second' }])
+    t.match(problems, [{ name: 'UnavailableError' }], 'told once')
+    t.equal(problems.length, 1)
   },
 )
 
@@ -618,6 +638,80 @@ t.test('a service that never answers keeps no process alive', { buffered: true }
   t.match(await program.exited, { code: 0 })
   // The start of two processes, and two seconds for last words.
   t.ok(performance.now() - before < 9_000)
+})
+
+/** An address where connections are neither made nor refused, as behind a firewall. */
+const startBlackHole = async (t: Test): Promise<string> => {
+  const source = `require('net').createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, function () {
+    console.log(this.address().port)
+  })`
+  const child = spawn(process.execPath, ['-e', source], { stdio: ['ignore', 'pipe', 'inherit'] })
+  t.teardown(() => child.kill('SIGKILL'))
+  const [port] = (await once(child.stdout, 'data')) as [Buffer]
+  child.kill('SIGSTOP')
+  // The system answers for it until its queue is full.
+  const sockets = Array.from({ length: 8 }, () =>
+    createConnection(Number(port), '127.0.0.1').on('error', () => undefined),
+  )
+  t.teardown(() => sockets.forEach(socket => socket.destroy()))
+  await Promise.all(sockets.slice(0, 2).map(socket => once(socket, 'connect')))
+  return `http://127.0.0.1:${Number(port)}`
+}
+
+t.test(
+  'the end of work waits a tenth of its time for a service that is away, a second at least',
+  { buffered: true },
+  async t => {
+    const minute = 60_000
+    const waits = [0, 300, 10_000, minute, 5 * minute, 180 * minute].map(patienceAfter)
+    t.same(waits, [1_000, 1_000, 1_000, 6_000, 30_000, 30_000])
+    const source = `
+    const job = await headway.start({ name: 'short' })
+    await new Promise(resolve => setTimeout(resolve, 300))
+    await job.complete()
+    for await (const item of headway.track([1, 2, 3], { name: 'loop' })) void item`
+    const addresses = ['http://127.0.0.1:1', await startBlackHole(t)]
+    for (const address of addresses) {
+      const before = performance.now()
+      t.match(await runProgram(t, address, source).exited, { code: 0, stderr: /127\.0\.0\.1/ })
+      // It waits 1.3 s. Half a minute it must not be, on a busy machine either.
+      t.ok(performance.now() - before < 9_000, `it took ${performance.now() - before} ms`)
+    }
+  },
+)
+
+t.test('a service that answers slowly is not away', { buffered: true }, async t => {
+  const service = await startFakeService(t)
+  const { headway, problems } = connect(service.url, { patienceMs: 2_000 })
+  const job = await headway.start({ name: 'slow' })
+  service.script = async (received, response) => {
+    await delay(1_200)
+    return goodAnswer(received, response)
+  }
+  job.advance()
+  t.ok(await job.complete())
+  t.same(problems, [])
+})
+
+t.test('a process does not end while a tracked loop waits for its next item', { buffered: true }, async t => {
+  const service = await startFakeService(t)
+  const source = `
+    async function* items() {
+      yield 1
+      await new Promise(resolve => setTimeout(resolve, 300).unref())
+      yield 2
+    }
+    const main = async () => {
+      let sum = 0
+      for await (const item of headway.track(items(), { name: 'weak' })) sum += item
+      console.log(sum)
+    }
+    main().then(() => process.exit(7))`
+  const { child, exited } = runProgram(t, service.url, source)
+  const output = text(child.stdout)
+  t.match(await exited, { code: 7 })
+  t.equal(await output, '3\n')
+  t.match(service.received.at(-1), { call: 'POST complete' })
 })
 
 t.test(

@@ -1,0 +1,176 @@
+import type { Unit } from '../../jobs/job.ts'
+import type { Report } from '../../worker/headway.ts'
+import type { FoundInLine, Fraction } from './read-line.ts'
+import { fractionValue, HUNDRED, percentValue, Series, type Value } from './series.ts'
+import { ShownBar, type Count } from './shown-bar.ts'
+
+/** A program that names another total in each line has no end of them. */
+const MAX_SERIES = 50
+
+export interface CourseOptions {
+  /** What the user says that there is to do. */
+  total?: number | undefined
+  /** What the user says is counted. */
+  unit?: Unit | undefined
+}
+
+type Step = ReturnType<Series['take']>
+
+/**
+ * How far a program is, by what its lines say.
+ *
+ * - A percent leads, or a fraction that comes again with a greater count. A fraction that does not come again gives way to both.
+ * - Of a line with a fraction and a percent that contradict each other the percent counts; where they agree, the fraction.
+ * - A fall from about all to about nothing begins the next part. Where something counts these parts, it says how many there are;
+ *   otherwise there are as many as have begun.
+ * - A smaller value that comes once is taken for a chance.
+ *
+ * A percent is reported as a count of 100: the service lets a bar fall only where its total grows, and a percent has none.
+ */
+export class Course {
+  readonly #declared: number | null
+  readonly #ownUnit: Unit
+  #unit: Unit
+  readonly #bar: ShownBar
+  readonly #series: Series[] = []
+  #line = 0
+  #leader: Series | null = null
+  /** Counts the parts, of which the leader is one after the other. */
+  #outer: Series | null = null
+  /** Parts that are done, and what they have counted. */
+  #parts = 0
+  #base = 0
+  /** A line has had a fraction that its percent contradicts: such a fraction may agree by chance later. */
+  #hasContradiction = false
+
+  constructor({ total, unit = 'unknown' }: CourseOptions = {}) {
+    this.#declared = total ?? null
+    this.#ownUnit = unit
+    this.#unit = unit
+    this.#bar = new ShownBar(this.#declared)
+  }
+
+  /** What a line changes; null: nothing. */
+  read({ percent, percentTolerance, fractions }: FoundInLine): Report | null {
+    if (percent === null && fractions.length === 0) return null
+    this.#line++
+    const agrees = (each: Fraction): boolean =>
+      Math.abs((100 * each.done) / each.total - (percent ?? 0)) <= percentTolerance + each.tolerance + 1e-9
+    const place =
+      percent === null ? fractions.length - 1 : this.#hasContradiction ? -1 : fractions.findLastIndex(agrees)
+    if (percent !== null && fractions.length > 0 && place < 0) this.#hasContradiction = true
+    const others = fractions.filter((_, index) => index !== place).map(each => this.#note(fractionValue(each)).series)
+    const main = fractions[place]
+    const value = main ? fractionValue(main) : percentValue(percent ?? 0)
+    const { series, step } = this.#note(value, percent !== null || value.total === this.#declared)
+    // Of two counts in one line the first counts what the second is a part of.
+    const [first] = others
+    if (percent === null && first && !this.#outer && series.moves > first.moves && first.total !== series.total) {
+      this.#outer = first
+      this.#leader = series
+    }
+    return this.#follow(series, step)
+  }
+
+  /** The same for a count or a percent that needs no second look. */
+  take(value: Value): Report | null {
+    this.#line++
+    const { series, step } = this.#note(value, true)
+    return this.#follow(series, step)
+  }
+
+  #note(value: Value, isSure = false): { series: Series; step: Step } {
+    let series = this.#series.find(each => each.isOf(value)) ?? this.#series.find(each => each.mayGrowTo(value))
+    if (!series) {
+      series = new Series(value, this.#leader?.part ?? 0)
+      this.#series.push(series)
+      const oldest = this.#series.findIndex(each => each !== this.#leader && each !== this.#outer)
+      if (this.#series.length > MAX_SERIES) this.#series.splice(oldest, 1)
+    }
+    const step = series.take(value, this.#line)
+    series.isSure ||= isSure
+    return { series, step }
+  }
+
+  #follow(main: Series, step: Step): Report | null {
+    const leader = this.#leader
+    if (main.isCountdown) {
+      if (main === leader) this.#leader = null
+      return null
+    }
+    if (main === leader) {
+      if (step === 'below') return null
+      if (step === 'next') this.#beginPart(main)
+      return this.#report(main, step !== 'on')
+    }
+    if (!leader) {
+      this.#leader = main
+      return this.#report(main, this.#parts === 0)
+    }
+    if (main === this.#outer) return this.#report(leader, false)
+    if (!this.#outer && this.#parts > 0 && this.#countsParts(main, leader)) {
+      this.#outer = main
+      return this.#report(leader, true)
+    }
+    if (!main.isSure || !this.#givesWay(leader, main)) return null
+    this.#leader = main
+    return this.#report(main, true)
+  }
+
+  /** Whether the leader gives way to another series, and what becomes of it. */
+  #givesWay(leader: Series, main: Series): boolean {
+    if (!leader.isSure) return true
+    const isLeft = main.moves > 1 && main.movedBeforeAt > leader.movedAt
+    if (leader.isDone && main.hasBegunAtEnd && (main.isBeginning || isLeft)) {
+      this.#parts++
+      // Of another kind than what follows: as much as that.
+      this.#base =
+        main.kind === leader.kind && main.kind === 'bytes' ? this.#base + leader.total : this.#parts * main.total
+      return true
+    }
+    if (!isLeft) return false
+    // It stands still while the other one moves: it counts what that is a part of.
+    if (leader.kind === 'count' && !leader.isDone && main.first < main.total) this.#outer ??= leader
+    return true
+  }
+
+  #beginPart(leader: Series): void {
+    this.#parts++
+    this.#base += leader.total
+    this.#outer ??= this.#series.findLast(each => each !== leader && this.#countsParts(each, leader)) ?? null
+  }
+
+  /** Whether a series has moved once with each part. */
+  #countsParts({ kind, moves, total, isCountdown }: Series, leader: Series): boolean {
+    return (
+      kind === 'count' && !isCountdown && total !== leader.total && moves >= this.#parts && moves <= this.#parts + 1
+    )
+  }
+
+  #countOf(leader: Series): Count {
+    const { done, total, kind } = leader
+    const outer = this.#outer
+    if (outer) {
+      // One that begins with 1 names the part that is under way, and not those that are done.
+      const before = outer.done - (outer.first >= 1 && !outer.hasBegunAtEnd ? 1 : 0)
+      const isAhead = outer.movedAt > leader.seenAt
+      return { done: Math.min(before * total + (isAhead ? 0 : done), outer.total * total), total: outer.total * total }
+    }
+    if (this.#parts > 0) return { done: this.#base + done, total: this.#base + total }
+    if (kind === 'percent' && this.#declared) return { done: (this.#declared * done) / HUNDRED, total: this.#declared }
+    return { done, total }
+  }
+
+  #report(leader: Series, mayFall: boolean): Report {
+    const count = this.#bar.show(whole(this.#countOf(leader)), mayFall)
+    const isPercent = leader.kind === 'percent' && count.total !== this.#declared
+    const unit: Unit = isPercent ? 'unknown' : leader.kind === 'bytes' ? 'bytes' : this.#ownUnit
+    const isNews = unit !== this.#unit
+    this.#unit = unit
+    return { processedCount: count.done, totalCount: count.total, ...(isNews && { unit }) }
+  }
+}
+
+/** Counts are whole. Small ones with decimals, such as seconds, would lose what they say: they become percents. */
+const whole = ({ done, total }: Count): Count =>
+  Number.isInteger(total) || total >= 1000 ? { done, total } : { done: (HUNDRED * done) / total, total: HUNDRED }

@@ -1,0 +1,117 @@
+import type { Fraction } from './read-line.ts'
+
+/** What is about all of a part, and the beginning of the next: some programs skip the last line of one, or the first. */
+const ABOUT_ALL = 0.9
+const BEGINNING = 0.5
+
+/** From one line to the next. What grows by more is another bar. */
+const LARGEST_GROWTH = 2
+
+/** A percent is a count of so many. */
+export const HUNDRED = 100
+
+export interface Value {
+  done: number
+  total: number
+  kind: 'percent' | 'count' | 'bytes'
+  label: string
+  place: number
+}
+
+export const percentValue = (percent: number): Value => {
+  return { done: percent, total: HUNDRED, kind: 'percent', label: '', place: -1 }
+}
+
+export const fractionValue = ({ done, total, unit, label, place }: Fraction): Value => {
+  return { done, total, kind: unit ?? 'count', label, place }
+}
+
+/** The values of one bar, or of one counter, through the lines of a program. */
+export class Series {
+  readonly kind: Value['kind']
+  readonly first: number
+  /** How far the leading series was when this one was seen first, 0..1. */
+  readonly beganAt: number
+  readonly #label: string
+  readonly #place: number
+  total: number
+  done: number
+  /** A single value may be anything; one that comes again and has grown, or that a percent agrees with, is progress. */
+  isSure = false
+  moves = 0
+  #falls = 0
+  /** In lines. */
+  seenAt = 0
+  movedAt = 0
+  movedBeforeAt = 0
+  /** The most that it has been in its part. */
+  #high = 0
+  #wasBelow = false
+  /** It has been seen on its way, and not only at its end. */
+  #hasRun = false
+
+  constructor(value: Value, beganAt: number) {
+    this.kind = value.kind
+    this.first = value.done
+    this.beganAt = beganAt
+    this.total = value.total
+    this.done = value.done
+    this.#label = value.label
+    this.#place = value.place
+  }
+
+  /** Whether a value is one of this series. */
+  isOf({ kind, total }: Value): boolean {
+    return this.kind === kind && this.total === total
+  }
+
+  /** Whether it may be, though its total is another: work that is found while other work is done. */
+  mayGrowTo({ kind, total, done, place, label }: Value): boolean {
+    const isSamePlace = this.kind === kind && this.#place === place && this.#label === label
+    return isSamePlace && done > this.done && total > this.total && total <= this.total * LARGEST_GROWTH
+  }
+
+  get part(): number {
+    return this.done / this.total
+  }
+
+  get isDone(): boolean {
+    return this.part >= ABOUT_ALL && this.#hasRun
+  }
+
+  get isBeginning(): boolean {
+    return this.part < BEGINNING
+  }
+
+  get hasBegunAtEnd(): boolean {
+    return this.beganAt >= ABOUT_ALL
+  }
+
+  /** What is left, and not what is done. */
+  get isCountdown(): boolean {
+    return this.#falls >= 2 && this.moves === 0
+  }
+
+  /**
+   * Takes the next value, and says what it is: `next` begins another part, `below` may be a chance, `fallen` has come twice.
+   */
+  take(value: Value, line: number): 'on' | 'next' | 'below' | 'fallen' {
+    const isNext = this.isDone && value.done / value.total < BEGINNING
+    if (value.done > this.done) {
+      this.moves++
+      this.movedBeforeAt = this.movedAt
+      this.movedAt = line
+      this.isSure = true
+    } else if (value.done < this.done) this.#falls++
+    this.total = value.total
+    this.done = value.done
+    this.seenAt = line
+    this.#hasRun ||= this.part < ABOUT_ALL
+    const isBelow = value.done < this.#high && !isNext
+    const isFallen = isBelow && this.#wasBelow
+    this.#wasBelow = isBelow && !isFallen
+    if (!isBelow || isFallen) this.#high = value.done
+    if (isNext) return 'next'
+    return isFallen ? 'fallen' : isBelow ? 'below' : 'on'
+  }
+}

@@ -1,0 +1,155 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+import { Family } from '../../src/cli/command/family.ts'
+import { processTable, type ProcessEntry, type ProcessTable } from '../../src/cli/command/process-table.ts'
+import type { JobDocument, Page } from '../../src/jobs/job.ts'
+import { startService, type Service } from '../helpers/service.ts'
+import { waitFor } from '../helpers/wait.ts'
+
+const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
+
+/** Several processes of Node start at once. */
+const SLOW = { timeoutMs: 20_000 }
+
+/** Runs `headway run` in a process of its own. */
+const spawnRun = (t: Test, args: string[], environment: Record<string, string>) => {
+  const child = spawn(process.execPath, [MAIN, 'run', '--patience', '30s', ...args], {
+    env: { PATH: process.env['PATH'], ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  const ended = Promise.all([once(child, 'exit'), text(child.stdout), text(child.stderr)]).then(
+    ([[code], stdout, stderr]) => ({ code: code as number | null, stdout, stderr }),
+  )
+  return { child, ended }
+}
+
+const jobNamed = async (service: Service, name: string): Promise<JobDocument> => {
+  const { body } = await service.call<Page<JobDocument>>('GET', `/jobs?includeCompleted=true&search=${name}`)
+  if (body.items.length !== 1) throw new Error(`there are ${body.items.length} jobs named ${name}`)
+  return body.items[0]!
+}
+
+const isRunning = async (service: Service, name: string): Promise<JobDocument | null> => {
+  const job = await jobNamed(service, name)
+  return job.status === 'running' ? job : null
+}
+
+t.jobs = 2
+
+t.test('with a service', { buffered: true }, async t => {
+  t.jobs = 4
+  const service = await startService(t, { LIVE_INTERVAL_MS: '50', HEARTBEAT_INTERVAL_MS: '200' })
+  const run = (t: Test, args: string[]) => spawnRun(t, args, { HEADWAY_URL: service.url })
+
+  /** Each writes its process's id into the file `$PIDS`, and would go on for ten minutes. */
+  const SLEEPER = `echo $$ >>"$PIDS"; exec sleep 600`
+  const WAYS_OUT: Record<string, string> = {
+    'timeout of coreutils': `timeout 600 bash -c '${SLEEPER}'`,
+    'a session of its own': `setsid bash -c '${SLEEPER}' & wait`,
+    'job control': `set -m; bash -c '${SLEEPER}' & wait`,
+    'a daemon': `(setsid bash -c '${SLEEPER}' </dev/null >/dev/null 2>&1 &); sleep 600`,
+    'an empty environment': `(env -i "PIDS=$PIDS" PATH="$PATH" setsid bash -c '${SLEEPER}' &); sleep 600`,
+    'deaf to all but SIGKILL': `trap '' TERM INT HUP; setsid bash -c '${SLEEPER}' & while :; do wait; done`,
+    'headway run in headway run': `'${process.execPath}' '${MAIN}' run --name inner -- bash -c "setsid bash -c '${SLEEPER.replaceAll('$', '\\$').replaceAll('"', '\\"')}' & wait"`,
+  }
+  const STOPS: Record<string, (run: { kill(signal: NodeJS.Signals): boolean }, job: JobDocument) => unknown> = {
+    cancel: (_, { id }) => service.call('POST', `/jobs/${id}/cancel`),
+    SIGTERM: run => run.kill('SIGTERM'),
+    SIGINT: run => run.kill('SIGINT'),
+    SIGHUP: run => run.kill('SIGHUP'),
+  }
+  const isAlive = (pid: number): boolean => processTable.find(pid) !== null
+
+  t.test('nothing that a command has started outlives its stop', { buffered: true }, async t => {
+    const directory = t.testdir()
+    const names = Object.keys(WAYS_OUT)
+    // Each way out once by a cancel, and by the signals in turn.
+    const cases = names.flatMap((way, index) => [
+      { way, how: 'cancel' },
+      { way, how: ['SIGTERM', 'SIGINT', 'SIGHUP'][index % 3]! },
+    ])
+    const tryOut = async ({ way, how }: { way: string; how: string }, index: number): Promise<void> => {
+      const name = `out-${index}-of`
+      const pids = join(directory, String(index))
+      const command = ['--name', name, '--grace', '1s', '--', 'bash', '-c', WAYS_OUT[way]!]
+      const { child, ended } = spawnRun(t, command, { HEADWAY_URL: service.url, PIDS: pids })
+      await waitFor(() => existsSync(pids) && readFileSync(pids, 'utf8').endsWith('\n'), SLOW)
+      const job = await waitFor(() => isRunning(service, name), SLOW)
+      await STOPS[how]!(child, job!)
+      await ended
+      const started = readFileSync(pids, 'utf8').trim().split('\n').map(Number)
+      t.same(started.filter(isAlive), [], `${way}, ${how}`)
+      for (const pid of started.filter(isAlive)) process.kill(pid, 'SIGKILL')
+      t.equal((await jobNamed(service, name)).status, how === 'cancel' ? 'cancelled' : 'failed', `${way}, ${how}`)
+    }
+    // Not all at once: each is three processes of Node at least.
+    for (let at = 0; at < cases.length; at += 5)
+      await Promise.all(cases.slice(at, at + 5).map((each, index) => tryOut(each, at + index)))
+  })
+
+  t.test('what a command starts to clean up may do so until the grace is over', { buffered: true }, async t => {
+    const script = `trap 'bash -c "sleep 0.4; echo cleaned"; exit 9' TERM; echo ready; sleep 600 & wait`
+    const { child, ended } = run(t, ['--name', 'cleaning', '--', 'bash', '-c', script])
+    await once(child.stdout, 'data')
+    child.kill('SIGTERM')
+    t.match(await ended, { code: 9, stdout: /^(ready\n)?cleaned\n$/ })
+  })
+
+  t.test('a command that was asked to stop and ends with 0 was cancelled', { buffered: true }, async t => {
+    const script = `trap 'exit 0' TERM INT; echo ready; sleep 600 & wait`
+    const stop = async (name: string, how: string, code: number): Promise<void> => {
+      const { child, ended } = run(t, ['--name', name, '--', 'bash', '-c', script])
+      await once(child.stdout, 'data')
+      await STOPS[how]!(child, (await waitFor(() => isRunning(service, name), SLOW))!)
+      t.match(await ended, { code }, `${how}: what it ends with`)
+      t.match(await jobNamed(service, name), { status: 'cancelled' }, how)
+    }
+    await Promise.all([
+      stop('zero by cancel', 'cancel', 143),
+      stop('zero by signal', 'SIGTERM', 0),
+      stop('zero by keyboard', 'SIGINT', 0),
+    ])
+  })
+})
+
+t.test('a command that has ended by itself cannot be asked any more', async t => {
+  const child = spawn('true', { stdio: 'ignore' })
+  const family = new Family({ pid: child.pid!, mark: 'none', hasGroup: false })
+  // This process, busy, has not taken note of the end.
+  execFileSync('sleep', ['0.3'])
+  t.equal(family.hasRoot, false)
+  await once(child, 'exit')
+})
+
+t.test('a process is ended only while it is the one that was seen', async t => {
+  const entry = (pid: number, more: Partial<ProcessEntry> = {}): ProcessEntry => {
+    return { pid, parent: 1, group: 1, session: 1, startedAt: '100', name: 'x', isStopped: false, ...more }
+  }
+  /** 900,000 and more: ids that no process of this machine has. */
+  const root = entry(900_000)
+  const tableOf = (entries: () => ProcessEntry[]): ProcessTable => ({
+    list: entries,
+    find: pid => [entry(process.pid), ...entries()].find(each => each.pid === pid) ?? null,
+    inherits: () => false,
+    files: () => [],
+  })
+  const ids = (members: ProcessEntry[]) => members.map(({ pid }) => pid).sort()
+  let now = [root, entry(900_001, { parent: 900_000 }), entry(900_002, { parent: 900_001, group: 900_002 })]
+  const family = new Family({ pid: 900_000, mark: 'none', hasGroup: false, table: tableOf(() => now) })
+  t.same(ids(family.look()), [900_000, 900_001, 900_002])
+  now = [entry(900_001), entry(900_002, { group: 900_002 }), entry(900_003, { group: 900_002 })]
+  t.same(ids(family.look()), [900_001, 900_002, 900_003], 'what was handed to init, and the group of one of them')
+  now = [
+    entry(900_001, { startedAt: '200' }),
+    entry(900_002, { startedAt: '200', group: 900_002, session: 900_002 }),
+    entry(900_004, { group: 900_002, session: 900_002 }),
+    entry(900_005, { startedAt: '50', parent: 900_001 }),
+  ]
+  t.same(ids(family.look()), [], 'the same ids, and others')
+})
