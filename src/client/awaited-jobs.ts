@@ -6,6 +6,8 @@ import { Waiting } from './waiting.ts'
 
 export interface AwaitedJobsOptions {
   storage: Storage | null
+  /** Whether this is the page's own client, and not that of an element. */
+  isPage: boolean
   store: Pick<JobStore, 'get' | 'loaded'>
   /** Asks the service for a job. */
   read: (id: string) => Promise<LiveJob>
@@ -26,7 +28,7 @@ export class AwaitedJobs {
 
   constructor(options: AwaitedJobsOptions) {
     this.#options = options
-    this.#waiting = new Waiting(options.storage)
+    this.#waiting = new Waiting(options.storage, options.isPage)
   }
 
   waitFor(id: string): Promise<LiveJob> {

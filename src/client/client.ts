@@ -34,8 +34,10 @@ const TOKEN_RETRY_MS = 5_000
 /** Of what tabs say to each other: one that has loaded another release of this file may not understand it. */
 const PROTOCOL = 2
 
-/** For tests: what a page would give, and how patient to be. */
 export interface ClientParts {
+  /** What hears of this client is an element or a component, and not the page that waits for jobs; false by default. */
+  isOfElement?: boolean
+  /** For tests: what a page would give, and how patient to be. */
   surroundings?: Surroundings
   timing?: Partial<ConnectionTiming> & { housekeepingMs?: number; pingMs?: number }
 }
@@ -54,7 +56,7 @@ class Client implements Headway {
   readonly #url: string
   readonly #filter: JobFilter
   readonly #share: boolean
-  readonly #parts: Required<ClientParts>
+  readonly #parts: Required<Pick<ClientParts, 'surroundings' | 'timing'>>
   readonly #requests: Requests
   readonly #tokens: Tokens
   readonly #store: JobStore
@@ -71,7 +73,8 @@ class Client implements Headway {
   #problem: Problem = null
   #state: HeadwayState | null = null
 
-  constructor(options: HeadwayOptions, { surroundings = surroundingsOfPage(), timing = {} }: ClientParts) {
+  constructor(options: HeadwayOptions, parts: ClientParts) {
+    const { surroundings = surroundingsOfPage(), timing = {}, isOfElement = false } = parts
     const url = options.url ?? surroundings.origin()
     if (url === null) throw new TypeError('createHeadway needs the url of the service where there is no page.')
     this.#url = url.replace(/\/+$/, '')
@@ -89,6 +92,7 @@ class Client implements Headway {
     this.#store = new JobStore({ keepFinishedMs: (options.keepFinishedSeconds ?? KEEP_FINISHED_SECONDS) * 1000 })
     this.#awaited = new AwaitedJobs({
       storage: surroundings.storage,
+      isPage: !isOfElement,
       store: this.#store,
       read: async id => toLiveJob(await this.api.job(id, { signal: this.#closed.signal })),
       emit: change => this.#listeners.emit(change),
@@ -277,7 +281,7 @@ class Client implements Headway {
 
 const asProblem = (error: unknown): HeadwayProblem => (error instanceof HeadwayProblem ? error : unreachable(error))
 
-/** As `createHeadway`, in surroundings that a test makes. */
+/** As `createHeadway`, for an element, or in surroundings that a test makes. */
 export const createClient = (options: HeadwayOptions, parts: ClientParts): Headway => new Client(options, parts)
 
 /** Makes a client and connects it. */

@@ -43,7 +43,8 @@ export class Tab {
   start(): void {
     const { name, surroundings, timing } = this.#options
     const { locks, isVisible } = surroundings
-    const channel = name === null ? null : this.#openChannel(name)
+    // Opened only where it is used: in Node an open one keeps the process.
+    const channel = name === null || !locks ? null : this.#openChannel(name)
     if (name === null || !locks || !channel) {
       this.#connect()
       return

@@ -1,4 +1,4 @@
-import { createHeadway } from './client.ts'
+import { createClient } from './client.ts'
 import { identityOf } from './tokens.ts'
 import type { Headway, HeadwayOptions, TokenSource } from './types.ts'
 
@@ -97,7 +97,7 @@ export const followTogether = (
     clients.set(key, shared)
     clearTimeout(shared.lingering)
     const leave = shared.sources.add(options.token)
-    const client = (shared.client ??= createHeadway({ ...options, token: shared.sources.source }))
+    const client = (shared.client ??= createClient({ ...options, token: shared.sources.source }, { isOfElement: true }))
     tryAgain(client)
     stop = () => {
       leave()

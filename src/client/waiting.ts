@@ -9,7 +9,8 @@ interface Waiter {
   reject: (error: Error) => void
 }
 
-type Remembered = [id: string, sinceMs: number]
+/** `shown`: an element has told the window of its end, and the page itself has not heard of it. */
+type Remembered = [id: string, sinceMs: number, shown?: 'shown']
 
 const isRemembered = (entry: unknown): entry is Remembered =>
   Array.isArray(entry) && typeof entry[0] === 'string' && typeof entry[1] === 'number'
@@ -22,6 +23,7 @@ const abortError = (message: string): Error => new DOMException(message, 'AbortE
  */
 export class Waiting {
   readonly #storage: Pick<Storage, 'getItem' | 'setItem' | 'removeItem'> | null
+  readonly #isPage: boolean
   readonly #waiters = new Map<string, Waiter[]>()
   /** The attempt that is waited for, where an earlier one has ended. */
   readonly #attempts = new Map<string, number>()
@@ -29,8 +31,13 @@ export class Waiting {
   readonly #untold = new Set<string>()
   #key: string | null = null
 
-  constructor(storage: Pick<Storage, 'getItem' | 'setItem' | 'removeItem'> | null) {
+  /**
+   * `isPage`: what is told here is told to the page. The client of an element tells nobody who waits: the page may make its own
+   * later, and that shall hear of the same ends.
+   */
+  constructor(storage: Pick<Storage, 'getItem' | 'setItem' | 'removeItem'> | null, isPage = true) {
     this.#storage = storage
+    this.#isPage = isPage
   }
 
   /** The place of what this user waits for; what was asked for before it was known moves there. */
@@ -50,13 +57,11 @@ export class Waiting {
 
   /** Takes over what another tab has written, when the browser says so. */
   reload(): void {
-    const stored = new Set(this.#read().map(([id]) => id))
+    const stored = new Set(this.#read().flatMap(([id, , shown]) => (shown && !this.#isPage ? [] : [id])))
     for (const id of stored) if (!this.#waiters.has(id)) this.#waiters.set(id, [])
     for (const [id, waiters] of this.#waiters) {
       if (waiters.length > 0 || stored.has(id)) continue
-      this.#waiters.delete(id)
-      this.#attempts.delete(id)
-      this.#untold.delete(id)
+      this.#forgetHere(id)
     }
   }
 
@@ -99,6 +104,11 @@ export class Waiting {
       this.#untold.add(job.id)
       return
     }
+    if (waiters.length === 0 && !this.#isPage) {
+      this.#forgetHere(job.id)
+      this.#write(this.#read().map(each => (each[0] === job.id ? [each[0], each[1], 'shown'] : each)))
+      return
+    }
     this.#remove(job.id)
     for (const { resolve } of waiters) resolve(job)
   }
@@ -122,10 +132,14 @@ export class Waiting {
     for (const { reject } of all) reject(abortError(reason))
   }
 
-  #remove(id: string): void {
+  #forgetHere(id: string): void {
     this.#waiters.delete(id)
     this.#attempts.delete(id)
     this.#untold.delete(id)
+  }
+
+  #remove(id: string): void {
+    this.#forgetHere(id)
     this.#write(this.#read().filter(([other]) => other !== id))
   }
 
@@ -144,7 +158,11 @@ export class Waiting {
     if (this.#key === null) return
     try {
       if (remembered.length === 0) this.#storage?.removeItem(this.#key)
-      else this.#storage?.setItem(this.#key, JSON.stringify([...new Map(remembered)]))
+      else
+        this.#storage?.setItem(
+          this.#key,
+          JSON.stringify([...new Map(remembered.map(each => [each[0], each])).values()]),
+        )
     } catch {
       // Forbidden or full: the page itself still waits.
     }

@@ -1,4 +1,4 @@
-import { createHeadway } from '../client/client.ts'
+import { createClient } from '../client/client.ts'
 import { followTogether, LINGER_MS, Sources, tryAgain, whenIdentified } from '../client/together.ts'
 import type { Headway, JobFilter, TokenSource } from '../client/types.ts'
 import { dispatchProgressEvents } from './window-events.ts'
@@ -114,7 +114,8 @@ class JobGroup {
   }
 
   #open(jobId: readonly string[]): Opened {
-    const client = createHeadway({ url: this.#url, filter: { jobId }, token: this.#sources.source })
+    const options = { url: this.#url, filter: { jobId }, token: this.#sources.source }
+    const client = createClient(options, { isOfElement: true })
     const quiet = dispatchProgressEvents(client)
     return {
       client,

@@ -27,13 +27,13 @@ export interface HeadwayTopBarElement extends HeadwayElement {
   expanded: boolean
 }
 
-/** Attributes, by element: for pages that are written in JSX. */
+/** By element: for pages that are written in JSX. A function for `token` needs what sets it as a property, as React 19 does. */
 export interface HeadwayElementAttributes {
-  'headway-progress': { url?: string; token?: string; 'job-id'?: string; plain?: boolean }
-  'headway-job-card': { url?: string; token?: string; 'job-id'?: string }
+  'headway-progress': { url?: string; token?: TokenSource; 'job-id'?: string; plain?: boolean }
+  'headway-job-card': { url?: string; token?: TokenSource; 'job-id'?: string }
   'headway-top-bar': {
     url?: string
-    token?: string
+    token?: TokenSource
     'job-type'?: string
     'organization-id'?: string
     expanded?: boolean

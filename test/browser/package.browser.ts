@@ -39,7 +39,9 @@ window.addEventListener('progress:error', ({ detail }) => console.log(detail.err
 
 export const Operations = () => {
   const { activeJobs } = useProgress({ token: () => 'token' })
-  return <>{activeJobs.map(job => <headway-progress key={job.id} job-id={job.id} plain />)}</>
+  // @ts-expect-error: it is no token
+  const odd = <headway-top-bar token={5} />
+  return <>{odd}{activeJobs.map(job => <headway-progress key={job.id} job-id={job.id} plain token={() => 'token'} />)}</>
 }
 `
 

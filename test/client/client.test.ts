@@ -1,4 +1,6 @@
+import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { promisify } from 'node:util'
 import t from 'tap'
 import type { Headway, HeadwayEvent, HeadwayState, LiveJob } from '../../src/client/types.ts'
 import { insteadOfStreams, startFront, streamsSeen } from '../helpers/front.ts'
@@ -525,6 +527,49 @@ t.test('a page waits for jobs across reloads, and misses no end', async t => {
   await t.rejects(third.waitFor(randomUUID()), { code: 'job_not_found' })
   await t.rejects(third.waitFor('no id'), { code: 'validation_failed' })
   t.same(third.waiting(), [])
+})
+
+t.test('an end that an element has shown is still told to a client that the page makes later', async t => {
+  const service = await startService(t)
+  const browser = new Browser()
+  const job = await service.createJob()
+  const before = browser.open(t, { url: service.url })
+  await until(before, is('live'))
+  const cut = t.rejects(before.waitFor(job.id), { name: 'AbortError' })
+  before.close()
+  await cut
+  await service.call('POST', `/jobs/${job.id}/complete`)
+
+  const openElement = () => browser.open(t, { url: service.url, filter: { topLevel: true } }, {}, true)
+  const element = openElement()
+  const shown = new Promise<LiveJob>(resolve => element.on('finished', resolve))
+  t.match(await shown, { id: job.id })
+  await waitFor(() => element.waiting().length === 0)
+  element.close()
+  const again = openElement()
+  again.on('finished', () => t.fail('the window is told once'))
+  await until(again, is('live'))
+  t.same(again.waiting(), [])
+
+  const page = browser.open(t, { url: service.url })
+  t.match(await new Promise<LiveJob>(resolve => page.on('finished', resolve)), { id: job.id, status: 'completed' })
+  t.same(page.waiting(), [])
+  t.equal(browser.stored.size, 0)
+})
+
+t.test('a process in Node ends after its client was closed', async t => {
+  const service = await startService(t)
+  const script = `
+    const { createHeadway } = await import('headway/client')
+    for (const url of ['${service.url}', 'http://127.0.0.1:1']) {
+      const headway = createHeadway({ url })
+      const isSettled = () => ['live', 'reconnecting', 'polling'].includes(headway.connection)
+      await new Promise(resolve => headway.subscribe(() => isSettled() && resolve()))
+      headway.close()
+    }`
+  const root = new URL('../..', import.meta.url)
+  await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], { cwd: root, timeout: 20_000 })
+  t.pass('it has ended by itself')
 })
 
 t.test('who waits for a job that was retried elsewhere is not told of the end before', async t => {

@@ -112,7 +112,7 @@ export class Browser {
   /** All that was ever said on a channel, as JSON. */
   readonly said: string[] = []
 
-  open(t: Test, options: HeadwayOptions, timing: ClientParts['timing'] = {}): OpenTab {
+  open(t: Test, options: HeadwayOptions, timing: ClientParts['timing'] = {}, isOfElement = false): OpenTab {
     const locks = this.#locks.ofTab()
     const nothing = (): void => undefined
     const own = { streams: 0, visible: true, frozen: false, stop: nothing, resume: nothing }
@@ -148,7 +148,7 @@ export class Browser {
       },
       origin: () => null,
     }
-    const client = createClient(options, { surroundings, timing: { graceMs: 50, pingMs: 50, ...timing } })
+    const client = createClient(options, { isOfElement, surroundings, timing: { graceMs: 50, pingMs: 50, ...timing } })
     t.teardown(() => client.close())
     return Object.defineProperties(client as OpenTab, {
       streams: { get: () => own.streams },
