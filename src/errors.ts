@@ -23,7 +23,6 @@ export type ErrorCode =
   | 'too_many_workers'
   | 'too_many_streams'
   | 'rate_limited'
-  | 'count_exceeds_total'
   | 'meta_too_large'
   | 'unknown_stage'
   | 'invalid_stages'

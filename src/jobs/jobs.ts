@@ -1,7 +1,6 @@
 import { HeadwayError } from '../errors.ts'
 import type { Announce } from '../live/change.ts'
 import type { Jobs } from './commands.ts'
-import type { Heartbeat } from './heartbeat.ts'
 import { scopeOf, type Identity } from './identity.ts'
 import type { HeartbeatIntake } from './intake.ts'
 import type { JobDocument } from './job.ts'
@@ -20,16 +19,6 @@ export interface JobsOptions {
 }
 
 const notFound = (jobId: string) => refusalOf('job_not_found', jobId, null)
-
-const refuseImpossible = (heartbeat: Heartbeat): HeadwayError | null => {
-  const { processedCount, totalCount } = heartbeat
-  if (processedCount === undefined || totalCount === undefined || totalCount === null) return null
-  if (processedCount <= totalCount) return null
-  return new HeadwayError(
-    'count_exceeds_total',
-    `processedCount (${processedCount}) is more than totalCount (${totalCount}): send a total that covers the work, or null when it is unknown.`,
-  )
-}
 
 /** The use cases over a repository and an intake. See `Jobs` for what each does. */
 export const createJobs = ({ repository, intake, announce, defaultHeartbeatTimeoutSeconds }: JobsOptions): Jobs => {
@@ -125,22 +114,8 @@ export const createJobs = ({ repository, intake, announce, defaultHeartbeatTimeo
       }),
 
     // Without a promise of its own: this runs for every heartbeat.
-    heartbeat(identity, heartbeat) {
-      const refusal = refuseImpossible(heartbeat)
-      return refusal ? Promise.reject(refusal) : intake.submit(scopeOf(identity), heartbeat)
-    },
-
-    async heartbeats(identity, heartbeats) {
-      const refusals = heartbeats.map(refuseImpossible)
-      const accepted = heartbeats.filter((_, index) => refusals[index] === null)
-      const answers = await intake.submitAll(scopeOf(identity), accepted)
-      let next = 0
-      return refusals.map(refusal => {
-        const answer = refusal ?? answers[next++]
-        if (!answer) throw new Error('the intake answered fewer heartbeats than it took')
-        return answer
-      })
-    },
+    heartbeat: (identity, heartbeat) => intake.submit(scopeOf(identity), heartbeat),
+    heartbeats: (identity, heartbeats) => intake.submitAll(scopeOf(identity), heartbeats),
 
     start: (identity, jobId, input) => change(identity, jobId, 'start', input),
     complete: (identity, jobId, input) => change(identity, jobId, 'complete', input),
