@@ -176,7 +176,10 @@ t.test('a worker’s clock that is set while it works changes no rate', async t 
       if (jumpSeconds === -200 && n === 6) await service.age(id, 0)
     }
     const { throughputPerSecond, etaSeconds } = await service.job(id)
-    t.ok((throughputPerSecond ?? 0) > 0.7 && (throughputPerSecond ?? 0) < 1.4, `${jumpSeconds} s: ${throughputPerSecond}/s`)
+    t.ok(
+      (throughputPerSecond ?? 0) > 0.7 && (throughputPerSecond ?? 0) < 1.4,
+      `${jumpSeconds} s: ${throughputPerSecond}/s`,
+    )
     t.ok((etaSeconds ?? 0) > 600 && (etaSeconds ?? 0) < 1_400, `${jumpSeconds} s: ${etaSeconds} s left`)
   }
 })
@@ -278,7 +281,9 @@ t.test('remainingCount is what was left undone: 0 only for a completed job', asy
   const pending = await service.createJob({ totalCount: 7, cancellable: true })
   t.match((await service.call('POST', `/jobs/${pending.id}/cancel`)).body, { remainingCount: 7 })
   const unknown = await service.createJob()
-  t.match((await service.call('POST', `/jobs/${unknown.id}/fail`, { errorMessage: 'no' })).body, { remainingCount: null })
+  t.match((await service.call('POST', `/jobs/${unknown.id}/fail`, { errorMessage: 'no' })).body, {
+    remainingCount: null,
+  })
 })
 
 t.test('rates have at most four significant digits', async t => {
