@@ -24,7 +24,6 @@ export type ErrorCode =
   | 'too_many_streams'
   | 'too_much_in_flight'
   | 'rate_limited'
-  | 'count_exceeds_total'
   | 'meta_too_large'
   | 'unknown_stage'
   | 'invalid_stages'

@@ -38,7 +38,8 @@ export const notAdvancingMs = (job: JobLike, nowMs: number): number | null => {
   if (!counts) return null
   const startedMs = Date.parse(job.startedAt)
   const advancedMs = job.advancedAt === null ? startedMs : Date.parse(job.advancedAt)
-  const steps = Math.max(1, job.processedCount, job.progressPercent)
+  // What is counted is what was done; a percent of one item in ten says nothing of ten steps.
+  const steps = Math.max(1, job.processedCount > 0 ? job.processedCount : job.progressPercent)
   const patienceMs = Math.max(SOON_MS, (STEPS * (advancedMs - startedMs)) / steps)
   const silentMs = nowMs - advancedMs
   return silentMs >= patienceMs ? silentMs : null

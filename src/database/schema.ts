@@ -40,7 +40,7 @@ export const progressJobs = publicTable(
     /** What the job itself declared or its worker `default` reported; the workers' shares count only while it is null. */
     ownTotalCount: count('own_total_count'),
     remainingCount: count('remaining_count').generatedAlwaysAs(
-      sql`CASE WHEN finished_at IS NOT NULL THEN 0 WHEN total_count < processed_count THEN 0 ELSE total_count - processed_count END`,
+      sql`CASE WHEN status = 'completed' THEN 0 WHEN total_count < processed_count THEN 0 ELSE total_count - processed_count END`,
     ),
     unit: text('unit').notNull().default('unknown'),
     throughputPerSecond: doublePrecision('throughput_per_second'),
@@ -219,6 +219,8 @@ export const jobProgress = publicTable(
 
     /** The worker's clock at its last applied report that carried one. Orders its own reports, nothing else. */
     reportedAt: time('reported_at'),
+    /** When the first of its late reports came, if none has applied since. */
+    lateSince: time('late_since'),
     heartbeatAt: time('heartbeat_at').notNull(),
     createdAt: time('created_at').notNull(),
     advancedAt: time('advanced_at'),

@@ -39,7 +39,6 @@ export const PROBLEMS: Readonly<Record<ProblemCode, { status: number; title: str
   expectation_failed: { status: 417, title: 'Expectation failed' },
   misdirected_request: { status: 421, title: 'Misdirected request' },
   too_many_workers: { status: 422, title: 'Too many workers' },
-  count_exceeds_total: { status: 422, title: 'More processed than there is' },
   meta_too_large: { status: 422, title: 'The metadata is too large' },
   unknown_stage: { status: 422, title: 'Unknown stage' },
   invalid_stages: { status: 422, title: 'Invalid stages' },

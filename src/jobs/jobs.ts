@@ -2,7 +2,6 @@ import { sqlStateOf } from '../database/failures.ts'
 import { HeadwayError } from '../errors.ts'
 import type { Announce } from '../live/change.ts'
 import type { Jobs } from './commands.ts'
-import type { Heartbeat } from './heartbeat.ts'
 import { scopeOf, type Identity } from './identity.ts'
 import type { HeartbeatIntake } from './intake.ts'
 import type { JobDocument } from './job.ts'
@@ -26,16 +25,6 @@ const notFound = (jobId: string) => refusalOf('job_not_found', jobId, null)
 
 /** 57014 query_canceled, 55P03 lock_not_available: most likely for somebody's open transaction, which must not hold up verdicts. */
 const waitedForLock = (error: unknown): boolean => ['57014', '55P03'].includes(sqlStateOf(error) ?? '')
-
-const refuseImpossible = (heartbeat: Heartbeat): HeadwayError | null => {
-  const { processedCount, totalCount } = heartbeat
-  if (processedCount === undefined || totalCount === undefined || totalCount === null) return null
-  if (processedCount <= totalCount) return null
-  return new HeadwayError(
-    'count_exceeds_total',
-    `processedCount (${processedCount}) is more than totalCount (${totalCount}): send a total that covers the work, or null when it is unknown.`,
-  )
-}
 
 /** The use cases over a repository and an intake. See `Jobs` for what each does. */
 export const createJobs = (options: JobsOptions): Jobs => {
@@ -138,22 +127,8 @@ export const createJobs = (options: JobsOptions): Jobs => {
       }),
 
     // Without a promise of its own: this runs for every heartbeat.
-    heartbeat(identity, heartbeat) {
-      const refusal = refuseImpossible(heartbeat)
-      return refusal ? Promise.reject(refusal) : intake.submit(scopeOf(identity), heartbeat)
-    },
-
-    async heartbeats(identity, heartbeats) {
-      const refusals = heartbeats.map(refuseImpossible)
-      const accepted = heartbeats.filter((_, index) => refusals[index] === null)
-      const answers = await intake.submitAll(scopeOf(identity), accepted)
-      let next = 0
-      return refusals.map(refusal => {
-        const answer = refusal ?? answers[next++]
-        if (!answer) throw new Error('the intake answered fewer heartbeats than it took')
-        return answer
-      })
-    },
+    heartbeat: (identity, heartbeat) => intake.submit(scopeOf(identity), heartbeat),
+    heartbeats: (identity, heartbeats) => intake.submitAll(scopeOf(identity), heartbeats),
 
     start: (identity, jobId, input) => change(identity, jobId, 'start', input),
     complete: (identity, jobId, input) => change(identity, jobId, 'complete', input),

@@ -83,7 +83,7 @@ export const readStatistics = async (
         'failureRate', failed::float8 / nullif(completed + failed, 0),
         'durationSeconds', json_build_object('p50', round(seconds[1]::numeric, 3), 'p95', round(seconds[2]::numeric, 3),
           'max', round(seconds[3]::numeric, 3)),
-        'itemsPerSecond', items_per_second,
+        'itemsPerSecond', ${functions}.four_digits(items_per_second::float8),
         'stale', coalesce(stale, 0), 'recovered', coalesce(recovered, 0)
       ) ORDER BY job_type), '[]') FROM outcomes FULL JOIN alarms USING (job_type)) AS types`)
   const row = rows[0]

@@ -51,6 +51,17 @@ t.test('a job that advances seldom is given three of its usual steps before it i
   t.equal(notAdvancingMs(slow, now(3_600 + 1_800)), 1_800_000)
 })
 
+t.test('usual steps are counted by what was done, not by the percent that it is', t => {
+  // Items of 45 s each, one of ten: three are due after 135 s.
+  const first = { ...running, processedCount: 1, totalCount: 10, progressPercent: 10, advancedAt: at(45) }
+  t.equal(notAdvancingMs(first, now(45 + 134)), null)
+  t.equal(notAdvancingMs(first, now(45 + 135)), 135_000)
+  const percentOnly = { ...running, processedCount: 0, totalCount: null, progressPercent: 2, advancedAt: at(200) }
+  t.equal(notAdvancingMs(percentOnly, now(200 + 299)), null)
+  t.equal(notAdvancingMs(percentOnly, now(200 + 300)), 300_000)
+  t.end()
+})
+
 t.test('the time left counts down between two updates, not below 0, and only while something is done', async t => {
   t.equal(secondsLeft(running, now(60)), 140)
   t.equal(secondsLeft(running, now(65.5)), 135)

@@ -156,7 +156,6 @@ t.test('what HTTP refuses is refused, by HW001 with the same code', async t => {
     ['is_batch', () => update(worker, batch.id, null, 1)],
     ['is_batch', () => complete(worker, batch.id)],
     ['is_batch', () => error(worker, batch.id, 'no')],
-    ['count_exceeds_total', () => update(worker, id, null, 11, 10)],
     ['validation_failed', () => update(worker, id, null, -1)],
     ['validation_failed', () => update(worker, id, null, null, -1)],
     ['validation_failed', () => update(worker, id, null, '9007199254740992')],

@@ -111,7 +111,8 @@ export class Service {
     await this.database.pool.query(
       `UPDATE job_progress SET heartbeat_at = heartbeat_at - make_interval(secs => $2),
          created_at = created_at - make_interval(secs => $2), rate_since = rate_since - make_interval(secs => $2),
-         rate_at = rate_at - make_interval(secs => $2), advanced_at = advanced_at - make_interval(secs => $2)
+         rate_at = rate_at - make_interval(secs => $2), advanced_at = advanced_at - make_interval(secs => $2),
+         late_since = late_since - make_interval(secs => $2)
        WHERE job_id = $1`,
       [jobId, seconds],
     )

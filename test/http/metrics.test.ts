@@ -155,7 +155,7 @@ t.test('heartbeats are counted by what was answered, and flushes by what they ca
   const service = await startService(t)
   const { id } = await service.createJob()
   await service.heartbeat(id, { processedCount: 1 })
-  await service.heartbeat(id, { processedCount: 3, totalCount: 2 })
+  await service.heartbeat(id, { attempt: 7 })
   await service.heartbeat(UNKNOWN_ID)
   await service.call('PUT', `/jobs/${id}`, { processedCount: 2 })
   await service.call('POST', `/jobs/${id}/increment`, { increment: 1 })
@@ -163,7 +163,7 @@ t.test('heartbeats are counted by what was answered, and flushes by what they ca
     { jobId: id, workerId: 'a' },
     { jobId: id, workerId: 'b' },
     { jobId: UNKNOWN_ID },
-    { jobId: id, processedCount: 3, totalCount: 2 },
+    { jobId: id, attempt: 7 },
   ]
   await service.call('POST', '/heartbeats', { heartbeats })
   await service.call('POST', `/jobs/${id}/complete`)
@@ -174,11 +174,11 @@ t.test('heartbeats are counted by what was answered, and flushes by what they ca
   t.equal(counted({ outcome: 'written' }), 5)
   t.equal(counted({ outcome: 'buffered' }), 0)
   t.equal(counted({ outcome: 'refused', code: 'job_not_found' }), 2)
-  t.equal(counted({ outcome: 'refused', code: 'count_exceeds_total' }), 2)
+  t.equal(counted({ outcome: 'refused', code: 'superseded' }), 2)
   t.equal(counted({ outcome: 'refused', code: 'already_finished' }), 1)
   t.equal(counted({ outcome: 'refused' }), 5)
-  t.equal(metrics.value('headway_flush_duration_seconds_count'), 6)
-  t.equal(metrics.value('headway_flush_entries_sum'), 8, 'three of the bulk were written together')
+  t.equal(metrics.value('headway_flush_duration_seconds_count'), 7)
+  t.equal(metrics.value('headway_flush_entries_sum'), 10, 'three of the bulk were written together')
   t.equal(metrics.value('headway_flush_failures_total'), 0)
   t.equal(metrics.value('headway_intake_entries'), 0)
   t.equal(metrics.value('headway_intake_bytes'), 0)

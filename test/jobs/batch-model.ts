@@ -235,8 +235,7 @@ export class BatchModel {
     )
     const mean = sum(partitions.map(({ progressPercent }) => progressPercent)) / this.count
     const computed = Math.min(99, Math.floor(this.total !== null && this.total > 0 ? (100 * done) / this.total : mean))
-    const mayFall =
-      step.do === 'retry' || was.finished || (this.total !== null && was.total !== null && this.total > was.total)
+    const mayFall = step.do === 'retry' || was.finished || this.total !== null
     this.percent = this.status === 'completed' ? 100 : mayFall ? computed : Math.max(this.percent, computed)
   }
 

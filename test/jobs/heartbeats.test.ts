@@ -85,16 +85,40 @@ t.test('the percent is floored and held at 99 before completion', async t => {
   t.equal((await service.heartbeat(other.id, { processedCount: 2 })).body.progressPercent, 66)
 })
 
-t.test('the percent never moves back within an attempt, except when the known total grew', async t => {
+t.test('the percent is that of the counts wherever a total is known, also when they fall', async t => {
   const { id } = await service.createJob({ totalCount: 100 })
-  await service.heartbeat(id, { processedCount: 60 })
-  t.equal((await service.heartbeat(id, { processedCount: 30 })).body.progressPercent, 60, 'a lower count')
-  t.equal(
-    (await service.heartbeat(id, { processedCount: 60, totalCount: 400 })).body.progressPercent,
-    15,
-    'a larger total',
-  )
-  t.equal((await service.heartbeat(id, { totalCount: null })).body.progressPercent, 15, 'a total that is lost')
+  const after = async (body: object) => (await service.heartbeat(id, { ...body })).body.progressPercent
+  t.equal(await after({ processedCount: 60 }), 60)
+  t.equal(await after({ processedCount: 30 }), 30, 'a worker that begins again at a lower count')
+  t.equal(await after({ workerId: 'b', processedCount: 40 }), 70)
+  t.equal(await after({ processedCount: 0, message: 'again' }), 40, 'one of several')
+  t.equal(await after({ processedCount: 60, totalCount: 400 }), 25, 'a larger total')
+  t.equal(await after({ totalCount: 200 }), 50, 'a smaller total')
+  t.equal(await after({ totalCount: null }), 50, 'a total that is lost')
+  const reported = await service.createJob()
+  await service.heartbeat(reported.id, { progressPercent: 60 })
+  const known = await service.heartbeat(reported.id, { processedCount: 10, totalCount: 100 })
+  t.equal(known.body.progressPercent, 10, 'a total that becomes known')
+})
+
+t.test('a reported percent never moves the bar back', async t => {
+  const { id } = await service.createJob()
+  t.equal((await service.heartbeat(id, { progressPercent: 60 })).body.progressPercent, 60)
+  t.equal((await service.heartbeat(id, { progressPercent: 30 })).body.progressPercent, 60)
+})
+
+t.test('the bar of a batch falls with the counts of its partitions', async t => {
+  const batch = await service.createJob({
+    partitions: [
+      { name: 'one', totalCount: 50 },
+      { name: 'two', totalCount: 50 },
+    ],
+  })
+  const [one] = (batch as unknown as { partitions: { id: string }[] }).partitions
+  await service.heartbeat(one?.id ?? '', { processedCount: 40 })
+  t.match(await service.job(batch.id), { processedCount: 40, progressPercent: 40 })
+  await service.heartbeat(one?.id ?? '', { processedCount: 5 })
+  t.match(await service.job(batch.id), { processedCount: 5, progressPercent: 5 })
 })
 
 t.test('a reported percent counts only while no total is known, and several workers’ is their mean', async t => {
@@ -118,6 +142,46 @@ t.test('a late report refreshes liveness only', async t => {
   const late = await service.heartbeat(id, { processedCount: 40, message: 'old', reportedAt: minutesAgo(2) })
   t.match(late.body, { applied: false, progressPercent: 50 })
   t.match(await service.job(id), { processedCount: 50, message: 'new' })
+})
+
+t.test('a worker whose reports are all late for ten seconds has set its clock back: they apply', async t => {
+  for (const workerId of ['default', 'other']) {
+    const { id } = await service.createJob({ totalCount: 100 })
+    const report = async (processedCount: number, secondsAgo: number) => {
+      const reportedAt = new Date(Date.now() - secondsAgo * 1000).toISOString()
+      return (await service.heartbeat(id, { workerId, processedCount, reportedAt })).body
+    }
+    await report(10, 0)
+    t.match(await report(11, 120), { applied: false }, 'it may be late')
+    await service.age(id, 9)
+    t.match(await report(12, 116), { applied: false })
+    await service.age(id, 2)
+    t.match(await report(13, 113), { applied: true, progressPercent: 13 })
+    t.match(await report(14, 112), { applied: true, progressPercent: 14 }, 'and orders what follows')
+    t.match(await report(2, 115), { applied: false }, 'what is late by the new clock is late')
+    await service.age(id, 11)
+    t.match(await report(15, 100), { applied: true })
+    t.match(await report(3, 105), { applied: false }, 'one that was in time begins the ten seconds anew')
+  }
+})
+
+t.test('a worker’s clock that is set while it works changes no rate', async t => {
+  for (const jumpSeconds of [3_600, -3_600, 90, -200, 86_400 * 365]) {
+    const { id } = await service.createJob({ totalCount: 1_000 })
+    const begunMs = Date.now()
+    for (let n = 1; n <= 10; n += 1) {
+      await service.age(id, 10)
+      const reportedAt = new Date(begunMs + n * 10_000 + (n > 5 ? jumpSeconds * 1000 : 0)).toISOString()
+      await service.heartbeat(id, { processedCount: n * 10, reportedAt })
+      if (jumpSeconds === -200 && n === 6) await service.age(id, 0)
+    }
+    const { throughputPerSecond, etaSeconds } = await service.job(id)
+    t.ok(
+      (throughputPerSecond ?? 0) > 0.7 && (throughputPerSecond ?? 0) < 1.4,
+      `${jumpSeconds} s: ${throughputPerSecond}/s`,
+    )
+    t.ok((etaSeconds ?? 0) > 600 && (etaSeconds ?? 0) < 1_400, `${jumpSeconds} s: ${etaSeconds} s left`)
+  }
 })
 
 t.test('a report older by more than five minutes means that the clock was set, and applies', async t => {
@@ -181,12 +245,64 @@ t.test('a finished job refuses heartbeats with its status', async t => {
   t.equal((await service.job(id)).processedCount, 0)
 })
 
-t.test('processedCount above totalCount in one report is refused, increments past the total are kept', async t => {
-  const { id } = await service.createJob({ totalCount: 10 })
-  const refused = await service.call('POST', `/jobs/${id}/heartbeat`, { processedCount: 11, totalCount: 10 })
-  t.match(refused, { status: 422, body: { code: 'count_exceeds_total' } })
-  await service.call('POST', `/jobs/${id}/increment`, { increment: 12 })
-  t.match(await service.job(id), { processedCount: 12, remainingCount: 0, progressPercent: 99 })
+t.test('a count past the total is kept, whether both come in one report or in two', async t => {
+  const past = { processedCount: 12, totalCount: 10, remainingCount: 0, progressPercent: 99 }
+  const reports: object[][] = [
+    [{ totalCount: 10 }, { processedCount: 12 }],
+    [{ processedCount: 12 }, { totalCount: 10 }],
+    [{ processedCount: 12, totalCount: 10 }],
+    [{ totalCount: 10 }, { increment: 5 }, { increment: 7 }],
+    [{ increment: 12, totalCount: 10 }],
+    [{ workerId: 'a', processedCount: 12, totalCount: 10 }],
+    [
+      { workerId: 'a', processedCount: 6, totalCount: 5 },
+      { workerId: 'b', processedCount: 6, totalCount: 5 },
+    ],
+  ]
+  for (const bodies of reports) {
+    const { id } = await service.createJob()
+    for (const body of bodies) t.equal((await service.heartbeat(id, { ...body })).status, 200)
+    t.match(await service.job(id), past, JSON.stringify(bodies))
+  }
+})
+
+t.test('remainingCount is what was left undone: 0 only for a completed job', async t => {
+  const ends: [path: string, body: object | undefined, remainingCount: number][] = [
+    ['complete', undefined, 0],
+    ['fail', { errorMessage: 'no' }, 70],
+    ['cancelled', undefined, 70],
+  ]
+  for (const [path, body, remainingCount] of ends) {
+    const { id } = await service.createJob({ totalCount: 100, cancellable: true })
+    await service.heartbeat(id, { processedCount: 30 })
+    t.match(await service.call('POST', `/jobs/${id}/${path}`, body), { status: 200, body: { remainingCount } }, path)
+    t.match((await service.call('GET', `/jobs/${id}/progress`)).body, { remainingCount })
+  }
+  const pending = await service.createJob({ totalCount: 7, cancellable: true })
+  t.match((await service.call('POST', `/jobs/${pending.id}/cancel`)).body, { remainingCount: 7 })
+  const unknown = await service.createJob()
+  t.match((await service.call('POST', `/jobs/${unknown.id}/fail`, { errorMessage: 'no' })).body, {
+    remainingCount: null,
+  })
+})
+
+t.test('rates have at most four significant digits', async t => {
+  const { id } = await service.createJob({ totalCount: 1_000_000 })
+  const rates: [reported: number, shown: number][] = [
+    [0, 0],
+    [0.000123456, 0.0001235],
+    [1.99999, 2],
+    [123.456, 123.5],
+    [98_765.4321, 98_770],
+    [999_999_999_999_999, 1e15],
+    [4.9e-300, 4.9e-300],
+  ]
+  for (const [throughputPerSecond, shown] of rates) {
+    await service.heartbeat(id, { workerId: 'a', throughputPerSecond })
+    const job = await service.job(id)
+    t.equal(job.throughputPerSecond, shown)
+    t.match(job.workers, [{ throughputPerSecond: shown }])
+  }
 })
 
 t.test('a sum above 2^53-1 is held there', async t => {
@@ -258,7 +374,7 @@ t.test('a bulk answers each item in its place, and a bad one does not fail the o
     { jobId: one.id, workerId: 'a', processedCount: 1 },
     { jobId: unknown, processedCount: 1 },
     { jobId: two.id, processedCount: 1 },
-    { jobId: one.id, workerId: 'b', processedCount: 9, totalCount: 8 },
+    { jobId: one.id, workerId: 'b', attempt: 7 },
     { jobId: one.id, workerId: 'b', processedCount: 'many' },
     { jobId: one.id, workerId: 'b', increment: 2 },
     { jobId: one.id, workerId: 'b', increment: 2 },
@@ -269,7 +385,7 @@ t.test('a bulk answers each item in its place, and a bad one does not fail the o
     { jobId: one.id, workerId: 'a', durable: true },
     { jobId: unknown, workerId: 'default', code: 'job_not_found' },
     { jobId: two.id, code: 'already_finished', jobStatus: 'completed' },
-    { jobId: one.id, workerId: 'b', code: 'count_exceeds_total' },
+    { jobId: one.id, workerId: 'b', code: 'superseded' },
     { jobId: one.id, workerId: 'b', code: 'validation_failed' },
     { jobId: one.id, workerId: 'b', durable: true },
     { jobId: one.id, workerId: 'b', durable: true },

@@ -225,7 +225,7 @@ t.test('fail keeps what the worker says, the percent and the counts', async t =>
     errorStack: 'at print (printer.ts:3)',
     progressPercent: 40,
     processedCount: 4,
-    remainingCount: 0,
+    remainingCount: 6,
     etaSeconds: null,
     etaSource: null,
     liveness: null,

@@ -142,7 +142,7 @@ t.test('items per second are of completed jobs that counted something', async t 
     types.map(type => [type.jobType, type.itemsPerSecond]),
     [
       ['at once', null],
-      ['huge', Number.MAX_SAFE_INTEGER],
+      ['huge', 9_007_000_000_000_000],
       ['none', null],
       ['rows', 5],
     ],

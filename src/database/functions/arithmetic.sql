@@ -36,8 +36,9 @@ CREATE FUNCTION headway.percent_of_fraction(fraction float8) RETURNS integer LAN
   SELECT CASE WHEN fraction >= 0.99 THEN 99 ELSE floor(100 * fraction + 1e-9)::integer END
 $$;
 
--- The percent shown next. It never moves back within an attempt, unless it may: when the known total grew, or a partition
--- began anew. A bar that refuses to fall then would lie.
+-- The percent shown next. It moves back within an attempt only where it may: when the counts that it is made of say less (the
+-- total grew or became known, a worker began again at a lower count), or a partition began anew. Bar and counts agree then.
+-- A percent that workers report never moves it back.
 CREATE FUNCTION headway.next_percent(shown integer, computed integer, may_fall boolean) RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE WHEN may_fall THEN coalesce(computed, shown) ELSE greatest(shown, computed) END
@@ -107,6 +108,26 @@ $$;
 
 -- A worker's rate rests on two averages of its pace: the whole one, over all its time, and the recent one, over about the
 -- last eighth of it (rate_whole and rate_recent of job_progress). Figures and reasons: docs/decisions/0005-rate-and-eta.md.
+
+-- The time between two advances of a worker, in seconds, at least a millisecond. The worker's clock counts where both
+-- reports carry it, because a report may be under way for a while. Where it differs from the service's clock by more than
+-- 10 s and a tenth, it was set between the two, and the service's clock counts.
+CREATE FUNCTION headway.advance_seconds(
+  at timestamptz, rate_at timestamptz, reported_at timestamptz, rate_reported_at timestamptz
+) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT greatest(0.001, CASE
+    WHEN abs(headway.seconds(reported_at, rate_reported_at) - headway.seconds(at, rate_at))
+      <= 10 + headway.seconds(at, rate_at) / 10 THEN headway.seconds(reported_at, rate_reported_at)
+    ELSE headway.seconds(at, rate_at) END)
+$$;
+
+-- Is a report late: older than the worker's newest one by at most 5 minutes. What is older still tells of a clock that was
+-- set back, and so does a worker whose reports have all been late for 10 s (`late_since` is when the first of them came).
+CREATE FUNCTION headway.is_late(at timestamptz, reported_at timestamptz, newest_at timestamptz, late_since timestamptz)
+RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT coalesce(reported_at < newest_at AND reported_at >= newest_at - interval '5 minutes', false)
+    AND coalesce(late_since > at - interval '10 seconds', true)
+$$;
 
 -- How far the recent average looks back, in seconds: long enough that a worker which advances once in ten minutes has as
 -- steady a rate as one that advances a thousand times a second. `advances` includes the one that is being counted.

@@ -11,7 +11,7 @@ $$;
 -- Makes batches from their partitions anew, and answers those whose documents changed. The caller holds their locks.
 --
 -- `cause` is what happened to partitions: 'heartbeat', 'create', 'sweep', or a command. With complete and fail the batch has
--- begun, though no partition may run. After a retry its percent may fall. `event` is a command's own lifecycle change where
+-- begun, though no partition may run. Its percent falls where its counts do, and may fall after a retry. `event` is a command's own lifecycle change where
 -- the command was given to the batch itself.
 --
 -- Counts are summed where units agree ('unknown' agrees with all) and no partition has stages, whose counts belong to a
@@ -104,7 +104,7 @@ BEGIN
         b.progress_percent,
         CASE WHEN n.total_count > 0 THEN headway.percent(headway.hold_count(n.done), n.total_count)
           ELSE headway.percent_of_fraction(coalesce(n.percents, 0) / (100 * b.partition_count)::float8) END,
-        cause = 'retry' OR b.finished_at IS NOT NULL OR coalesce(n.total_count > b.total_count, false)) END AS percent_now,
+        cause = 'retry' OR b.finished_at IS NOT NULL OR n.total_count IS NOT NULL) END AS percent_now,
       CASE WHEN n.adds_up AND n.total_count IS NOT NULL AND n.throughput > 1e-9 THEN n.rest / n.throughput END AS rate_eta
     FROM named n
     JOIN public.progress_jobs b ON b.id = n.id

@@ -4,6 +4,11 @@ CREATE FUNCTION headway.iso(t timestamptz) RETURNS text LANGUAGE sql STABLE PARA
   SELECT to_char(t AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
 $$;
 
+-- A rate as documents show it: what stands behind the fourth digit is chance.
+CREATE FUNCTION headway.four_digits(rate float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN rate > 0 THEN round(rate::numeric, 3 - floor(log(rate))::integer)::float8 ELSE rate END
+$$;
+
 -- What a batch says of its partitions. jsonb sorts keys by their length; people read them in this order.
 CREATE FUNCTION headway.children_document(c jsonb) RETURNS json LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE WHEN c IS NOT NULL THEN json_build_object('total', c -> 'total', 'pending', c -> 'pending',
@@ -16,7 +21,7 @@ CREATE FUNCTION headway.job_document(j public.progress_jobs) RETURNS json LANGUA
   SELECT row_to_json(d) FROM (SELECT
     j.id, j.job_type AS "jobType", j.name, j.description, j.status,
     j.progress_percent AS "progressPercent", j.processed_count AS "processedCount", j.total_count AS "totalCount",
-    j.remaining_count AS "remainingCount", j.unit, j.throughput_per_second AS "throughputPerSecond",
+    j.remaining_count AS "remainingCount", j.unit, headway.four_digits(j.throughput_per_second) AS "throughputPerSecond",
     j.eta_seconds AS "etaSeconds", j.eta_source AS "etaSource", j.stage, j.stages, j.message, j.liveness,
     headway.iso(j.advanced_at) AS "advancedAt",
     j.started_by_user_id AS "startedByUserId", j.cancelled_by_user_id AS "cancelledByUserId",
@@ -37,7 +42,7 @@ CREATE FUNCTION headway.progress_document(j public.progress_jobs) RETURNS json L
   SELECT row_to_json(d) FROM (SELECT
     j.id, j.status, j.progress_percent AS "progressPercent", j.processed_count AS "processedCount",
     j.total_count AS "totalCount", j.remaining_count AS "remainingCount", j.unit, j.stage, j.message,
-    j.throughput_per_second AS "throughputPerSecond", j.eta_seconds AS "etaSeconds", j.eta_source AS "etaSource",
+    headway.four_digits(j.throughput_per_second) AS "throughputPerSecond", j.eta_seconds AS "etaSeconds", j.eta_source AS "etaSource",
     j.liveness, j.attempt, headway.iso(j.updated_at) AS "updatedAt", j.revision
   ) d
 $$;
@@ -47,7 +52,7 @@ CREATE FUNCTION headway.live_document(j public.progress_jobs) RETURNS json LANGU
   SELECT json_strip_nulls(row_to_json(d)) FROM (SELECT
     j.id, j.job_type AS "jobType", j.name, j.status, j.progress_percent AS "progressPercent",
     j.processed_count AS "processedCount", j.total_count AS "totalCount", j.unit,
-    j.throughput_per_second AS "throughputPerSecond", j.eta_seconds AS "etaSeconds", j.eta_source AS "etaSource",
+    headway.four_digits(j.throughput_per_second) AS "throughputPerSecond", j.eta_seconds AS "etaSeconds", j.eta_source AS "etaSource",
     j.stage, j.stages, j.message, j.liveness, headway.iso(j.advanced_at) AS "advancedAt", j.attempt, j.cancellable,
     headway.iso(j.cancel_requested_at) AS "cancelRequestedAt", headway.iso(j.started_at) AS "startedAt",
     headway.iso(j.finished_at) AS "finishedAt", headway.iso(j.updated_at) AS "updatedAt",
@@ -62,11 +67,11 @@ CREATE FUNCTION headway.worker_document(w public.job_progress, at timestamptz) R
   SELECT row_to_json(d) FROM (SELECT
     w.worker_id AS "workerId", w.attempt, w.processed_count AS "processedCount", w.total_count AS "totalCount",
     w.progress_percent AS "progressPercent",
-    coalesce(
+    headway.four_digits(coalesce(
       w.throughput_per_second,
       headway.worker_rate(w.rate_whole, w.rate_recent, w.advances,
         headway.seconds(at, w.rate_since), headway.seconds(at, w.rate_at))
-    ) AS "throughputPerSecond",
+    )) AS "throughputPerSecond",
     CASE WHEN w.eta_at > at THEN ceil(headway.seconds(w.eta_at, at))::bigint
       WHEN w.eta_at <= at THEN 0 END AS "etaSeconds",
     w.stage, w.message, w.payload, headway.iso(w.advanced_at) AS "advancedAt",
@@ -87,7 +92,7 @@ CREATE FUNCTION headway.sample_document(
 ) RETURNS jsonb LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT jsonb_strip_nulls(jsonb_build_object(
     'progressPercent', progress_percent, 'processedCount', processed_count, 'totalCount', total_count,
-    'throughputPerSecond', throughput, 'etaSeconds', eta, 'stage', stage, 'advancedAt', headway.iso(advanced_at)))
+    'throughputPerSecond', headway.four_digits(throughput), 'etaSeconds', eta, 'stage', stage, 'advancedAt', headway.iso(advanced_at)))
 $$;
 
 -- What the history notes of a job's end.

@@ -39,7 +39,7 @@ BEGIN
       coalesce(r.rate_since, b.begun_at) AS rate_since, coalesce(r.rate_at, b.begun_at) AS old_rate_at,
       r.rate_reported_at AS old_rate_reported_at,
       coalesce(r.rate_whole, 0) AS old_rate_whole, coalesce(r.rate_recent, 0) AS old_rate_recent,
-      v.applies
+      v.applies, CASE WHEN l.late THEN coalesce(w.late_since, at) END AS late_since
     FROM json_to_recordset(heartbeats) AS x (
       i integer, job_id uuid, worker_id text, attempt integer,
       tenant_id uuid, all_organizations boolean, organization_id uuid, scope_job_id uuid, actor text,
@@ -67,13 +67,12 @@ BEGIN
         CASE WHEN j.stages IS NOT NULL THEN coalesce(headway.stage_place(j.stages, j.stage), 0) END AS job_place
       OFFSET 0
     ) g
+    CROSS JOIN LATERAL (SELECT headway.is_late(at, x.reported_at, w.reported_at, w.late_since) AS late OFFSET 0) l
     -- Late reports, and those for a stage that the job has left, refresh liveness only. What applies to another stage than
     -- the worker's last report begins at nothing: counts are those of a stage.
     CROSS JOIN LATERAL (
       SELECT a.applies, a.applies AND w.stage <> n.stage_name IS TRUE AS enters
-      FROM (SELECT coalesce(NOT (
-          x.reported_at < w.reported_at AND x.reported_at >= w.reported_at - interval '5 minutes'
-          OR g.stage_place < g.job_place), true) AS applies OFFSET 0) a
+      FROM (SELECT NOT (l.late OR coalesce(g.stage_place < g.job_place, false)) AS applies OFFSET 0) a
     ) v
     -- A worker that was silent for longer than the job's timeout rates its work anew: the silence was no work.
     LEFT JOIN LATERAL (
@@ -123,10 +122,7 @@ BEGIN
       c.processed <> c.old_processed AS moves,
       -- A worker that appears with its count has no time that the count could be divided by.
       c.processed > c.old_processed AND c.old_rate_at < at AS is_sample,
-      greatest(0.001, CASE
-        WHEN c.reported_at IS NOT NULL AND c.old_rate_reported_at IS NOT NULL
-          THEN headway.seconds(c.reported_at, c.old_rate_reported_at)
-        ELSE headway.seconds(at, c.old_rate_at) END) AS elapsed,
+      headway.advance_seconds(at, c.old_rate_at, c.reported_at, c.old_rate_reported_at) AS elapsed,
       greatest(0.001, headway.seconds(at, c.rate_since)) AS spent
     FROM counted c
   ),
@@ -161,7 +157,7 @@ BEGIN
         -- Beyond a thousand years a timestamp gains nothing and would overflow.
         ELSE at + make_interval(secs => least(t.eta_seconds, 31557600000)) END AS eta_at,
       CASE WHEN t.applies THEN coalesce(t.reported_at, t.old_reported_at) ELSE t.old_reported_at END AS reported_at,
-      CASE WHEN t.processed > t.old_processed THEN at ELSE t.old_advanced_at END AS advanced_at,
+      t.late_since, CASE WHEN t.processed > t.old_processed THEN at ELSE t.old_advanced_at END AS advanced_at,
       t.old_advances + t.is_sample::integer AS advances, t.rate_since,
       CASE WHEN t.moves THEN at ELSE t.old_rate_at END AS rate_at,
       CASE WHEN t.moves THEN t.reported_at ELSE t.old_rate_reported_at END AS rate_reported_at,
@@ -180,19 +176,19 @@ BEGIN
   written AS (
     INSERT INTO public.job_progress (
       job_id, worker_id, attempt, processed_count, total_count, progress_percent, stage, message, payload,
-      throughput_per_second, eta_at, reported_at, heartbeat_at, created_at, advanced_at, heartbeats, advances,
+      throughput_per_second, eta_at, reported_at, late_since, heartbeat_at, created_at, advanced_at, heartbeats, advances,
       rate_since, rate_at, rate_reported_at, rate_whole, rate_recent
     )
     SELECT
       s.job_id, s.worker_id, s.job_attempt, s.processed, s.total, s.percent, s.stage, s.message, s.payload,
-      s.throughput, s.eta_at, s.reported_at, at, s.created_at, s.advanced_at, s.heartbeats, s.advances,
+      s.throughput, s.eta_at, s.reported_at, s.late_since, at, s.created_at, s.advanced_at, s.heartbeats, s.advances,
       s.rate_since, s.rate_at, s.rate_reported_at, s.rate_whole, s.rate_recent
     FROM stepped s
     ON CONFLICT (job_id, worker_id) DO UPDATE SET
       attempt = excluded.attempt, processed_count = excluded.processed_count, total_count = excluded.total_count,
       progress_percent = excluded.progress_percent, stage = excluded.stage, message = excluded.message,
       payload = excluded.payload, throughput_per_second = excluded.throughput_per_second, eta_at = excluded.eta_at,
-      reported_at = excluded.reported_at, heartbeat_at = excluded.heartbeat_at, created_at = excluded.created_at,
+      reported_at = excluded.reported_at, late_since = excluded.late_since, heartbeat_at = excluded.heartbeat_at, created_at = excluded.created_at,
       advanced_at = excluded.advanced_at, heartbeats = excluded.heartbeats, advances = excluded.advances,
       rate_since = excluded.rate_since, rate_at = excluded.rate_at, rate_reported_at = excluded.rate_reported_at,
       rate_whole = excluded.rate_whole, rate_recent = excluded.rate_recent
@@ -319,7 +315,7 @@ BEGIN
     ) c
     CROSS JOIN LATERAL (
       SELECT q.done, headway.next_percent(d.was_percent, c.computed,
-        coalesce(d.all_total > d.was_total, false) AND NOT d.stage_advances) AS percent_now
+        d.all_total IS NOT NULL AND NOT d.stage_advances) AS percent_now
     ) p
   ),
   estimated AS MATERIALIZED (

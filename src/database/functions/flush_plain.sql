@@ -59,8 +59,7 @@ BEGIN
     CROSS JOIN LATERAL (
       SELECT p.*, p.processed <> w.processed_count AS moves,
         p.processed > w.processed_count AND w.rate_at < at AS is_sample,
-        greatest(0.001, CASE WHEN x.reported_at IS NOT NULL AND w.rate_reported_at IS NOT NULL
-          THEN headway.seconds(x.reported_at, w.rate_reported_at) ELSE headway.seconds(at, w.rate_at) END) AS elapsed,
+        headway.advance_seconds(at, w.rate_at, x.reported_at, w.rate_reported_at) AS elapsed,
         greatest(0.001, headway.seconds(at, w.rate_since)) AS spent
       FROM (SELECT least(9007199254740991, coalesce(x.processed_count, w.processed_count) + coalesce(x.increment, 0)) AS processed) p
       OFFSET 0
@@ -83,7 +82,7 @@ BEGIN
           OR s.share IS DISTINCT FROM w.total_count OR coalesce(x.message <> w.message, x.message IS NOT NULL)
           OR coalesce(x.message <> j.message, x.message IS NOT NULL) AS changed,
         CASE WHEN a.all_processed > j.processed_count THEN at ELSE j.advanced_at END AS advanced_at,
-        headway.next_percent(j.progress_percent, a.percent, coalesce(a.all_total > j.total_count, false)) AS percent_now
+        headway.next_percent(j.progress_percent, a.percent, true) AS percent_now
       FROM (
         SELECT b.*, headway.percent(b.all_processed, b.all_total) AS percent
         FROM (
@@ -128,6 +127,7 @@ BEGIN
       total_count = s.share,
       message = s.worker_message,
       reported_at = s.reported_at,
+      late_since = NULL,
       heartbeat_at = at,
       advanced_at = CASE WHEN s.advances_count THEN at ELSE w.advanced_at END,
       heartbeats = w.heartbeats + 1,

@@ -22,7 +22,6 @@ DECLARE
   outcome record;
   changes json;
 BEGIN
-  PERFORM headway.refuse('count_exceeds_total', job_id) WHERE current_step > total_steps;
   PERFORM headway.refuse('validation_failed', job_id)
   -- Above 2^53-1 no number is exact in JSON.
   WHERE current_step NOT BETWEEN 0 AND 9007199254740991 OR total_steps NOT BETWEEN 0 AND 9007199254740991

@@ -31,7 +31,6 @@ const REFUSALS: ProblemCode[] = [
   'superseded',
   'is_batch',
   'too_many_workers',
-  'count_exceeds_total',
   'unknown_stage',
 ]
 

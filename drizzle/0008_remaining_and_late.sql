@@ -1,0 +1,3 @@
+ALTER TABLE "public"."progress_jobs" drop column "remaining_count";--> statement-breakpoint
+ALTER TABLE "public"."progress_jobs" ADD COLUMN "remaining_count" bigint GENERATED ALWAYS AS (CASE WHEN status = 'completed' THEN 0 WHEN total_count < processed_count THEN 0 ELSE total_count - processed_count END) STORED;--> statement-breakpoint
+ALTER TABLE "public"."job_progress" ADD COLUMN "late_since" timestamp (3) with time zone;
