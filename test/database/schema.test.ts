@@ -100,6 +100,7 @@ const WEBHOOK_CHECKS: [constraint: string, table: string, changes: string[]][] =
   ['webhooks_gone', 'webhooks', ['gone = true']],
   ['webhooks_previous_secret', 'webhooks', ["previous_secret = 'x'", 'previous_secret_until = now()']],
   ['webhooks_failures', 'webhooks', ['consecutive_failures = -1, failing_since = now()']],
+  ['webhooks_dropped', 'webhooks', ['dropped_count = 1', 'dropped_at = now()']],
   ['webhooks_failing_since', 'webhooks', ['consecutive_failures = 1', 'failing_since = now()']],
   ['webhook_deliveries_status', 'webhook_deliveries', ["status = 'lost', finished_at = now()"]],
   ['webhook_deliveries_finished_at', 'webhook_deliveries', ["status = 'dead'", 'finished_at = now()']],
