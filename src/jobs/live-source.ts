@@ -2,7 +2,6 @@ import type { Database } from '../database/connection.ts'
 import { classifyFailure } from '../database/failures.ts'
 import { HeadwayError } from '../errors.ts'
 import type { FeedFilter, JobState, LiveDocument, LiveSource } from '../live/change.ts'
-import { positionOf } from '../live/position.ts'
 
 const DOCUMENT = `
   j.id, j.tenant_id, j.organization_id, j.job_type, j.parent_job_id,
@@ -157,7 +156,7 @@ export const createLiveSource = (database: Database): LiveSource => ({
       documents: found.slice(0, limit).map(toDocument),
       truncated: found.length > limit,
       nowMs: first.now_ms,
-      position: positionOf(first.snapshot),
+      pgSnapshot: first.snapshot,
     }
   },
 
@@ -181,7 +180,7 @@ export const createLiveSource = (database: Database): LiveSource => ({
         updatedAtMs: row.updated_at_ms,
         endedSince: row.ended_since,
       })),
-      position: positionOf(snapshot),
+      pgSnapshot: snapshot,
     }
   },
 })
