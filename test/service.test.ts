@@ -137,8 +137,11 @@ t.test('an end is shown by its commit: also one that was written minutes before,
   t.equal(during?.data.jobs.length, 2, 'for others they run')
   reader.close()
   other.close()
+  // A replica that has just started shares no earlier snapshot.
+  const replica = () => startService(t, { database: service.database })
+  let current = service
   const shownTo = async (id: string | undefined, path = '/stream') => {
-    const stream = await openStream(t, service, path, id)
+    const stream = await openStream(t, current, path, id)
     const jobs = (await stream.next('snapshot'))?.data.jobs ?? []
     stream.close()
     return jobs.map(job => `${job.id} ${job.status}`).sort()
@@ -153,7 +156,7 @@ t.test('an end is shown by its commit: also one that was written minutes before,
     running,
     'an id of an earlier version tells only a time',
   )
-  const between = await openStream(t, service, '/stream')
+  const between = await openStream(t, await replica(), '/stream')
   const after = await between.next('snapshot')
   t.match(after?.id, /-\d+$/, 'it names the transaction that is still open')
   between.close()
@@ -161,6 +164,7 @@ t.test('an end is shown by its commit: also one that was written minutes before,
   await two.query('COMMIT')
   one.release()
   two.release()
+  current = await replica()
   const lateEnd = `${late!.id} completed`
   t.ok((await shownTo(after?.id)).includes(lateEnd))
   t.notOk(

@@ -4,7 +4,6 @@ import { FUNCTIONS } from '../database/functions.ts'
 import { HeadwayError } from '../errors.ts'
 import type { InTurn } from './in-turn.ts'
 import type { FeedFilter, JobState, LiveDocument, LiveSource } from '../live/change.ts'
-import { positionOf } from '../live/position.ts'
 
 const DOCUMENT = `
   j.id, j.tenant_id, j.organization_id, j.job_type, j.parent_job_id,
@@ -162,7 +161,7 @@ export const createLiveSource = (database: Database, inTurn: InTurn): LiveSource
       documents: found.slice(0, limit).map(toDocument),
       truncated: found.length > limit,
       nowMs: first.now_ms,
-      position: positionOf(first.snapshot),
+      pgSnapshot: first.snapshot,
     }
   },
 
@@ -186,7 +185,7 @@ export const createLiveSource = (database: Database, inTurn: InTurn): LiveSource
         updatedAtMs: row.updated_at_ms,
         endedSince: row.ended_since,
       })),
-      position: positionOf(snapshot),
+      pgSnapshot: snapshot,
     }
   },
 })

@@ -90,7 +90,7 @@ export interface LiveSource {
     tenantIds: readonly string[],
     also: readonly string[],
     position: CommitPosition | null,
-  ): Promise<{ rows: JobRevision[]; position: CommitPosition }>
+  ): Promise<{ rows: JobRevision[]; pgSnapshot: string }>
 }
 
 /** What a reader has seen: the ends at `ms` or later are shown, and those that were committed since `position`. */
@@ -106,8 +106,8 @@ export interface SnapshotAnswer {
   truncated: boolean
   /** The database's clock. */
   nowMs: number
-  /** What the answer has seen of what was committed: everything before it. */
-  position: CommitPosition
+  /** What the statement saw of what was committed, as `pg_current_snapshot()` tells it. */
+  pgSnapshot: string
 }
 
 /** What reconcile compares. `updatedAtMs` as in `LiveDocument`. */

@@ -1,6 +1,7 @@
 import { sees, type FeedFilter, type JobRevision, type LiveDocument, type SnapshotAnswer } from './change.ts'
 import { encodeSnapshot, formatEventId, partOf, partOfFrame, type StreamFormat } from './frames.ts'
 import { Marks, type Mark } from './marks.ts'
+import { positionOf } from './position.ts'
 import type { FrameSource, Subscriber } from './subscriber.ts'
 
 /** A finished job stays in its feed for so long, so that a subscriber that is behind still gets its end. */
@@ -218,8 +219,8 @@ export class Feed implements FrameSource {
     }
     shown.sort((a, b) => Number(a.finished) - Number(b.finished) || b.createdAtMs - a.createdAtMs)
     const only = this.#only(answer.documents, sinceSeq)
-    const { nowMs: ms, position } = answer
-    const id = formatEventId({ ms, revision: only?.revision ?? 0, position })
+    const position = positionOf(answer.pgSnapshot)
+    const id = formatEventId({ ms: answer.nowMs, revision: only?.revision ?? 0, position })
     const parts = shown.map(({ part }) => part())
     return { bytes: encodeSnapshot(format, id, parts, answer.truncated), seq: this.seq, only }
   }

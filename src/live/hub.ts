@@ -3,7 +3,7 @@ import type { Directory } from './directory.ts'
 import type { Feed, Snapshot } from './feed.ts'
 import { encodeFrame, formatEventId, type StreamFormat } from './frames.ts'
 import type { Mark } from './marks.ts'
-import { olderOf, type CommitPosition } from './position.ts'
+import { olderOf, positionOf, type CommitPosition } from './position.ts'
 import type { LiveStats, Log } from './stats.ts'
 import type { Watches } from './watches.ts'
 
@@ -84,8 +84,9 @@ export class Hub {
     // Lowering is always safe (a failover may set the clock back); raising is for when nothing older is outstanding.
     if (this.#isProven() || answer.nowMs < this.#newestMs) this.#newestMs = answer.nowMs
     // A reconcile that began after this read has not compared this feed, and its position would claim that it has.
-    this.#position = this.#position ? olderOf(this.#position, answer.position) : answer.position
-    if (this.#nextPosition) this.#nextPosition = olderOf(this.#nextPosition, answer.position)
+    const position = positionOf(answer.pgSnapshot)
+    this.#position = this.#position ? olderOf(this.#position, position) : position
+    if (this.#nextPosition) this.#nextPosition = olderOf(this.#nextPosition, position)
     this.#schedule()
     return { snapshot: feed.snapshot(answer, sinceSeq), nowMs: answer.nowMs }
   }
@@ -101,7 +102,7 @@ export class Hub {
     }
     if (directory.isEmpty && waited.length === 0) return
 
-    const { rows, position } = await source.readRevisions(directory.tenantIds, waited, this.#position)
+    const { rows, pgSnapshot } = await source.readRevisions(directory.tenantIds, waited, this.#position)
     const since = now()
     const revisions = new Map(rows.map(row => [row.id, row.revision]))
     for (const jobId of waited) watches.compare(jobId, revisions.get(jobId))
@@ -124,7 +125,7 @@ export class Hub {
     }
     directory.forgetAllBut(revisions)
     this.#reconciledAt = since
-    this.#nextPosition = position
+    this.#nextPosition = positionOf(pgSnapshot)
     this.#prove()
     this.#schedule()
   }

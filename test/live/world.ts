@@ -7,7 +7,7 @@ import type {
   LiveSource,
   Since,
 } from '../../src/live/change.ts'
-import { positionOf, type CommitPosition } from '../../src/live/position.ts'
+import type { CommitPosition } from '../../src/live/position.ts'
 import type { ListenerClient } from '../../src/live/listener.ts'
 import { encodePayloads } from '../../src/live/payload.ts'
 
@@ -52,9 +52,10 @@ export class World implements LiveSource {
     return this.#nextXact++
   }
 
-  #position(): CommitPosition {
+  /** As `pg_current_snapshot()` has it. */
+  #pgSnapshot(): string {
     const open = [...this.#open]
-    return positionOf(`${open[0] ?? this.#nextXact}:${this.#nextXact}:${open.join(',')}`)
+    return `${open[0] ?? this.#nextXact}:${this.#nextXact}:${open.join(',')}`
   }
 
   #endedSince({ finishedXact }: JobState, position: CommitPosition | null | undefined): boolean {
@@ -151,7 +152,7 @@ export class World implements LiveSource {
         )
         .sort((a, b) => Number(a.finished) - Number(b.finished) || b.createdAtMs - a.createdAtMs)
       const documents = all.slice(0, limit).flatMap(job => this.document(job.id) ?? [])
-      return { documents, truncated: all.length > limit, nowMs, position: this.#position() }
+      return { documents, truncated: all.length > limit, nowMs, pgSnapshot: this.#pgSnapshot() }
     })
   }
 
@@ -159,7 +160,7 @@ export class World implements LiveSource {
     this.revisionReads++
     this.reconciled = tenantIds
     return this.#during('revisions', () => ({
-      position: this.#position(),
+      pgSnapshot: this.#pgSnapshot(),
       rows: [...this.jobs.values()].flatMap(job => {
         const { id, tenantId, revision, updatedAtMs, finished, finishedAtMs } = job
         const isWatched = tenantIds.includes(tenantId)
