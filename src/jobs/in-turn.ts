@@ -15,7 +15,7 @@ export type InTurn = <T>(party: Party, width: Width, useCase: () => Promise<T>) 
 export interface CallTurns {
   inTurn: InTurn
   /** Calls that wait. */
-  waiting(): number
+  waiting: () => number
 }
 
 /** Of one identity. More than a browser or a worker sends at once; a flood is refused without waiting. */

@@ -9,7 +9,7 @@ export const LIMITS = {
   'statements from 100 heartbeats of 100 jobs to their events': 3,
   'statements for GET of a job': 1,
   'statements for GET of its progress': 1,
-  'statements for a list': 2,
+  'statements for a list': 1,
 
   'rows of progress_jobs written per heartbeat': 1,
   'rows of job_progress written per heartbeat': 1,

@@ -59,8 +59,12 @@ export const statements = {
   },
 }
 
+/** The client that was asked last. */
+let lastAsked = null
+
 const { query } = pg.Client.prototype
 pg.Client.prototype.query = function (config, values, ...rest) {
+  lastAsked = this
   const text = typeof config === 'string' ? config : config.text
   if (!isUncounted(text)) statements.all.push({ text, values: config.values ?? values ?? [] })
   return query.call(this, config, values, ...rest)
@@ -113,9 +117,6 @@ export const openWorld = async postgres => {
   const jobIds = rows.map(row => row.id)
   await reportAll(database, jobIds)
   const plans = []
-  const client = await database.pool.connect()
-  client.on('notice', notice => plans.push(notice.message))
-  client.release()
   // https://www.postgresql.org/docs/current/auto-explain.html: shows the plans inside of functions.
   await database.query(
     null,
@@ -123,6 +124,7 @@ export const openWorld = async postgres => {
      SET auto_explain.log_level = 'notice'`,
     [],
   )
+  lastAsked.on('notice', notice => plans.push(notice.message))
 
   /**
    * Runs `use` in a transaction that is rolled back, and answers what it did to the tables (Cumulative statistics are of the
