@@ -86,7 +86,7 @@ export class Timeline {
   /** Answers its `code`, which is null when it was done. */
   async tryCommand(jobId: string, command: string, input: Record<string, unknown> = {}): Promise<Row | undefined> {
     const [answer] = await this.query(
-      `SELECT code FROM progress_jobs j, ${FUNCTIONS}.change_job(j.id, j.tenant_id, true, NULL, NULL, $2, 'someone', $3)
+      `SELECT code FROM public.progress_jobs j, ${FUNCTIONS}.change_job(j.id, j.tenant_id, true, NULL, NULL, $2, 'someone', $3)
        WHERE j.id = $1`,
       [jobId, command, input],
     )
@@ -99,7 +99,7 @@ export class Timeline {
          status, eta_source AS source,
          CASE WHEN eta_seconds IS NOT NULL
            THEN greatest(0, eta_seconds - date_part('epoch', ${FUNCTIONS}.clock() - updated_at))::float8 END AS eta
-       FROM progress_jobs WHERE id = $1`,
+       FROM public.progress_jobs WHERE id = $1`,
       [jobId],
     )
     return row as unknown as Seen
@@ -108,7 +108,7 @@ export class Timeline {
   /** The whole history, or its entries of one type. */
   async history(jobId: string, type?: string): Promise<Sample[]> {
     const rows = await this.query(
-      `SELECT type, date_part('epoch', at - $3::timestamptz) AS at, actor, attempt, data FROM job_events
+      `SELECT type, date_part('epoch', at - $3::timestamptz) AS at, actor, attempt, data FROM public.job_events
        WHERE job_id = $1 AND coalesce(type = $2, true) ORDER BY id`,
       [jobId, type ?? null, new Date(EPOCH_MS).toISOString()],
     )

@@ -87,10 +87,10 @@ const steps = fc.array(
 const STORED = `
   SELECT jsonb_build_object(
     'job', to_jsonb(j) - 'id' - 'parent_job_id',
-    'workers', (SELECT jsonb_agg(to_jsonb(w) - 'job_id' ORDER BY w.worker_id) FROM job_progress w WHERE w.job_id = j.id),
-    'history', (SELECT jsonb_agg(to_jsonb(e) - 'job_id' - 'id' ORDER BY e.id) FROM job_events e WHERE e.job_id = j.id)
-  ) AS stored FROM progress_jobs j
-  WHERE j.id = ANY ($1) OR j.id = ANY (SELECT parent_job_id FROM progress_jobs WHERE id = ANY ($1))
+    'workers', (SELECT jsonb_agg(to_jsonb(w) - 'job_id' ORDER BY w.worker_id) FROM public.job_progress w WHERE w.job_id = j.id),
+    'history', (SELECT jsonb_agg(to_jsonb(e) - 'job_id' - 'id' ORDER BY e.id) FROM public.job_events e WHERE e.job_id = j.id)
+  ) AS stored FROM public.progress_jobs j
+  WHERE j.id = ANY ($1) OR j.id = ANY (SELECT parent_job_id FROM public.progress_jobs WHERE id = ANY ($1))
   ORDER BY j.name, array_position($1, j.id)`
 const stored = (ids: string[]) => timeline.query(STORED, [ids])
 
