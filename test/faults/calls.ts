@@ -63,7 +63,7 @@ export const query = async <Row extends object>(url: string, sql: string, values
 export const readCounts = async (databaseUrl: string, jobIds: string[]): Promise<Map<string, number>> => {
   const rows = await query<{ row: string; count: string }>(
     databaseUrl,
-    "SELECT job_id || '/' || worker_id AS row, processed_count AS count FROM job_progress WHERE job_id = ANY($1)",
+    "SELECT job_id || '/' || worker_id AS row, processed_count AS count FROM public.job_progress WHERE job_id = ANY($1)",
     [jobIds],
   )
   return new Map(rows.map(({ row, count }) => [row, Number(count)]))

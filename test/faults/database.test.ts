@@ -114,7 +114,7 @@ t.test("someone's open transaction holds up the heartbeats of its own rows alone
   const scene = await world.begin(t)
   const held = scene.jobIds[7]!
   // Nobody can write what its workers report: by its own timeout it would be silent.
-  await query(postgres.url(), 'UPDATE progress_jobs SET heartbeat_timeout_seconds = 60 WHERE id = $1', [held])
+  await query(postgres.url(), 'UPDATE public.progress_jobs SET heartbeat_timeout_seconds = 60 WHERE id = $1', [held])
   const holder = new pg.Client(postgres.url())
   await holder.connect()
   t.teardown(() => holder.end())

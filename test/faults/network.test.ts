@@ -112,7 +112,7 @@ t.test('a slow database makes larger batches, and every heartbeat is taken', asy
   pools.delayMs = 0
   await world.assertWell(t, scene)
   const { rows } = await database.pool.query<{ sum: string }>(
-    "SELECT sum(processed_count) FROM job_progress WHERE job_id = ANY($1) AND worker_id LIKE 'w-%'",
+    "SELECT sum(processed_count) FROM public.job_progress WHERE job_id = ANY($1) AND worker_id LIKE 'w-%'",
     [scene.jobIds],
   )
   t.same(rows, [{ sum: '200' }])

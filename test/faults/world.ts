@@ -28,7 +28,7 @@ interface DatabaseState {
 
 const READ_STATE = `SELECT count(*)::integer AS sessions,
     (count(*) FILTER (WHERE wait_event_type = 'Lock' OR state ~ '^idle in transaction'))::integer AS stuck,
-    (SELECT count(*)::integer FROM job_events WHERE job_id = ANY($1) AND type IN ('failed', 'cancelled')) AS verdicts
+    (SELECT count(*)::integer FROM public.job_events WHERE job_id = ANY($1) AND type IN ('failed', 'cancelled')) AS verdicts
   FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'headway'`
 
 /** One fault: jobs of its own, and workers that report for them through all replicas that live. */
@@ -129,9 +129,11 @@ export class World {
   ): Promise<void> {
     await load.end()
     // From now on their silence is meant.
-    await query(this.#databaseUrl(), 'UPDATE progress_jobs SET heartbeat_timeout_seconds = 0 WHERE id = ANY($1)', [
-      jobIds,
-    ])
+    await query(
+      this.#databaseUrl(),
+      'UPDATE public.progress_jobs SET heartbeat_timeout_seconds = 0 WHERE id = ANY($1)',
+      [jobIds],
+    )
     await this.untilReady()
     let troubles: string[] = []
     const settle = async (look: () => Promise<string[]>) => {
@@ -166,7 +168,7 @@ export class World {
     const jobs = await query<LiveJob>(
       this.#databaseUrl(),
       `SELECT id, status, revision::integer AS revision, processed_count::integer AS "processedCount"
-       FROM progress_jobs WHERE id = ANY($1)`,
+       FROM public.progress_jobs WHERE id = ANY($1)`,
       [jobIds],
     )
     const missing = jobs.filter(job => job.status !== status).map(job => `${job.id} is ${job.status}`)

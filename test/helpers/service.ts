@@ -102,14 +102,14 @@ export class Service {
   /** Moves everything that is known of a job into the past, as if so many seconds had gone by. */
   async age(jobId: string, seconds: number): Promise<void> {
     await this.database.pool.query(
-      `UPDATE progress_jobs SET heartbeat_at = heartbeat_at - make_interval(secs => $2),
+      `UPDATE public.progress_jobs SET heartbeat_at = heartbeat_at - make_interval(secs => $2),
          updated_at = updated_at - make_interval(secs => $2), started_at = started_at - make_interval(secs => $2),
          created_at = created_at - make_interval(secs => $2), finished_at = finished_at - make_interval(secs => $2)
        WHERE id = $1`,
       [jobId, seconds],
     )
     await this.database.pool.query(
-      `UPDATE job_progress SET heartbeat_at = heartbeat_at - make_interval(secs => $2),
+      `UPDATE public.job_progress SET heartbeat_at = heartbeat_at - make_interval(secs => $2),
          created_at = created_at - make_interval(secs => $2), rate_since = rate_since - make_interval(secs => $2),
          rate_at = rate_at - make_interval(secs => $2), advanced_at = advanced_at - make_interval(secs => $2),
          late_since = late_since - make_interval(secs => $2)

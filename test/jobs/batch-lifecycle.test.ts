@@ -447,7 +447,7 @@ t.test('a batch that is erased while its partitions are heard of is gone, with a
     const purged = replies.at(-1)?.status
     t.ok(purged === 204 || purged === 409, `${purged}`)
     t.ok(replies.slice(0, -1).every(({ status }) => status === 200 || status === 404))
-    const { rows } = await pool.query<{ id: string }>('SELECT id FROM progress_jobs WHERE id = ANY ($1)', [
+    const { rows } = await pool.query<{ id: string }>('SELECT id FROM public.progress_jobs WHERE id = ANY ($1)', [
       [id, ...ids],
     ])
     t.equal(rows.length, purged === 204 ? 0 : 5)

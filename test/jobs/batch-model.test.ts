@@ -79,10 +79,10 @@ interface Stored {
 const read = async (batchId: string): Promise<Stored> => {
   const { rows } = await pool.query<{ batch: JobDocument; partitions: JobDocument[] | null; history: string[] }>(
     `SELECT ${FUNCTIONS}.job_document(b) AS batch,
-       (SELECT json_agg(${FUNCTIONS}.job_document(p) ORDER BY p.partition_index) FROM progress_jobs p
+       (SELECT json_agg(${FUNCTIONS}.job_document(p) ORDER BY p.partition_index) FROM public.progress_jobs p
         WHERE p.parent_job_id = b.id) AS partitions,
-       (SELECT json_agg(e.type ORDER BY e.id) FROM job_events e WHERE e.job_id = b.id AND e.type <> 'progress') AS history
-     FROM progress_jobs b WHERE b.id = $1`,
+       (SELECT json_agg(e.type ORDER BY e.id) FROM public.job_events e WHERE e.job_id = b.id AND e.type <> 'progress') AS history
+     FROM public.progress_jobs b WHERE b.id = $1`,
     [batchId],
   )
   return { ...rows[0]!, partitions: rows[0]?.partitions ?? [] }

@@ -23,17 +23,17 @@ export const startBatchWorld = async (t: Test, settings: Record<string, unknown>
   const { pool } = service.database
 
   // A process that has been healthy for a day, beside nobody else.
-  await pool.query('DELETE FROM service_processes')
+  await pool.query('DELETE FROM public.service_processes')
   await pool.query(`SELECT ${FUNCTIONS}.visit($1, 5, false)`, [SWEEPER_ID])
-  await pool.query("UPDATE service_processes SET healthy_since = now() - interval '1 day'")
+  await pool.query("UPDATE public.service_processes SET healthy_since = now() - interval '1 day'")
 
   /** The two halves of a sweep. */
   const endAbandoned = async (): Promise<void> => {
-    await pool.query('UPDATE service_processes SET seen_at = now()')
+    await pool.query('UPDATE public.service_processes SET seen_at = now()')
     await pool.query(`SELECT ${FUNCTIONS}.end_abandoned($1, 5, 500)`, [SWEEPER_ID])
   }
   const markStalled = async (): Promise<void> => {
-    await pool.query('UPDATE service_processes SET seen_at = now()')
+    await pool.query('UPDATE public.service_processes SET seen_at = now()')
     await pool.query(`SELECT ${FUNCTIONS}.mark_stalled($1, 5, 30, 500)`, [SWEEPER_ID])
   }
   const sweep = async (): Promise<void> => {
@@ -44,7 +44,7 @@ export const startBatchWorld = async (t: Test, settings: Record<string, unknown>
   /** A running job has been silent for so many seconds now. */
   const silence = (id: string, seconds: number) =>
     pool.query(
-      "UPDATE progress_jobs SET heartbeat_at = now() - make_interval(secs => $2) WHERE id = $1 AND status = 'running'",
+      "UPDATE public.progress_jobs SET heartbeat_at = now() - make_interval(secs => $2) WHERE id = $1 AND status = 'running'",
       [id, seconds],
     )
 

@@ -176,8 +176,8 @@ t.test('a batch of which one partition cannot be stored leaves nothing behind', 
       EXECUTE FUNCTION refuse_unstorable()`)
   const jobType = randomUUID()
   const count = async () =>
-    (await pool.query<{ count: string }>('SELECT count(*) FROM progress_jobs WHERE job_type = $1', [jobType])).rows[0]
-      ?.count
+    (await pool.query<{ count: string }>('SELECT count(*) FROM public.progress_jobs WHERE job_type = $1', [jobType]))
+      .rows[0]?.count
   t.match(await create({ jobType, partitions: [{ name: 'a' }, { name: 'unstorable' }] }), {
     status: 400,
     body: { code: 'validation_failed' },
@@ -193,7 +193,7 @@ t.test('a batch of which one partition cannot be stored leaves nothing behind', 
 /** A job that belongs to someone else. */
 const insertForeign = async (fields: { tenant?: string; organization?: string; key?: string }): Promise<string> => {
   const { rows } = await pool.query<{ id: string }>(
-    `INSERT INTO progress_jobs (tenant_id, organization_id, job_type, name, heartbeat_timeout_seconds, children,
+    `INSERT INTO public.progress_jobs (tenant_id, organization_id, job_type, name, heartbeat_timeout_seconds, children,
        partition_count, idempotency_key, idempotency_hash)
      VALUES ($1, $2, 'test', 'foreign', 60, '{}', 2, $3, $4) RETURNING id`,
     [
@@ -618,9 +618,9 @@ t.test('a partition cannot be erased, and goes with its batch', async t => {
   await post(ids[1], 'complete')
   t.equal((await purge(id)).status, 204)
   const { rows } = await pool.query(
-    `SELECT (SELECT count(*)::integer FROM progress_jobs WHERE id = ANY ($1)) AS jobs,
-       (SELECT count(*)::integer FROM job_progress WHERE job_id = ANY ($1)) AS workers,
-       (SELECT count(*)::integer FROM job_events WHERE job_id = ANY ($1)) AS events`,
+    `SELECT (SELECT count(*)::integer FROM public.progress_jobs WHERE id = ANY ($1)) AS jobs,
+       (SELECT count(*)::integer FROM public.job_progress WHERE job_id = ANY ($1)) AS workers,
+       (SELECT count(*)::integer FROM public.job_events WHERE job_id = ANY ($1)) AS events`,
     [[id, ...ids]],
   )
   t.same(rows, [{ jobs: 0, workers: 0, events: 0 }])
@@ -651,7 +651,7 @@ t.test('retention takes a batch when its own end is past, with partitions of any
   await service.age(running.ids[0], 30 * DAY)
   await service.age(running.id, 30 * DAY)
   t.equal(await erase(), 1)
-  const { rows } = await pool.query<{ id: string }>('SELECT id FROM progress_jobs WHERE id = ANY ($1)', [
+  const { rows } = await pool.query<{ id: string }>('SELECT id FROM public.progress_jobs WHERE id = ANY ($1)', [
     [...young, ...old, running.id, ...running.ids],
   ])
   t.same(rows.map(row => row.id).sort(), [...young, running.id, ...running.ids].sort())

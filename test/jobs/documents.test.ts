@@ -92,7 +92,7 @@ t.test('the live document has its fields, without those that are null, on one li
   const { id } = await service.createJob({ meta: { 'line\nbreak': 1 }, name: 'two\nlines' })
   const live = async () => {
     const { rows } = await service.database.pool.query<{ json: string }>(
-      `SELECT ${FUNCTIONS}.live_document(j)::text AS json FROM progress_jobs j WHERE id = $1`,
+      `SELECT ${FUNCTIONS}.live_document(j)::text AS json FROM public.progress_jobs j WHERE id = $1`,
       [id],
     )
     return rows[0]?.json ?? ''
@@ -105,7 +105,7 @@ t.test('the live document has its fields, without those that are null, on one li
   )
   // Every column that can be set at once, whatever its meaning; the invariants forbid the rest together.
   await service.database.pool.query(
-    `UPDATE progress_jobs SET status = 'failed', total_count = 5, throughput_per_second = 1, eta_seconds = 1,
+    `UPDATE public.progress_jobs SET status = 'failed', total_count = 5, throughput_per_second = 1, eta_seconds = 1,
        eta_source = 'rate', stage = 's', stages = '[]', message = 'm', advanced_at = now(), cancel_requested_at = now(),
        started_at = now(), finished_at = now(), error_message = 'e', failure_reason = 'worker',
        parent_job_id = id, partition_index = 0, partition_count = 1, organization_id = gen_random_uuid() WHERE id = $1`,
@@ -119,11 +119,11 @@ t.test('the live document has its fields, without those that are null, on one li
   const running = await service.createJob()
   await service.heartbeat(running.id)
   await service.database.pool.query(
-    `UPDATE progress_jobs SET children = '{"total": 1, "current": []}', partition_count = 1 WHERE id = $1`,
+    `UPDATE public.progress_jobs SET children = '{"total": 1, "current": []}', partition_count = 1 WHERE id = $1`,
     [running.id],
   )
   const { rows } = await service.database.pool.query<{ document: object }>(
-    `SELECT ${FUNCTIONS}.live_document(j) AS document FROM progress_jobs j WHERE id = $1`,
+    `SELECT ${FUNCTIONS}.live_document(j) AS document FROM public.progress_jobs j WHERE id = $1`,
     [running.id],
   )
   t.match(rows[0]?.document, { liveness: 'ok', children: { total: 1 } })

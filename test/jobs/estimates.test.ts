@@ -23,7 +23,7 @@ const finish = async (
   { status = 'completed', tenant = tenantId, batchId = null as string | null } = {},
 ): Promise<void> => {
   await pool.query(
-    `INSERT INTO progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds, status, failure_reason, started_at,
+    `INSERT INTO public.progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds, status, failure_reason, started_at,
        finished_at, parent_job_id, partition_index, partition_count)
      SELECT $1, $2, 'before', 60, $3::text, CASE $3::text WHEN 'failed' THEN 'worker' END, f.at - make_interval(secs => d.seconds), f.at,
        $4::uuid, CASE WHEN $4::uuid IS NOT NULL THEN d.n - 1 END, CASE WHEN $4::uuid IS NOT NULL THEN 1000 END
@@ -43,7 +43,7 @@ const newBatch = (jobType: string) =>
 
 const partitionsOf = async (batchId: string): Promise<string[]> => {
   const { rows } = await timeline.pool.query<{ id: string }>(
-    'SELECT id FROM progress_jobs WHERE parent_job_id = $1 ORDER BY partition_index',
+    'SELECT id FROM public.progress_jobs WHERE parent_job_id = $1 ORDER BY partition_index',
     [batchId],
   )
   return rows.map(({ id }) => id)
@@ -276,7 +276,7 @@ for (const seconds of [300, 1200]) {
 t.test('with 100,000 finished jobs the look-up reads 50 of them, from its index', async t => {
   const { pool } = await createTestDatabase(t)
   const jobType = 'usual'
-  const batch = `INSERT INTO progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds, children, partition_count)
+  const batch = `INSERT INTO public.progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds, children, partition_count)
     SELECT $1, $2, 'batch', 60, '{}', 1000 FROM generate_series(1, 50) RETURNING id`
   const { rows } = await pool.query<{ id: string }>(batch, [tenantId, jobType])
   const durations = Array.from({ length: 50_000 }, (_, n) => n % 1000)

@@ -15,7 +15,7 @@ t.teardown(() => database.close())
 const everywhere = scopeOf(OPEN_IDENTITY)
 const createJob = async (fields: { tenantId?: string; organizationId?: string } = {}): Promise<string> => {
   const { rows } = await pool.query<{ id: string }>(
-    `INSERT INTO progress_jobs (tenant_id, organization_id, job_type, name, heartbeat_timeout_seconds)
+    `INSERT INTO public.progress_jobs (tenant_id, organization_id, job_type, name, heartbeat_timeout_seconds)
     VALUES ($1, $2, 'import', 'Import', 60) RETURNING id`,
     [fields.tenantId ?? everywhere.tenantId, fields.organizationId ?? null],
   )
@@ -34,7 +34,7 @@ const report = async (
 const workerRows = async (jobIds: string[]) => {
   const { rows } = await pool.query<Record<string, unknown>>(
     `SELECT worker_id, processed_count::integer, total_count::integer, message, reported_at, heartbeats::integer
-    FROM job_progress WHERE job_id = ANY ($1) ORDER BY array_position($1, job_id)`,
+    FROM public.job_progress WHERE job_id = ANY ($1) ORDER BY array_position($1, job_id)`,
     [jobIds],
   )
   return rows
@@ -116,20 +116,22 @@ t.test('who reported first is named in the history, also where plain heartbeats 
   await report(
     jobIds.map(jobId => ({ heartbeat: { jobId, processedCount: 2 }, scope: { ...everywhere, actor: `of ${jobId}` } })),
   )
-  const { rows } = await pool.query("SELECT actor FROM job_events WHERE job_id = $1 AND type = 'started'", [jobIds[1]])
+  const { rows } = await pool.query("SELECT actor FROM public.job_events WHERE job_id = $1 AND type = 'started'", [
+    jobIds[1],
+  ])
   t.same(rows, [{ actor: `of ${jobIds[1]}` }])
 })
 
 t.test('a plain heartbeat of a partition whose batch somebody holds is left for later', async t => {
   const { rows } = await pool.query<{ id: string }>(
-    `INSERT INTO progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds, children, partition_count)
+    `INSERT INTO public.progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds, children, partition_count)
     VALUES ($1, 'import', 'Batch', 60, '{}', 1) RETURNING id`,
     [everywhere.tenantId],
   )
   const batchId = rows[0]!.id
   const partitionId = await createJob()
   await pool.query(
-    'UPDATE progress_jobs SET parent_job_id = $1, partition_index = 0, partition_count = 1 WHERE id = $2',
+    'UPDATE public.progress_jobs SET parent_job_id = $1, partition_index = 0, partition_count = 1 WHERE id = $2',
     [batchId, partitionId],
   )
   const free = await createJob()
@@ -138,7 +140,7 @@ t.test('a plain heartbeat of a partition whose batch somebody holds is left for 
   const holder = await pool.connect()
   try {
     await holder.query('BEGIN')
-    await holder.query('SELECT FROM progress_jobs WHERE id = $1 FOR NO KEY UPDATE', [batchId])
+    await holder.query('SELECT FROM public.progress_jobs WHERE id = $1 FOR NO KEY UPDATE', [batchId])
     t.same(await report(reports, true), ['locked', 'written'])
     await holder.query('ROLLBACK')
   } finally {

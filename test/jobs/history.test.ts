@@ -155,7 +155,7 @@ t.test('the history is read by type, and goes with its job', async t => {
   for (const processedCount of [10, 20, 30]) {
     await service.age(id, 10)
     await service.database.pool.query(
-      "UPDATE progress_jobs SET sampled_at = sampled_at - interval '10 seconds' WHERE id = $1",
+      "UPDATE public.progress_jobs SET sampled_at = sampled_at - interval '10 seconds' WHERE id = $1",
       [id],
     )
     await service.heartbeat(id, { processedCount })
@@ -175,6 +175,6 @@ t.test('the history is read by type, and goes with its job', async t => {
   await service.age(id, 31 * 86_400)
   await service.database.pool.query(`SELECT ${FUNCTIONS}.erase_expired(30, 100)`)
   t.equal((await service.call('GET', `/jobs/${id}/events`)).status, 404)
-  const { rows } = await service.database.pool.query('SELECT FROM job_events WHERE job_id = $1', [id])
+  const { rows } = await service.database.pool.query('SELECT FROM public.job_events WHERE job_id = $1', [id])
   t.equal(rows.length, 0)
 })

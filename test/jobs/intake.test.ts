@@ -641,7 +641,7 @@ const createRealWrite = async (t: Test) => {
   t.teardown(() => database.close())
   const newJob = async (fields: { organizationId?: string; stages?: Stage[] | null } = {}) => {
     const { rows } = await pool.query<{ id: string }>(
-      `INSERT INTO progress_jobs (tenant_id, organization_id, stages, job_type, name, heartbeat_timeout_seconds)
+      `INSERT INTO public.progress_jobs (tenant_id, organization_id, stages, job_type, name, heartbeat_timeout_seconds)
        VALUES ($1, $2, $3, 't', 'n', 60) RETURNING id`,
       [scope.tenantId, fields.organizationId ?? null, fields.stages ? JSON.stringify(fields.stages) : null],
     )
@@ -660,7 +660,7 @@ t.test(
     const holder = await pool.connect()
     t.teardown(() => holder.release())
     await holder.query('BEGIN')
-    await holder.query('SELECT FROM job_progress WHERE job_id = $1 FOR UPDATE', [held])
+    await holder.query('SELECT FROM public.job_progress WHERE job_id = $1 FOR UPDATE', [held])
     const newcomer = entryOf({ jobId: held, workerId: 'new' })
     const entries = [...workers, newcomer, entryOf({ jobId: free, processedCount: 1 })]
     const begun = performance.now()
@@ -682,7 +682,7 @@ t.test('a buffered absolute report without reportedAt never lowers a count', asy
   const jobId = await newJob()
   const countAfter = async (entry: Entry) => {
     t.match((await write([entry], false)).outcomes, [{ kind: 'written' }])
-    const { rows } = await pool.query<{ processed_count: string }>('SELECT processed_count FROM progress_jobs')
+    const { rows } = await pool.query<{ processed_count: string }>('SELECT processed_count FROM public.progress_jobs')
     return Number(rows[0]?.processed_count)
   }
   const keepHigher = true
@@ -728,7 +728,7 @@ const readState = async (pool: pg.Pool, jobId: string) => {
     `SELECT j.processed_count, j.total_count, j.message, j.stage, j.unit,
        j.eta_source IS NOT DISTINCT FROM 'worker' AS worker_eta, w.worker_id, w.processed_count AS worker_count,
        w.total_count AS worker_total, w.stage AS worker_stage, w.message AS worker_message, w.payload, w.reported_at
-     FROM progress_jobs j JOIN job_progress w ON w.job_id = j.id WHERE j.id = $1 ORDER BY w.worker_id`,
+     FROM public.progress_jobs j JOIN public.job_progress w ON w.job_id = j.id WHERE j.id = $1 ORDER BY w.worker_id`,
     [jobId],
   )
   return rows

@@ -11,10 +11,10 @@ const NOBODY = '00000000-0000-4000-8000-000000000000'
 const endAbandoned = (pool = service.database.pool) =>
   pool.query(`SELECT * FROM ${FUNCTIONS}.end_abandoned('00000000-0000-4000-8000-00000000000a', 5, 500)`)
 
-await service.database.pool.query('DELETE FROM service_processes')
+await service.database.pool.query('DELETE FROM public.service_processes')
 await service.database.pool.query(`SELECT ${FUNCTIONS}.visit('00000000-0000-4000-8000-00000000000a', 5, false)`)
-await service.database.pool.query("UPDATE service_processes SET healthy_since = now() - interval '1 day'")
-const keepSeen = () => service.database.pool.query('UPDATE service_processes SET seen_at = now()')
+await service.database.pool.query("UPDATE public.service_processes SET healthy_since = now() - interval '1 day'")
+const keepSeen = () => service.database.pool.query('UPDATE public.service_processes SET seen_at = now()')
 
 const post = (id: string, command: string, body?: object): Promise<Reply<JobDocument & { code?: string }>> =>
   service.call('POST', `/jobs/${id}/${command}`, body)
@@ -350,7 +350,7 @@ t.test('only a finished job can be erased, and its workers and history go with i
   await post(id, 'complete')
   await service.call('DELETE', `/jobs/${id}?purge=true`)
   const { rows } = await service.database.pool.query(
-    'SELECT (SELECT count(*) FROM job_progress WHERE job_id = $1) + (SELECT count(*) FROM job_events WHERE job_id = $1) AS left',
+    'SELECT (SELECT count(*) FROM public.job_progress WHERE job_id = $1) + (SELECT count(*) FROM public.job_events WHERE job_id = $1) AS left',
     [id],
   )
   t.same(rows, [{ left: '0' }])
@@ -366,7 +366,9 @@ const finalEvents = async (id: string): Promise<JobEvent[]> => {
 
 t.test('whatever ends a job at once on two replicas, it ends once', async t => {
   const other = await startService(t, { database: service.database })
-  await service.database.pool.query("DELETE FROM service_processes WHERE healthy_since > now() - interval '1 hour'")
+  await service.database.pool.query(
+    "DELETE FROM public.service_processes WHERE healthy_since > now() - interval '1 hour'",
+  )
   const jobs = await Promise.all(Array.from({ length: 50 }, () => STATES.running({})))
   await Promise.all(jobs.map(job => service.age(job.id, 61)))
   await keepSeen()

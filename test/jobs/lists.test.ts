@@ -1,3 +1,4 @@
+import { FUNCTIONS } from '../../src/database/functions.ts'
 import { randomUUID } from 'node:crypto'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
@@ -37,7 +38,7 @@ const insertJobs = async (
     }
     const names = Object.keys(row)
     const { rows: inserted } = await service.database.pool.query<{ id: string }>(
-      `INSERT INTO progress_jobs (${names.join(', ')}) VALUES (${names.map((_, n) => `$${n + 1}`).join(', ')}) RETURNING id`,
+      `INSERT INTO public.progress_jobs (${names.join(', ')}) VALUES (${names.map((_, n) => `$${n + 1}`).join(', ')}) RETURNING id`,
       Object.values(row),
     )
     ids.push(inserted[0]?.id ?? '')
@@ -176,7 +177,7 @@ t.test('the total stops counting at 10,000', async t => {
   const service = await startService(t)
   const insert = (count: number) =>
     service.database.pool.query(
-      `INSERT INTO progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds)
+      `INSERT INTO public.progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds)
        SELECT $1, 'test', 'job ' || n, 60 FROM generate_series(1, $2::integer) n`,
       [tenantId, count],
     )
@@ -198,10 +199,10 @@ t.test('documents are made of the jobs of a page, not of those before it', async
   const ids = await insertJobs(service, ...Array.from({ length: 30 }, (_, n) => ({ created_at: secondsAgo(n) })))
   await service.database.pool.query(`
     CREATE SEQUENCE made;
-    ALTER FUNCTION headway.job_document(progress_jobs) RENAME TO job_document_uncounted;
-    CREATE FUNCTION headway.job_document(j progress_jobs) RETURNS json LANGUAGE plpgsql STABLE AS $$ BEGIN
+    ALTER FUNCTION ${FUNCTIONS}.job_document(public.progress_jobs) RENAME TO job_document_uncounted;
+    CREATE FUNCTION ${FUNCTIONS}.job_document(j public.progress_jobs) RETURNS json LANGUAGE plpgsql STABLE AS $$ BEGIN
       PERFORM nextval('made');
-      RETURN headway.job_document_uncounted(j);
+      RETURN ${FUNCTIONS}.job_document_uncounted(j);
     END $$`)
   const countMade = async () => {
     const { rows } = await service.database.pool.query<{ made: string }>("SELECT nextval('made') AS made")
@@ -321,8 +322,8 @@ t.test('jobs that finished longer ago than the retention are erased with all the
   for (const id of erased) t.equal((await service.call('GET', `/jobs/${id}`)).status, 404)
   for (const id of kept) t.equal((await service.call('GET', `/jobs/${id}`)).status, 200)
   const { rows } = await service.database.pool.query(
-    `SELECT (SELECT count(*)::integer FROM job_progress WHERE job_id = ANY ($1)) AS workers,
-       (SELECT count(*)::integer FROM job_events WHERE job_id = ANY ($1)) AS events`,
+    `SELECT (SELECT count(*)::integer FROM public.job_progress WHERE job_id = ANY ($1)) AS workers,
+       (SELECT count(*)::integer FROM public.job_events WHERE job_id = ANY ($1)) AS events`,
     [erased],
   )
   t.same(rows, [{ workers: 0, events: 0 }])
@@ -368,7 +369,7 @@ t.test('more than one batch is erased in one go, by two processes at once, leavi
   const service = await startService(t)
   const { pool } = service.database
   await pool.query(
-    `INSERT INTO progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds, status, started_at, finished_at)
+    `INSERT INTO public.progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds, status, started_at, finished_at)
      SELECT $1, 'test', 'job ' || n, 60, 'completed', now() - interval '40 days', now() - interval '31 days'
      FROM generate_series(1, 1201) n`,
     [tenantId],
@@ -376,7 +377,7 @@ t.test('more than one batch is erased in one go, by two processes at once, leavi
   const holder = await pool.connect()
   try {
     await holder.query('BEGIN')
-    const { rows } = await holder.query<{ id: string }>('SELECT id FROM progress_jobs LIMIT 1 FOR UPDATE')
+    const { rows } = await holder.query<{ id: string }>('SELECT id FROM public.progress_jobs LIMIT 1 FOR UPDATE')
     await Promise.all([eraser(t, service, 30)(), eraser(t, service, 30)()])
     // Of two that run at once, one may stop early at what the other holds.
     await eraser(t, service, 30)()

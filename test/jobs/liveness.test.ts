@@ -20,7 +20,7 @@ interface World {
 /** A service on a database of its own that never sweeps and is no process to wait for: tests bring their own sweepers. */
 const startWorld = async (t: Test): Promise<World> => {
   const service = await startService(t)
-  await service.database.pool.query('DELETE FROM service_processes')
+  await service.database.pool.query('DELETE FROM public.service_processes')
   const database = openDatabase({
     url: service.database.url,
     poolSize: 5,
@@ -60,12 +60,14 @@ const startSweeper = async (
     stalledAfterSeconds: STALLED_AFTER_SECONDS,
     intervalSeconds: INTERVAL_SECONDS,
   })
-  const known = (await pool.query<{ id: string }>('SELECT id FROM service_processes')).rows.map(row => row.id)
+  const known = (await pool.query<{ id: string }>('SELECT id FROM public.service_processes')).rows.map(row => row.id)
   await sweeper.sweep()
-  const { rows } = await pool.query<{ id: string }>('SELECT id FROM service_processes WHERE id <> ALL ($1)', [known])
+  const { rows } = await pool.query<{ id: string }>('SELECT id FROM public.service_processes WHERE id <> ALL ($1)', [
+    known,
+  ])
   const id = rows[0]?.id ?? ''
   const move = (column: string, seconds: number) =>
-    pool.query(`UPDATE service_processes SET ${column} = ${column} - make_interval(secs => $2) WHERE id = $1`, [
+    pool.query(`UPDATE public.service_processes SET ${column} = ${column} - make_interval(secs => $2) WHERE id = $1`, [
       id,
       seconds,
     ])
@@ -79,7 +81,7 @@ const startSweeper = async (
     missVisits: (seconds: number) => move('seen_at', seconds),
     healthyForSeconds: async () => {
       const found = await pool.query<{ seconds: number }>(
-        "SELECT date_part('epoch', now() - healthy_since) AS seconds FROM service_processes WHERE id = $1",
+        "SELECT date_part('epoch', now() - healthy_since) AS seconds FROM public.service_processes WHERE id = $1",
         [id],
       )
       return found.rows[0]?.seconds ?? NaN
@@ -106,7 +108,7 @@ const lastEvent = async ({ service }: World, id: string): Promise<JobEvent | und
 
 const versionsOf = async ({ service }: World, id: string) => {
   const { rows } = await service.database.pool.query<Record<string, unknown>>(
-    'SELECT lifecycle, lifecycle_revision, revision, finished_xact FROM progress_jobs WHERE id = $1',
+    'SELECT lifecycle, lifecycle_revision, revision, finished_xact FROM public.progress_jobs WHERE id = $1',
     [id],
   )
   return rows[0]
@@ -444,7 +446,7 @@ t.test('a process that is suspended in the middle of a sweep does not judge by t
   const database = hinder(world.database, async name => {
     if (name !== asleep.statement) return
     // While it slept, an hour went by without a visit.
-    await world.service.database.pool.query("UPDATE service_processes SET seen_at = seen_at - interval '1 hour'")
+    await world.service.database.pool.query("UPDATE public.service_processes SET seen_at = seen_at - interval '1 hour'")
   })
   const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY, database })
   const stale = await startSilentJob(world, 61)
@@ -454,7 +456,7 @@ t.test('a process that is suspended in the middle of a sweep does not judge by t
     if (statement === 'headway_mark_stalled') await world.service.heartbeat(stale)
     t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: null }, `before ${statement}`)
     await world.service.database.pool.query(
-      "UPDATE service_processes SET seen_at = now(), healthy_since = now() - interval '1 day'",
+      "UPDATE public.service_processes SET seen_at = now(), healthy_since = now() - interval '1 day'",
     )
   }
   t.equal((await world.service.job(stale)).status, 'running')
@@ -578,7 +580,7 @@ t.test('processes that were not seen for a day are forgotten', async t => {
   const gone = await startSweeper(world)
   await gone.missVisits(A_DAY + 1)
   await startSweeper(world)
-  const { rows } = await world.service.database.pool.query('SELECT FROM service_processes')
+  const { rows } = await world.service.database.pool.query('SELECT FROM public.service_processes')
   t.equal(rows.length, 1)
 })
 
@@ -587,7 +589,7 @@ t.test('several sweepers at once mark each job once, in as many batches as it ta
   const { pool } = world.service.database
   const tenantId = randomUUID()
   await pool.query(
-    `INSERT INTO progress_jobs (tenant_id, job_type, name, status, liveness, started_at, heartbeat_at, heartbeat_timeout_seconds)
+    `INSERT INTO public.progress_jobs (tenant_id, job_type, name, status, liveness, started_at, heartbeat_at, heartbeat_timeout_seconds)
      SELECT $1, 'test', 'job ' || n, 'running', 'ok', now() - interval '1 hour',
        now() - CASE WHEN n % 2 = 0 THEN interval '61 seconds' ELSE interval '31 seconds' END, 60
      FROM generate_series(1, 2400) n`,
@@ -600,15 +602,15 @@ t.test('several sweepers at once mark each job once, in as many batches as it ta
   await sweepers[0]?.sweep()
   const { rows } = await pool.query(
     `SELECT status, liveness, lifecycle, revision, lifecycle_revision, count(*)::integer AS jobs,
-       sum((SELECT count(*) FROM job_events e WHERE e.job_id = j.id AND e.type = j.lifecycle))::integer AS events
-     FROM progress_jobs j GROUP BY 1, 2, 3, 4, 5 ORDER BY 1`,
+       sum((SELECT count(*) FROM public.job_events e WHERE e.job_id = j.id AND e.type = j.lifecycle))::integer AS events
+     FROM public.progress_jobs j GROUP BY 1, 2, 3, 4, 5 ORDER BY 1`,
   )
   const versions = { revision: '2', lifecycle_revision: '2', jobs: 1200, events: 1200 }
   t.same(rows, [
     { status: 'failed', liveness: null, lifecycle: 'failed', ...versions },
     { status: 'running', liveness: 'stalled', lifecycle: 'stalled', ...versions },
   ])
-  const torn = await pool.query('SELECT FROM progress_jobs WHERE finished_at <> updated_at')
+  const torn = await pool.query('SELECT FROM public.progress_jobs WHERE finished_at <> updated_at')
   t.equal(torn.rows.length, 0, 'a job ends at one moment')
   const announced = sweepers.flatMap(sweeper => sweeper.announced)
   t.equal(announced.length, 2400)
@@ -619,7 +621,7 @@ t.test('one sweep marks as many as there are', async t => {
   const world = await startWorld(t)
   const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
   await world.service.database.pool.query(
-    `INSERT INTO progress_jobs (tenant_id, job_type, name, status, liveness, started_at, heartbeat_at, heartbeat_timeout_seconds)
+    `INSERT INTO public.progress_jobs (tenant_id, job_type, name, status, liveness, started_at, heartbeat_at, heartbeat_timeout_seconds)
      SELECT $1, 'test', 'job ' || n, 'running', 'ok', now(), now() - interval '61 seconds', 60 * (n % 2)
      FROM generate_series(1, 2400) n`,
     [randomUUID()],
@@ -634,9 +636,9 @@ t.test('a job that someone holds is left alone, and judged by what it is afterwa
   const holder = await world.service.database.pool.connect()
   try {
     await holder.query('BEGIN')
-    await holder.query('SELECT FROM progress_jobs WHERE id = $1 FOR UPDATE', [id])
+    await holder.query('SELECT FROM public.progress_jobs WHERE id = $1 FOR UPDATE', [id])
     t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: null })
-    await holder.query('UPDATE progress_jobs SET heartbeat_at = now() WHERE id = $1', [id])
+    await holder.query('UPDATE public.progress_jobs SET heartbeat_at = now() WHERE id = $1', [id])
     await holder.query('COMMIT')
   } finally {
     holder.release()
@@ -668,7 +670,7 @@ t.test('batches are not judged by heartbeats: they have none', async t => {
   const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
   const id = await startSilentJob(world, 1000)
   await world.service.database.pool.query(
-    `UPDATE progress_jobs SET children = '{}', partition_count = 1 WHERE id = $1`,
+    `UPDATE public.progress_jobs SET children = '{}', partition_count = 1 WHERE id = $1`,
     [id],
   )
   t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: null })

@@ -40,20 +40,17 @@ const insertFinished = async (service: Service, job: Finished = {}): Promise<str
   }
   const names = Object.keys(row)
   const { rows } = await service.database.pool.query<{ id: string }>(
-    `INSERT INTO progress_jobs (${names.join(', ')}) VALUES (${names.map((_, n) => `$${n + 1}`).join(', ')}) RETURNING id`,
+    `INSERT INTO public.progress_jobs (${names.join(', ')}) VALUES (${names.map((_, n) => `$${n + 1}`).join(', ')}) RETURNING id`,
     Object.values(row),
   )
   return rows[0]?.id ?? ''
 }
 
 const insertEvent = (service: Service, jobId: string, type: string, at: Date, data: object = {}, attempt = 1) =>
-  service.database.pool.query('INSERT INTO job_events (job_id, type, at, attempt, data) VALUES ($1, $2, $3, $4, $5)', [
-    jobId,
-    type,
-    at,
-    attempt,
-    data,
-  ])
+  service.database.pool.query(
+    'INSERT INTO public.job_events (job_id, type, at, attempt, data) VALUES ($1, $2, $3, $4, $5)',
+    [jobId, type, at, attempt, data],
+  )
 
 const STALE = { failureReason: 'stale' }
 
@@ -283,10 +280,10 @@ t.test('a job that runs again after its alarm shows in the statistics before it 
   await service.heartbeat(id, { processedCount: 1 })
   const { rowCount } = await service.database.pool.query(
     `WITH ended AS (
-       UPDATE progress_jobs SET status = 'failed', failure_reason = 'stale', liveness = NULL, finished_at = now()
+       UPDATE public.progress_jobs SET status = 'failed', failure_reason = 'stale', liveness = NULL, finished_at = now()
        WHERE id = $1 RETURNING id
      )
-     INSERT INTO job_events (job_id, type, at, attempt, data) SELECT id, 'failed', now(), 1, $2 FROM ended`,
+     INSERT INTO public.job_events (job_id, type, at, attempt, data) SELECT id, 'failed', now(), 1, $2 FROM ended`,
     [id, STALE],
   )
   t.equal(rowCount, 1)
@@ -346,7 +343,7 @@ t.test('jobs of other tenants, organizations and scopes are in no number', async
 t.test('ten thousand finished jobs are counted without a look at their rows', async t => {
   const database = await createTestDatabase(t)
   await database.pool.query(
-    `INSERT INTO progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds, status, started_at, finished_at, meta)
+    `INSERT INTO public.progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds, status, started_at, finished_at, meta)
      SELECT $1, 'type ' || n % 7, 'a job', 60, 'completed', $2::timestamptz - interval '1 hour',
        $2::timestamptz - n * interval '1 second', jsonb_build_object('key', repeat('x', 500))
      FROM generate_series(1, 10000) n`,

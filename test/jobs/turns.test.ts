@@ -1,3 +1,4 @@
+import { FUNCTIONS } from '../../src/database/functions.ts'
 import { randomUUID } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { ConnectionLostError } from '../../src/database/failures.ts'
@@ -114,10 +115,10 @@ t.test('a turn lasts until the server has let go of what its statement held', as
 /** Every document of `tenantId` that is made waits until the function that this answers is called. */
 const holdDocuments = async (t: Test, { database }: Service, tenantId: string): Promise<() => Promise<void>> => {
   await database.pool.query(`
-    ALTER FUNCTION headway.job_document(progress_jobs) RENAME TO job_document_at_once;
-    CREATE FUNCTION headway.job_document(j progress_jobs) RETURNS json LANGUAGE plpgsql AS $$ BEGIN
+    ALTER FUNCTION ${FUNCTIONS}.job_document(public.progress_jobs) RENAME TO job_document_at_once;
+    CREATE FUNCTION ${FUNCTIONS}.job_document(j public.progress_jobs) RETURNS json LANGUAGE plpgsql AS $$ BEGIN
       IF j.tenant_id = '${tenantId}' THEN PERFORM pg_advisory_xact_lock_shared(1); END IF;
-      RETURN headway.job_document_at_once(j);
+      RETURN ${FUNCTIONS}.job_document_at_once(j);
     END $$`)
   const holder = await database.pool.connect()
   await holder.query('SELECT pg_advisory_lock(1)')

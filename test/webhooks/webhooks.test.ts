@@ -488,7 +488,7 @@ const insertWebhooks = async ({ pool }: TestDatabase, count: number, progressInt
 /** New jobs of a tenant, as the service makes them: each leaves a message. */
 const insertJobs = async ({ pool }: TestDatabase, tenantId: string, count: number): Promise<string[]> => {
   const { rows } = await pool.query<{ id: string }>(
-    `SELECT (c.document ->> 'id')::uuid AS id FROM generate_series(1, $2::integer) AS n CROSS JOIN LATERAL headway.create_job($1, true, NULL, NULL,
+    `SELECT (c.document ->> 'id')::uuid AS id FROM generate_series(1, $2::integer) AS n CROSS JOIN LATERAL ${FUNCTIONS}.create_job($1, true, NULL, NULL,
        jsonb_build_object('tenant_id', $1::uuid, 'job_type', 'a', 'name', 'job ' || n, 'heartbeat_timeout_seconds', 60)) c`,
     [tenantId, count],
   )
@@ -633,9 +633,9 @@ t.test(
     ] as const)
       for (const jobId of await insertJobs(database, tenantId, count)) await change(database, tenantId, jobId, 'start')
     // At most 40 deliveries, of 601.
-    await database.pool.query('SELECT headway.queue_progress(40, 1000, 60)')
+    await database.pool.query(`SELECT ${FUNCTIONS}.queue_progress(40, 1000, 60)`)
     t.same(await waitingOf(database, few.ids), [1])
-    for (let n = 0; n < 16; n += 1) await database.pool.query('SELECT headway.queue_progress(40, 1000, 60)')
+    for (let n = 0; n < 16; n += 1) await database.pool.query(`SELECT ${FUNCTIONS}.queue_progress(40, 1000, 60)`)
     t.same(new Set(await waitingOf(database, many.ids)), new Set([30]), 'all of it is told in the end, and once')
   },
 )

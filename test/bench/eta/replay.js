@@ -18,11 +18,11 @@ const timeAt = seconds => new Date(EPOCH_MS + Math.round(seconds * 1000)).toISOS
 
 /** What a reader of the job sees: `etaSeconds` is as of `updatedAt`, and readers subtract the time since. */
 const READ = `SELECT id, greatest(0, eta_seconds - date_part('epoch', ${FUNCTIONS}.clock() - updated_at))::float8 AS estimate
-  FROM progress_jobs WHERE id = ANY ($1)`
+  FROM public.progress_jobs WHERE id = ANY ($1)`
 
 const createJobs = async (client, traces) => {
   const { rows } = await client.query(
-    `INSERT INTO progress_jobs (tenant_id, job_type, name, total_count, own_total_count, heartbeat_timeout_seconds)
+    `INSERT INTO public.progress_jobs (tenant_id, job_type, name, total_count, own_total_count, heartbeat_timeout_seconds)
      SELECT $1, 'bench', 'trace', total, total, 300 FROM unnest($2::bigint[]) AS total RETURNING id`,
     [SCOPE.tenantId, traces.map(trace => trace.total)],
   )

@@ -135,7 +135,7 @@ const crowdOneJob = async ({ url, jobIds }) => {
   const client = new pg.Client(url)
   await client.connect()
   await client.query(
-    `INSERT INTO job_progress (job_id, worker_id, attempt, heartbeat_at, created_at, rate_since, rate_at)
+    `INSERT INTO public.job_progress (job_id, worker_id, attempt, heartbeat_at, created_at, rate_since, rate_at)
      SELECT $1, 'worker-' || n, 1, now(), now(), now(), now() FROM generate_series(1, 99) AS n`,
     [jobIds.at(-1)],
   )

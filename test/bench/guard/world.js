@@ -13,21 +13,21 @@ export const WEBHOOKS = 500
 const FINISHED = 80_000
 
 const SEED = [
-  `INSERT INTO progress_jobs (tenant_id, job_type, name, total_count, own_total_count, unit, heartbeat_timeout_seconds,
+  `INSERT INTO public.progress_jobs (tenant_id, job_type, name, total_count, own_total_count, unit, heartbeat_timeout_seconds,
      status, liveness, started_at, heartbeat_at, created_at, revision, lifecycle, lifecycle_revision)
    SELECT '${TENANT}', 'import:products', 'Importing products, part ' || n, 1000000, 1000000, 'rows', 60,
      'running', 'ok', now() - interval '1 minute', now(), now() - n * interval '1 second', 2, 'started', 2
    FROM generate_series(1, ${RUNNING}) AS n`,
-  `INSERT INTO job_progress (job_id, worker_id, attempt, heartbeat_at, created_at, rate_since, rate_at)
-   SELECT id, 'default', 1, now(), created_at, started_at, started_at FROM progress_jobs`,
-  `INSERT INTO progress_jobs (tenant_id, job_type, name, total_count, own_total_count, processed_count, unit,
+  `INSERT INTO public.job_progress (job_id, worker_id, attempt, heartbeat_at, created_at, rate_since, rate_at)
+   SELECT id, 'default', 1, now(), created_at, started_at, started_at FROM public.progress_jobs`,
+  `INSERT INTO public.progress_jobs (tenant_id, job_type, name, total_count, own_total_count, processed_count, unit,
      heartbeat_timeout_seconds, status, started_at, heartbeat_at, finished_at, created_at, updated_at, progress_percent,
      revision, lifecycle, lifecycle_revision)
    SELECT '${TENANT}', 'import:products', 'Importing products of day ' || n, 100, 100, 100, 'rows', 60, 'completed',
      at - interval '10 minutes', at, at, at - interval '11 minutes', at, 100, 5, 'completed', 5
    FROM (SELECT n, now() - n * interval '30 seconds' AS at FROM generate_series(1, ${FINISHED}) AS n)`,
-  `INSERT INTO job_events (job_id, type, at, attempt)
-   SELECT id, type, created_at, 1 FROM progress_jobs CROSS JOIN unnest(ARRAY['created', 'started']) AS type
+  `INSERT INTO public.job_events (job_id, type, at, attempt)
+   SELECT id, type, created_at, 1 FROM public.progress_jobs CROSS JOIN unnest(ARRAY['created', 'started']) AS type
    WHERE finished_at IS NULL`,
   // Ten of each tenant. Two in a hundred deliveries wait, and none is of a job that runs here.
   `INSERT INTO webhooks (tenant_id, url, events, secret, progress_interval_seconds)
@@ -42,7 +42,7 @@ const SEED = [
    SELECT tenant_id, array_agg(id), gen_random_uuid(), 'progress.job.completed', 5, repeat('x', 600)
    FROM webhooks CROSS JOIN generate_series(1, 10) AS n GROUP BY tenant_id, n`,
   // A process that has been there for long, so that the sweeper may judge.
-  `INSERT INTO service_processes (id, started_at, seen_at, healthy_since)
+  `INSERT INTO public.service_processes (id, started_at, seen_at, healthy_since)
    VALUES ('${TENANT}', now() - interval '1 day', now() + interval '1 minute', now() - interval '1 day')`,
   'ANALYZE',
 ]
@@ -109,7 +109,9 @@ export const openWorld = async postgres => {
   const seed = new pg.Client(url)
   await seed.connect()
   for (const text of SEED) await seed.query(text)
-  const { rows } = await seed.query("SELECT id FROM progress_jobs WHERE status = 'running' ORDER BY created_at DESC")
+  const { rows } = await seed.query(
+    "SELECT id FROM public.progress_jobs WHERE status = 'running' ORDER BY created_at DESC",
+  )
   await seed.end()
   const open = poolSize => openDatabase({ url, poolSize, preparedStatements: true, onConnectionError: () => undefined })
   // One connection, so that BEGIN and ROLLBACK enclose what is counted.
