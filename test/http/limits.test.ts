@@ -173,7 +173,7 @@ t.test(
     const log = { warn: () => undefined, info: () => undefined }
     const { identify } = createTokens({ auth: auth!, log, guessesPerSecond: 0 })
     const config = { maxStreams: 3, maxStreamsPerIdentity: 2 }
-    const { api, port, live, jobs } = await startServer(t, { identify, config })
+    const { api, url: root, port, live, jobs } = await startServer(t, { identify, config })
     const url = `${api}/jobs/${JOB_ID}?until=finished`
     const wait = async (sub: string) => {
       const answer = await fetch(url, {
@@ -188,6 +188,13 @@ t.test(
     await waitFor(() => live.waiting.size === 2)
     const refused = { status: 429, code: 'too_many_streams', retryAfter: '5' }
     t.match(await wait('one'), refused)
+    const params = { name: 'wait_for_job', arguments: { jobId: JOB_ID, timeoutSeconds: 60 } }
+    const call = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params })
+    t.match(
+      await (await send(`${root}/mcp`, call, bearer(token))).text(),
+      /too_many_streams/,
+      'a wait of an assistant counts',
+    )
     const other = wait('other')
     await waitFor(() => live.waiting.size === 3)
     t.match(await wait('third'), refused, 'in total')
