@@ -82,7 +82,7 @@ const open = (t: Test, through = url): { database: Database; name: string } => {
   return { database: { ...database, close }, name }
 }
 
-const WRITE = 'INSERT INTO written VALUES ($1)'
+const WRITE = 'INSERT INTO public.written VALUES ($1)'
 
 /** Writes a word, and answers why that failed. */
 const write = (database: Database, word = 'a word'): Promise<unknown> =>

@@ -17,7 +17,7 @@ const watchCommits = async ({ pool }: TestDatabase, tables: string[]) => {
   await pool.query(`
     CREATE TABLE commits (table_name text, synchronous_commit text, isolation text, jit text);
     CREATE FUNCTION note_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-      INSERT INTO commits VALUES (TG_TABLE_NAME, current_setting('synchronous_commit'),
+      INSERT INTO public.commits VALUES (TG_TABLE_NAME, current_setting('synchronous_commit'),
         current_setting('transaction_isolation'), current_setting('jit'));
       RETURN NULL;
     END $$`)
@@ -148,7 +148,9 @@ t.test('a transaction that cannot be done is not tried for ever, and no other fa
     END $$`)
   const attemptsOf = async (name: string, state: string, call: (text: string) => Promise<unknown>) => {
     await pool.query(`CREATE SEQUENCE ${name}`)
-    const error: unknown = await call(`SELECT fail_with('${state}', '${name}')`).catch((cause: unknown) => cause)
+    const error: unknown = await call(`SELECT public.fail_with('${state}', 'public.${name}')`).catch(
+      (cause: unknown) => cause,
+    )
     t.equal(sqlStateOf(error), state)
     const { rows } = await pool.query<{ n: string }>(`SELECT last_value AS n FROM ${name}`)
     return Number(rows[0]?.n)

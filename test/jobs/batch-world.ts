@@ -24,7 +24,7 @@ export const startBatchWorld = async (t: Test, settings: Record<string, unknown>
 
   // A process that has been healthy for a day, beside nobody else.
   await pool.query('DELETE FROM public.service_processes')
-  await pool.query(`SELECT ${FUNCTIONS}.visit($1, 5, false)`, [SWEEPER_ID])
+  await pool.query(`SELECT ${FUNCTIONS}.visit($1, 5, false, NULL, NULL)`, [SWEEPER_ID])
   await pool.query("UPDATE public.service_processes SET healthy_since = now() - interval '1 day'")
 
   /** The two halves of a sweep. */

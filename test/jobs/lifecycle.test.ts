@@ -12,7 +12,9 @@ const endAbandoned = (pool = service.database.pool) =>
   pool.query(`SELECT * FROM ${FUNCTIONS}.end_abandoned('00000000-0000-4000-8000-00000000000a', 5, 500)`)
 
 await service.database.pool.query('DELETE FROM public.service_processes')
-await service.database.pool.query(`SELECT ${FUNCTIONS}.visit('00000000-0000-4000-8000-00000000000a', 5, false)`)
+await service.database.pool.query(
+  `SELECT ${FUNCTIONS}.visit('00000000-0000-4000-8000-00000000000a', 5, false, NULL, NULL)`,
+)
 await service.database.pool.query("UPDATE public.service_processes SET healthy_since = now() - interval '1 day'")
 const keepSeen = () => service.database.pool.query('UPDATE public.service_processes SET seen_at = now()')
 

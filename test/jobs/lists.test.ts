@@ -201,7 +201,7 @@ t.test('documents are made of the jobs of a page, not of those before it', async
     CREATE SEQUENCE made;
     ALTER FUNCTION ${FUNCTIONS}.job_document(public.progress_jobs) RENAME TO job_document_uncounted;
     CREATE FUNCTION ${FUNCTIONS}.job_document(j public.progress_jobs) RETURNS json LANGUAGE plpgsql STABLE AS $$ BEGIN
-      PERFORM nextval('made');
+      PERFORM nextval('public.made');
       RETURN ${FUNCTIONS}.job_document_uncounted(j);
     END $$`)
   const countMade = async () => {

@@ -294,7 +294,7 @@ BEGIN
       ORDER BY d.webhook_id, d.due_at LIMIT 1
     ) n
   ), ready AS MATERIALIZED (
-    SELECT w.id, w.tenant_id, u.under_way, count(*) OVER (PARTITION BY w.tenant_id) AS webhooks,
+    SELECT w.id, w.tenant_id, u.under_way, count(*) OVER (PARTITION BY w.tenant_id) AS webhook_count,
       least(places, CASE WHEN w.consecutive_failures > 0 THEN 1 ELSE per_webhook END - u.under_way) AS room
     FROM queues q
     CROSS JOIN LATERAL (
@@ -313,7 +313,7 @@ BEGIN
       SELECT row_number() OVER () AS place FROM (
         SELECT FROM public.webhook_deliveries d WHERE d.webhook_id = r.id AND d.status = 'waiting' AND d.due_at <= at
         -- Where many are ready, none gets all that it could take: twice its part of the places is enough to look at.
-        ORDER BY d.due_at LIMIT greatest(0, least(r.room, ceil(2.0 * places / (r.webhooks * (
+        ORDER BY d.due_at LIMIT greatest(0, least(r.room, ceil(2.0 * places / (r.webhook_count * (
           SELECT count(DISTINCT t.tenant_id) FROM ready t)))))
       ) d
     ) d
