@@ -53,9 +53,26 @@ const compile = (ts, options, source) => {
   write(output, outputText.replace(IMPORT_OF_SOURCE, '$1dist/'))
 }
 
+/** The service is taken as it was built: it finds its own files beside itself, and is one with the tests that are not bundled. */
+const builtService = {
+  name: 'built service',
+  setup: build =>
+    build.onResolve({ filter: /\/src\/(?:(?:app|config)\.ts|(?:database|http|jobs|live|webhooks)\/)/ }, ({ path }) => ({
+      path: join(ROOT, 'dist', path.slice(path.indexOf('/src/') + '/src/'.length).replace(/\.ts$/, '.js')),
+      external: true,
+    })),
+}
+
 const bundle = async sources => {
   const { build } = await import('esbuild')
-  const options = { bundle: true, packages: 'external', platform: 'node', format: 'esm', sourcemap: true }
+  const options = {
+    plugins: [builtService],
+    bundle: true,
+    packages: 'external',
+    platform: 'node',
+    format: 'esm',
+    sourcemap: true,
+  }
   await build({ ...options, entryPoints: sources, outdir: OUTPUT, outbase: SOURCES, logLevel: 'warning' })
 }
 

@@ -388,7 +388,7 @@ t.test('no function or operator that others made is run with the rights of the o
     [FUNCTIONS],
   )
   t.equal(rows.length, 3, 'who calls decides where the others search')
-  for (const { name, config } of rows) t.same(config, ['search_path=pg_catalog, pg_temp'], name)
+  for (const { name, config } of rows) t.ok(config.includes('search_path=pg_catalog, pg_temp'), name)
 })
 
 t.test('nothing is granted while others may create functions beside those for workers', async t => {
