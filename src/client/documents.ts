@@ -40,3 +40,13 @@ export const toLiveJob = (job: WireJob): LiveJob => ({
 const FINISHED: ReadonlySet<JobStatus> = new Set<JobStatus>(['completed', 'failed', 'cancelled'])
 
 export const isFinished = ({ status }: Pick<LiveJob, 'status'>): boolean => FINISHED.has(status)
+
+/** How long what has finished is shown beside what runs, by the clock of the service. What has failed is there to be read. */
+const RECENT_MS = 30_000
+const FAILED_MS = 60_000
+
+/** Whether a finished job is still shown beside those that run. */
+export const hasJustFinished = (
+  { status, finishedAt }: Pick<LiveJob, 'status' | 'finishedAt'>,
+  nowMs: number,
+): boolean => Date.parse(finishedAt ?? '') > nowMs - (status === 'failed' ? FAILED_MS : RECENT_MS)

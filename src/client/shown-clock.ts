@@ -1,5 +1,8 @@
 import type { ConnectionState } from './types.ts'
 
+/** Whether what is shown is as of now. */
+export const isArriving = (connection: ConnectionState): boolean => connection === 'live' || connection === 'polling'
+
 /**
  * The time that what is shown is of. It stands still while nothing arrives: without the connection nobody knows whether a job
  * gets on, and a time left that counts down all the same would be made up.
@@ -13,7 +16,7 @@ export class ShownClock {
   }
 
   read(connection: ConnectionState, nowMs: number): number {
-    if (connection === 'live' || connection === 'polling') this.#lastMs = nowMs
+    if (isArriving(connection)) this.#lastMs = nowMs
     return this.#lastMs ?? nowMs
   }
 }

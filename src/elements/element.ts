@@ -1,8 +1,9 @@
 import { LitElement } from 'lit'
 import type { PropertyDeclarations, PropertyValues } from 'lit'
 import { HeadwayProblem } from '../client/problem.ts'
-import { ShownClock } from '../client/shown-clock.ts'
-import type { Headway, TokenSource } from '../client/types.ts'
+import { isFinished } from '../client/documents.ts'
+import { isArriving, ShownClock } from '../client/shown-clock.ts'
+import type { Headway, LiveJob, TokenSource } from '../client/types.ts'
 import { progressLanguage } from '../messages/progress.ts'
 import type { ProgressLanguage } from '../messages/progress.ts'
 import type { Source } from './connections.ts'
@@ -62,6 +63,14 @@ export abstract class HeadwayElement extends LitElement {
   /** The time that what is shown is of, by the clock of the service. */
   protected shownMs(client: Headway): number {
     return this.#clock.read(client.connection, client.now())
+  }
+
+  /** What is said of a job that has not finished while nothing arrives: of when it is. Null: it is as of now. */
+  protected asOf(client: Headway, job: LiveJob): string | null {
+    const nowMs = this.shownMs(client)
+    if (isFinished(job) || isArriving(client.connection)) return null
+    const atMs = this.#clock.lastMs === null ? Date.parse(job.updatedAt) : nowMs
+    return this.language.text('progress.asOf', { time: this.language.hourAndMinute(atMs) })
   }
 
   protected get language(): ProgressLanguage {

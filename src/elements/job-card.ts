@@ -2,18 +2,25 @@ import { css, html, nothing } from 'lit'
 import type { PropertyValues, TemplateResult } from 'lit'
 import { conditionOf, needsAttention } from '../client/condition.ts'
 import { isFinished } from '../client/documents.ts'
-import type { LiveJob } from '../client/types.ts'
+import type { Headway, LiveJob } from '../client/types.ts'
 import { errorText } from './element.ts'
 import { JobElement } from './job-element.ts'
 import { renderBar, renderFigures, renderMark } from './job-view.ts'
 import { bar, shared } from './styles.ts'
 
 /**
- * `<headway-job-card job-id="…">`: one job with its bar, what its worker says, and a button to cancel it.
- * Parts: card, name, status, message, error, bar, track, fill, figures, count, rate, eta, cancel.
+ * `<headway-job-card job-id="…">`: one job with its bar, what its worker says, and buttons to cancel it, which asks first, and to
+ * retry it. Parts: card, name, status, message, error, bar, track, fill, figures, count, rate, eta, as-of, cancel, question,
+ * cancel-yes, cancel-no, retry, dismiss.
  */
 export class HeadwayJobCard extends JobElement {
-  static override properties = { ...JobElement.properties, cancelling: { state: true }, refusal: { state: true } }
+  static override properties = {
+    ...JobElement.properties,
+    busy: { state: true },
+    asking: { state: true },
+    refusal: { state: true },
+    dismiss: { attribute: false },
+  }
 
   static override styles = [
     shared,
@@ -55,31 +62,52 @@ export class HeadwayJobCard extends JobElement {
       p {
         margin: 0;
       }
-      .cancel {
+      .action {
+        flex: none;
         padding: 2px 10px;
         border: 1px solid var(--_border);
         border-radius: var(--_radius);
         background: none;
       }
-      .cancel:hover:enabled {
+      .action:hover:enabled {
         background: var(--_track);
       }
-      .cancel:disabled {
+      .action:disabled {
         cursor: default;
         opacity: 0.6;
+      }
+      [part='message'] {
+        min-height: 1.4em;
+      }
+      .card:focus {
+        outline: none;
+      }
+      .blank {
+        visibility: hidden;
       }
     `,
   ]
 
-  /** The request to cancel is on its way. */
-  declare cancelling: boolean | undefined
+  /** The request is on its way. */
+  declare busy: boolean | undefined
+  /** Cancelling waits for a second word: what it stops may have taken hours. */
+  declare asking: boolean | undefined
   /** Why it was refused, until something else happens. */
   declare refusal: string | undefined
+  /** Takes a finished job out of sight, where whoever shows it can. */
+  declare dismiss: ((job: LiveJob) => void) | undefined
+  #focus: string | null = null
 
   protected override willUpdate(changed: PropertyValues): void {
     super.willUpdate(changed)
     const before = changed.get('job') as LiveJob | undefined
     if (before && before.id !== this.job?.id) this.refusal = undefined
+    if (!this.job || !isCancellable(this.job)) this.asking = false
+  }
+
+  protected override updated(): void {
+    if (this.#focus !== null) this.renderRoot.querySelector<HTMLElement>(this.#focus)?.focus()
+    this.#focus = null
   }
 
   protected override render(): TemplateResult | typeof nothing {
@@ -87,58 +115,112 @@ export class HeadwayJobCard extends JobElement {
     if (!job || !client) return this.#renderMissing()
     const nowMs = this.shownMs(client)
     const look = conditionOf(job, nowMs)
-    const view = { job, nowMs, language }
+    const asOf = this.asOf(client, job)
+    const view = { job, nowMs, language, asOf }
     const status = language.text(`progress.status.${look}`)
-    const text = job.status === 'failed' ? job.errorMessage : job.message
-    return html`<div class="card ${look}" part="card">
+    const text = (job.status === 'failed' ? job.errorMessage : job.message) ?? ''
+    return html`<div class="card ${look} ${asOf === null ? '' : 'old'}" part="card" tabindex="-1">
       <div class="head">
         ${renderMark(job, nowMs)}
         <span class="name" part="name">${job.name}</span>
-        <span class="small ${needsAttention(look) ? 'warning' : 'muted'}" part="status">${status}</span>
-        ${this.#renderCancel(job)}
+        ${
+          this.asking
+            ? this.#renderQuestion(job)
+            : html`<span class="small ${needsAttention(look) ? 'warning' : 'muted'}" part="status">${status}</span>
+                ${this.#renderActions(job)}`
+        }
       </div>
-      ${
-        text === null || text === ''
-          ? nothing
-          : html`<p class="small ${job.status === 'failed' ? 'error' : 'muted'}" part="message">${text}</p>`
-      }
-      ${isFinished(job) ? nothing : renderBar(view)} ${renderFigures(view)}
+      <p class="small ${job.status === 'failed' ? 'error' : 'muted'}" part="message">${text}</p>
+      ${renderBar(view)} ${renderFigures(view)}
       <p class="small error" part="error" role="status" ?hidden=${!this.refusal}>${this.refusal}</p>
     </div>`
   }
 
-  #renderCancel(job: LiveJob): TemplateResult | typeof nothing {
+  #renderActions(job: LiveJob): unknown {
+    const { language, dismiss } = this
+    const { name, status } = job
+    const named = { name }
+    if (isCancellable(job)) {
+      const label = language.text('progress.actions.cancelJob', named)
+      return this.#renderAction('cancel', language.text('progress.actions.cancel'), () => this.#ask(true), label)
+    }
+    if (!isFinished(job)) return nothing
+    const label = language.text('progress.actions.retryJob', named)
+    const retry = () => void this.#act(client => client.retry(job.id))
+    return [
+      status === 'completed'
+        ? nothing
+        : this.#renderAction('retry', language.text('progress.actions.retry'), retry, label),
+      dismiss ? this.#renderAction('dismiss', language.text('progress.actions.dismiss'), () => dismiss(job)) : nothing,
+    ]
+  }
+
+  #renderQuestion(job: LiveJob): TemplateResult {
     const { language } = this
-    if (!job.cancellable || isFinished(job) || job.cancelRequestedAt !== null) return nothing
+    const leave = () => this.#ask(false)
+    return html`<span
+      role="group"
+      class="head"
+      part="question"
+      aria-label=${language.text('progress.actions.cancelQuestion', { name: job.name })}
+      @keydown=${(event: KeyboardEvent) => event.key === 'Escape' && leave()}
+      >${this.#renderAction('cancel-yes', language.text('progress.actions.cancelYes'), () => void this.#cancel(job.id))}
+      ${this.#renderAction('cancel-no', language.text('progress.actions.cancelNo'), leave)}</span
+    >`
+  }
+
+  #renderAction(part: string, text: string, act: () => void, label?: string): TemplateResult {
     return html`<button
       type="button"
-      class="cancel small"
-      part="cancel"
-      ?disabled=${this.cancelling ?? false}
-      aria-label=${language.text('progress.actions.cancelJob', { name: job.name })}
-      @click=${() => void this.#cancel(job.id)}
+      class="action small"
+      part=${part}
+      ?disabled=${this.busy ?? false}
+      aria-label=${label ?? nothing}
+      @click=${act}
     >
-      ${language.text('progress.actions.cancel')}
+      ${text}
     </button>`
   }
 
-  /** An id that leads nowhere is said, once the service has said so. */
+  /** An id that leads nowhere is said, once the service has said so. Until then the room of a card is kept. */
   #renderMissing(): TemplateResult | typeof nothing {
-    if (!this.isNoJobId && !this.client?.state().loaded) return nothing
-    return html`<p class="small muted" part="message">${this.language.text('progress.errors.notFound')}</p>`
+    if (this.isNoJobId || this.client?.state().loaded) {
+      return html`<p class="small muted" part="message">${this.language.text('progress.errors.notFound')}</p>`
+    }
+    if (this.jobId === undefined || this.jobId === '') return nothing
+    return html`<div class="card blank" aria-hidden="true">
+      <div class="head"><span class="name">&nbsp;</span></div>
+      <p class="small" part="message"></p>
+      <div class="track"></div>
+      <div class="figures small"></div>
+    </div>`
+  }
+
+  /** The answer that changes nothing has the focus: who presses twice by accident cancels nothing. */
+  #ask(asking: boolean): void {
+    this.asking = asking
+    this.#focus = asking ? '[part=cancel-no]' : '[part=cancel]'
   }
 
   async #cancel(id: string): Promise<void> {
-    if (this.cancelling || !this.client) return
-    this.cancelling = true
+    this.asking = false
+    this.#focus = '.card'
+    await this.#act(client => client.cancel(id))
+  }
+
+  async #act(request: (client: Headway) => Promise<LiveJob>): Promise<void> {
+    if (this.busy || !this.client) return
+    this.busy = true
     this.refusal = undefined
     try {
-      const job = await this.client.cancel(id)
-      if (this.job?.id === id && this.job.revision < job.revision) this.job = job
+      const job = await request(this.client)
+      if (this.job?.id === job.id && this.job.revision < job.revision) this.job = job
     } catch (error) {
       this.refusal = errorText(this.language, error)
     } finally {
-      this.cancelling = false
+      this.busy = false
     }
   }
 }
+
+const isCancellable = (job: LiveJob): boolean => job.cancellable && !isFinished(job) && job.cancelRequestedAt === null

@@ -12,6 +12,8 @@ export interface JobView {
   /** What is shown is of this time. */
   nowMs: number
   language: ProgressLanguage
+  /** Nothing arrives: of when the job is. */
+  asOf: string | null
 }
 
 /** Nobody knows how far a running job is: neither a total nor a percent was ever reported. */
@@ -19,10 +21,11 @@ const isUnknown = ({ status, progressPercent, totalCount }: LiveJob): boolean =>
   status === 'running' && progressPercent === 0 && totalCount === null
 
 /** A width in percent as an attribute of SVG: a style would need a page that allows inline styles. */
-export const renderBar = ({ job, nowMs, language }: JobView): TemplateResult => {
+export const renderBar = ({ job, nowMs, language, asOf }: JobView): TemplateResult => {
   const unknown = isUnknown(job)
   const width = unknown ? 30 : job.progressPercent
   const label = language.text('progress.label', { name: job.name })
+  const said = unknown ? language.text('progress.status.running') : language.percent(job.progressPercent)
   return html`<div
     role="progressbar"
     part="bar"
@@ -31,7 +34,7 @@ export const renderBar = ({ job, nowMs, language }: JobView): TemplateResult => 
     aria-valuemin="0"
     aria-valuemax="100"
     aria-valuenow=${unknown ? nothing : job.progressPercent}
-    aria-valuetext=${unknown ? language.text('progress.status.running') : language.percent(job.progressPercent)}
+    aria-valuetext=${asOf === null ? said : `${said}, ${asOf}`}
   >
     <svg class="track" part="track" aria-hidden="true" focusable="false">
       ${svg`<rect class="fill" part="fill" width="${width}%" height="100%"></rect>`}
@@ -64,13 +67,13 @@ const leftText = ({ job, nowMs, language }: JobView): string => {
 /** One line: how much, how fast, how long. */
 export const renderFigures = (view: JobView): TemplateResult => {
   const { job } = view
-  const [count, rate, left] = isFinished(job)
-    ? [countText(view), '', '']
-    : [countText(view), rateText(view), leftText(view)]
+  const isStill = isFinished(job) || view.asOf !== null
+  const [count, rate, left] = isStill ? [countText(view), '', ''] : [countText(view), rateText(view), leftText(view)]
   return html`<div class="figures small muted" part="figures">
     <span part="count">${count}</span>
     ${rate === '' ? nothing : html`<span part="rate">${rate}</span>`}
     ${left === '' ? nothing : html`<span part="eta">${left}</span>`}
+    ${view.asOf === null ? nothing : html`<span part="as-of">${view.asOf}</span>`}
   </div>`
 }
 

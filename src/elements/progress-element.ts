@@ -6,7 +6,7 @@ import { bar, shared } from './styles.ts'
 
 /**
  * `<headway-progress job-id="…">`: a bar and how far it is, for a line of text or a cell of a table.
- * Parts: bar, track, fill, percent. Attribute `plain`: the bar alone.
+ * Parts: bar, track, fill, percent, as-of. Attribute `plain`: the bar alone.
  */
 export class HeadwayProgress extends JobElement {
   static override properties = { ...JobElement.properties, plain: { type: Boolean } }
@@ -24,8 +24,11 @@ export class HeadwayProgress extends JobElement {
         flex: 1;
         min-width: 3em;
       }
+      .empty {
+        visibility: hidden;
+      }
       .percent {
-        min-width: 3ch;
+        min-width: 4ch;
         text-align: end;
         font-variant-numeric: tabular-nums;
       }
@@ -34,15 +37,23 @@ export class HeadwayProgress extends JobElement {
 
   declare plain: boolean | undefined
 
-  protected override render(): TemplateResult | typeof nothing {
+  protected override render(): TemplateResult {
+    const room = this.plain ? nothing : html`<span class="percent small" aria-hidden="true">&nbsp;</span>`
     const { job, client, language } = this
-    if (!job || !client) return nothing
+    // Its room is kept, so that the page does not move when the job comes.
+    if (!job || !client)
+      return html`<div class="line">
+        <div class="bar"><div class="track empty"></div></div>
+        ${room}
+      </div>`
+    const asOf = this.asOf(client, job)
     // The bar says the percent already.
     const percent = html`<span class="percent small" part="percent" aria-hidden="true"
       >${language.percent(job.progressPercent)}</span
     >`
-    return html`<div class="line">
-      ${renderBar({ job, nowMs: this.shownMs(client), language })} ${this.plain ? nothing : percent}
+    return html`<div class="line ${asOf === null ? '' : 'old'}" title=${asOf ?? nothing}>
+      ${renderBar({ job, nowMs: this.shownMs(client), language, asOf })} ${this.plain ? nothing : percent}
+      ${asOf === null || this.plain ? nothing : html`<span class="small muted" part="as-of" aria-hidden="true">${asOf}</span>`}
     </div>`
   }
 }

@@ -27,6 +27,9 @@ export const shared = css`
   :host([hidden]) {
     display: none;
   }
+  [hidden] {
+    display: none !important;
+  }
   *,
   ::before,
   ::after {
@@ -91,6 +94,17 @@ export const shared = css`
   .warning {
     color: var(--_warning-text);
   }
+  /* Dim by colour: text that lets the page through would be hard to read. */
+  .old .name,
+  .old .percent,
+  .old .first,
+  .old [part='count'] {
+    color: var(--_muted);
+  }
+  .old .spinner {
+    animation: none;
+    border-color: var(--_muted);
+  }
   @media (prefers-reduced-motion: reduce) {
     .spinner {
       animation: none;
@@ -126,8 +140,15 @@ export const bar = css`
   .pending .fill {
     fill: var(--_muted);
   }
+  .old .fill {
+    fill: var(--_muted);
+    transition: none;
+  }
   .unknown .fill {
     animation: slide 1.6s ease-in-out infinite alternate;
+  }
+  .old .unknown .fill {
+    animation: none;
   }
   @keyframes slide {
     to {

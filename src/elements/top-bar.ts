@@ -2,15 +2,14 @@ import { css, html, nothing } from 'lit'
 import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
 import { repeat } from 'lit/directives/repeat.js'
 import { conditionOf } from '../client/condition.ts'
-import { isFinished } from '../client/documents.ts'
+import { hasJustFinished, isFinished } from '../client/documents.ts'
+import { isArriving } from '../client/shown-clock.ts'
 import type { ConnectionState, Headway, JobFilter, LiveJob } from '../client/types.ts'
 import { followList } from './connections.ts'
 import { HeadwayElement } from './element.ts'
 import { renderMark } from './job-view.ts'
 import { shared } from './styles.ts'
 
-/** How long what has finished is shown, by the clock of the service. */
-const RECENT_MS = 30_000
 /** More cards than anyone reads would only make the page slow. */
 const MAX_CARDS = 20
 const EXPANDED_KEY = 'headway:top-bar:expanded'
@@ -112,6 +111,8 @@ export class HeadwayTopBar extends HeadwayElement {
   protected readonly followed = ['jobType', 'organizationId']
   #client: Headway | null = null
   #ended: LiveJob[] = []
+  /** Finished jobs that somebody has taken out of sight, each in one attempt. */
+  readonly #dismissed = new Set<string>()
   #announcement = ''
   #announcing: ReturnType<typeof setTimeout> | undefined
   #hadFocus = false
@@ -149,7 +150,8 @@ export class HeadwayTopBar extends HeadwayElement {
       active.length > 0
         ? language.text('progress.activeCount', { count: active.length })
         : language.text('progress.recentlyCompleted', { count: jobs.length })
-    return html`<section class="bar" part="bar" aria-label=${language.text('progress.title')}>
+    const isOld = active.length > 0 && !isArriving(client.connection)
+    return html`<section class="bar ${isOld ? 'old' : ''}" part="bar" aria-label=${language.text('progress.title')}>
       <button
         type="button"
         class="summary"
@@ -190,7 +192,14 @@ export class HeadwayTopBar extends HeadwayElement {
       jobs.slice(0, MAX_CARDS),
       job => job.id,
       job =>
-        html`<li><headway-job-card .job=${job} .client=${client} exportparts=${CARD_PARTS}></headway-job-card></li>`,
+        html`<li>
+          <headway-job-card
+            .job=${job}
+            .client=${client}
+            .dismiss=${this.#dismiss}
+            exportparts=${CARD_PARTS}
+          ></headway-job-card>
+        </li>`,
     )}
     ${more > 0 ? html`<li class="muted small" part="more">${this.language.text('progress.more', { count: more })}</li>` : nothing}`
   }
@@ -199,8 +208,15 @@ export class HeadwayTopBar extends HeadwayElement {
   #jobs(): readonly LiveJob[] {
     const client = this.#client
     if (!client) return []
-    const since = client.now() - RECENT_MS
-    return client.jobs().filter(job => !isFinished(job) || Date.parse(job.finishedAt ?? '') > since)
+    const nowMs = client.now()
+    return client
+      .jobs()
+      .filter(job => !isFinished(job) || (hasJustFinished(job, nowMs) && !this.#dismissed.has(attemptOf(job))))
+  }
+
+  readonly #dismiss = (job: LiveJob): void => {
+    this.#dismissed.add(attemptOf(job))
+    this.requestUpdate()
   }
 
   #toggle(): void {
@@ -261,8 +277,16 @@ const CARD_PARTS = [
   'figures',
   'rate',
   'eta',
+  'as-of',
   'cancel',
+  'question',
+  'cancel-yes',
+  'cancel-no',
+  'retry',
+  'dismiss',
 ].join()
+
+const attemptOf = ({ id, attempt }: LiveJob): string => `${id} ${attempt}`
 
 const endKeyOf = ({ status }: LiveJob) =>
   status === 'completed' || status === 'failed'

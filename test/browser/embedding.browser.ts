@@ -100,6 +100,18 @@ t.test('three lines of HTML show what runs in a page of another origin, and tell
   t.equal(await toggle.getAttribute('aria-expanded'), 'true', 'it remembers')
 
   await topBar.getByRole('button', { name: 'Cancel Import' }).click()
+  const question = topBar.getByRole('group', { name: 'Cancel Import?' })
+  t.equal(
+    await question.getByRole('button', { name: 'No' }).evaluate(isFocused),
+    true,
+    'who presses twice cancels nothing',
+  )
+  t.same(await violations(page), [])
+  await page.keyboard.press('Escape')
+  await question.waitFor({ state: 'detached' })
+  t.equal((await service.job(last.id)).cancelRequestedAt, null)
+  await page.keyboard.press('Enter')
+  await question.getByRole('button', { name: 'Yes, cancel' }).click()
   await topBar.getByText('Cancelling').waitFor()
   t.equal((await service.job(last.id)).cancelRequestedAt === null, false)
   await topBar.getByRole('button', { name: 'Cancel <img' }).focus()
@@ -129,6 +141,103 @@ t.test('three lines of HTML show what runs in a page of another origin, and tell
   await topBar.getByRole('status').filter({ hasText: 'Export: failed' }).first().waitFor()
   t.equal(await page.evaluate(() => document.activeElement?.localName), 'headway-top-bar', 'the focus is not lost')
   t.same(await violations(page), [])
+})
+
+const isFocused = (element: Element) => (element.getRootNode() as ShadowRoot).activeElement === element
+
+t.test('what has finished stays in the bar until it is dismissed, and a failure can be tried again there', async t => {
+  const { host, service, front } = await startWorld(t)
+  host.page('/failed', {
+    service: front.url,
+    body: `<script type="module" src="${front.url}/elements.js"></script><headway-top-bar></headway-top-bar>`,
+  })
+  const { page } = await visit(t, browser, `${host.url}/failed`)
+  const topBar = page.locator('headway-top-bar')
+  const names = ['Import', 'Export', 'Report', 'Backup']
+  const [first, second, third, done] = await Promise.all(names.map(name => service.createJob({ name })))
+  await topBar.getByRole('button', { name: '4 operations running' }).waitFor()
+  for (const job of [first!, second!, third!]) {
+    await service.heartbeat(job.id)
+    await service.call('POST', `/jobs/${job.id}/fail`, { errorMessage: 'disk full' })
+  }
+  await service.call('POST', `/jobs/${done!.id}/complete`)
+  const toggle = topBar.getByRole('button', { name: '4 operations finished' })
+  await toggle.waitFor()
+  const heights = () =>
+    topBar.evaluate(({ shadowRoot }) =>
+      ['.bar', '.summary'].map(part => Math.round(shadowRoot!.querySelector(part)!.getBoundingClientRect().height)),
+    )
+  const [whole, summary] = await heights()
+  t.ok(whole! - summary! <= 1, 'a folded list takes no room')
+  await toggle.click()
+  t.same(await violations(page), [])
+  await topBar.locator('li').filter({ hasText: 'Import' }).getByRole('button', { name: 'Dismiss' }).click()
+  await topBar.getByRole('button', { name: '3 operations finished' }).waitFor()
+  await topBar.getByRole('button', { name: 'Retry Export' }).click()
+  await topBar.getByRole('button', { name: '1 operation running' }).waitFor()
+  t.match(await service.job(second!.id), { status: 'pending', attempt: 2 })
+})
+
+t.test('elements keep their room from before a job has come until it has finished', async t => {
+  const { host, service, front } = await startWorld(t)
+  const job = await service.createJob({ name: 'Import', totalCount: 4 })
+  host.page('/room', {
+    service: front.url,
+    body: `<script type="module" src="${front.url}/elements.js"></script>
+      <headway-job-card job-id="${job.id}"></headway-job-card><headway-progress job-id="${job.id}"></headway-progress>
+      <headway-progress job-id="${job.id}" plain></headway-progress>`,
+    script: `window.seen = new Set()
+      const look = () => {
+        const all = [...document.querySelectorAll('main > *')].filter(element => element.localName.startsWith('headway'))
+        if (all[0]?.shadowRoot?.querySelector('.card')) seen.add(all.map(each => each.getBoundingClientRect().height).join())
+        requestAnimationFrame(look)
+      }
+      look()`,
+  })
+  const { page } = await visit(t, browser, `${host.url}/room`)
+  const card = page.locator('headway-job-card')
+  await card.getByText('Pending').waitFor()
+  await service.heartbeat(job.id, { processedCount: 1, message: 'Row 1' })
+  await card.getByText('Row 1').waitFor()
+  await service.call('POST', `/jobs/${job.id}/complete`)
+  await card.getByText('Completed').waitFor()
+  const seen = await page.evaluate(() => [...(globalThis as unknown as { seen: Set<string> }).seen])
+  t.equal(seen.length, 1, seen.join(' '))
+  t.ok(seen[0]!.split(',').every(height => Number(height) > 5))
+})
+
+t.test('what nobody hears any more of is dim and still, and says of when it is', async t => {
+  const { host, service, front } = await startWorld(t)
+  const job = await service.createJob({ name: 'Import', totalCount: 100 })
+  await service.heartbeat(job.id, { processedCount: 42, etaSeconds: 1200 })
+  host.page('/old', {
+    service: front.url,
+    body: `<script type="module" src="${front.url}/elements.js"></script>
+      <headway-top-bar></headway-top-bar><headway-job-card job-id="${job.id}"></headway-job-card>
+      <headway-progress job-id="${job.id}"></headway-progress>`,
+  })
+  const { page, complaints } = await visit(t, browser, `${host.url}/old`)
+  complaints.forgive(/ERR_/)
+  const card = page.locator('main > headway-job-card')
+  await card.getByText('20m remaining').waitFor()
+  front.target = null
+  front.cut()
+  await card.getByText(/^as of \d+:\d\d/).waitFor()
+  t.equal(await card.getByText('remaining').count(), 0)
+  await page
+    .locator('headway-progress')
+    .getByText(/^as of/)
+    .waitFor()
+  const bar = page.locator('headway-progress').getByRole('progressbar')
+  t.match(await bar.getAttribute('aria-valuetext'), /^42%, as of/)
+  for (const element of ['main > headway-job-card', 'headway-top-bar']) {
+    const spinner = page.locator(`${element} .spinner`).first()
+    t.equal(await spinner.evaluate(each => getComputedStyle(each).animationName), 'none', element)
+  }
+  t.same(await violations(page), [])
+  front.target = service.url
+  await card.getByText(/remaining/).waitFor()
+  t.equal(await card.getByText('as of').count(), 0)
 })
 
 t.test('elements take their colours, sizes and language from the page', async t => {

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { backoffMs } from '../../src/client/backoff.ts'
 import { digest } from '../../src/client/digest.ts'
-import { toLiveJob } from '../../src/client/documents.ts'
+import { hasJustFinished, toLiveJob } from '../../src/client/documents.ts'
 import { JobStore } from '../../src/client/job-store.ts'
 import { Listeners } from '../../src/client/listeners.ts'
 import { readProblem } from '../../src/client/problem.ts'
@@ -17,6 +17,26 @@ const parse = (...pieces: string[]) => {
   const parser = new EventParser()
   return { events: pieces.flatMap(piece => parser.push(piece)), parser }
 }
+
+t.test('what has finished is shown for half a minute beside what runs, and a failure for a whole one', t => {
+  const finishedAt = '2026-01-01T00:00:00.000Z'
+  const shown = (status: LiveJob['status'], seconds: number) =>
+    hasJustFinished({ status, finishedAt }, Date.parse(finishedAt) + seconds * 1000)
+  t.same(
+    [29, 31, 59, 61].map(seconds => shown('completed', seconds)),
+    [true, false, false, false],
+  )
+  t.same(
+    [29, 31, 59, 61].map(seconds => shown('cancelled', seconds)),
+    [true, false, false, false],
+  )
+  t.same(
+    [29, 31, 59, 61].map(seconds => shown('failed', seconds)),
+    [true, true, true, false],
+  )
+  t.equal(hasJustFinished({ status: 'failed', finishedAt: null }, 0), false)
+  t.end()
+})
 
 t.test('a stream is read as the standard says', t => {
   t.same(parse('id: 7.1\nevent: a\ndata: {"x":1}\n\n').events, [{ event: 'a', id: '7.1', data: '{"x":1}' }])
