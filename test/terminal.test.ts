@@ -124,7 +124,14 @@ t.test('a batch says how many of its partitions are done, which run, and what ha
   }
   t.same(factsOf(batch).slice(0, 3), ['3 of 8 partitions', '2 failed', '1 cancelled'])
   t.match(
-    plainLine({ ...batch, name: 'x', totalCount: null, processedCount: 0, throughputPerSecond: null, etaSeconds: null }),
+    plainLine({
+      ...batch,
+      name: 'x',
+      totalCount: null,
+      processedCount: 0,
+      throughputPerSecond: null,
+      etaSeconds: null,
+    }),
     / {2}now a, b/,
   )
   t.equal(
