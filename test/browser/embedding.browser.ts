@@ -231,7 +231,9 @@ t.test('what nobody hears any more of is dim and still, and says of when it is',
   const bar = page.locator('headway-progress').getByRole('progressbar')
   t.match(await bar.getAttribute('aria-valuetext'), /^42%, as of/)
   for (const element of ['main > headway-job-card', 'headway-top-bar']) {
-    const spinner = page.locator(`${element} .spinner`).first()
+    // Each element notices at its own next look at the clock.
+    const spinner = page.locator(`${element} .old .spinner`).first()
+    await spinner.waitFor({ state: 'attached' })
     t.equal(await spinner.evaluate(each => getComputedStyle(each).animationName), 'none', element)
   }
   t.same(await violations(page), [])

@@ -1,6 +1,6 @@
 -- The sweeper's statements. None waits for a lock for longer than 250 ms: a process that waits cannot say meanwhile that it
--- is there, nor what it has not written, and the jobs that it has locked would wait with it. Each takes a batch, skips what someone else holds (its holder is alive), and judges the newest
--- version of a row. Jobs are locked before their batches, against the order of locks.sql: who skips what is locked never
+-- is there, nor what it has not written, and the jobs that it has locked would wait with it. Each takes a batch, skips what
+-- someone else holds (its holder is alive), and judges the newest version of a row. Jobs are locked before their batches, against the order of locks.sql: who skips what is locked never
 -- waits, and cannot be part of a deadlock. For the same reason a batch is in no order: with ORDER BY id the planner walks the
 -- primary key, through every job there ever was, in the hope of finding a batch soon. Nor may it scan the table: what a sweep
 -- costs must grow with the active jobs, not with the history.
@@ -61,7 +61,8 @@ $$;
 -- for those of headway.waiting_jobs. A job whose last heartbeat was written at H has then said nothing from H to this moment:
 -- what it has said since may still wait in a process that will tell of it with its next visit. A process that is missing
 -- delays verdicts in may_judge. One of an older version names no moment: its visit is taken for it, as that version does.
-CREATE FUNCTION headway.heard_until(process_id uuid, interval_seconds float8) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+CREATE FUNCTION headway.heard_until(process_id uuid, interval_seconds float8) RETURNS timestamptz
+LANGUAGE sql STABLE SET jit = off SET enable_seqscan = on AS $$
   SELECT least(now(), min(coalesce(p.heard_until, p.seen_at))) FROM public.service_processes p
   WHERE p.id = process_id OR p.seen_at <= now() AND headway.seconds(now(), p.seen_at) <= 1.5 * interval_seconds
 $$;
@@ -75,7 +76,8 @@ $$;
 
 -- Jobs whose reports wait in some process because another session holds the job locked. As soon as it lets go, a sweep could
 -- come before the report is written.
-CREATE FUNCTION headway.waiting_jobs(process_id uuid, interval_seconds float8) RETURNS uuid[] LANGUAGE sql STABLE AS $$
+CREATE FUNCTION headway.waiting_jobs(process_id uuid, interval_seconds float8) RETURNS uuid[]
+LANGUAGE sql STABLE SET jit = off SET enable_seqscan = on AS $$
   SELECT ARRAY(
     SELECT unnest(p.waiting_job_ids) FROM public.service_processes p
     WHERE p.id = process_id OR p.seen_at <= now() AND headway.seconds(now(), p.seen_at) <= 1.5 * interval_seconds)
