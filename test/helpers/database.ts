@@ -60,7 +60,9 @@ export const createTestDatabase = async (t: Test): Promise<TestDatabase> => {
   const name = `${template.replace('template', 'test')}_${randomBytes(6).toString('hex')}`
   await asAdmin(adminUrl, admin => copyTemplate(admin, template, name))
   const url = withDatabase(adminUrl, name)
-  const pool = new pg.Pool({ connectionString: url, max: 10 })
+  // What a test does by itself is not what it tests: it waits for locks as the service does, whatever the server's default is.
+  const options = '-c default_transaction_isolation=read\\ committed'
+  const pool = new pg.Pool({ connectionString: url, max: 10, options })
   // WITH (FORCE) cuts idle connections, and an idle client without a listener for that would end the process.
   pool.on('error', () => undefined)
   const drop = () => asAdmin(adminUrl, admin => admin.query(`DROP DATABASE IF EXISTS "${name}" WITH (FORCE)`))

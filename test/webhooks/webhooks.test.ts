@@ -496,7 +496,7 @@ const insertJobs = async ({ pool }: TestDatabase, tenantId: string, count: numbe
 }
 
 const change = ({ pool }: TestDatabase, tenantId: string, jobId: string, command: string) =>
-  pool.query("SELECT code FROM headway.change_job($1, $2, true, NULL, NULL, $3, NULL, '{}')", [
+  pool.query(`SELECT code FROM ${FUNCTIONS}.change_job($1, $2, true, NULL, NULL, $3, NULL, '{}')`, [
     jobId,
     tenantId,
     command,
