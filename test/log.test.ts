@@ -102,7 +102,7 @@ t.test('a failure is logged with its statement and its causes, and with nothing 
   const search = failed.find(({ err }) => err?.['message']?.includes('ILIKE'))
   t.match(search?.err, {
     sqlState: '42P01',
-    message: /Failed query: select .*: relation "progress_jobs" does not exist/s,
+    message: /Failed query: .*ILIKE.*: relation "public\.progress_jobs" does not exist/s,
   })
   t.match(search?.err?.['stack'], /\n {4}at .*\ncaused by: .*\n {4}at /s)
   for (const { err } of failed)
