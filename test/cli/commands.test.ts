@@ -3,16 +3,15 @@ import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { runProgram } from '../../src/cli/program.ts'
 import type { JobDocument, Page } from '../../src/jobs/job.ts'
 import { createTestDatabase } from '../helpers/database.ts'
+import { spawnHeadway } from '../helpers/headway.ts'
 import { startService, type Service } from '../helpers/service.ts'
 import { mint, SECRET } from '../helpers/tokens.ts'
 import { waitFor } from '../helpers/wait.ts'
 
-const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 const NOBODY = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55'
 
 /** Runs `headway` in this process. */
@@ -30,19 +29,6 @@ const headway = async (args: string[], environment: Record<string, string>) => {
 
 /** On a machine that is busy with other tests a service that is there may seem to be away. */
 const PATIENTLY = ['--patience', '30s']
-
-/** Runs `headway` in a process of its own. */
-const spawnHeadway = (t: Test, args: string[], environment: Record<string, string>) => {
-  const child = spawn(process.execPath, [MAIN, ...args], {
-    env: { PATH: process.env['PATH'], ...environment },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  t.teardown(() => child.kill('SIGKILL'))
-  const ended = Promise.all([once(child, 'exit'), text(child.stdout), text(child.stderr)]).then(
-    ([[code], stdout, stderr]) => ({ code: code as number | null, stdout, stderr }),
-  )
-  return { child, ended }
-}
 
 const jobNamed = async (service: Service, name: string): Promise<JobDocument> => {
   const { body } = await service.call<Page<JobDocument>>(

@@ -2,12 +2,12 @@ import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { Family } from '../../src/cli/command/family.ts'
 import { processTable, type ProcessEntry, type ProcessTable } from '../../src/cli/command/process-table.ts'
 import type { JobDocument, Page } from '../../src/jobs/job.ts'
+import { spawnHeadway } from '../helpers/headway.ts'
 import { startService, type Service } from '../helpers/service.ts'
 import { waitFor } from '../helpers/wait.ts'
 
@@ -17,17 +17,8 @@ const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 const SLOW = { timeoutMs: 20_000 }
 
 /** Runs `headway run` in a process of its own. */
-const spawnRun = (t: Test, args: string[], environment: Record<string, string>) => {
-  const child = spawn(process.execPath, [MAIN, 'run', '--patience', '30s', ...args], {
-    env: { PATH: process.env['PATH'], ...environment },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  t.teardown(() => child.kill('SIGKILL'))
-  const ended = Promise.all([once(child, 'exit'), text(child.stdout), text(child.stderr)]).then(
-    ([[code], stdout, stderr]) => ({ code: code as number | null, stdout, stderr }),
-  )
-  return { child, ended }
-}
+const spawnRun = (t: Test, args: string[], environment: Record<string, string>) =>
+  spawnHeadway(t, ['run', '--patience', '30s', ...args], environment)
 
 const jobNamed = async (service: Service, name: string): Promise<JobDocument> => {
   const { body } = await service.call<Page<JobDocument>>('GET', `/jobs?includeCompleted=true&search=${name}`)

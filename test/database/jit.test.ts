@@ -13,21 +13,13 @@ import { createWebhookRepository } from '../../src/webhooks/repository.ts'
 import { createTestDatabase, type TestDatabase } from '../helpers/database.ts'
 import { OPEN_IDENTITY, scopeOf } from '../../src/jobs/identity.ts'
 import { entryOf } from '../helpers/entry.ts'
+import { filter } from '../live/world.ts'
 
 const log = pino({ level: 'silent' })
 const SCOPE = scopeOf(OPEN_IDENTITY)
 const TENANT = SCOPE.tenantId
 
-const FILTER = {
-  tenantId: TENANT,
-  organizationId: null,
-  allOrganizations: true,
-  scopeJobId: null,
-  jobIds: [],
-  jobType: null,
-  parentJobId: null,
-  topLevel: false,
-}
+const FILTER = filter({ tenantId: TENANT })
 const LIST = { sort: { key: 'createdAt', descending: true }, includeCompleted: false, page: 1, pageSize: 50 } as const
 const WEBHOOK = {
   url: 'https://example.com/',
