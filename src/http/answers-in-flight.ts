@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Party } from '../turns.ts'
 import type { Identity } from '../jobs/identity.ts'
 import { networkOf } from './limits/guesses.ts'
 import type { Holder, Holding, InFlight } from './limits/in-flight.ts'
@@ -20,6 +21,9 @@ export const holderOf = (request: FastifyRequest): Holder => {
   if (identity) return { tenant: identity.tenantId, caller: identity.caller }
   return { tenant: 'strangers', caller: networkOf(request.ip) }
 }
+
+/** The same, as whoever takes a turn. */
+export const partyOf = ({ tenant, caller }: Holder): Party => ({ tenantId: tenant, caller })
 
 /**
  * Counts an answer until its client has taken it, or has left. Raises `too_much_in_flight` and `overloaded`, except for what

@@ -2,8 +2,10 @@ import { isUtf8 } from 'node:buffer'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { HeadwayError } from '../errors.ts'
+import { holderOf, partyOf } from './answers-in-flight.ts'
 import type { InFlight } from './limits/in-flight.ts'
-import { readBody } from './read-body.ts'
+import type { LoopTurns } from './limits/loop-turns.ts'
+import { readBody, SHORT_BODY } from './read-body.ts'
 import { fieldPath } from './validation.ts'
 
 /** Deep enough for any payload; shallow enough that no recursive reader of it, ours or Postgres', runs out of stack. */
@@ -137,19 +139,27 @@ const refuseEncoded = ({ 'content-encoding': coding, 'content-type': type = '' }
  * types a foreign web page may send without asking first (Fetch Standard, "CORS-safelisted request-header").
  * What is read counts as in flight for its caller until the answer is made.
  */
-export const registerBodyParser = (app: FastifyInstance, inFlight: InFlight): void => {
+export const registerBodyParser = (app: FastifyInstance, inFlight: InFlight, loopTurns: LoopTurns): void => {
+  const parse = (request: FastifyRequest, body: Buffer): object => {
+    if (body.length > 0 && !isJson(request.headers['content-type'])) throw notJson()
+    return body.length === 0 ? {} : parseJsonObject(body)
+  }
   app.removeAllContentTypeParsers()
   // JSON by its name as well: Fastify reads the header anew for every body that only `*` takes.
   app.addContentTypeParser(['application/json', '*'], (request: FastifyRequest, payload, done) => {
     if (request.headers['content-length'] !== '0') refuseEncoded(request.headers)
-    readBody(request, payload, inFlight, (error, body) => {
+    readBody(request, payload, { inFlight, loopTurns }, (error, body) => {
       if (error) {
         done(error)
         return
       }
+      if (body.length > SHORT_BODY) {
+        const parsed = loopTurns.run(partyOf(holderOf(request)), () => parse(request, body))
+        void parsed.then(value => done(null, value), done)
+        return
+      }
       try {
-        if (body.length > 0 && !isJson(request.headers['content-type'])) throw notJson()
-        done(null, body.length === 0 ? {} : parseJsonObject(body))
+        done(null, parse(request, body))
       } catch (refusal) {
         done(refusal as Error)
       }

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FastifyInstance } from 'fastify'
+import type { LoopTurns } from './limits/loop-turns.ts'
 
 /**
  * Closes the connection behind an answer only when the rest of the request's body has arrived, or its client has fallen silent
@@ -8,7 +9,10 @@ import type { FastifyInstance } from 'fastify'
  * it has not read yet, and fails it before it reads at all if it is still sending: it would never learn why it was
  * refused (RFC 9112, section 9.6).
  */
-export const registerLingeringClose = (app: FastifyInstance, { silentMs }: { silentMs: number }): void => {
+export const registerLingeringClose = (
+  app: FastifyInstance,
+  { silentMs, loopTurns }: { silentMs: number; loopTurns: LoopTurns },
+): void => {
   const linger = (request: IncomingMessage): void => {
     const { socket } = request
     // Node calls it behind the last answer of a connection, and not where another request may follow.
@@ -18,8 +22,19 @@ export const registerLingeringClose = (app: FastifyInstance, { silentMs }: { sil
       request.once('end', () => socket.destroy())
     }
     request.once('end', () => delete (socket as Partial<typeof socket>).destroySoon)
-    // Thrown away, also where a parser has begun to read it and given up.
-    request.resume()
+    // Thrown away, a piece at a time, also where a parser has begun to read it and given up. Of an ended one nothing comes.
+    let waits = false
+    const throwAway = () => {
+      waits = false
+      request.read()
+    }
+    request.on('readable', () => {
+      if (waits) return
+      waits = true
+      loopTurns
+        .run({ tenantId: 'strangers', caller: socket.remoteAddress ?? null }, throwAway)
+        .catch(() => socket.destroy())
+    })
   }
   const watch = (request: IncomingMessage, response: ServerResponse): void => {
     // First: Node's own listener decides on the connection.

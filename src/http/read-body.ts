@@ -1,8 +1,9 @@
 import type { Readable } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import { HeadwayError } from '../errors.ts'
-import { holderOf } from './answers-in-flight.ts'
+import { holderOf, partyOf } from './answers-in-flight.ts'
 import type { Holding, InFlight } from './limits/in-flight.ts'
+import type { LoopTurns } from './limits/loop-turns.ts'
 
 const SMALLEST_BLOCK = 1024
 const LARGEST_BLOCK = 256 * 1024
@@ -53,14 +54,23 @@ class Blocks {
 
 type Done = (...result: [error: Error, body: null] | [error: null, body: Buffer]) => void
 
+/** A body that may be longer arrives in turns. */
+export const SHORT_BODY = 16 * 1024
+
 const tooLarge = (limit: number) =>
   new HeadwayError('payload_too_large', `The body may have at most ${limit / 1024} KB here: send less at once.`)
 
 /**
  * Reads the body of a request whose caller is known, counted as what that caller has in flight. Raises `payload_too_large`, and
- * `too_much_in_flight` and `overloaded` where there is no room for it. How long it may take is for the server to say.
+ * `too_much_in_flight` and `overloaded` where there is no room for it. How long it may take is for the server to say. What may
+ * be long is read a piece at a time, each in its caller's turn; meanwhile the rest waits with the client.
  */
-export const readBody = (request: FastifyRequest, payload: Readable, inFlight: InFlight, done: Done): void => {
+export const readBody = (
+  request: FastifyRequest,
+  payload: Readable,
+  { inFlight, loopTurns }: { inFlight: InFlight; loopTurns: LoopTurns },
+  done: Done,
+): void => {
   const limit = request.routeOptions.bodyLimit
   const { 'content-length': lengthHeader } = request.headers
   const announced = lengthHeader === undefined ? null : Number(lengthHeader)
@@ -68,20 +78,26 @@ export const readBody = (request: FastifyRequest, payload: Readable, inFlight: I
     done(tooLarge(limit), null)
     return
   }
-  const holding = inFlight.open(holderOf(request), refusal => fail(refusal))
+  const holder = holderOf(request)
+  const holding = inFlight.open(holder, refusal => fail(refusal))
   // As large as the limit and one more, which tells that it is larger.
   const atMost = announced ?? limit + 1
   const blocks = new Blocks(holding)
   /** A body that came in one piece, as nearly all do: it need not be copied. */
   let piece: Buffer | null = null
+  let ended = false
+  let waits = false
 
   const stop = () => {
+    ended = true
     payload.off('data', onData)
+    payload.off('readable', onReadable)
     payload.off('end', onEnd)
     payload.off('error', fail)
     payload.off('close', onClose)
   }
   const fail = (error: Error) => {
+    if (ended) return
     stop()
     holding.release()
     done(error, null)
@@ -102,6 +118,17 @@ export const readBody = (request: FastifyRequest, payload: Readable, inFlight: I
       fail(error as Error)
     }
   }
+  const takeWhatHasCome = () => {
+    waits = false
+    if (ended) return
+    const chunk = payload.read() as Buffer | null
+    if (chunk) take(chunk)
+  }
+  const onReadable = () => {
+    if (waits) return
+    waits = true
+    loopTurns.run(partyOf(holder), takeWhatHasCome).catch(fail)
+  }
   const onEnd = () => {
     stop()
     holding.settle()
@@ -109,7 +136,8 @@ export const readBody = (request: FastifyRequest, payload: Readable, inFlight: I
     done(null, piece ?? blocks.whole())
   }
   const onClose = () => fail(new HeadwayError('validation_failed', 'The body ended too early.'))
-  payload.on('data', onData)
+  if (atMost <= SHORT_BODY) payload.on('data', onData)
+  else payload.on('readable', onReadable)
   payload.on('end', onEnd)
   // With a listener for as long as it may fail: the server would end by it otherwise.
   payload.on('error', fail)

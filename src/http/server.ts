@@ -13,6 +13,7 @@ import type { Identify } from './identity.ts'
 import { createHold } from './limits/held.ts'
 import { IN_FLIGHT, InFlight } from './limits/in-flight.ts'
 import type { InFlightLimits } from './limits/in-flight.ts'
+import { LoopTurns } from './limits/loop-turns.ts'
 import { createRateLimit } from './limits/rate-limit.ts'
 import { registerDocumentation } from './documentation.ts'
 import { registerLingeringClose } from './lingering-close.ts'
@@ -152,9 +153,10 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
   app.setErrorHandler(handleError)
   const inFlight = new InFlight(parts.inFlight ?? IN_FLIGHT)
   keepEveryHeader(app)
-  registerBodyParser(app, inFlight)
+  const loopTurns = new LoopTurns()
+  registerBodyParser(app, inFlight, loopTurns)
   registerAnswersInFlight(app, inFlight)
-  registerLingeringClose(app, { silentMs: timing.lingerMs })
+  registerLingeringClose(app, { silentMs: timing.lingerMs, loopTurns })
 
   const openOnLoopback = identify === undefined && config.authMode !== 'none'
   const admit = openOnLoopback ? refuseWebPages(corsOrigins) : requireHost
@@ -190,7 +192,7 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
       async api => {
         await api.register(jobRoutes, { jobs, ...waiting })
         await api.register(lifecycleRoutes, { jobs })
-        await api.register(heartbeatRoutes, { jobs })
+        await api.register(heartbeatRoutes, { jobs, loopTurns })
         await api.register(statisticsRoutes, { jobs })
         await api.register(streamRoutes, { jobs, live, keepaliveSeconds: config.liveKeepaliveSeconds })
         await api.register(webhookRoutes, { webhooks })

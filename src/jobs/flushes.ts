@@ -35,7 +35,7 @@ export interface FlushesOptions {
   /** Called after the entries of a flush are settled. */
   onWritten: (entries: Entry[], result: WriteResult) => void
   log: Logger
-  /** Entries per flush. */
+  /** Entries of the usual size per flush. */
   maxBatch: number
 }
 

@@ -31,6 +31,11 @@ export interface Entry {
   isUnproven?: boolean
 }
 
+/** An entry without a payload, but with a message, has no more. */
+const USUAL_BYTES = 2 * 1024
+
+const weightOf = ({ bytes }: Entry): number => Math.max(1, bytes / USUAL_BYTES)
+
 const rowOf = ({ jobId, workerId }: Heartbeat): string => `${jobId}/${workerId}`
 
 /** Reports of different rights or attempts never merge: nobody's report rides on another's right. */
@@ -137,11 +142,13 @@ export class HeartbeatQueue {
   }
 
   /**
-   * The first entry of each row whose job is `wanted`, one of each tenant in turn, and of a tenant the oldest rows first; none
-   * where fewer than `least` are. Each must be put back or forgotten.
+   * The first entry of each row whose job is `wanted`, one of each tenant in turn, and of a tenant the oldest rows first. Up to
+   * `limit` of the usual size, and none where these are fewer than `least`; a large one counts as several, since it takes as
+   * long to write. Each must be put back or forgotten.
    */
   take(limit: number, wanted: (jobId: string) => boolean, least = 1): Entry[] {
     const batch: Entry[] = []
+    let weight = 0
     const turns = [...this.#tenants].map(([tenantId, rows]) => ({
       tenantId,
       rows,
@@ -149,13 +156,14 @@ export class HeartbeatQueue {
       taken: [] as string[],
     }))
     let round = turns
-    while (round.length > 0 && batch.length < limit) {
+    while (round.length > 0 && weight < limit) {
       const next: typeof turns = []
       for (const turn of round) {
-        if (batch.length === limit) break
+        if (weight >= limit) break
         for (const [row, [entry]] of turn.left) {
           if (!entry || !wanted(entry.heartbeat.jobId)) continue
           batch.push(entry)
+          weight += weightOf(entry)
           turn.taken.push(row)
           next.push(turn)
           break
@@ -163,7 +171,7 @@ export class HeartbeatQueue {
       }
       round = next
     }
-    if (batch.length < least) return []
+    if (weight < least) return []
     for (const { tenantId, rows, taken } of turns) {
       if (taken.length === 0) continue
       for (const row of taken) {

@@ -1,5 +1,5 @@
 import { letGoOf } from '../database/failures.ts'
-import { NoTurnError, Turns, type Party } from '../database/turns.ts'
+import { NoTurnError, Turns, type Party } from '../turns.ts'
 import { HeadwayError } from '../errors.ts'
 import type { Jobs } from './commands.ts'
 

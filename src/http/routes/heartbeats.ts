@@ -4,6 +4,7 @@ import { HeadwayError } from '../../errors.ts'
 import type { Jobs } from '../../jobs/commands.ts'
 import type { Heartbeat, HeartbeatAnswer } from '../../jobs/heartbeat.ts'
 import { DEFAULT_WORKER_ID } from '../../jobs/job.ts'
+import type { LoopTurns } from '../limits/loop-turns.ts'
 import type { ProblemCode } from '../problems.ts'
 import {
   bulkAnswer,
@@ -77,7 +78,12 @@ const refusedItem = (item: unknown, { code, message, details }: HeadwayError) =>
   }
 }
 
-const bulkRoute: FastifyPluginAsyncZod<{ jobs: Jobs }> = async (app, { jobs }) => {
+interface HeartbeatRouteParts {
+  jobs: Jobs
+  loopTurns: LoopTurns
+}
+
+const bulkRoute: FastifyPluginAsyncZod<HeartbeatRouteParts> = async (app, { jobs, loopTurns }) => {
   app.route({
     method: 'POST',
     url: '/heartbeats',
@@ -102,11 +108,11 @@ const bulkRoute: FastifyPluginAsyncZod<{ jobs: Jobs }> = async (app, { jobs }) =
       body: bulkHeartbeats,
     },
     handler: async ({ identity, body }, reply) => {
-      const items = body.heartbeats.map(readItem)
+      const items = await loopTurns.map(identity, body.heartbeats, readItem)
       const taken = items.filter((item): item is Heartbeat => !(item instanceof HeadwayError))
       const answers = taken.length === 0 ? [] : await jobs.heartbeats(identity, taken)
       let next = 0
-      const results = items.map((item, index) => {
+      const results = await loopTurns.map(identity, items, (item, index) => {
         const result = item instanceof HeadwayError ? item : answers[next++]
         if (result === undefined) throw new Error('Fewer answers than heartbeats')
         return result instanceof HeadwayError ? refusedItem(body.heartbeats[index], result) : result
@@ -117,7 +123,7 @@ const bulkRoute: FastifyPluginAsyncZod<{ jobs: Jobs }> = async (app, { jobs }) =
 }
 
 /** Everything that reports progress is a heartbeat: these routes differ only in what they take. */
-export const heartbeatRoutes: FastifyPluginAsyncZod<{ jobs: Jobs }> = async (app, { jobs }) => {
+export const heartbeatRoutes: FastifyPluginAsyncZod<HeartbeatRouteParts> = async (app, { jobs, loopTurns }) => {
   const request = { params: jobParams, querystring: nothing }
   app.route({
     method: 'POST',
@@ -173,5 +179,5 @@ export const heartbeatRoutes: FastifyPluginAsyncZod<{ jobs: Jobs }> = async (app
       return answer(reply, await jobs.heartbeat(identity, report))
     },
   })
-  await app.register(bulkRoute, { jobs })
+  await app.register(bulkRoute, { jobs, loopTurns })
 }

@@ -58,12 +58,14 @@ const fill = async (databaseUrl, origin, token) => {
     const { rows } = await client.query(
       `SELECT string_agg(quote_ident(column_name), ', ') AS names FROM information_schema.columns
        WHERE table_schema = 'public' AND table_name = 'progress_jobs' AND is_generated = 'NEVER'
-         AND column_name NOT IN ('id', 'created_at', 'name', 'idempotency_key', 'idempotency_hash')`,
+         AND column_name NOT IN
+           ('id', 'created_at', 'updated_at', 'finished_at', 'finished_xact', 'name', 'idempotency_key', 'idempotency_hash')`,
     )
     const { names } = rows[0]
     await client.query(
-      `INSERT INTO progress_jobs (created_at, name, ${names})
-       SELECT created_at - make_interval(secs => n), 'job ' || n, ${names}
+      `INSERT INTO progress_jobs (created_at, updated_at, finished_at, name, ${names})
+       SELECT created_at - make_interval(mins => n), updated_at - make_interval(mins => n),
+         finished_at - make_interval(mins => n), 'job ' || n, ${names}
        FROM progress_jobs, generate_series(1, ${JOBS}) AS n WHERE id = $1`,
       [template.id],
     )

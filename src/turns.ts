@@ -110,6 +110,8 @@ export class Turns {
         this.#running -= 1
         tenant.running -= 1
         own.running -= 1
+        // Behind those who came while it ran.
+        this.#putLast(tenantId, tenant, caller, own)
         this.#forget(tenantId, tenant, caller, own)
         this.#serve()
       }
@@ -141,6 +143,13 @@ export class Turns {
     if (tenant.callers.size === 0) this.#tenants.delete(tenantId)
   }
 
+  #putLast(tenantId: string, tenant: TenantTurns, caller: string | null, own: CallerTurns): void {
+    this.#tenants.delete(tenantId)
+    this.#tenants.set(tenantId, tenant)
+    tenant.callers.delete(caller)
+    tenant.callers.set(caller, own)
+  }
+
   #mayTake(tenantId: string, tenant: TenantTurns, caller: string | null, own: CallerTurns): boolean {
     const { size, perTenant, perTenantAlone } = this.#options
     if (this.#running >= size) return false
@@ -158,8 +167,6 @@ export class Turns {
       for (const [tenantId, tenant] of this.#tenants) {
         if (!this.#serveOne(tenantId, tenant)) continue
         served = true
-        this.#tenants.delete(tenantId)
-        this.#tenants.set(tenantId, tenant)
         break
       }
     }
@@ -169,8 +176,7 @@ export class Turns {
     for (const [caller, own] of tenant.callers) {
       const [first] = own.line
       if (!first || !this.#mayTake(tenantId, tenant, caller, own)) continue
-      tenant.callers.delete(caller)
-      tenant.callers.set(caller, own)
+      this.#putLast(tenantId, tenant, caller, own)
       first.give()
       return true
     }

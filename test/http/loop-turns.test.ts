@@ -1,0 +1,113 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import t from 'tap'
+import { LoopTurns } from '../../src/http/limits/loop-turns.ts'
+import { startService } from '../helpers/service.ts'
+import { mint, SECRET } from '../helpers/tokens.ts'
+
+const GREEDY = { tenantId: 'greedy', caller: 'someone' }
+const MODEST = { tenantId: 'modest', caller: 'someone' }
+
+t.test('between two pieces of work the event loop serves what has come', async t => {
+  const turns = new LoopTurns()
+  const order: string[] = []
+  const pieces = [1, 2, 3].map(piece => turns.run(GREEDY, () => order.push(`piece ${piece}`)))
+  setImmediate(() => order.push('a socket'))
+  await Promise.all(pieces)
+  t.same(order, ['piece 1', 'a socket', 'piece 2', 'piece 3'])
+})
+
+t.test('pieces of tenants, and of the identities of each, come in turns', async t => {
+  const turns = new LoopTurns()
+  const order: string[] = []
+  const parties = [GREEDY, GREEDY, GREEDY, { ...GREEDY, caller: 'another' }, MODEST]
+  const names = ['first', 'second', 'third', 'of another', 'modest']
+  await Promise.all(parties.map((party, n) => turns.run(party, () => order.push(names[n] ?? ''))))
+  t.equal(order.indexOf('modest'), 1, 'a tenant that comes last waits for one piece')
+  t.ok(order.indexOf('of another') < order.indexOf('third'), 'and an identity for one of each other one')
+})
+
+t.test('a long list is gone through in pieces, in its order, and a piece that fails ends its turn', async t => {
+  const turns = new LoopTurns()
+  const numbers = Array.from({ length: 2_000 }, (_, n) => n)
+  let served = 0
+  let going = true
+  const serve = () => {
+    served += 1
+    if (going) setImmediate(serve)
+  }
+  setImmediate(serve)
+  const results = await turns.map(GREEDY, numbers, (number, index) => {
+    for (const until = performance.now() + 0.05; performance.now() < until;);
+    return [number, index]
+  })
+  going = false
+  t.same(
+    results,
+    numbers.map(number => [number, number]),
+  )
+  t.ok(served > 10, 'the loop went on')
+  const broken = turns.map(GREEDY, numbers, number => {
+    if (number === 1_000) throw new Error('broken')
+  })
+  await t.rejects(broken, { message: 'broken' })
+  t.equal(await turns.run(MODEST, () => 'goes on'), 'goes on')
+})
+
+t.test('a long body is read whole whatever its pieces, and one that ends too early is refused or dropped', async t => {
+  const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
+  const token = await mint({ tenant_id: '7d6c1a52-98a5-4c63-9f3e-a3b0b1b3c001', features: ['progress.*'] })
+  const { port } = new URL(service.url)
+  const send = async (write: (socket: ReturnType<typeof connect>) => Promise<void> | void) => {
+    const socket = connect(Number(port), '127.0.0.1')
+    let answer = ''
+    socket.setEncoding('utf8').on('data', (text: string) => (answer += text))
+    socket.on('error', () => undefined)
+    await once(socket, 'connect')
+    const closed = once(socket, 'close')
+    await write(socket)
+    await closed
+    return answer
+  }
+  const head = (length: string) =>
+    `POST /api/progress/jobs HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\nauthorization: Bearer ${token}\r\n` +
+    `connection: close\r\ncontent-type: application/json\r\n${length}\r\n\r\n`
+  const body = JSON.stringify({
+    jobType: 'import',
+    name: 'long',
+    description: 'é'.repeat(900),
+    meta: { text: 'x'.repeat(14_000) },
+  })
+  const padded = Buffer.from(body + ' '.repeat(100_000))
+  const pause = () => new Promise(resolve => setImmediate(resolve))
+
+  const inPieces = await send(async socket => {
+    socket.setNoDelay().write(head(`content-length: ${padded.length}`))
+    for (let from = 0; from < padded.length; from += 997) {
+      socket.write(padded.subarray(from, from + 997))
+      if (from % 10 === 0) await pause()
+    }
+  })
+  t.match(inPieces, /^HTTP\/1\.1 201 /)
+  const chunked = await send(socket => {
+    socket.write(head('transfer-encoding: chunked'))
+    for (const byte of Buffer.from(body)) socket.write(Buffer.from([0x31, 13, 10, byte, 13, 10]))
+    socket.write('0\r\n\r\n')
+  })
+  t.match(chunked, /^HTTP\/1\.1 201 /, 'a byte at a time')
+  const atOnce = await send(
+    socket => void socket.write(Buffer.concat([Buffer.from(head(`content-length: ${padded.length}`)), padded])),
+  )
+  t.match(atOnce, /^HTTP\/1\.1 201 /)
+  const short = await send(socket => {
+    socket.end(Buffer.concat([Buffer.from(head(`content-length: ${padded.length}`)), padded.subarray(0, 50_000)]))
+  })
+  t.match(short, /^$|^HTTP\/1\.1 400 /)
+  const tooLong = await send(socket => {
+    socket.write(head('transfer-encoding: chunked'))
+    const chunk = Buffer.alloc(64 * 1024, ' ')
+    for (let n = 0; n < 10; n += 1) socket.write(Buffer.concat([Buffer.from('10000\r\n'), chunk, Buffer.from('\r\n')]))
+    socket.write('0\r\n\r\n')
+  })
+  t.match(tooLong, /^HTTP\/1\.1 413 /, 'the refusal reaches a client that goes on sending')
+})
