@@ -108,7 +108,7 @@ export const createLiveSource = (database: Database, inTurn: InTurn): LiveSource
     return rows.map(toDocument)
   },
 
-  async readSnapshot(filter, since, limit) {
+  async readSnapshot(filter, since, limit, isWanted = () => true) {
     const values: unknown[] = []
     const bind = (value: unknown) => `$${values.push(value)}`
     const where = conditionsOf(filter, bind).join(' AND ')
@@ -151,9 +151,10 @@ export const createLiveSource = (database: Database, inTurn: InTurn): LiveSource
        SELECT ${DOCUMENT}, floor(1000 * date_part('epoch', now()))::bigint AS now_ms,
          pg_current_snapshot()::text AS snapshot
        FROM (SELECT) AS always LEFT JOIN (shown JOIN public.progress_jobs j USING (id)) ON true ORDER BY half, ordered_by DESC`
-    const rows = await inTurn({ tenantId: filter.tenantId, caller: null }, 'wide', () =>
-      database.query<DocumentRow & { now_ms: number; snapshot: string }>(null, text, values),
-    ).catch(refuse)
+    const rows = await inTurn({ tenantId: filter.tenantId, caller: null }, 'wide', () => {
+      if (!isWanted()) throw new HeadwayError('too_many_streams', 'The reader left before its turn came.')
+      return database.query<DocumentRow & { now_ms: number; snapshot: string }>(null, text, values)
+    }).catch(refuse)
     const [first] = rows
     if (!first) throw new Error('the snapshot answered no row')
     const found = rows.filter(row => (row.id as string | null) !== null)

@@ -78,9 +78,15 @@ export interface LiveSource {
   readDocuments(jobIds: readonly string[]): Promise<LiveDocument[]>
   /**
    * The jobs of a filter that are active, or whose end is of `since` or later (null means 30 seconds before now), and those
-   * named by `jobIds` whatever their age; at most `limit`, unfinished first, newest first.
+   * named by `jobIds` whatever their age; at most `limit`, unfinished first, newest first. Where it must wait, and is not
+   * `isWanted` any more when its turn has come, it is refused.
    */
-  readSnapshot(filter: FeedFilter, since: Since | null, limit: number): Promise<SnapshotAnswer>
+  readSnapshot(
+    filter: FeedFilter,
+    since: Since | null,
+    limit: number,
+    isWanted?: () => boolean,
+  ): Promise<SnapshotAnswer>
   /**
    * The revisions of all jobs of these tenants that are active, finished in the last 2 minutes, or whose end was committed
    * since `position`, by their indexes; `also` adds jobs by id, of any tenant. A job may come more than once, always with the

@@ -76,7 +76,7 @@ export class Hub {
   async readSnapshot(feed: Feed, seen: Since | null): Promise<{ snapshot: Snapshot; nowMs: number }> {
     const { source, directory, now } = this.#options
     const sinceSeq = feed.seq
-    const answer = await source.readSnapshot(feed.filter, seen, MAX_SNAPSHOT_JOBS)
+    const answer = await source.readSnapshot(feed.filter, seen, MAX_SNAPSHOT_JOBS, () => feed.subscribers.size > 0)
     // A flush that began to read earlier may hold older documents. They must not follow this snapshot, so they go before it.
     await this.#flushing
     for (const document of answer.documents) directory.learn(document)

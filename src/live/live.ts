@@ -24,6 +24,8 @@ export interface StreamRequest {
   caller: string | null
   /** The stream ends no later (milliseconds since 1970); null: only its lifetime ends it. */
   expiresAtMs: number | null
+  /** Aborts when the client leaves before the stream has begun: nothing is read for it then. */
+  left?: AbortSignal
 }
 
 /** The live side of the service, as the routes see it. */

@@ -87,6 +87,8 @@ export class Streams {
     this.#admit(request)
     const feed = this.#options.directory.feedFor(request.filter, request.format)
     const subscriber = this.#register(feed, request)
+    if (request.left?.aborted) subscriber.leave()
+    request.left?.addEventListener('abort', () => subscriber.leave(), { once: true })
     try {
       const snapshot = await this.#snapshotFor(feed, request.lastEventId)
       if (this.#isClosed()) throw shuttingDown()
@@ -190,6 +192,8 @@ export class Streams {
   /** One query for all who come while it runs, and for those who come before the next change. */
   #shared(feed: Feed, resume: (Since & { stepMs: number }) | null): SharedSnapshot['answer'] {
     const { hub, stats, now } = this.#options
+    // It is in the directory no more, and nothing of it would be let go of.
+    if (feed.subscribers.size === 0) throw new HeadwayError('too_many_streams', 'The reader has left.')
     this.#expire(feed)
     const ofFeed = this.#snapshots.get(feed) ?? new Map<number | null, SharedSnapshot>()
     this.#snapshots.delete(feed)

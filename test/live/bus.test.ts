@@ -296,3 +296,20 @@ t.test('a stream that cannot be read is refused as the database that is away', a
     code: 'database_unavailable',
   })
 })
+
+t.test('a snapshot that nobody waits for when its turn comes is not read', async t => {
+  const { url } = await createTestDatabase(t)
+  const database = openDatabase({ url, poolSize: 1, preparedStatements: false, onConnectionError: () => undefined })
+  t.teardown(() => database.close())
+  const { inTurn } = createInTurn(1)
+  const source = createLiveSource(database, inTurn)
+  let end = (): void => undefined
+  const ended = new Promise<void>(resolve => (end = resolve))
+  const other = inTurn({ tenantId: TENANT, caller: null }, 'wide', () => ended)
+  let isWanted = true
+  const waiting = source.readSnapshot(filter(), null, 1, () => isWanted)
+  isWanted = false
+  end()
+  await other
+  await t.rejects(waiting, { code: 'too_many_streams' })
+})

@@ -907,3 +907,22 @@ t.test('a finished job leaves its feed after a minute, when every subscriber has
   const after = await open({ lastEventId: `${Date.now() - 900_000}.0` })
   t.equal((await after.event('snapshot')).data.jobs[0]?.revision, 1, 'now it does not')
 })
+
+t.test('a reader that leaves before its stream has begun keeps no place, and nothing more is read for it', async t => {
+  const world = new World()
+  world.commit(A)
+  const { live } = await createStation(t, world)
+  let answer = (): void => undefined
+  world.onRead = kind => (kind === 'snapshot' ? new Promise<void>(resolve => (answer = resolve)) : undefined)
+  const left = new AbortController()
+  const opening = live.open(request({ left: left.signal, lastEventId: `${Date.now() - 1_000}.0` }))
+  await waitFor(() => world.snapshotReads.length === 1)
+  t.equal(live.openStreams(), 1)
+  left.abort()
+  t.equal(live.openStreams(), 0, 'its place is free while its snapshot is still read')
+  answer()
+  await t.rejects(opening, HeadwayError)
+  t.equal(world.snapshotReads.length, 1, 'what it has missed is not read any more')
+  await t.rejects(live.open(request({ left: left.signal })), HeadwayError, 'one that had left before')
+  t.equal(world.snapshotReads.length, 1)
+})

@@ -11,6 +11,7 @@ import { streamFormat } from '../negotiation.ts'
 import { ndjsonExample, sseExample, textExample } from '../schemas/examples.ts'
 import { operation } from '../schemas/operation.ts'
 import type { Answer, Operation } from '../schemas/operation.ts'
+import { watchClient } from '../waiting.ts'
 import { jobParams, jobStreamQuery, streamHeaders, streamQuery } from '../schemas/requests.ts'
 
 const CONTENT_TYPES: Record<StreamFormat, string> = {
@@ -75,13 +76,17 @@ const stream = async (
   refuseExpired(request.identity)
   const format = streamFormat(request.headers.accept, { ofOneJob: what.untilFinishedJobId !== null })
   const header = request.headers['last-event-id']
-  const open = await live.open({
+  const left = new AbortController()
+  const unwatch = watchClient(request.raw, () => left.abort())
+  const opening = live.open({
     ...what,
+    left: left.signal,
     format,
     lastEventId: typeof header === 'string' ? header : (request.query.lastEventId ?? null),
     caller: request.identity.caller,
     expiresAtMs: request.identity.expiresAtMs,
   })
+  const open = await opening.finally(unwatch)
   const { raw } = reply
   // A client that left while the snapshot was read closed a response nobody was listening to yet: it would never be noticed.
   if (raw.destroyed || raw.writableEnded || request.raw.socket.destroyed) {
