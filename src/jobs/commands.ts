@@ -1,4 +1,4 @@
-import type { HeartbeatAnswer, Heartbeat } from './heartbeat.ts'
+import type { HeartbeatAnswer, Heartbeat } from './heartbeats/heartbeat.ts'
 import type { Identity } from './identity.ts'
 import type {
   ActiveJobs,

@@ -1,8 +1,8 @@
 import { Counter, Histogram, type Registry } from 'prom-client'
 import { HeadwayError } from '../errors.ts'
 import type { Jobs } from '../jobs/commands.ts'
-import type { HeartbeatAnswer } from '../jobs/heartbeat.ts'
-import type { HeartbeatWrite } from '../jobs/write-heartbeats.ts'
+import type { HeartbeatAnswer } from '../jobs/heartbeats/heartbeat.ts'
+import type { HeartbeatWrite } from '../jobs/heartbeats/write.ts'
 
 /** The same use cases; heartbeats are counted by what their callers were answered. */
 export const createHeartbeatCounts = (registry: Registry): ((jobs: Jobs) => Jobs) => {

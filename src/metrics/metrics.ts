@@ -1,6 +1,6 @@
 import { collectDefaultMetrics, Registry } from 'prom-client'
 import type { Database } from '../database/connection.ts'
-import type { HeartbeatIntake } from '../jobs/intake.ts'
+import type { HeartbeatIntake } from '../jobs/heartbeats/intake.ts'
 import type { JobCounts } from '../jobs/job-counts.ts'
 import type { Sweeper } from '../jobs/sweeper.ts'
 import type { Announcer } from '../live/announcer.ts'

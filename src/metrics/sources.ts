@@ -1,6 +1,6 @@
 import type { Database } from '../database/connection.ts'
 import type { JobCounts } from '../jobs/job-counts.ts'
-import type { HeartbeatIntake } from '../jobs/intake.ts'
+import type { HeartbeatIntake } from '../jobs/heartbeats/intake.ts'
 import type { Sweeper } from '../jobs/sweeper.ts'
 import type { Announcer } from '../live/announcer.ts'
 import type { LiveStation } from '../live/live.ts'

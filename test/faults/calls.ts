@@ -1,5 +1,5 @@
 import pg from 'pg'
-import type { HeartbeatAnswer } from '../../src/jobs/heartbeat.ts'
+import type { HeartbeatAnswer } from '../../src/jobs/heartbeats/heartbeat.ts'
 import type { JobDocument, WorkerDocument } from '../../src/jobs/job.ts'
 import { waitFor } from '../helpers/wait.ts'
 

@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { DurableAnswer } from '../../src/jobs/heartbeat.ts'
+import type { DurableAnswer } from '../../src/jobs/heartbeats/heartbeat.ts'
 import { MAX_COUNT } from '../../src/jobs/job.ts'
 import { startService } from '../helpers/service.ts'
 

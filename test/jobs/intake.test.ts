@@ -5,18 +5,18 @@ import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { openDatabase } from '../../src/database/connection.ts'
 import { HeadwayError } from '../../src/errors.ts'
-import { sizeOfHeartbeat } from '../../src/jobs/entry-size.ts'
-import { HeartbeatQueue, type Entry } from '../../src/jobs/heartbeat-queue.ts'
-import type { Heartbeat } from '../../src/jobs/heartbeat.ts'
+import { sizeOfHeartbeat } from '../../src/jobs/heartbeats/entry-size.ts'
+import { HeartbeatQueue, type Entry } from '../../src/jobs/heartbeats/queue.ts'
+import type { Heartbeat } from '../../src/jobs/heartbeats/heartbeat.ts'
 import { OPEN_IDENTITY, scopeOf, type Scope } from '../../src/jobs/identity.ts'
 import type { Stage } from '../../src/jobs/job.ts'
-import { createHeartbeatIntake, type HeartbeatIntakeOptions } from '../../src/jobs/intake.ts'
+import { createHeartbeatIntake, type HeartbeatIntakeOptions } from '../../src/jobs/heartbeats/intake.ts'
 import {
   createHeartbeatWrite,
   type HeartbeatOutcome,
   type HeartbeatWrite,
   type WriteResult,
-} from '../../src/jobs/write-heartbeats.ts'
+} from '../../src/jobs/heartbeats/write.ts'
 import type { JobChange } from '../../src/live/change.ts'
 import { entryOf } from '../helpers/entry.ts'
 import { createTestDatabase } from '../helpers/database.ts'

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import type { DurableAnswer, Heartbeat } from '../../src/jobs/heartbeat.ts'
+import type { DurableAnswer, Heartbeat } from '../../src/jobs/heartbeats/heartbeat.ts'
 import type { JobDocument, Stage } from '../../src/jobs/job.ts'
 import { startService } from '../helpers/service.ts'
 import { openStream } from '../helpers/stream.ts'

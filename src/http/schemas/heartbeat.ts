@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { BufferedAnswer, DurableAnswer } from '../../jobs/heartbeat.ts'
+import type { BufferedAnswer, DurableAnswer } from '../../jobs/heartbeats/heartbeat.ts'
 import { JOB_STATUSES } from '../../jobs/job.ts'
 import { heartbeatAnswerExample, JOB_ID_EXAMPLE } from './examples.ts'
 import { MAX_META_BYTES, unit } from './job.ts'

@@ -1,4 +1,4 @@
-import type { Heartbeat } from '../../jobs/heartbeat.ts'
+import type { Heartbeat } from '../../jobs/heartbeats/heartbeat.ts'
 import { MAX_COUNT, UNITS } from '../../jobs/job.ts'
 
 // Heartbeats are most of what the service takes, and zod needs 4 µs for one. Nearly all of them are plain: valid, and left by

@@ -3,7 +3,7 @@ import pg from 'pg'
 import { openDatabase } from '../../../dist/database/connection.js'
 import { FUNCTIONS } from '../../../dist/database/functions.js'
 import { migrate } from '../../../dist/database/migrate.js'
-import { createHeartbeatWrite } from '../../../dist/jobs/write-heartbeats.js'
+import { createHeartbeatWrite } from '../../../dist/jobs/heartbeats/write.js'
 
 const EPOCH_MS = Date.UTC(2030, 0, 1)
 const SCOPE = {

@@ -2,7 +2,7 @@
 import pg from 'pg'
 import { openDatabase } from '../../../dist/database/connection.js'
 import { migrate } from '../../../dist/database/migrate.js'
-import { createHeartbeatWrite } from '../../../dist/jobs/write-heartbeats.js'
+import { createHeartbeatWrite } from '../../../dist/jobs/heartbeats/write.js'
 import { entryOf } from './entry.js'
 
 export const TENANT = '00000000-0000-0000-0000-000000000000'

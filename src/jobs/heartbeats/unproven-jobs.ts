@@ -1,5 +1,5 @@
 import type { Heartbeat } from './heartbeat.ts'
-import type { Scope } from './identity.ts'
+import type { Scope } from '../identity.ts'
 
 /** Partitions that are remembered for certain; up to twice as many. About 150 bytes each. */
 const MAX_PROVEN = 20_000

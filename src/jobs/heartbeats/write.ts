@@ -1,9 +1,9 @@
-import type { Database } from '../database/connection.ts'
-import { classifyFailure } from '../database/failures.ts'
-import type { JobChange } from '../live/change.ts'
-import { flushHeartbeats, type AnsweredOutcome } from './flush-statement.ts'
-import type { Entry } from './heartbeat-queue.ts'
-import { refusalOfData } from './refusals.ts'
+import type { Database } from '../../database/connection.ts'
+import { classifyFailure } from '../../database/failures.ts'
+import type { JobChange } from '../../live/change.ts'
+import { flushHeartbeats, type AnsweredOutcome } from './statement.ts'
+import type { Entry } from './queue.ts'
+import { refusalOfData } from '../refusals.ts'
 
 export type HeartbeatOutcome =
   | AnsweredOutcome

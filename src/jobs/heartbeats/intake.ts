@@ -1,13 +1,13 @@
 import type { Logger } from 'pino'
-import { HeadwayError } from '../errors.ts'
-import type { Announce, JobChange } from '../live/change.ts'
+import { HeadwayError } from '../../errors.ts'
+import type { Announce, JobChange } from '../../live/change.ts'
 import { createFlushes, type Settled } from './flushes.ts'
-import { HeartbeatQueue, type Entry } from './heartbeat-queue.ts'
+import { HeartbeatQueue, type Entry } from './queue.ts'
 import type { Heartbeat, HeartbeatAnswer } from './heartbeat.ts'
-import type { Scope } from './identity.ts'
-import type { Unwritten } from './sweeper.ts'
+import type { Scope } from '../identity.ts'
+import type { Unwritten } from '../sweeper.ts'
 import { UnprovenJobs } from './unproven-jobs.ts'
-import type { HeartbeatWrite, WriteResult } from './write-heartbeats.ts'
+import type { HeartbeatWrite, WriteResult } from './write.ts'
 
 export interface HeartbeatIntake {
   /** Resolves when the report is on disk, or after `answerWithinMs` as buffered. Raises the refusal, or `overloaded`. */

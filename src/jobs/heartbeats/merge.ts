@@ -1,5 +1,5 @@
 import type { Heartbeat } from './heartbeat.ts'
-import { MAX_COUNT } from './job.ts'
+import { MAX_COUNT } from '../job.ts'
 
 /** A report older than the last one by more than this was not late: the worker's clock was set. As in functions/flush.sql. */
 const LATE_WITHIN_MS = 5 * 60_000

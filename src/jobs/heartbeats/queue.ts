@@ -1,7 +1,7 @@
-import type { HeadwayError } from '../errors.ts'
+import type { HeadwayError } from '../../errors.ts'
 import { sizeOfHeartbeat } from './entry-size.ts'
 import type { Heartbeat, HeartbeatAnswer } from './heartbeat.ts'
-import type { Scope } from './identity.ts'
+import type { Scope } from '../identity.ts'
 import { mergeHeartbeats } from './merge.ts'
 import { Shares, type Holder, type SharesOptions } from './shares.ts'
 

@@ -1,11 +1,11 @@
-import type { Database } from '../database/connection.ts'
-import { FUNCTIONS } from '../database/functions.ts'
-import type { ErrorCode, HeadwayError } from '../errors.ts'
-import type { JobChange } from '../live/change.ts'
+import type { Database } from '../../database/connection.ts'
+import { FUNCTIONS } from '../../database/functions.ts'
+import type { ErrorCode, HeadwayError } from '../../errors.ts'
+import type { JobChange } from '../../live/change.ts'
 import type { Heartbeat } from './heartbeat.ts'
-import type { Entry } from './heartbeat-queue.ts'
-import { DEFAULT_WORKER_ID, type JobStatus } from './job.ts'
-import { refusalOf } from './refusals.ts'
+import type { Entry } from './queue.ts'
+import { DEFAULT_WORKER_ID, type JobStatus } from '../job.ts'
+import { refusalOf } from '../refusals.ts'
 
 /** What became of a heartbeat that the database answered. */
 export type AnsweredOutcome =

@@ -1,4 +1,4 @@
-import type { JobStatus, JsonObject, Unit } from './job.ts'
+import type { JobStatus, JsonObject, Unit } from '../job.ts'
 
 /**
  * What one worker reports. A field that is absent stays as it is; `null` clears it.

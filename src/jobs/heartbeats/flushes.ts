@@ -1,8 +1,8 @@
 import type { Logger } from 'pino'
-import { classifyFailure, sqlStateOf } from '../database/failures.ts'
-import { HeadwayError } from '../errors.ts'
-import type { Entry, HeartbeatQueue } from './heartbeat-queue.ts'
-import type { HeartbeatOutcome, HeartbeatWrite, WriteResult } from './write-heartbeats.ts'
+import { classifyFailure, sqlStateOf } from '../../database/failures.ts'
+import { HeadwayError } from '../../errors.ts'
+import type { Entry, HeartbeatQueue } from './queue.ts'
+import type { HeartbeatOutcome, HeartbeatWrite, WriteResult } from './write.ts'
 
 /** What an entry came to, and will stay. */
 export type Settled = Extract<HeartbeatOutcome, { kind: 'written' | 'refused' }>
