@@ -11,5 +11,6 @@ export const entryOf = (heartbeat: Partial<Heartbeat> & { jobId: string }, over:
   buffered: false,
   since: 0,
   bytes: 0,
+  isUnproven: false,
   ...over,
 })

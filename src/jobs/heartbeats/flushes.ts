@@ -1,8 +1,9 @@
 import type { Logger } from 'pino'
-import { classifyFailure, sqlStateOf } from '../../database/failures.ts'
 import { HeadwayError } from '../../errors.ts'
+import { LockedJobs, LOOK_FOR_DUE_MS } from './locked-jobs.ts'
 import type { Entry, HeartbeatQueue } from './queue.ts'
 import type { HeartbeatOutcome, HeartbeatWrite, WriteResult } from './write.ts'
+import { WriteTrouble } from './write-trouble.ts'
 
 /** What an entry came to, and will stay. */
 export type Settled = Extract<HeartbeatOutcome, { kind: 'written' | 'refused' }>
@@ -41,29 +42,10 @@ export interface FlushesOptions {
 
 interface Flush {
   entries: Entry[]
-  /** Jobs that were locked at the last try: they are skipped where they still are. */
-  suspects: boolean
+  /** Of jobs that were locked at the last try: those that still are, are skipped. */
+  retriesLocked: boolean
   begunMs: number
 }
-
-interface Lock {
-  /** When it was met first, and when to try again; by `performance.now()`. */
-  sinceMs: number
-  dueMs: number
-  /** It is the job's row that is locked, or its batch's, and not another row or table that a report for it takes. */
-  ofJobRow: boolean
-}
-
-/** How often a job that somebody else holds locked is tried again. */
-const LOCKED_RETRY_MS = 250
-/** A try that is older tells nothing any more. */
-const LOCKED_KNOWN_MS = 2_000
-/** A job that has been locked for longer may be so by our own flushes, which hold the batch of a partition in turns. */
-const LOCKED_LONG_MS = 1_000
-const FIRST_BACKOFF_MS = 50
-const LONGEST_BACKOFF_MS = 1_000
-/** How often the log repeats that nothing can be written. */
-const REMINDER_MS = 60_000
 
 const lost = ({ entries }: Flush): WriteResult => {
   const error = new HeadwayError('internal_error', 'This report may not be stored.')
@@ -77,113 +59,139 @@ const outcomeUnknown = () =>
     { retryAfterSeconds: 1 },
   )
 
+/** The flushes that are being written, and their jobs: no job is in two of them, so that its reports are written in their order. */
+class InFlight {
+  readonly #flushes = new Set<Flush>()
+  readonly #jobs = new Set<string>()
+
+  get size(): number {
+    return this.#flushes.size
+  }
+
+  /** Of those that do not retry locked jobs. */
+  get regular(): number {
+    let regular = 0
+    for (const { retriesLocked } of this.#flushes) if (!retriesLocked) regular += 1
+    return regular
+  }
+
+  get retriesLocked(): boolean {
+    return this.#flushes.size > this.regular
+  }
+
+  has(flush: Flush): boolean {
+    return this.#flushes.has(flush)
+  }
+
+  hasJob(jobId: string): boolean {
+    return this.#jobs.has(jobId)
+  }
+
+  add(flush: Flush): void {
+    this.#flushes.add(flush)
+    for (const { heartbeat } of flush.entries) this.#jobs.add(heartbeat.jobId)
+  }
+
+  remove(flush: Flush): void {
+    this.#flushes.delete(flush)
+    for (const { heartbeat } of flush.entries) this.#jobs.delete(heartbeat.jobId)
+  }
+
+  *entries(): Iterable<Entry> {
+    for (const { entries } of this.#flushes) yield* entries
+  }
+}
+
 /**
  * Takes batches out of a queue and writes them. While one commits, the next one fills: an idle service flushes at once, a
- * busy one batches more, and there is no timer to tune. A second flush leaves beside the first only with a full batch
- * (docs/decisions/0018-two-flushes.md). No job is in two flushes, so that its reports are written in their order.
+ * busy one batches more, and there is no timer to tune. A second flush begins beside the first only with a full batch
+ * (docs/decisions/0018-two-flushes.md).
  */
 export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }: FlushesOptions): Flushes => {
-  const flying = new Set<Flush>()
-  const flyingJobs = new Set<string>()
-  const lockedJobs = new Map<string, Lock>()
-  let backoffMs = 0
-  let failedMs = 0
-  let toldMs = -Infinity
-  let refused = false
+  const inFlight = new InFlight()
+  const locked = new LockedJobs()
+  const trouble = new WriteTrouble(log)
+  /** After a failure nothing is written until the timer ends. */
   let resting = false
-  /** Nothing could leave beside the flush in flight when it was last tried: it is not tried again before one lands. */
-  let alone = false
+  /** No second batch was full when it was last tried: none is tried before a flush ends. */
+  let noSecondBatch = false
   let timer: NodeJS.Timeout | undefined
   let begun = false
   let abandoned = false
   let onDrained: () => void = () => undefined
 
-  const isFree = (jobId: string): boolean => !flyingJobs.has(jobId)
-
-  const regular = (): number => [...flying].filter(flush => !flush.suspects).length
-  const triesSuspects = (): boolean => flying.size > regular()
-
-  const someLocked = (test: (lock: Lock) => boolean): boolean => {
-    for (const lock of lockedJobs.values()) if (test(lock)) return true
-    return false
+  /** Locked jobs are retried in flushes of their own, so that someone's open transaction holds up no other job. */
+  const takeLocked = (): Entry[] => {
+    if (inFlight.retriesLocked || !locked.someDue()) return []
+    return queue.take(maxBatch, jobId => !inFlight.hasJob(jobId) && locked.isDue(jobId))
   }
 
-  /** Locked jobs go by themselves and are waited for by nobody, so that someone's open transaction holds up no other job. */
-  const takeSuspects = (): Entry[] => {
-    const now = performance.now()
-    if (triesSuspects() || !someLocked(({ dueMs }) => dueMs <= now)) return []
-    return queue.take(maxBatch, jobId => isFree(jobId) && (lockedJobs.get(jobId)?.dueMs ?? Infinity) <= now)
-  }
-
-  /** Whether suspects wait for the flushes in flight to land, because only then they are sure to meet none of ours. */
-  const clearsTheWay = (): boolean => {
-    if (regular() === 0 || triesSuspects()) return false
-    const now = performance.now()
-    return someLocked(({ sinceMs, dueMs }) => sinceMs <= now - LOCKED_LONG_MS && dueMs <= now)
-  }
+  /** Whether locked jobs wait for the flushes in flight to end, because only then they are sure to meet no lock of ours. */
+  const waitsForOurLocks = (): boolean =>
+    inFlight.regular > 0 && !inFlight.retriesLocked && locked.someDue({ long: true })
 
   const takeBatch = (): Entry[] => {
-    const beside = regular()
-    if (beside > 1 || (beside === 1 && (alone || queue.rows < maxBatch))) return []
-    const wanted = (jobId: string) => isFree(jobId) && !lockedJobs.has(jobId)
+    const beside = inFlight.regular
+    if (beside > 1 || (beside === 1 && (noSecondBatch || queue.rows < maxBatch))) return []
+    const wanted = (jobId: string) => !inFlight.hasJob(jobId) && !locked.has(jobId)
     const entries = queue.take(maxBatch, wanted, beside === 1 ? maxBatch : 1)
-    alone = beside === 1 && entries.length === 0
+    noSecondBatch = beside === 1 && entries.length === 0
     return entries
   }
 
-  const launchIn = (ms: number): void => {
+  const flushIn = (ms: number): void => {
     clearTimeout(timer)
     if (abandoned) return
     timer = setTimeout(() => {
       resting = false
-      launch()
+      flush()
     }, ms)
   }
 
-  const launch = (): void => {
+  const flush = (): void => {
     if (resting || abandoned || queue.isEmpty) return
-    if (!clearsTheWay()) {
-      const suspects = takeSuspects()
-      if (suspects.length > 0) fly(suspects, true)
-      for (let entries = takeBatch(); entries.length > 0; entries = takeBatch()) fly(entries, false)
+    if (!waitsForOurLocks()) {
+      const retried = takeLocked()
+      if (retried.length > 0) start(retried, true)
+      for (let entries = takeBatch(); entries.length > 0; entries = takeBatch()) start(entries, false)
     }
-    if (lockedJobs.size > 0) launchIn(LOCKED_RETRY_MS / 5)
+    if (locked.size > 0) flushIn(LOOK_FOR_DUE_MS)
   }
 
-  const fly = (entries: Entry[], suspects: boolean): void => {
-    const flush = { entries, suspects, begunMs: performance.now() }
-    flying.add(flush)
-    for (const { heartbeat } of entries) flyingJobs.add(heartbeat.jobId)
-    write(entries, suspects)
-      .then(result => land(flush, result))
+  const start = (entries: Entry[], retriesLocked: boolean): void => {
+    const started = { entries, retriesLocked, begunMs: performance.now() }
+    inFlight.add(started)
+    write(entries, retriesLocked)
+      .then(result => finish(started, result))
       .catch((error: unknown) => {
         // A bug. What was under way has an outcome that nobody knows any more; the rest must go on.
         log.fatal({ err: error }, 'the heartbeat intake broke')
-        if (flying.has(flush)) land(flush, lost(flush))
+        if (inFlight.has(started)) finish(started, lost(started))
       })
   }
 
-  const land = (flush: Flush, result: WriteResult): void => {
-    flying.delete(flush)
-    alone = false
-    for (const { heartbeat } of flush.entries) flyingJobs.delete(heartbeat.jobId)
-    noteFailure(flush, result.failure)
+  const finish = (finished: Flush, result: WriteResult): void => {
+    inFlight.remove(finished)
+    noSecondBatch = false
+    noteResult(finished, result.failure)
     const settled: [Entry, Settled][] = []
-    flush.entries.forEach((entry, index) => {
-      const outcome = conclude(flush, entry, result.outcomes[index] ?? { kind: 'not_written' })
+    finished.entries.forEach((entry, index) => {
+      const outcome = conclude(finished, entry, result.outcomes[index] ?? { kind: 'not_written' })
       if (outcome) settled.push([entry, outcome])
     })
-    if (flush.suspects) forgetLocks(flush)
-    launch()
+    if (finished.retriesLocked) {
+      for (const { heartbeat } of finished.entries) locked.removeTried(heartbeat.jobId, finished.begunMs)
+    }
+    flush()
     const tell = (): void => {
       for (const [entry, outcome] of settled) guard(() => settle(entry, outcome))
-      guard(() => onWritten(flush.entries, result))
+      guard(() => onWritten(finished.entries, result))
       if (queue.entries > 0) return
-      lockedJobs.clear()
+      locked.clear()
       onDrained()
     }
-    // Answering takes Node as long as a third of a flush: what comes next leaves first.
-    if (flying.size > 0) setImmediate(tell)
+    // Answering takes Node as long as a third of a flush: the next one starts first.
+    if (inFlight.size > 0) setImmediate(tell)
     else tell()
   }
 
@@ -196,36 +204,20 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
     }
   }
 
-  /** Of two reports for one job, the one that was locked again has the last word: it has moved the time of the next try. */
-  const forgetLocks = ({ entries, begunMs }: Flush): void => {
-    for (const { heartbeat } of entries) {
-      const lock = lockedJobs.get(heartbeat.jobId)
-      if (lock && lock.dueMs <= begunMs) lockedJobs.delete(heartbeat.jobId)
-    }
-  }
-
   /** What an entry came to; null when it was put back. */
   const conclude = ({ begunMs }: Flush, entry: Entry, outcome: HeartbeatOutcome): Settled | null => {
     const { jobId, increment } = entry.heartbeat
     switch (outcome.kind) {
       case 'locked':
-      case 'blocked': {
-        const known = lockedJobs.get(jobId)
-        // Of several reports for one job in a flush, one that is blocked is enough.
-        const wasBlocked = known?.ofJobRow === false && known.dueMs > begunMs
-        lockedJobs.set(jobId, {
-          sinceMs: known?.sinceMs ?? performance.now(),
-          dueMs: performance.now() + LOCKED_RETRY_MS,
-          ofJobRow: outcome.kind === 'locked' && !wasBlocked,
-        })
+      case 'blocked':
+        locked.add(jobId, begunMs, { ofJobRow: outcome.kind === 'locked' })
         break
-      }
       case 'not_written':
         break
       case 'unknown':
         // What was set may be set again; what was added might count twice.
         if (increment !== undefined) return { kind: 'refused', error: outcomeUnknown() }
-        entry.keepHigher = true
+        queue.mayBeWritten(entry)
         break
       default:
         return outcome
@@ -234,30 +226,15 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
     return null
   }
 
-  const noteFailure = (flush: Flush, failure: WriteResult['failure']): void => {
-    if (failure) {
-      failedMs = performance.now()
-      const refusedNow = sqlStateOf(failure.cause) !== null && classifyFailure(failure.cause) === 'defect'
-      if (backoffMs === 0 || refusedNow !== refused || failedMs - toldMs >= REMINDER_MS) {
-        toldMs = failedMs
-        log.error(
-          { err: failure.cause, pending: queue.entries },
-          refusedNow
-            ? 'the database refuses to write heartbeats, they wait in memory: functions, tables or rights of this version are missing'
-            : 'cannot write heartbeats, they wait in memory',
-        )
-      }
-      refused = refusedNow
-      if (resting) return
-      backoffMs = Math.min(LONGEST_BACKOFF_MS, Math.max(FIRST_BACKOFF_MS, backoffMs * 2))
-      resting = true
-      launchIn(backoffMs * (0.5 + Math.random() / 2))
-    } else if (backoffMs > 0 && flush.begunMs >= failedMs) {
-      // One that left before the failure tells nothing of the time after it.
-      backoffMs = 0
-      refused = false
-      log.info({ pending: queue.entries }, 'heartbeats are written again')
+  const noteResult = ({ begunMs }: Flush, failure: WriteResult['failure']): void => {
+    if (failure === null) {
+      trouble.succeeded(begunMs, queue.entries)
+      return
     }
+    trouble.failed(failure.cause, queue.entries)
+    if (resting) return
+    resting = true
+    flushIn(trouble.nextRestMs())
   }
 
   return {
@@ -267,22 +244,17 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
       // What the event loop reads from its sockets in this turn goes into the same flush.
       setImmediate(() => {
         begun = false
-        launch()
+        flush()
       })
     },
-    *inFlight() {
-      for (const { entries } of flying) yield* entries
-    },
+    inFlight: () => inFlight.entries(),
     get lockedJobs() {
-      return lockedJobs.size
+      return locked.size
     },
     get isRefused() {
-      return refused
+      return trouble.isRefused
     },
-    isRowLocked(jobId) {
-      const lock = lockedJobs.get(jobId)
-      return lock?.ofJobRow === true && lock.dueMs > performance.now() - LOCKED_KNOWN_MS
-    },
+    isRowLocked: jobId => locked.isRowLocked(jobId),
     drained: () =>
       new Promise(resolve => {
         onDrained = resolve

@@ -60,7 +60,22 @@ const RETRY_AFTER_SECONDS = 1
 /** Jobs that `unwritten` names: each visit of a sweeper writes them down. Where more are locked, all of them count as waiting. */
 const MAX_NAMED_JOBS = 1_000
 
-/** Takes heartbeats, has them written in batches (flushes.ts), and answers who waits. */
+/**
+ * Takes heartbeats, has them written in batches, and answers who waits.
+ *
+ * How a report goes, and which file says more:
+ *
+ *     route ─ submit ─▶ intake.ts ─ add ─▶ queue.ts ─ take ─▶ flushes.ts ─ write ─▶ write.ts ─▶ statement.ts ─▶ flush.sql
+ *                          │                  ▲ merge.ts          │                (splits what      (one round trip)
+ *                          │                  └──── putBack ──────┤                 is refused)
+ *                          ◀───────────────── settle ─────────────┘
+ *
+ * An entry of the queue is what one worker has reported since it was written last. It waits in the queue (more reports of
+ * its worker merge with it), is in flight (in a batch that is being written), and then is settled, written or refused, or put
+ * back: the job was locked (locked-jobs.ts), or the database was away (write-trouble.ts). At any moment before it is settled
+ * its callers may be answered that it is buffered; it stays where it is. `queue.forget` ends it.
+ * Who may have how many entries: shares.ts, unproven-jobs.ts. How large one is: entry-size.ts.
+ */
 export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): HeartbeatIntake => {
   const { write, announce, log } = options
   const {
@@ -131,14 +146,11 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
   }
 
   const answerBuffered = (entry: Entry): void => {
-    entry.buffered = true
-    entry.keepHigher = true
     const { jobId, workerId } = entry.heartbeat
     const unknown = { status: null, cancelRequested: null, progressPercent: null, revision: null } as const
-    for (const waiter of entry.waiters) {
+    for (const waiter of queue.answerBuffered(entry)) {
       waiter.resolve({ jobId, workerId, ...unknown, heartbeatIntervalMs: intervalFor(0), durable: false })
     }
-    entry.waiters = []
   }
 
   /** Announces each job that a flush changed, once. A batch that was written in parts has changed in each of them. */
@@ -182,10 +194,9 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
 
   const accept = (scope: Scope, heartbeat: Heartbeat): Promise<HeartbeatAnswer> =>
     new Promise((resolve, reject) => {
-      const entry = queue.add(scope, heartbeat, { resolve, reject, since: performance.now(), late: false })
-      if (scope.jobId === null || !entry || !unproven.concerns(scope, heartbeat)) return
-      entry.isUnproven = true
-      unproven.add(scope)
+      const isUnproven = unproven.concerns(scope, heartbeat)
+      const waiter = { resolve, reject, since: performance.now(), late: false }
+      if (queue.add(scope, heartbeat, waiter, isUnproven) && isUnproven) unproven.add(scope)
     })
 
   const answerOverdue = (): void => {

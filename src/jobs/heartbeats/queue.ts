@@ -14,8 +14,10 @@ export interface Waiter {
   late: boolean
 }
 
-/** What one worker has reported since its last flush, and who wants to hear of it. */
-export interface Entry {
+/** What one worker has reported since its last flush, and who wants to hear of it. Only the queue changes it. */
+export type Entry = Readonly<EntryState>
+
+interface EntryState {
   scope: Scope
   heartbeat: Heartbeat
   /** Written late or twice, an absolute count must not undo what the worker reported through another replica. */
@@ -28,7 +30,7 @@ export interface Entry {
   /** Whose share of the queue it takes. */
   holder?: Holder
   /** Of a token that is limited to another job, of which this one is not known to be a partition. */
-  isUnproven?: boolean
+  isUnproven: boolean
 }
 
 /** An entry without a payload, but with a message, has no more. */
@@ -47,7 +49,7 @@ const hasSameRight = (entry: Entry, scope: Scope, heartbeat: Heartbeat): boolean
   entry.scope.jobId === scope.jobId
 
 /** By job and worker. */
-type Rows = Map<string, Entry[]>
+type Rows = Map<string, EntryState[]>
 
 /**
  * Heartbeats that wait to be written, at most one entry per right, job and worker where merging allows it. A worker's
@@ -90,15 +92,15 @@ export class HeartbeatQueue {
     return this.#shares.hasRoom(tenantId, caller, { entries: heartbeats.length, bytes })
   }
 
-  /** Answers the new entry, or null where the report was merged with one that waits. */
-  add(scope: Scope, heartbeat: Heartbeat, waiter: Waiter): Entry | null {
+  /** Whether the report has an entry of its own: else it was merged with one that waits. */
+  add(scope: Scope, heartbeat: Heartbeat, waiter: Waiter, isUnproven = false): boolean {
     const rows = this.#rowsOf(scope.tenantId)
     const row = rowOf(heartbeat)
     const waiting = rows.get(row)
     const last = waiting?.at(-1)
-    if (last && hasSameRight(last, scope, heartbeat) && this.#merge(last, heartbeat, waiter)) return null
+    if (last && hasSameRight(last, scope, heartbeat) && this.#merge(last, heartbeat, waiter)) return false
     const bytes = sizeOfHeartbeat(heartbeat)
-    const entry: Entry = {
+    const entry: EntryState = {
       scope,
       heartbeat,
       keepHigher: false,
@@ -107,10 +109,11 @@ export class HeartbeatQueue {
       since: waiter.since,
       bytes,
       holder: this.#shares.take(scope.tenantId, scope.caller ?? null, bytes),
+      isUnproven,
     }
     if (waiting) waiting.push(entry)
     else this.#put(rows, row, [entry])
-    return entry
+    return true
   }
 
   #rowsOf(tenantId: string): Rows {
@@ -122,12 +125,12 @@ export class HeartbeatQueue {
     return rows
   }
 
-  #put(rows: Rows, row: string, entries: Entry[]): void {
+  #put(rows: Rows, row: string, entries: EntryState[]): void {
     if (!rows.has(row)) this.#rows += 1
     rows.set(row, entries)
   }
 
-  #merge(entry: Entry, heartbeat: Heartbeat, waiter: Waiter): boolean {
+  #merge(entry: EntryState, heartbeat: Heartbeat, waiter: Waiter): boolean {
     const merge = mergeHeartbeats(entry.heartbeat, heartbeat)
     if (merge.kind === 'separate') return false
     waiter.late = merge.kind === 'late'
@@ -189,10 +192,22 @@ export class HeartbeatQueue {
   }
 
   /** Returns an entry that could not be written to its place before what its worker has said since; its row goes to the end. */
-  putBack(entry: Entry): void {
+  putBack(entry: EntryState): void {
     const rows = this.#rowsOf(entry.scope.tenantId)
     const row = rowOf(entry.heartbeat)
     this.#put(rows, row, [entry, ...(rows.get(row) ?? [])])
+  }
+
+  /** Whoever waits for the entry is answered before it is written: answers them. It may reach the database late. */
+  answerBuffered(entry: EntryState): Waiter[] {
+    entry.buffered = true
+    entry.keepHigher = true
+    return entry.waiters.splice(0)
+  }
+
+  /** It was sent to the database, and nobody knows what became of it: it may be written twice. */
+  mayBeWritten(entry: EntryState): void {
+    entry.keepHigher = true
   }
 
   /** The entry has its outcome: it no longer counts. */
