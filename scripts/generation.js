@@ -7,11 +7,9 @@ import { fileURLToPath } from 'node:url'
 const folder = fileURLToPath(new URL('../src/database/functions/', import.meta.url))
 const file = `${folder}generation.json`
 
-const text = readdirSync(folder)
-  .filter(name => name.endsWith('.sql'))
-  .sort()
-  .map(name => readFileSync(folder + name, 'utf8'))
-  .join('\n')
+// As readFunctions in src/database/functions.ts reads them.
+const bodies = readdirSync(folder).filter(name => name.endsWith('.sql') && name !== 'types.sql')
+const text = ['types.sql', ...bodies.sort()].map(name => readFileSync(folder + name, 'utf8')).join('\n')
 const sha256 = createHash('sha256').update(text).digest('hex')
 const written = JSON.parse(readFileSync(file, 'utf8'))
 

@@ -25,13 +25,13 @@ export const FUNCTIONS = schemaOf(GENERATION)
 /** The same for templates of Drizzle. */
 export const functions = sql.identifier(FUNCTIONS)
 
+/** Types come first; what a function calls may come after it. */
+const TYPES = 'types.sql'
+
 /** The text of the functions as they are made in the schema of this generation, and a hash of what is in the files. */
 export const readFunctions = (): { text: string; hash: string } => {
-  const files = readdirSync(FOLDER).filter(name => name.endsWith('.sql'))
-  const text = files
-    .sort()
-    .map(name => readFileSync(FOLDER + name, 'utf8'))
-    .join('\n')
+  const bodies = readdirSync(FOLDER).filter(name => name.endsWith('.sql') && name !== TYPES)
+  const text = [TYPES, ...bodies.sort()].map(name => readFileSync(FOLDER + name, 'utf8')).join('\n')
   return {
     text: text.replaceAll(/\bheadway\./g, `${FUNCTIONS}.`),
     hash: createHash('sha256').update(text).digest('hex'),

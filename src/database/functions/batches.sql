@@ -1,9 +1,6 @@
 -- A batch is what its partitions make it. Whoever changes a partition holds the batch's lock (locks.sql), and rolls the
 -- batch up before it commits.
 
--- A change that was made beside the one that was asked for, for whoever announces it.
-CREATE TYPE headway.change AS (tenant_id uuid, job_id uuid, revision bigint, lifecycle boolean, is_batch boolean);
-
 CREATE FUNCTION headway.change_document(c headway.change) RETURNS json LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT json_build_object('tenantId', c.tenant_id, 'jobId', c.job_id, 'revision', c.revision, 'lifecycle', c.lifecycle)
 $$;

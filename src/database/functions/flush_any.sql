@@ -40,13 +40,7 @@ BEGIN
       r.rate_reported_at AS old_rate_reported_at,
       coalesce(r.rate_whole, 0) AS old_rate_whole, coalesce(r.rate_recent, 0) AS old_rate_recent,
       v.applies, CASE WHEN l.late THEN coalesce(w.late_since, at) END AS late_since
-    FROM json_to_recordset(heartbeats) AS x (
-      i integer, job_id uuid, worker_id text, attempt integer,
-      tenant_id uuid, all_organizations boolean, organization_id uuid, scope_job_id uuid, actor text,
-      processed_count bigint, increment bigint, keep_higher boolean, total_count bigint, progress_percent smallint,
-      unit text, throughput_per_second float8, eta_seconds bigint, stage text, message text, payload jsonb, meta jsonb,
-      reported_at timestamptz, clears text[]
-    )
+    FROM json_populate_recordset(NULL::headway.heartbeat, heartbeats) AS x
     LEFT JOIN LATERAL (
       SELECT * FROM public.progress_jobs j
       WHERE j.id = x.job_id AND j.tenant_id = x.tenant_id

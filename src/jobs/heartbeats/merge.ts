@@ -1,22 +1,11 @@
+import { FIELD_ENTRIES } from './fields.ts'
 import type { Heartbeat } from './heartbeat.ts'
 import { MAX_COUNT } from '../job.ts'
 
 /** A report older than the last one by more than this was not late: the worker's clock was set. As in functions/flush.sql. */
 const LATE_WITHIN_MS = 5 * 60_000
 
-const REPORTED_FIELDS = [
-  'processedCount',
-  'increment',
-  'totalCount',
-  'progressPercent',
-  'unit',
-  'throughputPerSecond',
-  'etaSeconds',
-  'stage',
-  'message',
-  'payload',
-  'meta',
-] as const satisfies (keyof Heartbeat)[]
+const PROGRESS_FIELDS = FIELD_ENTRIES.filter(([, { progress }]) => progress).map(([field]) => field)
 
 const addCounts = (a: number, b: number): number => Math.min(MAX_COUNT, a + b)
 
@@ -33,7 +22,7 @@ const combine = (earlier: Heartbeat, later: Heartbeat): Heartbeat => {
 const supersedes = (later: Heartbeat, earlier: Heartbeat): boolean =>
   later.increment === undefined &&
   later.meta === undefined &&
-  REPORTED_FIELDS.every(
+  PROGRESS_FIELDS.every(
     field =>
       earlier[field] === undefined ||
       later[field] !== undefined ||

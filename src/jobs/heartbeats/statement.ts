@@ -2,7 +2,7 @@ import type { Database } from '../../database/connection.ts'
 import { FUNCTIONS } from '../../database/functions.ts'
 import type { ErrorCode, HeadwayError } from '../../errors.ts'
 import type { JobChange } from '../../live/change.ts'
-import type { Heartbeat } from './heartbeat.ts'
+import { FIELD_ENTRIES } from './fields.ts'
 import type { Entry } from './queue.ts'
 import { DEFAULT_WORKER_ID, type JobStatus } from '../job.ts'
 import { refusalOf } from '../refusals.ts'
@@ -42,66 +42,41 @@ interface FlushRow {
   others: JobChange[] | null
 }
 
-/** Heartbeat field → column, for those that `null` clears. */
-const CLEARABLE = [
-  ['totalCount', 'total_count'],
-  ['progressPercent', 'progress_percent'],
-  ['throughputPerSecond', 'throughput_per_second'],
-  ['etaSeconds', 'eta_seconds'],
-  ['stage', 'stage'],
-  ['message', 'message'],
-  ['payload', 'payload'],
-] as const
-
-/** Fields of a heartbeat that headway.flush_plain does not know. */
-const RARE_FIELDS = [
-  'progressPercent',
-  'unit',
-  'throughputPerSecond',
-  'etaSeconds',
-  'stage',
-  'payload',
-  'meta',
-] as const satisfies (keyof Heartbeat)[]
+/** Fields that headway.flush_plain does not know, and those whose null it does not. */
+const RARE_FIELDS = FIELD_ENTRIES.filter(([, { plain }]) => !plain).map(([field]) => field)
+const PLAIN_CLEARABLE = FIELD_ENTRIES.filter(([, { plain, clearable }]) => plain && clearable).map(([field]) => field)
 
 /** Says how far a worker is, and no more: such entries are written in a shorter way where they are alone with their job. */
 const isPlain = ({ heartbeat, keepHigher }: Entry): boolean =>
   !keepHigher &&
-  heartbeat.totalCount !== null &&
-  heartbeat.message !== null &&
   // The driver would write another character in place of half of one; as JSON, Postgres refuses it.
   heartbeat.workerId.isWellFormed() &&
   heartbeat.message?.isWellFormed() !== false &&
-  RARE_FIELDS.every(field => heartbeat[field] === undefined)
+  RARE_FIELDS.every(field => heartbeat[field] === undefined) &&
+  PLAIN_CLEARABLE.every(field => heartbeat[field] !== null)
 
-/** An entry as headway.flush_any reads it. What is undefined or null is left to the default of the record, which is null. */
+/** An entry as headway.heartbeat (types.sql). What is undefined or null is left out: of the record it is null. */
 const toRecord = ({ scope, heartbeat, keepHigher }: Entry, i: number) => {
-  const clears = CLEARABLE.filter(([field]) => heartbeat[field] === null).map(([, column]) => column)
-  return {
+  const record: Record<string, unknown> = {
     i,
     job_id: heartbeat.jobId,
     worker_id: heartbeat.workerId,
-    attempt: heartbeat.attempt,
     tenant_id: scope.tenantId,
     all_organizations: scope.allOrganizations,
     organization_id: scope.organizationId ?? undefined,
     scope_job_id: scope.jobId ?? undefined,
     actor: scope.actor ?? undefined,
     keep_higher: keepHigher,
-    processed_count: heartbeat.processedCount,
-    increment: heartbeat.increment,
-    total_count: heartbeat.totalCount ?? undefined,
-    progress_percent: heartbeat.progressPercent ?? undefined,
-    unit: heartbeat.unit,
-    throughput_per_second: heartbeat.throughputPerSecond ?? undefined,
-    eta_seconds: heartbeat.etaSeconds ?? undefined,
-    stage: heartbeat.stage ?? undefined,
-    message: heartbeat.message ?? undefined,
-    payload: heartbeat.payload ?? undefined,
-    meta: heartbeat.meta,
-    reported_at: heartbeat.reportedAt,
-    clears: clears.length > 0 ? clears : undefined,
   }
+  const clears: string[] = []
+  for (const [field, { column, clearable }] of FIELD_ENTRIES) {
+    const value = heartbeat[field]
+    if (value === undefined) continue
+    if (value !== null) record[column] = value
+    else if (clearable) clears.push(column)
+  }
+  if (clears.length > 0) record.clears = clears
+  return record
 }
 
 /** What headway.plain_heartbeats takes beside job and tenant, in its order. */
