@@ -219,7 +219,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
       live.start()
       deliverer.start()
       tokens?.start()
-      // Fastify would say a line of its own for each interface; main.ts says one.
+      // Fastify would say a line of its own for each interface; serve.ts says one.
       httpLog.level = 'silent'
       const address = await http.listen({ host: config.host, port: config.port })
       httpLog.level = log.level

@@ -13,7 +13,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { compileTests } from './compile.js'
-import { createTapReader } from './tapReader.js'
+import { createTapReader } from './tap-reader.js'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const TIMEOUT_MS = 10 * 60_000

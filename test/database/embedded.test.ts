@@ -23,7 +23,7 @@ import t, { type Test } from 'tap'
 import type { EmbeddedPostgres, EmbeddedPostgresOptions } from '../../src/database/embedded/embedded.ts'
 import { processIdentity } from '../../src/database/embedded/processes.ts'
 import { acquireLock } from '../../src/database/embedded/lock.ts'
-import { boundLog, readLogEnd } from '../../src/database/embedded/serverLog.ts'
+import { boundLog, readLogEnd } from '../../src/database/embedded/server-log.ts'
 import { waitFor } from '../helpers/wait.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))

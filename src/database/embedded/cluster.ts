@@ -20,7 +20,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { GuardOptions } from './messages.ts'
 import { SERVER_SOCKET, type Place } from './place.ts'
 import { errorCode, processIdentity, runsWith } from './processes.ts'
-import { openLog } from './serverLog.ts'
+import { openLog } from './server-log.ts'
 
 /** Small: the default installation idles in little memory, and a handful of processes share 60 connections. */
 const SETTINGS = {

@@ -2,7 +2,7 @@
  * The Postgres that Headway brings along, for the case that DATABASE_URL is not set: a real server from npm packages,
  * so that the code path is that of production.
  *
- * This process only claims the server (`guardConnection.ts`). A process of its own, the guard (`guard.ts`), runs it
+ * This process only claims the server (`guard-connection.ts`). A process of its own, the guard (`guard.ts`), runs it
  * while anyone claims it. `place.ts` decides where the files are and which user runs the server, `binaries.ts` finds
  * the programs, `cluster.ts` makes and starts the database. docs/decisions/0001-embedded-postgres.md says why.
  */
@@ -10,7 +10,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { locatePrograms } from './binaries.ts'
 import { SUPERUSER } from './cluster.ts'
-import { connectToGuard } from './guardConnection.ts'
+import { connectToGuard } from './guard-connection.ts'
 import type { Transport } from './messages.ts'
 import { choosePlace } from './place.ts'
 

@@ -21,7 +21,7 @@ import { startServer, type Server } from './cluster.ts'
 import { acquireLock } from './lock.ts'
 import { LEAVE, whenClosed, type GuardMessage, type GuardOptions } from './messages.ts'
 import type { Place } from './place.ts'
-import { boundLog, readLogEnd } from './serverLog.ts'
+import { boundLog, readLogEnd } from './server-log.ts'
 
 /** After a kill -9 of the server its own children need a moment to notice; until then it cannot be started again. */
 const START_ATTEMPTS = 5

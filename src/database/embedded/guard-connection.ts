@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { HeadwayError } from '../../errors.ts'
 import { LEAVE, readMessages, whenClosed, type GuardOptions } from './messages.ts'
 import { errorCode } from './processes.ts'
-import { openLog, readLogEnd } from './serverLog.ts'
+import { openLog, readLogEnd } from './server-log.ts'
 
 /** Initialising on a slow disk, or recovery after a power cut, may take a while. */
 const START_TIMEOUT_MS = 120_000

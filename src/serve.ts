@@ -1,0 +1,121 @@
+import type { Logger } from 'pino'
+import { createApp, type App } from './app.ts'
+import { readConfig, type Config } from './config.ts'
+import { startEmbeddedPostgres } from './database/embedded/embedded.ts'
+import { classifyFailure, sqlStateOf, UnreachableError } from './database/failures.ts'
+import { migrate } from './database/migrate.ts'
+import { HeadwayError } from './errors.ts'
+import { createLog } from './log.ts'
+import { closeOnSignals } from './signals.ts'
+
+/** A database that starts at the same time as the service gets this long. */
+const DATABASE_START_SECONDS = 30
+
+interface RunningDatabase {
+  url: string
+  listenUrl: string
+  /** For the log: without the password. */
+  name: string
+  stop: () => Promise<void>
+}
+
+const nameOf = (databaseUrl: string): string => {
+  const url = new URL(databaseUrl)
+  return `${url.hostname}${url.port ? `:${url.port}` : ''}${url.pathname}`
+}
+
+const openDatabase = async (config: Config, log: Logger): Promise<RunningDatabase> => {
+  if (config.databaseUrl !== null) {
+    const listenUrl = config.databaseListenUrl ?? config.databaseUrl
+    return { url: config.databaseUrl, listenUrl, name: nameOf(config.databaseUrl), stop: async () => undefined }
+  }
+  const embedded = await startEmbeddedPostgres({ dataDir: config.dataDir, log: message => log.warn(message) })
+  for (const warning of embedded.warnings) log.warn(warning)
+  const name = `embedded PostgreSQL ${embedded.version} in ${embedded.dataDir}`
+  return { url: embedded.url, listenUrl: embedded.url, name, stop: () => embedded.stop() }
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+/** The server is there, but does not let us in (class 28), or has no such database (3D000): waiting would not help. */
+const isRefusal = (error: unknown): boolean => {
+  const state = sqlStateOf(error)
+  return state !== null && (state.startsWith('28') || state === '3D000')
+}
+
+const explainDatabase = (error: unknown, name: string): unknown => {
+  if (!isRefusal(error) && classifyFailure(error) !== 'unreachable') return error
+  const reason = error instanceof UnreachableError ? error.cause : error
+  return new HeadwayError(
+    'database_unavailable',
+    `Cannot use the database ${name}: ${messageOf(reason)}. Start it, or correct DATABASE_URL.`,
+    { cause: error },
+  )
+}
+
+const LISTEN_FAILURES: Record<string, string> = {
+  EADDRINUSE: 'is in use. Stop the program that listens there, or set PORT to another one (0 picks a free one).',
+  EADDRNOTAVAIL: 'is not an address of this machine: correct HOST.',
+  EACCES: 'may not be used by this user: set PORT to one above 1023.',
+  ENOTFOUND: 'cannot be found: correct HOST.',
+}
+
+const explainListen = (error: unknown, { host, port }: Config): unknown => {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  const explanation = LISTEN_FAILURES[code]
+  if (explanation === undefined) return error
+  return new HeadwayError('validation_failed', `${host}:${port} ${explanation}`, { cause: error })
+}
+
+const migrateWhenReachable = async (url: string, log: Logger): Promise<void> => {
+  const deadline = performance.now() + DATABASE_START_SECONDS * 1000
+  for (;;) {
+    try {
+      for (const warning of await migrate(url)) log.warn(warning)
+      return
+    } catch (error) {
+      if (classifyFailure(error) !== 'unreachable' || isRefusal(error) || performance.now() > deadline) throw error
+      log.warn({ err: error }, 'the database cannot be reached yet')
+      await new Promise(resolve => setTimeout(resolve, 1000))
+    }
+  }
+}
+
+/**
+ * Runs the service of this process until a signal ends it, by the settings of the environment. Resolves when it listens. Raises
+ * `HeadwayError` with a sentence for the operator where it cannot be started.
+ */
+export const serve = async (): Promise<void> => {
+  const config = readConfig(process.env)
+  const log = createLog(config.logLevel)
+  const database = await openDatabase(config, log)
+  let app: App | null = null
+  const closing = new AbortController()
+  let closed: Promise<void> | null = null
+  const closeAll = async (): Promise<void> => {
+    await app?.close()
+    await database.stop()
+  }
+  /** Once: a signal may come while a start that failed is being undone. */
+  const close = (): Promise<void> => {
+    closing.abort()
+    return (closed ??= closeAll())
+  }
+  // Before anything is waited for: as the first process of a container, this one would not even hear a signal otherwise.
+  closeOnSignals({ close, graceSeconds: config.shutdownGraceSeconds, log })
+  try {
+    await migrateWhenReachable(database.listenUrl, log).catch((error: unknown) => {
+      throw explainDatabase(error, database.name)
+    })
+    app = await createApp({ config, databaseUrl: database.url, listenUrl: database.listenUrl, log })
+    const address = await app.listen().catch((error: unknown) => {
+      throw explainListen(error, config)
+    })
+    log.info(`Headway listens on ${address}, on ${database.name}`)
+  } catch (error) {
+    // A shutdown that is under way explains the failure, and ends the process itself.
+    const isShutdown = closing.signal.aborted
+    await close().catch((failure: unknown) => log.error({ err: failure }, 'could not undo the start'))
+    if (!isShutdown) throw error
+  }
+}
