@@ -7,6 +7,8 @@ import { description, version } from '../version.ts'
 import { protectPages } from './pages.ts'
 import type { Allowed } from './pages.ts'
 import './schemas/problem.ts'
+import { writePlainly } from './plain-schemas.ts'
+import { shareComponents } from './share-components.ts'
 import { WEBHOOKS } from './schemas/webhook-message.ts'
 
 const INFO = {
@@ -128,7 +130,9 @@ export const registerDocumentation = async (app: FastifyInstance): Promise<void>
       return { schema: { ...schema, ...(response !== undefined && { response }) }, url }
     },
     transformObject: input => ({
-      ...markOptionalBodies(tidyComponents(jsonSchemaTransformObject(input) as Components & Operations)),
+      ...shareComponents(
+        writePlainly(markOptionalBodies(tidyComponents(jsonSchemaTransformObject(input) as Components & Operations))),
+      ),
       // Relative to the document: below which path a proxy shows the service, only its reader knows. The plugin takes no such
       // address as an option.
       servers: [{ url: '.' }],

@@ -10,6 +10,7 @@ import { preferredWaitSeconds } from '../../src/http/waiting.ts'
 import { OPEN_IDENTITY } from '../../src/jobs/identity.ts'
 import type { Identify } from '../../src/http/identity.ts'
 import type { Feature, Identity } from '../../src/jobs/identity.ts'
+import { inlineShared } from '../helpers/openapi.ts'
 import { waitFor } from '../helpers/wait.ts'
 import { JOB_ID, raw, readProblem, send, startServer, UNKNOWN_ID } from './in-memory.ts'
 
@@ -664,7 +665,9 @@ t.test('health: up is not ready, and a deaf listener or missing sweeps are degra
 
 t.test('the documentation names every call, offline', async t => {
   const { url, app } = await startServer(t)
-  const document = (await (await fetch(`${url}/openapi.json`)).json()) as {
+  const text = await (await fetch(`${url}/openapi.json`)).text()
+  t.equal(text.match(/`rate_limited`, `too_much_in_flight`"/g)?.length, 1, 'what many calls answer is stated once')
+  const document = inlineShared(JSON.parse(text)) as {
     openapi: string
     paths: Record<
       string,

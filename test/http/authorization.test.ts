@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import { FEATURES } from '../../src/jobs/identity.ts'
 import type { Feature } from '../../src/jobs/identity.ts'
 import type { JobDocument } from '../../src/jobs/job.ts'
+import { inlineShared } from '../helpers/openapi.ts'
 import { startService, type Reply, type Service } from '../helpers/service.ts'
 import { bearer, mint, SECRET, secondsFromNow, type TestClaims } from '../helpers/tokens.ts'
 import { waitFor } from '../helpers/wait.ts'
@@ -203,9 +204,11 @@ interface Operation {
 
 /** Every operation below the base path, as the service itself describes them. */
 const readOperations = async ({ url }: Service): Promise<Operation[]> => {
-  const { paths } = (await (await fetch(`${url}/openapi.json`)).json()) as {
+  const document = (await (await fetch(`${url}/openapi.json`)).json()) as {
     paths: Record<string, Record<string, Omit<Operation, 'id' | 'method' | 'path'> & { operationId: string }>>
+    components: object
   }
+  const { paths } = inlineShared(document)
   return Object.entries(paths)
     .filter(([path]) => path.startsWith('/api/progress/'))
     .flatMap(([path, methods]) =>

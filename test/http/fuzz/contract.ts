@@ -1,11 +1,12 @@
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
 import formats from 'ajv-formats'
 import type { FormatsPlugin } from 'ajv-formats'
+import { inlineShared } from '../../helpers/openapi.ts'
 
 /** As much of a JSON Schema as the OpenAPI document uses. */
 export interface Schema {
   $ref?: string
-  type?: string
+  type?: string | string[]
   format?: string
   enum?: unknown[]
   const?: unknown
@@ -70,7 +71,8 @@ export const EVERYWHERE = new Set(['malformed_request', 'request_timeout', 'head
 
 const PREFIX = '#/components/schemas/'
 
-export const readContract = (document: OpenApi): Contract => {
+export const readContract = (described: OpenApi): Contract => {
+  const document = inlineShared(described)
   const ajv = new Ajv2020({ strict: false, allErrors: false })
   ;(formats as unknown as FormatsPlugin)(ajv)
   ajv.addSchema({ ...document, $id: 'openapi' })

@@ -57,7 +57,9 @@ export const valueOf = (contract: Contract, given: Schema): fc.Arbitrary<unknown
   if (schema.anyOf) return fc.oneof(...schema.anyOf.map(option => valueOf(contract, option)))
   if (schema.enum) return fc.constantFrom(...schema.enum)
   if (schema.const !== undefined) return fc.constant(schema.const)
-  switch (schema.type) {
+  const { type } = schema
+  if (Array.isArray(type)) return fc.oneof(...type.map(one => valueOf(contract, { ...schema, type: one })))
+  switch (type) {
     case 'string':
       return stringOf(schema)
     case 'integer':

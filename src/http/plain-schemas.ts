@@ -1,0 +1,42 @@
+type Json = null | boolean | number | string | Json[] | { [name: string]: Json }
+type JsonSchema = { [name: string]: Json }
+
+const isObject = (value: Json | undefined): value is JsonSchema =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** `T | null` in the words of JSON Schema 2020: a list of types, in place of a list of schemas. */
+const joinNull = (schema: JsonSchema): JsonSchema => {
+  const { anyOf, ...rest } = schema
+  if (!Array.isArray(anyOf) || anyOf.length !== 2 || 'type' in rest) return schema
+  const [value, nothing] = anyOf
+  if (!isObject(value) || !isObject(nothing) || Object.keys(nothing).length !== 1 || nothing.type !== 'null')
+    return schema
+  const { type, enum: values, ...limits } = value
+  if (typeof type !== 'string' || 'const' in limits) return schema
+  return { type: [type, 'null'], ...(Array.isArray(values) && { enum: [...values, null] }), ...limits, ...rest }
+}
+
+/** What says nothing: the largest numbers that JavaScript counts by, and a pattern that spells a format out. */
+const dropNothings = (schema: JsonSchema): JsonSchema => {
+  const kept = { ...schema }
+  if (kept.maximum === Number.MAX_SAFE_INTEGER) delete kept.maximum
+  if (kept.minimum === Number.MIN_SAFE_INTEGER) delete kept.minimum
+  if (kept.format === 'uuid' || kept.format === 'date-time') delete kept.pattern
+  return kept
+}
+
+/** Under these stand values of the caller's, or names that are no words of JSON Schema. */
+const VALUES = new Set(['example', 'examples', 'default', 'enum', 'const'])
+
+/** The schemas of a document, in the shortest words that mean the same. */
+export const writePlainly = <Document>(document: Document): Document => {
+  const walk = (value: Json): Json => {
+    if (Array.isArray(value)) return value.map(walk)
+    if (!isObject(value)) return value
+    const inner = Object.fromEntries(
+      Object.entries(value).map(([name, part]) => [name, VALUES.has(name) ? part : walk(part)]),
+    )
+    return dropNothings(joinNull(inner))
+  }
+  return walk(document as Json) as Document
+}
