@@ -598,29 +598,42 @@ t.test('a body whose caller is not known is not read', async t => {
   }
 })
 
-t.test('answers that nobody reads hold so many bytes, and come back with their connections', async t => {
-  const { url, port, tokenOf, headOf, jobs } = await startSharing(t, {
-    maxBytes: 40_000 * KB,
-    maxBytesPerCaller: 8_000 * KB,
-  })
-  jobs.job = { ...jobs.job, description: 'x'.repeat(1_000 * KB) }
-  const path = `/api/progress/jobs/${JOB_ID}`
-  const read = async (sub: string) => {
-    const answer = await fetch(url + path, { headers: bearer(await tokenOf(sub)) })
-    await answer.text()
-    return answer.status
-  }
-  const silent = connect(port, '127.0.0.1')
-  t.teardown(() => silent.destroy())
-  silent.write(`${headOf(await tokenOf('silent'), `GET ${path}`)}\r\n`.repeat(60))
-  // So many that the buffers of the kernel on the way do not hold them all.
-  await waitFor(() => jobs.calls.length === 60)
-  await waitFor(async () => (await read('silent')) === 429)
-  t.equal(await read('other'), 200)
-  const silentToo = await fetch(`${url}/healthz`)
-  t.equal(silentToo.status, 200)
-  silent.destroy()
-  await waitFor(async () => (await read('silent')) === 200)
+/** What a job is answered with: as text that was made for one, and as bytes that all who wait for it share. */
+const READINGS = { plainly: '', 'by waiting': 'prefer: wait=0\r\n' }
+
+for (const [how, header] of Object.entries(READINGS)) {
+  t.test(
+    `answers that nobody reads hold so many bytes, and come back with their connections, asked for ${how}`,
+    async t => {
+      const { url, port, tokenOf, headOf, jobs } = await startSharing(t, {
+        maxBytes: 40_000 * KB,
+        maxBytesPerCaller: 8_000 * KB,
+      })
+      jobs.job = { ...jobs.job, description: 'x'.repeat(1_000 * KB) }
+      const path = `/api/progress/jobs/${JOB_ID}`
+      const read = async (sub: string) => {
+        const answer = await fetch(url + path, { headers: bearer(await tokenOf(sub)) })
+        await answer.text()
+        return answer.status
+      }
+      const silent = connect(port, '127.0.0.1')
+      t.teardown(() => silent.destroy())
+      // So many that the buffers of the kernel on the way do not hold them all.
+      silent.write(`${headOf(await tokenOf('silent'), `GET ${path}`)}${header}\r\n`.repeat(60))
+      await waitFor(async () => (await read('silent')) === 429)
+      t.equal(await read('other'), 200)
+      const silentToo = await fetch(`${url}/healthz`)
+      t.equal(silentToo.status, 200)
+      silent.destroy()
+      await waitFor(async () => (await read('silent')) === 200)
+    },
+  )
+}
+
+t.test('a file of the dashboard does not count, since the process holds it anyway', async t => {
+  const page = { name: 'index.html', type: 'text/html', etag: '"1"', content: Buffer.alloc(100 * KB) }
+  const { url } = await startServer(t, { dashboard: [page], inFlight: { maxBytes: 0, maxBytesPerCaller: 0 } })
+  t.equal((await fetch(`${url}/`)).status, 200)
 })
 
 t.test('a client that was told that it is too slow is cut, though it neither closes nor falls silent', async t => {

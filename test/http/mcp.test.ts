@@ -220,6 +220,18 @@ t.test('answers to an assistant that does not read them count as any other', asy
   t.match(await call('cancel_job', { jobId: JOB_ID }), { data: { id: JOB_ID } }, 'what was done is told')
 })
 
+t.test('an answer that several assistants wait for counts for each of them', async t => {
+  const { url, jobs, live } = await startServer(t, { inFlight: { maxBytes: 60_000, maxBytesPerCaller: 60_000 } })
+  const { call } = await connect(t, overHttp({ url, headers: {} }))
+  const waits = [1, 2].map(() => call('wait_for_job', { jobId: JOB_ID, timeoutSeconds: 300 }))
+  await waitFor(() => live.waiting.size === 2)
+  jobs.job = { ...jobs.job, status: 'completed', resultSummary: { text: 'x'.repeat(20_000) } }
+  live.announce()
+  const [one, two] = (await Promise.all(waits)).sort((a, b) => Number(a.isError ?? false) - Number(b.isError ?? false))
+  t.match(one, { data: { finished: true } }, 'there is room for one')
+  t.match(two, { isError: true, text: /^overloaded: / })
+})
+
 t.test('a token for one job, and one of an organization, reach no other job by any tool', async t => {
   const service = await startGuarded(t)
   const owner = await as(service)
