@@ -14,6 +14,7 @@ import { createJobRepository } from './jobs/repository.ts'
 import { createRetention } from './jobs/retention.ts'
 import { createSchedule, intervalSecondsOf } from './jobs/schedule.ts'
 import { createSweeper } from './jobs/sweeper.ts'
+import { tellTurnedAway } from './jobs/turned-away.ts'
 import { createHeartbeatWrite } from './jobs/write-heartbeats.ts'
 import { createAnnouncer } from './live/announcer.ts'
 import type { Announce } from './live/change.ts'
@@ -140,17 +141,15 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     intake,
     announce,
     defaultHeartbeatTimeoutSeconds: config.staleJobTimeoutSeconds,
-    onCommandFailed: () => (commandsFailed += 1),
   })
   let refusedUnderPressure = 0
-  /** Commands that the database could not carry out: a worker that was to start or end its job has spoken in vain. */
-  let commandsFailed = 0
+  let commandsTurnedAway = 0
   const sweeper = createSweeper({
     database: heartbeatDatabase,
     announce,
     intake() {
       const unwritten = intake.unwritten()
-      return { ...unwritten, refused: unwritten.refused + refusedUnderPressure + commandsFailed }
+      return { ...unwritten, refused: unwritten.refused + refusedUnderPressure + commandsTurnedAway }
     },
     stalledAfterSeconds: config.stalledAfterSeconds,
     intervalSeconds: sweepIntervalSeconds,
@@ -183,7 +182,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     config.auth && createTokens({ auth: config.auth, guessesPerSecond: config.rateLimitUnauthenticatedPerSecond, log })
   const http = await createHttpServer({
     config: { ...config, shutdownGraceSeconds: shutdownGraceSeconds / 2 },
-    jobs: metrics.countHeartbeats(takeTurns(jobs, inTurn)),
+    jobs: metrics.countHeartbeats(tellTurnedAway(takeTurns(jobs, inTurn), () => (commandsTurnedAway += 1))),
     webhooks: takeTurnsForWebhooks(webhooks, inTurn),
     live,
     health,
