@@ -4,6 +4,7 @@ import type { Config } from './config.ts'
 import { clientOptions, openDatabase } from './database/connection.ts'
 import { readDashboard } from './http/dashboard-files.ts'
 import { createHttpServer } from './http/server.ts'
+import { IN_FLIGHT, InFlight } from './http/limits/in-flight.ts'
 import { createTokens } from './http/tokens/identify.ts'
 import { createHeartbeatIntake } from './jobs/intake.ts'
 import { countJobs } from './jobs/job-counts.ts'
@@ -143,13 +144,17 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     defaultHeartbeatTimeoutSeconds: config.staleJobTimeoutSeconds,
   })
   let refusedUnderPressure = 0
-  let commandsTurnedAway = 0
+  /** Other calls that were turned away for no fault of their callers. */
+  let turnedAway = 0
+  const noteTurnedAway = () => (turnedAway += 1)
+  const inFlight = new InFlight(IN_FLIGHT)
   const sweeper = createSweeper({
     database: heartbeatDatabase,
     announce,
     intake() {
       const unwritten = intake.unwritten()
-      return { ...unwritten, refused: unwritten.refused + refusedUnderPressure + commandsTurnedAway }
+      const refused = unwritten.refused + refusedUnderPressure + turnedAway + inFlight.bodiesTurnedAway
+      return { ...unwritten, refused }
     },
     stalledAfterSeconds: config.stalledAfterSeconds,
     intervalSeconds: sweepIntervalSeconds,
@@ -179,15 +184,21 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   // Half of the grace: requests that wait for a database in trouble must leave time to say what could not be written.
   const httpLog = log.child({})
   const tokens =
-    config.auth && createTokens({ auth: config.auth, guessesPerSecond: config.rateLimitUnauthenticatedPerSecond, log })
+    config.auth &&
+    createTokens({
+      auth: config.auth,
+      guessesPerSecond: config.rateLimitUnauthenticatedPerSecond,
+      log,
+    })
   const http = await createHttpServer({
     config: { ...config, shutdownGraceSeconds: shutdownGraceSeconds / 2 },
-    jobs: metrics.countHeartbeats(tellTurnedAway(takeTurns(jobs, inTurn), () => (commandsTurnedAway += 1))),
+    jobs: metrics.countHeartbeats(tellTurnedAway(takeTurns(jobs, inTurn), noteTurnedAway)),
     webhooks: takeTurnsForWebhooks(webhooks, inTurn),
     live,
     health,
     metrics,
     pressure: { maxEventLoopDelayMs, onRefused: () => (refusedUnderPressure += 1) },
+    inFlight,
     dashboard: readDashboard(DASHBOARD),
     log: httpLog,
     ...(tokens && { identify: tokens.identify }),
@@ -197,6 +208,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     intake,
     sweeper,
     refusedUnderPressure: () => refusedUnderPressure,
+    inFlight,
     announcer,
     live,
     countJobs: () => countJobs(database),

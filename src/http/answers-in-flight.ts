@@ -38,7 +38,7 @@ export const holdAnswer = (
 ): void => {
   const { raw } = request
   // Nothing can be told to a client that does not read.
-  const holding = inFlight.open(holderOf(request), () => raw.socket.destroy())
+  const holding = inFlight.open(holderOf(request), 'answer', () => raw.socket.destroy())
   try {
     if (mustBeTold) holding.force(bytes)
     else holding.take(bytes)

@@ -68,7 +68,7 @@ export const readBody = (request: FastifyRequest, payload: Readable, inFlight: I
     done(tooLarge(limit), null)
     return
   }
-  const holding = inFlight.open(holderOf(request), refusal => fail(refusal))
+  const holding = inFlight.open(holderOf(request), 'body', refusal => fail(refusal))
   // As large as the limit and one more, which tells that it is larger.
   const atMost = announced ?? limit + 1
   const blocks = new Blocks(holding)

@@ -5,7 +5,7 @@ import { readConfig } from '../../src/config.ts'
 import { Allowances } from '../../src/http/limits/allowances.ts'
 import { networkOf } from '../../src/http/limits/guesses.ts'
 import { InFlight } from '../../src/http/limits/in-flight.ts'
-import type { Holding } from '../../src/http/limits/in-flight.ts'
+import type { Holding, Kind } from '../../src/http/limits/in-flight.ts'
 import { createTokens } from '../../src/http/tokens/identify.ts'
 import { OPEN_IDENTITY } from '../../src/jobs/identity.ts'
 import { bearer, mint, SECRET } from '../helpers/tokens.ts'
@@ -476,8 +476,8 @@ const inFlightOf = (limits: ConstructorParameters<typeof InFlight>[0]) => {
   const clock = { ms: 0 }
   const all = new InFlight(limits, () => clock.ms)
   const gone: string[] = []
-  const open = (tenant: string, caller: string | null, name = '', bytes = 0): Holding => {
-    const holding = all.open({ tenant, caller }, ({ code }) => gone.push(`${name} ${code}`))
+  const open = (tenant: string, caller: string | null, name = '', bytes = 0, kind: Kind = 'body'): Holding => {
+    const holding = all.open({ tenant, caller }, kind, ({ code }) => gone.push(`${name} ${code}`))
     holding.take(bytes)
     return holding
   }
@@ -499,6 +499,24 @@ t.test('bytes in flight are bounded for each caller and in all, and come back', 
   t.same(gone, [], 'nobody held more than those who came')
   t.end()
 })
+
+t.test(
+  'a body that the process has no room for is turned away by the service, and none by its caller’s own limit',
+  t => {
+    const { all, gone, open } = inFlightOf({ maxBytes: 300, maxBytesPerCaller: 200 })
+    open('a', 'one', 'held', 200)
+    t.throws(() => open('a', 'one', 'too much', 1), { code: 'too_much_in_flight' })
+    t.equal(all.bodiesTurnedAway, 0)
+    t.throws(() => open('a', 'two', 'an answer', 200, 'answer'), { code: 'overloaded' })
+    t.equal(all.bodiesTurnedAway, 0, 'an answer brings nothing')
+    t.throws(() => open('a', 'two', 'a body', 200), { code: 'overloaded' })
+    t.equal(all.bodiesTurnedAway, 1)
+    open('b', 'one', 'lighter', 101)
+    t.same(gone, ['held overloaded'])
+    t.equal(all.bodiesTurnedAway, 2, 'one that gives way is refused as well')
+    t.end()
+  },
+)
 
 t.test('who holds most gives way, and never one for another that holds as much', t => {
   const { clock, gone, open } = inFlightOf({ maxBytes: 400, maxBytesPerCaller: 100 })
@@ -536,15 +554,16 @@ t.test('of one caller what stands still gives way, be it that it trickles', t =>
 })
 
 /** A server that asks for tokens and has little room, on a clock that stands: nothing stands still for a second. */
-const startSharing = async (t: Test, inFlight: ConstructorParameters<typeof InFlight>[0]) => {
+const startSharing = async (t: Test, limits: ConstructorParameters<typeof InFlight>[0]) => {
   t.intercept(performance, 'now', { value: () => 1_000_000 })
   const { auth } = readConfig({ AUTH_JWT_SECRET: SECRET })
   const log = { warn: () => undefined, info: () => undefined }
   const { identify } = createTokens({ auth: auth!, log, guessesPerSecond: 0 })
+  const inFlight = new InFlight(limits)
   const server = await startServer(t, { identify, inFlight })
   const tokenOf = (sub: string, tenant = TENANT) => mint({ sub, tenant_id: tenant })
   const headOf = (token: string, line: string) => `${line} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${token}\r\n`
-  return { ...server, tokenOf, headOf }
+  return { ...server, inFlight, tokenOf, headOf }
 }
 
 t.test('bodies that never end hold so many bytes, and stop nobody else', async t => {
@@ -605,7 +624,7 @@ for (const [how, header] of Object.entries(READINGS)) {
   t.test(
     `answers that nobody reads hold so many bytes, and come back with their connections, asked for ${how}`,
     async t => {
-      const { url, port, tokenOf, headOf, jobs } = await startSharing(t, {
+      const { url, port, tokenOf, headOf, jobs, inFlight } = await startSharing(t, {
         maxBytes: 40_000 * KB,
         maxBytesPerCaller: 8_000 * KB,
       })
@@ -621,18 +640,23 @@ for (const [how, header] of Object.entries(READINGS)) {
       // So many that the buffers of the kernel on the way do not hold them all.
       silent.write(`${headOf(await tokenOf('silent'), `GET ${path}`)}${header}\r\n`.repeat(60))
       await waitFor(async () => (await read('silent')) === 429)
+      t.ok(inFlight.bytesOf('answer') > 7_000 * KB)
       t.equal(await read('other'), 200)
       const silentToo = await fetch(`${url}/healthz`)
       t.equal(silentToo.status, 200)
       silent.destroy()
       await waitFor(async () => (await read('silent')) === 200)
+      await waitFor(() => inFlight.bytes === 0)
     },
   )
 }
 
 t.test('a file of the dashboard does not count, since the process holds it anyway', async t => {
   const page = { name: 'index.html', type: 'text/html', etag: '"1"', content: Buffer.alloc(100 * KB) }
-  const { url } = await startServer(t, { dashboard: [page], inFlight: { maxBytes: 0, maxBytesPerCaller: 0 } })
+  const { url } = await startServer(t, {
+    dashboard: [page],
+    inFlight: new InFlight({ maxBytes: 0, maxBytesPerCaller: 0 }),
+  })
   t.equal((await fetch(`${url}/`)).status, 200)
 })
 
