@@ -188,6 +188,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     createTokens({
       auth: config.auth,
       guessesPerSecond: config.rateLimitUnauthenticatedPerSecond,
+      onKeysUnavailable: noteTurnedAway,
       log,
     })
   const http = await createHttpServer({
