@@ -2,15 +2,18 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { readConfig } from '../../src/config.ts'
+import type { Party } from '../../src/database/turns.ts'
+import { HeadwayError } from '../../src/errors.ts'
 import { Allowances } from '../../src/http/limits/allowances.ts'
 import { networkOf } from '../../src/http/limits/guesses.ts'
 import { InFlight } from '../../src/http/limits/in-flight.ts'
 import type { Holding, Kind } from '../../src/http/limits/in-flight.ts'
 import { createTokens } from '../../src/http/tokens/identify.ts'
 import { OPEN_IDENTITY } from '../../src/jobs/identity.ts'
+import { takeTurns, type InTurn } from '../../src/jobs/in-turn.ts'
 import { bearer, mint, SECRET } from '../helpers/tokens.ts'
 import { waitFor } from '../helpers/wait.ts'
-import { JOB_ID, raw, readProblem, send, startServer } from './in-memory.ts'
+import { InMemoryJobs, InMemoryLive, JOB_ID, raw, readProblem, send, startServer } from './in-memory.ts'
 
 const TENANT = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a01'
 
@@ -650,6 +653,60 @@ for (const [how, header] of Object.entries(READINGS)) {
     },
   )
 }
+
+t.test(
+  'a read that several wait for is in the turn of none of them, and not refused for the calls of the first',
+  async t => {
+    const { auth } = readConfig({ AUTH_JWT_SECRET: SECRET })
+    const log = { warn: () => undefined, info: () => undefined }
+    const { identify } = createTokens({ auth: auth!, log, guessesPerSecond: 0 })
+    const jobs = new InMemoryJobs()
+    const live = new InMemoryLive(jobs)
+    const parties: Party[] = []
+    const inTurn: InTurn = async (party, _width, useCase) => {
+      parties.push({ tenantId: party.tenantId, caller: party.caller })
+      if (party.caller !== null) throw new HeadwayError('rate_limited', 'Too many of your calls wait.')
+      return useCase()
+    }
+    const { url, api } = await startServer(t, { identify, live, jobs: takeTurns(jobs, inTurn) })
+    const call = {
+      jsonrpc: '2.0',
+      id: 1,
+      method: 'tools/call',
+      params: { name: 'wait_for_job', arguments: { jobId: JOB_ID } },
+    }
+    const accept = { accept: 'application/json, text/event-stream' }
+    const waits: Record<string, (token: string) => Promise<Response>> = {
+      'GET /jobs/:id': token =>
+        fetch(`${api}/jobs/${JOB_ID}?until=finished`, { headers: { ...bearer(token), prefer: 'wait=30' } }),
+      'GET /jobs/:id/progress': token =>
+        fetch(`${api}/jobs/${JOB_ID}/progress?until=finished`, { headers: { ...bearer(token), prefer: 'wait=30' } }),
+      wait_for_job: token => send(`${url}/mcp`, JSON.stringify(call), { ...bearer(token), ...accept }),
+    }
+    for (const [name, wait] of Object.entries(waits)) {
+      jobs.job = { ...jobs.job, status: 'running' }
+      const first = wait(await mint({ sub: 'first', tenant_id: TENANT }))
+      await waitFor(() => live.waiting.size === 1)
+      const second = wait(await mint({ sub: 'second', tenant_id: TENANT }))
+      await waitFor(() => live.waiting.size === 2)
+      jobs.job = { ...jobs.job, status: 'completed' }
+      live.announce()
+      for (const answer of await Promise.all([first, second])) {
+        t.equal(answer.status, 200, name)
+        t.match(await answer.text(), /"status\W+completed/, name)
+      }
+    }
+    t.same(
+      parties,
+      Array(4).fill({ tenantId: TENANT, caller: null }),
+      'one read for both, of REST and of each tool step',
+    )
+    const own = await fetch(`${api}/jobs/${JOB_ID}`, {
+      headers: bearer(await mint({ sub: 'first', tenant_id: TENANT })),
+    })
+    t.equal(own.status, 429, 'what is not shared is in the turn of its caller')
+  },
+)
 
 t.test('a file of the dashboard does not count, since the process holds it anyway', async t => {
   const page = { name: 'index.html', type: 'text/html', etag: '"1"', content: Buffer.alloc(100 * KB) }

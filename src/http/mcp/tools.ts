@@ -7,7 +7,7 @@ import { HeadwayError } from '../../errors.ts'
 import type { Jobs } from '../../jobs/commands.ts'
 import type { Feature, Identity } from '../../jobs/identity.ts'
 import { JOB_EVENT_TYPES, JOB_STATUSES, LIFECYCLES } from '../../jobs/job.ts'
-import { sharedKey, type WaitParts } from '../waiting.ts'
+import { readShared, type WaitParts } from '../waiting.ts'
 import { flag, integer, oneOf, text, uuid } from '../schemas/primitives.ts'
 import {
   detailsOf,
@@ -166,10 +166,15 @@ export const registerTools = (server: McpServer, parts: ToolParts): void => {
       attempt('progress.view', async () => {
         await waitForJob(parts, input, extra)
         // Whoever waited with this one asks for the same now.
-        const shared = await sharedRead(sharedKey(identity, 'details', input.jobId), async () => {
-          const job = detailsOf(await jobs.get(identity, input.jobId))
-          return made({ finished: isFinished(job), job })
-        })
+        const shared = await readShared(
+          sharedRead,
+          identity,
+          { shape: 'details', jobId: input.jobId },
+          async reader => {
+            const job = detailsOf(await jobs.get(reader, input.jobId))
+            return made({ finished: isFinished(job), job })
+          },
+        )
         return answered(shared)
       }),
   )
