@@ -4,6 +4,7 @@ import type { Config } from './config.ts'
 import { clientOptions, openDatabase } from './database/connection.ts'
 import { readDashboard } from './http/dashboard-files.ts'
 import { createHttpServer } from './http/server.ts'
+import { IN_FLIGHT, InFlight } from './http/limits/in-flight.ts'
 import { createTokens } from './http/tokens/identify.ts'
 import { createHeartbeatIntake } from './jobs/heartbeats/intake.ts'
 import { countJobs } from './jobs/job-counts.ts'
@@ -15,6 +16,7 @@ import { createRetention } from './jobs/retention.ts'
 import { createSchedule, intervalSecondsOf } from './jobs/schedule.ts'
 import { createSweeper } from './jobs/sweeper.ts'
 import { createHeartbeatWrite } from './jobs/heartbeats/write.ts'
+import { tellTurnedAway } from './jobs/turned-away.ts'
 import { createAnnouncer } from './live/announcer.ts'
 import type { Announce } from './live/change.ts'
 import { createLive } from './live/live.ts'
@@ -140,17 +142,19 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     intake,
     announce,
     defaultHeartbeatTimeoutSeconds: config.staleJobTimeoutSeconds,
-    onCommandFailed: () => (commandsFailed += 1),
   })
   let refusedUnderPressure = 0
-  /** Commands that the database could not carry out: a worker that was to start or end its job has spoken in vain. */
-  let commandsFailed = 0
+  /** Other calls that were turned away for no fault of their callers. */
+  let turnedAway = 0
+  const noteTurnedAway = () => (turnedAway += 1)
+  const inFlight = new InFlight(IN_FLIGHT)
   const sweeper = createSweeper({
     database: heartbeatDatabase,
     announce,
     intake() {
       const unwritten = intake.unwritten()
-      return { ...unwritten, refused: unwritten.refused + refusedUnderPressure + commandsFailed }
+      const refused = unwritten.refused + refusedUnderPressure + turnedAway + inFlight.bodiesTurnedAway
+      return { ...unwritten, refused }
     },
     stalledAfterSeconds: config.stalledAfterSeconds,
     intervalSeconds: sweepIntervalSeconds,
@@ -180,15 +184,22 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   // Half of the grace: requests that wait for a database in trouble must leave time to say what could not be written.
   const httpLog = log.child({})
   const tokens =
-    config.auth && createTokens({ auth: config.auth, guessesPerSecond: config.rateLimitUnauthenticatedPerSecond, log })
+    config.auth &&
+    createTokens({
+      auth: config.auth,
+      guessesPerSecond: config.rateLimitUnauthenticatedPerSecond,
+      onKeysUnavailable: noteTurnedAway,
+      log,
+    })
   const http = await createHttpServer({
     config: { ...config, shutdownGraceSeconds: shutdownGraceSeconds / 2 },
-    jobs: metrics.countHeartbeats(takeTurns(jobs, inTurn)),
+    jobs: metrics.countHeartbeats(tellTurnedAway(takeTurns(jobs, inTurn), noteTurnedAway)),
     webhooks: takeTurnsForWebhooks(webhooks, inTurn),
     live,
     health,
     metrics,
     pressure: { maxEventLoopDelayMs, onRefused: () => (refusedUnderPressure += 1) },
+    inFlight,
     dashboard: readDashboard(DASHBOARD),
     log: httpLog,
     ...(tokens && { identify: tokens.identify }),
@@ -198,6 +209,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     intake,
     sweeper,
     refusedUnderPressure: () => refusedUnderPressure,
+    inFlight,
     announcer,
     live,
     countJobs: () => countJobs(database),

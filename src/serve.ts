@@ -2,7 +2,8 @@ import type { Logger } from 'pino'
 import { createApp, type App } from './app.ts'
 import { readConfig, type Config } from './config.ts'
 import { startEmbeddedPostgres } from './database/embedded/embedded.ts'
-import { classifyFailure, sqlStateOf, UnreachableError } from './database/failures.ts'
+import { explainDatabase, isForOperator, refuseUnreadable } from './database/explain.ts'
+import { classifyFailure } from './database/failures.ts'
 import { migrate } from './database/migrate.ts'
 import { HeadwayError } from './errors.ts'
 import { createLog } from './log.ts'
@@ -24,33 +25,20 @@ const nameOf = (databaseUrl: string): string => {
   return `${url.hostname}${url.port ? `:${url.port}` : ''}${url.pathname}`
 }
 
+const listenSettingOf = ({ databaseListenUrl }: Config): string =>
+  databaseListenUrl === null ? 'DATABASE_URL' : 'DATABASE_LISTEN_URL'
+
 const openDatabase = async (config: Config, log: Logger): Promise<RunningDatabase> => {
   if (config.databaseUrl !== null) {
     const listenUrl = config.databaseListenUrl ?? config.databaseUrl
+    refuseUnreadable(config.databaseUrl, 'DATABASE_URL')
+    refuseUnreadable(listenUrl, listenSettingOf(config))
     return { url: config.databaseUrl, listenUrl, name: nameOf(config.databaseUrl), stop: async () => undefined }
   }
   const embedded = await startEmbeddedPostgres({ dataDir: config.dataDir, log: message => log.warn(message) })
   for (const warning of embedded.warnings) log.warn(warning)
   const name = `embedded PostgreSQL ${embedded.version} in ${embedded.dataDir}`
   return { url: embedded.url, listenUrl: embedded.url, name, stop: () => embedded.stop() }
-}
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
-
-/** The server is there, but does not let us in (class 28), or has no such database (3D000): waiting would not help. */
-const isRefusal = (error: unknown): boolean => {
-  const state = sqlStateOf(error)
-  return state !== null && (state.startsWith('28') || state === '3D000')
-}
-
-const explainDatabase = (error: unknown, name: string): unknown => {
-  if (!isRefusal(error) && classifyFailure(error) !== 'unreachable') return error
-  const reason = error instanceof UnreachableError ? error.cause : error
-  return new HeadwayError(
-    'database_unavailable',
-    `Cannot use the database ${name}: ${messageOf(reason)}. Start it, or correct DATABASE_URL.`,
-    { cause: error },
-  )
 }
 
 const LISTEN_FAILURES: Record<string, string> = {
@@ -74,7 +62,7 @@ const migrateWhenReachable = async (url: string, log: Logger): Promise<void> => 
       for (const warning of await migrate(url)) log.warn(warning)
       return
     } catch (error) {
-      if (classifyFailure(error) !== 'unreachable' || isRefusal(error) || performance.now() > deadline) throw error
+      if (classifyFailure(error) !== 'unreachable' || isForOperator(error) || performance.now() > deadline) throw error
       log.warn({ err: error }, 'the database cannot be reached yet')
       await new Promise(resolve => setTimeout(resolve, 1000))
     }
@@ -105,7 +93,7 @@ export const serve = async (): Promise<void> => {
   closeOnSignals({ close, graceSeconds: config.shutdownGraceSeconds, log })
   try {
     await migrateWhenReachable(database.listenUrl, log).catch((error: unknown) => {
-      throw explainDatabase(error, database.name)
+      throw explainDatabase(error, database.listenUrl, listenSettingOf(config))
     })
     app = await createApp({ config, databaseUrl: database.url, listenUrl: database.listenUrl, log })
     const address = await app.listen().catch((error: unknown) => {

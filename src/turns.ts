@@ -1,3 +1,5 @@
+import { Line } from './line.ts'
+
 /** Whom a statement is run for. */
 export interface Party {
   tenantId: string
@@ -29,13 +31,12 @@ export interface TurnsOptions {
   now?: () => number
 }
 
-interface Waiting {
-  give: () => void
-}
+/** Gives a turn back, once. */
+type EndTurn = () => void
 
 interface CallerTurns {
   running: number
-  line: Set<Waiting>
+  line: Line<EndTurn>
 }
 
 interface TenantTurns {
@@ -89,57 +90,47 @@ export class Turns {
 
   get waiting(): number {
     let waiting = 0
-    for (const { callers } of this.#tenants.values()) for (const { line } of callers.values()) waiting += line.size
+    for (const { callers } of this.#tenants.values()) for (const { line } of callers.values()) waiting += line.length
     return waiting
   }
 
   /** Resolves with the function that gives the turn back. Raises `NoTurnError`. */
-  take({ tenantId, caller }: Party): Promise<() => void> {
+  take({ tenantId, caller }: Party): Promise<EndTurn> {
     const { maxWaitingPerCaller, patienceMs, now } = this.#options
     this.#recentTenants.add(tenantId, now())
     const tenant = this.#tenants.get(tenantId) ?? { running: 0, callers: new Map<string | null, CallerTurns>() }
-    const own = tenant.callers.get(caller) ?? { running: 0, line: new Set<Waiting>() }
-    const begin = () => {
-      this.#running += 1
-      tenant.running += 1
-      own.running += 1
-      let ended = false
-      return () => {
-        if (ended) return
-        ended = true
-        this.#running -= 1
-        tenant.running -= 1
-        own.running -= 1
-        // Behind those who came while it ran.
-        this.#putLast(tenantId, tenant, caller, own)
-        this.#forget(tenantId, tenant, caller, own)
-        this.#serve()
-      }
-    }
-    if (own.line.size >= maxWaitingPerCaller) return Promise.reject(new NoTurnError('line'))
+    const own = tenant.callers.get(caller) ?? { running: 0, line: new Line<EndTurn>() }
+    if (own.line.length >= maxWaitingPerCaller) return Promise.reject(new NoTurnError('line'))
     this.#tenants.set(tenantId, tenant)
     tenant.callers.set(caller, own)
     // Whoever waits although there is a turn has as many as may be.
-    if (this.#mayTake(tenantId, tenant, caller, own)) return Promise.resolve(begin())
-    return new Promise((resolve, reject) => {
-      const waiting: Waiting = {
-        give: () => {
-          clearTimeout(timer)
-          own.line.delete(waiting)
-          resolve(begin())
-        },
-      }
-      const timer = setTimeout(() => {
-        own.line.delete(waiting)
-        this.#forget(tenantId, tenant, caller, own)
-        reject(new NoTurnError('patience'))
-      }, patienceMs)
-      own.line.add(waiting)
+    if (this.#mayTake(tenantId, tenant, caller, own)) return Promise.resolve(this.#begin(tenantId, tenant, caller, own))
+    return own.line.wait(patienceMs, () => {
+      this.#forget(tenantId, tenant, caller, own)
+      return new NoTurnError('patience')
     })
   }
 
+  #begin(tenantId: string, tenant: TenantTurns, caller: string | null, own: CallerTurns): EndTurn {
+    this.#running += 1
+    tenant.running += 1
+    own.running += 1
+    let ended = false
+    return () => {
+      if (ended) return
+      ended = true
+      this.#running -= 1
+      tenant.running -= 1
+      own.running -= 1
+      // Behind those who came while it ran.
+      this.#putLast(tenantId, tenant, caller, own)
+      this.#forget(tenantId, tenant, caller, own)
+      this.#serve()
+    }
+  }
+
   #forget(tenantId: string, tenant: TenantTurns, caller: string | null, own: CallerTurns): void {
-    if (own.running === 0 && own.line.size === 0) tenant.callers.delete(caller)
+    if (own.running === 0 && own.line.length === 0) tenant.callers.delete(caller)
     if (tenant.callers.size === 0) this.#tenants.delete(tenantId)
   }
 
@@ -174,10 +165,9 @@ export class Turns {
 
   #serveOne(tenantId: string, tenant: TenantTurns): boolean {
     for (const [caller, own] of tenant.callers) {
-      const [first] = own.line
-      if (!first || !this.#mayTake(tenantId, tenant, caller, own)) continue
+      if (own.line.length === 0 || !this.#mayTake(tenantId, tenant, caller, own)) continue
       this.#putLast(tenantId, tenant, caller, own)
-      first.give()
+      own.line.serveFirst(this.#begin(tenantId, tenant, caller, own))
       return true
     }
     return false

@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { readConfig } from '../config.ts'
+import { UnavailableError } from '../api-client/client.ts'
 import { HeadwayError } from '../errors.ts'
 import type { Surroundings } from './surroundings.ts'
 
@@ -27,7 +28,15 @@ export const addMigrateCommand = (program: Command, { environment, out }: Surrou
         )
       }
       const { migrate } = await import('../database/migrate.ts')
-      for (const warning of await migrate(url)) out(`Warning: ${warning}\n`)
+      const { explainDatabase, isForOperator, refuseUnreadable } = await import('../database/explain.ts')
+      const setting = databaseListenUrl === null ? 'DATABASE_URL' : 'DATABASE_LISTEN_URL'
+      refuseUnreadable(url, setting)
+      const warnings = await migrate(url).catch((error: unknown) => {
+        const explained = explainDatabase(error, url, setting)
+        if (explained === error || isForOperator(error)) throw explained
+        throw new UnavailableError((explained as HeadwayError).message, 0, error)
+      })
+      for (const warning of warnings) out(`Warning: ${warning}\n`)
       out('The database is up to date.\n')
     })
 }

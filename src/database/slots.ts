@@ -1,3 +1,5 @@
+import { Line } from '../line.ts'
+
 /** Why no slot was given: the database is not at fault, or not alone. */
 export class NoSlotError extends Error {
   override readonly name = 'NoSlotError'
@@ -12,15 +14,10 @@ export interface SlotsOptions {
   patienceMs: number
 }
 
-interface Waiting {
-  give: () => void
-  refuse: (error: NoSlotError) => void
-}
-
 /** A counted resource, given in the order in which it was asked for. The line is bounded: who finds it full is refused at once. */
 export class Slots {
   readonly #options: SlotsOptions
-  readonly #line = new Set<Waiting>()
+  readonly #line = new Line<void>()
   #taken = 0
   #onAllFree: (() => void)[] = []
 
@@ -33,7 +30,7 @@ export class Slots {
   }
 
   get waiting(): number {
-    return this.#line.size
+    return this.#line.length
   }
 
   /** Resolves with a slot, which `giveBack` returns. Raises `NoSlotError` when there is none in time. */
@@ -43,36 +40,19 @@ export class Slots {
       this.#taken += 1
       return Promise.resolve()
     }
-    if (this.#line.size >= maxWaiting) {
+    if (this.#line.length >= maxWaiting) {
       return Promise.reject(new NoSlotError(`All ${size} connections are busy, and ${maxWaiting} callers wait`))
     }
-    return new Promise((resolve, reject) => {
-      const leave = () => {
-        clearTimeout(timer)
-        this.#line.delete(waiting)
-      }
-      const waiting: Waiting = {
-        give: () => {
-          leave()
-          resolve()
-        },
-        refuse: error => {
-          leave()
-          reject(error)
-        },
-      }
-      const timer = setTimeout(() => {
-        waiting.refuse(new NoSlotError(`All ${size} connections have been busy for ${patienceMs} ms`))
-      }, patienceMs)
-      this.#line.add(waiting)
-    })
+    return this.#line.wait(
+      patienceMs,
+      () => new NoSlotError(`All ${size} connections have been busy for ${patienceMs} ms`),
+    )
   }
 
   /** Returns a slot that was taken: the first of the line has it then. */
   giveBack(): void {
-    const [first] = this.#line
-    if (first) {
-      first.give()
+    if (this.#line.length > 0) {
+      this.#line.serveFirst()
       return
     }
     this.#taken -= 1
@@ -81,7 +61,7 @@ export class Slots {
 
   /** Refuses whoever waits. */
   refuseWaiting(message: string): void {
-    for (const waiting of [...this.#line]) waiting.refuse(new NoSlotError(message))
+    this.#line.refuseAll(new NoSlotError(message))
   }
 
   /** Resolves when no slot is taken. */

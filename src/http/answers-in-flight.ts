@@ -10,6 +10,10 @@ declare module 'fastify' {
     /** Of its body, once that has arrived. */
     bodyHolding: Holding | null
   }
+  interface FastifyContextConfig {
+    /** Bytes that it answers with are those of a file, which the process holds however many are answered. */
+    answersWithFile?: boolean
+  }
 }
 
 /** What is shorter weighs less than the request that it answers. */
@@ -38,7 +42,7 @@ export const holdAnswer = (
 ): void => {
   const { raw } = request
   // Nothing can be told to a client that does not read.
-  const holding = inFlight.open(holderOf(request), () => raw.socket.destroy())
+  const holding = inFlight.open(holderOf(request), 'answer', () => raw.socket.destroy())
   try {
     if (mustBeTold) holding.force(bytes)
     else holding.take(bytes)
@@ -53,17 +57,25 @@ export const holdAnswer = (
   })
 }
 
+/** What waits in memory for the client, in bytes; 0 for what is streamed, which waits for its reader elsewhere. */
+const bytesOf = (payload: unknown): number => {
+  if (typeof payload === 'string') return payload.length > SHORT_ANSWER ? Buffer.byteLength(payload) : 0
+  return ArrayBuffer.isView(payload) && payload.byteLength > SHORT_ANSWER ? payload.byteLength : 0
+}
+
 /**
- * Counts what is answered as in flight until it has been read, and bodies no longer once there is an answer. Only text that was
- * made for this answer counts: files are in memory anyway, and what is streamed waits for its reader.
+ * Counts what is answered as in flight until it has been read, and bodies no longer once there is an answer. What many share
+ * counts for each of them: whoever reads last keeps it in memory. Only files, which are in memory anyway, do not count.
  */
 export const registerAnswersInFlight = (app: FastifyInstance, inFlight: InFlight): void => {
   app.decorateRequest('bodyHolding', null)
   app.addHook('onSend', (request, reply, payload, done) => {
     request.bodyHolding?.release()
-    if (typeof payload === 'string' && payload.length > SHORT_ANSWER && request.method !== 'HEAD') {
+    const isFile = typeof payload !== 'string' && request.routeOptions.config.answersWithFile === true
+    const bytes = isFile || request.method === 'HEAD' ? 0 : bytesOf(payload)
+    if (bytes > 0) {
       try {
-        holdAnswer(inFlight, request, reply, Buffer.byteLength(payload), { mustBeTold: request.method !== 'GET' })
+        holdAnswer(inFlight, request, reply, bytes, { mustBeTold: request.method !== 'GET' })
       } catch (error) {
         reply.removeHeader('etag')
         done(error as Error)

@@ -3,6 +3,7 @@ import type { Jobs } from '../jobs/commands.ts'
 import type { Live } from '../live/live.ts'
 import type { Webhooks } from '../webhooks/webhook.ts'
 import { openApiYaml } from './documentation.ts'
+import { IN_FLIGHT, InFlight } from './limits/in-flight.ts'
 import { createHttpServer } from './server.ts'
 
 /** Stands in for what is handed in but never called: only the routes are read. */
@@ -28,6 +29,7 @@ export const buildOpenApi = async (): Promise<string> => {
     metrics: { contentType: 'text/plain', text: () => Promise.resolve(''), answered: () => undefined },
     pressure: { maxEventLoopDelayMs: 0, maxHeapBytes: 0, onRefused: () => undefined },
     dashboard: [],
+    inFlight: new InFlight(IN_FLIGHT),
     log: pino({ level: 'silent' }),
   })
   try {

@@ -79,7 +79,7 @@ export const readBody = (
     return
   }
   const holder = holderOf(request)
-  const holding = inFlight.open(holder, refusal => fail(refusal))
+  const holding = inFlight.open(holder, 'body', refusal => fail(refusal))
   // As large as the limit and one more, which tells that it is larger.
   const atMost = announced ?? limit + 1
   const blocks = new Blocks(holding)

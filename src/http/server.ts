@@ -11,9 +11,8 @@ import type { DashboardFile } from './dashboard-files.ts'
 import { identifyEveryone, registerIdentity } from './identity.ts'
 import type { Identify } from './identity.ts'
 import { createHold } from './limits/held.ts'
-import { IN_FLIGHT, InFlight } from './limits/in-flight.ts'
-import type { InFlightLimits } from './limits/in-flight.ts'
 import { LoopTurns } from './limits/loop-turns.ts'
+import type { InFlight } from './limits/in-flight.ts'
 import { createRateLimit } from './limits/rate-limit.ts'
 import { registerDocumentation } from './documentation.ts'
 import { registerLingeringClose } from './lingering-close.ts'
@@ -98,8 +97,7 @@ export interface HttpParts {
   /** Absent: the service is open. */
   identify?: Identify
   timing?: Partial<HttpTiming>
-  /** The defaults are what the documentation promises; tests have less. */
-  inFlight?: InFlightLimits
+  inFlight: InFlight
 }
 
 /** What every answer carries: the name of its request, and that it is what its content type says. */
@@ -140,7 +138,7 @@ const createFastify = (log: FastifyBaseLogger, trustedProxies: string[], timing:
  * for at most `shutdownGraceSeconds`.
  */
 export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstance> => {
-  const { config, jobs, webhooks, live, health, metrics, pressure, dashboard, log, identify } = parts
+  const { config, jobs, webhooks, live, health, metrics, pressure, dashboard, log, identify, inFlight } = parts
   const { rateLimitPerSecond, trustedProxies, corsOrigins } = config
   const timing = { ...TIMING, ...parts.timing }
   const app = createFastify(log, trustedProxies, timing)
@@ -151,7 +149,6 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
   app.setSerializerCompiler(() => serialize)
   app.setReplySerializer(serialize)
   app.setErrorHandler(handleError)
-  const inFlight = new InFlight(parts.inFlight ?? IN_FLIGHT)
   keepEveryHeader(app)
   const loopTurns = new LoopTurns()
   registerBodyParser(app, inFlight, loopTurns)

@@ -46,10 +46,20 @@ export interface WaitParts {
   sharedRead: SharedRead
 }
 
-/** What one caller sees of one job, as the name of a read that it shares with all who see the same. */
-export const sharedKey = (identity: Identity, shape: string, jobId: string): string => {
+/**
+ * Reads what one caller sees of one job, once for all who see the same and ask for it in the same `shape`. `read` gets an
+ * identity that sees as much and is no caller's: a read that many share waits in no turn of one of them, and is not refused for
+ * the many calls of one.
+ */
+export const readShared = <Result>(
+  sharedRead: SharedRead,
+  identity: Identity,
+  { shape, jobId }: { shape: string; jobId: string },
+  read: (identity: Identity) => Promise<Result>,
+): Promise<Result> => {
   const { tenantId, allOrganizations, organizationId, jobId: scopeJobId } = scopeOf(identity)
-  return JSON.stringify([shape, jobId, tenantId, allOrganizations, organizationId, scopeJobId])
+  const key = JSON.stringify([shape, jobId, tenantId, allOrganizations, organizationId, scopeJobId])
+  return sharedRead(key, () => read({ ...identity, userId: null, caller: null }))
 }
 
 export const visibilityOf = (identity: Identity): Visibility => {

@@ -1,5 +1,5 @@
 import { letGoOf } from '../database/failures.ts'
-import { NoTurnError, Turns, type Party } from '../turns.ts'
+import { NoTurnError, Turns, type Party, type TurnsOptions } from '../turns.ts'
 import { HeadwayError } from '../errors.ts'
 import type { Jobs } from './commands.ts'
 
@@ -22,6 +22,9 @@ export interface CallTurns {
 const MAX_WAITING_PER_CALLER = 1_000
 const PATIENCE_MS = 5_000
 
+/** The defaults are what the documentation promises; tests have less. */
+export type Waiting = Partial<Pick<TurnsOptions, 'maxWaitingPerCaller' | 'patienceMs'>>
+
 const refusalOf = ({ reason }: NoTurnError): HeadwayError =>
   reason === 'line'
     ? new HeadwayError('rate_limited', 'Too many of your calls wait for the database: let some be answered first.', {
@@ -36,22 +39,23 @@ const refusalOf = ({ reason }: NoTurnError): HeadwayError =>
  * the service does by itself; one more for the tenant that comes next. While several tenants call, none has more than half.
  * What is wide has half of the pool, of which one tenant among several has half: a database with few cores feels each of them.
  */
-export const createInTurn = (poolSize: number): CallTurns => {
+export const createInTurn = (poolSize: number, waiting: Waiting = {}): CallTurns => {
+  const { maxWaitingPerCaller = MAX_WAITING_PER_CALLER, patienceMs = PATIENCE_MS } = waiting
   const atLeastOne = (count: number) => Math.max(1, count)
   const turns = new Turns({
     size: atLeastOne(poolSize - 1),
     perTenantAlone: atLeastOne(poolSize - 2),
     perTenant: atLeastOne(Math.floor(poolSize / 2)),
-    maxWaitingPerCaller: MAX_WAITING_PER_CALLER,
-    patienceMs: PATIENCE_MS,
+    maxWaitingPerCaller,
+    patienceMs,
   })
   const half = atLeastOne(Math.floor(poolSize / 2))
   const wideTurns = new Turns({
     size: half,
     perTenantAlone: atLeastOne(half - 1),
     perTenant: atLeastOne(Math.floor(half / 2)),
-    maxWaitingPerCaller: MAX_WAITING_PER_CALLER,
-    patienceMs: PATIENCE_MS,
+    maxWaitingPerCaller,
+    patienceMs,
   })
 
   const take = async (party: Party, width: Width): Promise<() => void> => {

@@ -1,4 +1,3 @@
-import { sqlStateOf } from '../database/failures.ts'
 import { HeadwayError } from '../errors.ts'
 import type { Announce } from '../live/change.ts'
 import type { Jobs } from './commands.ts'
@@ -17,24 +16,13 @@ export interface JobsOptions {
   announce: Announce
   /** For jobs that name no timeout of their own. */
   defaultHeartbeatTimeoutSeconds: number
-  /** Called when a command could not be carried out because of the database, and not of who holds the job. */
-  onCommandFailed?: () => void
 }
 
 const notFound = (jobId: string) => refusalOf('job_not_found', jobId, null)
 
-/** 57014 query_canceled, 55P03 lock_not_available: most likely for somebody's open transaction, which must not hold up verdicts. */
-const waitedForLock = (error: unknown): boolean => ['57014', '55P03'].includes(sqlStateOf(error) ?? '')
-
 /** The use cases over a repository and an intake. See `Jobs` for what each does. */
 export const createJobs = (options: JobsOptions): Jobs => {
   const { repository, intake, announce, defaultHeartbeatTimeoutSeconds } = options
-
-  const noteFailure = (error: unknown): never => {
-    if (error instanceof HeadwayError && error.code === 'database_unavailable' && !waitedForLock(error.cause))
-      options.onCommandFailed?.()
-    throw error
-  }
 
   const change = (identity: Identity, jobId: string, command: JobCommand, input: object): Promise<JobDocument> =>
     run(async () => {
@@ -46,7 +34,7 @@ export const createJobs = (options: JobsOptions): Jobs => {
         announce([{ tenantId: identity.tenantId, jobId, revision: result.revision, lifecycle: true }, ...result.others])
       }
       return result.job
-    }).catch(noteFailure)
+    })
 
   return {
     create: (identity, input, idempotencyKey) =>

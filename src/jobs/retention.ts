@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import type { Database } from '../database/connection.ts'
+import { classifyFailure } from '../database/failures.ts'
 import { FUNCTIONS } from '../database/functions.ts'
 
 /** Jobs per statement, with their workers and history: short locks, and no flood of dead rows at once. */
@@ -13,18 +14,28 @@ export interface RetentionOptions {
   isClosing?: () => boolean
 }
 
-/** Erases what is older than `retentionDays`; answers how many jobs and batches. 0 keeps everything. */
+/**
+ * Erases what is older than `retentionDays`; answers how many jobs and batches. 0 keeps everything. Where another session holds
+ * a row that goes with an expired job, the erasure waits for its next run.
+ */
 export const createRetention =
   ({ database, retentionDays, log, isClosing = () => false }: RetentionOptions) =>
   async (): Promise<number> => {
-    let erased = 0
-    while (retentionDays > 0) {
+    const eraseBatch = async (): Promise<number> => {
       const rows = await database.query<{ erased: number }>(
         'headway_erase_expired',
         `SELECT ${FUNCTIONS}.erase_expired($1, $2) AS erased`,
         [retentionDays, BATCH],
       )
-      const count = rows[0]?.erased ?? 0
+      return rows[0]?.erased ?? 0
+    }
+    let erased = 0
+    while (retentionDays > 0) {
+      const count = await eraseBatch().catch((error: unknown) => {
+        if (classifyFailure(error) !== 'locked') throw error
+        log.warn({ err: error }, 'another session holds what belongs to expired jobs: they are erased at the next run')
+        return 0
+      })
       erased += count
       if (count < BATCH || isClosing()) break
     }

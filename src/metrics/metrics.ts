@@ -1,5 +1,6 @@
 import { collectDefaultMetrics, Registry } from 'prom-client'
 import type { Database } from '../database/connection.ts'
+import type { InFlight } from '../http/limits/in-flight.ts'
 import type { HeartbeatIntake } from '../jobs/heartbeats/intake.ts'
 import type { JobCounts } from '../jobs/job-counts.ts'
 import type { Sweeper } from '../jobs/sweeper.ts'
@@ -11,7 +12,7 @@ import { createFlushTimes, createHeartbeatCounts } from './heartbeats.ts'
 import { createErasedCount, createSweepTimes } from './liveness.ts'
 import { createReadings } from './readings.ts'
 import { createRequestTimes } from './requests.ts'
-import { readIntake, readSweeper, readJobCounts, readLive, readPools } from './sources.ts'
+import { readInFlight, readIntake, readSweeper, readJobCounts, readLive, readPools } from './sources.ts'
 import { readWebhooks } from './webhooks.ts'
 
 /** The parts that keep numbers of their own. */
@@ -19,6 +20,7 @@ export interface Sources {
   intake: Pick<HeartbeatIntake, 'stats' | 'oldestWaitMs'>
   sweeper: Pick<Sweeper, 'sinceLastMs'>
   refusedUnderPressure: () => number
+  inFlight: Pick<InFlight, 'bytesOf' | 'bodiesTurnedAway'>
   announcer: Pick<Announcer, 'stats'>
   live: Pick<LiveStation, 'stats' | 'isListening' | 'openStreams' | 'openFeeds'>
   countJobs: () => Promise<JobCounts>
@@ -55,6 +57,7 @@ export const createMetrics = () => {
       intake,
       sweeper,
       refusedUnderPressure,
+      inFlight,
       announcer,
       live,
       countJobs,
@@ -63,6 +66,7 @@ export const createMetrics = () => {
       databases,
     }: Sources): void {
       readIntake(readings, intake, refusedUnderPressure)
+      readInFlight(readings, inFlight)
       readSweeper(readings, sweeper)
       readLive(readings, announcer, live)
       readJobCounts(readings, countJobs)

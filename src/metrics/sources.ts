@@ -1,4 +1,5 @@
 import type { Database } from '../database/connection.ts'
+import type { InFlight } from '../http/limits/in-flight.ts'
 import type { JobCounts } from '../jobs/job-counts.ts'
 import type { HeartbeatIntake } from '../jobs/heartbeats/intake.ts'
 import type { Sweeper } from '../jobs/sweeper.ts'
@@ -45,6 +46,23 @@ export const readIntake = (
     'headway_pressure_refused_calls_total',
     'Calls refused because the process was under pressure',
     refusedUnderPressure,
+  )
+}
+
+export const readInFlight = (
+  { counter, series }: Readings,
+  inFlight: Pick<InFlight, 'bytesOf' | 'bodiesTurnedAway'>,
+): void => {
+  series(
+    'headway_in_flight_bytes',
+    'Bytes that clients make the process hold: bodies that are not answered yet, and answers that are not read yet',
+    ['kind'],
+    () => (['body', 'answer'] as const).map(kind => [{ kind }, inFlight.bytesOf(kind)]),
+  )
+  counter(
+    'headway_in_flight_refused_bodies_total',
+    'Bodies refused because the process held as many bytes as it may; those over the limit of their caller do not count',
+    () => inFlight.bodiesTurnedAway,
   )
 }
 

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
@@ -312,6 +313,47 @@ t.test('a database is migrated, again and again', async t => {
     t.match(await headway(['migrate'], { DATABASE_URL: url }), { code: 0, stdout: 'The database is up to date.\n' })
   }
 })
+
+t.test(
+  'a database that cannot be migrated is explained in a sentence, which names the server and the setting',
+  async t => {
+    const { url, pool } = await createTestDatabase(t)
+    const word = 'a-password-of-nobody'
+    const by = (change: (url: URL) => void) => {
+      const changed = new URL(url)
+      change(changed)
+      return changed.href
+    }
+    const role = `without_rights_${randomUUID().replaceAll('-', '')}`
+    await pool.query(`CREATE ROLE ${role} LOGIN PASSWORD '${word}'`)
+    t.teardown(() => pool.query(`DROP ROLE ${role}`))
+    const as = (user: string) =>
+      by(changed => {
+        changed.username = user
+        changed.password = word
+      })
+    const missing = by(changed => (changed.pathname = '/no_such_database'))
+    const cases: [url: string, code: number, sentence: RegExp][] = [
+      [`postgres://u:${word}@127.0.0.1:1/headway`, 4, /nothing listens on 127\.0\.0\.1:1\. Start the database, or /],
+      [`postgres://u:${word}@localhost:1/headway`, 4, /nothing listens on localhost:1\. Start the database, or /],
+      [`postgres:///headway?user=u&host=/no/such/directory`, 4, /no socket in \/no\/such\/directory/],
+      [`postgres://u:${word}@nowhere.invalid/headway`, 4, /the host of nowhere\.invalid:5432 (is not known|cannot be)/],
+      [as('nobody_of_this_name'), 2, /does not let in the user nobody_of_this_name/],
+      [missing, 2, /there is no database no_such_database on .*Create it, or /],
+      [as(role), 2, new RegExp(`the user ${role} may not change the database`)],
+      [`postgres://u:${word}%e0@127.0.0.1:1/headway`, 2, /cannot be read: write special characters/],
+    ]
+    for (const [databaseUrl, code, sentence] of cases) {
+      for (const setting of ['DATABASE_URL', 'DATABASE_LISTEN_URL']) {
+        const said = await headway(['migrate'], { DATABASE_URL: url, [setting]: databaseUrl })
+        t.match(said, { code, stdout: '', stderr: sentence })
+        t.match(said.stderr, setting)
+        t.match(said.stderr, /^[^\n]+\.\n$/, 'one line')
+        t.notOk(said.stderr.includes(word), 'no password')
+      }
+    }
+  },
+)
 
 t.test('shells complete commands and options', async t => {
   const scripts = await Promise.all(['bash', 'zsh', 'fish'].map(shell => headway(['completion', shell], {})))

@@ -2,6 +2,7 @@ import { connect, type AddressInfo } from 'node:net'
 import { pino } from 'pino'
 import type { Test } from 'tap'
 import { HeadwayError } from '../../src/errors.ts'
+import { IN_FLIGHT, InFlight } from '../../src/http/limits/in-flight.ts'
 import type { HttpConfig, HttpParts } from '../../src/http/server.ts'
 import { createHttpServer } from '../../src/http/server.ts'
 import type { CreatedJob, Jobs } from '../../src/jobs/commands.ts'
@@ -194,6 +195,7 @@ export const startServer = async (
     metrics: { contentType: 'text/plain', text: async () => '', answered: () => undefined },
     pressure: { maxEventLoopDelayMs: 0, maxHeapBytes: 0, onRefused: () => undefined },
     dashboard: [],
+    inFlight: new InFlight(IN_FLIGHT),
     log: pino({ level: 'warn' }, { write: (line: string) => void log.push(line) }),
     ...parts,
   })

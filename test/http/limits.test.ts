@@ -2,15 +2,18 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { readConfig } from '../../src/config.ts'
+import type { Party } from '../../src/turns.ts'
+import { HeadwayError } from '../../src/errors.ts'
 import { Allowances } from '../../src/http/limits/allowances.ts'
 import { networkOf } from '../../src/http/limits/guesses.ts'
 import { InFlight } from '../../src/http/limits/in-flight.ts'
-import type { Holding } from '../../src/http/limits/in-flight.ts'
+import type { Holding, Kind } from '../../src/http/limits/in-flight.ts'
 import { createTokens } from '../../src/http/tokens/identify.ts'
 import { OPEN_IDENTITY } from '../../src/jobs/identity.ts'
+import { takeTurns, type InTurn } from '../../src/jobs/in-turn.ts'
 import { bearer, mint, SECRET } from '../helpers/tokens.ts'
 import { waitFor } from '../helpers/wait.ts'
-import { JOB_ID, raw, readProblem, send, startServer } from './in-memory.ts'
+import { InMemoryJobs, InMemoryLive, JOB_ID, raw, readProblem, send, startServer } from './in-memory.ts'
 
 const TENANT = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a01'
 
@@ -476,8 +479,8 @@ const inFlightOf = (limits: ConstructorParameters<typeof InFlight>[0]) => {
   const clock = { ms: 0 }
   const all = new InFlight(limits, () => clock.ms)
   const gone: string[] = []
-  const open = (tenant: string, caller: string | null, name = '', bytes = 0): Holding => {
-    const holding = all.open({ tenant, caller }, ({ code }) => gone.push(`${name} ${code}`))
+  const open = (tenant: string, caller: string | null, name = '', bytes = 0, kind: Kind = 'body'): Holding => {
+    const holding = all.open({ tenant, caller }, kind, ({ code }) => gone.push(`${name} ${code}`))
     holding.take(bytes)
     return holding
   }
@@ -499,6 +502,24 @@ t.test('bytes in flight are bounded for each caller and in all, and come back', 
   t.same(gone, [], 'nobody held more than those who came')
   t.end()
 })
+
+t.test(
+  'a body that the process has no room for is turned away by the service, and none by its caller’s own limit',
+  t => {
+    const { all, gone, open } = inFlightOf({ maxBytes: 300, maxBytesPerCaller: 200 })
+    open('a', 'one', 'held', 200)
+    t.throws(() => open('a', 'one', 'too much', 1), { code: 'too_much_in_flight' })
+    t.equal(all.bodiesTurnedAway, 0)
+    t.throws(() => open('a', 'two', 'an answer', 200, 'answer'), { code: 'overloaded' })
+    t.equal(all.bodiesTurnedAway, 0, 'an answer brings nothing')
+    t.throws(() => open('a', 'two', 'a body', 200), { code: 'overloaded' })
+    t.equal(all.bodiesTurnedAway, 1)
+    open('b', 'one', 'lighter', 101)
+    t.same(gone, ['held overloaded'])
+    t.equal(all.bodiesTurnedAway, 2, 'one that gives way is refused as well')
+    t.end()
+  },
+)
 
 t.test('who holds most gives way, and never one for another that holds as much', t => {
   const { clock, gone, open } = inFlightOf({ maxBytes: 400, maxBytesPerCaller: 100 })
@@ -536,15 +557,16 @@ t.test('of one caller what stands still gives way, be it that it trickles', t =>
 })
 
 /** A server that asks for tokens and has little room, on a clock that stands: nothing stands still for a second. */
-const startSharing = async (t: Test, inFlight: ConstructorParameters<typeof InFlight>[0]) => {
+const startSharing = async (t: Test, limits: ConstructorParameters<typeof InFlight>[0]) => {
   t.intercept(performance, 'now', { value: () => 1_000_000 })
   const { auth } = readConfig({ AUTH_JWT_SECRET: SECRET })
   const log = { warn: () => undefined, info: () => undefined }
   const { identify } = createTokens({ auth: auth!, log, guessesPerSecond: 0 })
+  const inFlight = new InFlight(limits)
   const server = await startServer(t, { identify, inFlight })
   const tokenOf = (sub: string, tenant = TENANT) => mint({ sub, tenant_id: tenant })
   const headOf = (token: string, line: string) => `${line} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${token}\r\n`
-  return { ...server, tokenOf, headOf }
+  return { ...server, inFlight, tokenOf, headOf }
 }
 
 t.test('bodies that never end hold so many bytes, and stop nobody else', async t => {
@@ -598,29 +620,101 @@ t.test('a body whose caller is not known is not read', async t => {
   }
 })
 
-t.test('answers that nobody reads hold so many bytes, and come back with their connections', async t => {
-  const { url, port, tokenOf, headOf, jobs } = await startSharing(t, {
-    maxBytes: 40_000 * KB,
-    maxBytesPerCaller: 8_000 * KB,
+/** What a job is answered with: as text that was made for one, and as bytes that all who wait for it share. */
+const READINGS = { plainly: '', 'by waiting': 'prefer: wait=0\r\n' }
+
+for (const [how, header] of Object.entries(READINGS)) {
+  t.test(
+    `answers that nobody reads hold so many bytes, and come back with their connections, asked for ${how}`,
+    async t => {
+      const { url, port, tokenOf, headOf, jobs, inFlight } = await startSharing(t, {
+        maxBytes: 40_000 * KB,
+        maxBytesPerCaller: 8_000 * KB,
+      })
+      jobs.job = { ...jobs.job, description: 'x'.repeat(1_000 * KB) }
+      const path = `/api/progress/jobs/${JOB_ID}`
+      const read = async (sub: string) => {
+        const answer = await fetch(url + path, { headers: bearer(await tokenOf(sub)) })
+        await answer.text()
+        return answer.status
+      }
+      const silent = connect(port, '127.0.0.1')
+      t.teardown(() => silent.destroy())
+      // So many that the buffers of the kernel on the way do not hold them all.
+      silent.write(`${headOf(await tokenOf('silent'), `GET ${path}`)}${header}\r\n`.repeat(60))
+      await waitFor(async () => (await read('silent')) === 429)
+      t.ok(inFlight.bytesOf('answer') > 7_000 * KB)
+      t.equal(await read('other'), 200)
+      const silentToo = await fetch(`${url}/healthz`)
+      t.equal(silentToo.status, 200)
+      silent.destroy()
+      await waitFor(async () => (await read('silent')) === 200)
+      await waitFor(() => inFlight.bytes === 0)
+    },
+  )
+}
+
+t.test(
+  'a read that several wait for is in the turn of none of them, and not refused for the calls of the first',
+  async t => {
+    const { auth } = readConfig({ AUTH_JWT_SECRET: SECRET })
+    const log = { warn: () => undefined, info: () => undefined }
+    const { identify } = createTokens({ auth: auth!, log, guessesPerSecond: 0 })
+    const jobs = new InMemoryJobs()
+    const live = new InMemoryLive(jobs)
+    const parties: Party[] = []
+    const inTurn: InTurn = async (party, _width, useCase) => {
+      parties.push({ tenantId: party.tenantId, caller: party.caller })
+      if (party.caller !== null) throw new HeadwayError('rate_limited', 'Too many of your calls wait.')
+      return useCase()
+    }
+    const { url, api } = await startServer(t, { identify, live, jobs: takeTurns(jobs, inTurn) })
+    const call = {
+      jsonrpc: '2.0',
+      id: 1,
+      method: 'tools/call',
+      params: { name: 'wait_for_job', arguments: { jobId: JOB_ID } },
+    }
+    const accept = { accept: 'application/json, text/event-stream' }
+    const waits: Record<string, (token: string) => Promise<Response>> = {
+      'GET /jobs/:id': token =>
+        fetch(`${api}/jobs/${JOB_ID}?until=finished`, { headers: { ...bearer(token), prefer: 'wait=30' } }),
+      'GET /jobs/:id/progress': token =>
+        fetch(`${api}/jobs/${JOB_ID}/progress?until=finished`, { headers: { ...bearer(token), prefer: 'wait=30' } }),
+      wait_for_job: token => send(`${url}/mcp`, JSON.stringify(call), { ...bearer(token), ...accept }),
+    }
+    for (const [name, wait] of Object.entries(waits)) {
+      jobs.job = { ...jobs.job, status: 'running' }
+      const first = wait(await mint({ sub: 'first', tenant_id: TENANT }))
+      await waitFor(() => live.waiting.size === 1)
+      const second = wait(await mint({ sub: 'second', tenant_id: TENANT }))
+      await waitFor(() => live.waiting.size === 2)
+      jobs.job = { ...jobs.job, status: 'completed' }
+      live.announce()
+      for (const answer of await Promise.all([first, second])) {
+        t.equal(answer.status, 200, name)
+        t.match(await answer.text(), /"status\W+completed/, name)
+      }
+    }
+    t.same(
+      parties,
+      Array(4).fill({ tenantId: TENANT, caller: null }),
+      'one read for both, of REST and of each tool step',
+    )
+    const own = await fetch(`${api}/jobs/${JOB_ID}`, {
+      headers: bearer(await mint({ sub: 'first', tenant_id: TENANT })),
+    })
+    t.equal(own.status, 429, 'what is not shared is in the turn of its caller')
+  },
+)
+
+t.test('a file of the dashboard does not count, since the process holds it anyway', async t => {
+  const page = { name: 'index.html', type: 'text/html', etag: '"1"', content: Buffer.alloc(100 * KB) }
+  const { url } = await startServer(t, {
+    dashboard: [page],
+    inFlight: new InFlight({ maxBytes: 0, maxBytesPerCaller: 0 }),
   })
-  jobs.job = { ...jobs.job, description: 'x'.repeat(1_000 * KB) }
-  const path = `/api/progress/jobs/${JOB_ID}`
-  const read = async (sub: string) => {
-    const answer = await fetch(url + path, { headers: bearer(await tokenOf(sub)) })
-    await answer.text()
-    return answer.status
-  }
-  const silent = connect(port, '127.0.0.1')
-  t.teardown(() => silent.destroy())
-  silent.write(`${headOf(await tokenOf('silent'), `GET ${path}`)}\r\n`.repeat(60))
-  // So many that the buffers of the kernel on the way do not hold them all.
-  await waitFor(() => jobs.calls.length === 60)
-  await waitFor(async () => (await read('silent')) === 429)
-  t.equal(await read('other'), 200)
-  const silentToo = await fetch(`${url}/healthz`)
-  t.equal(silentToo.status, 200)
-  silent.destroy()
-  await waitFor(async () => (await read('silent')) === 200)
+  t.equal((await fetch(`${url}/`)).status, 200)
 })
 
 t.test('a client that was told that it is too slow is cut, though it neither closes nor falls silent', async t => {

@@ -7,6 +7,7 @@ import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/
 import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js'
 import type { CallToolResult } from '@modelcontextprotocol/sdk/types.js'
 import t, { type Test } from 'tap'
+import { InFlight } from '../../src/http/limits/in-flight.ts'
 import { startService, type Service } from '../helpers/service.ts'
 import { mint, SECRET } from '../helpers/tokens.ts'
 import { waitFor } from '../helpers/wait.ts'
@@ -214,10 +215,24 @@ t.test('an argument that a tool does not have is refused, and those that it has 
 })
 
 t.test('answers to an assistant that does not read them count as any other', async t => {
-  const { url } = await startServer(t, { inFlight: { maxBytes: 1_000, maxBytesPerCaller: 1_000 } })
+  const { url } = await startServer(t, { inFlight: new InFlight({ maxBytes: 1_000, maxBytesPerCaller: 1_000 }) })
   const { call } = await connect(t, overHttp({ url, headers: {} }))
   t.match(await call('get_job', { jobId: JOB_ID }), { isError: true, text: /^overloaded: / })
   t.match(await call('cancel_job', { jobId: JOB_ID }), { data: { id: JOB_ID } }, 'what was done is told')
+})
+
+t.test('an answer that several assistants wait for counts for each of them', async t => {
+  const { url, jobs, live } = await startServer(t, {
+    inFlight: new InFlight({ maxBytes: 60_000, maxBytesPerCaller: 60_000 }),
+  })
+  const { call } = await connect(t, overHttp({ url, headers: {} }))
+  const waits = [1, 2].map(() => call('wait_for_job', { jobId: JOB_ID, timeoutSeconds: 300 }))
+  await waitFor(() => live.waiting.size === 2)
+  jobs.job = { ...jobs.job, status: 'completed', resultSummary: { text: 'x'.repeat(20_000) } }
+  live.announce()
+  const [one, two] = (await Promise.all(waits)).sort((a, b) => Number(a.isError ?? false) - Number(b.isError ?? false))
+  t.match(one, { data: { finished: true } }, 'there is room for one')
+  t.match(two, { isError: true, text: /^overloaded: / })
 })
 
 t.test('a token for one job, and one of an organization, reach no other job by any tool', async t => {

@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { parse } from 'yaml'
@@ -236,7 +237,10 @@ t.test('no label tells of a job, a caller or a URL, and new ones make no new ser
   t.strictSame(after, before)
   for (const { name, labels } of after) {
     for (const [label, value] of Object.entries(labels)) {
-      t.ok(['le', 'method', 'route', 'status', 'outcome', 'code', 'reason', 'pool', 'state'].includes(label), label)
+      t.ok(
+        ['le', 'method', 'route', 'status', 'outcome', 'code', 'reason', 'pool', 'state', 'kind'].includes(label),
+        label,
+      )
       t.notOk(ids.includes(value), `${name} ${label}`)
       t.notMatch(value, /type-|name-|worker-|message-|path-|request-|\?|[0-9a-f]{8}-/, `${name} ${label}`)
     }
@@ -426,6 +430,24 @@ const holdEventLoop = async (times: number, ms: number) => {
     await turn()
   }
 }
+
+t.test('bytes in flight are shown for as long as they are held', async t => {
+  const service = await startService(t)
+  const bodies = async () => (await scrape(service.url)).value('headway_in_flight_bytes', { kind: 'body' })
+  t.equal(await bodies(), 0)
+  const client = connect(Number(new URL(service.url).port), '127.0.0.1')
+  t.teardown(() => client.destroy())
+  client.write(
+    'POST /api/progress/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 20000\r\n\r\n',
+  )
+  client.write(' '.repeat(10_000))
+  await waitFor(async () => ((await bodies()) ?? 0) >= 10_000)
+  client.destroy()
+  await waitFor(async () => (await bodies()) === 0)
+  const metrics = await scrape(service.url)
+  t.equal(metrics.value('headway_in_flight_bytes', { kind: 'answer' }), 0)
+  t.equal(metrics.value('headway_in_flight_refused_bodies_total'), 0)
+})
 
 t.test('an event loop that lags asks workers to report less often, before it refuses calls', async t => {
   const service = await startService(t, { MAX_EVENT_LOOP_DELAY_MS: '2000' })

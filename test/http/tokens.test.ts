@@ -30,10 +30,13 @@ const startGuarded = async (t: Test, settings: Record<string, string> = { AUTH_J
     warn: (details: object) => void warnings.push(details as { reason: string }),
     info: (message: string) => void news.push(message),
   }
-  const tokens = createTokens({ auth: auth!, log, guessesPerSecond: 0, now: () => clock.ms })
+  const unchecked = { count: 0 }
+  const onKeysUnavailable = () => (unchecked.count += 1)
+  const tokens = createTokens({ auth: auth!, log, guessesPerSecond: 0, onKeysUnavailable, now: () => clock.ms })
   const server = await startServer(t, { identify: tokens.identify })
   const ask = (token: string) => fetch(`${server.api}/jobs`, { headers: bearer(token) })
-  return { ...server, clock, warnings, news, tokens, ask, status: async (token: string) => (await ask(token)).status }
+  const status = async (token: string) => (await ask(token)).status
+  return { ...server, clock, warnings, news, unchecked, tokens, ask, status }
 }
 
 interface Refusal {
@@ -536,6 +539,21 @@ t.test('a service that starts before its issuer answers 503 until it can check t
   issuer.publish(first.jwk)
   clock.ms += 5_000
   t.equal(await status(token), 200)
+})
+
+t.test('a token counts as turned away when its issuer is away, and not when it is bad', async t => {
+  const { issuer, first, mintWith, status, clock, unchecked } = await startWithIssuer(t)
+  issuer.answer(response => response.destroy())
+  const token = await mintWith(first)
+  t.equal(await status(token), 503)
+  t.equal(unchecked.count, 1)
+  issuer.publish(first.jwk)
+  clock.ms += 5_000
+  t.equal(await status(token), 200)
+  const stranger = await mintWith(await makeKey('RS256', 'stranger'))
+  clock.ms += 10_000
+  for (const bad of ['garbage', stranger, await mint({ exp: 1 }, first)]) t.equal(await status(bad), 401)
+  t.equal(unchecked.count, 1)
 })
 
 t.test('an issuer that does not answer is given up after five seconds', async t => {

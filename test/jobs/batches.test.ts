@@ -644,7 +644,7 @@ t.test('retention takes a batch when its own end is past, with partitions of any
     for (const partition of ids) await service.age(partition, partitionSeconds)
     return [id, ...ids]
   }
-  const young = await end(7 * DAY - 1, 30 * DAY)
+  const young = await end(7 * DAY - 3_600, 30 * DAY)
   const old = await end(7 * DAY + 1, 0)
   const running = await createBatch(nothingKnown(2))
   await post(running.ids[0], 'complete')

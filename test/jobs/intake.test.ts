@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
 import fc from 'fast-check'
 import type pg from 'pg'
@@ -20,6 +21,9 @@ import {
 import type { JobChange } from '../../src/live/change.ts'
 import { entryOf } from '../helpers/entry.ts'
 import { createTestDatabase } from '../helpers/database.ts'
+import { startProxy } from '../helpers/proxy.ts'
+import { startService, type Service } from '../helpers/service.ts'
+import { mint, SECRET } from '../helpers/tokens.ts'
 import { waitFor } from '../helpers/wait.ts'
 
 const scope = scopeOf(OPEN_IDENTITY)
@@ -823,3 +827,31 @@ t.test(
     }
   },
 )
+
+t.test('while the database is away, what others send keeps no heartbeat of another tenant out', async t => {
+  const database = await createTestDatabase(t)
+  const { proxy, url } = await startProxy(t, database.url)
+  const service = await startService(t, {
+    database: { ...database, url },
+    DATABASE_URL: url,
+    AUTH_JWT_SECRET: SECRET,
+  })
+  const tenant = randomUUID()
+  const victim = service.as(await mint({ tenant_id: randomUUID() }))
+  const hostile = service.as(await mint({ tenant_id: tenant, sub: 'hostile' }))
+  const own = await hostile.createJob()
+  const limited = service.as(await mint({ tenant_id: tenant, sub: 'limited', job_id: own.id }))
+  const { id } = await victim.createJob()
+  proxy.blackHole()
+  const flood = async (caller: Service, calls: number) => {
+    const heartbeats = () => Array.from({ length: 1_000 }, () => ({ jobId: randomUUID() }))
+    const send = () => caller.call('POST', '/heartbeats', { heartbeats: heartbeats() })
+    return (await Promise.all(Array.from({ length: calls }, send))).map(({ status }) => status)
+  }
+  const [ofLimited, ofHostile] = await Promise.all([flood(limited, 3), flood(hostile, 60)])
+  t.ok(ofLimited.includes(503), 'ids that may be no partitions of its job are few')
+  t.ok(ofHostile.includes(503), 'its share of the intake is full')
+  t.equal((await victim.heartbeat(id, { processedCount: 7 })).status, 202)
+  proxy.heal()
+  await waitFor(async () => (await victim.job(id)).processedCount === 7, { timeoutMs: 20_000 })
+})

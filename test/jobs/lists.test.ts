@@ -330,6 +330,21 @@ t.test('jobs that finished longer ago than the retention are erased with all the
   t.equal(await eraser(t, service, 7)(), 0)
 })
 
+t.test('the retention waits for nobody who holds what belongs to an expired job, and erases it later', async t => {
+  const service = await startService(t)
+  const { id } = await service.createJob()
+  await service.heartbeat(id, { workerId: 'a' })
+  await service.call('POST', `/jobs/${id}/complete`)
+  await service.age(id, 8 * DAY)
+  const holder = await service.database.pool.connect()
+  t.teardown(() => holder.release(true))
+  await holder.query('BEGIN')
+  await holder.query('SELECT FROM public.job_progress WHERE job_id = $1 FOR UPDATE', [id])
+  t.equal(await eraser(t, service, 7)(), 0, 'a statement that waited would be ended by its timeout')
+  await holder.query('ROLLBACK')
+  t.equal(await eraser(t, service, 7)(), 1)
+})
+
 t.test('RETENTION_DAYS=0 keeps everything', async t => {
   const service = await startService(t)
   const [id] = await insertJobs(service, { status: 'completed', finished_at: secondsAgo(40_000 * DAY) })

@@ -8,9 +8,12 @@ import { UnreachableError } from '../../src/database/failures.ts'
 import { OPEN_IDENTITY, scopeOf } from '../../src/jobs/identity.ts'
 import { createHeartbeatIntake, type HeartbeatIntake } from '../../src/jobs/heartbeats/intake.ts'
 import { createJobs } from '../../src/jobs/jobs.ts'
+import { createInTurn, takeTurns } from '../../src/jobs/in-turn.ts'
+import type { Jobs } from '../../src/jobs/commands.ts'
 import type { JobRepository } from '../../src/jobs/repository.ts'
 import { createSweeper } from '../../src/jobs/sweeper.ts'
 import { createHeartbeatWrite } from '../../src/jobs/heartbeats/write.ts'
+import { tellTurnedAway } from '../../src/jobs/turned-away.ts'
 import { createTestDatabase, type TestDatabase } from '../helpers/database.ts'
 import { waitFor } from '../helpers/wait.ts'
 
@@ -247,18 +250,24 @@ t.test('silence counts no longer than all processes have written what they recei
   t.equal((await there.sweeper.sweep()).ended, 8)
 })
 
+/** Jobs whose commands come to what `change` comes to. */
+const createFailing = (change: () => Promise<never>): Jobs =>
+  createJobs({
+    repository: { change } as unknown as JobRepository,
+    intake: {} as HeartbeatIntake,
+    announce: () => undefined,
+    defaultHeartbeatTimeoutSeconds: 60,
+  })
+
 t.test(
   'a command that the database cannot carry out counts as a call turned away, one that waits for a lock does not',
   async t => {
     let failed = 0
     const jobsOver = (error: Error) =>
-      createJobs({
-        repository: { change: () => Promise.reject(error) } as unknown as JobRepository,
-        intake: {} as HeartbeatIntake,
-        announce: () => undefined,
-        defaultHeartbeatTimeoutSeconds: 60,
-        onCommandFailed: () => (failed += 1),
-      })
+      tellTurnedAway(
+        createFailing(() => Promise.reject(error)),
+        () => (failed += 1),
+      )
     const stateOf = (code: string) => Object.assign(new pg.DatabaseError('no', 0, 'error'), { code })
     await t.rejects(jobsOver(stateOf('57014')).start(OPEN_IDENTITY, 'a', {}), { code: 'database_unavailable' })
     t.equal(failed, 0)
@@ -266,6 +275,44 @@ t.test(
       await t.rejects(jobsOver(error).start(OPEN_IDENTITY, 'a', {}), { code: 'database_unavailable' })
     }
     t.equal(failed, 2)
+  },
+)
+
+t.test(
+  'a command that gets no turn in time counts as a call turned away, one whose caller has too many in line does not',
+  async t => {
+    let failed = 0
+    let end: () => void = () => undefined
+    const held = new Promise<never>((_resolve, reject) => {
+      end = () => reject(new UnreachableError(new Error('away')))
+    })
+    const { inTurn } = createInTurn(1, { maxWaitingPerCaller: 1, patienceMs: 20 })
+    const jobs = tellTurnedAway(
+      takeTurns(
+        createFailing(() => held),
+        inTurn,
+      ),
+      () => (failed += 1),
+    )
+    const commands = [
+      (jobs: Jobs) => jobs.start(OPEN_IDENTITY, 'a', {}),
+      (jobs: Jobs) => jobs.complete(OPEN_IDENTITY, 'a', {}),
+      (jobs: Jobs) => jobs.fail(OPEN_IDENTITY, 'a', { errorMessage: 'no' }),
+      (jobs: Jobs) => jobs.cancel(OPEN_IDENTITY, 'a'),
+      (jobs: Jobs) => jobs.acknowledgeCancel(OPEN_IDENTITY, 'a', {}),
+      (jobs: Jobs) => jobs.retry(OPEN_IDENTITY, 'a'),
+    ]
+    const underWay = jobs.start(OPEN_IDENTITY, 'a', {})
+    for (const [index, command] of commands.entries()) {
+      const waiting = command(jobs)
+      await t.rejects(jobs.complete(OPEN_IDENTITY, 'a', {}), { code: 'rate_limited' })
+      t.equal(failed, index)
+      await t.rejects(waiting, { code: 'overloaded' })
+      t.equal(failed, index + 1)
+    }
+    end()
+    await t.rejects(underWay, { code: 'database_unavailable' })
+    t.equal(failed, commands.length + 1)
   },
 )
 

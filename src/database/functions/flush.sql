@@ -2,8 +2,7 @@
 -- in the batch with their jobs, by the columns of headway.plain_heartbeats (`job_tenant_ids` are its `tenant_ids`); they are
 -- numbered from 0. `others`, of the jobs `other_ids`, go on from there: each carries its number as `i`. `tenant_ids` are those
 -- of all: other tenants' jobs are not locked.
--- No parameter has a default: replicas of another version, which know fewer, must not find this function. They keep what they
--- could not write; what was refused as bad data they would throw away.
+-- Replicas of another version call the function of their own schema (generations.ts), so the parameters may change freely.
 CREATE FUNCTION headway.flush(
   skip_locked boolean, tenant_ids uuid[], other_ids uuid[], others json, job_ids uuid[], job_tenant_ids uuid[],
   worker_ids text[], attempts integer[], organization_bound boolean[], organization_ids uuid[], scope_job_ids uuid[],

@@ -1,8 +1,9 @@
--- The sweeper's statements. None waits for a lock for longer than 250 ms: a process that waits cannot say meanwhile that it
--- is there, nor what it has not written, and the jobs that it has locked would wait with it. Each takes a batch, skips what
--- someone else holds (its holder is alive), and judges the newest version of a row. Jobs are locked before their batches, against the order of locks.sql: who skips what is locked never
--- waits, and cannot be part of a deadlock. For the same reason a batch is in no order: with ORDER BY id the planner walks the
--- primary key, through every job there ever was, in the hope of finding a batch soon. Nor may it scan the table: what a sweep
+-- The statements of the sweeper and of the retention. None waits for a lock for longer than 250 ms: a process that waits
+-- cannot say meanwhile that it is there, nor what it has not written, and the jobs that it has locked would wait with it. Each
+-- takes a batch, skips what someone else holds (its holder is alive), and judges the newest version of a row. Jobs are locked
+-- before their batches, against the order of locks.sql: who skips what is locked never waits, and cannot be part of a
+-- deadlock. For the same reason a batch of the sweeper is in no order: with ORDER BY id the planner walks the primary key,
+-- through every job there ever was, in the hope of finding a batch soon. Nor may the sweeper scan the table: what a sweep
 -- costs must grow with the active jobs, not with the history.
 
 -- Says that a process is there, and answers for how many seconds it has been healthy without a break. The window begins
@@ -189,8 +190,10 @@ END
 $$;
 
 -- Erases what is older than the retention: finished jobs, and pending ones that nobody touched for as long. Workers,
--- history and partitions go with the job. Answers how many; 0 also while another process erases.
-CREATE FUNCTION headway.erase_expired(retention_days integer, batch integer) RETURNS bigint LANGUAGE plpgsql SET jit = off AS $$
+-- history and partitions go with the job. Answers how many; 0 also while another process erases. A job that someone else holds
+-- is skipped. Rows that go with a job are not: where someone holds one of them, or a table, nothing is erased (55P03).
+CREATE FUNCTION headway.erase_expired(retention_days integer, batch integer) RETURNS bigint
+LANGUAGE plpgsql SET jit = off SET lock_timeout = '250ms' AS $$
 DECLARE
   erased bigint;
 BEGIN

@@ -38,6 +38,9 @@ interface Tenant {
   bytes: number
 }
 
+/** What may be in flight: what a client sends, and what it is answered. */
+export type Kind = 'body' | 'answer'
+
 /** Ends what was held, and tells its client why where it still can. */
 export type GiveWay = (refusal: HeadwayError) => void
 
@@ -45,13 +48,15 @@ export type GiveWay = (refusal: HeadwayError) => void
 export class Holding {
   bytes = 0
   movedAt: number
+  readonly kind: Kind
   readonly account: Account
   readonly #owner: InFlight
   #giveWay: GiveWay | null
   #grownTo = 0
 
-  constructor(owner: InFlight, account: Account, giveWay: GiveWay | null) {
+  constructor(owner: InFlight, kind: Kind, account: Account, giveWay: GiveWay | null) {
     this.#owner = owner
+    this.kind = kind
     this.account = account
     this.#giveWay = giveWay
     this.movedAt = owner.now()
@@ -125,7 +130,8 @@ export class InFlight {
   readonly #tenants = new Map<string, Tenant>()
   /** Milliseconds of a clock that nobody sets. */
   readonly now: () => number
-  #bytes = 0
+  readonly #bytes: Record<Kind, number> = { body: 0, answer: 0 }
+  #bodiesTurnedAway = 0
 
   constructor(limits: InFlightLimits, now: () => number = () => performance.now()) {
     this.#limits = limits
@@ -134,16 +140,25 @@ export class InFlight {
 
   /** Of all holdings together. */
   get bytes(): number {
-    return this.#bytes
+    return this.#bytes.body + this.#bytes.answer
+  }
+
+  bytesOf(kind: Kind): number {
+    return this.#bytes[kind]
+  }
+
+  /** Bodies that were refused for what the process held, and not for what their caller held. */
+  get bodiesTurnedAway(): number {
+    return this.#bodiesTurnedAway
   }
 
   /** A holding without bytes. `giveWay` is called at most once, after its release; null: it never gives way. */
-  open({ tenant: id, caller }: Holder, giveWay: GiveWay | null): Holding {
+  open({ tenant: id, caller }: Holder, kind: Kind, giveWay: GiveWay | null): Holding {
     let tenant = this.#tenants.get(id)
     if (!tenant) this.#tenants.set(id, (tenant = { id, callers: new Map(), bytes: 0 }))
     let account = tenant.callers.get(caller)
     if (!account) tenant.callers.set(caller, (account = { tenant, caller, holdings: new Set(), bytes: 0 }))
-    const holding = new Holding(this, account, giveWay)
+    const holding = new Holding(this, kind, account, giveWay)
     account.holdings.add(holding)
     return holding
   }
@@ -154,7 +169,7 @@ export class InFlight {
     holding.bytes += bytes
     account.bytes += bytes
     account.tenant.bytes += bytes
-    this.#bytes += bytes
+    this.#bytes[holding.kind] += bytes
   }
 
   forget(holding: Holding): void {
@@ -175,9 +190,10 @@ export class InFlight {
       if (!other) throw refusal
       other.giveWay(refusal)
     }
-    while (this.#bytes + bytes > maxBytes) {
+    while (this.bytes + bytes > maxBytes) {
       const refusal = overProcess()
       const other = this.#heavier(holding, bytes) ?? this.#standingStill(account, holding)
+      if ((other ?? holding).kind === 'body') this.#bodiesTurnedAway += 1
       if (!other) throw refusal
       other.giveWay(refusal)
     }

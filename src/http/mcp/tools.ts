@@ -7,7 +7,7 @@ import { HeadwayError } from '../../errors.ts'
 import type { Jobs } from '../../jobs/commands.ts'
 import type { Feature, Identity } from '../../jobs/identity.ts'
 import { JOB_EVENT_TYPES, JOB_STATUSES, LIFECYCLES } from '../../jobs/job.ts'
-import { sharedKey, type WaitParts } from '../waiting.ts'
+import { readShared, type WaitParts } from '../waiting.ts'
 import { flag, integer, oneOf, text, uuid } from '../schemas/primitives.ts'
 import {
   detailsOf,
@@ -70,6 +70,12 @@ const HISTORY = argumentsOf({
 
 const READ_ONLY = { readOnlyHint: true, openWorldHint: false }
 
+/** The answer of a tool, and how many bytes of memory it takes. */
+interface MadeResult {
+  result: CallToolResult
+  bytes: number
+}
+
 const refused = (code: string, sentence: string): CallToolResult => ({
   isError: true,
   content: [{ type: 'text', text: visibleText(`${code}: ${sentence}`) }],
@@ -82,12 +88,18 @@ export const registerTools = (server: McpServer, parts: ToolParts): void => {
    * The document, and as JSON for clients that take only text: the same in both, with everything in it to be seen. Nothing of it
    * is told in sentences: in those, what others have written as a name or message could pass for ours, or for another job.
    */
-  const done = (document: Record<string, unknown>, { mustBeTold = false } = {}): CallToolResult => {
+  const made = (document: Record<string, unknown>): MadeResult => {
     const structuredContent = visible(document)
     const text = JSON.stringify(structuredContent)
-    countAnswer(2 * Buffer.byteLength(text), { mustBeTold })
-    return { content: [{ type: 'text', text }], structuredContent }
+    return { result: { content: [{ type: 'text', text }], structuredContent }, bytes: 2 * Buffer.byteLength(text) }
   }
+  /** To this caller, who may share it with others. */
+  const answered = ({ result, bytes }: MadeResult, { mustBeTold = false } = {}): CallToolResult => {
+    countAnswer(bytes, { mustBeTold })
+    return result
+  }
+  const done = (document: Record<string, unknown>, options?: { mustBeTold: boolean }): CallToolResult =>
+    answered(made(document), options)
   const attempt = async (feature: Feature, call: () => Promise<CallToolResult>): Promise<CallToolResult> => {
     try {
       if (!identity.features.has(feature))
@@ -154,10 +166,16 @@ export const registerTools = (server: McpServer, parts: ToolParts): void => {
       attempt('progress.view', async () => {
         await waitForJob(parts, input, extra)
         // Whoever waited with this one asks for the same now.
-        return sharedRead(sharedKey(identity, 'details', input.jobId), async () => {
-          const job = detailsOf(await jobs.get(identity, input.jobId))
-          return done({ finished: isFinished(job), job })
-        })
+        const shared = await readShared(
+          sharedRead,
+          identity,
+          { shape: 'details', jobId: input.jobId },
+          async reader => {
+            const job = detailsOf(await jobs.get(reader, input.jobId))
+            return made({ finished: isFinished(job), job })
+          },
+        )
+        return answered(shared)
       }),
   )
 

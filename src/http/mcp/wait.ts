@@ -1,5 +1,5 @@
 import type { ProgressDocument } from '../../jobs/job.ts'
-import { held, patienceMs, readWhenEnough, sharedKey, type JobStateOfAnswer } from '../waiting.ts'
+import { held, patienceMs, readShared, readWhenEnough, type JobStateOfAnswer } from '../waiting.ts'
 import { visibleLine } from './invisible.ts'
 import type { Extra, ToolParts } from './tools.ts'
 
@@ -69,8 +69,8 @@ export const waitForJob = async (
   const reports = createReports(extra)
   const signs = setInterval(() => reports.alive(), SIGN_OF_LIFE_MS)
   const read = () =>
-    sharedRead(sharedKey(identity, 'progress', jobId), async () => {
-      const document = await jobs.progress(identity, jobId)
+    readShared(sharedRead, identity, { shape: 'progress', jobId }, async reader => {
+      const document = await jobs.progress(reader, jobId)
       return { ...document, finished: isFinished(document) }
     })
   const watch = (leave: () => void) => {

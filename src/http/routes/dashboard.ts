@@ -46,6 +46,7 @@ export const dashboardRoutes = async (
         method: 'GET',
         url,
         schema: { hide: true },
+        config: { answersWithFile: true },
         handler: async (request, reply) => send(request, reply, file, caching),
       })
     }

@@ -18,7 +18,7 @@ import {
   readHeaders,
   readQuery,
 } from '../schemas/requests.ts'
-import { held, patienceMs, preferredWaitSeconds, readWhenEnough, sharedKey, watchClient } from '../waiting.ts'
+import { held, patienceMs, preferredWaitSeconds, readShared, readWhenEnough, watchClient } from '../waiting.ts'
 import type { JobStateOfAnswer, WaitParts } from '../waiting.ts'
 
 const FINISHED = new Set<string>(['completed', 'failed', 'cancelled'])
@@ -66,7 +66,7 @@ interface Held {
   untilFinished: boolean
   /** What it reads, as part of the name under which it is shared. */
   shape: string
-  read: () => Promise<{ id: string; revision: number; status: string }>
+  read: (identity: Identity) => Promise<{ id: string; revision: number; status: string }>
 }
 
 /** Holds the answer until it is what the caller waits for, or its time is up. */
@@ -96,7 +96,8 @@ const answerWhenEnough = async (
           isEnough: state => (untilFinished ? state.finished : !has(state)),
           // Nor does one who has left.
           needsNothing: state => request.raw.socket.destroyed || (!untilFinished && has(state)),
-          read: () => parts.sharedRead(sharedKey(identity, shape, jobId), async () => ready(await read())),
+          read: () =>
+            readShared(parts.sharedRead, identity, { shape, jobId }, async reader => ready(await read(reader))),
         },
         signal,
       ),
@@ -254,7 +255,7 @@ const readingRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { jobs, 
           seconds,
           untilFinished,
           shape: id,
-          read: () => read(identity, params.id),
+          read: reader => read(reader, params.id),
         })
       },
     })

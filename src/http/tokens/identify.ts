@@ -14,6 +14,8 @@ export interface TokensOptions {
   log: KeysLog
   /** Requests without a good token that one address may send, on average over ten seconds; 0: any number. */
   guessesPerSecond: number
+  /** Called for every token that cannot be checked because its issuer is away: it may be that of a worker. */
+  onKeysUnavailable?: () => void
   /** Milliseconds of a clock that nobody sets. */
   now?: () => number
 }
@@ -26,8 +28,9 @@ export interface Tokens {
   start(): void
 }
 
-export const createTokens = ({ auth, log, guessesPerSecond, now = () => performance.now() }: TokensOptions): Tokens => {
-  const keys = createTokenKeys({ keys: auth.keys, log, now })
+export const createTokens = (options: TokensOptions): Tokens => {
+  const { auth, log, guessesPerSecond, onKeysUnavailable, now = () => performance.now() } = options
+  const keys = createTokenKeys({ keys: auth.keys, log, onUnavailable: onKeysUnavailable, now })
   const verify = createVerifyToken(auth, keys)
   const verified = new VerifiedTokens(now)
   const guesses = createGuesses({ perSecond: guessesPerSecond, now })

@@ -2,7 +2,7 @@ import { createSecretKey } from 'node:crypto'
 import type { JWTVerifyGetKey } from 'jose'
 import type { AuthConfig } from '../../config.ts'
 import { createRemoteKeys } from './remote-keys.ts'
-import type { KeysLog } from './remote-keys.ts'
+import type { RemoteKeysOptions } from './remote-keys.ts'
 
 /** What signatures are checked with. */
 export interface TokenKeys {
@@ -30,11 +30,8 @@ const createSecretKeys = (secret: string): TokenKeys => {
   }
 }
 
-export interface TokenKeysOptions {
+export interface TokenKeysOptions extends Omit<RemoteKeysOptions, 'url'> {
   keys: AuthConfig['keys']
-  log: KeysLog
-  /** Milliseconds of a clock that nobody sets. */
-  now: () => number
 }
 
 export const createTokenKeys = ({ keys, ...options }: TokenKeysOptions): TokenKeys =>

@@ -28,6 +28,8 @@ export interface RemoteKeysOptions {
   /** Where the issuer publishes its key set (RFC 7517, section 5). */
   url: string
   log: KeysLog
+  /** Called for every token that cannot be checked because the issuer is away: it may be that of a worker. */
+  onUnavailable?: (() => void) | undefined
   /** Milliseconds of a clock that nobody sets. */
   now: () => number
 }
@@ -72,7 +74,7 @@ const fingerprintOf = ({ keys }: JSONWebKeySet): string => JSON.stringify(keys.m
  * The public keys that an issuer publishes, fetched again every few minutes, and when a token names one that is not among
  * them. Keys that are known are used for as long as their issuer is away; before any is known, `keys_unavailable` is raised.
  */
-export const createRemoteKeys = ({ url, log, now }: RemoteKeysOptions): TokenKeys => {
+export const createRemoteKeys = ({ url, log, onUnavailable, now }: RemoteKeysOptions): TokenKeys => {
   let keys: JWTVerifyGetKey | null = null
   let fingerprint = ''
   let generation = 0
@@ -113,14 +115,12 @@ export const createRemoteKeys = ({ url, log, now }: RemoteKeysOptions): TokenKey
     if (now() - askedAt > REFRESH_AFTER_MS) void refresh()
   }
 
-  const unavailable = () =>
-    new HeadwayError(
-      'keys_unavailable',
-      'The keys of the issuer of this token cannot be fetched at present: try again.',
-      {
-        retryAfterSeconds: Math.max(1, Math.ceil((failedAt + FAILURE_PAUSE_MS - now()) / 1000)),
-      },
-    )
+  const unavailable = (): HeadwayError => {
+    onUnavailable?.()
+    const retryAfterSeconds = Math.max(1, Math.ceil((failedAt + FAILURE_PAUSE_MS - now()) / 1000))
+    const message = 'The keys of the issuer of this token cannot be fetched at present: try again.'
+    return new HeadwayError('keys_unavailable', message, { retryAfterSeconds })
+  }
 
   return {
     algorithms: ['RS256', 'ES256', 'EdDSA', 'Ed25519'],
