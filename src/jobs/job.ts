@@ -76,6 +76,8 @@ export interface JobDocument {
   message: string | null
   liveness: 'ok' | 'stalled' | null
   advancedAt: string | null
+  /** Workers that have reported in the present attempt. */
+  workerCount: number
   startedByUserId: string | null
   cancelledByUserId: string | null
   startedAt: string | null

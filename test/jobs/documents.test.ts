@@ -8,7 +8,7 @@ const words = (text: string) => text.trim().split(/\s+/).sort()
 
 const JOB = words(`
   id jobType name description status progressPercent processedCount totalCount remainingCount unit throughputPerSecond
-  etaSeconds etaSource stage stages message liveness advancedAt startedByUserId cancelledByUserId startedAt heartbeatAt
+  etaSeconds etaSource stage stages message liveness advancedAt workerCount startedByUserId cancelledByUserId startedAt heartbeatAt
   finishedAt createdAt updatedAt resultSummary errorMessage errorStack failureReason meta cancellable cancelRequestedAt
   priority attempt heartbeatTimeoutSeconds pendingTimeoutSeconds parentJobId partitionIndex partitionCount children
   tenantId organizationId revision`)
@@ -19,9 +19,10 @@ const PROGRESS = words(`
   id status progressPercent processedCount totalCount remainingCount unit stage message throughputPerSecond etaSeconds
   etaSource liveness attempt updatedAt revision`)
 const LIVE = words(`
-  id jobType name status progressPercent processedCount totalCount unit throughputPerSecond etaSeconds etaSource stage
-  stages message liveness advancedAt attempt cancellable cancelRequestedAt startedAt finishedAt updatedAt errorMessage
-  failureReason parentJobId partitionIndex partitionCount children organizationId revision`)
+  id jobType name description status progressPercent processedCount totalCount unit throughputPerSecond etaSeconds
+  etaSource stage stages message liveness advancedAt workerCount attempt priority cancellable cancelRequestedAt
+  startedByUserId startedAt finishedAt updatedAt resultSummary errorMessage failureReason parentJobId partitionIndex
+  partitionCount children tenantId organizationId revision`)
 
 const keysOf = (document: object) => Object.keys(document).sort()
 
@@ -101,14 +102,16 @@ t.test('the live document has its fields, without those that are null, on one li
   t.notMatch(pending, /\n|:null/)
   t.same(
     keysOf(JSON.parse(pending) as object),
-    words('id jobType name status progressPercent processedCount unit attempt cancellable updatedAt revision'),
+    words(`id jobType name status progressPercent processedCount unit workerCount attempt priority cancellable updatedAt
+      tenantId revision`),
   )
   // Every column that can be set at once, whatever its meaning; the invariants forbid the rest together.
   await service.database.pool.query(
     `UPDATE public.progress_jobs SET status = 'failed', total_count = 5, throughput_per_second = 1, eta_seconds = 1,
        eta_source = 'rate', stage = 's', stages = '[]', message = 'm', advanced_at = now(), cancel_requested_at = now(),
        started_at = now(), finished_at = now(), error_message = 'e', failure_reason = 'worker',
-       parent_job_id = id, partition_index = 0, partition_count = 1, organization_id = gen_random_uuid() WHERE id = $1`,
+       parent_job_id = id, partition_index = 0, partition_count = 1, description = 'd', started_by_user_id = 'u',
+       result_summary = '{}', organization_id = gen_random_uuid() WHERE id = $1`,
     [id],
   )
   const failed = JSON.parse(await live()) as Record<string, unknown>
@@ -127,4 +130,43 @@ t.test('the live document has its fields, without those that are null, on one li
     [running.id],
   )
   t.match(rows[0]?.document, { liveness: 'ok', children: { total: 1 } })
+})
+
+t.test('the live document has the result as the worker gave it, and says so where that is over 8 KB', async t => {
+  const live = async (resultSummary?: object) => {
+    const { id } = await service.createJob()
+    await service.call('POST', `/jobs/${id}/complete`, resultSummary && { resultSummary })
+    const { rows } = await service.database.pool.query<{ json: string }>(
+      `SELECT ${FUNCTIONS}.live_document(j)::text AS json FROM public.progress_jobs j WHERE id = $1`,
+      [id],
+    )
+    t.notMatch(rows[0]?.json, /\n/, 'it is one line')
+    const { resultSummary: result, resultSummaryOmitted: omitted } = JSON.parse(rows[0]?.json ?? '') as Record<
+      string,
+      unknown
+    >
+    return [result, omitted]
+  }
+  // As Postgres writes it, {"text": "…"} takes 12 bytes beside the text.
+  const sized = (bytes: number) => ({ text: 'é'.repeat((bytes - 12) / 2) })
+  t.same(await live(), [undefined, undefined])
+  t.same(await live({}), [{}, undefined])
+  const odd = { empty: null, nested: { none: null, list: [null, {}] }, 'line\nbreak': '"}' }
+  t.same(await live(odd), [odd, undefined], 'its nulls are its own')
+  t.same(await live(sized(8192)), [sized(8192), undefined])
+  t.same(await live(sized(8194)), [undefined, true])
+})
+
+t.test('workerCount is how many workers have reported in the present attempt', async t => {
+  const { id } = await service.createJob()
+  const count = async () => (await service.job(id)).workerCount
+  t.equal(await count(), 0)
+  await service.heartbeat(id, { workerId: 'a' })
+  await service.heartbeat(id, { workerId: 'b' })
+  await service.heartbeat(id, { workerId: 'a' })
+  t.equal(await count(), 2)
+  await service.call('POST', `/jobs/${id}/fail`, { errorMessage: 'no' })
+  t.equal(await count(), 2)
+  await service.call('POST', `/jobs/${id}/retry`)
+  t.equal(await count(), 0)
 })

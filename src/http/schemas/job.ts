@@ -101,6 +101,7 @@ const jobFields = {
     .nullable()
     .describe('As declared at creation, in their order.'),
   advancedAt: nullableTime.describe('When the count last grew: alive, but not advancing, is visible.'),
+  workerCount: z.int().describe('Workers that have reported in this attempt. Of a batch 0: its partitions have them.'),
   startedByUserId: z.string().nullable(),
   cancelledByUserId: z.string().nullable(),
   startedAt: nullableTime,
