@@ -136,7 +136,10 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     log,
   })
   const jobs = createJobs({
-    repository: createJobRepository(database),
+    repository: createJobRepository(database, {
+      stalledAfterSeconds: config.stalledAfterSeconds,
+      sweepIntervalSeconds,
+    }),
     intake,
     announce,
     defaultHeartbeatTimeoutSeconds: config.staleJobTimeoutSeconds,

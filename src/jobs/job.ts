@@ -118,6 +118,8 @@ export interface WorkerDocument {
   stage: string | null
   message: string | null
   payload: JsonObject | null
+  /** Of its own: a job goes on by its other workers. null: the job does not run. */
+  liveness: 'ok' | 'stalled' | null
   advancedAt: string | null
   heartbeatAt: string
   createdAt: string

@@ -83,8 +83,17 @@ const listOrder = ({ key, descending }: ListJobs['sort']): SQL[] => {
   ]
 }
 
-/** Every statement on jobs but the flush and the sweeper's. Each is bound to a scope; what is outside it does not exist. */
-export const createJobRepository = (database: Database) => {
+/**
+ * Every statement on jobs but the flush and the sweeper's. Each is bound to a scope; what is outside it does not exist.
+ * `stalledAfterSeconds` is how long a worker may be silent before its document says so.
+ */
+export const createJobRepository = (
+  database: Database,
+  {
+    stalledAfterSeconds = 30,
+    sweepIntervalSeconds = 5,
+  }: { stalledAfterSeconds?: number; sweepIntervalSeconds?: number } = {},
+) => {
   const db = database.drizzle
   return {
     /** Makes a job, and its partitions where it brings some. Null when the job that held its key has just been erased. */
@@ -112,9 +121,8 @@ export const createJobRepository = (database: Database) => {
 
     /** The job and its workers as of one moment. */
     async find(scope: Scope, jobId: string): Promise<{ job: JobDocument; workers: WorkerDocument[] } | null> {
-      const workers = sql<WorkerDocument[]>`(
-        SELECT coalesce(json_agg(${functions}.worker_document(w, now()) ORDER BY w.worker_id), '[]')
-        FROM public.job_progress w WHERE w.job_id = progress_jobs.id AND w.attempt = progress_jobs.attempt)`
+      const workers = sql<WorkerDocument[]>`${functions}.workers_document(
+        progress_jobs, ${sweepIntervalSeconds}, ${stalledAfterSeconds})`
       const rows = await db
         .select({ job: document<JobDocument>('job'), workers })
         .from(progressJobs)

@@ -14,7 +14,7 @@ const JOB = words(`
   tenantId organizationId revision`)
 const WORKER = words(`
   workerId attempt processedCount totalCount progressPercent throughputPerSecond etaSeconds stage message payload
-  advancedAt heartbeatAt createdAt`)
+  liveness advancedAt heartbeatAt createdAt`)
 const PROGRESS = words(`
   id status progressPercent processedCount totalCount remainingCount unit stage message throughputPerSecond etaSeconds
   etaSource liveness attempt updatedAt revision`)

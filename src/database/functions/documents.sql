@@ -81,7 +81,7 @@ CREATE FUNCTION headway.live_document(j public.progress_jobs) RETURNS json LANGU
 $$;
 
 -- A worker's row. `at` is the database's time: what is left of the worker's own estimate is as of then.
-CREATE FUNCTION headway.worker_document(w public.job_progress, at timestamptz) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
+CREATE FUNCTION headway.worker_document(w public.job_progress, at timestamptz, liveness text) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT row_to_json(d) FROM (SELECT
     w.worker_id AS "workerId", w.attempt, w.processed_count AS "processedCount", w.total_count AS "totalCount",
     w.progress_percent AS "progressPercent",
@@ -92,7 +92,7 @@ CREATE FUNCTION headway.worker_document(w public.job_progress, at timestamptz) R
     )) AS "throughputPerSecond",
     CASE WHEN w.eta_at > at THEN ceil(headway.seconds(w.eta_at, at))::bigint
       WHEN w.eta_at <= at THEN 0 END AS "etaSeconds",
-    w.stage, w.message, w.payload, headway.iso(w.advanced_at) AS "advancedAt",
+    w.stage, w.message, w.payload, worker_document.liveness, headway.iso(w.advanced_at) AS "advancedAt",
     headway.iso(w.heartbeat_at) AS "heartbeatAt", headway.iso(w.created_at) AS "createdAt"
   ) d
 $$;

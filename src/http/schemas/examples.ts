@@ -90,6 +90,7 @@ export const workerExample: WorkerDocument = {
   stage: null,
   message: 'Row 500 of 1200',
   payload: null,
+  liveness: 'ok',
   advancedAt: '2026-01-31T12:00:40.000Z',
   heartbeatAt: '2026-01-31T12:00:40.000Z',
   createdAt: '2026-01-31T12:00:00.000Z',

@@ -156,6 +156,12 @@ const worker = z
     stage: z.string().nullable().describe('The stage that this worker is in, and that its counts are of.'),
     message: z.string().nullable(),
     payload: freeObject.nullable(),
+    liveness: z
+      .enum(['ok', 'stalled'])
+      .nullable()
+      .describe(
+        'Its own: `stalled` after STALLED_AFTER_SECONDS of silence, also while others report. null: the job does not run.',
+      ),
     advancedAt: nullableTime,
     heartbeatAt: time,
     createdAt: time,
