@@ -52,6 +52,8 @@ export interface Finish {
 }
 export interface CompleteJob extends Finish {
   resultSummary?: JsonObject
+  /** The job's last message; the one before stays when absent. */
+  message?: string
 }
 export interface FailJob extends Finish {
   errorMessage: string

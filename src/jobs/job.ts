@@ -13,8 +13,12 @@ import { LIFECYCLES, type Lifecycle } from '../lifecycles.ts'
 export const JOB_STATUSES = ['pending', 'running', 'completed', 'failed', 'cancelled'] as const
 export type JobStatus = (typeof JOB_STATUSES)[number]
 
-export const UNITS = ['items', 'files', 'rows', 'bytes', 'records', 'chunks', 'unknown'] as const
-export type Unit = (typeof UNITS)[number]
+/** The units that have words of their own in every language; `unknown` has none. */
+export const UNITS = ['items', 'files', 'rows', 'bytes', 'records', 'chunks', 'iterations', 'paths', 'unknown'] as const
+export const MAX_UNIT_LENGTH = 30
+
+/** What is counted: one of UNITS, or any text of at most 30 characters, which is shown as it is. */
+export type Unit = (typeof UNITS)[number] | (string & Record<never, never>)
 
 export { LIFECYCLES, type Lifecycle }
 

@@ -185,7 +185,7 @@ BEGIN
 END
 $$;
 
--- One command on one job. `input` carries attempt, resultSummary, errorMessage, errorStack where the command takes them.
+-- One command on one job. `input` carries attempt, resultSummary, message, errorMessage, errorStack where the command takes them.
 --
 --   start              pending -> running
 --   complete, fail     pending, running, failed as stale -> completed, failed
