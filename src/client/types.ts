@@ -134,6 +134,7 @@ export type HeadwayEvent = Lifecycle | 'updated' | 'finished'
 
 export interface ListQuery extends Omit<JobFilter, 'jobId'> {
   status?: JobStatus | readonly JobStatus[]
+  startedByUserId?: string
   includeCompleted?: boolean
   completedSince?: string
   search?: string

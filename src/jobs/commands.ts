@@ -68,6 +68,8 @@ export interface ListJobs {
   parentJobId?: string
   topLevel?: boolean
   organizationId?: string
+  /** Only jobs that this user has begun. */
+  startedByUserId?: string
   includeCompleted: boolean
   completedSince?: Date
   search?: string

@@ -59,6 +59,7 @@ const listFilter = (scope: Scope, query: ListJobs): SQL | undefined => {
         ? isNull(progressJobs.parentJobId)
         : isNotNull(progressJobs.parentJobId),
     query.organizationId === undefined ? undefined : eq(progressJobs.organizationId, query.organizationId),
+    query.startedByUserId === undefined ? undefined : eq(progressJobs.startedByUserId, query.startedByUserId),
     query.completedSince && gte(progressJobs.finishedAt, query.completedSince),
     query.search === undefined ? undefined : sql`${progressJobs.name} ILIKE ${`%${escapeLike(query.search)}%`}`,
   )

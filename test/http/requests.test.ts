@@ -402,13 +402,14 @@ t.test('a query that breaks a rule is refused; a good one reaches the domain typ
   t.same(jobs.calls.at(-1)?.args[0], defaults)
   await fetch(
     `${api}/jobs?status=failed&status=running&jobType=a%2Bb&topLevel=true&includeCompleted=true&search=&sort=priority` +
-      `&completedSince=2026-01-31T12:00:00%2B02:00&page=3&pageSize=100&organizationId=${JOB_ID}`,
+      `&completedSince=2026-01-31T12:00:00%2B02:00&page=3&pageSize=100&organizationId=${JOB_ID}&startedByUserId=auth0%7C7`,
   )
   t.same(jobs.calls.at(-1)?.args[0], {
     status: ['failed', 'running'],
     jobType: 'a+b',
     topLevel: true,
     organizationId: JOB_ID,
+    startedByUserId: 'auth0|7',
     includeCompleted: true,
     completedSince: new Date('2026-01-31T10:00:00.000Z'),
     sort: { key: 'priority', descending: false },

@@ -45,6 +45,9 @@ export const listQuery = z.strictObject({
     .exactOptional()
     .describe('May be repeated. Wins over `includeCompleted`.'),
   ...filterFields,
+  startedByUserId: text(1, 255)
+    .exactOptional()
+    .describe('Only jobs that this user has begun (`sub` of the token that made them).'),
   includeCompleted: queryFlag.default(false).describe('true: finished jobs as well.'),
   completedSince: instant
     .exactOptional()
