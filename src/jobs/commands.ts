@@ -9,6 +9,7 @@ import type {
   JsonObject,
   Page,
   ProgressDocument,
+  ProgressPart,
   Unit,
   WorkerDocument,
 } from './job.ts'
@@ -113,7 +114,7 @@ export interface Jobs {
     idempotencyKey: string | null,
   ): Promise<{ job: CreatedJob; created: boolean }>
   get(identity: Identity, jobId: string): Promise<JobWithWorkers>
-  progress(identity: Identity, jobId: string): Promise<ProgressDocument>
+  progress(identity: Identity, jobId: string, include?: readonly ProgressPart[]): Promise<ProgressDocument>
   list(identity: Identity, query: ListJobs): Promise<Page<JobDocument>>
   active(identity: Identity, recentSeconds: number): Promise<ActiveJobs>
   events(identity: Identity, jobId: string, query: ListEvents): Promise<Page<JobEvent>>

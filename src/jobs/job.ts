@@ -148,7 +148,16 @@ export type ProgressDocument = Pick<
   | 'attempt'
   | 'updatedAt'
   | 'revision'
->
+> & {
+  /** Only for those who ask for it. */
+  meta?: JsonObject
+  /** Only for those who ask for it: of the worker that was heard of last, among those that have sent one. */
+  payload?: JsonObject | null
+}
+
+/** What a poller may ask for beside that. The message is always there. */
+export const PROGRESS_PARTS = ['message', 'meta', 'payload'] as const
+export type ProgressPart = (typeof PROGRESS_PARTS)[number]
 
 /** One entry of a job's history. */
 export interface JobEvent {

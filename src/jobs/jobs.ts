@@ -91,9 +91,9 @@ export const createJobs = (options: JobsOptions): Jobs => {
         return { ...found.job, workers: found.workers }
       }),
 
-    progress: (identity, jobId) =>
+    progress: (identity, jobId, include = []) =>
       run(async () => {
-        const progress = await repository.findProgress(scopeOf(identity), jobId)
+        const progress = await repository.findProgress(scopeOf(identity), jobId, include)
         if (!progress) throw notFound(jobId)
         return progress
       }),

@@ -7,7 +7,16 @@ import type { JobChange } from '../live/change.ts'
 import type { CreatedJob, ListEvents, ListJobs, PartitionReference } from './commands.ts'
 import type { Scope } from './identity.ts'
 import { inScope } from './in-scope.ts'
-import type { JobDocument, JobEvent, JobEventType, JobStatus, ProgressDocument, WorkerDocument } from './job.ts'
+import type {
+  JobDocument,
+  JobEvent,
+  JobEventType,
+  JobStatus,
+  JsonObject,
+  ProgressDocument,
+  ProgressPart,
+  WorkerDocument,
+} from './job.ts'
 import type { NewJob } from './new-job.ts'
 import { readStatistics, type Statistics, type StatisticsQuery } from './statistics.ts'
 
@@ -131,12 +140,26 @@ export const createJobRepository = (
       return rows[0] ?? null
     },
 
-    async findProgress(scope: Scope, jobId: string): Promise<ProgressDocument | null> {
+    async findProgress(
+      scope: Scope,
+      jobId: string,
+      include: readonly ProgressPart[] = [],
+    ): Promise<ProgressDocument | null> {
+      const [meta, payload] = [include.includes('meta'), include.includes('payload')]
+      const newestPayload = sql<JsonObject | null>`(
+        SELECT w.payload FROM public.job_progress w
+        WHERE w.job_id = progress_jobs.id AND w.attempt = progress_jobs.attempt AND w.payload IS NOT NULL
+        ORDER BY w.heartbeat_at DESC, w.worker_id LIMIT 1)`
       const rows = await db
-        .select({ progress: document<ProgressDocument>('progress') })
+        .select({
+          progress: document<ProgressDocument>('progress'),
+          meta: meta ? sql<JsonObject>`${progressJobs.meta}` : sql<JsonObject>`NULL`,
+          payload: payload ? newestPayload : sql<null>`NULL`,
+        })
         .from(progressJobs)
         .where(and(eq(progressJobs.id, jobId), inScope(scope)))
-      return rows[0]?.progress ?? null
+      const row = rows[0]
+      return row ? { ...row.progress, ...(meta && { meta: row.meta }), ...(payload && { payload: row.payload }) } : null
     },
 
     /**

@@ -47,6 +47,53 @@ t.test('a job shows the same fields wherever it is read', async t => {
   t.same(keysOf(finished.body), JOB)
 })
 
+t.test('the progress has meta and payload for those who ask for them', async t => {
+  const meta = { channel: 'C42', nothing: null }
+  const { id } = await service.createJob({ meta })
+  const read = (query: string, headers = {}) =>
+    service.call<Record<string, unknown>>('GET', `/jobs/${id}/progress${query}`, undefined, headers)
+  const { body: before } = await read('?include=meta,payload')
+  t.match(before, { meta, payload: null })
+  await service.heartbeat(id, { workerId: 'a', payload: { file: 'a' }, message: 'Row 1' })
+  await service.heartbeat(id, { workerId: 'b', payload: { file: 'b', line: null } })
+  await service.heartbeat(id, { workerId: 'c' })
+  const payload = { file: 'b', line: null }
+  const { body: plain } = await read('')
+  t.same(keysOf(plain), PROGRESS)
+  t.equal(plain['message'], 'Row 1')
+  for (const [query, added] of [
+    ['?include=message', {}],
+    ['?include=meta', { meta }],
+    ['?include=payload', { payload }],
+    ['?include=meta,payload,message', { meta, payload }],
+    ['?include=payload&include=meta', { payload, meta }],
+  ] as const) {
+    t.same((await read(query)).body, { ...plain, ...added }, query)
+  }
+  // Those who wait at the same time share a read with those alone who want the same.
+  const wait = { prefer: 'wait=1', 'if-none-match': 'W/"another"' }
+  const waited = await Promise.all(['', '?include=meta', '?include=payload,meta'].map(query => read(query, wait)))
+  t.same(
+    waited.map(({ body }) => body),
+    [plain, { ...plain, meta }, { ...plain, meta, payload }],
+  )
+  await service.heartbeat(id, { workerId: 'a' })
+  t.match((await read('?include=payload')).body, { payload: { file: 'a' } }, 'of the worker that was heard of last')
+  await service.call('POST', `/jobs/${id}/fail`, { errorMessage: 'no' })
+  await service.call('POST', `/jobs/${id}/retry`)
+  t.match((await read('?include=payload')).body, { payload: null }, 'another attempt')
+  for (const query of [
+    '?include=',
+    '?include=meta,',
+    '?include=Meta',
+    '?include=meta&include=errorStack',
+    '?includes=meta',
+  ]) {
+    t.match(await read(query), { status: 400, body: { code: 'validation_failed', detail: /include/ } }, query)
+  }
+  t.equal((await service.call('GET', `/jobs/${id}?include=meta`)).status, 400, 'the job itself has all of it')
+})
+
 t.test('times are ISO 8601 in UTC with milliseconds', async t => {
   const { id } = await service.createJob({ cancellable: true })
   await service.heartbeat(id, { processedCount: 1 })

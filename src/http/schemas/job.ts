@@ -99,7 +99,15 @@ const progressFields = {
 }
 
 export const progress = z
-  .object(progressFields)
+  .object({
+    ...progressFields,
+    meta: z.record(z.string(), z.unknown()).exactOptional().describe('With `include=meta`.'),
+    payload: z
+      .record(z.string(), z.unknown())
+      .nullable()
+      .exactOptional()
+      .describe('With `include=payload`: of the worker that was heard of last, among those that have sent one.'),
+  })
   .meta({ id: 'Progress', examples: [progressExample] }) satisfies z.ZodType<ProgressDocument>
 
 const jobFields = {
