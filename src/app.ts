@@ -17,6 +17,7 @@ import { createSweeper } from './jobs/sweeper.ts'
 import { createHeartbeatWrite } from './jobs/write-heartbeats.ts'
 import { createAnnouncer } from './live/announcer.ts'
 import type { Announce } from './live/change.ts'
+import { logChanges } from './live/log-changes.ts'
 import { createLive } from './live/live.ts'
 import { watchLoopDelay } from './loop-delay.ts'
 import { createMetrics } from './metrics/metrics.ts'
@@ -120,6 +121,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   })
   /** The process that made a change also sends its messages, as a rule: the others need not hear of it. */
   const announce: Announce = changes => {
+    logChanges(log, changes)
     announcer.announce(changes)
     if (changes.some(change => change.lifecycle)) deliverer.wake()
   }

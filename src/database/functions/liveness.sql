@@ -149,7 +149,7 @@ BEGIN
     SELECT m.id, m.lifecycle, m.updated_at, m.attempt, jsonb_build_object('heartbeatAt', headway.iso(m.heartbeat_at))
     FROM marked m ORDER BY m.id
   )
-  SELECT m.tenant_id, m.id, m.revision, true, false FROM marked m;
+  SELECT m.tenant_id, m.id, m.revision, true, false, m.job_type, m.lifecycle FROM marked m;
   IF batches <> '{}' THEN
     RETURN QUERY SELECT * FROM headway.roll_up(batches, at, 'sweep');
   END IF;
@@ -212,7 +212,7 @@ BEGIN
       || jsonb_strip_nulls(jsonb_build_object('heartbeatAt', headway.iso(e.heartbeat_at)))
     FROM ended e ORDER BY e.id
   )
-  SELECT e.tenant_id, e.id, e.revision, true, false FROM ended e;
+  SELECT e.tenant_id, e.id, e.revision, true, false, e.job_type, e.lifecycle FROM ended e;
   IF batches <> '{}' THEN
     RETURN QUERY SELECT * FROM headway.roll_up(batches, at, 'sweep');
   END IF;
