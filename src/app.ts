@@ -64,7 +64,7 @@ const DASHBOARD = new URL('../dist/dashboard/', import.meta.url)
 /** The whole service, wired: every part is made here, with all it needs. */
 export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOptions): Promise<App> => {
   const sweepIntervalSeconds = intervalSecondsOf(config.sweepSchedule, 'SWEEP_SCHEDULE')
-  intervalSecondsOf(config.retentionSchedule, 'RETENTION_SCHEDULE')
+  const retentionIntervalSeconds = intervalSecondsOf(config.retentionSchedule, 'RETENTION_SCHEDULE')
 
   const open = (poolSize: number) =>
     openDatabase({
@@ -122,6 +122,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   /** The process that made a change also sends its messages, as a rule: the others need not hear of it. */
   const announce: Announce = changes => {
     logChanges(log, changes)
+    metrics.countFinished(changes)
     announcer.announce(changes)
     if (changes.some(change => change.lifecycle)) deliverer.wake()
   }
@@ -206,6 +207,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     announcer,
     live,
     countJobs: () => countJobs(database),
+    retention: { days: retentionDays, intervalSeconds: retentionIntervalSeconds },
     deliverer,
     countDeliveries: () => outbox.count(),
     databases: {
