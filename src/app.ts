@@ -16,7 +16,7 @@ import { createSchedule, intervalSecondsOf } from './jobs/schedule.ts'
 import { createSweeper } from './jobs/sweeper.ts'
 import { createHeartbeatWrite } from './jobs/write-heartbeats.ts'
 import { createAnnouncer } from './live/announcer.ts'
-import type { Announce } from './live/change.ts'
+import type { Announce, JobChange } from './live/change.ts'
 import { logChanges } from './live/log-changes.ts'
 import { createLive } from './live/live.ts'
 import { watchLoopDelay } from './loop-delay.ts'
@@ -120,11 +120,17 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     onChange: () => deliverer.look(),
   })
   /** The process that made a change also sends its messages, as a rule: the others need not hear of it. */
-  const announce: Announce = changes => {
-    logChanges(log, changes)
-    metrics.countFinished(changes)
+  const tell: Announce = changes => {
     announcer.announce(changes)
     if (changes.some(change => change.lifecycle)) deliverer.wake()
+  }
+  const note = (changes: readonly JobChange[]): void => {
+    logChanges(log, changes)
+    metrics.countFinished(changes)
+  }
+  const announce: Announce = changes => {
+    note(changes)
+    tell(changes)
   }
 
   const { maxEventLoopDelayMs, shutdownGraceSeconds } = config
@@ -153,7 +159,8 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   let commandsFailed = 0
   const sweeper = createSweeper({
     database: heartbeatDatabase,
-    announce,
+    announce: tell,
+    onVerdicts: note,
     intake() {
       const unwritten = intake.unwritten()
       return { ...unwritten, refused: unwritten.refused + refusedUnderPressure + commandsFailed }
