@@ -150,7 +150,8 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
       sweepIntervalSeconds,
     }),
     intake,
-    announce,
+    announce: tell,
+    onChanges: note,
     defaultHeartbeatTimeoutSeconds: config.staleJobTimeoutSeconds,
     onCommandFailed: () => (commandsFailed += 1),
   })

@@ -1,6 +1,6 @@
 import { sqlStateOf } from '../database/failures.ts'
 import { HeadwayError } from '../errors.ts'
-import type { Announce } from '../live/change.ts'
+import type { Announce, JobChange } from '../live/change.ts'
 import type { Jobs } from './commands.ts'
 import { scopeOf, type Identity } from './identity.ts'
 import type { HeartbeatIntake } from './intake.ts'
@@ -15,6 +15,8 @@ export interface JobsOptions {
   repository: JobRepository
   intake: HeartbeatIntake
   announce: Announce
+  /** Told of the same changes with their types and names, for the log and the metrics. */
+  onChanges?: (changes: readonly JobChange[]) => void
   /** For jobs that name no timeout of their own. */
   defaultHeartbeatTimeoutSeconds: number
   /** Called when a command could not be carried out because of the database, and not of who holds the job. */
@@ -48,6 +50,18 @@ export const createJobs = (options: JobsOptions): Jobs => {
     throw error
   }
 
+  const tell = (
+    { tenantId }: Identity,
+    { id: jobId, jobType }: JobDocument,
+    event: Lifecycle,
+    revision: number,
+    others: JobChange[],
+  ): void => {
+    const change = { tenantId, jobId, revision, lifecycle: true }
+    options.onChanges?.([{ ...change, jobType, event }, ...others])
+    announce([change, ...others])
+  }
+
   const change = (identity: Identity, jobId: string, command: JobCommand, input: object): Promise<JobDocument> =>
     run(async () => {
       const result = await repository.change(scopeOf(identity), jobId, command, identity.userId, input)
@@ -56,17 +70,7 @@ export const createJobs = (options: JobsOptions): Jobs => {
       }
       if (result.changed) {
         const { revision, job, others } = result
-        announce([
-          {
-            tenantId: identity.tenantId,
-            jobId,
-            revision,
-            lifecycle: true,
-            jobType: job.jobType,
-            event: eventOf(command, job),
-          },
-          ...others,
-        ])
+        tell(identity, job, eventOf(command, job), revision, others)
       }
       return result.job
     }).catch(noteFailure)
@@ -85,17 +89,7 @@ export const createJobs = (options: JobsOptions): Jobs => {
           if (!result) continue
           if (result.code === null) {
             const { job, others } = result
-            announce([
-              {
-                tenantId: identity.tenantId,
-                jobId: job.id,
-                revision: job.revision,
-                lifecycle: true,
-                jobType: job.jobType,
-                event: 'created',
-              },
-              ...others,
-            ])
+            tell(identity, job, 'created', job.revision, others)
             return { job, created: true }
           }
           if (result.code !== 'exists') throw refusalOfCreation(result, input.parentJobId)
