@@ -18,7 +18,8 @@ import { createSweeper } from './jobs/sweeper.ts'
 import { createHeartbeatWrite } from './jobs/heartbeats/write.ts'
 import { tellTurnedAway } from './jobs/turned-away.ts'
 import { createAnnouncer } from './live/announcer.ts'
-import type { Announce } from './live/change.ts'
+import type { Announce, JobChange } from './live/change.ts'
+import { logChanges } from './live/log-changes.ts'
 import { createLive } from './live/live.ts'
 import { watchLoopDelay } from './loop-delay.ts'
 import { createMetrics } from './metrics/metrics.ts'
@@ -65,7 +66,7 @@ const DASHBOARD = new URL('../dist/dashboard/', import.meta.url)
 /** The whole service, wired: every part is made here, with all it needs. */
 export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOptions): Promise<App> => {
   const sweepIntervalSeconds = intervalSecondsOf(config.sweepSchedule, 'SWEEP_SCHEDULE')
-  intervalSecondsOf(config.retentionSchedule, 'RETENTION_SCHEDULE')
+  const retentionIntervalSeconds = intervalSecondsOf(config.retentionSchedule, 'RETENTION_SCHEDULE')
 
   const open = (poolSize: number) =>
     openDatabase({
@@ -121,9 +122,17 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     onChange: () => deliverer.look(),
   })
   /** The process that made a change also sends its messages, as a rule: the others need not hear of it. */
-  const announce: Announce = changes => {
+  const tell: Announce = changes => {
     announcer.announce(changes)
     if (changes.some(change => change.lifecycle)) deliverer.wake()
+  }
+  const note = (changes: readonly JobChange[]): void => {
+    logChanges(log, changes)
+    metrics.countFinished(changes)
+  }
+  const announce: Announce = changes => {
+    note(changes)
+    tell(changes)
   }
 
   const { maxEventLoopDelayMs, shutdownGraceSeconds } = config
@@ -138,9 +147,13 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     log,
   })
   const jobs = createJobs({
-    repository: createJobRepository(database),
+    repository: createJobRepository(database, {
+      stalledAfterSeconds: config.stalledAfterSeconds,
+      sweepIntervalSeconds,
+    }),
     intake,
-    announce,
+    announce: tell,
+    onChanges: note,
     defaultHeartbeatTimeoutSeconds: config.staleJobTimeoutSeconds,
   })
   let refusedUnderPressure = 0
@@ -150,7 +163,8 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   const inFlight = new InFlight(IN_FLIGHT)
   const sweeper = createSweeper({
     database: heartbeatDatabase,
-    announce,
+    announce: tell,
+    onVerdicts: note,
     intake() {
       const unwritten = intake.unwritten()
       const refused = unwritten.refused + refusedUnderPressure + turnedAway + inFlight.bodiesTurnedAway
@@ -213,6 +227,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     announcer,
     live,
     countJobs: () => countJobs(database),
+    retention: { days: retentionDays, intervalSeconds: retentionIntervalSeconds },
     deliverer,
     countDeliveries: () => outbox.count(),
     databases: {

@@ -40,6 +40,7 @@ export type LiveJob = Readonly<
     | 'id'
     | 'jobType'
     | 'name'
+    | 'description'
     | 'status'
     | 'progressPercent'
     | 'processedCount'
@@ -53,21 +54,29 @@ export type LiveJob = Readonly<
     | 'message'
     | 'liveness'
     | 'advancedAt'
+    | 'workerCount'
     | 'attempt'
+    | 'priority'
     | 'cancellable'
     | 'cancelRequestedAt'
+    | 'startedByUserId'
     | 'startedAt'
     | 'finishedAt'
     | 'updatedAt'
+    | 'resultSummary'
     | 'errorMessage'
     | 'failureReason'
     | 'parentJobId'
     | 'partitionIndex'
     | 'partitionCount'
     | 'children'
+    | 'tenantId'
     | 'organizationId'
     | 'revision'
-  >
+  > & {
+    /** There is a result that is too large for the stream (over 8 KB): `api.job` has it. */
+    resultSummaryOmitted?: true
+  }
 >
 
 export type JobWithWorkers = JobDocument & { workers: WorkerDocument[] }
@@ -125,6 +134,7 @@ export type HeadwayEvent = Lifecycle | 'updated' | 'finished'
 
 export interface ListQuery extends Omit<JobFilter, 'jobId'> {
   status?: JobStatus | readonly JobStatus[]
+  startedByUserId?: string
   includeCompleted?: boolean
   completedSince?: string
   search?: string

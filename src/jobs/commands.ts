@@ -9,6 +9,7 @@ import type {
   JsonObject,
   Page,
   ProgressDocument,
+  ProgressPart,
   Unit,
   WorkerDocument,
 } from './job.ts'
@@ -52,6 +53,8 @@ export interface Finish {
 }
 export interface CompleteJob extends Finish {
   resultSummary?: JsonObject
+  /** The job's last message; the one before stays when absent. */
+  message?: string
 }
 export interface FailJob extends Finish {
   errorMessage: string
@@ -66,6 +69,8 @@ export interface ListJobs {
   parentJobId?: string
   topLevel?: boolean
   organizationId?: string
+  /** Only jobs that this user has begun. */
+  startedByUserId?: string
   includeCompleted: boolean
   completedSince?: Date
   search?: string
@@ -109,7 +114,7 @@ export interface Jobs {
     idempotencyKey: string | null,
   ): Promise<{ job: CreatedJob; created: boolean }>
   get(identity: Identity, jobId: string): Promise<JobWithWorkers>
-  progress(identity: Identity, jobId: string): Promise<ProgressDocument>
+  progress(identity: Identity, jobId: string, include?: readonly ProgressPart[]): Promise<ProgressDocument>
   list(identity: Identity, query: ListJobs): Promise<Page<JobDocument>>
   active(identity: Identity, recentSeconds: number): Promise<ActiveJobs>
   events(identity: Identity, jobId: string, query: ListEvents): Promise<Page<JobEvent>>

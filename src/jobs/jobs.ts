@@ -1,9 +1,9 @@
 import { HeadwayError } from '../errors.ts'
-import type { Announce } from '../live/change.ts'
+import type { Announce, JobChange } from '../live/change.ts'
 import type { Jobs } from './commands.ts'
 import { scopeOf, type Identity } from './identity.ts'
 import type { HeartbeatIntake } from './heartbeats/intake.ts'
-import type { JobDocument } from './job.ts'
+import type { JobDocument, Lifecycle } from './job.ts'
 import { toNewJob } from './new-job.ts'
 import { refusalOf, refusalOfCreation } from './refusals.ts'
 import type { JobCommand, JobRepository } from './repository.ts'
@@ -14,15 +14,41 @@ export interface JobsOptions {
   repository: JobRepository
   intake: HeartbeatIntake
   announce: Announce
+  /** Told of the same changes with their types and names, for the log and the metrics. */
+  onChanges?: (changes: readonly JobChange[]) => void
   /** For jobs that name no timeout of their own. */
   defaultHeartbeatTimeoutSeconds: number
 }
 
 const notFound = (jobId: string) => refusalOf('job_not_found', jobId, null)
 
+const EVENTS: Record<Exclude<JobCommand, 'cancel'>, Lifecycle> = {
+  start: 'started',
+  complete: 'completed',
+  fail: 'failed',
+  acknowledge_cancel: 'cancelled',
+  retry: 'retried',
+}
+
+/** The lifecycle change that a command was. A batch that is cancelled may end as failed, by what its partitions did before. */
+const eventOf = (command: JobCommand, { status, finishedAt }: JobDocument): Lifecycle =>
+  command !== 'cancel' ? EVENTS[command] : finishedAt === null ? 'cancel_requested' : (status as Lifecycle)
+
 /** The use cases over a repository and an intake. See `Jobs` for what each does. */
 export const createJobs = (options: JobsOptions): Jobs => {
   const { repository, intake, announce, defaultHeartbeatTimeoutSeconds } = options
+
+  const tell = (
+    { tenantId }: Identity,
+    { id: jobId, jobType }: JobDocument,
+    event: Lifecycle,
+    revision: number,
+    others: JobChange[],
+  ): void => {
+    const change = { tenantId, jobId, revision, lifecycle: true }
+    options.onChanges?.([{ ...change, jobType, event }, ...others])
+    announce([change, ...others])
+  }
 
   const change = (identity: Identity, jobId: string, command: JobCommand, input: object): Promise<JobDocument> =>
     run(async () => {
@@ -31,7 +57,8 @@ export const createJobs = (options: JobsOptions): Jobs => {
         throw refusalOf(result.code ?? 'job_not_found', jobId, result.status)
       }
       if (result.changed) {
-        announce([{ tenantId: identity.tenantId, jobId, revision: result.revision, lifecycle: true }, ...result.others])
+        const { revision, job, others } = result
+        tell(identity, job, eventOf(command, job), revision, others)
       }
       return result.job
     })
@@ -50,10 +77,7 @@ export const createJobs = (options: JobsOptions): Jobs => {
           if (!result) continue
           if (result.code === null) {
             const { job, others } = result
-            announce([
-              { tenantId: identity.tenantId, jobId: job.id, revision: job.revision, lifecycle: true },
-              ...others,
-            ])
+            tell(identity, job, 'created', job.revision, others)
             return { job, created: true }
           }
           if (result.code !== 'exists') throw refusalOfCreation(result, input.parentJobId)
@@ -79,9 +103,9 @@ export const createJobs = (options: JobsOptions): Jobs => {
         return { ...found.job, workers: found.workers }
       }),
 
-    progress: (identity, jobId) =>
+    progress: (identity, jobId, include = []) =>
       run(async () => {
-        const progress = await repository.findProgress(scopeOf(identity), jobId)
+        const progress = await repository.findProgress(scopeOf(identity), jobId, include)
         if (!progress) throw notFound(jobId)
         return progress
       }),

@@ -8,6 +8,8 @@ import type { Announce, JobChange } from '../live/change.ts'
 export interface SweeperOptions {
   database: Database
   announce: Announce
+  /** Told of the same changes with all that is known of them, for the log and the metrics. */
+  onVerdicts?: (verdicts: readonly JobChange[]) => void
   log: Logger
   /** What this process has received and not written, or turned away. */
   intake: () => Unwritten
@@ -42,6 +44,8 @@ interface ChangeRow {
   revision: number
   lifecycle: boolean
   is_batch: boolean
+  job_type: string
+  event: string | null
 }
 
 const toChange = ({ tenant_id, job_id, revision, lifecycle }: ChangeRow): JobChange => ({
@@ -49,6 +53,13 @@ const toChange = ({ tenant_id, job_id, revision, lifecycle }: ChangeRow): JobCha
   jobId: job_id,
   revision,
   lifecycle,
+})
+
+const toVerdict = (row: ChangeRow): JobChange => ({
+  ...toChange(row),
+  jobType: row.job_type,
+  event: row.event,
+  isSwept: true,
 })
 
 /** Jobs per statement: short locks, whatever has gone silent at once. */
@@ -110,7 +121,10 @@ export const createSweeper = (options: SweeperOptions): Sweeper => {
     let total = 0
     for (;;) {
       const rows = await database.query<ChangeRow>(name, text, values)
-      if (rows.length > 0) announce(rows.map(toChange))
+      if (rows.length > 0) {
+        options.onVerdicts?.(rows.map(toVerdict))
+        announce(rows.map(toChange))
+      }
       // Beside the jobs come the batches that were rolled up.
       const judged = rows.filter(row => !row.is_batch).length
       total += judged

@@ -135,6 +135,8 @@ export const fr: Messages = {
   'unit.bytes': '',
   'unit.records': '{count, plural, one {enregistrement} other {enregistrements}}',
   'unit.chunks': '{count, plural, one {bloc} other {blocs}}',
+  'unit.iterations': '{count, plural, one {itération} other {itérations}}',
+  'unit.paths': '{count, plural, one {chemin} other {chemins}}',
   'unit.unknown': '',
 
   'action.cancel': 'Annuler',

@@ -1,7 +1,7 @@
 import type { LiveJob, Unit } from '../../client/index.ts'
 import { isAdvancing, notAdvancingMs, secondsLeft } from '../../client/condition.ts'
 import type { Condition, JobLike } from '../../client/condition.ts'
-import { bytes, compact, duration, number, rate, text } from '../words.ts'
+import { bytes, compact, duration, number, rate, text, unitText } from '../words.ts'
 
 const amountOf = (unit: Unit, short: boolean) => (value: number) =>
   unit === 'bytes' ? bytes(value) : short ? compact(value) : number(value)
@@ -16,7 +16,7 @@ export const countText = ({ processedCount, totalCount, unit }: Counted, { short
     totalCount === null
       ? amount(processedCount)
       : text(short ? 'job.count.short' : 'job.count', { done: amount(processedCount), total: amount(totalCount) })
-  return `${counted} ${text(`unit.${unit}`, { count: totalCount ?? processedCount })}`.trim()
+  return `${counted} ${unitText(unit, totalCount ?? processedCount)}`.trim()
 }
 
 /** By what a slow speed is told, so that it is a number that can be read: 6/h and not 0.00167/s. */

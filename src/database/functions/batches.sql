@@ -2,7 +2,8 @@
 -- batch up before it commits.
 
 CREATE FUNCTION headway.change_document(c headway.change) RETURNS json LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT json_build_object('tenantId', c.tenant_id, 'jobId', c.job_id, 'revision', c.revision, 'lifecycle', c.lifecycle)
+  SELECT json_build_object('tenantId', c.tenant_id, 'jobId', c.job_id, 'revision', c.revision, 'lifecycle', c.lifecycle,
+    'jobType', c.job_type, 'event', c.event)
 $$;
 
 -- Makes batches from their partitions anew, and answers those whose documents changed. The caller holds their locks.
@@ -183,6 +184,6 @@ BEGIN
       WHERE u.samples
     ) AS e (type, actor, data)
   )
-  SELECT u.tenant_id, u.id, u.revision, u.new_lifecycle IS NOT NULL, true FROM updated u WHERE u.changed;
+  SELECT u.tenant_id, u.id, u.revision, u.new_lifecycle IS NOT NULL, true, u.job_type, u.new_lifecycle FROM updated u WHERE u.changed;
 END
 $$;

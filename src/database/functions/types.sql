@@ -1,7 +1,9 @@
 -- The types that functions take and answer. This file is read first, then the functions, in whatever order.
 
--- A change that was made beside the one that was asked for, for whoever announces it.
-CREATE TYPE headway.change AS (tenant_id uuid, job_id uuid, revision bigint, lifecycle boolean, is_batch boolean);
+-- A change that was made beside the one that was asked for, for whoever announces it. `event` is the lifecycle change, null
+-- where it was another one.
+CREATE TYPE headway.change AS (
+  tenant_id uuid, job_id uuid, revision bigint, lifecycle boolean, is_batch boolean, job_type text, event text);
 
 -- One heartbeat of a batch as the service sends it to headway.flush, in JSON: `i` is its place there, then whom it is from and
 -- what that caller may see, then what it says, as src/jobs/heartbeats/fields.ts names it. `clears` are the columns that it
