@@ -91,6 +91,7 @@ export const shared = css`
   }
   .mark.stalled,
   .mark.not_advancing,
+  .mark.partly_stalled,
   .warning {
     color: var(--_warning-text);
   }

@@ -7,6 +7,7 @@ import type {
   JobEventType,
   JobStatus,
   JsonObject,
+  Liveness,
   Page,
   ProgressDocument,
   Unit,
@@ -62,6 +63,7 @@ export type SortKey = 'createdAt' | 'startedAt' | 'finishedAt' | 'priority' | 'p
 
 export interface ListJobs {
   status?: JobStatus[]
+  liveness?: Liveness
   jobType?: string
   parentJobId?: string
   topLevel?: boolean

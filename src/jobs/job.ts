@@ -13,6 +13,10 @@ import { LIFECYCLES, type Lifecycle } from '../lifecycles.ts'
 export const JOB_STATUSES = ['pending', 'running', 'completed', 'failed', 'cancelled'] as const
 export type JobStatus = (typeof JOB_STATUSES)[number]
 
+/** Whether a running job is heard of. */
+export const LIVENESS = ['ok', 'stalled'] as const
+export type Liveness = (typeof LIVENESS)[number]
+
 export const UNITS = ['items', 'files', 'rows', 'bytes', 'records', 'chunks', 'unknown'] as const
 export type Unit = (typeof UNITS)[number]
 
@@ -45,6 +49,8 @@ export interface Children {
   total: number
   pending: number
   running: number
+  /** Of those that run: how many have not been heard of for a while, `liveness` 'stalled'. */
+  stalled: number
   completed: number
   failed: number
   cancelled: number
@@ -74,7 +80,7 @@ export interface JobDocument {
   stage: string | null
   stages: Stage[] | null
   message: string | null
-  liveness: 'ok' | 'stalled' | null
+  liveness: Liveness | null
   advancedAt: string | null
   startedByUserId: string | null
   cancelledByUserId: string | null

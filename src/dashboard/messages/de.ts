@@ -98,6 +98,7 @@ export const de: Messages = {
   'condition.running': 'Laufend',
   'condition.stalled': 'Verstummt',
   'condition.not_advancing': 'Kein Fortschritt',
+  'condition.partly_stalled': 'Teilweise verstummt',
   'condition.cancelling': 'Wird abgebrochen',
   'condition.completed': 'Fertig',
   'condition.failed': 'Fehlgeschlagen',
@@ -115,6 +116,13 @@ export const de: Messages = {
   'job.left.soon': 'gleich',
   'job.partitions':
     '{count, plural, one {# Teil} other {# Teile}}{running, plural, =0 {} one {, # läuft} other {, # laufen}}',
+  'batch.stalled':
+    '{stalled, number} von {running, plural, one {# laufenden Teil} other {# laufenden Teilen}} {stalled, plural, one {ist} other {sind}} verstummt',
+  'batch.stalled.short': '{stalled, number} von {running, number} verstummt',
+  'batch.failed':
+    '{failed, number} von {total, plural, one {# Teil} other {# Teilen}} {failed, plural, one {ist} other {sind}} fehlgeschlagen',
+  'batch.failed.short': '{failed, number} fehlgeschlagen',
+  'batch.failed.all': '{count, plural, one {Den fehlgeschlagenen Teil} other {Alle # fehlgeschlagenen Teile}} zeigen',
   'job.unfold': 'Teile von {name} zeigen',
   'job.fold': 'Teile von {name} verbergen',
   'job.partitions.loading': 'Teile werden geladen',
@@ -190,6 +198,8 @@ export const de: Messages = {
   'partitions.name': 'Teil',
   'partitions.summary':
     '{completed, number} fertig, {running, number} laufend, {pending, number} wartend, {failed, number} fehlgeschlagen, {cancelled, number} abgebrochen',
+  'partitions.status': 'Welche Teile',
+  'partitions.none': 'Kein Teil ist jetzt in diesem Zustand.',
   'partitions.unmade': '{count, plural, one {# Teil ist} other {# Teile sind}} noch nicht angelegt',
   'curves.title': 'Fortschritt im Lauf der Zeit',
   'curves.speed': 'Tempo',

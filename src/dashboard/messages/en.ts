@@ -97,6 +97,7 @@ export const en = {
   'condition.running': 'Running',
   'condition.stalled': 'Stalled',
   'condition.not_advancing': 'Not advancing',
+  'condition.partly_stalled': 'Partly stalled',
   'condition.cancelling': 'Cancelling',
   'condition.completed': 'Completed',
   'condition.failed': 'Failed',
@@ -114,6 +115,12 @@ export const en = {
   'job.left.soon': 'soon',
   'job.partitions':
     '{count, plural, one {# partition} other {# partitions}}{running, plural, =0 {} other {, # running}}',
+  'batch.stalled':
+    '{stalled, number} of {running, plural, one {# running partition} other {# running partitions}} {stalled, plural, one {is} other {are}} stalled',
+  'batch.stalled.short': '{stalled, number} of {running, number} stalled',
+  'batch.failed': '{failed, number} of {total, plural, one {# partition} other {# partitions}} failed',
+  'batch.failed.short': '{failed, number} failed',
+  'batch.failed.all': 'Show {count, plural, one {the partition that failed} other {all # that failed}}',
   'job.unfold': 'Show the partitions of {name}',
   'job.fold': 'Hide the partitions of {name}',
   'job.partitions.loading': 'Loading partitions',
@@ -188,6 +195,8 @@ export const en = {
   'partitions.name': 'Partition',
   'partitions.summary':
     '{completed, number} completed, {running, number} running, {pending, number} pending, {failed, number} failed, {cancelled, number} cancelled',
+  'partitions.status': 'Which partitions',
+  'partitions.none': 'No partition is in this state now.',
   'partitions.unmade': '{count, plural, one {# partition has} other {# partitions have}} not been created yet',
   'curves.title': 'Progress over time',
   'curves.speed': 'Speed',

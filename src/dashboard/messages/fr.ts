@@ -98,6 +98,7 @@ export const fr: Messages = {
   'condition.running': 'En cours',
   'condition.stalled': 'Silencieuse',
   'condition.not_advancing': 'N’avance pas',
+  'condition.partly_stalled': 'En partie silencieuse',
   'condition.cancelling': 'Annulation en cours',
   'condition.completed': 'Terminée',
   'condition.failed': 'Échouée',
@@ -115,6 +116,13 @@ export const fr: Messages = {
   'job.left.soon': 'bientôt',
   'job.partitions':
     '{count, plural, one {# partition} other {# partitions}}{running, plural, =0 {} other {, # en cours}}',
+  'batch.stalled':
+    '{stalled, plural, one {# partition en cours} other {# partitions en cours}} sur {running, number} {stalled, plural, one {est silencieuse} other {sont silencieuses}}',
+  'batch.stalled.short': '{stalled, number} sur {running, number} en silence',
+  'batch.failed':
+    '{failed, plural, one {# partition} other {# partitions}} sur {total, number} {failed, plural, one {a échoué} other {ont échoué}}',
+  'batch.failed.short': '{failed, plural, one {# échec} other {# échecs}}',
+  'batch.failed.all': '{count, plural, one {Montrer la partition échouée} other {Montrer les # partitions échouées}}',
   'job.unfold': 'Montrer les partitions de {name}',
   'job.fold': 'Cacher les partitions de {name}',
   'job.partitions.loading': 'Chargement des partitions',
@@ -129,12 +137,12 @@ export const fr: Messages = {
   'job.batch': 'Lot',
   'job.partitionOf': 'Partition d’un lot',
 
-  'unit.items': '{count, plural, one {élément} other {éléments}}',
-  'unit.files': '{count, plural, one {fichier} other {fichiers}}',
-  'unit.rows': '{count, plural, one {ligne} other {lignes}}',
+  'unit.items': '{count, plural, one {élément} many {d’éléments} other {éléments}}',
+  'unit.files': '{count, plural, one {fichier} many {de fichiers} other {fichiers}}',
+  'unit.rows': '{count, plural, one {ligne} many {de lignes} other {lignes}}',
   'unit.bytes': '',
-  'unit.records': '{count, plural, one {enregistrement} other {enregistrements}}',
-  'unit.chunks': '{count, plural, one {bloc} other {blocs}}',
+  'unit.records': '{count, plural, one {enregistrement} many {d’enregistrements} other {enregistrements}}',
+  'unit.chunks': '{count, plural, one {bloc} many {de blocs} other {blocs}}',
   'unit.unknown': '',
 
   'action.cancel': 'Annuler',
@@ -189,7 +197,9 @@ export const fr: Messages = {
   'partitions.title': 'Partitions',
   'partitions.name': 'Partition',
   'partitions.summary':
-    '{completed, number} terminées, {running, number} en cours, {pending, number} en attente, {failed, number} échouées, {cancelled, number} annulées',
+    '{completed, plural, one {# terminée} other {# terminées}}, {running, number} en cours, {pending, number} en attente, {failed, plural, one {# échouée} other {# échouées}}, {cancelled, plural, one {# annulée} other {# annulées}}',
+  'partitions.status': 'Quelles partitions',
+  'partitions.none': 'Aucune partition n’est dans cet état maintenant.',
   'partitions.unmade':
     '{count, plural, one {# partition n’est pas encore créée} other {# partitions ne sont pas encore créées}}',
   'curves.title': 'Progression dans le temps',
@@ -254,6 +264,7 @@ export const fr: Messages = {
   'statistics.speed': 'Éléments par seconde',
   'statistics.stale': 'Arrêtées pour silence',
   'statistics.recovered': '{count, plural, one {dont # vivait} other {dont # vivaient}}',
-  'statistics.outcomes.label': '{completed, number} terminées, {failed, number} échouées, {cancelled, number} annulées',
+  'statistics.outcomes.label':
+    '{completed, plural, one {# terminée} other {# terminées}}, {failed, plural, one {# échouée} other {# échouées}}, {cancelled, plural, one {# annulée} other {# annulées}}',
   'statistics.durations': 'Les durées sont celles des tâches terminées.',
 }

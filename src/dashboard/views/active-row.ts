@@ -8,7 +8,7 @@ import { ADDRESS } from '../router.ts'
 import { number, percent, text } from '../words.ts'
 import { bar } from './bar.ts'
 import { actionsOf, confirmAction } from './dialogs.ts'
-import { conditionText, countText, leftText, speedNowText } from './figures.ts'
+import { conditionText, countText, failureText, leftText, speedNowText } from './figures.ts'
 import * as icons from './icons.ts'
 import { problemText } from './problem-text.ts'
 
@@ -32,11 +32,27 @@ const unfoldButton = (row: Row, job: LiveJob, toggle: RowContext['toggle']): Tem
   </button>`
 }
 
-/** Said only of what is not as it should be, or not yet: a list in which every line says "running" says nothing. */
-const badge = (condition: Condition, job: LiveJob, nowMs: number): TemplateResult | typeof nothing =>
-  condition === 'running' || condition === 'pending' || condition === 'completed'
-    ? nothing
-    : html`<span class="badge" data-condition=${condition}>${conditionText(condition, job, nowMs)}</span>`
+/**
+ * Said only of what is not as it should be, or not yet: a list in which every line says "running" says nothing. What is wrong
+ * with partitions leads to them.
+ */
+const badges = (condition: Condition, job: LiveJob, nowMs: number): TemplateResult => {
+  const said = conditionText(condition, job, nowMs)
+  const failed = job.children?.failed ?? 0
+  const own =
+    condition === 'running' || condition === 'pending' || condition === 'completed'
+      ? nothing
+      : condition === 'partly_stalled'
+        ? html`<a class="badge" data-condition=${condition} href=${ADDRESS.partitions(job.id, 'stalled')}>${said}</a>`
+        : html`<span class="badge" data-condition=${condition} title=${said}>${said}</span>`
+  const ofPartitions =
+    failed === 0
+      ? nothing
+      : html`<a class="badge" data-condition="failed" href=${ADDRESS.partitions(job.id, 'failed')}
+          >${text('batch.failed.short', { failed })}</a
+        >`
+  return html`${own} ${ofPartitions}`
+}
 
 const subtitle = (job: LiveJob, isPartition: boolean): TemplateResult => {
   const { children } = job
@@ -44,8 +60,8 @@ const subtitle = (job: LiveJob, isPartition: boolean): TemplateResult => {
     ...(isPartition ? [] : [job.jobType]),
     ...(children === null ? [] : [text('job.partitions', { count: children.total, running: children.running })]),
     ...(job.stage === null ? [] : [job.stage]),
-    ...((job.message ?? job.errorMessage) ? [job.message ?? job.errorMessage ?? ''] : []),
-  ]
+    job.message ?? (children === null ? failureText(job) : ''),
+  ].filter(part => part !== '')
   return html`<span class="subtitle" dir="auto">${parts.join(' · ')}</span>`
 }
 
@@ -65,7 +81,7 @@ const cells = (row: Row, job: LiveJob, { nowMs, workerCount, toggle }: RowContex
           <a href=${ADDRESS.job(job.id)} title=${job.name} dir="auto">${job.name}</a>
           <span class="vh">${text(`condition.${condition}`)}</span>
         </span>
-        <span class="second">${badge(condition, job, nowMs)} ${subtitle(job, row.partition !== null)}</span>
+        <span class="second">${badges(condition, job, nowMs)} ${subtitle(job, row.partition !== null)}</span>
       </div>
     </div>
     <div class="cell progress" role="cell">

@@ -1,3 +1,4 @@
+import { stalledPartitionsOf } from '../../liveness.ts'
 import type { LiveJob, Unit } from '../../client/index.ts'
 import { isAdvancing, notAdvancingMs, secondsLeft } from '../../client/condition.ts'
 import type { Condition, JobLike } from '../../client/condition.ts'
@@ -60,10 +61,29 @@ export const elapsedSeconds = (job: Pick<LiveJob, 'startedAt' | 'finishedAt'>, n
         Date.parse(job.startedAt)) /
       1000
 
-/** The condition in a word or two, with the time that matters. */
+/** The condition in a word or two, with the time or the number that matters. */
 export const conditionText = (condition: Condition, job: JobLike, nowMs: number): string => {
+  if (condition === 'partly_stalled' && job.children !== null) {
+    return text('batch.stalled.short', { stalled: stalledPartitionsOf(job), running: job.children.running })
+  }
   const silentMs = condition === 'not_advancing' ? notAdvancingMs(job, nowMs) : null
   return silentMs === null
     ? text(`condition.${condition}`)
     : text('condition.not_advancing.for', { time: duration(silentMs / 1000) })
 }
+
+/** What Python prints above a stack, whose error comes last. */
+const TRACEBACK = /^Traceback \(most recent call last\):$/
+
+/** The line of an error that says what went wrong: workers often send the stack in the same text. */
+export const errorLine = (message: string): string => {
+  const lines = message.split(/[\r\n]+/).map(line => line.trim())
+  const full = lines.filter(line => line !== '')
+  return (TRACEBACK.test(full[0] ?? '') ? full.at(-1) : full[0]) ?? ''
+}
+
+/** Why a job has failed, or what of a batch has, in one line for a list; '' where nothing did. */
+export const failureText = ({ children, errorMessage }: Pick<LiveJob, 'children' | 'errorMessage'>): string =>
+  children !== null && children.failed > 0
+    ? text('batch.failed', { failed: children.failed, total: children.total })
+    : errorLine(errorMessage ?? '')

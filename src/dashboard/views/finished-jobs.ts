@@ -7,7 +7,7 @@ import { headway, Live, shownNow } from '../feed.ts'
 import { ADDRESS, withQuery } from '../router.ts'
 import { moment, percent, preciseDuration, text } from '../words.ts'
 import { PageElement } from './element.ts'
-import { countText, elapsedSeconds } from './figures.ts'
+import { countText, elapsedSeconds, failureText } from './figures.ts'
 import { Found } from './found.ts'
 import * as icons from './icons.ts'
 import { empty, failure, loading } from './placeholders.ts'
@@ -150,7 +150,7 @@ class FinishedJobs extends PageElement {
         <div class="names">
           <span class="title"><a href=${ADDRESS.job(job.id)} title=${job.name} dir="auto">${job.name}</a></span>
           <span class="subtitle" dir="auto"
-            >${[job.jobType, job.errorMessage ?? job.message].filter(Boolean).join(' · ')}</span
+            >${[job.jobType, failureText(job) || job.message].filter(Boolean).join(' · ')}</span
           >
         </div>
       </div>

@@ -6,7 +6,7 @@ import { headway, Live, shownNow } from '../feed.ts'
 import { ADDRESS } from '../router.ts'
 import { preciseDuration, text } from '../words.ts'
 import { PageElement } from './element.ts'
-import { agoText, elapsedSeconds } from './figures.ts'
+import { agoText, elapsedSeconds, failureText } from './figures.ts'
 import * as icons from './icons.ts'
 import { problemText } from './problem-text.ts'
 
@@ -48,7 +48,7 @@ class RecentJobs extends PageElement {
 
   #item(job: JobDocument, nowMs: number): TemplateResult {
     const seconds = elapsedSeconds(job, nowMs)
-    const about = job.status === 'failed' && job.errorMessage !== null ? job.errorMessage : job.jobType
+    const about = (job.status === 'failed' && failureText(job)) || job.jobType
     const facts = seconds === null ? [about] : [preciseDuration(seconds), about]
     return html`<li>
       ${icons.conditionIcon(job.status)}
