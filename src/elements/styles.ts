@@ -156,6 +156,15 @@ export const bar = css`
       transform: translateX(70%);
     }
   }
+  /* Of the visitor's own colours the track would be none. */
+  @media (forced-colors: active) {
+    .track {
+      border: 1px solid CanvasText;
+    }
+    .fill {
+      fill: Highlight;
+    }
+  }
   @media (prefers-reduced-motion: reduce) {
     .fill {
       transition: none;

@@ -85,7 +85,8 @@ export class Language<Key extends string> {
       const count = Math.floor(rest / size)
       rest -= count * size
       if (index > 0 && count === 0) return ''
-      return this.#number({ style: 'unit', unit, unitDisplay: 'narrow' }).format(count)
+      // A line may end between the parts, and not within one.
+      return this.#number({ style: 'unit', unit, unitDisplay: 'narrow' }).format(count).replaceAll(' ', '\u00a0')
     })
     return texts.filter(part => part !== '').join(' ')
   }

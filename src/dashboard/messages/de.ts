@@ -118,10 +118,10 @@ export const de: Messages = {
     '{count, plural, one {# Teil} other {# Teile}}{running, plural, =0 {} one {, # läuft} other {, # laufen}}',
   'batch.stalled':
     '{stalled, number} von {running, plural, one {# laufenden Teil} other {# laufenden Teilen}} {stalled, plural, one {ist} other {sind}} verstummt',
-  'batch.stalled.short': '{stalled, number} von {running, number} verstummt',
+  'batch.stalled.short': '{stalled, number} von {running, number} stumm',
   'batch.failed':
     '{failed, number} von {total, plural, one {# Teil} other {# Teilen}} {failed, plural, one {ist} other {sind}} fehlgeschlagen',
-  'batch.failed.short': '{failed, number} fehlgeschlagen',
+  'batch.failed.short': '{failed, plural, one {# Fehler} other {# Fehler}}',
   'batch.failed.all': '{count, plural, one {Den fehlgeschlagenen Teil} other {Alle # fehlgeschlagenen Teile}} zeigen',
   'job.unfold': 'Teile von {name} zeigen',
   'job.fold': 'Teile von {name} verbergen',
@@ -192,6 +192,7 @@ export const de: Messages = {
   'workers.empty': 'Noch hat kein Worker berichtet.',
   'workers.all': 'Alle {count, number} zeigen',
   'workers.name': 'Worker',
+  'workers.payload': 'Nutzdaten von {name}',
   'workers.message': 'Meldung',
   'workers.seen': 'Letzter Bericht',
   'partitions.title': 'Teile',

@@ -189,6 +189,7 @@ export const en = {
   'workers.empty': 'No worker has reported yet.',
   'workers.all': 'Show all {count, number}',
   'workers.name': 'Worker',
+  'workers.payload': 'Payload of {name}',
   'workers.message': 'Message',
   'workers.seen': 'Last heartbeat',
   'partitions.title': 'Partitions',

@@ -192,6 +192,7 @@ export const fr: Messages = {
   'workers.empty': 'Aucun worker n’a encore donné signe de vie.',
   'workers.all': 'Afficher les {count, number}',
   'workers.name': 'Worker',
+  'workers.payload': 'Données de {name}',
   'workers.message': 'Message',
   'workers.seen': 'Dernier signe de vie',
   'partitions.title': 'Partitions',

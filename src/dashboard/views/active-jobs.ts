@@ -19,7 +19,7 @@ import { filters } from './toolbar.ts'
 import './virtual-rows.ts'
 
 const NARROW = matchMedia('(max-width: 820px)')
-const ROW_HEIGHT = { wide: 60, narrow: 104 }
+const ROW_HEIGHT = { wide: 60, narrow: 122 }
 
 const statusOf = (query: URLSearchParams): ActiveStatus | null =>
   ACTIVE_STATUSES.find(status => status === query.get('status')) ?? null

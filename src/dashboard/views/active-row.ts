@@ -8,7 +8,7 @@ import { ADDRESS } from '../router.ts'
 import { number, percent, text } from '../words.ts'
 import { bar } from './bar.ts'
 import { actionsOf, confirmAction } from './dialogs.ts'
-import { conditionText, countText, failureText, leftText, speedNowText } from './figures.ts'
+import { conditionText, countCell, failureText, leftText, speedNowText } from './figures.ts'
 import * as icons from './icons.ts'
 import { problemText } from './problem-text.ts'
 
@@ -88,7 +88,7 @@ const cells = (row: Row, job: LiveJob, { nowMs, workerCount, toggle }: RowContex
       ${bar({ name: job.name, progressPercent: job.progressPercent, condition, isUnknown })}
       <span class="percent" aria-hidden="true">${isUnknown ? '–' : percent(job.progressPercent)}</span>
     </div>
-    <div class="cell count" role="cell">${countText(job, { short: true })}</div>
+    <div class="cell count" role="cell">${countCell(job)}</div>
     <div class="cell speed" role="cell">${speed}</div>
     <div class="cell left" role="cell">${left}</div>
     <div class="cell workers" role="cell">${workers === null || workers === 0 ? '' : number(workers)}</div>

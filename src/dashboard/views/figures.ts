@@ -1,3 +1,5 @@
+import { html, nothing } from 'lit'
+import type { TemplateResult } from 'lit'
 import { stalledPartitionsOf } from '../../liveness.ts'
 import type { LiveJob, Unit } from '../../client/index.ts'
 import { isAdvancing, notAdvancingMs, secondsLeft } from '../../client/condition.ts'
@@ -9,15 +11,24 @@ const amountOf = (unit: Unit, short: boolean) => (value: number) =>
 
 type Counted = Pick<LiveJob, 'processedCount' | 'totalCount' | 'unit'>
 
-/** 8,412 of 12,000 rows; '' where nothing is counted. `short`: for a column. */
-export const countText = ({ processedCount, totalCount, unit }: Counted, { short = false } = {}): string => {
-  if (processedCount === 0 && totalCount === null) return ''
+/** 8,412 of 12,000, and rows; '' where nothing is counted. */
+const countParts = ({ processedCount, totalCount, unit }: Counted, short: boolean): [amount: string, unit: string] => {
+  if (processedCount === 0 && totalCount === null) return ['', '']
   const amount = amountOf(unit, short && Math.max(processedCount, totalCount ?? 0) >= 1_000_000)
   const counted =
     totalCount === null
       ? amount(processedCount)
       : text(short ? 'job.count.short' : 'job.count', { done: amount(processedCount), total: amount(totalCount) })
-  return `${counted} ${text(`unit.${unit}`, { count: totalCount ?? processedCount })}`.trim()
+  return [counted, text(`unit.${unit}`, { count: totalCount ?? processedCount })]
+}
+
+/** 8,412 of 12,000 rows; '' where nothing is counted. `short`: for a place with little room. */
+export const countText = (job: Counted, { short = false } = {}): string => countParts(job, short).join(' ').trim()
+
+/** The same for a column: shorter, and in parts that may stand below each other. */
+export const countCell = (job: Counted): TemplateResult | typeof nothing => {
+  const [counted, unit] = countParts(job, true)
+  return counted === '' ? nothing : html`<span class="amount">${counted}</span> <span class="amount">${unit}</span>`
 }
 
 /** By what a slow speed is told, so that it is a number that can be read: 6/h and not 0.00167/s. */
@@ -73,13 +84,14 @@ export const conditionText = (condition: Condition, job: JobLike, nowMs: number)
 }
 
 /** What Python prints above a stack, whose error comes last. */
-const TRACEBACK = /^Traceback \(most recent call last\):$/
+const TRACEBACK = /Traceback \(most recent call last\):$/
 
 /** The line of an error that says what went wrong: workers often send the stack in the same text. */
 export const errorLine = (message: string): string => {
   const lines = message.split(/[\r\n]+/).map(line => line.trim())
   const full = lines.filter(line => line !== '')
-  return (TRACEBACK.test(full[0] ?? '') ? full.at(-1) : full[0]) ?? ''
+  const [first = '', last = ''] = [full[0], full.at(-1)]
+  return TRACEBACK.test(first) ? first.replace(TRACEBACK, '') + last : first
 }
 
 /** Why a job has failed, or what of a batch has, in one line for a list; '' where nothing did. */

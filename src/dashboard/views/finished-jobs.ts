@@ -7,7 +7,7 @@ import { headway, Live, shownNow } from '../feed.ts'
 import { ADDRESS, withQuery } from '../router.ts'
 import { moment, percent, preciseDuration, text } from '../words.ts'
 import { PageElement } from './element.ts'
-import { countText, elapsedSeconds, failureText } from './figures.ts'
+import { countCell, elapsedSeconds, failureText } from './figures.ts'
 import { Found } from './found.ts'
 import * as icons from './icons.ts'
 import { empty, failure, loading } from './placeholders.ts'
@@ -155,7 +155,7 @@ class FinishedJobs extends PageElement {
         </div>
       </div>
       <div class="cell result" role="cell">${text(`condition.${condition}`)}${outcome}</div>
-      <div class="cell count" role="cell">${countText(job, { short: true })}</div>
+      <div class="cell count" role="cell">${countCell(job)}</div>
       <div class="cell took" role="cell">${seconds === null ? '' : preciseDuration(seconds)}</div>
       <div class="cell finished" role="cell">
         ${job.finishedAt === null ? '' : moment(Date.parse(job.finishedAt), nowMs)}

@@ -11,7 +11,16 @@ import { duration, number, percent, preciseDuration, text } from '../words.ts'
 import { bar } from './bar.ts'
 import { actionsOf, confirmAction } from './dialogs.ts'
 import { PageElement } from './element.ts'
-import { agoText, conditionText, countText, elapsedSeconds, failureText, leftText, speedNowText } from './figures.ts'
+import {
+  agoText,
+  conditionText,
+  countText,
+  elapsedSeconds,
+  errorLine,
+  failureText,
+  leftText,
+  speedNowText,
+} from './figures.ts'
 import * as icons from './icons.ts'
 import './job-curves.ts'
 import { detailsList } from './job-facts.ts'
@@ -238,7 +247,7 @@ class JobPage extends PageElement {
     return html`<section class="card error" aria-labelledby="error-title">
       <h2 id="error-title">${icons.conditionIcon('failed')} ${failureText(job)}</h2>
       <ul class="errors">
-        ${children.errors.map(error => html`<li dir="auto">${error}</li>`)}
+        ${children.errors.map(error => html`<li dir="auto" title=${error}>${errorLine(error)}</li>`)}
       </ul>
       <p>
         <a href=${ADDRESS.partitions(job.id, 'failed')}>${text('batch.failed.all', { count: children.failed })}</a>

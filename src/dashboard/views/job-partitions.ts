@@ -9,8 +9,8 @@ import { activeRow } from './active-row.ts'
 import { PageElement } from './element.ts'
 import './virtual-rows.ts'
 
-const ROW_HEIGHT = 52
-const NARROW_ROW_HEIGHT = 104
+const ROW_HEIGHT = 60
+const NARROW_ROW_HEIGHT = 122
 const NARROW = matchMedia('(max-width: 820px)')
 
 const SHARES = ['completed', 'running', 'failed', 'cancelled', 'pending'] as const

@@ -55,9 +55,11 @@ class RecentJobs extends PageElement {
       <div class="names">
         <a href=${ADDRESS.job(job.id)} title=${job.name} dir="auto">${job.name}</a>
         <span class="vh">${text(`condition.${job.status}`)}</span>
-        <span class="subtitle" dir="auto">${facts.join(' · ')}</span>
+        <span class="facts">
+          <span class="subtitle" dir="auto">${facts.join(' · ')}</span>
+          <span class="ago">${agoText(job.finishedAt, nowMs)}</span>
+        </span>
       </div>
-      <span class="ago">${agoText(job.finishedAt, nowMs)}</span>
     </li>`
   }
 }
