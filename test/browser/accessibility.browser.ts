@@ -125,7 +125,7 @@ const cutOff = (elements: Locator, within: string): Promise<string[]> =>
         width > 1 && (isWider || element.scrollHeight > element.clientHeight + 3 || (place && right > place.right + 1))
       )
     }
-    return all.filter(isCut).map(element => `${element.className}: ${element.textContent.trim()}`)
+    return all.filter(isCut).map(element => `${element.getAttribute('class') ?? ''}: ${element.textContent.trim()}`)
   }, within)
 
 t.test('in every language, at 1280 and at 390 pixels, nothing of a row is cut off or lies over the next', async t => {

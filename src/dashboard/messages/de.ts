@@ -63,7 +63,8 @@ export const de: Messages = {
   'jobs.sort.speed': 'Schnellste zuerst',
   'jobs.clear': 'Filter entfernen',
   'jobs.loading': 'Jobs werden geladen',
-  'jobs.truncated': 'Dies sind die neuesten {count, number} von noch mehr aktiven Jobs.',
+  'jobs.truncated': 'Hier stehen {count, number} von {total, number} aktiven Jobs.',
+  'jobs.truncated.many': 'Hier stehen {count, number} von mehr als {total, number} aktiven Jobs.',
   'jobs.truncated.all': 'Alle durchblättern',
   'jobs.empty': 'Kein Job ist aktiv',
   'jobs.empty.hint': 'Ein neuer erscheint hier sofort. Zum Beispiel so:',
@@ -261,7 +262,7 @@ export const de: Messages = {
   'statistics.median': 'Median',
   'statistics.p95': '95. Perzentil',
   'statistics.max': 'Längste',
-  'statistics.speed': 'Stück je Sekunde',
+  'statistics.speed': 'Tempo',
   'statistics.stale': 'Wegen Stille beendet',
   'statistics.recovered': '{count, plural, one {# davon lebte} other {# davon lebten}}',
   'statistics.outcomes.label':

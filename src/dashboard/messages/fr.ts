@@ -63,7 +63,8 @@ export const fr: Messages = {
   'jobs.sort.speed': 'Plus rapides d’abord',
   'jobs.clear': 'Retirer les filtres',
   'jobs.loading': 'Chargement des tâches',
-  'jobs.truncated': 'Voici les {count, number} tâches actives les plus récentes ; il y en a davantage.',
+  'jobs.truncated': 'Voici {count, number} tâches actives sur {total, number}.',
+  'jobs.truncated.many': 'Voici {count, number} tâches actives sur plus de {total, number}.',
   'jobs.truncated.all': 'Les parcourir toutes',
   'jobs.empty': 'Aucune tâche active',
   'jobs.empty.hint': 'Créez-en une, et elle apparaît ici :',
@@ -262,7 +263,7 @@ export const fr: Messages = {
   'statistics.median': 'Médiane',
   'statistics.p95': '95e centile',
   'statistics.max': 'La plus longue',
-  'statistics.speed': 'Éléments par seconde',
+  'statistics.speed': 'Débit',
   'statistics.stale': 'Arrêtées pour silence',
   'statistics.recovered': '{count, plural, one {dont # vivait} other {dont # vivaient}}',
   'statistics.outcomes.label':

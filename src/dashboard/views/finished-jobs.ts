@@ -15,6 +15,10 @@ import { filters } from './toolbar.ts'
 
 const PAGE_SIZE = 50
 const REST_MS = 1_000
+const DAY_MS = 86_400_000
+const TYPES_DAYS = 365
+/** A year of jobs takes the service a while to count, and a new type is rare. */
+const TYPES_REST_MS = 60_000
 /** The service stops counting there. */
 const COUNTED = 10_000
 
@@ -43,6 +47,15 @@ class FinishedJobs extends PageElement {
 
   declare query: URLSearchParams
   readonly #reading = new Followed(this, (query: ListQuery, signal) => headway.api.list(query, { signal }), REST_MS)
+  /** All types of which something has finished: as far back as the service counts them. */
+  readonly #statistics = new Followed(
+    this,
+    (days: number, signal) => {
+      const since = new Date(headway.now() - days * DAY_MS).toISOString()
+      return headway.api.stats({ since }, { signal })
+    },
+    TYPES_REST_MS,
+  )
   readonly #found = new Found()
   #types: readonly string[] = []
   #unsubscribe: () => void = () => undefined
@@ -76,6 +89,7 @@ class FinishedJobs extends PageElement {
 
   protected override willUpdate(changed: PropertyValues): void {
     if (!changed.has('query')) return
+    this.#statistics.ask(TYPES_DAYS)
     const jobType = this.query.get('type') ?? ''
     const search = this.query.get('q') ?? ''
     this.#reading.ask({
@@ -91,9 +105,10 @@ class FinishedJobs extends PageElement {
 
   protected override render(): TemplateResult {
     const { value } = this.#reading
-    // Those that have been seen: the service has no list of them.
+    // What began lately has not finished, and is known from the stream.
     const types = new Set([
       ...this.#types,
+      ...(this.#statistics.value?.types ?? []).map(({ jobType }) => jobType),
       ...[...(value?.items ?? []), ...headway.jobs()].map(({ jobType }) => jobType),
     ])
     this.#types = [...types].sort()

@@ -4,8 +4,9 @@ import type { TypeStatistics } from '../../client/index.ts'
 import { Followed } from '../data/followed.ts'
 import { headway, Live } from '../feed.ts'
 import { ADDRESS, navigate, withQuery } from '../router.ts'
-import { number, preciseDuration, rate, share, text } from '../words.ts'
+import { number, preciseDuration, share, text } from '../words.ts'
 import { PageElement } from './element.ts'
+import { speedText } from './figures.ts'
 import { empty, failure, loading } from './placeholders.ts'
 
 const HOUR_MS = 3_600_000
@@ -137,7 +138,7 @@ class StatisticsPage extends PageElement {
   }
 
   #row(type: TypeStatistics, jobs: number, most: number): TemplateResult {
-    const { completed, failed, cancelled, failureRate, durationSeconds, itemsPerSecond, stale, recovered } = type
+    const { completed, failed, cancelled, failureRate, durationSeconds, itemsPerSecond, unit, stale, recovered } = type
     const time = (seconds: number | null) => (seconds === null ? '–' : preciseDuration(seconds))
     return html`<tr role="row">
       <th role="rowheader" scope="row"><a href=${ADDRESS.history({ type: type.jobType })}>${type.jobType}</a></th>
@@ -167,7 +168,7 @@ class StatisticsPage extends PageElement {
       <td role="cell" class="figure" data-label=${text('statistics.p95')}>${time(durationSeconds.p95)}</td>
       <td role="cell" class="figure" data-label=${text('statistics.max')}>${time(durationSeconds.max)}</td>
       <td role="cell" class="figure" data-label=${text('statistics.speed')}>
-        ${itemsPerSecond === null ? '–' : rate(itemsPerSecond)}
+        ${itemsPerSecond === null ? '–' : speedText(itemsPerSecond, unit ?? 'unknown')}
       </td>
       <td role="cell" class="figure" data-label=${text('statistics.stale')}>
         ${stale === 0 ? '–' : number(stale)}

@@ -1,3 +1,4 @@
+import { UNITS } from '../../jobs/job.ts'
 import { z } from 'zod'
 import type { Statistics } from '../../jobs/statistics.ts'
 import { instant, text } from './primitives.ts'
@@ -22,6 +23,7 @@ export const statisticsExample: Statistics = {
       failureRate: 0.05,
       durationSeconds: { p50: 96.4, p95: 240.125, max: 301.7 },
       itemsPerSecond: 12.5,
+      unit: 'rows',
       stale: 1,
       recovered: 1,
     },
@@ -44,6 +46,10 @@ const typeStatistics = z
       .number()
       .nullable()
       .describe('Of completed jobs that counted something: all they counted by all their time.'),
+    unit: z
+      .enum(UNITS)
+      .nullable()
+      .describe('What is counted, as the newest of these jobs says; null where `itemsPerSecond` is.'),
     stale: z
       .int()
       .describe('Jobs, running or finished, that were ended for their silence in this time. Partitions count here.'),
