@@ -17,6 +17,7 @@ import { createSweeper } from './jobs/sweeper.ts'
 import { createHeartbeatWrite } from './jobs/write-heartbeats.ts'
 import { createAnnouncer } from './live/announcer.ts'
 import type { Announce } from './live/change.ts'
+import { logChanges } from './live/log-changes.ts'
 import { createLive } from './live/live.ts'
 import { watchLoopDelay } from './loop-delay.ts'
 import { createMetrics } from './metrics/metrics.ts'
@@ -63,7 +64,7 @@ const DASHBOARD = new URL('../dist/dashboard/', import.meta.url)
 /** The whole service, wired: every part is made here, with all it needs. */
 export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOptions): Promise<App> => {
   const sweepIntervalSeconds = intervalSecondsOf(config.sweepSchedule, 'SWEEP_SCHEDULE')
-  intervalSecondsOf(config.retentionSchedule, 'RETENTION_SCHEDULE')
+  const retentionIntervalSeconds = intervalSecondsOf(config.retentionSchedule, 'RETENTION_SCHEDULE')
 
   const open = (poolSize: number) =>
     openDatabase({
@@ -120,6 +121,8 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   })
   /** The process that made a change also sends its messages, as a rule: the others need not hear of it. */
   const announce: Announce = changes => {
+    logChanges(log, changes)
+    metrics.countFinished(changes)
     announcer.announce(changes)
     if (changes.some(change => change.lifecycle)) deliverer.wake()
   }
@@ -136,7 +139,10 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     log,
   })
   const jobs = createJobs({
-    repository: createJobRepository(database),
+    repository: createJobRepository(database, {
+      stalledAfterSeconds: config.stalledAfterSeconds,
+      sweepIntervalSeconds,
+    }),
     intake,
     announce,
     defaultHeartbeatTimeoutSeconds: config.staleJobTimeoutSeconds,
@@ -201,6 +207,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     announcer,
     live,
     countJobs: () => countJobs(database),
+    retention: { days: retentionDays, intervalSeconds: retentionIntervalSeconds },
     deliverer,
     countDeliveries: () => outbox.count(),
     databases: {

@@ -162,6 +162,7 @@ const worker = (workerId: string, processedCount: number) => ({
   message: null,
   payload: { bytes: processedCount * 9000 },
   advancedAt: null,
+  liveness: 'ok' as const,
   heartbeatAt: '2026-01-31T12:00:00.000Z',
   createdAt: '2026-01-31T12:00:00.000Z',
 })

@@ -1,4 +1,4 @@
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { createLog } from '../src/log.ts'
 import { raw } from './http/in-memory.ts'
 import { spawnService } from './helpers/process.ts'
@@ -70,7 +70,10 @@ t.test('no line of the log can be forged by what a caller sends, at any level', 
     t.notMatch(chunk, MISLEADING, 'with nothing that a terminal acts upon')
   }
   t.match(
-    chunks.map(chunk => (JSON.parse(chunk) as { msg: string }).msg),
+    // What becomes of jobs is told with their types.
+    chunks
+      .map(chunk => JSON.parse(chunk) as { msg: string; jobId?: string })
+      .flatMap(line => (line.jobId === undefined ? line.msg : [])),
     BREAKS.map(text => `x${text}${FORGED}${text}`),
   )
 })
@@ -167,4 +170,96 @@ t.test('an error is logged, however odd it is', t => {
     ['first: second', 'no stack', 'no stack'],
   )
   t.end()
+})
+
+/** A service with a log at this level, and the lines of it that are about a job. */
+const logged = async (t: Test, level: string, settings: Record<string, string> = {}) => {
+  const chunks: string[] = []
+  const service = await startService(t, {
+    ...settings,
+    log: createLog(level, { write: chunk => void chunks.push(chunk) }),
+  })
+  type Line = { level: number; msg: string } & Record<string, unknown>
+  const linesOf = (jobId: string) =>
+    chunks.map(chunk => JSON.parse(chunk) as Line).filter(line => line['jobId'] === jobId)
+  return { service, linesOf, database: service.database.pool }
+}
+
+t.test(
+  'the log says at info which job failed, and which the sweeper stalled or ended, with its type and tenant',
+  async t => {
+    const { service, linesOf, database } = await logged(t, 'info', { SWEEP_SCHEDULE: '* * * * * *' })
+    const about = { level: 30, jobType: 'import', tenantId: '00000000-0000-0000-0000-000000000000' }
+    const create = (fields: object = {}) => service.createJob({ jobType: 'import', name: 'a secret name', ...fields })
+    const failing = await create()
+    await service.call('POST', `/jobs/${failing.id}/fail`, { errorMessage: 'a secret' })
+    t.match(linesOf(failing.id), [{ ...about, msg: 'job failed', event: 'failed' }])
+
+    const batch = await create({ partitions: [{ name: 'a' }] })
+    const { rows } = await database.query<{ id: string }>('SELECT id FROM progress_jobs WHERE parent_job_id = $1', [
+      batch.id,
+    ])
+    await service.call('POST', `/jobs/${rows[0]!.id}/fail`, { errorMessage: 'no' })
+    t.match(linesOf(batch.id), [{ ...about, msg: 'job failed' }], 'a batch that fails by its partitions')
+
+    const [stalling, stale, asked, fine] = [
+      await create({ heartbeatTimeoutSeconds: 0 }),
+      await create({ heartbeatTimeoutSeconds: 60 }),
+      await create({ heartbeatTimeoutSeconds: 60, cancellable: true }),
+      await create(),
+    ]
+    for (const { id } of [stalling, stale, asked, fine]) await service.heartbeat(id)
+    await service.call('POST', `/jobs/${asked.id}/cancel`)
+    for (const { id } of [stalling, stale, asked]) await service.age(id, 100)
+    await waitFor(async () => {
+      // A busy machine that misses its sweeps begins its window anew.
+      await database.query("UPDATE service_processes SET healthy_since = now() - interval '1 day'")
+      return [stalling, stale, asked].every(({ id }) => linesOf(id).length > 0)
+    })
+    t.match(linesOf(stalling.id), [{ ...about, msg: 'job stalled', by: 'sweeper' }])
+    t.match(linesOf(stale.id), [{ ...about, msg: 'job failed', by: 'sweeper' }])
+    t.match(linesOf(asked.id), [{ ...about, msg: 'job cancelled', by: 'sweeper' }])
+    await service.call('POST', `/jobs/${fine.id}/complete`)
+    t.same(linesOf(fine.id), [])
+    for (const { id } of [failing, batch, stalling, stale, asked]) t.notMatch(JSON.stringify(linesOf(id)), /secret/)
+  },
+)
+
+t.test('at debug the log has each lifecycle change, and each announcement of progress', async t => {
+  const { service, linesOf } = await logged(t, 'debug')
+  const { id } = await service.createJob({ jobType: 'import', cancellable: true })
+  await service.heartbeat(id, { processedCount: 1 })
+  await waitFor(async () => {
+    await service.heartbeat(id, { increment: 1 })
+    return linesOf(id).some(({ msg }) => msg === 'progress announced')
+  })
+  for (const [path, body] of [
+    ['cancel', {}],
+    ['fail', { errorMessage: 'no' }],
+    ['retry', {}],
+    ['start', {}],
+    ['complete', {}],
+    ['complete', {}],
+  ] as const) {
+    await service.call('POST', `/jobs/${id}/${path}`, body)
+  }
+  const lines = linesOf(id)
+  t.same(
+    lines
+      .filter(({ event, msg }) => event !== undefined || msg.startsWith('job '))
+      .map(({ msg, level }) => [msg, level]),
+    [
+      ['job created', 20],
+      ['job started or recovered', 20],
+      ['job cancel requested', 20],
+      ['job failed', 30],
+      ['job retried', 20],
+      ['job started', 20],
+      ['job completed', 20],
+    ],
+  )
+  t.match(
+    lines.find(({ msg }) => msg === 'progress announced'),
+    { level: 20, tenantId: String, revision: Number },
+  )
 })

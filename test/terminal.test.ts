@@ -61,6 +61,11 @@ t.test('a job is told in a line that a terminal of 80 columns does not wrap', as
   )
   t.match(plainLine({ ...job, liveness: 'stalled' }), / % stalled, 500 of/)
   t.match(plainLine({ ...job, cancelRequestedAt: 'now' }), / % cancelling, 500 of/)
+  t.match(
+    plainLine({ ...job, unit: 'Zeilen\n\u202e\x1b[2J' }),
+    /500 of 1,200 Zeilen \[2J, /,
+    'it does nothing to the terminal',
+  )
   t.same(factsOf({ ...job, unit: 'bytes', etaSeconds: 90 }, 30_000), [
     '500 B of 1.2 kB',
     '293 B/s'.replace('293', '294'),

@@ -6,7 +6,10 @@ import { exchange, readText } from './exchange.ts'
 
 /** A job as the live stream shows it: null fields are left out. */
 export type LiveJob = Pick<ProgressDocument, 'id' | 'status' | 'progressPercent' | 'processedCount' | 'revision'> &
-  Partial<JobDocument>
+  Partial<JobDocument> & {
+    /** There is a result that is too large for the stream: the job itself has it. */
+    resultSummaryOmitted?: true
+  }
 
 interface Event {
   event: string

@@ -10,6 +10,7 @@ interface ListOptions extends ConnectionOptions {
   status?: string[]
   type?: string
   search?: string
+  startedBy?: string
   limit: number
   json?: true
 }
@@ -36,11 +37,12 @@ const parseStatus = (status: string, before: string[] = []): string[] => {
   throw new InvalidArgumentError(`Choose among ${JOB_STATUSES.join(', ')}.`)
 }
 
-const queryOf = ({ all, status = [], type, search, limit }: ListOptions): URLSearchParams => {
+const queryOf = ({ all, status = [], type, search, startedBy, limit }: ListOptions): URLSearchParams => {
   const query = new URLSearchParams(status.map((each): [string, string] => ['status', each]))
   if (all) query.set('includeCompleted', 'true')
   if (type !== undefined) query.set('jobType', type)
   if (search !== undefined) query.set('search', search)
+  if (startedBy !== undefined) query.set('startedByUserId', startedBy)
   query.set('pageSize', String(limit))
   return query
 }
@@ -82,6 +84,7 @@ export const addListCommand = (program: Command, { environment, out, err }: Surr
     .option('--status <status>', 'only those; may be repeated', parseStatus)
     .option('--type <jobType>', 'only those of this type')
     .option('--search <text>', 'only those with this text in their name')
+    .option('--started-by <userId>', 'only those that this user has begun')
     .option('--limit <n>', 'how many, at most 100', parseLimit, 20)
     .option('--json', 'one JSON document a line')
     .addHelpText('after', EXAMPLES)

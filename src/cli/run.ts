@@ -1,6 +1,6 @@
 import { basename } from 'node:path'
 import { InvalidArgumentError, Option, type Command } from 'commander'
-import { UNITS, type Unit } from '../jobs/job.ts'
+import { MAX_UNIT_LENGTH, UNITS, type Unit } from '../jobs/job.ts'
 import { formatSeconds } from '../terminal/numbers.ts'
 import { createHeadway, type Job, type Report, type StopError } from '../worker/headway.ts'
 import { splitLines, Tail } from './command/output.ts'
@@ -59,9 +59,10 @@ const parseTotal = (text: string): number => {
 }
 
 const parseUnit = (text: string): Unit => {
-  const unit = UNITS.find(known => known === text)
-  if (unit) return unit
-  throw new InvalidArgumentError(`Choose among ${UNITS.join(', ')}.`)
+  // Characters are code points, as the service counts them.
+  const { length } = Array.from(text)
+  if (length >= 1 && length <= MAX_UNIT_LENGTH) return text
+  throw new InvalidArgumentError(`Write one to ${MAX_UNIT_LENGTH} characters.`)
 }
 
 const parsePattern = (text: string): string => {
@@ -182,7 +183,7 @@ export const addRunCommand = (program: Command, surroundings: Surroundings): voi
     .option('--name <text>', 'what people call the job; the name of the command when absent')
     .option('--type <jobType>', 'what kind of work it is; the name of the command when absent')
     .option('--total <n>', 'how much there is to do', parseTotal)
-    .option('--unit <unit>', UNITS.join(', '), parseUnit)
+    .option('--unit <unit>', `what is counted: ${UNITS.join(', ')}, or a word of your own`, parseUnit)
     .option(
       '--parse [pattern]',
       'read progress from the output: 42/100, 1.2/10.5 MB, 42 %, or what a regular expression finds (see below)',

@@ -40,6 +40,7 @@ export type LiveJob = Readonly<
     | 'id'
     | 'jobType'
     | 'name'
+    | 'description'
     | 'status'
     | 'progressPercent'
     | 'processedCount'
@@ -53,21 +54,29 @@ export type LiveJob = Readonly<
     | 'message'
     | 'liveness'
     | 'advancedAt'
+    | 'workerCount'
     | 'attempt'
+    | 'priority'
     | 'cancellable'
     | 'cancelRequestedAt'
+    | 'startedByUserId'
     | 'startedAt'
     | 'finishedAt'
     | 'updatedAt'
+    | 'resultSummary'
     | 'errorMessage'
     | 'failureReason'
     | 'parentJobId'
     | 'partitionIndex'
     | 'partitionCount'
     | 'children'
+    | 'tenantId'
     | 'organizationId'
     | 'revision'
-  >
+  > & {
+    /** There is a result that is too large for the stream (over 8 KB): `api.job` has it. */
+    resultSummaryOmitted?: true
+  }
 >
 
 export type JobWithWorkers = JobDocument & { workers: WorkerDocument[] }
@@ -127,6 +136,7 @@ export interface ListQuery extends Omit<JobFilter, 'jobId'> {
   status?: JobStatus | readonly JobStatus[]
   /** Only running jobs: those of this liveness. */
   liveness?: 'ok' | 'stalled'
+  startedByUserId?: string
   includeCompleted?: boolean
   completedSince?: string
   search?: string

@@ -23,6 +23,12 @@ export const chooseLanguage = async (wanted: readonly string[]): Promise<void> =
 /** A text of the message files, with its values filled in. */
 export const text = (key: MessageKey, values?: Values): string => language.text(key, values)
 
+/** What is counted, for so many; one that there are no words for is shown as it is, and an unknown one not at all. */
+export const unitText = (unit: string, count: number): string => {
+  const key = `unit.${unit}`
+  return Object.hasOwn(en, key) ? text(key as MessageKey, { count }) : unit
+}
+
 /** A name amid a sentence: whichever way it is written, and whatever it holds, it turns nothing around it. */
 export const isolated = (name: string): string => `\u2068${name}\u2069`
 

@@ -152,8 +152,12 @@ export const progressJobs = publicTable(
       .on(table.tenantId, table.finishedXact)
       .where(sql`${table.finishedAt} IS NOT NULL`),
     index('progress_jobs_created').on(table.tenantId, table.createdAt),
+    // What one user has begun, newest first. None of it ever changes.
+    index('progress_jobs_started_by')
+      .on(table.tenantId, table.startedByUserId, table.createdAt)
+      .where(sql`${table.startedByUserId} IS NOT NULL`),
     check('progress_jobs_status', sql`status IN ('pending', 'running', 'completed', 'failed', 'cancelled')`),
-    check('progress_jobs_unit', sql`unit IN ('items', 'files', 'rows', 'bytes', 'records', 'chunks', 'unknown')`),
+    check('progress_jobs_unit', sql`length(unit) BETWEEN 1 AND 30`),
     check('progress_jobs_percent', sql`progress_percent BETWEEN 0 AND 100`),
     check('progress_jobs_percent_100_is_completed', sql`progress_percent < 100 OR status = 'completed'`),
     check(

@@ -6,7 +6,7 @@ interface Versioned {
   revision: number
 }
 
-/** Weak: two answers of one revision may differ in heartbeatAt, updatedAt, throughput and eta. */
+/** Weak: two answers of one revision may differ in heartbeatAt, updatedAt, throughput, eta and what is said of workers. */
 export const etagOf = ({ id, revision }: Versioned): string => `W/"${id}.${revision}"`
 
 const ENTITY_TAG = /(?:W\/)?"([^"]*)"/g

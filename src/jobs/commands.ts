@@ -10,6 +10,7 @@ import type {
   Liveness,
   Page,
   ProgressDocument,
+  ProgressPart,
   Unit,
   WorkerDocument,
 } from './job.ts'
@@ -53,6 +54,8 @@ export interface Finish {
 }
 export interface CompleteJob extends Finish {
   resultSummary?: JsonObject
+  /** The job's last message; the one before stays when absent. */
+  message?: string
 }
 export interface FailJob extends Finish {
   errorMessage: string
@@ -68,6 +71,8 @@ export interface ListJobs {
   parentJobId?: string
   topLevel?: boolean
   organizationId?: string
+  /** Only jobs that this user has begun. */
+  startedByUserId?: string
   includeCompleted: boolean
   completedSince?: Date
   search?: string
@@ -111,7 +116,7 @@ export interface Jobs {
     idempotencyKey: string | null,
   ): Promise<{ job: CreatedJob; created: boolean }>
   get(identity: Identity, jobId: string): Promise<JobWithWorkers>
-  progress(identity: Identity, jobId: string): Promise<ProgressDocument>
+  progress(identity: Identity, jobId: string, include?: readonly ProgressPart[]): Promise<ProgressDocument>
   list(identity: Identity, query: ListJobs): Promise<Page<JobDocument>>
   active(identity: Identity, recentSeconds: number): Promise<ActiveJobs>
   events(identity: Identity, jobId: string, query: ListEvents): Promise<Page<JobEvent>>

@@ -99,7 +99,7 @@ export const takeTurns = (jobs: Jobs, inTurn: InTurn): Jobs => ({
     return inTurn(identity, width, () => jobs.create(identity, input, idempotencyKey))
   },
   get: (identity, jobId) => inTurn(identity, 'narrow', () => jobs.get(identity, jobId)),
-  progress: (identity, jobId) => inTurn(identity, 'narrow', () => jobs.progress(identity, jobId)),
+  progress: (identity, jobId, include) => inTurn(identity, 'narrow', () => jobs.progress(identity, jobId, include)),
   list: (identity, query) => inTurn(identity, 'wide', () => jobs.list(identity, query)),
   active: (identity, recentSeconds) => inTurn(identity, 'wide', () => jobs.active(identity, recentSeconds)),
   events: (identity, jobId, query) => inTurn(identity, 'wide', () => jobs.events(identity, jobId, query)),

@@ -147,7 +147,8 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
     const note = (change: JobChange): void => {
       const known = changes.get(change.jobId)
       const revision = Math.max(change.revision, known?.revision ?? 0)
-      changes.set(change.jobId, { ...change, revision, lifecycle: change.lifecycle || (known?.lifecycle ?? false) })
+      const lifecycle = change.lifecycle || (known?.lifecycle ?? false)
+      changes.set(change.jobId, { ...change, revision, lifecycle, event: change.event ?? known?.event ?? null })
     }
     batches.forEach(note)
     entries.forEach(({ scope: { tenantId }, heartbeat: { jobId } }, index) => {

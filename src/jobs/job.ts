@@ -17,8 +17,12 @@ export type JobStatus = (typeof JOB_STATUSES)[number]
 export const LIVENESS = ['ok', 'stalled'] as const
 export type Liveness = (typeof LIVENESS)[number]
 
-export const UNITS = ['items', 'files', 'rows', 'bytes', 'records', 'chunks', 'unknown'] as const
-export type Unit = (typeof UNITS)[number]
+/** The units that have words of their own in every language; `unknown` has none. */
+export const UNITS = ['items', 'files', 'rows', 'bytes', 'records', 'chunks', 'iterations', 'paths', 'unknown'] as const
+export const MAX_UNIT_LENGTH = 30
+
+/** What is counted: one of UNITS, or any text of at most 30 characters, which is shown as it is. */
+export type Unit = (typeof UNITS)[number] | (string & Record<never, never>)
 
 export { LIFECYCLES, type Lifecycle }
 
@@ -82,6 +86,8 @@ export interface JobDocument {
   message: string | null
   liveness: Liveness | null
   advancedAt: string | null
+  /** Workers that have reported in the present attempt. */
+  workerCount: number
   startedByUserId: string | null
   cancelledByUserId: string | null
   startedAt: string | null
@@ -122,6 +128,8 @@ export interface WorkerDocument {
   stage: string | null
   message: string | null
   payload: JsonObject | null
+  /** Of its own: a job goes on by its other workers. null: the job does not run. */
+  liveness: 'ok' | 'stalled' | null
   advancedAt: string | null
   heartbeatAt: string
   createdAt: string
@@ -146,7 +154,16 @@ export type ProgressDocument = Pick<
   | 'attempt'
   | 'updatedAt'
   | 'revision'
->
+> & {
+  /** Only for those who ask for it. */
+  meta?: JsonObject
+  /** Only for those who ask for it: of the worker that was heard of last, among those that have sent one. */
+  payload?: JsonObject | null
+}
+
+/** What a poller may ask for beside that. The message is always there. */
+export const PROGRESS_PARTS = ['message', 'meta', 'payload'] as const
+export type ProgressPart = (typeof PROGRESS_PARTS)[number]
 
 /** One entry of a job's history. */
 export interface JobEvent {

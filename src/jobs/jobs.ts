@@ -4,7 +4,7 @@ import type { Announce } from '../live/change.ts'
 import type { Jobs } from './commands.ts'
 import { scopeOf, type Identity } from './identity.ts'
 import type { HeartbeatIntake } from './intake.ts'
-import type { JobDocument } from './job.ts'
+import type { JobDocument, Lifecycle } from './job.ts'
 import { toNewJob } from './new-job.ts'
 import { refusalOf, refusalOfCreation } from './refusals.ts'
 import type { JobCommand, JobRepository } from './repository.ts'
@@ -26,6 +26,18 @@ const notFound = (jobId: string) => refusalOf('job_not_found', jobId, null)
 /** 57014 query_canceled, 55P03 lock_not_available: most likely for somebody's open transaction, which must not hold up verdicts. */
 const waitedForLock = (error: unknown): boolean => ['57014', '55P03'].includes(sqlStateOf(error) ?? '')
 
+const EVENTS: Record<Exclude<JobCommand, 'cancel'>, Lifecycle> = {
+  start: 'started',
+  complete: 'completed',
+  fail: 'failed',
+  acknowledge_cancel: 'cancelled',
+  retry: 'retried',
+}
+
+/** The lifecycle change that a command was. A batch that is cancelled may end as failed, by what its partitions did before. */
+const eventOf = (command: JobCommand, { status, finishedAt }: JobDocument): Lifecycle =>
+  command !== 'cancel' ? EVENTS[command] : finishedAt === null ? 'cancel_requested' : (status as Lifecycle)
+
 /** The use cases over a repository and an intake. See `Jobs` for what each does. */
 export const createJobs = (options: JobsOptions): Jobs => {
   const { repository, intake, announce, defaultHeartbeatTimeoutSeconds } = options
@@ -43,7 +55,18 @@ export const createJobs = (options: JobsOptions): Jobs => {
         throw refusalOf(result.code ?? 'job_not_found', jobId, result.status)
       }
       if (result.changed) {
-        announce([{ tenantId: identity.tenantId, jobId, revision: result.revision, lifecycle: true }, ...result.others])
+        const { revision, job, others } = result
+        announce([
+          {
+            tenantId: identity.tenantId,
+            jobId,
+            revision,
+            lifecycle: true,
+            jobType: job.jobType,
+            event: eventOf(command, job),
+          },
+          ...others,
+        ])
       }
       return result.job
     }).catch(noteFailure)
@@ -63,7 +86,14 @@ export const createJobs = (options: JobsOptions): Jobs => {
           if (result.code === null) {
             const { job, others } = result
             announce([
-              { tenantId: identity.tenantId, jobId: job.id, revision: job.revision, lifecycle: true },
+              {
+                tenantId: identity.tenantId,
+                jobId: job.id,
+                revision: job.revision,
+                lifecycle: true,
+                jobType: job.jobType,
+                event: 'created',
+              },
               ...others,
             ])
             return { job, created: true }
@@ -91,9 +121,9 @@ export const createJobs = (options: JobsOptions): Jobs => {
         return { ...found.job, workers: found.workers }
       }),
 
-    progress: (identity, jobId) =>
+    progress: (identity, jobId, include = []) =>
       run(async () => {
-        const progress = await repository.findProgress(scopeOf(identity), jobId)
+        const progress = await repository.findProgress(scopeOf(identity), jobId, include)
         if (!progress) throw notFound(jobId)
         return progress
       }),

@@ -7,7 +7,16 @@ import type { JobChange } from '../live/change.ts'
 import type { CreatedJob, ListEvents, ListJobs, PartitionReference } from './commands.ts'
 import type { Scope } from './identity.ts'
 import { inScope } from './in-scope.ts'
-import type { JobDocument, JobEvent, JobEventType, JobStatus, ProgressDocument, WorkerDocument } from './job.ts'
+import type {
+  JobDocument,
+  JobEvent,
+  JobEventType,
+  JobStatus,
+  JsonObject,
+  ProgressDocument,
+  ProgressPart,
+  WorkerDocument,
+} from './job.ts'
 import type { NewJob } from './new-job.ts'
 import { readStatistics, type Statistics, type StatisticsQuery } from './statistics.ts'
 
@@ -60,6 +69,7 @@ const listFilter = (scope: Scope, query: ListJobs): SQL | undefined => {
         ? isNull(progressJobs.parentJobId)
         : isNotNull(progressJobs.parentJobId),
     query.organizationId === undefined ? undefined : eq(progressJobs.organizationId, query.organizationId),
+    query.startedByUserId === undefined ? undefined : eq(progressJobs.startedByUserId, query.startedByUserId),
     query.completedSince && gte(progressJobs.finishedAt, query.completedSince),
     query.search === undefined ? undefined : sql`${progressJobs.name} ILIKE ${`%${escapeLike(query.search)}%`}`,
   )
@@ -84,8 +94,17 @@ const listOrder = ({ key, descending }: ListJobs['sort']): SQL[] => {
   ]
 }
 
-/** Every statement on jobs but the flush and the sweeper's. Each is bound to a scope; what is outside it does not exist. */
-export const createJobRepository = (database: Database) => {
+/**
+ * Every statement on jobs but the flush and the sweeper's. Each is bound to a scope; what is outside it does not exist.
+ * `stalledAfterSeconds` is how long a worker may be silent before its document says so.
+ */
+export const createJobRepository = (
+  database: Database,
+  {
+    stalledAfterSeconds = 30,
+    sweepIntervalSeconds = 5,
+  }: { stalledAfterSeconds?: number; sweepIntervalSeconds?: number } = {},
+) => {
   const db = database.drizzle
   return {
     /** Makes a job, and its partitions where it brings some. Null when the job that held its key has just been erased. */
@@ -113,9 +132,8 @@ export const createJobRepository = (database: Database) => {
 
     /** The job and its workers as of one moment. */
     async find(scope: Scope, jobId: string): Promise<{ job: JobDocument; workers: WorkerDocument[] } | null> {
-      const workers = sql<WorkerDocument[]>`(
-        SELECT coalesce(json_agg(${functions}.worker_document(w, now()) ORDER BY w.worker_id), '[]')
-        FROM public.job_progress w WHERE w.job_id = progress_jobs.id AND w.attempt = progress_jobs.attempt)`
+      const workers = sql<WorkerDocument[]>`${functions}.workers_document(
+        progress_jobs, ${sweepIntervalSeconds}, ${stalledAfterSeconds})`
       const rows = await db
         .select({ job: document<JobDocument>('job'), workers })
         .from(progressJobs)
@@ -123,12 +141,26 @@ export const createJobRepository = (database: Database) => {
       return rows[0] ?? null
     },
 
-    async findProgress(scope: Scope, jobId: string): Promise<ProgressDocument | null> {
+    async findProgress(
+      scope: Scope,
+      jobId: string,
+      include: readonly ProgressPart[] = [],
+    ): Promise<ProgressDocument | null> {
+      const [meta, payload] = [include.includes('meta'), include.includes('payload')]
+      const newestPayload = sql<JsonObject | null>`(
+        SELECT w.payload FROM public.job_progress w
+        WHERE w.job_id = progress_jobs.id AND w.attempt = progress_jobs.attempt AND w.payload IS NOT NULL
+        ORDER BY w.heartbeat_at DESC, w.worker_id LIMIT 1)`
       const rows = await db
-        .select({ progress: document<ProgressDocument>('progress') })
+        .select({
+          progress: document<ProgressDocument>('progress'),
+          meta: meta ? sql<JsonObject>`${progressJobs.meta}` : sql<JsonObject>`NULL`,
+          payload: payload ? newestPayload : sql<null>`NULL`,
+        })
         .from(progressJobs)
         .where(and(eq(progressJobs.id, jobId), inScope(scope)))
-      return rows[0]?.progress ?? null
+      const row = rows[0]
+      return row ? { ...row.progress, ...(meta && { meta: row.meta }), ...(payload && { payload: row.payload }) } : null
     },
 
     /**

@@ -42,13 +42,18 @@ interface ChangeRow {
   revision: number
   lifecycle: boolean
   is_batch: boolean
+  job_type: string
+  event: string | null
 }
 
-const toChange = ({ tenant_id, job_id, revision, lifecycle }: ChangeRow): JobChange => ({
+const toChange = ({ tenant_id, job_id, revision, lifecycle, job_type, event }: ChangeRow): JobChange => ({
   tenantId: tenant_id,
   jobId: job_id,
   revision,
   lifecycle,
+  jobType: job_type,
+  event,
+  isSwept: true,
 })
 
 /** Jobs per statement: short locks, whatever has gone silent at once. */

@@ -131,6 +131,8 @@ export function createAnnouncer({
     try {
       await notify(encodePayloads(changes.values()))
       stats.announced += changes.size
+      for (const { tenantId, jobId, revision, lifecycle } of changes.values())
+        if (!lifecycle) log.debug?.({ jobId, tenantId, revision }, 'progress announced')
       stats.lagMs = now() - since
       if (away) log.info({}, 'Changes are announced again')
       away = false

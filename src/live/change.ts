@@ -7,6 +7,10 @@ export interface JobChange {
   revision: number
   /** A lifecycle change goes out at once; progress at most once per interval and job. */
   lifecycle: boolean
+  /** For the log, where it is known: what kind of work it is, which change it was, and whether the sweeper made it. */
+  jobType?: string
+  event?: string | null
+  isSwept?: boolean
 }
 
 /** Tells every replica that these jobs changed. Never waits, never throws: an announcement that is lost is found by reconcile. */

@@ -1,4 +1,4 @@
-import { Counter, Histogram, type Registry } from 'prom-client'
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 import type { Sweeper } from '../jobs/sweeper.ts'
 
 type Sweep = Sweeper['sweep']
@@ -47,8 +47,17 @@ export const createSweepTimes = (registry: Registry): ((sweep: Sweep) => Sweep) 
   }
 }
 
-/** The same retention; how many jobs it erased. */
+/** The same retention; how many jobs it erased, and how long ago it last came to its end, by a clock that nobody sets. */
 export const createErasedCount = (registry: Registry) => {
+  let endedMs = performance.now()
+  new Gauge({
+    name: 'headway_retention_age_seconds',
+    help: 'Time since retention last came to its end, or since the process began',
+    registers: [registry],
+    collect() {
+      this.set((performance.now() - endedMs) / 1000)
+    },
+  })
   const erased = new Counter({
     name: 'headway_jobs_erased_total',
     help: 'Jobs that this process erased because they were older than RETENTION_DAYS',
@@ -57,6 +66,7 @@ export const createErasedCount = (registry: Registry) => {
   return (erase: () => Promise<number>) => async (): Promise<number> => {
     const count = await erase()
     erased.inc(count)
+    endedMs = performance.now()
     return count
   }
 }

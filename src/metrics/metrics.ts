@@ -8,6 +8,7 @@ import type { LiveStation } from '../live/live.ts'
 import type { Deliverer } from '../webhooks/deliverer.ts'
 import type { Outbox } from '../webhooks/outbox.ts'
 import { createFlushTimes, createHeartbeatCounts } from './heartbeats.ts'
+import { createFinishedCount } from './finished.ts'
 import { createErasedCount, createSweepTimes } from './liveness.ts'
 import { createReadings } from './readings.ts'
 import { createRequestTimes } from './requests.ts'
@@ -22,6 +23,7 @@ export interface Sources {
   announcer: Pick<Announcer, 'stats'>
   live: Pick<LiveStation, 'stats' | 'isListening' | 'openStreams' | 'openFeeds'>
   countJobs: () => Promise<JobCounts>
+  retention: { days: number; intervalSeconds: number }
   deliverer: Pick<Deliverer, 'stats'>
   countDeliveries: Outbox['count']
   /** By the name that the metrics show. */
@@ -48,6 +50,7 @@ export const createMetrics = () => {
     timeFlushes: createFlushTimes(registry),
     timeSweeps: createSweepTimes(registry),
     countErased: createErasedCount(registry),
+    countFinished: createFinishedCount(registry),
     /** Told of every request that was answered. */
     answered: createRequestTimes(registry),
 
@@ -58,6 +61,7 @@ export const createMetrics = () => {
       announcer,
       live,
       countJobs,
+      retention,
       deliverer,
       countDeliveries,
       databases,
@@ -65,7 +69,7 @@ export const createMetrics = () => {
       readIntake(readings, intake, refusedUnderPressure)
       readSweeper(readings, sweeper)
       readLive(readings, announcer, live)
-      readJobCounts(readings, countJobs)
+      readJobCounts(readings, countJobs, retention)
       readWebhooks(readings, deliverer, countDeliveries)
       readPools(readings, databases)
     },

@@ -113,8 +113,13 @@ export const readLive = (
 /** Waiting for a connection comes on top of a scrape, and Prometheus gives up after 10 s by default. */
 const COUNTS_PATIENCE_MS = 1_000
 const COUNTS_EVERY_MS = 15_000
+const DAY_SECONDS = 86_400
 
-export const readJobCounts = ({ series }: Readings, countJobs: () => Promise<JobCounts>): void => {
+export const readJobCounts = (
+  { series, gauge }: Readings,
+  countJobs: () => Promise<JobCounts>,
+  retention: { days: number; intervalSeconds: number },
+): void => {
   const counts = shareReading({ read: countJobs, everyMs: COUNTS_EVERY_MS, patienceMs: COUNTS_PATIENCE_MS })
   series(
     'headway_jobs',
@@ -134,6 +139,22 @@ export const readJobCounts = ({ series }: Readings, countJobs: () => Promise<Job
     const known = await counts()
     return known ? [[{}, known.value.stalled]] : []
   })
+  gauge(
+    'headway_retention_interval_seconds',
+    'Time between two runs of retention, by RETENTION_SCHEDULE',
+    () => retention.intervalSeconds,
+  )
+  series(
+    'headway_retention_behind_seconds',
+    'For how long the oldest job that retention has to erase should have been gone; the same at every replica',
+    [],
+    async () => {
+      const known = await counts()
+      if (!known) return []
+      const behind = retention.days === 0 ? 0 : known.value.oldestSeconds - retention.days * DAY_SECONDS
+      return [[{}, Math.max(0, behind)]]
+    },
+  )
   series(
     'headway_jobs_age_seconds',
     'How old the numbers of jobs are; they grow old without the database',

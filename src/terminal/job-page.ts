@@ -36,11 +36,12 @@ const stagesLine = (stages: readonly Stage[], stage: string | null): string => {
 }
 
 const workerLines = (worker: WorkerDocument, unit: JobWithWorkers['unit'], nowMs: number): string[] => {
-  const { workerId, progressPercent, stage, message, payload, heartbeatAt } = worker
+  const { workerId, progressPercent, stage, message, payload, liveness, heartbeatAt } = worker
   const rates = factsOf({ ...worker, unit, status: 'running', progressPercent: progressPercent ?? 0 })
   const facts = [
     ...(progressPercent === null || worker.totalCount !== null ? [] : [`${progressPercent} %`]),
     ...rates,
+    ...(liveness === 'stalled' ? ['stalled'] : []),
     `heartbeat ${formatAge(heartbeatAt, nowMs)}`,
   ]
   const says = [stage, message].filter(text => text !== null).map(printable)

@@ -39,7 +39,7 @@ export const stateOf = (job: DrawnJob): string => {
 export const countsOf = ({ processedCount, totalCount, unit = 'unknown' }: DrawnJob): string => {
   if (processedCount === 0 && totalCount == null) return ''
   const format = unit === 'bytes' ? formatBytes : formatCount
-  const noun = unit === 'unknown' || unit === 'bytes' ? '' : ` ${unit}`
+  const noun = unit === 'unknown' || unit === 'bytes' ? '' : ` ${printable(unit)}`
   return totalCount == null
     ? `${format(processedCount)}${noun}`
     : `${format(processedCount)} of ${format(totalCount)}${noun}`

@@ -45,9 +45,9 @@ export interface Job {
   report(report: Report): void
   /**
    * The work is done. Resolves with whether the service knows: as soon as it does, or when the patience is at its end
-   * (`HeadwayOptions`).
+   * (`HeadwayOptions`). `message` is the last one that the job shows; without one the last that was reported stays.
    */
-  complete(resultSummary?: Details): Promise<boolean>
+  complete(resultSummary?: Details, last?: { message?: string }): Promise<boolean>
   /** The work could not be done. An error that comes of a cancellation acknowledges the cancellation instead. */
   fail(error: unknown): Promise<boolean>
   /** The work has stopped because it was cancelled. */
@@ -115,9 +115,14 @@ export class WorkingJob implements Job {
     readOr(() => this.progress.report(report), undefined)
   }
 
-  complete(resultSummary?: Details): Promise<boolean> {
-    const summary = resultSummary === undefined ? null : asJsonObject(resultSummary)
-    return this.#end({ path: 'complete', body: summary ? { resultSummary: summary } : {} })
+  complete(resultSummary?: Details, last?: { message?: string }): Promise<boolean> {
+    const summary = resultSummary == null ? null : asJsonObject(resultSummary)
+    const message = readOr(() => last?.message, undefined)
+    const body = {
+      ...(summary && { resultSummary: summary }),
+      ...(typeof message === 'string' && { message: fit(message, 'message') }),
+    }
+    return this.#end({ path: 'complete', body })
   }
 
   fail(error: unknown): Promise<boolean> {
@@ -170,12 +175,13 @@ export class WorkingJob implements Job {
 
 /** What `POST /jobs` takes, made of what the work says. */
 export const creationOf = (job: NewJob, program: string): Record<string, unknown> => {
-  const { name, jobType, meta, ...others } = readOr(() => ({ ...job }), {} as NewJob)
+  const { name, jobType, unit, meta, ...others } = readOr(() => ({ ...job }), {} as NewJob)
   return (
     asJsonObject({
       ...others,
       name: fit(name, 'name') || program,
       ...(others.parentJobId === undefined && { jobType: fit(jobType, 'jobType') || program }),
+      ...(unit !== undefined && { unit: fit(unit, 'unit') || 'unknown' }),
       ...(meta !== undefined && { meta: asJsonObject(meta) ?? {} }),
     }) ?? {}
   )

@@ -36,6 +36,7 @@ const tidy = (report: Report): Report => {
   }
   if (typeof tidied['message'] === 'string') tidied['message'] = fit(tidied['message'], 'message')
   if (typeof tidied['stage'] === 'string') tidied['stage'] = fit(tidied['stage'], 'stage')
+  if (typeof tidied['unit'] === 'string') tidied['unit'] = fit(tidied['unit'], 'unit') || 'unknown'
   if (tidied['payload'] != null) tidied['payload'] = asJsonObject(tidied['payload'])
   if (typeof tidied['progressPercent'] === 'number') {
     tidied['progressPercent'] = Math.max(0, Math.min(Math.floor(tidied['progressPercent']), 100))

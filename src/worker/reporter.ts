@@ -218,7 +218,7 @@ export class Reporter {
     if (ending.path === null || (await send(ending))) return true
     if (this.signal.aborted && (this.signal.reason as StopError).code !== 'cancel_requested') return false
     // Better an end without its details than none: a job of which nobody hears any more looks as if its worker had died.
-    if (ending.path === 'complete' && 'resultSummary' in ending.body)
+    if (ending.path === 'complete' && Object.keys(ending.body).length > 0)
       return (await send({ path: 'complete', body: {} })) ?? false
     if (ending.path !== 'cancelled') return false
     return (await send({ path: 'fail', body: { errorMessage: 'The worker stopped before the end.' } })) ?? false

@@ -4,6 +4,7 @@ const MAX_CHARACTERS = {
   jobType: 100,
   message: 500,
   stage: 100,
+  unit: 30,
   errorMessage: 2_000,
   errorStack: 10_000,
 } as const

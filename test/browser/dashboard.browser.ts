@@ -27,6 +27,8 @@ t.test('a visitor of a new service is told how to make the first job, and sees i
 
 t.test('what workers report is seen as it happens: bar, counts, speed, time left, message, end', async t => {
   const { page } = await visit(t, browser, service.url)
+  const asked: string[] = []
+  page.on('request', request => asked.push(new URL(request.url()).pathname))
   const job = await service.createJob({ name: 'Nightly import', totalCount: 1200, unit: 'rows', jobType: 'import' })
   const line = row(page, 'Nightly import')
   await holds(line, '0 / 1,200 rows')
@@ -39,6 +41,11 @@ t.test('what workers report is seen as it happens: bar, counts, speed, time left
   await holds(line, '900 / 1,200 rows')
   await holds(line, 'import · Row 900')
   await holds(line.locator('.speed'), /^\s*\d+(\.\d+)?\/s\s*$/)
+  await holds(line.locator('.workers'), /^\s*1\s*$/)
+  t.notOk(
+    asked.some(path => path.endsWith(job.id)),
+    'the stream says how many workers there are',
+  )
   const bar = line.getByRole('progressbar')
   t.equal(await bar.getAttribute('aria-valuenow'), '75')
   const left = async () => Number(/(\d+)s/.exec((await line.locator('.left').textContent()) ?? '')?.[1])

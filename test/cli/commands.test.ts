@@ -222,6 +222,7 @@ t.test('with a service', { buffered: true }, async t => {
           .some(({ id }) => id === done.id),
       )
       t.match(await call('list', '--type', 'none such'), { code: 0, stdout: '', stderr: 'No jobs.\n' })
+      t.match(await call('list', '--all', '--started-by', 'nobody'), { code: 0, stdout: '', stderr: 'No jobs.\n' })
       t.match(await call('list', '--all', '--limit', '1'), { stderr: /^1 of \d+ jobs/ })
 
       t.match(await call('wait', done.id), { code: 0, stdout: /^done: completed after \d+ s\n$/ })

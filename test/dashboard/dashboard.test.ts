@@ -5,7 +5,7 @@ import { conditionOf, isAdvancing, needsAttention, notAdvancingMs, secondsLeft }
 import { Curve } from '../../src/dashboard/data/curve.ts'
 import { Sorting } from '../../src/dashboard/data/sorting.ts'
 import { mayDo } from '../../src/dashboard/session.ts'
-import { failureText, speedNowText, speedText } from '../../src/dashboard/views/figures.ts'
+import { countText, failureText, speedNowText, speedText } from '../../src/dashboard/views/figures.ts'
 
 const START = Date.UTC(2026, 0, 31, 12)
 const at = (seconds: number): string => new Date(START + 1000 * seconds).toISOString()
@@ -203,4 +203,13 @@ t.test('the page offers only what the token allows, and everything where none is
   t.equal(mayDo('cancel', token(['progress.view'])), false)
   t.equal(mayDo('cancel', token(null)), false)
   t.equal(mayDo('cancel', 'no token'), false)
+})
+
+t.test('what is counted is told in words, and a unit of its own as it is', t => {
+  const of = (unit: string, totalCount = 2) => countText({ processedCount: 1, totalCount, unit })
+  t.equal(of('iterations'), '1 of 2 iterations')
+  t.equal(of('paths', 1), '1 of 1 path')
+  t.equal(of('unknown'), '1 of 2')
+  for (const unit of ['Gigapixels', 'toString', '{count}']) t.equal(of(unit), `1 of 2 ${unit}`)
+  t.end()
 })

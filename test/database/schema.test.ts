@@ -38,7 +38,7 @@ const insertJobs = async (pool: pg.Pool, status: JobStatus, count = 1): Promise<
 // prettier-ignore
 const JOB_CHECKS: [constraint: string, of: JobStatus, changes: string[]][] = [
   ['progress_jobs_status', 'pending', ["status = 'paused', started_at = now()"]],
-  ['progress_jobs_unit', 'pending', ["unit = 'pounds'"]],
+  ['progress_jobs_unit', 'pending', ["unit = ''", "unit = repeat('x', 31)"]],
   ['progress_jobs_percent', 'pending', ['progress_percent = -1', 'progress_percent = 101']],
   ['progress_jobs_percent_100_is_completed', 'running', ['progress_percent = 100']],
   ['progress_jobs_counts', 'running', [

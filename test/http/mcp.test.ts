@@ -67,6 +67,7 @@ for (const [name, transportTo] of Object.entries({ 'Streamable HTTP': overHttp, 
     t.match(listed.data, { total: 1, jobs: [{ id, status: 'running', progressPercent: 25, cancelRequested: false }] })
     t.same(JSON.parse(listed.text), listed.data, 'for clients that take only text')
     t.match((await call('list_jobs', { limit: 1 })).data, { total: 2, jobs: [{ name: 'Export' }] })
+    t.match((await call('list_jobs', { startedBy: 'nobody' })).data, { total: 0 })
     t.match((await call('get_job', { jobId: id })).data, {
       id,
       workers: [{ workerId: 'default', processedCount: 50 }],

@@ -301,6 +301,60 @@ t.test('sweeps, their verdicts and what retention erased are counted, and jobs b
   t.ok(metrics.value('headway_jobs_age_seconds')! < 15)
 })
 
+t.test('the ends of jobs are counted by outcome and type, of a hundred types', async t => {
+  const service = await startService(t)
+  const end = async (jobType: string, path: string, body: object = {}) => {
+    const { id } = await service.createJob({ jobType, cancellable: true })
+    t.equal((await service.call('POST', `/jobs/${id}/${path}`, body)).status, 200)
+    // Carried out before: it changes nothing.
+    await service.call('POST', `/jobs/${id}/${path}`, body)
+  }
+  const odd = '"}\\\n# HELP'
+  await end(odd, 'complete')
+  for (const path of ['complete', 'complete', 'cancel']) await end('import', path)
+  await end('import', 'fail', { errorMessage: 'no' })
+  const batch = await service.createJob({
+    jobType: 'batch',
+    partitions: [{ name: 'a' }, { name: 'b' }],
+    cancellable: true,
+  })
+  await service.call('POST', `/jobs/${batch.id}/cancel`)
+  const counted = async (job_type: string, outcome: string) =>
+    (await scrape(service.url)).value('headway_jobs_finished_total', { job_type, outcome })
+  t.equal(await counted('import', 'completed'), 2)
+  t.equal(await counted('import', 'failed'), 1)
+  t.equal(await counted('import', 'cancelled'), 1)
+  t.equal(await counted('batch', 'cancelled'), 3)
+  for (let n = 0; n < 110; n += 10)
+    await Promise.all(Array.from({ length: 10 }, (_, k) => end(`type-${n + k}`, 'complete')))
+  await end('import', 'complete')
+  t.equal(await counted('import', 'completed'), 3)
+  t.equal(await counted('other', 'completed'), 13, 'with a hundred in all, 97 of these have a series of their own')
+})
+
+t.test('retention says when it last ran, and for how long the oldest job should have been gone', async t => {
+  const read = async (settings: object) => {
+    const service = await startService(t, { RETENTION_SCHEDULE: '17 * * * *', RETENTION_DAYS: '30', ...settings })
+    const [{ id }, pending, partitioned] = [
+      await service.createJob(),
+      await service.createJob(),
+      await service.createJob({ partitions: [{ name: 'a' }, { name: 'b' }] }),
+    ]
+    const { body } = await service.call<{ items: { id: string }[] }>('GET', `/jobs?parentJobId=${partitioned.id}`)
+    for (const ended of [id, body.items[0]!.id]) await service.call('POST', `/jobs/${ended}/complete`)
+    await service.age(id, 30 * 86_400 + 7_200)
+    await service.age(pending.id, 30 * 86_400 + 3_600)
+    await service.age(body.items[0]!.id, 50 * 86_400)
+    return scrape(service.url)
+  }
+  const metrics = await read({})
+  const behind = metrics.value('headway_retention_behind_seconds')!
+  t.ok(behind >= 7_200 && behind < 10_000, 'the first that finished; partitions go with their batch')
+  t.equal(metrics.value('headway_retention_interval_seconds'), 3_600)
+  t.ok(metrics.value('headway_retention_age_seconds')! >= 0)
+  t.equal((await read({ RETENTION_DAYS: '0' })).value('headway_retention_behind_seconds'), 0, 'nothing is to be erased')
+})
+
 t.test('two apps in one process count for themselves', async t => {
   const database = await createTestDatabase(t)
   const [one, other] = [await startService(t, { database }), await startService(t, { database })]

@@ -30,7 +30,10 @@ t.test('a body that breaks a rule is refused, and every bad field is named', asy
     ['{"etaSeconds":0.5}', 'etaSeconds'],
     ['{"throughputPerSecond":-0.1}', 'throughputPerSecond'],
     ['{"throughputPerSecond":1e999}', 'throughputPerSecond'],
-    ['{"unit":"apples"}', 'unit'],
+    ['{"unit":""}', 'unit'],
+    [`{"unit":"${bytes(31)}"}`, 'unit'],
+    [`{"unit":"a${NUL}"}`, 'unit'],
+    ['{"unit":7}', 'unit'],
     ['{"unit":null}', 'unit'],
     ['{"stage":""}', 'stage'],
     [`{"stage":"${bytes(101)}"}`, 'stage'],
@@ -399,13 +402,14 @@ t.test('a query that breaks a rule is refused; a good one reaches the domain typ
   t.same(jobs.calls.at(-1)?.args[0], defaults)
   await fetch(
     `${api}/jobs?status=failed&status=running&jobType=a%2Bb&topLevel=true&includeCompleted=true&search=&sort=priority` +
-      `&completedSince=2026-01-31T12:00:00%2B02:00&page=3&pageSize=100&organizationId=${JOB_ID}`,
+      `&completedSince=2026-01-31T12:00:00%2B02:00&page=3&pageSize=100&organizationId=${JOB_ID}&startedByUserId=auth0%7C7`,
   )
   t.same(jobs.calls.at(-1)?.args[0], {
     status: ['failed', 'running'],
     jobType: 'a+b',
     topLevel: true,
     organizationId: JOB_ID,
+    startedByUserId: 'auth0|7',
     includeCompleted: true,
     completedSince: new Date('2026-01-31T10:00:00.000Z'),
     sort: { key: 'priority', descending: false },
@@ -798,7 +802,11 @@ t.test('what is taken at a glance, its schema takes as it is', async t => {
     progressPercent: fc.option(fc.integer({ min: -1, max: 101 })),
     etaSeconds: fc.option(number),
     throughputPerSecond: fc.option(number),
-    unit: fc.constantFrom('items', 'rows', 'apples', null),
+    unit: fc.oneof(
+      fc.constantFrom('items', 'rows', '', null, 7),
+      text,
+      fc.constantFrom(29, 30, 31).map(n => 'x'.repeat(n)),
+    ),
     stage: fc.option(text),
     message: fc.option(text),
     payload: fc.option(fc.dictionary(fc.string(), fc.jsonValue()), { freq: 2 }),

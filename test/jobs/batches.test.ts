@@ -432,6 +432,20 @@ t.test('where units differ nothing is summed; what is unknown agrees with all', 
   t.match(await service.job(id), { processedCount: 0, progressPercent: 33 }, 'the mean of 50, 50 and 0')
 })
 
+t.test('a unit of its own is kept as it is, and summed with its like alone', async t => {
+  const { id, ids } = await createBatch([{ totalCount: 10 }, { totalCount: 30 }, { totalCount: 10 }])
+  const unit = `a\u202e${'🦊'.repeat(28)}`
+  await service.heartbeat(ids[0], { processedCount: 5, unit })
+  await service.heartbeat(ids[1], { processedCount: 3, unit })
+  t.match(await service.job(ids[0]), { unit })
+  t.match(await service.job(id), { unit, processedCount: 8, totalCount: 50 })
+  for (const other of [unit.slice(1), `${unit.slice(0, -2)} `, 'iterations', 'paths', 'Paths']) {
+    const answer = await service.heartbeat(ids[1], { unit: other })
+    t.equal(answer.status, 200)
+    t.match(await service.job(id), { unit: 'unknown', processedCount: 0, totalCount: null }, JSON.stringify(other))
+  }
+})
+
 t.test('the estimate is that of the rates together, where that is later than the slowest partition', async t => {
   const { id, ids } = await createBatch([{ totalCount: 10 }, { totalCount: 100 }, { totalCount: 100 }])
   await service.heartbeat(ids[0], { processedCount: 5, throughputPerSecond: 2, etaSeconds: 3 })

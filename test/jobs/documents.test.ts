@@ -8,20 +8,21 @@ const words = (text: string) => text.trim().split(/\s+/).sort()
 
 const JOB = words(`
   id jobType name description status progressPercent processedCount totalCount remainingCount unit throughputPerSecond
-  etaSeconds etaSource stage stages message liveness advancedAt startedByUserId cancelledByUserId startedAt heartbeatAt
+  etaSeconds etaSource stage stages message liveness advancedAt workerCount startedByUserId cancelledByUserId startedAt heartbeatAt
   finishedAt createdAt updatedAt resultSummary errorMessage errorStack failureReason meta cancellable cancelRequestedAt
   priority attempt heartbeatTimeoutSeconds pendingTimeoutSeconds parentJobId partitionIndex partitionCount children
   tenantId organizationId revision`)
 const WORKER = words(`
   workerId attempt processedCount totalCount progressPercent throughputPerSecond etaSeconds stage message payload
-  advancedAt heartbeatAt createdAt`)
+  liveness advancedAt heartbeatAt createdAt`)
 const PROGRESS = words(`
   id status progressPercent processedCount totalCount remainingCount unit stage message throughputPerSecond etaSeconds
   etaSource liveness attempt updatedAt revision`)
 const LIVE = words(`
-  id jobType name status progressPercent processedCount totalCount unit throughputPerSecond etaSeconds etaSource stage
-  stages message liveness advancedAt attempt cancellable cancelRequestedAt startedAt finishedAt updatedAt errorMessage
-  failureReason parentJobId partitionIndex partitionCount children organizationId revision`)
+  id jobType name description status progressPercent processedCount totalCount unit throughputPerSecond etaSeconds
+  etaSource stage stages message liveness advancedAt workerCount attempt priority cancellable cancelRequestedAt
+  startedByUserId startedAt finishedAt updatedAt resultSummary errorMessage failureReason parentJobId partitionIndex
+  partitionCount children tenantId organizationId revision`)
 
 const keysOf = (document: object) => Object.keys(document).sort()
 
@@ -44,6 +45,53 @@ t.test('a job shows the same fields wherever it is read', async t => {
   t.match(read, progress)
   const finished = await service.call<object>('POST', `/jobs/${created.id}/complete`)
   t.same(keysOf(finished.body), JOB)
+})
+
+t.test('the progress has meta and payload for those who ask for them', async t => {
+  const meta = { channel: 'C42', nothing: null }
+  const { id } = await service.createJob({ meta })
+  const read = (query: string, headers = {}) =>
+    service.call<Record<string, unknown>>('GET', `/jobs/${id}/progress${query}`, undefined, headers)
+  const { body: before } = await read('?include=meta,payload')
+  t.match(before, { meta, payload: null })
+  await service.heartbeat(id, { workerId: 'a', payload: { file: 'a' }, message: 'Row 1' })
+  await service.heartbeat(id, { workerId: 'b', payload: { file: 'b', line: null } })
+  await service.heartbeat(id, { workerId: 'c' })
+  const payload = { file: 'b', line: null }
+  const { body: plain } = await read('')
+  t.same(keysOf(plain), PROGRESS)
+  t.equal(plain['message'], 'Row 1')
+  for (const [query, added] of [
+    ['?include=message', {}],
+    ['?include=meta', { meta }],
+    ['?include=payload', { payload }],
+    ['?include=meta,payload,message', { meta, payload }],
+    ['?include=payload&include=meta', { payload, meta }],
+  ] as const) {
+    t.same((await read(query)).body, { ...plain, ...added }, query)
+  }
+  // Those who wait at the same time share a read with those alone who want the same.
+  const wait = { prefer: 'wait=1', 'if-none-match': 'W/"another"' }
+  const waited = await Promise.all(['', '?include=meta', '?include=payload,meta'].map(query => read(query, wait)))
+  t.same(
+    waited.map(({ body }) => body),
+    [plain, { ...plain, meta }, { ...plain, meta, payload }],
+  )
+  await service.heartbeat(id, { workerId: 'a' })
+  t.match((await read('?include=payload')).body, { payload: { file: 'a' } }, 'of the worker that was heard of last')
+  await service.call('POST', `/jobs/${id}/fail`, { errorMessage: 'no' })
+  await service.call('POST', `/jobs/${id}/retry`)
+  t.match((await read('?include=payload')).body, { payload: null }, 'another attempt')
+  for (const query of [
+    '?include=',
+    '?include=meta,',
+    '?include=Meta',
+    '?include=meta&include=errorStack',
+    '?includes=meta',
+  ]) {
+    t.match(await read(query), { status: 400, body: { code: 'validation_failed', detail: /include/ } }, query)
+  }
+  t.equal((await service.call('GET', `/jobs/${id}?include=meta`)).status, 400, 'the job itself has all of it')
 })
 
 t.test('times are ISO 8601 in UTC with milliseconds', async t => {
@@ -101,14 +149,16 @@ t.test('the live document has its fields, without those that are null, on one li
   t.notMatch(pending, /\n|:null/)
   t.same(
     keysOf(JSON.parse(pending) as object),
-    words('id jobType name status progressPercent processedCount unit attempt cancellable updatedAt revision'),
+    words(`id jobType name status progressPercent processedCount unit workerCount attempt priority cancellable updatedAt
+      tenantId revision`),
   )
   // Every column that can be set at once, whatever its meaning; the invariants forbid the rest together.
   await service.database.pool.query(
     `UPDATE public.progress_jobs SET status = 'failed', total_count = 5, throughput_per_second = 1, eta_seconds = 1,
        eta_source = 'rate', stage = 's', stages = '[]', message = 'm', advanced_at = now(), cancel_requested_at = now(),
        started_at = now(), finished_at = now(), error_message = 'e', failure_reason = 'worker',
-       parent_job_id = id, partition_index = 0, partition_count = 1, organization_id = gen_random_uuid() WHERE id = $1`,
+       parent_job_id = id, partition_index = 0, partition_count = 1, description = 'd', started_by_user_id = 'u',
+       result_summary = '{}', organization_id = gen_random_uuid() WHERE id = $1`,
     [id],
   )
   const failed = JSON.parse(await live()) as Record<string, unknown>
@@ -127,4 +177,43 @@ t.test('the live document has its fields, without those that are null, on one li
     [running.id],
   )
   t.match(rows[0]?.document, { liveness: 'ok', children: { total: 1 } })
+})
+
+t.test('the live document has the result as the worker gave it, and says so where that is over 8 KB', async t => {
+  const live = async (resultSummary?: object) => {
+    const { id } = await service.createJob()
+    await service.call('POST', `/jobs/${id}/complete`, resultSummary && { resultSummary })
+    const { rows } = await service.database.pool.query<{ json: string }>(
+      `SELECT ${FUNCTIONS}.live_document(j)::text AS json FROM public.progress_jobs j WHERE id = $1`,
+      [id],
+    )
+    t.notMatch(rows[0]?.json, /\n/, 'it is one line')
+    const { resultSummary: result, resultSummaryOmitted: omitted } = JSON.parse(rows[0]?.json ?? '') as Record<
+      string,
+      unknown
+    >
+    return [result, omitted]
+  }
+  // As Postgres writes it, {"text": "…"} takes 12 bytes beside the text.
+  const sized = (bytes: number) => ({ text: 'é'.repeat((bytes - 12) / 2) })
+  t.same(await live(), [undefined, undefined])
+  t.same(await live({}), [{}, undefined])
+  const odd = { empty: null, nested: { none: null, list: [null, {}] }, 'line\nbreak': '"}' }
+  t.same(await live(odd), [odd, undefined], 'its nulls are its own')
+  t.same(await live(sized(8192)), [sized(8192), undefined])
+  t.same(await live(sized(8194)), [undefined, true])
+})
+
+t.test('workerCount is how many workers have reported in the present attempt', async t => {
+  const { id } = await service.createJob()
+  const count = async () => (await service.job(id)).workerCount
+  t.equal(await count(), 0)
+  await service.heartbeat(id, { workerId: 'a' })
+  await service.heartbeat(id, { workerId: 'b' })
+  await service.heartbeat(id, { workerId: 'a' })
+  t.equal(await count(), 2)
+  await service.call('POST', `/jobs/${id}/fail`, { errorMessage: 'no' })
+  t.equal(await count(), 2)
+  await service.call('POST', `/jobs/${id}/retry`)
+  t.equal(await count(), 0)
 })

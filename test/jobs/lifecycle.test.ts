@@ -204,6 +204,24 @@ t.test('complete sets the percent to 100 and the ETA to 0, and keeps the counts 
   })
 })
 
+t.test('complete leaves a last message, and without one that of the last report stays', async t => {
+  const saying = async (body: object) => {
+    const { id } = await service.createJob()
+    await service.heartbeat(id, { message: 'Row 812' })
+    return (await post(id, 'complete', body)).body.message
+  }
+  t.equal(await saying({ message: 'All rows imported' }), 'All rows imported')
+  t.equal(await saying({ message: '' }), '')
+  t.equal(await saying({}), 'Row 812')
+  const { id } = await service.createJob()
+  for (const message of ['x'.repeat(501), 'a\0', 7, null]) {
+    const refused = await post(id, 'complete', { message })
+    t.match(refused, { status: 400, body: { code: 'validation_failed', errors: [{ path: 'message' }] } })
+  }
+  await post(id, 'complete', { message: 'first' })
+  t.equal((await post(id, 'complete', { message: 'second' })).body.message, 'first', 'the same call changes nothing')
+})
+
 t.test('a pending job that is completed or failed was started implicitly', async t => {
   for (const [command, body] of [
     ['complete', {}],

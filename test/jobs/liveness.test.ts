@@ -136,6 +136,48 @@ t.test('a job is stalled after 30 seconds of silence, not before', async t => {
   t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: null }, 'it is marked once')
 })
 
+t.test(
+  "a worker's own liveness is stalled after 30 seconds of its silence, while others keep the job alive",
+  async t => {
+    const world = await startWorld(t)
+    const { service } = world
+    const { pool } = service.database
+    const sweeper = await startSweeper(world, { healthyForSeconds: 1_000 })
+    const job = await startJob(world)
+    for (const workerId of ['awake', 'dozing', 'silent']) await service.heartbeat(job.id, { workerId })
+    const speak = (workerId: string, agoSeconds: number) =>
+      pool.query(
+        'UPDATE public.job_progress SET heartbeat_at = now() - make_interval(secs => $3) WHERE job_id = $1 AND worker_id = $2',
+        [job.id, workerId, agoSeconds],
+      )
+    await speak('dozing', 20)
+    await speak('silent', 31)
+    const seen = async () => {
+      const { liveness, workers } = await service.job(job.id)
+      return [liveness, ...workers.map(worker => worker.liveness)]
+    }
+    t.same(await seen(), ['ok', 'ok', 'ok', 'stalled'])
+
+    await pool.query('UPDATE public.service_processes SET waiting_job_ids = ARRAY[$1::uuid]', [job.id])
+    t.same(await seen(), ['ok', 'ok', 'ok', 'ok'], 'what it has said may wait behind a lock')
+    await pool.query("UPDATE public.service_processes SET waiting_job_ids = '{}', healthy_since = now()")
+    t.same(await seen(), ['ok', 'ok', 'ok', 'ok'], 'the silence may be the fault of the service')
+    await sweeper.beHealthyFor(1_000)
+    t.same(await seen(), ['ok', 'ok', 'ok', 'stalled'])
+    await speak('silent', -3_600)
+    t.same(await seen(), ['ok', 'ok', 'ok', 'stalled'], 'its last report is of before the clock was set back')
+
+    await service.heartbeat(job.id, { workerId: 'silent' })
+    t.same(await seen(), ['ok', 'ok', 'ok', 'ok'], 'it has spoken')
+    await service.age(job.id, 31)
+    for (const workerId of ['awake', 'dozing', 'silent']) await speak(workerId, 31)
+    await sweeper.sweep()
+    t.same(await seen(), ['stalled', 'stalled', 'stalled', 'stalled'])
+    await service.call('POST', `/jobs/${job.id}/complete`)
+    t.same(await seen(), [null, null, null, null])
+  },
+)
+
 t.test('a job is ended after its own timeout, not before', async t => {
   const world = await startWorld(t)
   const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })

@@ -93,6 +93,21 @@ t.test('every change of a job is told, signed, in order, and only to those who k
   t.equal((await deliveriesOf(service, webhook, `jobId=${randomUUID()}`)).length, 0)
 })
 
+t.test('the message of a completed job has its result, whole and with its nulls, and says who began it', async t => {
+  const { service, receiver } = await start(t, { events: ['completed'] })
+  const { id } = await service.createJob({ description: 'What for', priority: 3 })
+  await service.heartbeat(id, { workerId: 'a' })
+  await service.heartbeat(id, { workerId: 'b' })
+  await service.database.pool.query("UPDATE progress_jobs SET started_by_user_id = 'auth0|7' WHERE id = $1", [id])
+  const resultSummary = { skipped: null, text: 'a'.repeat(60_000) }
+  await service.call('POST', `/jobs/${id}/complete`, { resultSummary })
+  const [request] = await receiver.count(1)
+  const { body } = request!
+  const data = { description: 'What for', priority: 3, workerCount: 2, startedByUserId: 'auth0|7', resultSummary }
+  t.match(body, { data })
+  t.same(webhookMessage.parse(body), body, 'all of it is documented')
+})
+
 t.test('a secret is shown once, and the old one signs for a day after a new one was made', async t => {
   const { service, receiver, webhook } = await start(t)
   const { items } = (await service.call<{ items: WebhookDocument[] }>('GET', '/webhooks')).body

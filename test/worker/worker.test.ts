@@ -162,12 +162,23 @@ t.test('with a service', async t => {
     await waitFor(async () => (await service.job(id)).status === 'running')
     job.advance()
     job.advance(3)
-    job.report({ message: `${'x'.repeat(499)}🦊!\0`, payload: { file: 'a' }, etaSeconds: 5 })
+    job.report({
+      unit: `${'x'.repeat(29)}🦊!`,
+      message: `${'x'.repeat(499)}🦊!\0`,
+      payload: { file: 'a' },
+      etaSeconds: 5,
+    })
     await waitFor(async () => (await service.job(id)).processedCount === 4)
-    t.match(await service.job(id), { progressPercent: 40, etaSeconds: 5, message: `${'x'.repeat(499)}🦊` })
-    job.advance(20)
-    t.ok(await job.complete({ imported: 24, big: null }))
     t.match(await service.job(id), {
+      unit: `${'x'.repeat(29)}🦊`,
+      progressPercent: 40,
+      etaSeconds: 5,
+      message: `${'x'.repeat(499)}🦊`,
+    })
+    job.advance(20)
+    t.ok(await job.complete({ imported: 24, big: null }, { message: `${'y'.repeat(499)}🦊!` }))
+    t.match(await service.job(id), {
+      message: `${'y'.repeat(499)}🦊`,
       status: 'completed',
       processedCount: 24,
       totalCount: 10,
@@ -541,6 +552,13 @@ t.test('what the service refuses is told once, and the rest goes without it', as
   t.match(problems, [{ code: 'unknown_stage' }, { code: 'payload_too_large' }])
   t.match(service.bodies('POST heartbeat').at(-1), { processedCount: 2 })
   t.match(service.bodies('POST complete').at(-1), { attempt: 1, resultSummary: undefined })
+  service.script = (received, response) =>
+    received.call === 'POST complete' && 'message' in received.body
+      ? refuse('validation_failed')
+      : goodAnswer(received, response)
+  const older = await headway.start({ name: 'of a service that takes no message' })
+  t.ok(await older.complete(undefined, { message: 'done' }))
+  problems.pop()
 
   service.script = () => refuse('validation_failed')
   const hopeless = connect(service.url)

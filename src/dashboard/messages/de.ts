@@ -144,6 +144,8 @@ export const de: Messages = {
   'unit.bytes': '',
   'unit.records': '{count, plural, one {Datensatz} other {Datensätze}}',
   'unit.chunks': '{count, plural, one {Block} other {Blöcke}}',
+  'unit.iterations': '{count, plural, one {Durchlauf} other {Durchläufe}}',
+  'unit.paths': '{count, plural, one {Pfad} other {Pfade}}',
   'unit.unknown': '',
 
   'action.cancel': 'Abbrechen',

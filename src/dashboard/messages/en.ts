@@ -142,6 +142,8 @@ export const en = {
   'unit.bytes': '',
   'unit.records': '{count, plural, one {record} other {records}}',
   'unit.chunks': '{count, plural, one {chunk} other {chunks}}',
+  'unit.iterations': '{count, plural, one {iteration} other {iterations}}',
+  'unit.paths': '{count, plural, one {path} other {paths}}',
   'unit.unknown': '',
 
   'action.cancel': 'Cancel',

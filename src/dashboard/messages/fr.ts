@@ -144,6 +144,8 @@ export const fr: Messages = {
   'unit.bytes': '',
   'unit.records': '{count, plural, one {enregistrement} many {d’enregistrements} other {enregistrements}}',
   'unit.chunks': '{count, plural, one {bloc} many {de blocs} other {blocs}}',
+  'unit.iterations': '{count, plural, one {itération} many {d’itérations} other {itérations}}',
+  'unit.paths': '{count, plural, one {chemin} many {de chemins} other {chemins}}',
   'unit.unknown': '',
 
   'action.cancel': 'Annuler',

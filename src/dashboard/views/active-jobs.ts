@@ -8,7 +8,6 @@ import { Reading } from '../data/reading.ts'
 import { SORTS, Sorting } from '../data/sorting.ts'
 import type { Sort } from '../data/sorting.ts'
 import { Partitions } from '../data/partitions.ts'
-import { WorkerCounts } from '../data/worker-counts.ts'
 import { headway, Live, shownNow } from '../feed.ts'
 import { ADDRESS } from '../router.ts'
 import { number, text } from '../words.ts'
@@ -64,7 +63,6 @@ class ActiveJobs extends PageElement {
 
   declare query: URLSearchParams
   readonly #open = new Map<string, Partitions>()
-  readonly #workers = new WorkerCounts()
   readonly #sorting = new Sorting()
   readonly #found = new Found()
   #rows: readonly Row[] = []
@@ -86,7 +84,6 @@ class ActiveJobs extends PageElement {
     NARROW.removeEventListener('change', this.#resized)
     for (const partitions of this.#open.values()) partitions.close()
     this.#open.clear()
-    this.#workers.stop()
     this.#total?.stop()
     this.#total = null
     this.#countedFor = -1
@@ -112,7 +109,6 @@ class ActiveJobs extends PageElement {
       const [from] = seen
       if (from !== undefined) partitions.look(from, seen.at(-1) ?? from)
     }
-    this.#workers.look(inView.flatMap(({ job }) => (job?.status === 'running' && job.children === null ? [job] : [])))
   }
 
   /** Batches that are unfolded are told how they are now; those that are no longer in the list fold. */
@@ -189,7 +185,7 @@ class ActiveJobs extends PageElement {
         ? empty(text('jobs.empty.filtered'), html`<a class="button" href=${ADDRESS.jobs}>${text('jobs.clear')}</a>`)
         : empty(text('jobs.empty'), firstJobHint())
     }
-    const context = { nowMs, workerCount: (id: string) => this.#workers.get(id), toggle: this.#toggle }
+    const context = { nowMs, toggle: this.#toggle }
     return html`<div
       class="table active-table"
       role="table"

@@ -14,7 +14,6 @@ import { problemText } from './problem-text.ts'
 
 interface RowContext {
   nowMs: number
-  workerCount: (jobId: string) => number | null
   toggle: (job: LiveJob) => void
 }
 
@@ -65,13 +64,12 @@ const subtitle = (job: LiveJob, isPartition: boolean): TemplateResult => {
   return html`<span class="subtitle" dir="auto">${parts.join(' · ')}</span>`
 }
 
-const cells = (row: Row, job: LiveJob, { nowMs, workerCount, toggle }: RowContext): TemplateResult => {
+const cells = (row: Row, job: LiveJob, { nowMs, toggle }: RowContext): TemplateResult => {
   const condition = conditionOf(job, nowMs)
   const isUnknown =
     job.status === 'running' && job.totalCount === null && job.progressPercent === 0 && job.stages === null
   const left = leftText(job, nowMs)
   const speed = speedNowText(job, nowMs)
-  const workers = job.children === null ? workerCount(job.id) : null
   const [action] = actionsOf(job)
   return html`
     <div class="cell job" role="cell">
@@ -91,7 +89,9 @@ const cells = (row: Row, job: LiveJob, { nowMs, workerCount, toggle }: RowContex
     <div class="cell count" role="cell">${countCell(job)}</div>
     <div class="cell speed" role="cell">${speed}</div>
     <div class="cell left" role="cell">${left}</div>
-    <div class="cell workers" role="cell">${workers === null || workers === 0 ? '' : number(workers)}</div>
+    <div class="cell workers" role="cell">
+      ${job.children !== null || job.workerCount === 0 ? '' : number(job.workerCount)}
+    </div>
     <div class="cell actions" role="cell">
       ${
         action === undefined

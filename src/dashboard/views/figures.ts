@@ -4,7 +4,7 @@ import { stalledPartitionsOf } from '../../liveness.ts'
 import type { LiveJob, Unit } from '../../client/index.ts'
 import { isAdvancing, notAdvancingMs, secondsLeft } from '../../client/condition.ts'
 import type { Condition, JobLike } from '../../client/condition.ts'
-import { bytes, compact, duration, number, rate, text } from '../words.ts'
+import { bytes, compact, duration, number, rate, text, unitText } from '../words.ts'
 
 const amountOf = (unit: Unit, short: boolean) => (value: number) =>
   unit === 'bytes' ? bytes(value) : short ? compact(value) : number(value)
@@ -19,7 +19,7 @@ const countParts = ({ processedCount, totalCount, unit }: Counted, short: boolea
     totalCount === null
       ? amount(processedCount)
       : text(short ? 'job.count.short' : 'job.count', { done: amount(processedCount), total: amount(totalCount) })
-  return [counted, text(`unit.${unit}`, { count: totalCount ?? processedCount })]
+  return [counted, unitText(unit, totalCount ?? processedCount)]
 }
 
 /** 8,412 of 12,000 rows; '' where nothing is counted. `short`: for a place with little room. */

@@ -85,7 +85,7 @@ class JobPartitions extends PageElement {
       isOpen: false,
       partition: { of: partitions, index },
     }))
-    const context = { nowMs: this.nowMs, workerCount: () => null, toggle: () => undefined }
+    const context = { nowMs: this.nowMs, toggle: () => undefined }
     const made = children.pending + children.running + children.completed + children.failed + children.cancelled
     const unmade = children.total - made
     return html`<section class="card" aria-labelledby="partitions-title">

@@ -1,11 +1,14 @@
 -- A batch is what its partitions make it. Whoever changes a partition holds the batch's lock (locks.sql), and rolls the
 -- batch up before it commits.
 
--- A change that was made beside the one that was asked for, for whoever announces it.
-CREATE TYPE headway.change AS (tenant_id uuid, job_id uuid, revision bigint, lifecycle boolean, is_batch boolean);
+-- A change that was made beside the one that was asked for, for whoever announces it. `event` is the lifecycle change, null
+-- where it was another one.
+CREATE TYPE headway.change AS (
+  tenant_id uuid, job_id uuid, revision bigint, lifecycle boolean, is_batch boolean, job_type text, event text);
 
 CREATE FUNCTION headway.change_document(c headway.change) RETURNS json LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT json_build_object('tenantId', c.tenant_id, 'jobId', c.job_id, 'revision', c.revision, 'lifecycle', c.lifecycle)
+  SELECT json_build_object('tenantId', c.tenant_id, 'jobId', c.job_id, 'revision', c.revision, 'lifecycle', c.lifecycle,
+    'jobType', c.job_type, 'event', c.event)
 $$;
 
 -- Makes batches from their partitions anew, and answers those whose documents changed. The caller holds their locks.
@@ -186,6 +189,6 @@ BEGIN
       WHERE u.samples
     ) AS e (type, actor, data)
   )
-  SELECT u.tenant_id, u.id, u.revision, u.new_lifecycle IS NOT NULL, true FROM updated u WHERE u.changed;
+  SELECT u.tenant_id, u.id, u.revision, u.new_lifecycle IS NOT NULL, true, u.job_type, u.new_lifecycle FROM updated u WHERE u.changed;
 END
 $$;

@@ -58,7 +58,8 @@ BEGIN
     SELECT p.* INTO j FROM public.progress_jobs p WHERE p.id = j.id;
     partitions := headway.partition_references(j.id);
     others := (
-      SELECT json_agg(headway.change_document(ROW (p.tenant_id, p.id, p.revision, true, false)::headway.change))
+      SELECT json_agg(headway.change_document(
+        ROW (p.tenant_id, p.id, p.revision, true, false, p.job_type, p.lifecycle)::headway.change))
       FROM public.progress_jobs p WHERE p.parent_job_id = j.id);
   ELSIF parent.id IS NOT NULL THEN
     UPDATE public.progress_jobs p SET partition_count = j.partition_count, children = '{}'

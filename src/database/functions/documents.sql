@@ -17,6 +17,11 @@ CREATE FUNCTION headway.children_document(c jsonb) RETURNS json LANGUAGE sql IMM
     'current', c -> 'current', 'errors', c -> 'errors') END
 $$;
 
+-- How many workers have reported in the job's present attempt: as many as `workers` of its REST answer has.
+CREATE FUNCTION headway.worker_count(j public.progress_jobs) RETURNS bigint LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT count(*) FROM public.job_progress w WHERE w.job_id = j.id AND w.attempt = j.attempt
+$$;
+
 -- The job as every REST answer shows it.
 CREATE FUNCTION headway.job_document(j public.progress_jobs) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT row_to_json(d) FROM (SELECT
@@ -24,7 +29,7 @@ CREATE FUNCTION headway.job_document(j public.progress_jobs) RETURNS json LANGUA
     j.progress_percent AS "progressPercent", j.processed_count AS "processedCount", j.total_count AS "totalCount",
     j.remaining_count AS "remainingCount", j.unit, headway.four_digits(j.throughput_per_second) AS "throughputPerSecond",
     j.eta_seconds AS "etaSeconds", j.eta_source AS "etaSource", j.stage, j.stages, j.message, j.liveness,
-    headway.iso(j.advanced_at) AS "advancedAt",
+    headway.iso(j.advanced_at) AS "advancedAt", headway.worker_count(j) AS "workerCount",
     j.started_by_user_id AS "startedByUserId", j.cancelled_by_user_id AS "cancelledByUserId",
     headway.iso(j.started_at) AS "startedAt", headway.iso(j.heartbeat_at) AS "heartbeatAt",
     headway.iso(j.finished_at) AS "finishedAt", headway.iso(j.created_at) AS "createdAt",
@@ -48,23 +53,36 @@ CREATE FUNCTION headway.progress_document(j public.progress_jobs) RETURNS json L
   ) d
 $$;
 
--- The live document: null fields are left out, on one line without spaces.
-CREATE FUNCTION headway.live_document(j public.progress_jobs) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
+-- What the live document has of a job apart from its result: null fields are left out, on one line.
+CREATE FUNCTION headway.live_fields(j public.progress_jobs) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT json_strip_nulls(row_to_json(d)) FROM (SELECT
-    j.id, j.job_type AS "jobType", j.name, j.status, j.progress_percent AS "progressPercent",
+    j.id, j.job_type AS "jobType", j.name, j.description, j.status, j.progress_percent AS "progressPercent",
     j.processed_count AS "processedCount", j.total_count AS "totalCount", j.unit,
     headway.four_digits(j.throughput_per_second) AS "throughputPerSecond", j.eta_seconds AS "etaSeconds", j.eta_source AS "etaSource",
-    j.stage, j.stages, j.message, j.liveness, headway.iso(j.advanced_at) AS "advancedAt", j.attempt, j.cancellable,
-    headway.iso(j.cancel_requested_at) AS "cancelRequestedAt", headway.iso(j.started_at) AS "startedAt",
+    j.stage, j.stages, j.message, j.liveness, headway.iso(j.advanced_at) AS "advancedAt",
+    headway.worker_count(j) AS "workerCount", j.attempt, j.priority, j.cancellable,
+    headway.iso(j.cancel_requested_at) AS "cancelRequestedAt", j.started_by_user_id AS "startedByUserId",
+    headway.iso(j.started_at) AS "startedAt",
     headway.iso(j.finished_at) AS "finishedAt", headway.iso(j.updated_at) AS "updatedAt",
     j.error_message AS "errorMessage", j.failure_reason AS "failureReason", j.parent_job_id AS "parentJobId",
     j.partition_index AS "partitionIndex", j.partition_count AS "partitionCount",
-    headway.children_document(j.children) AS children, j.organization_id AS "organizationId", j.revision
+    headway.children_document(j.children) AS children, j.tenant_id AS "tenantId", j.organization_id AS "organizationId", j.revision
   ) d
 $$;
 
+-- The live document. The result is what the job's worker made it, its nulls included. Of more than 8 KB as it is sent, the
+-- document says only that there is one: feeds keep the ends of a minute and snapshots have a thousand, and an end by success
+-- should weigh no more than one by failure, whose error message may have 2,000 characters of 4 bytes.
+CREATE FUNCTION headway.live_document(j public.progress_jobs) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT CASE
+    WHEN j.result_summary IS NULL THEN headway.live_fields(j)
+    ELSE (left(headway.live_fields(j)::text, -1) || CASE WHEN octet_length(j.result_summary::text) <= 8192
+      THEN ',"resultSummary":' || j.result_summary::text ELSE ',"resultSummaryOmitted":true' END || '}')::json
+  END
+$$;
+
 -- A worker's row. `at` is the database's time: what is left of the worker's own estimate is as of then.
-CREATE FUNCTION headway.worker_document(w public.job_progress, at timestamptz) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
+CREATE FUNCTION headway.worker_document(w public.job_progress, at timestamptz, liveness text) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT row_to_json(d) FROM (SELECT
     w.worker_id AS "workerId", w.attempt, w.processed_count AS "processedCount", w.total_count AS "totalCount",
     w.progress_percent AS "progressPercent",
@@ -75,7 +93,7 @@ CREATE FUNCTION headway.worker_document(w public.job_progress, at timestamptz) R
     )) AS "throughputPerSecond",
     CASE WHEN w.eta_at > at THEN ceil(headway.seconds(w.eta_at, at))::bigint
       WHEN w.eta_at <= at THEN 0 END AS "etaSeconds",
-    w.stage, w.message, w.payload, headway.iso(w.advanced_at) AS "advancedAt",
+    w.stage, w.message, w.payload, worker_document.liveness, headway.iso(w.advanced_at) AS "advancedAt",
     headway.iso(w.heartbeat_at) AS "heartbeatAt", headway.iso(w.created_at) AS "createdAt"
   ) d
 $$;

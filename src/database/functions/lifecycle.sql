@@ -171,7 +171,7 @@ BEGIN
   FOR p IN SELECT * FROM public.progress_jobs WHERE parent_job_id = b.id ORDER BY id FOR NO KEY UPDATE LOOP
     IF headway.refusal_of(p, NULL, command) IS NULL AND NOT headway.is_done_already(p, command) THEN
       p := headway.apply_command(p, at, command, actor, '{}');
-      RETURN NEXT ROW (p.tenant_id, p.id, p.revision, true, false)::headway.change;
+      RETURN NEXT ROW (p.tenant_id, p.id, p.revision, true, false, p.job_type, p.lifecycle)::headway.change;
     END IF;
   END LOOP;
   IF command = 'retry' THEN
@@ -185,7 +185,7 @@ BEGIN
 END
 $$;
 
--- One command on one job. `input` carries attempt, resultSummary, errorMessage, errorStack where the command takes them.
+-- One command on one job. `input` carries attempt, resultSummary, message, errorMessage, errorStack where the command takes them.
 --
 --   start              pending -> running
 --   complete, fail     pending, running, failed as stale -> completed, failed

@@ -83,6 +83,37 @@ LANGUAGE sql STABLE SET jit = off SET enable_seqscan = on AS $$
     WHERE p.id = process_id OR p.seen_at <= now() AND headway.seconds(now(), p.seen_at) <= 1.5 * interval_seconds)
 $$;
 
+-- The workers of a job in its present attempt. `liveness` of one tells whether it has been silent for `after_seconds`, by the
+-- rules for jobs: nobody is judged for a silence in which some process was in trouble. Its job may go on by the others. Judged
+-- where it is read, because a sweep would have to look at every worker there is; and only where one seems to be silent.
+CREATE FUNCTION headway.workers_document(j public.progress_jobs, interval_seconds float8, after_seconds float8) RETURNS json
+LANGUAGE plpgsql STABLE AS $$
+#variable_conflict use_column
+DECLARE
+  at timestamptz := now();
+  silent_before timestamptz := '-infinity';
+  healthy timestamptz;
+BEGIN
+  IF j.liveness = 'ok' AND EXISTS (
+    SELECT FROM public.job_progress w WHERE w.job_id = j.id AND w.attempt = j.attempt
+      AND w.heartbeat_at NOT BETWEEN at - make_interval(secs => after_seconds) AND at + interval '1 minute'
+  ) THEN
+    SELECT headway.heard_until(p.id, interval_seconds) - make_interval(secs => after_seconds), p.healthy_since
+    INTO silent_before, healthy
+    FROM public.service_processes p
+    WHERE headway.may_judge(p.id, interval_seconds, after_seconds)
+      AND j.id <> ALL (headway.waiting_jobs(p.id, interval_seconds))
+    ORDER BY p.healthy_since LIMIT 1;
+  END IF;
+  RETURN (
+    SELECT coalesce(json_agg(headway.worker_document(w, at, CASE
+      WHEN j.liveness IS DISTINCT FROM 'ok' THEN j.liveness
+      WHEN headway.silent_since(w.heartbeat_at, healthy) < silent_before THEN 'stalled'
+      ELSE 'ok' END) ORDER BY w.worker_id), '[]')
+    FROM public.job_progress w WHERE w.job_id = j.id AND w.attempt = j.attempt);
+END
+$$;
+
 -- Marks running jobs as stalled that had no heartbeat for `after_seconds`.
 CREATE FUNCTION headway.mark_stalled(process_id uuid, interval_seconds float8, after_seconds float8, batch integer)
 RETURNS SETOF headway.change LANGUAGE plpgsql SET jit = off SET lock_timeout = '250ms' SET enable_seqscan = off AS $$
@@ -118,7 +149,7 @@ BEGIN
     SELECT m.id, m.lifecycle, m.updated_at, m.attempt, jsonb_build_object('heartbeatAt', headway.iso(m.heartbeat_at))
     FROM marked m ORDER BY m.id
   )
-  SELECT m.tenant_id, m.id, m.revision, true, false FROM marked m;
+  SELECT m.tenant_id, m.id, m.revision, true, false, m.job_type, m.lifecycle FROM marked m;
   IF batches <> '{}' THEN
     RETURN QUERY SELECT * FROM headway.roll_up(batches, at, 'sweep');
   END IF;
@@ -181,7 +212,7 @@ BEGIN
       || jsonb_strip_nulls(jsonb_build_object('heartbeatAt', headway.iso(e.heartbeat_at)))
     FROM ended e ORDER BY e.id
   )
-  SELECT e.tenant_id, e.id, e.revision, true, false FROM ended e;
+  SELECT e.tenant_id, e.id, e.revision, true, false, e.job_type, e.lifecycle FROM ended e;
   IF batches <> '{}' THEN
     RETURN QUERY SELECT * FROM headway.roll_up(batches, at, 'sweep');
   END IF;

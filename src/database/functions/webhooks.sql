@@ -1,11 +1,12 @@
 -- The outbox of webhooks: what fills it, and how deliveries are handed out and recorded.
 
--- What a receiver gets. `data` is the document of the live stream, which leaves out what is null, and the job's `meta`: it
--- says which message or channel the job belongs to, where its creator put that there.
+-- What a receiver gets. `data` is the document of the live stream, which leaves out what is null, with the result whole, and
+-- the job's `meta`: it says which message or channel the job belongs to, where its creator put that there.
 CREATE FUNCTION headway.webhook_body(type text, at timestamptz, j public.progress_jobs) RETURNS text LANGUAGE sql STABLE AS $$
   SELECT row_to_json(b)::text FROM (SELECT
     type, headway.iso(at) AS timestamp,
-    headway.live_document(j)::jsonb || jsonb_build_object('tenantId', j.tenant_id, 'meta', j.meta) AS data
+    headway.live_fields(j)::jsonb || jsonb_build_object('meta', j.meta)
+      || CASE WHEN j.result_summary IS NULL THEN '{}' ELSE jsonb_build_object('resultSummary', j.result_summary) END AS data
   ) b
 $$;
 

@@ -70,6 +70,7 @@ export const jobDetails = jobSummary.extend({
         workerId: z.string(),
         processedCount: z.number(),
         message: z.string().nullable(),
+        liveness: z.string().nullable().describe('`stalled`: it has fallen silent, whatever the others do.'),
         heartbeatAt: z.string(),
       }),
     )
@@ -85,9 +86,13 @@ export const detailsOf = (job: JobWithWorkers): z.infer<typeof jobDetails> => ({
   startedBy: job.startedByUserId,
   parentJobId: job.parentJobId,
   partitions: job.children && { ...job.children },
-  workers: job.workers
-    .slice(0, MAX_WORKERS)
-    .map(({ workerId, processedCount, message, heartbeatAt }) => ({ workerId, processedCount, message, heartbeatAt })),
+  workers: job.workers.slice(0, MAX_WORKERS).map(({ workerId, processedCount, message, liveness, heartbeatAt }) => ({
+    workerId,
+    processedCount,
+    message,
+    liveness,
+    heartbeatAt,
+  })),
 })
 
 const historyEntry = z.object({

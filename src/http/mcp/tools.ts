@@ -58,6 +58,7 @@ const LIST = argumentsOf({
   search: text(1, 100).optional().describe('Only jobs whose name holds this text.'),
   parentJobId: uuid.optional().describe('The parts of this batch.'),
   limit: integer(1, MAX_LISTED).default(20),
+  startedBy: text(1, 255).optional().describe('Only jobs that the user with this id has begun.'),
 })
 const ONE = argumentsOf({ jobId })
 const WAIT = argumentsOf({ jobId, timeoutSeconds: integer(1, MAX_WAIT_SECONDS).default(DEFAULT_WAIT_SECONDS) })
@@ -111,12 +112,13 @@ export const registerTools = (server: McpServer, parts: ToolParts): void => {
       outputSchema: jobList,
       annotations: READ_ONLY,
     },
-    ({ status, includeFinished = false, jobType, search, parentJobId, limit }) =>
+    ({ status, includeFinished = false, jobType, search, parentJobId, limit, startedBy }) =>
       attempt('progress.view', async () => {
         const { items, total } = await jobs.list(identity, {
           ...(status && status.length > 0 && { status }),
           ...(jobType !== undefined && { jobType }),
           ...(search !== undefined && { search }),
+          ...(startedBy !== undefined && { startedByUserId: startedBy }),
           ...(parentJobId === undefined ? { topLevel: true } : { parentJobId }),
           includeCompleted: includeFinished,
           sort: { key: 'createdAt', descending: true },

@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import type { Jobs, ListJobs, SortKey } from '../../jobs/commands.ts'
 import type { Identity } from '../../jobs/identity.ts'
+import type { ProgressPart } from '../../jobs/job.ts'
 import { alreadyHas, newestRevisionIn, sendVersioned, sendVersionedAll } from '../conditional.ts'
 import { createJob } from '../schemas/create-job.ts'
 import { activeJobs, createdJob, eventPage, jobPage, jobWithWorkers, progress } from '../schemas/job.ts'
@@ -15,6 +16,7 @@ import {
   eventsQuery,
   jobParams,
   listQuery,
+  progressQuery,
   readHeaders,
   readQuery,
 } from '../schemas/requests.ts'
@@ -206,13 +208,14 @@ export const jobRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { job
 
 /** One job: whole, in short, and its history. */
 const readingRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { jobs, ...waiting }) => {
-  for (const { url, id, summary, description, schema, read } of [
+  for (const { url, id, summary, description, schema, querystring, read } of [
     {
       url: '/jobs/:id',
       id: 'getJob',
       summary: 'Read a job and its workers',
       description: 'The job and its workers.',
       schema: jobWithWorkers,
+      querystring: readQuery,
       read: (identity: Identity, jobId: string) => jobs.get(identity, jobId),
     },
     {
@@ -221,7 +224,9 @@ const readingRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { jobs, 
       summary: 'Read how far a job is',
       description: 'The small document for polling.',
       schema: progress,
-      read: (identity: Identity, jobId: string) => jobs.progress(identity, jobId),
+      querystring: progressQuery,
+      read: (identity: Identity, jobId: string, include: readonly ProgressPart[]) =>
+        jobs.progress(identity, jobId, include),
     },
   ]) {
     app.route({
@@ -238,23 +243,24 @@ const readingRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { jobs, 
           refusals: ['database_unavailable', 'job_not_found', 'too_many_streams'],
         }),
         params: jobParams,
-        querystring: readQuery,
+        querystring,
         headers: readHeaders,
       },
       handler: async (request, reply) => {
         const { identity, params, query, headers } = request
         const untilFinished = query.until === 'finished'
+        const include = 'include' in query ? [...new Set(query.include)].sort() : []
         const seconds = preferredWaitSeconds(headers.prefer)
         if (seconds === null) {
-          const document = await read(identity, params.id)
+          const document = await read(identity, params.id, include)
           return sendVersioned(request, reply, document, { always: untilFinished && 'prefer' in headers })
         }
         return answerWhenEnough(waiting, request, reply, {
           jobId: params.id,
           seconds,
           untilFinished,
-          shape: id,
-          read: () => read(identity, params.id),
+          shape: [id, ...include].join(' '),
+          read: () => read(identity, params.id, include),
         })
       },
     })

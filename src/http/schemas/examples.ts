@@ -24,6 +24,7 @@ export const jobExample: JobDocument = {
   message: 'Row 500 of 1200',
   liveness: 'ok',
   advancedAt: '2026-01-31T12:00:40.000Z',
+  workerCount: 1,
   startedByUserId: null,
   cancelledByUserId: null,
   startedAt: '2026-01-31T12:00:00.000Z',
@@ -65,6 +66,7 @@ export const batchExample: CreatedJob = {
   message: null,
   liveness: null,
   advancedAt: null,
+  workerCount: 0,
   startedAt: null,
   heartbeatAt: null,
   updatedAt: jobExample.createdAt,
@@ -98,6 +100,7 @@ export const workerExample: WorkerDocument = {
   stage: null,
   message: 'Row 500 of 1200',
   payload: null,
+  liveness: 'ok',
   advancedAt: '2026-01-31T12:00:40.000Z',
   heartbeatAt: '2026-01-31T12:00:40.000Z',
   createdAt: '2026-01-31T12:00:00.000Z',
@@ -154,7 +157,7 @@ export const heartbeatAnswerExample: DurableAnswer = {
   durable: true,
 }
 
-const liveExample = `{"id":"${JOB_ID_EXAMPLE}","jobType":"import:products","name":"Importing products","status":"running","progressPercent":41,"processedCount":500,"totalCount":1200,"unit":"rows","liveness":"ok","attempt":1,"cancellable":true,"updatedAt":"2026-01-31T12:00:40.000Z","revision":12}`
+const liveExample = `{"id":"${JOB_ID_EXAMPLE}","jobType":"import:products","name":"Importing products","status":"running","progressPercent":41,"processedCount":500,"totalCount":1200,"unit":"rows","liveness":"ok","workerCount":1,"attempt":1,"priority":0,"cancellable":true,"updatedAt":"2026-01-31T12:00:40.000Z","tenantId":"00000000-0000-0000-0000-000000000000","revision":12}`
 
 export const sseExample = `retry: 2140
 

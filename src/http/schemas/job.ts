@@ -1,6 +1,14 @@
 import { z } from 'zod'
 import type { CreatedJob, JobWithWorkers, PartitionReference } from '../../jobs/commands.ts'
-import { ETA_SOURCES, FAILURE_REASONS, JOB_EVENT_TYPES, JOB_STATUSES, LIVENESS, UNITS } from '../../jobs/job.ts'
+import {
+  ETA_SOURCES,
+  FAILURE_REASONS,
+  JOB_EVENT_TYPES,
+  JOB_STATUSES,
+  LIVENESS,
+  MAX_UNIT_LENGTH,
+  UNITS,
+} from '../../jobs/job.ts'
 import type {
   ActiveJobs,
   Children,
@@ -11,12 +19,17 @@ import type {
   WorkerDocument,
 } from '../../jobs/job.ts'
 import { activeExample, batchExample, eventsExample, jobExample, progressExample, workerExample } from './examples.ts'
-import { jsonObject, oneOf, positiveInt32, text } from './primitives.ts'
+import { jsonObject, positiveInt32, text } from './primitives.ts'
 
 export const MAX_META_BYTES = 16 * 1024
+export const MAX_MESSAGE_LENGTH = 500
 export const MAX_RESULT_BYTES = 64 * 1024
 
-export const unit = oneOf(UNITS)
+const UNIT_WORDS = `What is counted: ${UNITS.join(', ')}, or any text, which is shown as it is and never summed with another.`
+
+export const unit = text(1, MAX_UNIT_LENGTH)
+  .describe(UNIT_WORDS)
+  .meta({ examples: [...UNITS] })
 
 const attempt = positiveInt32
   .exactOptional()
@@ -28,8 +41,14 @@ export const completeJob = z
   .strictObject({
     attempt,
     resultSummary: jsonObject(MAX_RESULT_BYTES).exactOptional().describe('At most 64 KB as JSON.'),
+    message: text(0, MAX_MESSAGE_LENGTH)
+      .exactOptional()
+      .describe('The last message of the job, for a person; what was reported last stays when absent.'),
   })
-  .meta({ id: 'CompleteJob', examples: [{}, { resultSummary: { imported: 1198, skipped: 2 } }] })
+  .meta({
+    id: 'CompleteJob',
+    examples: [{}, { resultSummary: { imported: 1198, skipped: 2 }, message: 'All rows imported' }],
+  })
 
 export const failJob = z
   .strictObject({
@@ -76,7 +95,7 @@ const progressFields = {
     'null: unknown. With `stages`: of the current stage. Of a batch: known once all its partitions have one.',
   ),
   remainingCount: nullableCount,
-  unit: z.enum(UNITS),
+  unit: z.string().describe(UNIT_WORDS),
   stage: z.string().nullable().describe('With `stages`: the furthest that was reported, one of theirs.'),
   message: z.string().nullable().describe('One line for a person.'),
   throughputPerSecond: z.number().nullable(),
@@ -89,7 +108,15 @@ const progressFields = {
 }
 
 export const progress = z
-  .object(progressFields)
+  .object({
+    ...progressFields,
+    meta: z.record(z.string(), z.unknown()).exactOptional().describe('With `include=meta`.'),
+    payload: z
+      .record(z.string(), z.unknown())
+      .nullable()
+      .exactOptional()
+      .describe('With `include=payload`: of the worker that was heard of last, among those that have sent one.'),
+  })
   .meta({ id: 'Progress', examples: [progressExample] }) satisfies z.ZodType<ProgressDocument>
 
 const jobFields = {
@@ -102,6 +129,7 @@ const jobFields = {
     .nullable()
     .describe('As declared at creation, in their order.'),
   advancedAt: nullableTime.describe('When the count last grew: alive, but not advancing, is visible.'),
+  workerCount: z.int().describe('Workers that have reported in this attempt. Of a batch 0: its partitions have them.'),
   startedByUserId: z.string().nullable(),
   cancelledByUserId: z.string().nullable(),
   startedAt: nullableTime,
@@ -156,6 +184,12 @@ const worker = z
     stage: z.string().nullable().describe('The stage that this worker is in, and that its counts are of.'),
     message: z.string().nullable(),
     payload: freeObject.nullable(),
+    liveness: z
+      .enum(['ok', 'stalled'])
+      .nullable()
+      .describe(
+        'Its own: `stalled` after STALLED_AFTER_SECONDS of silence, also while others report. null: the job does not run.',
+      ),
     advancedAt: nullableTime,
     heartbeatAt: time,
     createdAt: time,

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { JOB_EVENT_TYPES, JOB_STATUSES, LIVENESS } from '../../jobs/job.ts'
+import { JOB_EVENT_TYPES, JOB_STATUSES, LIVENESS, PROGRESS_PARTS } from '../../jobs/job.ts'
 import { instant, oneOf, queryFlag, queryInteger, queryList, text, uuid } from './primitives.ts'
 import { JOB_ID_EXAMPLE } from './examples.ts'
 
@@ -46,6 +46,9 @@ export const listQuery = z.strictObject({
     .describe('May be repeated. Wins over `includeCompleted`.'),
   liveness: oneOf(LIVENESS).exactOptional().describe('Only running jobs: those of this liveness.'),
   ...filterFields,
+  startedByUserId: text(1, 255)
+    .exactOptional()
+    .describe('Only jobs that this user has begun (`sub` of the token that made them).'),
   includeCompleted: queryFlag.default(false).describe('true: finished jobs as well.'),
   completedSince: instant
     .exactOptional()
@@ -65,6 +68,19 @@ export const readQuery = z.strictObject({
   until: oneOf(['finished'])
     .exactOptional()
     .describe('With `Prefer: wait=N`: wait until the job has finished, or N seconds.'),
+})
+
+export const progressQuery = readQuery.extend({
+  include: z
+    .preprocess(
+      value => [value].flat().flatMap(each => (typeof each === 'string' ? each.split(',') : [each])),
+      z.array(oneOf(PROGRESS_PARTS)).max(PROGRESS_PARTS.length, `may name at most ${PROGRESS_PARTS.length}`),
+    )
+    .exactOptional()
+    .describe(
+      'What else is wanted: `meta`, and `payload`, that of the worker that was heard of last. `message` is always there. ' +
+        'Separated by commas, or repeated.',
+    ),
 })
 
 export const deleteQuery = z.strictObject({

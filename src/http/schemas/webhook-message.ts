@@ -7,13 +7,13 @@ import { job } from './job.ts'
 
 const always = {
   id: true, jobType: true, name: true, status: true, progressPercent: true, processedCount: true, unit: true, attempt: true,
-  cancellable: true, updatedAt: true, revision: true, tenantId: true, meta: true,
+  workerCount: true, priority: true, cancellable: true, updatedAt: true, revision: true, tenantId: true, meta: true,
 } as const // prettier-ignore
 
 const whereKnown = {
-  totalCount: true, throughputPerSecond: true, etaSeconds: true, etaSource: true, stage: true, stages: true, message: true,
-  liveness: true, advancedAt: true, cancelRequestedAt: true, startedAt: true, finishedAt: true, errorMessage: true,
-  failureReason: true, parentJobId: true, partitionIndex: true, partitionCount: true, children: true, organizationId: true,
+  description: true, totalCount: true, throughputPerSecond: true, etaSeconds: true, etaSource: true, stage: true, stages: true, message: true,
+  liveness: true, advancedAt: true, cancelRequestedAt: true, startedByUserId: true, startedAt: true, finishedAt: true,
+  resultSummary: true, errorMessage: true, failureReason: true, parentJobId: true, partitionIndex: true, partitionCount: true, children: true, organizationId: true,
 } as const // prettier-ignore
 
 const timestamp = z.iso.datetime().describe('When it happened; of progress: when it was sent.')
@@ -52,6 +52,8 @@ export const webhookMessage = z.union([jobMessage, testMessage]).meta({
         totalCount: 1200,
         unit: 'rows',
         attempt: 1,
+        workerCount: 1,
+        priority: 0,
         cancellable: true,
         finishedAt: '2026-01-31T12:00:40.114Z',
         updatedAt: '2026-01-31T12:00:40.114Z',

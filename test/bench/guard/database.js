@@ -66,6 +66,8 @@ const callsOf = ({ database, jobIds }) => {
         completedSince: new Date(Date.now() - 3_600_000),
         sort: { key: 'finishedAt', descending: true },
       }),
+    'the list of what one user has begun': () =>
+      repository.list(SCOPE, { ...LIST, includeCompleted: true, startedByUserId: 'rare' }),
     'active jobs': () => repository.listActive(SCOPE),
     'jobs that have just finished': () => repository.listRecentlyFinished(SCOPE, 30),
     statistics: () => repository.statistics(SCOPE, { since: new Date(Date.now() - 86_400_000) }),
@@ -202,6 +204,10 @@ export const checkDatabase = async world => {
     {
       name: 'rows of progress_jobs read by a list of 50',
       value: of(counted.get('active jobs'), 'progress_jobs').read,
+    },
+    {
+      name: 'rows of progress_jobs read by a list of the 40 jobs that one user has begun',
+      value: of(counted.get('the list of what one user has begun'), 'progress_jobs').read,
     },
     { name: 'bytes of a heartbeat in the statement', value: flushed.length / 1000 },
     { name: 'sequential scans of the tables of jobs', ...(await countScans(world, counted, /job/)) },

@@ -28,6 +28,8 @@ export const LIMITS = {
   'rows of progress_jobs read by a sweep of stalled jobs, per active job': 1,
   'rows of progress_jobs read by retention that has nothing to erase, per active job': 1,
   'rows of progress_jobs read by a list of 50': 60,
+  // Once for the page, once for its documents, once for the total.
+  'rows of progress_jobs read by a list of the 40 jobs that one user has begun': 130,
 
   'writes to a socket per subscriber and flush': 1,
   'serialisations per change': 1,

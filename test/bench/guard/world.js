@@ -22,9 +22,10 @@ const SEED = [
    SELECT id, 'default', 1, now(), created_at, started_at, started_at FROM public.progress_jobs`,
   `INSERT INTO public.progress_jobs (tenant_id, job_type, name, total_count, own_total_count, processed_count, unit,
      heartbeat_timeout_seconds, status, started_at, heartbeat_at, finished_at, created_at, updated_at, progress_percent,
-     revision, lifecycle, lifecycle_revision)
+     revision, lifecycle, lifecycle_revision, started_by_user_id)
    SELECT '${TENANT}', 'import:products', 'Importing products of day ' || n, 100, 100, 100, 'rows', 60, 'completed',
-     at - interval '10 minutes', at, at, at - interval '11 minutes', at, 100, 5, 'completed', 5
+     at - interval '10 minutes', at, at, at - interval '11 minutes', at, 100, 5, 'completed', 5,
+     CASE WHEN n % 2000 = 0 THEN 'rare' WHEN n % 2 = 0 THEN 'busy' END
    FROM (SELECT n, now() - n * interval '30 seconds' AS at FROM generate_series(1, ${FINISHED}) AS n)`,
   `INSERT INTO public.job_events (job_id, type, at, attempt)
    SELECT id, type, created_at, 1 FROM public.progress_jobs CROSS JOIN unnest(ARRAY['created', 'started']) AS type

@@ -1,0 +1,2 @@
+ALTER TABLE "public"."progress_jobs" DROP CONSTRAINT "progress_jobs_unit";--> statement-breakpoint
+ALTER TABLE "public"."progress_jobs" ADD CONSTRAINT "progress_jobs_unit" CHECK (length(unit) BETWEEN 1 AND 30);

@@ -1,0 +1,1 @@
+CREATE INDEX "progress_jobs_started_by" ON "public"."progress_jobs" USING btree ("tenant_id","started_by_user_id","created_at") WHERE "public"."progress_jobs"."started_by_user_id" IS NOT NULL;

@@ -1,0 +1,19 @@
+import type { JobChange } from './change.ts'
+
+interface ChangeLog {
+  debug(fields: object, message: string): void
+  info(fields: object, message: string): void
+}
+
+/**
+ * Writes each lifecycle change to the log: at info that a job has failed or stalled, and all that the sweeper has made of jobs,
+ * else at debug. Of a heartbeat it is only known that it started or recovered its job. Names and messages stay out of the log.
+ */
+export const logChanges = (log: ChangeLog, changes: readonly JobChange[]): void => {
+  for (const { lifecycle, jobId, jobType, tenantId, revision, event, isSwept } of changes) {
+    if (!lifecycle) continue
+    const level = event === 'failed' || event === 'stalled' || isSwept ? 'info' : 'debug'
+    const fields = { jobId, jobType, tenantId, revision, event: event ?? undefined, ...(isSwept && { by: 'sweeper' }) }
+    log[level](fields, `job ${event ? event.replace('_', ' ') : 'started or recovered'}`)
+  }
+}

@@ -1,0 +1,27 @@
+import { Counter, type Registry } from 'prom-client'
+import type { JobChange } from '../live/change.ts'
+
+const OUTCOMES: ReadonlySet<string> = new Set(['completed', 'failed', 'cancelled'])
+
+/** Each type makes three series at most. Types are the callers' own words: what comes beyond is counted as `other`. */
+const MAX_TYPES = 100
+
+/** Counts the ends of jobs that this process has made: by calls, and by its sweeps. */
+export const createFinishedCount = (registry: Registry): ((changes: readonly JobChange[]) => void) => {
+  const types = new Set<string>()
+  const finished = new Counter({
+    name: 'headway_jobs_finished_total',
+    help: `Ends of jobs that this process has made, by outcome and type; types beyond the first ${MAX_TYPES} are other`,
+    labelNames: ['outcome', 'job_type'],
+    registers: [registry],
+  })
+  const labelOf = (jobType: string): string => {
+    if (types.size < MAX_TYPES) types.add(jobType)
+    return types.has(jobType) ? jobType : 'other'
+  }
+  return changes => {
+    for (const { event, jobType } of changes)
+      if (event && jobType !== undefined && OUTCOMES.has(event))
+        finished.inc({ outcome: event, job_type: labelOf(jobType) })
+  }
+}
