@@ -1,6 +1,6 @@
 import t from 'tap'
 import { bar } from '../src/terminal/bar.ts'
-import { factsOf, outcomeOf, plainLine, reasonOf, type DrawnJob } from '../src/terminal/job.ts'
+import { factsOf, outcomeOf, plainLine, reasonOf, stateOf, type DrawnJob } from '../src/terminal/job.ts'
 import { formatBytes, formatSeconds } from '../src/terminal/numbers.ts'
 import { paint, piece } from '../src/terminal/paint.ts'
 import { jsonLine, printable, shorten, widthOf } from '../src/terminal/text.ts'
@@ -113,7 +113,17 @@ t.test('the time left of a job that is not heard of does not count down', async 
   t.match(factsOf({ ...stalled, liveness: 'ok' }, -3_600_000).at(-1), '1 min 30 s left', 'a clock that is behind')
 })
 
-const children = { total: 8, pending: 1, running: 7, completed: 0, failed: 0, cancelled: 0, current: [], errors: [] }
+const children = {
+  total: 8,
+  pending: 1,
+  running: 7,
+  stalled: 0,
+  completed: 0,
+  failed: 0,
+  cancelled: 0,
+  current: [],
+  errors: [],
+}
 
 t.test('a batch says how many of its partitions are done, which run, and what has failed', async t => {
   const batch = {
@@ -143,6 +153,16 @@ t.test('a batch says how many of its partitions are done, which run, and what ha
     reasonOf({ ...batch, status: 'failed', errorMessage: '2 of 8 partitions failed' }),
     '2 of 8 partitions failed (c: no disk)',
   )
+})
+
+t.test('a batch one of whose partitions is silent goes on: its state, its speed and its time left stay', async t => {
+  const batch = { ...job, etaSeconds: 90, liveness: 'stalled', children: { ...children, stalled: 1, completed: 1 } }
+  t.equal(stateOf(batch), 'running')
+  t.same(factsOf(batch, 60_000).slice(0, 2), ['1 of 8 partitions', '1 stalled'])
+  t.equal(factsOf(batch, 60_000).at(-1), '30 s left')
+  const silent = { ...batch, children: { ...batch.children, stalled: 7 } }
+  t.equal(stateOf(silent), 'stalled')
+  t.equal(factsOf(silent, 60_000).at(-1), '1 min 30 s left')
 })
 
 t.test('a terminal that says 0 rows and columns is drawn on as one of 80 by 24', async t => {

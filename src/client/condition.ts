@@ -1,3 +1,4 @@
+import { isSilent, stalledPartitionsOf } from '../liveness.ts'
 import type { LiveJob } from './types.ts'
 
 /**
@@ -6,15 +7,25 @@ import type { LiveJob } from './types.ts'
  * - `stalled`: nobody has reported for 30 seconds. Only the service can tell: streams carry no heartbeats in which nothing has changed,
  *   and a silence may be its own. It looks every five seconds.
  * - `not_advancing`: somebody reports, but the count has not grown for long.
+ * - `partly_stalled`: of a batch: some of its running partitions are stalled, and the others go on.
  * - `cancelling`: it was asked to stop and has not yet.
  */
 export type Condition =
-  'pending' | 'running' | 'stalled' | 'not_advancing' | 'cancelling' | 'completed' | 'failed' | 'cancelled'
+  | 'pending'
+  | 'running'
+  | 'stalled'
+  | 'not_advancing'
+  | 'partly_stalled'
+  | 'cancelling'
+  | 'completed'
+  | 'failed'
+  | 'cancelled'
 
 export type JobLike = Pick<
   LiveJob,
   | 'status'
   | 'liveness'
+  | 'children'
   | 'cancelRequestedAt'
   | 'advancedAt'
   | 'startedAt'
@@ -47,18 +58,19 @@ export const notAdvancingMs = (job: JobLike, nowMs: number): number | null => {
 
 export const conditionOf = (job: JobLike, nowMs: number): Condition => {
   if (job.status !== 'running') return job.status
-  if (job.liveness === 'stalled') return 'stalled'
+  if (isSilent(job)) return 'stalled'
   if (notAdvancingMs(job, nowMs) !== null) return 'not_advancing'
+  if (stalledPartitionsOf(job) > 0) return 'partly_stalled'
   return job.cancelRequestedAt === null ? 'running' : 'cancelling'
 }
 
 /** What somebody should look at. */
 export const needsAttention = (condition: Condition): boolean =>
-  condition === 'stalled' || condition === 'not_advancing'
+  condition === 'stalled' || condition === 'not_advancing' || condition === 'partly_stalled'
 
 /** Whether work is being done, as far as can be told. */
 export const isAdvancing = (job: JobLike, nowMs: number): boolean =>
-  job.status === 'running' && !needsAttention(conditionOf(job, nowMs))
+  job.status === 'running' && !isSilent(job) && notAdvancingMs(job, nowMs) === null
 
 /**
  * Seconds left by now: the estimate is as of `updatedAt`, and counts down between two updates. Not below 0. Null where it is

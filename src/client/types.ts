@@ -134,6 +134,8 @@ export type HeadwayEvent = Lifecycle | 'updated' | 'finished'
 
 export interface ListQuery extends Omit<JobFilter, 'jobId'> {
   status?: JobStatus | readonly JobStatus[]
+  /** Only running jobs: those of this liveness. */
+  liveness?: 'ok' | 'stalled'
   startedByUserId?: string
   includeCompleted?: boolean
   completedSince?: string

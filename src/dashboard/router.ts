@@ -12,6 +12,9 @@ export const ADDRESS = {
   // With the slash, or it would name its files from the root of the host.
   documentation: `${ROOT.pathname}docs/`,
   job: (id: string) => `${ROOT.pathname}jobs/${id}`,
+  /** The page of a batch, with those of its partitions that are in this state. */
+  partitions: (id: string, state: string) =>
+    `${ROOT.pathname}jobs/${id}?${new URLSearchParams({ partitions: state }).toString()}`,
   history: (filters: Record<string, string> = {}) =>
     `${ROOT.pathname}?${new URLSearchParams({ view: 'history', ...filters }).toString()}`,
 }

@@ -5,7 +5,7 @@ import { isFinished } from '../client/documents.ts'
 import type { Headway, LiveJob } from '../client/types.ts'
 import { errorText } from './element.ts'
 import { JobElement } from './job-element.ts'
-import { renderBar, renderFigures, renderMark } from './job-view.ts'
+import { messageText, renderBar, renderFigures, renderMark, statusText } from './job-view.ts'
 import { bar, shared } from './styles.ts'
 
 /**
@@ -117,8 +117,8 @@ export class HeadwayJobCard extends JobElement {
     const look = conditionOf(job, nowMs)
     const asOf = this.asOf(client, job)
     const view = { job, nowMs, language, asOf }
-    const status = language.text(`progress.status.${look}`)
-    const text = (job.status === 'failed' ? job.errorMessage : job.message) ?? ''
+    const status = statusText(view)
+    const text = messageText(view)
     return html`<div class="card ${look} ${asOf === null ? '' : 'old'}" part="card" tabindex="-1">
       <div class="head">
         ${renderMark(job, nowMs)}
@@ -130,7 +130,9 @@ export class HeadwayJobCard extends JobElement {
                 ${this.#renderActions(job)}`
         }
       </div>
-      <p class="small ${job.status === 'failed' ? 'error' : 'muted'}" part="message">${text}</p>
+      <p class="small ${job.status === 'failed' || (job.children?.failed ?? 0) > 0 ? 'error' : 'muted'}" part="message">
+        ${text}
+      </p>
       ${renderBar(view)} ${renderFigures(view)}
       <p class="small error" part="error" role="status" ?hidden=${!this.refusal}>${this.refusal}</p>
     </div>`

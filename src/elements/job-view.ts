@@ -2,6 +2,7 @@ import { html, nothing, svg } from 'lit'
 import type { TemplateResult } from 'lit'
 import { conditionOf, secondsLeft } from '../client/condition.ts'
 import type { Condition } from '../client/condition.ts'
+import { stalledPartitionsOf } from '../liveness.ts'
 import { isFinished } from '../client/documents.ts'
 import type { LiveJob } from '../client/types.ts'
 import { remainingText } from '../messages/progress.ts'
@@ -48,7 +49,9 @@ const amount = (language: ProgressLanguage, job: LiveJob, count: number): string
 const countText = ({ job, language }: JobView): string => {
   const processed = amount(language, job, job.processedCount)
   if (job.totalCount === null) {
-    return job.processedCount > 0 ? language.text('progress.count.processed', { processed }) : ''
+    return job.processedCount > 0
+      ? language.text('progress.count.processed', { processed, count: job.processedCount })
+      : ''
   }
   return language.text('progress.count.ofTotal', { processed, total: amount(language, job, job.totalCount) })
 }
@@ -84,6 +87,24 @@ const MARKS: Partial<Record<Condition, string>> = {
   pending: '·',
   stalled: '!',
   not_advancing: '!',
+  partly_stalled: '!',
+}
+
+/** The status in words. Of a batch some of whose partitions are silent: how many. */
+export const statusText = ({ job, nowMs, language }: JobView): string => {
+  const look = conditionOf(job, nowMs)
+  const { children } = job
+  if (look !== 'partly_stalled' || children === null) return language.text(`progress.status.${look}`)
+  return language.text(`progress.status.${look}`, { stalled: stalledPartitionsOf(job), running: children.running })
+}
+
+/** What a card says below the name: of a job that has failed why, and of a batch how many of its partitions have. */
+export const messageText = ({ job, language }: JobView): string => {
+  const { children, message, errorMessage, status } = job
+  if (children !== null && children.failed > 0) {
+    return language.text('progress.failedParts', { failed: children.failed, total: children.total })
+  }
+  return (status === 'failed' ? errorMessage : message) ?? ''
 }
 
 /** A spinner while it runs, else a sign; both are for the eye alone. */

@@ -91,6 +91,7 @@ export const shared = css`
   }
   .mark.stalled,
   .mark.not_advancing,
+  .mark.partly_stalled,
   .warning {
     color: var(--_warning-text);
   }
@@ -153,6 +154,15 @@ export const bar = css`
   @keyframes slide {
     to {
       transform: translateX(70%);
+    }
+  }
+  /* Of the visitor's own colours the track would be none. */
+  @media (forced-colors: active) {
+    .track {
+      border: 1px solid CanvasText;
+    }
+    .fill {
+      fill: Highlight;
     }
   }
   @media (prefers-reduced-motion: reduce) {

@@ -7,6 +7,7 @@ import type {
   JobEventType,
   JobStatus,
   JsonObject,
+  Liveness,
   Page,
   ProgressDocument,
   ProgressPart,
@@ -65,6 +66,7 @@ export type SortKey = 'createdAt' | 'startedAt' | 'finishedAt' | 'priority' | 'p
 
 export interface ListJobs {
   status?: JobStatus[]
+  liveness?: Liveness
   jobType?: string
   parentJobId?: string
   topLevel?: boolean

@@ -13,6 +13,10 @@ import { LIFECYCLES, type Lifecycle } from '../lifecycles.ts'
 export const JOB_STATUSES = ['pending', 'running', 'completed', 'failed', 'cancelled'] as const
 export type JobStatus = (typeof JOB_STATUSES)[number]
 
+/** Whether a running job is heard of. */
+export const LIVENESS = ['ok', 'stalled'] as const
+export type Liveness = (typeof LIVENESS)[number]
+
 /** The units that have words of their own in every language; `unknown` has none. */
 export const UNITS = ['items', 'files', 'rows', 'bytes', 'records', 'chunks', 'iterations', 'paths', 'unknown'] as const
 export const MAX_UNIT_LENGTH = 30
@@ -49,6 +53,8 @@ export interface Children {
   total: number
   pending: number
   running: number
+  /** Of those that run: how many have not been heard of for a while, `liveness` 'stalled'. */
+  stalled: number
   completed: number
   failed: number
   cancelled: number
@@ -78,7 +84,7 @@ export interface JobDocument {
   stage: string | null
   stages: Stage[] | null
   message: string | null
-  liveness: 'ok' | 'stalled' | null
+  liveness: Liveness | null
   advancedAt: string | null
   /** Workers that have reported in the present attempt. */
   workerCount: number

@@ -60,6 +60,7 @@ const listFilter = (scope: Scope, query: ListJobs): SQL | undefined => {
     inScope(scope),
     showsAll ? undefined : isNull(progressJobs.finishedAt),
     query.status && inArray(progressJobs.status, query.status),
+    query.liveness && eq(progressJobs.liveness, query.liveness),
     query.jobType === undefined ? undefined : eq(progressJobs.jobType, query.jobType),
     query.parentJobId === undefined ? undefined : eq(progressJobs.parentJobId, query.parentJobId),
     query.topLevel === undefined

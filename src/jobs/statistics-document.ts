@@ -1,4 +1,5 @@
 // Apart from what reads them, so that clients in browsers can name them.
+import type { Unit } from './job.ts'
 
 /** How the jobs of one type went. A batch is one job here; its partitions are part of it. */
 export interface TypeStatistics {
@@ -12,6 +13,8 @@ export interface TypeStatistics {
   durationSeconds: { p50: number | null; p95: number | null; max: number | null }
   /** Of completed jobs that counted something; null when none did. */
   itemsPerSecond: number | null
+  /** What is counted, as the newest of these jobs says; null where `itemsPerSecond` is. */
+  unit: Unit | null
   /** Jobs and partitions whose silence ended them in this time, whatever became of them. */
   stale: number
   /** Those among the stale that turned out to be alive after all. */

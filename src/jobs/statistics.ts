@@ -45,6 +45,7 @@ const END_OF_NOW = sql`date_trunc('milliseconds', now()) + interval '1 milliseco
  * `outcomes` must stay an index-only scan of `progress_jobs_finished`: 100,000 jobs have 100 MB or more of rows, and 8 MB
  * there. That is why the outcome is told from columns that only finished jobs have (CHECKs of the table): a completed one
  * has `completed_seconds`, a failed one a `failure_reason`, a cancelled one neither.
+ * `counted` visits one row for each type, by `progress_jobs_durations`: the unit of its newest completed job.
  * `alarms` begins with `job_events_stale`, and visits the jobs of those few entries one by one.
  * Types are compared by their bytes: sorting a hundred thousand names by the rules of a language takes longer than all else.
  */
@@ -83,9 +84,16 @@ export const readStatistics = async (
         'failureRate', failed::float8 / nullif(completed + failed, 0),
         'durationSeconds', json_build_object('p50', round(seconds[1]::numeric, 3), 'p95', round(seconds[2]::numeric, 3),
           'max', round(seconds[3]::numeric, 3)),
-        'itemsPerSecond', ${functions}.four_digits(items_per_second::float8),
+        'itemsPerSecond', ${functions}.four_digits(items_per_second::float8), 'unit', counted.unit,
         'stale', coalesce(stale, 0), 'recovered', coalesce(recovered, 0)
-      ) ORDER BY job_type), '[]') FROM outcomes FULL JOIN alarms USING (job_type)) AS types`)
+      ) ORDER BY job_type), '[]') FROM outcomes FULL JOIN alarms USING (job_type)
+      LEFT JOIN LATERAL (
+        SELECT progress_jobs.unit FROM ${progressJobs}
+        WHERE ${and(inScope(scope), isNull(progressJobs.parentJobId))} AND items_per_second IS NOT NULL
+          AND progress_jobs.job_type = outcomes.job_type COLLATE "default" AND completed_seconds IS NOT NULL
+          AND finished_at >= ${since} AND finished_at < ${until}
+        ORDER BY finished_at DESC LIMIT 1
+      ) counted ON true) AS types`)
   const row = rows[0]
   if (!row) throw new Error('the statistics answered no row')
   return row

@@ -11,7 +11,7 @@ export const de: Messages = {
   'progress.hide': 'Einzelheiten verbergen',
   'progress.label': 'Fortschritt von {name}',
   'progress.count.ofTotal': '{processed} von {total}',
-  'progress.count.processed': '{processed} verarbeitet',
+  'progress.count.processed': '{count, plural, other {{processed} verarbeitet}}',
   'progress.rate': '{rate}/s',
   'progress.eta.seconds': 'noch {count} s',
   'progress.eta.minutes': 'noch {count} min',
@@ -24,6 +24,10 @@ export const de: Messages = {
   'progress.status.cancelled': 'Abgebrochen',
   'progress.status.stalled': 'Kein Lebenszeichen',
   'progress.status.not_advancing': 'Kein Fortschritt',
+  'progress.status.partly_stalled':
+    '{stalled, number} von {running, plural, one {# laufenden Teil} other {# laufenden Teilen}} ohne Lebenszeichen',
+  'progress.failedParts':
+    '{failed, number} von {total, plural, one {# Teil} other {# Teilen}} {failed, plural, one {ist} other {sind}} fehlgeschlagen',
   'progress.status.cancelling': 'Wird abgebrochen',
   'progress.actions.cancel': 'Abbrechen',
   'progress.actions.cancelJob': '{name} abbrechen',

@@ -10,7 +10,7 @@ export const en = {
   'progress.hide': 'Hide details',
   'progress.label': 'Progress of {name}',
   'progress.count.ofTotal': '{processed} of {total}',
-  'progress.count.processed': '{processed} processed',
+  'progress.count.processed': '{count, plural, other {{processed} processed}}',
   'progress.rate': '{rate}/s',
   'progress.eta.seconds': '{count}s remaining',
   'progress.eta.minutes': '{count}m remaining',
@@ -23,6 +23,9 @@ export const en = {
   'progress.status.cancelled': 'Cancelled',
   'progress.status.stalled': 'No sign of life',
   'progress.status.not_advancing': 'Not advancing',
+  'progress.status.partly_stalled':
+    '{stalled, number} of {running, plural, one {# running part} other {# running parts}} {stalled, plural, one {gives} other {give}} no sign of life',
+  'progress.failedParts': '{failed, number} of {total, plural, one {# part} other {# parts}} failed',
   'progress.status.cancelling': 'Cancelling',
   'progress.actions.cancel': 'Cancel',
   'progress.actions.cancelJob': 'Cancel {name}',

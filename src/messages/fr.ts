@@ -13,7 +13,7 @@ export const fr: Messages = {
   'progress.hide': 'Masquer les détails',
   'progress.label': 'Progression de {name}',
   'progress.count.ofTotal': '{processed} sur {total}',
-  'progress.count.processed': '{processed} traités',
+  'progress.count.processed': '{count, plural, one {{processed} traité} other {{processed} traités}}',
   'progress.rate': '{rate}/s',
   'progress.eta.seconds': 'encore {count} s',
   'progress.eta.minutes': 'encore {count} min',
@@ -26,6 +26,10 @@ export const fr: Messages = {
   'progress.status.cancelled': 'Annulée',
   'progress.status.stalled': 'Aucun signe de vie',
   'progress.status.not_advancing': 'N’avance pas',
+  'progress.status.partly_stalled':
+    '{stalled, plural, one {# partie en cours} other {# parties en cours}} sur {running, number} sans signe de vie',
+  'progress.failedParts':
+    '{failed, plural, one {# partie} other {# parties}} sur {total, number} {failed, plural, one {a échoué} other {ont échoué}}',
   'progress.status.cancelling': 'Annulation en cours',
   'progress.actions.cancel': 'Annuler',
   'progress.actions.cancelJob': 'Annuler {name}',

@@ -11,6 +11,9 @@ const PARTS: readonly [unit: string, seconds: number][] = [
   ['second', 1],
 ]
 
+/** Some countries write a million as they write a minute: 221m. */
+const DURATION_LETTER = /^[dhms]$/
+
 const isSameDay = (a: number, b: number): boolean => new Date(a).toDateString() === new Date(b).toDateString()
 
 /**
@@ -47,7 +50,10 @@ export class Language<Key extends string> {
   /** Short, for places with little room: 1.2M. */
   compact(value: number): string {
     if (value < 10_000) return this.number(value)
-    return this.#number({ notation: 'compact', maximumFractionDigits: 1 }).format(value)
+    return this.#number({ notation: 'compact', maximumFractionDigits: 1 })
+      .formatToParts(value)
+      .map(({ type, value }) => (type === 'compact' && DURATION_LETTER.test(value) ? value.toUpperCase() : value))
+      .join('')
   }
 
   /** Of 0 to 100. */
@@ -85,7 +91,8 @@ export class Language<Key extends string> {
       const count = Math.floor(rest / size)
       rest -= count * size
       if (index > 0 && count === 0) return ''
-      return this.#number({ style: 'unit', unit, unitDisplay: 'narrow' }).format(count)
+      // A line may end between the parts, and not within one.
+      return this.#number({ style: 'unit', unit, unitDisplay: 'narrow' }).format(count).replaceAll(' ', '\u00a0')
     })
     return texts.filter(part => part !== '').join(' ')
   }

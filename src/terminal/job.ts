@@ -1,4 +1,5 @@
 import type { Children } from '../jobs/job.ts'
+import { isSilent, stalledPartitionsOf } from '../liveness.ts'
 import { bar } from './bar.ts'
 import { formatBytes, formatCount, formatSeconds } from './numbers.ts'
 import { printable, shorten, widthOf } from './text.ts'
@@ -31,7 +32,7 @@ export const isFinished = ({ status }: Pick<DrawnJob, 'status'>): boolean =>
 export const stateOf = (job: DrawnJob): string => {
   if (isFinished(job)) return job.status
   if (job.cancelRequestedAt) return 'cancelling'
-  return job.liveness === 'stalled' ? 'stalled' : job.status
+  return isSilent(job) ? 'stalled' : job.status
 }
 
 /** `500 of 1,200 rows`; empty where nothing is counted. */
@@ -51,13 +52,16 @@ const rateOf = ({ throughputPerSecond: rate, unit }: DrawnJob): string => {
   return `${rate >= 10 ? formatCount(Math.round(rate)) : rate.toPrecision(2)}/s`
 }
 
-/** `5 of 8 partitions, 1 failed`: how it stands with the partitions of a batch. */
-export const partitionsOf = ({ children }: DrawnJob): string[] => {
+/** `5 of 8 partitions, 1 stalled, 1 failed`: how it stands with the partitions of a batch. */
+export const partitionsOf = (job: DrawnJob): string[] => {
+  const { children } = job
   if (!children) return []
   const { completed, total, failed, cancelled } = children
+  const stalled = stalledPartitionsOf(job)
   const noun = total === 1 ? 'partition' : 'partitions'
   return [
     `${formatCount(completed)} of ${formatCount(total)} ${noun}`,
+    ...(stalled > 0 ? [`${formatCount(stalled)} stalled`] : []),
     ...(failed > 0 ? [`${formatCount(failed)} failed`] : []),
     ...(cancelled > 0 ? [`${formatCount(cancelled)} cancelled`] : []),
   ]
@@ -70,7 +74,7 @@ export const factsOf = (job: DrawnJob, ageMs = 0): string[] => {
     facts.push(rateOf(job))
     if (typeof job.etaSeconds === 'number') {
       // Of a job that is not heard of, nothing says that its end comes nearer.
-      const passed = job.liveness === 'stalled' ? 0 : Math.max(0, ageMs) / 1000
+      const passed = isSilent(job) ? 0 : Math.max(0, ageMs) / 1000
       facts.push(`${formatSeconds(Math.max(0, job.etaSeconds - passed))} left`)
     }
   }

@@ -3,7 +3,7 @@ import t from 'tap'
 import { startService } from '../helpers/service.ts'
 import { waitFor } from '../helpers/wait.ts'
 import { openBrowser, openPage, visit } from './browser.ts'
-import { finishedJob, runningJob } from './fixtures.ts'
+import { finishedJob, runningJob, work } from './fixtures.ts'
 
 const browser = await openBrowser(t)
 const service = await startService(t)
@@ -27,6 +27,8 @@ t.test('a visitor of a new service is told how to make the first job, and sees i
 
 t.test('what workers report is seen as it happens: bar, counts, speed, time left, message, end', async t => {
   const { page } = await visit(t, browser, service.url)
+  const asked: string[] = []
+  page.on('request', request => asked.push(new URL(request.url()).pathname))
   const job = await service.createJob({ name: 'Nightly import', totalCount: 1200, unit: 'rows', jobType: 'import' })
   const line = row(page, 'Nightly import')
   await holds(line, '0 / 1,200 rows')
@@ -39,6 +41,11 @@ t.test('what workers report is seen as it happens: bar, counts, speed, time left
   await holds(line, '900 / 1,200 rows')
   await holds(line, 'import · Row 900')
   await holds(line.locator('.speed'), /^\s*\d+(\.\d+)?\/s\s*$/)
+  await holds(line.locator('.workers'), /^\s*1\s*$/)
+  t.notOk(
+    asked.some(path => path.endsWith(job.id)),
+    'the stream says how many workers there are',
+  )
   const bar = line.getByRole('progressbar')
   t.equal(await bar.getAttribute('aria-valuenow'), '75')
   const left = async () => Number(/(\d+)s/.exec((await line.locator('.left').textContent()) ?? '')?.[1])
@@ -213,6 +220,41 @@ t.test('the page of a batch has its partitions, and the page of a partition foll
   await holds(page.locator('job-partitions'), '1 running')
 })
 
+t.test('of a batch it is said which partitions are silent and which failed, and its numbers stay', async t => {
+  const { body } = await service.call<{ id: string; partitions: { id: string }[] }>('POST', '/jobs', {
+    jobType: 'partly',
+    name: 'Partly silent',
+    unit: 'rows',
+    partitions: Array.from({ length: 9 }, (_, index) => ({ name: `Part ${index + 1}`, totalCount: 100 })),
+  })
+  const ids = body.partitions.map(({ id }) => id)
+  for (const id of ids.slice(0, 7)) await work(service, id, { secondsAgo: 60, processed: 50 })
+  await service.call('POST', `/jobs/${ids[0]}/fail`, { errorMessage: 'No more paper' })
+  await service.call('POST', `/jobs/${ids[1]}/fail`, { errorMessage: 'No more ink' })
+  await service.database.pool.query(`UPDATE progress_jobs SET liveness = 'stalled' WHERE id = $1`, [ids[3]])
+  // It makes the batch anew from its partitions.
+  await service.heartbeat(ids[2]!, { processedCount: 51 })
+  const { page } = await visit(t, browser, `${service.url}/?type=partly`)
+  const line = row(page, 'Partly silent')
+  await holds(line, '1 of 5 stalled')
+  await holds(line.locator('.speed'), /\d/)
+  await holds(line.locator('.left'), /\d|soon/)
+  await page.getByRole('button', { name: 'Needs attention 1' }).waitFor()
+  await line.getByRole('link', { name: '2 failed' }).click()
+  const partitions = page.locator('job-partitions .row')
+  await partitions.filter({ hasText: 'Part 2' }).waitFor()
+  t.equal(await partitions.count(), 2)
+  t.match(page.url(), /partitions=failed/)
+  await page.getByRole('heading', { name: '2 of 9 partitions failed' }).waitFor()
+  t.same(await page.locator('.errors li').allTextContents(), ['Part 1: No more paper', 'Part 2: No more ink'])
+  t.equal(await page.getByText('No worker has reported for a while').count(), 0, 'others have')
+  await page.getByRole('link', { name: '1 of 5 running partitions is stalled' }).click()
+  await partitions.filter({ hasText: 'Part 4' }).waitFor()
+  t.equal(await partitions.count(), 1)
+  await page.locator('job-partitions').getByRole('button', { name: 'All 9' }).click()
+  await partitions.filter({ hasText: 'Part 9' }).waitFor()
+})
+
 t.test('an unknown job and an unknown page are told as such', async t => {
   const { page, complaints } = await visit(t, browser, `${service.url}/jobs/0197a3c2-5b1e-7c44-9d0a-000000000000`)
   await page.getByText('There is no such job').waitFor()
@@ -244,6 +286,9 @@ t.test('history and statistics show what has finished', async t => {
   await line.getByRole('link', { name: 'export' }).click()
   t.match(page.url(), /view=history&type=export/)
   await row(page, 'Went well').waitFor()
+  // Nothing of this type is on the page, and it can be asked for all the same.
+  await page.goto(`${own.url}/?view=history&status=cancelled`)
+  await page.locator('select[name=type] option[value=export]').waitFor({ state: 'attached' })
 })
 
 t.test('the page speaks the first language of the visitor that it knows, and writes numbers as there', async t => {

@@ -10,6 +10,7 @@ import { startService } from '../helpers/service.ts'
 import { mint, SECRET, secondsFromNow } from '../helpers/tokens.ts'
 import { waitFor } from '../helpers/wait.ts'
 import { openBrowser, openPage, visit } from './browser.ts'
+import { work } from './fixtures.ts'
 import { bundle, startHost } from './host.ts'
 import { openWindow } from './window.ts'
 import type { WindowTab } from './window.ts'
@@ -205,6 +206,34 @@ t.test('elements keep their room from before a job has come until it has finishe
   t.equal(seen.length, 1, seen.join(' '))
   t.ok(seen[0]!.split(',').every(height => Number(height) > 5))
 })
+
+t.test(
+  'a card of a batch says how many parts are silent or have failed, and keeps its speed and time left',
+  async t => {
+    const { host, service, front } = await startWorld(t)
+    const { body } = await service.call<{ id: string; partitions: { id: string }[] }>('POST', '/jobs', {
+      jobType: 'batch',
+      name: 'Batch',
+      partitions: Array.from({ length: 4 }, (_, index) => ({ name: `Part ${index}`, totalCount: 100 })),
+    })
+    const [first = '', second = '', third = ''] = body.partitions.map(({ id }) => id)
+    for (const id of [first, second, third]) await work(service, id, { secondsAgo: 60, processed: 20 })
+    await service.call('POST', `/jobs/${first}/fail`, { errorMessage: 'No more paper' })
+    await service.database.pool.query(`UPDATE progress_jobs SET liveness = 'stalled' WHERE id = $1`, [second])
+    await service.heartbeat(third, { processedCount: 21 })
+    host.page('/batch', {
+      service: front.url,
+      body: `<script type="module" src="${front.url}/elements.js"></script>
+      <headway-job-card job-id="${body.id}"></headway-job-card>`,
+    })
+    const { page } = await visit(t, browser, `${host.url}/batch`)
+    const card = page.locator('headway-job-card')
+    await card.getByText('1 of 2 running parts gives no sign of life').waitFor()
+    await card.getByText('1 of 4 parts failed').waitFor()
+    await card.locator('[part=rate]').waitFor()
+    t.same(await violations(page), [])
+  },
+)
 
 t.test('what nobody hears any more of is dim and still, and says of when it is', async t => {
   const { host, service, front } = await startWorld(t)

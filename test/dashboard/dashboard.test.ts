@@ -1,11 +1,11 @@
 import t from 'tap'
 import type { LiveJob } from '../../src/client/index.ts'
 import { ShownClock } from '../../src/client/shown-clock.ts'
-import { conditionOf, notAdvancingMs, secondsLeft } from '../../src/client/condition.ts'
+import { conditionOf, isAdvancing, needsAttention, notAdvancingMs, secondsLeft } from '../../src/client/condition.ts'
 import { Curve } from '../../src/dashboard/data/curve.ts'
 import { Sorting } from '../../src/dashboard/data/sorting.ts'
 import { mayDo } from '../../src/dashboard/session.ts'
-import { countText, speedText } from '../../src/dashboard/views/figures.ts'
+import { countText, failureText, speedNowText, speedText } from '../../src/dashboard/views/figures.ts'
 
 const START = Date.UTC(2026, 0, 31, 12)
 const at = (seconds: number): string => new Date(START + 1000 * seconds).toISOString()
@@ -24,6 +24,7 @@ const running = {
   stage: null,
   etaSeconds: 140,
   updatedAt: at(60),
+  children: null,
 }
 
 t.test('the condition of a job is its status, and of a running one what is wrong with it', async t => {
@@ -42,6 +43,49 @@ t.test('the condition of a job is its status, and of a running one what is wrong
   for (const [name, over, seconds, condition] of table) {
     t.equal(conditionOf({ ...running, ...over }, now(seconds)), condition, name)
   }
+})
+
+/** A batch of 200, of whose 42 running partitions some are silent. */
+const batchWith = (over: Record<string, unknown>) => ({
+  ...running,
+  liveness: 'stalled' as const,
+  children: {
+    ...{ total: 200, pending: 55, running: 42, stalled: 1, completed: 100, failed: 3, cancelled: 0 },
+    ...{ current: [], errors: [] },
+    ...over,
+  },
+})
+
+t.test('a batch is stalled once all of its running partitions are; until then its numbers stay', async t => {
+  const partly = batchWith({})
+  t.equal(conditionOf(partly, now(61)), 'partly_stalled')
+  t.ok(needsAttention('partly_stalled'), 'somebody should look all the same')
+  t.ok(isAdvancing(partly, now(61)))
+  t.equal(secondsLeft(partly, now(60)), 140)
+  t.equal(speedNowText({ ...partly, throughputPerSecond: 293, unit: 'rows' }, now(61)), '293/s')
+  t.equal(conditionOf(partly, now(90)), 'not_advancing', 'the others do nothing either')
+  const all = batchWith({ stalled: 42 })
+  t.equal(conditionOf(all, now(61)), 'stalled')
+  t.equal(secondsLeft(all, now(60)), null)
+  t.equal(conditionOf({ ...partly, liveness: 'ok' }, now(61)), 'running', 'they are back')
+  t.equal(conditionOf(batchWith({ stalled: undefined }), now(61)), 'stalled', 'an earlier service does not count them')
+})
+
+t.test('a list says the line of an error that names it, without the stack', async t => {
+  const texts = [
+    ['No more paper', 'No more paper'],
+    ['Error: refused\n    at Socket.connect (/srv/a.js:1:2)\n    at b', 'Error: refused'],
+    ['\r\n  Refused\r\n  by the server', 'Refused'],
+    [
+      'Traceback (most recent call last):\n  File "a.py", line 2, in <module>\nValueError: no number\n',
+      'ValueError: no number',
+    ],
+    ['', ''],
+  ] as const
+  for (const [message, said] of texts) t.equal(failureText({ children: null, errorMessage: message }), said)
+  t.equal(failureText({ children: null, errorMessage: null }), '')
+  t.equal(failureText({ ...batchWith({}), errorMessage: null }), '3 of 200 partitions failed')
+  t.equal(failureText({ ...batchWith({ failed: 1, total: 1 }), errorMessage: 'x' }), '1 of 1 partition failed')
 })
 
 t.test('a job that advances seldom is given three of its usual steps before it is said not to advance', async t => {

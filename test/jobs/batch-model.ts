@@ -194,6 +194,7 @@ export class BatchModel {
         total: this.count,
         pending: of('pending').length,
         running: of('running').length,
+        stalled: partitions.filter(({ liveness }) => liveness === 'stalled').length,
         completed: of('completed').length,
         failed: failed.length,
         cancelled: of('cancelled').length,

@@ -3,6 +3,7 @@ import { pino } from 'pino'
 import t from 'tap'
 import { FUNCTIONS } from '../../src/database/functions.ts'
 import { openDatabase } from '../../src/database/connection.ts'
+import type { JobDocument, Page } from '../../src/jobs/job.ts'
 import { OPEN_IDENTITY } from '../../src/jobs/identity.ts'
 import { createRetention } from '../../src/jobs/retention.ts'
 import { nothingKnown, startBatchWorld } from './batch-world.ts'
@@ -39,7 +40,17 @@ t.test('a batch and its partitions are made in one call, the partitions after it
       partitionIndex: null,
       partitionCount: 3,
       meta: { of: 'the batch' },
-      children: { total: 3, pending: 3, running: 0, completed: 0, failed: 0, cancelled: 0, current: [], errors: [] },
+      children: {
+        total: 3,
+        pending: 3,
+        running: 0,
+        stalled: 0,
+        completed: 0,
+        failed: 0,
+        cancelled: 0,
+        current: [],
+        errors: [],
+      },
     },
     'while no partition says anything, neither does the batch',
   )
@@ -471,6 +482,33 @@ t.test('what advances in a batch makes a new revision, also where it is not summ
   t.equal(asked.status, 200)
 })
 
+t.test('a batch counts its stalled partitions, each a news of its own, and a list can be asked for them', async t => {
+  const { id, ids } = await createBatch(nothingKnown(3), { heartbeatTimeoutSeconds: 0 })
+  for (const partition of ids) await service.heartbeat(partition)
+  await silence(ids[1], 31)
+  await sweep()
+  const one = await service.job(id)
+  t.equal(one.children?.stalled, 1)
+  await silence(ids[2], 31)
+  await sweep()
+  const two = await service.job(id)
+  t.equal(two.children?.stalled, 2)
+  t.ok(two.revision > one.revision)
+  const listed = async (query: string) => {
+    const { body } = await service.call<Page<JobDocument>>(
+      'GET',
+      `/jobs?parentJobId=${id}&sort=partitionIndex&${query}`,
+    )
+    return body.items.map(job => job.id)
+  }
+  t.same(await listed('liveness=stalled'), ids.slice(1))
+  t.same(await listed('liveness=ok'), ids.slice(0, 1))
+  t.equal((await service.call('GET', '/jobs?liveness=dead')).status, 400)
+  // What was rolled up by a version that did not count them.
+  await service.database.pool.query(`UPDATE progress_jobs SET children = children - 'stalled' WHERE id = $1`, [id])
+  t.equal((await service.job(id)).children?.stalled, 0)
+})
+
 t.test('a batch is as alive as the least of its running partitions, and was heard of when the last was', async t => {
   const { id, ids } = await createBatch(nothingKnown(3), { heartbeatTimeoutSeconds: 0 })
   await service.heartbeat(ids[0], { processedCount: 1 })
@@ -479,11 +517,11 @@ t.test('a batch is as alive as the least of its running partitions, and was hear
   t.match(await service.job(id), { liveness: 'ok', heartbeatAt: second?.heartbeatAt, advancedAt: first?.advancedAt })
   await silence(ids[0], 31)
   await sweep()
-  t.match(await service.job(id), { liveness: 'stalled', status: 'running' })
+  t.match(await service.job(id), { liveness: 'stalled', status: 'running', children: { running: 2, stalled: 1 } })
   await service.heartbeat(ids[1])
   t.match(await service.job(id), { liveness: 'stalled', heartbeatAt: (await service.job(ids[1])).heartbeatAt })
   await service.heartbeat(ids[0])
-  t.match(await service.job(id), { liveness: 'ok' })
+  t.match(await service.job(id), { liveness: 'ok', children: { running: 2, stalled: 0 } })
   await silence(ids[0], 31)
   await sweep()
   await post(ids[0], 'complete')
@@ -502,6 +540,7 @@ t.test('a batch names five partitions that run, and the five errors that came fi
     total: 14,
     pending: 0,
     running: 7,
+    stalled: 0,
     completed: 0,
     failed: 7,
     cancelled: 0,

@@ -70,6 +70,7 @@ const NOTHING = {
   failureRate: null,
   durationSeconds: { p50: null, p95: null, max: null },
   itemsPerSecond: null,
+  unit: null,
   stale: 0,
   recovered: 0,
 }
@@ -134,14 +135,15 @@ t.test('items per second are of completed jobs that counted something', async t 
   await insertFinished(service, { job_type: 'at once', seconds: 0, processedCount: 5 })
   await insertFinished(service, { job_type: 'huge', seconds: 1, processedCount: Number.MAX_SAFE_INTEGER })
   await insertFinished(service, { job_type: 'huge', seconds: 1, processedCount: Number.MAX_SAFE_INTEGER })
+  await service.database.pool.query(`UPDATE progress_jobs SET unit = 'bytes' WHERE job_type = 'huge'`)
   const { types } = await read(service, WEEK)
   t.same(
-    types.map(type => [type.jobType, type.itemsPerSecond]),
+    types.map(type => [type.jobType, type.itemsPerSecond, type.unit]),
     [
-      ['at once', null],
-      ['huge', 9_007_000_000_000_000],
-      ['none', null],
-      ['rows', 5],
+      ['at once', null, null],
+      ['huge', 9_007_000_000_000_000, 'bytes'],
+      ['none', null, null],
+      ['rows', 5, 'unknown'],
     ],
   )
 })

@@ -1,7 +1,11 @@
-import type { JobDocument, Page } from '../../client/index.ts'
+import type { Children, JobDocument, ListQuery, Page } from '../../client/index.ts'
 import { headway } from '../feed.ts'
 import { Reading } from './reading.ts'
 import type { Problem } from './reading.ts'
+
+/** What partitions are counted by: their status, and of those that run whether they are stalled. */
+export const PARTITION_STATES = ['running', 'stalled', 'pending', 'failed', 'completed', 'cancelled'] as const
+export type PartitionState = (typeof PARTITION_STATES)[number]
 
 const PAGE_SIZE = 100
 const REST_MS = 1_000
@@ -12,15 +16,21 @@ const REST_MS = 1_000
  */
 export class Partitions {
   readonly batchId: string
+  /** Which ones; '' is all. */
+  readonly state: PartitionState | ''
   readonly #pages = new Map<number, Reading<Page<JobDocument>>>()
   #expected: number
   #revision: number
   #inView: readonly number[] = [1]
 
-  constructor({ id, revision, children }: { id: string; revision: number; children: { total: number } | null }) {
+  constructor(
+    { id, revision, children }: { id: string; revision: number; children: Children | null },
+    state: PartitionState | '' = '',
+  ) {
     this.batchId = id
+    this.state = state
     this.#revision = revision
-    this.#expected = children?.total ?? 0
+    this.#expected = children?.[state === '' ? 'total' : state] ?? 0
     this.#page(1).refresh()
   }
 
@@ -67,7 +77,13 @@ export class Partitions {
   #page(number: number): Reading<Page<JobDocument>> {
     let page = this.#pages.get(number)
     if (page === undefined) {
-      const query = { parentJobId: this.batchId, sort: 'partitionIndex', page: number, pageSize: PAGE_SIZE }
+      const query: ListQuery = {
+        parentJobId: this.batchId,
+        sort: 'partitionIndex',
+        page: number,
+        pageSize: PAGE_SIZE,
+        ...(this.state === 'stalled' ? { liveness: 'stalled' } : this.state !== '' && { status: this.state }),
+      }
       page = new Reading(signal => headway.api.list(query, { signal }), REST_MS)
       this.#pages.set(number, page)
     }

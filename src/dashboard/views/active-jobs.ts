@@ -4,10 +4,10 @@ import type { LiveJob } from '../../client/index.ts'
 import { isFinished } from '../../client/documents.ts'
 import { ACTIVE_STATUSES, listActive } from '../data/active-list.ts'
 import type { ActiveFilter, ActiveList, ActiveStatus, Row } from '../data/active-list.ts'
+import { Reading } from '../data/reading.ts'
 import { SORTS, Sorting } from '../data/sorting.ts'
 import type { Sort } from '../data/sorting.ts'
 import { Partitions } from '../data/partitions.ts'
-import { WorkerCounts } from '../data/worker-counts.ts'
 import { headway, Live, shownNow } from '../feed.ts'
 import { ADDRESS } from '../router.ts'
 import { number, text } from '../words.ts'
@@ -19,7 +19,11 @@ import { filters } from './toolbar.ts'
 import './virtual-rows.ts'
 
 const NARROW = matchMedia('(max-width: 820px)')
-const ROW_HEIGHT = { wide: 60, narrow: 104 }
+/** While jobs come and go, how many there are is asked for no more often. */
+const TOTAL_REST_MS = 5_000
+/** The service stops counting there. */
+const COUNTED = 10_000
+const ROW_HEIGHT = { wide: 60, narrow: 122 }
 
 const statusOf = (query: URLSearchParams): ActiveStatus | null =>
   ACTIVE_STATUSES.find(status => status === query.get('status')) ?? null
@@ -59,10 +63,11 @@ class ActiveJobs extends PageElement {
 
   declare query: URLSearchParams
   readonly #open = new Map<string, Partitions>()
-  readonly #workers = new WorkerCounts()
   readonly #sorting = new Sorting()
   readonly #found = new Found()
   #rows: readonly Row[] = []
+  #total: Reading<number> | null = null
+  #countedFor = -1
 
   constructor() {
     super()
@@ -79,7 +84,9 @@ class ActiveJobs extends PageElement {
     NARROW.removeEventListener('change', this.#resized)
     for (const partitions of this.#open.values()) partitions.close()
     this.#open.clear()
-    this.#workers.stop()
+    this.#total?.stop()
+    this.#total = null
+    this.#countedFor = -1
   }
 
   readonly #resized = (): void => {
@@ -102,7 +109,6 @@ class ActiveJobs extends PageElement {
       const [from] = seen
       if (from !== undefined) partitions.look(from, seen.at(-1) ?? from)
     }
-    this.#workers.look(inView.flatMap(({ job }) => (job?.status === 'running' && job.children === null ? [job] : [])))
   }
 
   /** Batches that are unfolded are told how they are now; those that are no longer in the list fold. */
@@ -138,10 +144,19 @@ class ActiveJobs extends PageElement {
   }
 
   /** What is not here can only be found by asking the service, and there by type and name. */
-  #truncated(count: number, { jobType, text: needle }: ActiveFilter): TemplateResult {
+  #truncated(count: number, { jobType, text: needle }: ActiveFilter): TemplateResult | typeof nothing {
+    // The stream brings the others as they change, until all are here; only the service knows how many there are.
+    this.#total ??= new Reading(
+      async signal => (await headway.api.list({ topLevel: true, pageSize: 1 }, { signal })).total,
+      TOTAL_REST_MS,
+    )
+    if (count !== this.#countedFor) this.#total.refresh()
+    this.#countedFor = count
+    const total = this.#total.value
+    if (total === null || count >= total) return nothing
     const filters = { status: 'active', ...(jobType !== '' && { type: jobType }), ...(needle !== '' && { q: needle }) }
     return html`<p class="notice">
-      ${text('jobs.truncated', { count })}
+      ${text(total >= COUNTED ? 'jobs.truncated.many' : 'jobs.truncated', { count, total })}
       <a href=${ADDRESS.history(filters)}>${text('jobs.truncated.all')}</a>
     </p>`
   }
@@ -170,7 +185,7 @@ class ActiveJobs extends PageElement {
         ? empty(text('jobs.empty.filtered'), html`<a class="button" href=${ADDRESS.jobs}>${text('jobs.clear')}</a>`)
         : empty(text('jobs.empty'), firstJobHint())
     }
-    const context = { nowMs, workerCount: (id: string) => this.#workers.get(id), toggle: this.#toggle }
+    const context = { nowMs, toggle: this.#toggle }
     return html`<div
       class="table active-table"
       role="table"

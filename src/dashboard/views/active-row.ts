@@ -8,13 +8,12 @@ import { ADDRESS } from '../router.ts'
 import { number, percent, text } from '../words.ts'
 import { bar } from './bar.ts'
 import { actionsOf, confirmAction } from './dialogs.ts'
-import { conditionText, countText, leftText, speedNowText } from './figures.ts'
+import { conditionText, countCell, failureText, leftText, speedNowText } from './figures.ts'
 import * as icons from './icons.ts'
 import { problemText } from './problem-text.ts'
 
 interface RowContext {
   nowMs: number
-  workerCount: (jobId: string) => number | null
   toggle: (job: LiveJob) => void
 }
 
@@ -32,11 +31,27 @@ const unfoldButton = (row: Row, job: LiveJob, toggle: RowContext['toggle']): Tem
   </button>`
 }
 
-/** Said only of what is not as it should be, or not yet: a list in which every line says "running" says nothing. */
-const badge = (condition: Condition, job: LiveJob, nowMs: number): TemplateResult | typeof nothing =>
-  condition === 'running' || condition === 'pending' || condition === 'completed'
-    ? nothing
-    : html`<span class="badge" data-condition=${condition}>${conditionText(condition, job, nowMs)}</span>`
+/**
+ * Said only of what is not as it should be, or not yet: a list in which every line says "running" says nothing. What is wrong
+ * with partitions leads to them.
+ */
+const badges = (condition: Condition, job: LiveJob, nowMs: number): TemplateResult => {
+  const said = conditionText(condition, job, nowMs)
+  const failed = job.children?.failed ?? 0
+  const own =
+    condition === 'running' || condition === 'pending' || condition === 'completed'
+      ? nothing
+      : condition === 'partly_stalled'
+        ? html`<a class="badge" data-condition=${condition} href=${ADDRESS.partitions(job.id, 'stalled')}>${said}</a>`
+        : html`<span class="badge" data-condition=${condition} title=${said}>${said}</span>`
+  const ofPartitions =
+    failed === 0
+      ? nothing
+      : html`<a class="badge" data-condition="failed" href=${ADDRESS.partitions(job.id, 'failed')}
+          >${text('batch.failed.short', { failed })}</a
+        >`
+  return html`${own} ${ofPartitions}`
+}
 
 const subtitle = (job: LiveJob, isPartition: boolean): TemplateResult => {
   const { children } = job
@@ -44,18 +59,17 @@ const subtitle = (job: LiveJob, isPartition: boolean): TemplateResult => {
     ...(isPartition ? [] : [job.jobType]),
     ...(children === null ? [] : [text('job.partitions', { count: children.total, running: children.running })]),
     ...(job.stage === null ? [] : [job.stage]),
-    ...((job.message ?? job.errorMessage) ? [job.message ?? job.errorMessage ?? ''] : []),
-  ]
+    job.message ?? (children === null ? failureText(job) : ''),
+  ].filter(part => part !== '')
   return html`<span class="subtitle" dir="auto">${parts.join(' · ')}</span>`
 }
 
-const cells = (row: Row, job: LiveJob, { nowMs, workerCount, toggle }: RowContext): TemplateResult => {
+const cells = (row: Row, job: LiveJob, { nowMs, toggle }: RowContext): TemplateResult => {
   const condition = conditionOf(job, nowMs)
   const isUnknown =
     job.status === 'running' && job.totalCount === null && job.progressPercent === 0 && job.stages === null
   const left = leftText(job, nowMs)
   const speed = speedNowText(job, nowMs)
-  const workers = job.children === null ? workerCount(job.id) : null
   const [action] = actionsOf(job)
   return html`
     <div class="cell job" role="cell">
@@ -65,17 +79,19 @@ const cells = (row: Row, job: LiveJob, { nowMs, workerCount, toggle }: RowContex
           <a href=${ADDRESS.job(job.id)} title=${job.name} dir="auto">${job.name}</a>
           <span class="vh">${text(`condition.${condition}`)}</span>
         </span>
-        <span class="second">${badge(condition, job, nowMs)} ${subtitle(job, row.partition !== null)}</span>
+        <span class="second">${badges(condition, job, nowMs)} ${subtitle(job, row.partition !== null)}</span>
       </div>
     </div>
     <div class="cell progress" role="cell">
       ${bar({ name: job.name, progressPercent: job.progressPercent, condition, isUnknown })}
       <span class="percent" aria-hidden="true">${isUnknown ? '–' : percent(job.progressPercent)}</span>
     </div>
-    <div class="cell count" role="cell">${countText(job, { short: true })}</div>
+    <div class="cell count" role="cell">${countCell(job)}</div>
     <div class="cell speed" role="cell">${speed}</div>
     <div class="cell left" role="cell">${left}</div>
-    <div class="cell workers" role="cell">${workers === null || workers === 0 ? '' : number(workers)}</div>
+    <div class="cell workers" role="cell">
+      ${job.children !== null || job.workerCount === 0 ? '' : number(job.workerCount)}
+    </div>
     <div class="cell actions" role="cell">
       ${
         action === undefined

@@ -32,13 +32,25 @@ const NARROW_PIXELS = 420
 const STEPS = [1, 5, 10, 15, 30, 60, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 14_400, 21_600, 28_800, 43_200, 86_400]
 const LONG_STEPS = [2, 3, 5, 7, 14, 30, 60, 90, 180, 365].map(days => days * DAY_SECONDS)
 
-const variable = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name).trim()
+/** The browser does not change what is drawn on a canvas to the visitor's own colours. */
+const FORCED = matchMedia('(forced-colors: active)')
+
+const variable = (name: string): string =>
+  FORCED.matches ? 'CanvasText' : getComputedStyle(document.documentElement).getPropertyValue(name).trim()
 
 /** As exact as the distance between two labels needs. */
 const writeTime = (seconds: number, step: number): string => {
   if (step >= DAY_SECONDS / 2) return day(seconds * 1000)
   return step % MINUTE_SECONDS === 0 ? hourAndMinute(seconds * 1000) : timeOfDay(seconds * 1000)
 }
+
+/** At least, so that two charts above each other begin at one place. */
+const LEAST_ROOM = 62
+const PIXELS_A_LETTER = 7
+
+/** What the longest label needs, in pixels: by its letters, since nothing is measured while charts are drawn. */
+const roomFor = (_: uPlot, labels: readonly string[] | null): number =>
+  Math.max(LEAST_ROOM, ...(labels ?? []).map(label => 10 + PIXELS_A_LETTER * label.length))
 
 /** A line over time, on a canvas. Its colours are those of the page as it looks when the chart is made. */
 export const createChart = (place: HTMLElement, options: ChartOptions): Chart => {
@@ -77,9 +89,18 @@ export const createChart = (place: HTMLElement, options: ChartOptions): Chart =>
           incrs: [...STEPS, ...LONG_STEPS],
           values: (_, splits, _axis, _space, step) => splits.map(at => writeTime(at, step)),
         },
-        { ...axis, size: 62, space: 26, values: (_, splits) => splits.map(options.write) },
+        { ...axis, size: roomFor, space: 26, values: (_, splits) => splits.map(options.write) },
       ],
-      series: [{}, { stroke: line, width: 2, fill: `${line}1f`, spanGaps: true, points: { show: false } }],
+      series: [
+        {},
+        {
+          stroke: line,
+          width: 2,
+          ...(!FORCED.matches && { fill: `${line}1f` }),
+          spanGaps: true,
+          points: { show: false },
+        },
+      ],
       hooks: { draw: [drawMarks], setCursor: [({ cursor }) => options.look(cursor.idx ?? null)] },
     },
     [[], []],

@@ -1,3 +1,6 @@
+import { html, nothing } from 'lit'
+import type { TemplateResult } from 'lit'
+import { stalledPartitionsOf } from '../../liveness.ts'
 import type { LiveJob, Unit } from '../../client/index.ts'
 import { isAdvancing, notAdvancingMs, secondsLeft } from '../../client/condition.ts'
 import type { Condition, JobLike } from '../../client/condition.ts'
@@ -8,15 +11,24 @@ const amountOf = (unit: Unit, short: boolean) => (value: number) =>
 
 type Counted = Pick<LiveJob, 'processedCount' | 'totalCount' | 'unit'>
 
-/** 8,412 of 12,000 rows; '' where nothing is counted. `short`: for a column. */
-export const countText = ({ processedCount, totalCount, unit }: Counted, { short = false } = {}): string => {
-  if (processedCount === 0 && totalCount === null) return ''
+/** 8,412 of 12,000, and rows; '' where nothing is counted. */
+const countParts = ({ processedCount, totalCount, unit }: Counted, short: boolean): [amount: string, unit: string] => {
+  if (processedCount === 0 && totalCount === null) return ['', '']
   const amount = amountOf(unit, short && Math.max(processedCount, totalCount ?? 0) >= 1_000_000)
   const counted =
     totalCount === null
       ? amount(processedCount)
       : text(short ? 'job.count.short' : 'job.count', { done: amount(processedCount), total: amount(totalCount) })
-  return `${counted} ${unitText(unit, totalCount ?? processedCount)}`.trim()
+  return [counted, unitText(unit, totalCount ?? processedCount)]
+}
+
+/** 8,412 of 12,000 rows; '' where nothing is counted. `short`: for a place with little room. */
+export const countText = (job: Counted, { short = false } = {}): string => countParts(job, short).join(' ').trim()
+
+/** The same for a column: shorter, and in parts that may stand below each other. */
+export const countCell = (job: Counted): TemplateResult | typeof nothing => {
+  const [counted, unit] = countParts(job, true)
+  return counted === '' ? nothing : html`<span class="amount">${counted}</span> <span class="amount">${unit}</span>`
 }
 
 /** By what a slow speed is told, so that it is a number that can be read: 6/h and not 0.00167/s. */
@@ -60,10 +72,30 @@ export const elapsedSeconds = (job: Pick<LiveJob, 'startedAt' | 'finishedAt'>, n
         Date.parse(job.startedAt)) /
       1000
 
-/** The condition in a word or two, with the time that matters. */
+/** The condition in a word or two, with the time or the number that matters. */
 export const conditionText = (condition: Condition, job: JobLike, nowMs: number): string => {
+  if (condition === 'partly_stalled' && job.children !== null) {
+    return text('batch.stalled.short', { stalled: stalledPartitionsOf(job), running: job.children.running })
+  }
   const silentMs = condition === 'not_advancing' ? notAdvancingMs(job, nowMs) : null
   return silentMs === null
     ? text(`condition.${condition}`)
     : text('condition.not_advancing.for', { time: duration(silentMs / 1000) })
 }
+
+/** What Python prints above a stack, whose error comes last. */
+const TRACEBACK = /Traceback \(most recent call last\):$/
+
+/** The line of an error that says what went wrong: workers often send the stack in the same text. */
+export const errorLine = (message: string): string => {
+  const lines = message.split(/[\r\n]+/).map(line => line.trim())
+  const full = lines.filter(line => line !== '')
+  const [first = '', last = ''] = [full[0], full.at(-1)]
+  return TRACEBACK.test(first) ? first.replace(TRACEBACK, '') + last : first
+}
+
+/** Why a job has failed, or what of a batch has, in one line for a list; '' where nothing did. */
+export const failureText = ({ children, errorMessage }: Pick<LiveJob, 'children' | 'errorMessage'>): string =>
+  children !== null && children.failed > 0
+    ? text('batch.failed', { failed: children.failed, total: children.total })
+    : errorLine(errorMessage ?? '')

@@ -7,7 +7,7 @@ import { headway, Live, shownNow } from '../feed.ts'
 import { ADDRESS, withQuery } from '../router.ts'
 import { moment, percent, preciseDuration, text } from '../words.ts'
 import { PageElement } from './element.ts'
-import { countText, elapsedSeconds } from './figures.ts'
+import { countCell, elapsedSeconds, failureText } from './figures.ts'
 import { Found } from './found.ts'
 import * as icons from './icons.ts'
 import { empty, failure, loading } from './placeholders.ts'
@@ -15,6 +15,10 @@ import { filters } from './toolbar.ts'
 
 const PAGE_SIZE = 50
 const REST_MS = 1_000
+const DAY_MS = 86_400_000
+const TYPES_DAYS = 365
+/** A year of jobs takes the service a while to count, and a new type is rare. */
+const TYPES_REST_MS = 60_000
 /** The service stops counting there. */
 const COUNTED = 10_000
 
@@ -43,6 +47,15 @@ class FinishedJobs extends PageElement {
 
   declare query: URLSearchParams
   readonly #reading = new Followed(this, (query: ListQuery, signal) => headway.api.list(query, { signal }), REST_MS)
+  /** All types of which something has finished: as far back as the service counts them. */
+  readonly #statistics = new Followed(
+    this,
+    (days: number, signal) => {
+      const since = new Date(headway.now() - days * DAY_MS).toISOString()
+      return headway.api.stats({ since }, { signal })
+    },
+    TYPES_REST_MS,
+  )
   readonly #found = new Found()
   #types: readonly string[] = []
   #unsubscribe: () => void = () => undefined
@@ -76,6 +89,7 @@ class FinishedJobs extends PageElement {
 
   protected override willUpdate(changed: PropertyValues): void {
     if (!changed.has('query')) return
+    this.#statistics.ask(TYPES_DAYS)
     const jobType = this.query.get('type') ?? ''
     const search = this.query.get('q') ?? ''
     this.#reading.ask({
@@ -91,9 +105,10 @@ class FinishedJobs extends PageElement {
 
   protected override render(): TemplateResult {
     const { value } = this.#reading
-    // Those that have been seen: the service has no list of them.
+    // What began lately has not finished, and is known from the stream.
     const types = new Set([
       ...this.#types,
+      ...(this.#statistics.value?.types ?? []).map(({ jobType }) => jobType),
       ...[...(value?.items ?? []), ...headway.jobs()].map(({ jobType }) => jobType),
     ])
     this.#types = [...types].sort()
@@ -150,12 +165,12 @@ class FinishedJobs extends PageElement {
         <div class="names">
           <span class="title"><a href=${ADDRESS.job(job.id)} title=${job.name} dir="auto">${job.name}</a></span>
           <span class="subtitle" dir="auto"
-            >${[job.jobType, job.errorMessage ?? job.message].filter(Boolean).join(' · ')}</span
+            >${[job.jobType, failureText(job) || job.message].filter(Boolean).join(' · ')}</span
           >
         </div>
       </div>
       <div class="cell result" role="cell">${text(`condition.${condition}`)}${outcome}</div>
-      <div class="cell count" role="cell">${countText(job, { short: true })}</div>
+      <div class="cell count" role="cell">${countCell(job)}</div>
       <div class="cell took" role="cell">${seconds === null ? '' : preciseDuration(seconds)}</div>
       <div class="cell finished" role="cell">
         ${job.finishedAt === null ? '' : moment(Date.parse(job.finishedAt), nowMs)}

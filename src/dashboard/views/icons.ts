@@ -11,6 +11,7 @@ const SHAPES: Readonly<Record<Condition, SVGTemplateResult>> = {
   running: svg`<circle cx="8" cy="8" r="6.25" class="line faint" /><path d="M6.2 4.9v6.2L11.2 8z" class="solid" />`,
   stalled: svg`<path d="M8 1.6 15 14H1z" class="solid" /><path d="M8 6v4M8 11.6v.8" class="cut" />`,
   not_advancing: svg`<circle cx="8" cy="8" r="6.25" class="line" /><path d="M6.2 5.4v5.2M9.8 5.4v5.2" class="line" />`,
+  partly_stalled: svg`<path d="M8 1.6 15 14H1z" class="line" /><path d="M8 6v4M8 11.6v.8" class="line" />`,
   cancelling: svg`<circle cx="8" cy="8" r="6.25" class="line" stroke-dasharray="3 2" /><rect x="5.5" y="5.5" width="5" height="5" rx="1" class="solid" />`,
   completed: svg`<circle cx="8" cy="8" r="7" class="solid" /><path d="m4.9 8.2 2.2 2.2 4.1-4.6" class="cut" />`,
   failed: svg`<circle cx="8" cy="8" r="7" class="solid" /><path d="m5.6 5.6 4.8 4.8M10.4 5.6l-4.8 4.8" class="cut" />`,

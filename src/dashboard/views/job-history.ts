@@ -3,6 +3,7 @@ import type { TemplateResult } from 'lit'
 import type { JobEvent } from '../../client/index.ts'
 import type { Condition } from '../../client/condition.ts'
 import { dateAndTime, moment, percent, text } from '../words.ts'
+import { errorLine } from './figures.ts'
 import * as icons from './icons.ts'
 
 const MARKS: Partial<Record<JobEvent['type'], Condition>> = {
@@ -28,7 +29,7 @@ const entry = (event: JobEvent, nowMs: number): TemplateResult => {
   const mark = MARKS[type]
   const reached =
     typeof data['progressPercent'] === 'number' && type !== 'stage_changed' ? percent(data['progressPercent']) : ''
-  const error = typeof data['errorMessage'] === 'string' ? data['errorMessage'] : ''
+  const error = typeof data['errorMessage'] === 'string' ? errorLine(data['errorMessage']) : ''
   const more = [reached, actor === null ? '' : text('history.by', { actor }), error].filter(part => part !== '')
   const atMs = Date.parse(at)
   return html`<li data-type=${type}>

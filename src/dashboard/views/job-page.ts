@@ -1,6 +1,7 @@
 import { html, nothing } from 'lit'
 import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
 import type { JobWithWorkers } from '../../client/index.ts'
+import { stalledPartitionsOf } from '../../liveness.ts'
 import { conditionOf } from '../../client/condition.ts'
 import { isFinished } from '../../client/documents.ts'
 import { JobDetails } from '../data/job-details.ts'
@@ -10,7 +11,16 @@ import { duration, number, percent, preciseDuration, text } from '../words.ts'
 import { bar } from './bar.ts'
 import { actionsOf, confirmAction } from './dialogs.ts'
 import { PageElement } from './element.ts'
-import { agoText, conditionText, countText, elapsedSeconds, leftText, speedNowText } from './figures.ts'
+import {
+  agoText,
+  conditionText,
+  countText,
+  elapsedSeconds,
+  errorLine,
+  failureText,
+  leftText,
+  speedNowText,
+} from './figures.ts'
 import * as icons from './icons.ts'
 import './job-curves.ts'
 import { detailsList } from './job-facts.ts'
@@ -24,9 +34,10 @@ const NOT_FOUND = [400, 404]
 
 /** One job with all that is known of it. */
 class JobPage extends PageElement {
-  static override properties: PropertyDeclarations = { jobId: { attribute: false } }
+  static override properties: PropertyDeclarations = { jobId: { attribute: false }, query: { attribute: false } }
 
   declare jobId: string
+  declare query: URLSearchParams
   #details: JobDetails | null = null
   #showsAllWorkers = false
 
@@ -72,7 +83,7 @@ class JobPage extends PageElement {
   #page(details: JobDetails, job: JobWithWorkers): TemplateResult {
     const nowMs = shownNow()
     return html`
-      ${this.#head(job, nowMs)} ${this.#progress(job, nowMs)} ${this.#error(job)}
+      ${this.#head(job, nowMs)} ${this.#progress(job, nowMs)} ${this.#error(job)} ${this.#failedPartitions(job)}
       <div class="job-columns">
         <div class="main-column">
           ${stages(job)}
@@ -86,7 +97,11 @@ class JobPage extends PageElement {
                     this.requestUpdate()
                   },
                 })
-              : html`<job-partitions .batch=${job} .nowMs=${nowMs}></job-partitions>`
+              : html`<job-partitions
+                  .batch=${job}
+                  .nowMs=${nowMs}
+                  .state=${this.query.get('partitions') ?? ''}
+                ></job-partitions>`
           }
         </div>
         <div class="side-column">
@@ -163,18 +178,25 @@ class JobPage extends PageElement {
     const hint = {
       stalled: text('condition.stalled.hint'),
       cancelling: text('condition.cancelling.hint'),
-      not_advancing: null,
     }[condition as string]
+    const stalled = condition === 'stalled' ? 0 : stalledPartitionsOf(job)
     return html`<section class="card overview" aria-label=${text('column.progress')}>
       <div class="gauge">
         <span class="percent">${isUnknown ? '–' : percent(job.progressPercent)}</span>
         ${bar({ name: job.name, progressPercent: job.progressPercent, condition, isUnknown })}
       </div>
       ${
-        job.message === null && !hint
+        job.message === null && !hint && stalled === 0
           ? nothing
           : html`<p class="message">
               ${job.message} ${hint ? html`<span class="hint" data-condition=${condition}>${hint}</span>` : nothing}
+              ${
+                stalled === 0
+                  ? nothing
+                  : html`<a class="hint" href=${ADDRESS.partitions(job.id, 'stalled')}
+                      >${text('batch.stalled', { stalled, running: job.children?.running ?? stalled })}</a
+                    >`
+              }
             </p>`
       }
       <dl class="facts-row">
@@ -199,7 +221,8 @@ class JobPage extends PageElement {
 
   #error(job: JobWithWorkers): TemplateResult | typeof nothing {
     const { errorMessage, errorStack, failureReason } = job
-    if (job.status !== 'failed' && errorMessage === null) return nothing
+    // Of a batch, what failed is said of its partitions.
+    if (job.children !== null || (job.status !== 'failed' && errorMessage === null)) return nothing
     return html`<section class="card error" aria-labelledby="error-title">
       <h2 id="error-title">
         ${icons.conditionIcon('failed')}
@@ -214,6 +237,21 @@ class JobPage extends PageElement {
               <pre class="code" tabindex="0">${errorStack}</pre>
             </details>`
       }
+    </section>`
+  }
+
+  /** What of a batch has failed, with the first errors, and the way to all. */
+  #failedPartitions(job: JobWithWorkers): TemplateResult | typeof nothing {
+    const { children } = job
+    if (children === null || children.failed === 0) return nothing
+    return html`<section class="card error" aria-labelledby="error-title">
+      <h2 id="error-title">${icons.conditionIcon('failed')} ${failureText(job)}</h2>
+      <ul class="errors">
+        ${children.errors.map(error => html`<li dir="auto" title=${error}>${errorLine(error)}</li>`)}
+      </ul>
+      <p>
+        <a href=${ADDRESS.partitions(job.id, 'failed')}>${text('batch.failed.all', { count: children.failed })}</a>
+      </p>
     </section>`
   }
 

@@ -1,24 +1,32 @@
 import { html, nothing } from 'lit'
 import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
-import type { JobWithWorkers } from '../../client/index.ts'
-import { Partitions } from '../data/partitions.ts'
+import type { Children, JobWithWorkers } from '../../client/index.ts'
+import { PARTITION_STATES, Partitions } from '../data/partitions.ts'
+import type { PartitionState } from '../data/partitions.ts'
+import { navigate, withQuery } from '../router.ts'
 import { number, text } from '../words.ts'
 import { activeRow } from './active-row.ts'
 import { PageElement } from './element.ts'
 import './virtual-rows.ts'
 
-const ROW_HEIGHT = 52
-const NARROW_ROW_HEIGHT = 104
+const ROW_HEIGHT = 60
+const NARROW_ROW_HEIGHT = 122
 const NARROW = matchMedia('(max-width: 820px)')
 
 const SHARES = ['completed', 'running', 'failed', 'cancelled', 'pending'] as const
 
 /** The partitions of a batch, on its page. */
 class JobPartitions extends PageElement {
-  static override properties: PropertyDeclarations = { batch: { attribute: false }, nowMs: { attribute: false } }
+  static override properties: PropertyDeclarations = {
+    batch: { attribute: false },
+    nowMs: { attribute: false },
+    state: { attribute: false },
+  }
 
   declare batch: JobWithWorkers
   declare nowMs: number
+  /** Which partitions are shown; all, where it is no state. */
+  declare state: string
   #partitions: Partitions | null = null
 
   override disconnectedCallback(): void {
@@ -27,12 +35,44 @@ class JobPartitions extends PageElement {
   }
 
   protected override willUpdate(changed: PropertyValues): void {
-    if (!changed.has('batch')) return
-    if (this.#partitions?.batchId !== this.batch.id) {
+    if (!changed.has('batch') && !changed.has('state')) return
+    const state = this.#state
+    if (this.#partitions?.batchId !== this.batch.id || this.#partitions.state !== state) {
       this.#partitions?.close()
-      this.#partitions = new Partitions(this.batch)
+      this.#partitions = new Partitions(this.batch, state)
     }
     this.#partitions.follow(this.batch)
+  }
+
+  /** Whoever follows a link to some of the partitions wants to see them. */
+  protected override updated(changed: PropertyValues): void {
+    if (changed.has('state') && this.#state !== '' && !this.contains(document.activeElement)) this.scrollIntoView()
+  }
+
+  get #state(): PartitionState | '' {
+    return PARTITION_STATES.find(each => each === this.state) ?? ''
+  }
+
+  /** Only states that some partition is in; and what is chosen, whatever becomes of it. */
+  #choices(children: Children): TemplateResult {
+    const chosen = this.#state
+    const choice = (state: PartitionState | '', label: string, count: number) =>
+      html`<button
+        type="button"
+        class="choice"
+        data-state=${state}
+        aria-pressed=${state === chosen}
+        ?data-calls=${(state === 'stalled' || state === 'failed') && count > 0}
+        @click=${() => navigate(withQuery({ partitions: state }), { replace: true })}
+      >
+        ${label} <span class="number">${number(count)}</span>
+      </button>`
+    return html`<div class="choices" role="group" aria-label=${text('partitions.status')}>
+      ${choice('', text('jobs.status.all'), children.total)}
+      ${PARTITION_STATES.filter(state => children[state] > 0 || state === chosen).map(state =>
+        choice(state, text(state === 'stalled' ? 'condition.stalled' : `jobs.status.${state}`), children[state]),
+      )}
+    </div>`
   }
 
   protected override render(): TemplateResult | typeof nothing {
@@ -40,12 +80,12 @@ class JobPartitions extends PageElement {
     const { children } = this.batch
     if (partitions === null || children === null) return nothing
     const rows = Array.from({ length: partitions.count }, (_, index) => ({
-      key: String(index),
+      key: `${partitions.state} ${index}`,
       job: partitions.at(index),
       isOpen: false,
       partition: { of: partitions, index },
     }))
-    const context = { nowMs: this.nowMs, workerCount: () => null, toggle: () => undefined }
+    const context = { nowMs: this.nowMs, toggle: () => undefined }
     const made = children.pending + children.running + children.completed + children.failed + children.cancelled
     const unmade = children.total - made
     return html`<section class="card" aria-labelledby="partitions-title">
@@ -66,6 +106,8 @@ class JobPartitions extends PageElement {
           cancelled: children.cancelled,
         })}${unmade > 0 ? html` · ${text('partitions.unmade', { count: unmade })}` : nothing}
       </p>
+      ${this.#choices(children)}
+      ${rows.length === 0 && this.#state !== '' ? html`<p class="muted">${text('partitions.none')}</p>` : nothing}
       <div
         class="table partition-table"
         role="table"

@@ -1,10 +1,11 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
+import { repeat } from 'lit/directives/repeat.js'
 import type { JobWithWorkers, WorkerDocument } from '../../client/index.ts'
 import { isFinished } from '../../client/documents.ts'
 import { number, percent, text } from '../words.ts'
 import { bar } from './bar.ts'
-import { agoText, countText, speedText } from './figures.ts'
+import { agoText, countCell, speedText } from './figures.ts'
 
 /** A worker that has not been heard of for so long is shown as silent; the service says it of jobs only. */
 const SILENT_MS = 30_000
@@ -20,20 +21,36 @@ const percentOf = ({ processedCount, totalCount, progressPercent }: WorkerDocume
 const isSilent = (worker: WorkerDocument, job: JobWithWorkers, nowMs: number): boolean =>
   !isFinished(job) && percentOf(worker) !== 100 && nowMs - Date.parse(worker.heartbeatAt) > SILENT_MS
 
+/** What a worker sent along, in one line: JSON without what holds it together. */
+const payloadLine = (payload: Record<string, unknown>): string =>
+  Object.entries(payload)
+    .map(([key, value]) => `${key}: ${typeof value === 'string' ? value : JSON.stringify(value)}`)
+    .join(' · ')
+
+/** Unfolds: a payload may hold 4 KB. */
+const payloadDetails = (payload: WorkerDocument['payload'], workerId: string): TemplateResult | typeof nothing =>
+  payload === null || Object.keys(payload).length === 0
+    ? nothing
+    : html`<details class="payload">
+        <summary aria-label=${text('workers.payload', { name: workerId })}>${payloadLine(payload)}</summary>
+        <pre class="code" tabindex="0">${JSON.stringify(payload, null, 2)}</pre>
+      </details>`
+
 const row = (
   worker: WorkerDocument,
   job: JobWithWorkers,
   { silent, hasShares, nowMs }: { silent: boolean; hasShares: boolean; nowMs: number },
 ): TemplateResult => {
-  const { workerId, processedCount, totalCount, throughputPerSecond, stage, message, heartbeatAt } = worker
+  const { workerId, processedCount, totalCount, throughputPerSecond, stage, message, payload, heartbeatAt } = worker
   const share = percentOf(worker)
   const condition = silent ? 'stalled' : job.status
+  const speed = isFinished(job) ? '' : speedText(throughputPerSecond, job.unit)
   const said = [job.stages !== null && stage !== job.stage ? stage : null, message].filter(Boolean).join(' · ')
-  return html`<tr ?data-silent=${silent}>
-    <th scope="row" title=${workerId}>${workerId}</th>
+  return html`<tr role="row" ?data-silent=${silent}>
+    <th role="rowheader" scope="row">${workerId}</th>
     ${
       hasShares
-        ? html`<td class="wide">
+        ? html`<td role="cell" class="wide" data-label=${text('column.progress')}>
             ${
               share === null
                 ? nothing
@@ -45,10 +62,15 @@ const row = (
           </td>`
         : nothing
     }
-    <td class="figure">${countText({ processedCount, totalCount, unit: job.unit }, { short: true })}</td>
-    <td class="figure">${isFinished(job) ? '' : speedText(throughputPerSecond, job.unit)}</td>
-    <td class="message" title=${said}><div dir="auto">${said}</div></td>
-    <td class="figure">
+    <td role="cell" class="figure" data-label=${text('column.count')}>
+      ${countCell({ processedCount, totalCount, unit: job.unit })}
+    </td>
+    <td role="cell" class="figure" data-label=${speed === '' ? nothing : text('column.speed')}>${speed}</td>
+    <td role="cell" class="message" title=${said}>
+      <div dir="auto">${said}</div>
+      ${payloadDetails(payload, workerId)}
+    </td>
+    <td role="cell" class="figure" data-label=${text('workers.seen')}>
       ${silent ? html`<span class="badge" data-condition="stalled">${text('condition.stalled')}</span>` : nothing}
       ${agoText(heartbeatAt, nowMs)}
     </td>
@@ -75,21 +97,23 @@ export const workers = (
       present.length === 0
         ? html`<p class="muted">${text('workers.empty')}</p>`
         : html`<div class="scroller" tabindex="0" role="region" aria-labelledby="workers-title">
-              <table class="plain">
-                <thead>
-                  <tr>
-                    <th scope="col">${text('workers.name')}</th>
-                    ${hasShares ? html`<th scope="col">${text('column.progress')}</th>` : nothing}
-                    <th scope="col" class="figure">${text('column.count')}</th>
-                    <th scope="col" class="figure">${text('column.speed')}</th>
-                    <th scope="col">${text('workers.message')}</th>
-                    <th scope="col" class="figure">${text('workers.seen')}</th>
+              <table class="plain" role="table">
+                <thead role="rowgroup">
+                  <tr role="row">
+                    <th role="columnheader" scope="col">${text('workers.name')}</th>
+                    ${hasShares ? html`<th role="columnheader" scope="col">${text('column.progress')}</th>` : nothing}
+                    <th role="columnheader" scope="col" class="figure">${text('column.count')}</th>
+                    <th role="columnheader" scope="col" class="figure">${text('column.speed')}</th>
+                    <th role="columnheader" scope="col">${text('workers.message')}</th>
+                    <th role="columnheader" scope="col" class="figure">${text('workers.seen')}</th>
                   </tr>
                 </thead>
-                <tbody>
-                  ${rows
-                    .slice(0, all ? undefined : SHOWN)
-                    .map(({ worker, silent }) => row(worker, job, { silent, hasShares, nowMs }))}
+                <tbody role="rowgroup">
+                  ${repeat(
+                    rows.slice(0, all ? undefined : SHOWN),
+                    ({ worker }) => worker.workerId,
+                    ({ worker, silent }) => row(worker, job, { silent, hasShares, nowMs }),
+                  )}
                 </tbody>
               </table>
             </div>

@@ -6,7 +6,7 @@ import { headway, Live, shownNow } from '../feed.ts'
 import { ADDRESS } from '../router.ts'
 import { preciseDuration, text } from '../words.ts'
 import { PageElement } from './element.ts'
-import { agoText, elapsedSeconds } from './figures.ts'
+import { agoText, elapsedSeconds, failureText } from './figures.ts'
 import * as icons from './icons.ts'
 import { problemText } from './problem-text.ts'
 
@@ -48,16 +48,18 @@ class RecentJobs extends PageElement {
 
   #item(job: JobDocument, nowMs: number): TemplateResult {
     const seconds = elapsedSeconds(job, nowMs)
-    const about = job.status === 'failed' && job.errorMessage !== null ? job.errorMessage : job.jobType
+    const about = (job.status === 'failed' && failureText(job)) || job.jobType
     const facts = seconds === null ? [about] : [preciseDuration(seconds), about]
     return html`<li>
       ${icons.conditionIcon(job.status)}
       <div class="names">
         <a href=${ADDRESS.job(job.id)} title=${job.name} dir="auto">${job.name}</a>
         <span class="vh">${text(`condition.${job.status}`)}</span>
-        <span class="subtitle" dir="auto">${facts.join(' · ')}</span>
+        <span class="facts">
+          <span class="subtitle" dir="auto">${facts.join(' · ')}</span>
+          <span class="ago">${agoText(job.finishedAt, nowMs)}</span>
+        </span>
       </div>
-      <span class="ago">${agoText(job.finishedAt, nowMs)}</span>
     </li>`
   }
 }

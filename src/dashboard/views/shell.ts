@@ -154,7 +154,7 @@ class HeadwayDashboard extends PageElement {
     const route = this.#route
     if (route.page === 'jobs') return html`<jobs-page .query=${route.query}></jobs-page>`
     if (route.page === 'statistics') return html`<statistics-page .query=${route.query}></statistics-page>`
-    return html`<job-page .jobId=${route.id}></job-page>`
+    return html`<job-page .jobId=${route.id} .query=${route.query}></job-page>`
   }
 }
 

@@ -4,8 +4,9 @@ import type { TypeStatistics } from '../../client/index.ts'
 import { Followed } from '../data/followed.ts'
 import { headway, Live } from '../feed.ts'
 import { ADDRESS, navigate, withQuery } from '../router.ts'
-import { number, preciseDuration, rate, share, text } from '../words.ts'
+import { number, preciseDuration, share, text } from '../words.ts'
 import { PageElement } from './element.ts'
+import { speedText } from './figures.ts'
 import { empty, failure, loading } from './placeholders.ts'
 
 const HOUR_MS = 3_600_000
@@ -89,21 +90,21 @@ class StatisticsPage extends PageElement {
     const most = Math.max(1, ...types.map(jobsOf))
     return html`${this.#totals(types)}
       <div class="scroller" tabindex="0" role="region" aria-label=${text('statistics.title')} aria-busy=${isOld}>
-        <table class="plain statistics">
-          <thead>
-            <tr>
-              <th scope="col">${text('jobs.type')}</th>
-              <th scope="col">${text('statistics.outcomes')}</th>
-              <th scope="col" class="figure">${text('statistics.jobs')}</th>
-              <th scope="col" class="figure">${text('statistics.failureRate')}</th>
-              <th scope="col" class="figure">${text('statistics.median')}</th>
-              <th scope="col" class="figure">${text('statistics.p95')}</th>
-              <th scope="col" class="figure">${text('statistics.max')}</th>
-              <th scope="col" class="figure">${text('statistics.speed')}</th>
-              <th scope="col" class="figure">${text('statistics.stale')}</th>
+        <table class="plain statistics" role="table">
+          <thead role="rowgroup">
+            <tr role="row">
+              <th role="columnheader" scope="col">${text('jobs.type')}</th>
+              <th role="columnheader" scope="col">${text('statistics.outcomes')}</th>
+              <th role="columnheader" scope="col" class="figure">${text('statistics.jobs')}</th>
+              <th role="columnheader" scope="col" class="figure">${text('statistics.failureRate')}</th>
+              <th role="columnheader" scope="col" class="figure">${text('statistics.median')}</th>
+              <th role="columnheader" scope="col" class="figure">${text('statistics.p95')}</th>
+              <th role="columnheader" scope="col" class="figure">${text('statistics.max')}</th>
+              <th role="columnheader" scope="col" class="figure">${text('statistics.speed')}</th>
+              <th role="columnheader" scope="col" class="figure">${text('statistics.stale')}</th>
             </tr>
           </thead>
-          <tbody>
+          <tbody role="rowgroup">
             ${types.map(type => this.#row(type, jobsOf(type), most))}
           </tbody>
         </table>
@@ -137,11 +138,11 @@ class StatisticsPage extends PageElement {
   }
 
   #row(type: TypeStatistics, jobs: number, most: number): TemplateResult {
-    const { completed, failed, cancelled, failureRate, durationSeconds, itemsPerSecond, stale, recovered } = type
+    const { completed, failed, cancelled, failureRate, durationSeconds, itemsPerSecond, unit, stale, recovered } = type
     const time = (seconds: number | null) => (seconds === null ? '–' : preciseDuration(seconds))
-    return html`<tr>
-      <th scope="row"><a href=${ADDRESS.history({ type: type.jobType })}>${type.jobType}</a></th>
-      <td>
+    return html`<tr role="row">
+      <th role="rowheader" scope="row"><a href=${ADDRESS.history({ type: type.jobType })}>${type.jobType}</a></th>
+      <td role="cell">
         <div
           class="outcomes"
           role="img"
@@ -154,13 +155,22 @@ class StatisticsPage extends PageElement {
           )}
         </div>
       </td>
-      <td class="figure">${number(jobs)}</td>
-      <td class="figure" ?data-bad=${(failureRate ?? 0) >= 0.1}>${failureRate === null ? '–' : share(failureRate)}</td>
-      <td class="figure">${time(durationSeconds.p50)}</td>
-      <td class="figure">${time(durationSeconds.p95)}</td>
-      <td class="figure">${time(durationSeconds.max)}</td>
-      <td class="figure">${itemsPerSecond === null ? '–' : rate(itemsPerSecond)}</td>
-      <td class="figure">
+      <td role="cell" class="figure" data-label=${text('statistics.jobs')}>${number(jobs)}</td>
+      <td
+        role="cell"
+        class="figure"
+        data-label=${text('statistics.failureRate')}
+        ?data-bad=${(failureRate ?? 0) >= 0.1}
+      >
+        ${failureRate === null ? '–' : share(failureRate)}
+      </td>
+      <td role="cell" class="figure" data-label=${text('statistics.median')}>${time(durationSeconds.p50)}</td>
+      <td role="cell" class="figure" data-label=${text('statistics.p95')}>${time(durationSeconds.p95)}</td>
+      <td role="cell" class="figure" data-label=${text('statistics.max')}>${time(durationSeconds.max)}</td>
+      <td role="cell" class="figure" data-label=${text('statistics.speed')}>
+        ${itemsPerSecond === null ? '–' : speedText(itemsPerSecond, unit ?? 'unknown')}
+      </td>
+      <td role="cell" class="figure" data-label=${text('statistics.stale')}>
         ${stale === 0 ? '–' : number(stale)}
         ${recovered === 0 ? nothing : html`<small>${text('statistics.recovered', { count: recovered })}</small>`}
       </td>

@@ -4,6 +4,10 @@ import { repeat } from 'lit/directives/repeat.js'
 import { measures, redraw } from '../feed.ts'
 import { PageElement } from './element.ts'
 
+const PRINT = matchMedia('print')
+/** More rows than that fill a hundred pages. */
+const MOST_PRINTED = 2_500
+
 /** Lines above and below what can be seen, so that a quick flick of the wheel does not outrun them. */
 const SPARE = 6
 
@@ -14,7 +18,7 @@ export interface VirtualRow {
 /**
  * The rows of a long table, of which only those near the window are in the document: a thousand cost as much as twenty. All
  * have one height, `--row-height`, so that nothing must be measured to know where a row is. The row that holds the focus stays,
- * wherever the page is scrolled to.
+ * wherever the page is scrolled to. On paper all rows are there.
  */
 export class VirtualRows extends PageElement {
   static override properties: PropertyDeclarations = { rows: { attribute: false }, rowHeight: { attribute: false } }
@@ -28,6 +32,7 @@ export class VirtualRows extends PageElement {
 
   #focusedKey: string | null = null
   #top = 0
+  #isPrinted = false
 
   constructor() {
     super()
@@ -40,6 +45,9 @@ export class VirtualRows extends PageElement {
     measures.add(this.#measure)
     addEventListener('scroll', this.#moved, { passive: true })
     addEventListener('resize', this.#moved)
+    addEventListener('beforeprint', this.#printing)
+    addEventListener('afterprint', this.#printed)
+    PRINT.addEventListener('change', this.#drawNow)
     this.addEventListener('focusin', this.#focused)
     this.addEventListener('focusout', this.#blurred)
     this.addEventListener('keydown', this.#pressed)
@@ -51,10 +59,29 @@ export class VirtualRows extends PageElement {
     measures.delete(this.#measure)
     removeEventListener('scroll', this.#moved)
     removeEventListener('resize', this.#moved)
+    removeEventListener('beforeprint', this.#printing)
+    removeEventListener('afterprint', this.#printed)
+    PRINT.removeEventListener('change', this.#drawNow)
   }
 
   readonly #moved = (): void => {
     redraw()
+  }
+
+  /** The picture is taken when the listeners have returned: what is rendered later is not in it. */
+  readonly #drawNow = (): void => {
+    this.requestUpdate()
+    this.performUpdate()
+  }
+
+  readonly #printing = (): void => {
+    this.#isPrinted = true
+    this.#drawNow()
+  }
+
+  readonly #printed = (): void => {
+    this.#isPrinted = false
+    this.#drawNow()
   }
 
   readonly #focused = (event: FocusEvent): void => {
@@ -90,6 +117,7 @@ export class VirtualRows extends PageElement {
 
   /** The first row that is rendered, and the first after it that is not. */
   get #range(): [first: number, end: number] {
+    if (this.#isPrinted || PRINT.matches) return [0, Math.min(this.rows.length, MOST_PRINTED)]
     const first = Math.max(0, Math.floor(-this.#top / this.rowHeight) - SPARE)
     const end = Math.min(this.rows.length, Math.ceil((innerHeight - this.#top) / this.rowHeight) + SPARE)
     return [Math.min(first, this.rows.length), Math.max(first, end)]

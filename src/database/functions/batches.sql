@@ -53,15 +53,15 @@ BEGIN
         sum(p.throughput_per_second) FILTER (WHERE p.status = 'running') AS throughput,
         max(greatest(0, p.eta_seconds - headway.seconds(at, p.updated_at)))
           FILTER (WHERE p.status = 'running' AND p.eta_seconds IS NOT NULL) AS slowest_eta,
-        coalesce(bool_or(p.liveness = 'stalled'), false) AS stalled,
+        count(*) FILTER (WHERE p.liveness = 'stalled')::integer AS stalled,
         min(p.started_at) AS started_at, max(p.heartbeat_at) AS heartbeat_at, max(p.advanced_at) AS advanced_at
       FROM public.progress_jobs p WHERE p.parent_job_id = b.id
     ) s
   ),
   named AS MATERIALIZED (
     SELECT s.*,
-      jsonb_build_object('total', b.partition_count, 'pending', s.pending, 'running', s.running, 'completed', s.completed,
-        'failed', s.failed, 'cancelled', s.cancelled,
+      jsonb_build_object('total', b.partition_count, 'pending', s.pending, 'running', s.running, 'stalled', s.stalled,
+        'completed', s.completed, 'failed', s.failed, 'cancelled', s.cancelled,
         'current', CASE WHEN s.running = 0 THEN '[]' ELSE (
           SELECT jsonb_agg(r.name) FROM (
             SELECT p.name FROM public.progress_jobs p WHERE p.parent_job_id = s.id AND p.status = 'running'
@@ -91,8 +91,8 @@ BEGIN
         WHEN b.finished_at IS NOT NULL THEN 'recovered'
         WHEN event IS NOT NULL THEN event
         WHEN b.status = 'pending' AND n.new_status = 'running' THEN 'started'
-        WHEN b.liveness = 'ok' AND n.stalled THEN 'stalled'
-        WHEN b.liveness = 'stalled' AND NOT n.stalled AND cause = 'heartbeat' THEN 'recovered'
+        WHEN b.liveness = 'ok' AND n.stalled > 0 THEN 'stalled'
+        WHEN b.liveness = 'stalled' AND n.stalled = 0 AND cause = 'heartbeat' THEN 'recovered'
       END AS new_lifecycle,
       coalesce(b.started_at, CASE WHEN n.new_status IN ('running', 'completed') THEN at
         WHEN n.new_status <> 'pending' THEN n.started_at END) AS begun_at,
@@ -127,7 +127,7 @@ BEGIN
     SELECT e.*, e.new_lifecycle IS NOT NULL OR coalesce(e.advanced_at > b.advanced_at, e.advanced_at IS NOT NULL)
       OR (e.children, e.processed_count, e.total_count, e.percent_now, e.unit_now, e.message_now)
         IS DISTINCT FROM (b.children, b.processed_count, b.total_count, b.progress_percent::integer, b.unit, b.error_message)
-      OR (b.liveness = 'stalled') IS DISTINCT FROM (e.new_status = 'running' AND e.stalled) AND b.status = 'running' AS changed
+      OR (b.liveness = 'stalled') IS DISTINCT FROM (e.new_status = 'running' AND e.stalled > 0) AND b.status = 'running' AS changed
     FROM (
       SELECT e.*, CASE WHEN e.adds_up THEN e.unit ELSE 'unknown' END AS unit_now,
         CASE WHEN e.new_status = 'failed' THEN format('%s of %s partitions failed', e.failed, e.children -> 'total') END
@@ -140,7 +140,7 @@ BEGIN
     UPDATE public.progress_jobs b SET
       status = c.new_status,
       children = c.children,
-      liveness = CASE WHEN c.new_status = 'running' THEN CASE WHEN c.stalled THEN 'stalled' ELSE 'ok' END END,
+      liveness = CASE WHEN c.new_status = 'running' THEN CASE WHEN c.stalled > 0 THEN 'stalled' ELSE 'ok' END END,
       processed_count = c.processed_count,
       total_count = c.total_count,
       progress_percent = c.percent_now,

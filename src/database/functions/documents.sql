@@ -9,10 +9,11 @@ CREATE FUNCTION headway.four_digits(rate float8) RETURNS float8 LANGUAGE sql IMM
   SELECT CASE WHEN rate > 0 THEN round(rate::numeric, 3 - floor(log(rate))::integer)::float8 ELSE rate END
 $$;
 
--- What a batch says of its partitions. jsonb sorts keys by their length; people read them in this order.
+-- What a batch says of its partitions. jsonb sorts keys by their length; people read them in this order. A batch that was
+-- last rolled up before `stalled` was counted does not say it.
 CREATE FUNCTION headway.children_document(c jsonb) RETURNS json LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE WHEN c IS NOT NULL THEN json_build_object('total', c -> 'total', 'pending', c -> 'pending',
-    'running', c -> 'running', 'completed', c -> 'completed', 'failed', c -> 'failed', 'cancelled', c -> 'cancelled',
+    'running', c -> 'running', 'stalled', coalesce(c -> 'stalled', '0'), 'completed', c -> 'completed', 'failed', c -> 'failed', 'cancelled', c -> 'cancelled',
     'current', c -> 'current', 'errors', c -> 'errors') END
 $$;
 

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { JobWithWorkers } from '../../jobs/commands.ts'
-import { JOB_EVENT_TYPES, JOB_STATUSES } from '../../jobs/job.ts'
+import { JOB_EVENT_TYPES, JOB_STATUSES, LIVENESS } from '../../jobs/job.ts'
 import type { JobDocument, JobEvent } from '../../jobs/job.ts'
 
 /** What an assistant needs to know of a job: fewer fields than REST shows, since each one costs it room to think. */
@@ -16,7 +16,7 @@ export const jobSummary = z.object({
   stage: z.string().nullable(),
   message: z.string().nullable().describe('What its worker last said.'),
   etaSeconds: z.number().nullable().describe('Estimated time left, as of updatedAt; null: no basis for it.'),
-  liveness: z.enum(['ok', 'stalled']).nullable().describe('stalled: running, but silent for too long.'),
+  liveness: z.enum(LIVENESS).nullable().describe('stalled: running, but silent for too long.'),
   cancellable: z.boolean(),
   cancelRequested: z.boolean(),
   attempt: z.number(),

@@ -71,7 +71,17 @@ export const batchExample: CreatedJob = {
   heartbeatAt: null,
   updatedAt: jobExample.createdAt,
   partitionCount: 2,
-  children: { total: 2, pending: 2, running: 0, completed: 0, failed: 0, cancelled: 0, current: [], errors: [] },
+  children: {
+    total: 2,
+    pending: 2,
+    running: 0,
+    stalled: 0,
+    completed: 0,
+    failed: 0,
+    cancelled: 0,
+    current: [],
+    errors: [],
+  },
   revision: 1,
   partitions: [
     { id: '0197a3c2-5b1f-7a10-8c3e-6d1f0b2a4c71', name: 'Berlin', partitionIndex: 0 },

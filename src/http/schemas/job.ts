@@ -1,6 +1,14 @@
 import { z } from 'zod'
 import type { CreatedJob, JobWithWorkers, PartitionReference } from '../../jobs/commands.ts'
-import { ETA_SOURCES, FAILURE_REASONS, JOB_EVENT_TYPES, JOB_STATUSES, MAX_UNIT_LENGTH, UNITS } from '../../jobs/job.ts'
+import {
+  ETA_SOURCES,
+  FAILURE_REASONS,
+  JOB_EVENT_TYPES,
+  JOB_STATUSES,
+  LIVENESS,
+  MAX_UNIT_LENGTH,
+  UNITS,
+} from '../../jobs/job.ts'
 import type {
   ActiveJobs,
   Children,
@@ -60,6 +68,7 @@ const children = z
     total: z.int().describe('As many as `partitionCount`: those that are in no status have not been made yet.'),
     pending: z.int(),
     running: z.int(),
+    stalled: z.int().describe('Of those that run: how many are stalled. The batch is stalled as soon as one is.'),
     completed: z.int(),
     failed: z.int(),
     cancelled: z.int(),
@@ -92,7 +101,7 @@ const progressFields = {
   throughputPerSecond: z.number().nullable(),
   etaSeconds: z.int().nullable().describe('As of `updatedAt`: subtract the time since.'),
   etaSource: z.enum(ETA_SOURCES).nullable(),
-  liveness: z.enum(['ok', 'stalled']).nullable().describe('null: not running.'),
+  liveness: z.enum(LIVENESS).nullable().describe('null: not running.'),
   attempt: z.int().describe('From 1; a retry begins the next one.'),
   updatedAt: time,
   revision: z.int().describe('Grows with every change; a bare heartbeat is none.'),

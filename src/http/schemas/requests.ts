@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { JOB_EVENT_TYPES, JOB_STATUSES, PROGRESS_PARTS } from '../../jobs/job.ts'
+import { JOB_EVENT_TYPES, JOB_STATUSES, LIVENESS, PROGRESS_PARTS } from '../../jobs/job.ts'
 import { instant, oneOf, queryFlag, queryInteger, queryList, text, uuid } from './primitives.ts'
 import { JOB_ID_EXAMPLE } from './examples.ts'
 
@@ -44,6 +44,7 @@ export const listQuery = z.strictObject({
   status: queryList(oneOf(JOB_STATUSES), JOB_STATUSES.length)
     .exactOptional()
     .describe('May be repeated. Wins over `includeCompleted`.'),
+  liveness: oneOf(LIVENESS).exactOptional().describe('Only running jobs: those of this liveness.'),
   ...filterFields,
   startedByUserId: text(1, 255)
     .exactOptional()

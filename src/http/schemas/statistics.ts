@@ -22,6 +22,7 @@ export const statisticsExample: Statistics = {
       failureRate: 0.05,
       durationSeconds: { p50: 96.4, p95: 240.125, max: 301.7 },
       itemsPerSecond: 12.5,
+      unit: 'rows',
       stale: 1,
       recovered: 1,
     },
@@ -44,6 +45,10 @@ const typeStatistics = z
       .number()
       .nullable()
       .describe('Of completed jobs that counted something: all they counted by all their time.'),
+    unit: z
+      .string()
+      .nullable()
+      .describe('What is counted, as the newest of these jobs says; null where `itemsPerSecond` is.'),
     stale: z
       .int()
       .describe('Jobs, running or finished, that were ended for their silence in this time. Partitions count here.'),
