@@ -77,8 +77,8 @@ export interface LiveSource {
   /** The jobs that still exist, by primary key, in one statement. */
   readDocuments(jobIds: readonly string[]): Promise<LiveDocument[]>
   /**
-   * The jobs of a filter that are active, or whose end is of `since` or later (null means 30 seconds before now), and those
-   * named by `jobIds` whatever their age; at most `limit`, unfinished first, newest first.
+   * The jobs of a filter that are active, or whose end is of `since` or later (null means those that have just finished:
+   * JUST_FINISHED_SECONDS), and those named by `jobIds` whatever their age; at most `limit`, unfinished first, newest first.
    */
   readSnapshot(filter: FeedFilter, since: Since | null, limit: number): Promise<SnapshotAnswer>
   /**
