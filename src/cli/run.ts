@@ -3,6 +3,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander'
 import { UNITS, type Unit } from '../jobs/job.ts'
 import { formatSeconds } from '../terminal/numbers.ts'
 import { createHeadway, type Job, type Report, type StopError } from '../worker/headway.ts'
+import { UnheardError } from '../worker/outage.ts'
 import { splitLines, Tail } from './command/output.ts'
 import { exitCodeOf, startCommand, type Ended } from './command/process.ts'
 import { withConnection, type ConnectionOptions } from './connection.ts'
@@ -113,10 +114,15 @@ const run = async (
   const { environment, err } = surroundings
   const { name, type, total, unit, parse, grace, patience, url, token } = options
   const program = basename(command)
+  let unheard = ''
   const headway = createHeadway({
     ...(url !== undefined && { url }),
     ...(token !== undefined && { token }),
-    onProblem: problem => err(`headway: ${problem.message}\n`),
+    onProblem: problem => {
+      // That the end was not heard is said below, once, whatever was the reason.
+      if (problem instanceof UnheardError) unheard = `${problem.url} has not answered. `
+      else err(`headway: ${problem.message}\n`)
+    },
     // The command is what may die here; this process sees to that itself.
     watchDeath: false,
     ...(patience !== undefined && { patienceMs: patience * 1000 }),
@@ -168,7 +174,7 @@ const run = async (
   await reader?.end()
   if (ended.error || ended.left.length > 0) err(`headway: ${failureOf(command, ended, tail).message}\n`)
   const isTold = await end(job, program, ended, tail)
-  if (!isTold && !job.signal.aborted) err('headway: The service does not know how the job ended.\n')
+  if (!isTold && !job.signal.aborted) err(`headway: ${unheard}The service does not know how the job ended.\n`)
   return codeOf(ended, job)
 }
 
@@ -195,7 +201,7 @@ export const addRunCommand = (program: Command, surroundings: Surroundings): voi
     )
     .option(
       '--patience <duration>',
-      'how long the end may wait for a service that is away (a tenth of the time that the command took, 1 to 30 s)',
+      'how long the end may wait for the service (a tenth of the time that the command took, 1 to 30 s; slow ones 10 s)',
       parseDuration,
     )
     .addHelpText('after', HELP)
