@@ -30,8 +30,8 @@ What the command writes is passed on as it is. It does so by a pipe, standard er
 programs leave out their colours then, or keep lines back (python -u and stdbuf -oL do not).
 
 --parse alone reads 42/100, 42 of 100, 1.2/10.5 MB and 42 %, with thousands parted by commas, blanks or apostrophes. Where a line
-has a percent and a fraction that say different things, the percent counts. A fraction that does not come again, such as
-'attempt 1/3', gives way to what follows. A fall from about 100 % to about 0 begins the next part; of bars in each other the outer
+has a percent and a fraction that say different things, the percent counts, unless it slips back twice while the fraction only
+grows. '90% remaining' is 10 %. A fraction that does not come again, such as 'attempt 1/3', gives way to what follows. A fall from about 100 % to about 0 begins the next part; of bars in each other the outer
 one leads. Dates, times, paths, addresses and versions are left out. Of what does not fit, a pattern of your own reads what it has
 in its groups: the first is the count and the second the total, or (?<done>…), (?<total>…) and (?<percent>…). A pattern that takes
 more than a second for a line is given up.
