@@ -31,10 +31,10 @@ programs leave out their colours then, or keep lines back (python -u and stdbuf 
 
 --parse alone reads 42/100, 42 of 100, 1.2/10.5 MB and 42 %, with thousands parted by commas, blanks or apostrophes. Where a line
 has a percent and a fraction that say different things, the percent counts, unless it slips back twice while the fraction only
-grows. '90% remaining' is 10 %. A fraction that does not come again, such as 'attempt 1/3', gives way to what follows. A fall from about 100 % to about 0 begins the next part; of bars in each other the outer
-one leads. Dates, times, paths, addresses and versions are left out. Of what does not fit, a pattern of your own reads what it has
-in its groups: the first is the count and the second the total, or (?<done>…), (?<total>…) and (?<percent>…). A pattern that takes
-more than a second for a line is given up.
+grows. '90% remaining' is 10 %. A fraction that does not come again, such as 'attempt 1/3', gives way to what follows. A fall from
+about 100 % to about 0 begins the next part; of bars in each other the outer one leads. Dates, times, paths, addresses and versions
+are left out. Of what does not fit, a pattern of your own reads what it has in its groups: the first is the count and the second the
+total, or (?<done>…), (?<total>…) and (?<percent>…). A pattern that takes more than a second for a line is given up.
 
 The job completes if the command ends with 0, and otherwise fails with the last lines that it wrote to standard error. When the job
 is cancelled, the command and all that it has started get SIGTERM, and SIGKILL after --grace. SIGTERM, SIGINT and SIGHUP to this
