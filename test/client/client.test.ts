@@ -150,6 +150,7 @@ t.test('a page that is loaded again shows a failure for a minute and other ends 
       await untilTried(client, connection)
       const recent = client.jobs().filter(job => hasJustFinished(job, client.now()))
       t.same(recent.map(({ id }) => id).sort(), shown, `${connection} ${JSON.stringify(filter)}`)
+      if (connection === 'live') t.equal(client.jobs().length, 3, 'and the stream tells of no others')
       client.close()
     }
   }
