@@ -1,9 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { exchange, readText, type Exchange } from './exchange.ts'
+import { exchange, readText, type Connecting, type Exchange } from './exchange.ts'
 
 export const DEFAULT_URL = 'http://127.0.0.1:3000'
 
-const TRY_TIMEOUT_MS = 10_000
+/** A single try: who has not answered by then is asked again. */
+export const TRY_TIMEOUT_MS = 10_000
 const FIRST_BACKOFF_MS = 200
 const LONGEST_BACKOFF_MS = 5_000
 
@@ -30,12 +31,18 @@ export class RefusedError extends Error {
 export class UnavailableError extends Error {
   override readonly name = 'UnavailableError'
   readonly retryAfterMs: number
+  /** The service itself has said that it is there and has too much to do. */
+  readonly isBusy: boolean
 
-  constructor(message: string, retryAfterMs = 0, cause?: unknown) {
+  constructor(message: string, retryAfterMs = 0, cause?: unknown, isBusy = false) {
     super(message, { cause })
     this.retryAfterMs = retryAfterMs
+    this.isBusy = isBusy
   }
 }
+
+/** Codes of a service that is there. One whose database is away says `database_unavailable`. */
+const BUSY: readonly unknown[] = ['overloaded', 'rate_limited', 'too_much_in_flight']
 
 export interface CallOptions {
   body?: object
@@ -43,8 +50,8 @@ export interface CallOptions {
   signal?: AbortSignal
   /** The process may end while the call is under way. */
   weak?: boolean
-  /** Gives up a connection that is still being made: Node keeps a process for it. */
-  connecting?: AbortSignal
+  /** Node keeps a process for a connection that is being made. */
+  connecting?: Connecting
   timeoutMs?: number
   /** Of `persist`: hears of each try that was in vain. */
   onUnavailable?: (error: UnavailableError) => void
@@ -98,7 +105,7 @@ export const refusalOf = (status: number, text: string, retryAfter: string | und
   const isRefusal = typeof code === 'string' && status >= 400 && status < 500 && status !== 408 && status !== 429
   if (isRefusal) return new RefusedError(code, status, sentence, typeof jobStatus === 'string' ? jobStatus : null)
   const afterMs = Math.min(Number(retryAfter) * 1000 || 0, LONGEST_RETRY_AFTER_MS)
-  return new UnavailableError(sentence, afterMs)
+  return new UnavailableError(sentence, afterMs, undefined, BUSY.includes(code))
 }
 
 /** An address in the API of a service. Raises an error that says what is wrong with that of the service. */

@@ -4,6 +4,14 @@ import { request as requestHttps } from 'node:https'
 /** Whoever answers at the address may be anything: more than this is not read. */
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
+/** What becomes of a connection before anything is answered. */
+export interface Connecting {
+  /** Gives it up while it is still being made. */
+  signal: AbortSignal
+  /** It has been made: from now on the answer is waited for, and not the network. */
+  onMade: () => void
+}
+
 export interface Exchange {
   method: string
   headers: Record<string, string>
@@ -11,8 +19,7 @@ export interface Exchange {
   signal?: AbortSignal | undefined
   /** The process may end while this is under way; Node lets it only when the connection has been made, or `connecting` aborts. */
   weak?: boolean
-  /** Gives up a connection that is still being made. */
-  connecting?: AbortSignal | undefined
+  connecting?: Connecting | undefined
   /** What is silent for so long, while it connects, answers or goes on, is given up. */
   silenceMs?: number
 }
@@ -35,7 +42,11 @@ export const exchange = (
     const giveUp = (): void => {
       if (outgoing.socket?.connecting !== false) outgoing.destroy(new Error('The connection took too long.'))
     }
-    connecting?.addEventListener('abort', giveUp, { once: true })
+    connecting?.signal.addEventListener('abort', giveUp, { once: true })
+    outgoing.once('socket', socket => {
+      if (socket.connecting) socket.once('connect', () => connecting?.onMade())
+      else connecting?.onMade()
+    })
     outgoing.once('response', resolve)
     outgoing.on('error', reject)
     if (weak) outgoing.once('socket', socket => socket.unref())

@@ -3,6 +3,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander'
 import { MAX_UNIT_LENGTH, UNITS, type Unit } from '../jobs/job.ts'
 import { formatSeconds } from '../terminal/numbers.ts'
 import { createHeadway, type Job, type Report, type StopError } from '../worker/headway.ts'
+import { UnheardError } from '../worker/outage.ts'
 import { splitLines, Tail } from './command/output.ts'
 import { exitCodeOf, startCommand, type Ended } from './command/process.ts'
 import { withConnection, type ConnectionOptions } from './connection.ts'
@@ -29,11 +30,11 @@ What the command writes is passed on as it is. It does so by a pipe, standard er
 programs leave out their colours then, or keep lines back (python -u and stdbuf -oL do not).
 
 --parse alone reads 42/100, 42 of 100, 1.2/10.5 MB and 42 %, with thousands parted by commas, blanks or apostrophes. Where a line
-has a percent and a fraction that say different things, the percent counts. A fraction that does not come again, such as
-'attempt 1/3', gives way to what follows. A fall from about 100 % to about 0 begins the next part; of bars in each other the outer
-one leads. Dates, times, paths, addresses and versions are left out. Of what does not fit, a pattern of your own reads what it has
-in its groups: the first is the count and the second the total, or (?<done>…), (?<total>…) and (?<percent>…). A pattern that takes
-more than a second for a line is given up.
+has a percent and a fraction that say different things, the percent counts, unless it slips back twice while the fraction only
+grows. '90% remaining' is 10 %. A fraction that does not come again, such as 'attempt 1/3', gives way to what follows. A fall from
+about 100 % to about 0 begins the next part; of bars in each other the outer one leads. Dates, times, paths, addresses and versions
+are left out. Of what does not fit, a pattern of your own reads what it has in its groups: the first is the count and the second the
+total, or (?<done>…), (?<total>…) and (?<percent>…). A pattern that takes more than a second for a line is given up.
 
 The job completes if the command ends with 0, and otherwise fails with the last lines that it wrote to standard error. When the job
 is cancelled, the command and all that it has started get SIGTERM, and SIGKILL after --grace. SIGTERM, SIGINT and SIGHUP to this
@@ -114,10 +115,15 @@ const run = async (
   const { environment, err } = surroundings
   const { name, type, total, unit, parse, grace, patience, url, token } = options
   const program = basename(command)
+  let unheard = ''
   const headway = createHeadway({
     ...(url !== undefined && { url }),
     ...(token !== undefined && { token }),
-    onProblem: problem => err(`headway: ${problem.message}\n`),
+    onProblem: problem => {
+      // That the end was not heard is said below, once, whatever was the reason.
+      if (problem instanceof UnheardError) unheard = `${problem.url} has not answered. `
+      else err(`headway: ${problem.message}\n`)
+    },
     // The command is what may die here; this process sees to that itself.
     watchDeath: false,
     ...(patience !== undefined && { patienceMs: patience * 1000 }),
@@ -169,7 +175,7 @@ const run = async (
   await reader?.end()
   if (ended.error || ended.left.length > 0) err(`headway: ${failureOf(command, ended, tail).message}\n`)
   const isTold = await end(job, program, ended, tail)
-  if (!isTold && !job.signal.aborted) err('headway: The service does not know how the job ended.\n')
+  if (!isTold && !job.signal.aborted) err(`headway: ${unheard}The service does not know how the job ended.\n`)
   return codeOf(ended, job)
 }
 
@@ -196,7 +202,7 @@ export const addRunCommand = (program: Command, surroundings: Surroundings): voi
     )
     .option(
       '--patience <duration>',
-      'how long the end may wait for a service that is away (a tenth of the time that the command took, 1 to 30 s)',
+      'how long the end may wait for the service (a tenth of the time that the command took, 1 to 30 s; slow ones 10 s)',
       parseDuration,
     )
     .addHelpText('after', HELP)

@@ -33,15 +33,25 @@ export type JobLike = Pick<
   | 'progressPercent'
   | 'totalCount'
   | 'stage'
->
+> &
+  Partial<Pick<LiveJob, 'revision'>>
 
 const SOON_MS = 30_000
 /** A job that advances now and then is not late before so many of its usual steps are due. */
 const STEPS = 3
 
 /**
+ * In how many steps a job has come so far, at most. What is counted is what was done; a percent of one item in ten says nothing of
+ * ten steps. Items that are reported many at once are one step: each advance that was reported is a revision of the job, and the
+ * first of them is its creation. More revisions than advances, as with a new message each second, leave the count of items.
+ */
+const stepsOf = ({ processedCount, progressPercent, revision = Infinity }: JobLike): number =>
+  Math.max(1, Math.min(processedCount > 0 ? processedCount : progressPercent, revision - 1))
+
+/**
  * For how long a running job has not advanced, in milliseconds, where that is longer than it should be; else null. A job that
- * takes ten minutes for each item is given thirty; one that counts nothing at all is not measured.
+ * takes ten minutes for each item, or reports five hundred items every ten minutes, is given thirty; one that counts nothing at
+ * all is not measured.
  */
 export const notAdvancingMs = (job: JobLike, nowMs: number): number | null => {
   if (job.status !== 'running' || job.startedAt === null) return null
@@ -49,9 +59,7 @@ export const notAdvancingMs = (job: JobLike, nowMs: number): number | null => {
   if (!counts) return null
   const startedMs = Date.parse(job.startedAt)
   const advancedMs = job.advancedAt === null ? startedMs : Date.parse(job.advancedAt)
-  // What is counted is what was done; a percent of one item in ten says nothing of ten steps.
-  const steps = Math.max(1, job.processedCount > 0 ? job.processedCount : job.progressPercent)
-  const patienceMs = Math.max(SOON_MS, (STEPS * (advancedMs - startedMs)) / steps)
+  const patienceMs = Math.max(SOON_MS, (STEPS * (advancedMs - startedMs)) / stepsOf(job))
   const silentMs = nowMs - advancedMs
   return silentMs >= patienceMs ? silentMs : null
 }

@@ -51,6 +51,8 @@ export interface ConnectionOptions {
   sink: ConnectionSink
   /** What the page holds, for polls. */
   known: () => readonly LiveJob[]
+  /** The time of the service, for polls. */
+  now: () => number
   /** The last id of whoever was connected before. */
   lastEventId: string | null
   timing?: Partial<ConnectionTiming>
@@ -249,8 +251,8 @@ export class Connection {
   }
 
   async #poll(signal: AbortSignal): Promise<void> {
-    const { requests, filter, known, sink } = this.#options
-    const poller = createPoller({ requests, filter, known })
+    const { requests, filter, known, now, sink } = this.#options
+    const poller = createPoller({ requests, filter, known, now })
     while (!signal.aborted) {
       let pauseMs = this.#timing.pollMs
       try {

@@ -1,3 +1,4 @@
+import { JUST_FINISHED_SECONDS } from '../just-finished.ts'
 import type { JobStatus, LiveJob } from './types.ts'
 
 /** A job as the wire has it: fields that are null may be missing. */
@@ -48,12 +49,10 @@ const FINISHED: ReadonlySet<JobStatus> = new Set<JobStatus>(['completed', 'faile
 
 export const isFinished = ({ status }: Pick<LiveJob, 'status'>): boolean => FINISHED.has(status)
 
-/** How long what has finished is shown beside what runs, by the clock of the service. What has failed is there to be read. */
-const RECENT_MS = 30_000
-const FAILED_MS = 60_000
-
 /** Whether a finished job is still shown beside those that run. */
 export const hasJustFinished = (
   { status, finishedAt }: Pick<LiveJob, 'status' | 'finishedAt'>,
   nowMs: number,
-): boolean => Date.parse(finishedAt ?? '') > nowMs - (status === 'failed' ? FAILED_MS : RECENT_MS)
+): boolean =>
+  Date.parse(finishedAt ?? '') >
+  nowMs - 1000 * (status === 'failed' ? JUST_FINISHED_SECONDS.failed : JUST_FINISHED_SECONDS.completed)

@@ -1,4 +1,5 @@
 import { isFinished, toLiveJob } from './documents.ts'
+import { LONGEST_JUST_FINISHED_SECONDS } from '../just-finished.ts'
 import { HeadwayProblem } from './problem.ts'
 import { queryOf } from './requests.ts'
 import type { Requests } from './requests.ts'
@@ -10,6 +11,7 @@ const MAX_MISSED = 20
 const AT_ONCE = 4
 /** As many as `/active` lists. */
 const MAX_ACTIVE = 50
+const ACTIVE = `/active${queryOf({ recentSeconds: LONGEST_JUST_FINISHED_SECONDS })}`
 const PAGE_SIZE = 100
 /** Together as many jobs as a snapshot of the stream holds. */
 const MAX_PAGES = 10
@@ -35,6 +37,8 @@ interface PollerOptions {
   requests: Requests
   filter: JobFilter
   known: () => readonly LiveJob[]
+  /** The time of the service. */
+  now: () => number
 }
 
 /** One job as it is now; what is known where nothing has changed; null where it does not exist. */
@@ -70,12 +74,13 @@ const createJobPoller = ({ requests, known }: PollerOptions, ids: readonly strin
 })
 
 /** A list of jobs. Those that have left it since are asked for one by one, or their end would be missed. */
-const createListPoller = ({ requests, filter, known }: PollerOptions): Poller => {
+const createListPoller = ({ requests, filter, known, now }: PollerOptions): Poller => {
   const { jobType, parentJobId, organizationId, topLevel } = filter
   const everything = jobType === undefined && parentJobId === undefined && organizationId === undefined
   /** Of a list after which nothing was left to ask for. */
   let etag: string | null = null
   let turn = 0
+  let isFirst = true
 
   const list = async (signal: AbortSignal): Promise<Polled> => {
     const jobs: LiveJob[] = []
@@ -92,10 +97,18 @@ const createListPoller = ({ requests, filter, known }: PollerOptions): Poller =>
     return { jobs, truncated: total > PAGE_SIZE * MAX_PAGES }
   }
 
+  /** What ended before anything was known: a page that is loaded again shows it still. */
+  const justFinished = async (signal: AbortSignal): Promise<LiveJob[]> => {
+    const completedSince = new Date(now() - LONGEST_JUST_FINISHED_SECONDS * 1000).toISOString()
+    const query = queryOf({ jobType, parentJobId, organizationId, topLevel, completedSince, pageSize: PAGE_SIZE })
+    const { body } = await requests.call<Page<JobDocument>>(`/jobs${query}`, { signal })
+    return (body?.items ?? []).map(toLiveJob)
+  }
+
   /** One small answer for all that runs. It shows no partitions, but changes whenever one of them does. */
   const readActive = async (signal: AbortSignal): Promise<(Polled & { etag: string | null }) | null> => {
     const headers: Record<string, string> = etag === null ? {} : { 'if-none-match': etag }
-    const answer = await requests.call<ActiveJobs>('/active', { headers, signal })
+    const answer = await requests.call<ActiveJobs>(ACTIVE, { headers, signal })
     if (!answer.body) return null
     const { active, recentlyCompleted } = answer.body
     const jobs = [...active, ...recentlyCompleted].map(toLiveJob)
@@ -113,7 +126,9 @@ const createListPoller = ({ requests, filter, known }: PollerOptions): Poller =>
     async read(signal) {
       const polled = everything ? await readActive(signal) : { ...(await list(signal)), etag: null }
       if (!polled) return null
-      const jobs = new Map(polled.jobs.map(job => [job.id, job]))
+      const ended = everything || !isFirst ? [] : await justFinished(signal)
+      isFirst = false
+      const jobs = new Map([...ended, ...polled.jobs].map(job => [job.id, job]))
       const missed = known().filter(job => !jobs.has(job.id))
       for (const job of missed) jobs.set(job.id, job)
       const open = missed.filter(job => !isFinished(job))

@@ -118,6 +118,7 @@ export class Tab {
       filter,
       timing,
       known: () => held().jobs,
+      now: () => clock.now(),
       lastEventId: this.#lastEventId,
       sink: {
         snapshot: (jobs, truncated, id) => {

@@ -62,6 +62,12 @@ export class Live implements ReactiveController {
   }
 }
 
-headway.subscribe(redraw)
+/** A tab that nobody sees draws nothing, and must know all the same until when it was connected. */
+const look = (): void => {
+  shownNow()
+  redraw()
+}
+
+headway.subscribe(look)
 // What counts down does so between two changes as well.
-setInterval(redraw, SECOND_MS)
+setInterval(look, SECOND_MS)

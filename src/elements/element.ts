@@ -60,17 +60,23 @@ export abstract class HeadwayElement extends LitElement {
     return { url: url || originOfFile(), token }
   }
 
-  /** The time that what is shown is of, by the clock of the service. */
-  protected shownMs(client: Headway): number {
-    return this.#clock.read(client.connection, client.now())
+  /**
+   * The time that what is shown of a job is of, by the clock of the service. An element that was added while nothing arrived has
+   * the job as it was when it last changed, and can say nothing of later.
+   */
+  protected shownMs(client: Headway, { updatedAt }: Pick<LiveJob, 'updatedAt'>): number {
+    this.#clock.read(client.connection, client.now())
+    return this.#clock.lastMs ?? Date.parse(updatedAt)
   }
+
+  /** Whose connection tells until when what is shown was as of now; null: nobody's. */
+  protected abstract readonly client: Headway | null | undefined
 
   /** What is said of a job that has not finished while nothing arrives: of when it is. Null: it is as of now. */
   protected asOf(client: Headway, job: LiveJob): string | null {
-    const nowMs = this.shownMs(client)
+    const shownMs = this.shownMs(client, job)
     if (isFinished(job) || isArriving(client.connection)) return null
-    const atMs = this.#clock.lastMs === null ? Date.parse(job.updatedAt) : nowMs
-    return this.language.text('progress.asOf', { time: this.language.hourAndMinute(atMs) })
+    return this.language.text('progress.asOf', { time: this.language.hourAndMinute(shownMs) })
   }
 
   protected get language(): ProgressLanguage {
@@ -115,6 +121,9 @@ export abstract class HeadwayElement extends LitElement {
       this.#ticking = undefined
     } else {
       this.#ticking ??= setInterval(() => {
+        const { client } = this
+        // Also where nobody looks: otherwise a connection that is lost meanwhile would have been lost when somebody last looked.
+        if (client) this.#clock.read(client.connection, client.now())
         if (document.visibilityState === 'visible') this.requestUpdate()
       }, SECOND_MS)
     }

@@ -113,7 +113,7 @@ export class HeadwayJobCard extends JobElement {
   protected override render(): TemplateResult | typeof nothing {
     const { job, client, language } = this
     if (!job || !client) return this.#renderMissing()
-    const nowMs = this.shownMs(client)
+    const nowMs = this.shownMs(client, job)
     const look = conditionOf(job, nowMs)
     const asOf = this.asOf(client, job)
     const view = { job, nowMs, language, asOf }

@@ -52,7 +52,7 @@ export class HeadwayProgress extends JobElement {
       >${language.percent(job.progressPercent)}</span
     >`
     return html`<div class="line ${asOf === null ? '' : 'old'}" title=${asOf ?? nothing}>
-      ${renderBar({ job, nowMs: this.shownMs(client), language, asOf })} ${this.plain ? nothing : percent}
+      ${renderBar({ job, nowMs: this.shownMs(client, job), language, asOf })} ${this.plain ? nothing : percent}
       ${asOf === null || this.plain ? nothing : html`<span class="small muted" part="as-of" aria-hidden="true">${asOf}</span>`}
     </div>`
   }

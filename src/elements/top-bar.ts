@@ -6,6 +6,7 @@ import { hasJustFinished, isFinished } from '../client/documents.ts'
 import { isArriving } from '../client/shown-clock.ts'
 import type { ConnectionState, Headway, JobFilter, LiveJob } from '../client/types.ts'
 import { followList } from './connections.ts'
+import { Dismissed } from './dismissed.ts'
 import { HeadwayElement } from './element.ts'
 import { renderMark } from './job-view.ts'
 import { shared } from './styles.ts'
@@ -109,10 +110,9 @@ export class HeadwayTopBar extends HeadwayElement {
   declare expanded: boolean
 
   protected readonly followed = ['jobType', 'organizationId']
-  #client: Headway | null = null
+  protected client: Headway | null = null
   #ended: LiveJob[] = []
-  /** Finished jobs that somebody has taken out of sight, each in one attempt. */
-  readonly #dismissed = new Set<string>()
+  readonly #dismissed = new Dismissed()
   #announcement = ''
   #announcing: ReturnType<typeof setTimeout> | undefined
   #hadFocus = false
@@ -142,14 +142,14 @@ export class HeadwayTopBar extends HeadwayElement {
     const { language, expanded } = this
     const jobs = this.#jobs()
     const [first] = jobs
-    const client = this.#client
+    const client = this.client
     if (!first || !client) return nothing
-    const nowMs = this.shownMs(client)
     const active = jobs.filter(job => !isFinished(job))
     const count =
       active.length > 0
         ? language.text('progress.activeCount', { count: active.length })
         : language.text('progress.recentlyCompleted', { count: jobs.length })
+    const marked = active.find(job => conditionOf(job, this.shownMs(client, job)) === 'running') ?? first
     const isOld = active.length > 0 && !isArriving(client.connection)
     return html`<section class="bar ${isOld ? 'old' : ''}" part="bar" aria-label=${language.text('progress.title')}>
       <button
@@ -161,7 +161,7 @@ export class HeadwayTopBar extends HeadwayElement {
         title=${language.text(expanded ? 'progress.hide' : 'progress.show')}
         @click=${() => this.#toggle()}
       >
-        ${renderMark(active.find(job => conditionOf(job, nowMs) === 'running') ?? first, nowMs)}
+        ${renderMark(marked, this.shownMs(client, marked))}
         <span part="count">${count}</span>
         ${active.length > 0 ? this.#renderFirst(first) : nothing} ${this.#renderConnection(client.connection)}
         <span class="chevron" part="toggle" aria-hidden="true"></span>
@@ -186,7 +186,7 @@ export class HeadwayTopBar extends HeadwayElement {
   }
 
   #renderCards(jobs: readonly LiveJob[]): unknown {
-    const client = this.#client
+    const client = this.client
     const more = jobs.length - MAX_CARDS
     return html`${repeat(
       jobs.slice(0, MAX_CARDS),
@@ -206,16 +206,14 @@ export class HeadwayTopBar extends HeadwayElement {
 
   /** What runs and what has just finished, in this order. */
   #jobs(): readonly LiveJob[] {
-    const client = this.#client
+    const client = this.client
     if (!client) return []
     const nowMs = client.now()
-    return client
-      .jobs()
-      .filter(job => !isFinished(job) || (hasJustFinished(job, nowMs) && !this.#dismissed.has(attemptOf(job))))
+    return client.jobs().filter(job => !isFinished(job) || (hasJustFinished(job, nowMs) && !this.#dismissed.has(job)))
   }
 
   readonly #dismiss = (job: LiveJob): void => {
-    this.#dismissed.add(attemptOf(job))
+    this.#dismissed.add(job)
     this.requestUpdate()
   }
 
@@ -233,7 +231,7 @@ export class HeadwayTopBar extends HeadwayElement {
     }
     const stops: (() => void)[] = []
     const use = (client: Headway) => {
-      this.#client = client
+      this.client = client
       stops.push(
         client.subscribe(() => this.requestUpdate()),
         client.on('finished', job => this.#announce(job)),
@@ -243,7 +241,7 @@ export class HeadwayTopBar extends HeadwayElement {
     stops.push(followList(this.source, filter, use))
     return () => {
       for (const stop of stops) stop()
-      this.#client = null
+      this.client = null
       clearTimeout(this.#announcing)
       this.#announcing = undefined
       this.#ended = []
@@ -285,8 +283,6 @@ const CARD_PARTS = [
   'retry',
   'dismiss',
 ].join()
-
-const attemptOf = ({ id, attempt }: LiveJob): string => `${id} ${attempt}`
 
 const endKeyOf = ({ status }: LiveJob) =>
   status === 'completed' || status === 'failed'

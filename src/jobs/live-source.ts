@@ -2,6 +2,7 @@ import type { Database } from '../database/connection.ts'
 import { classifyFailure } from '../database/failures.ts'
 import { FUNCTIONS } from '../database/functions.ts'
 import { HeadwayError } from '../errors.ts'
+import { JUST_FINISHED_SECONDS } from '../just-finished.ts'
 import type { InTurn } from './in-turn.ts'
 import type { FeedFilter, JobState, LiveDocument, LiveSource } from '../live/change.ts'
 
@@ -13,8 +14,9 @@ const DOCUMENT = `
   round(1000 * date_part('epoch', j.finished_at))::bigint AS finished_at_ms,
   j.revision, j.lifecycle, j.lifecycle_revision, ${FUNCTIONS}.live_document(j)::text AS json`
 
-/** How far back a reader without a position sees finished jobs. */
-const RECENT_SECONDS = 30
+/** How far back a reader without a position sees finished jobs. The index gives the longest; what was shorter is left out. */
+const { completed, failed } = JUST_FINISHED_SECONDS
+const JUST_FINISHED = `AND (j.status = 'failed' OR j.finished_at >= now() - interval '${completed} seconds')`
 /** Reconcile looks this far back; everything older has left the feeds. */
 const RECONCILE_SECONDS = 120
 
@@ -118,7 +120,8 @@ export const createLiveSource = (database: Database, inTurn: InTurn): LiveSource
         ? "'-infinity'::timestamptz"
         : since
           ? `to_timestamp(${bind(since.ms)}::float8 / 1000)`
-          : `now() - interval '${RECENT_SECONDS} seconds'`
+          : `now() - interval '${failed} seconds'`
+    const isRecent = filter.jobIds.length > 0 || since ? '' : JUST_FINISHED
     const most = `${bind(limit + 1)}::integer`
     const position = filter.jobIds.length > 0 ? null : since?.position
     // Ends that were written earlier and committed later: the newest by their transactions, however many there may be. As in
@@ -143,7 +146,7 @@ export const createLiveSource = (database: Database, inTurn: InTurn): LiveSource
           WHERE j.finished_at IS NULL AND ${where} ORDER BY j.created_at DESC LIMIT ${most})
          UNION ALL
          (SELECT j.id, 2 AS half, j.finished_at AS ordered_by FROM public.progress_jobs j
-          WHERE j.finished_at >= ${from} AND ${where} ORDER BY j.finished_at DESC LIMIT ${most})
+          WHERE j.finished_at >= ${from} ${isRecent} AND ${where} ORDER BY j.finished_at DESC LIMIT ${most})
          ${late}
        ), shown AS (
          SELECT * FROM halves ORDER BY half, ordered_by DESC LIMIT ${most}

@@ -81,9 +81,9 @@ export interface LiveSource {
   /** The jobs that still exist, by primary key, in one statement. */
   readDocuments(jobIds: readonly string[]): Promise<LiveDocument[]>
   /**
-   * The jobs of a filter that are active, or whose end is of `since` or later (null means 30 seconds before now), and those
-   * named by `jobIds` whatever their age; at most `limit`, unfinished first, newest first. Where it must wait, and is not
-   * `isWanted` any more when its turn has come, it is refused.
+   * The jobs of a filter that are active, or whose end is of `since` or later (null means those that have just finished:
+   * JUST_FINISHED_SECONDS), and those named by `jobIds` whatever their age; at most `limit`, unfinished first, newest first.
+   * Where it must wait, and is not `isWanted` any more when its turn has come, it is refused.
    */
   readSnapshot(
     filter: FeedFilter,

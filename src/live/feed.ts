@@ -1,3 +1,4 @@
+import { JUST_FINISHED_SECONDS } from '../just-finished.ts'
 import { sees, type FeedFilter, type JobRevision, type LiveDocument, type SnapshotAnswer } from './change.ts'
 import { encodeSnapshot, formatEventId, partOf, partOfFrame, type StreamFormat } from './frames.ts'
 import { Marks, type Mark } from './marks.ts'
@@ -7,8 +8,8 @@ import type { FrameSource, Subscriber } from './subscriber.ts'
 /** A finished job stays in its feed for so long, so that a subscriber that is behind still gets its end. */
 const FINISHED_STAYS_MS = 60_000
 
-/** A first snapshot leaves out what finished longer ago. */
-const SNAPSHOT_SHOWS_FINISHED_MS = 30_000
+/** A first snapshot may leave out what changed longer ago. A failure that it shows for longer is held by the feed from then on. */
+const SNAPSHOT_SHOWS_FINISHED_MS = 1000 * Math.min(...Object.values(JUST_FINISHED_SECONDS))
 
 /** What decides whether a feed shows a job. None of it ever changes. */
 export type Membership = Pick<LiveDocument, 'id' | 'tenantId' | 'organizationId' | 'jobType' | 'parentJobId'>

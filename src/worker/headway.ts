@@ -14,11 +14,12 @@ import {
   type Client,
   type TokenSource,
 } from '../api-client/client.ts'
+import type { Connecting } from '../api-client/exchange.ts'
 import { createDeathWatch, noDeathWatch } from './death-watch.ts'
 import { creationOf, WorkingJob, type Job, type NewJob } from './job.ts'
 import { Outage } from './outage.ts'
 import type { Opened } from './reporter.ts'
-import { patienceAfter } from './patience.ts'
+import { patienceAfter, SLOW_MS } from './patience.ts'
 import { sizeOf, type Trackable } from './source.ts'
 import { isStopCode } from './stop.ts'
 import { readOr } from './texts.ts'
@@ -46,8 +47,9 @@ export interface HeadwayOptions {
   /** false: a process that dies leaves its jobs as they are. */
   watchDeath?: boolean
   /**
-   * How long (ms) the end of a job waits for a service that is away. By default a tenth of the time that the job has taken, at
-   * least 1,000 and at most 30,000.
+   * How long (ms) the end of a job waits for the service. By default a tenth of the time that the job has taken, at least 1,000
+   * and at most 30,000; and at least 10,000 while the service is there and slow: it has taken a call and not answered yet, or has
+   * said that it is busy. Each answer begins the wait anew.
    */
   patienceMs?: number
 }
@@ -126,7 +128,7 @@ const unlessChanged = async (calls: () => Promise<Found>): Promise<Found> => {
 const creating = (client: Client, job: NewJob, { idempotencyKey, restart = false }: StartOptions) => {
   const headers = { 'idempotency-key': idempotencyKey ?? randomUUID() }
   const body = creationOf(job, programName())
-  return async (connecting: AbortSignal) => {
+  return async (connecting: Connecting) => {
     const found = readJob(await client.call('POST', '/jobs', { body, headers, weak: true, connecting }))
     // A wish to cancel it is not lost with the worker that died of something else.
     const isTaken = restart && found.status === 'running' && !found.cancelRequested
@@ -150,7 +152,7 @@ const attaching = (client: Client, jobId: string, { workerId, attempt }: AttachO
   // What is no id at all is for the service to refuse.
   const path = `/jobs/${readOr(() => encodeURIComponent(jobId), '-')}`
   const body = attempt === undefined ? {} : { attempt }
-  return async (connecting: AbortSignal) => {
+  return async (connecting: Connecting) => {
     // A heartbeat first: a job that was given up for its silence comes back by one, and by nothing else.
     await client.call('POST', `${path}/heartbeat`, {
       body: { ...body, ...(workerId !== undefined && { workerId }) },
@@ -169,8 +171,9 @@ export const createHeadway = (options: HeadwayOptions = {}): Headway => {
   const { onProblem = warn, watchDeath = true, patienceMs } = options
   const client = createClient(settingsOf(options, process.env))
   const deathWatch = watchDeath ? deathWatchOfProcess : noDeathWatch
-  const patience = patienceMs === undefined ? patienceAfter : () => patienceMs
-  const shared = { client, deathWatch, outage: new Outage(onProblem), patienceAfter: patience }
+  const patience =
+    patienceMs === undefined ? { patienceAfter, slowMs: SLOW_MS } : { patienceAfter: () => patienceMs, slowMs: 0 }
+  const shared = { client, deathWatch, outage: new Outage(onProblem), ...patience }
 
   const make = (job: NewJob, startOptions: StartOptions): WorkingJob => {
     const { totalCount, stages } = readOr(() => ({ ...job }), {} as NewJob)

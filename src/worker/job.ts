@@ -1,8 +1,9 @@
-import { UnavailableError, type Client } from '../api-client/client.ts'
+import type { Client } from '../api-client/client.ts'
+import type { Connecting } from '../api-client/exchange.ts'
 import type { Unit } from '../jobs/job.ts'
 import type { DeathWatch, LastWord } from './death-watch.ts'
 import type { Details } from './details.ts'
-import type { Outage } from './outage.ts'
+import { UnheardError, type Outage } from './outage.ts'
 import { Progress, type Report } from './progress.ts'
 import { Reporter, reportTime, type Ending, type Opened } from './reporter.ts'
 import { StopError } from './stop.ts'
@@ -58,13 +59,15 @@ export interface Job {
 
 export interface JobParts {
   client: Client
-  open: (connecting: AbortSignal) => Promise<Opened>
+  open: (connecting: Connecting) => Promise<Opened>
   progress: { totalCount?: number | null | undefined; hasStages: boolean }
   workerId: string | undefined
   deathWatch: DeathWatch
   outage: Outage
   /** How long its end waits for a service that is away, after so much work. */
   patienceAfter: (workedMs: number) => number
+  /** The least that it waits for one that is there and slow. */
+  slowMs: number
 }
 
 /** Whether an error says no more than that the work was told to stop. */
@@ -101,7 +104,7 @@ export class WorkingJob implements Job {
 
   /** Resolves when the job has been made, when the service is known to be away, or after `ms`. */
   async begun(ms: number): Promise<this> {
-    await this.#parts.outage.wait(ms, this.#reporter.whenOpened)
+    await this.#parts.outage.wait(this.#reporter.whenOpened, { ms: () => ms })
     return this
   }
 
@@ -142,14 +145,17 @@ export class WorkingJob implements Job {
 
   /** The first ending counts: `fail` in a `finally` after `complete` says nothing new. */
   async #end(ending: Ending): Promise<boolean> {
-    const { client, outage, patienceAfter } = this.#parts
+    const { client, outage, patienceAfter, slowMs } = this.#parts
     const reporter = this.#reporter
     reporter.end(ending)
     const patienceMs = patienceAfter(performance.now() - this.#beganAt)
-    const isTold = await outage.wait(patienceMs, reporter.whenOver, () => reporter.answeredAt)
+    const isTold = await outage.wait(reporter.whenOver, {
+      ms: () => (reporter.isHeard ? Math.max(patienceMs, slowMs) : patienceMs),
+      answeredAt: () => reporter.answeredAt,
+    })
     if (isTold !== undefined) return isTold
     reporter.giveWay()
-    outage.tell(new UnavailableError(`${client.url} has not heard how the job ended.`))
+    outage.tell(new UnheardError(client.url))
     return false
   }
 

@@ -1,9 +1,14 @@
+import { TRY_TIMEOUT_MS } from '../api-client/client.ts'
+
 /** The end of even the shortest work is worth a second try. */
 const SHORTEST_MS = 1_000
 /** A restart of the service, with the migrations of a new version, takes less. */
 const LONGEST_MS = 30_000
 /** So much of the time that the work has taken may be added to it. */
 const SHARE = 0.1
+
+/** The least that a service is given which is there and only slow: as long as one of its answers may take. */
+export const SLOW_MS = TRY_TIMEOUT_MS
 
 /**
  * How long (ms) the end of work waits for a service that is away, when the work has lasted `workedMs`: a tenth of that, at least

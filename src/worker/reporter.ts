@@ -1,4 +1,5 @@
 import { backoffMs, RefusedError, UnavailableError, type Client } from '../api-client/client.ts'
+import type { Connecting } from '../api-client/exchange.ts'
 import type { Outage } from './outage.ts'
 import { Progress, type Report } from './progress.ts'
 import { isOfJob, isStopCode, StopError } from './stop.ts'
@@ -42,7 +43,7 @@ export interface ReporterOptions {
   client: Client
   workerId: string | undefined
   /** One try to make or find the job; `connecting` gives up a connection that is still being made. */
-  open: (connecting: AbortSignal) => Promise<Opened>
+  open: (connecting: Connecting) => Promise<Opened>
   progress: Progress
   outage: Outage
 }
@@ -63,6 +64,8 @@ export class Reporter {
   opened: Opened | null = null
   /** When the service last answered something that counts, by `performance.now()`. */
   answeredAt = 0
+  /** The service is there: it has taken a call that it has not answered yet, or has said that it is busy. */
+  isHeard = false
   #ending: Ending | null = null
   readonly #options: ReporterOptions
   readonly #stop = new AbortController()
@@ -170,7 +173,7 @@ export class Reporter {
   }
 
   /** One try to report. */
-  async #report(connecting: AbortSignal): Promise<Outcome> {
+  async #report(connecting: Connecting): Promise<Outcome> {
     const { client, workerId, progress } = this.#options
     const { id, attempt } = this.opened as Opened
     const { body, restore, drop } = progress.take()
@@ -225,16 +228,17 @@ export class Reporter {
   }
 
   /** Tries until there is an answer; null when the service will not have it. */
-  async #persist<Answer>(attempt: (connecting: AbortSignal) => Promise<Answer>): Promise<Answer | null> {
+  async #persist<Answer>(attempt: (connecting: Connecting) => Promise<Answer>): Promise<Answer | null> {
     for (;;) {
       this.#connecting = new AbortController()
       const tooLong = setTimeout(() => this.giveWay(), CONNECT_MS).unref()
       try {
-        const answer = await attempt(this.#connecting.signal)
+        const answer = await attempt({ signal: this.#connecting.signal, onMade: () => (this.isHeard = true) })
         this.#failures = 0
         if (answer !== 'kept') this.#hasAnswered()
         return answer
       } catch (error) {
+        this.isHeard = error instanceof UnavailableError && error.isBusy
         const pauseMs = this.#pauseAfter(error)
         if (pauseMs === null) return null
         const retryAfterMs = error instanceof UnavailableError ? error.retryAfterMs : 0

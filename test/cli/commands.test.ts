@@ -8,6 +8,7 @@ import t, { type Test } from 'tap'
 import { runProgram } from '../../src/cli/program.ts'
 import type { JobDocument, Page } from '../../src/jobs/job.ts'
 import { createTestDatabase } from '../helpers/database.ts'
+import { goodAnswer, startFakeService } from '../helpers/fake-service.ts'
 import { spawnHeadway } from '../helpers/headway.ts'
 import { startService, type Service } from '../helpers/service.ts'
 import { mint, SECRET } from '../helpers/tokens.ts'
@@ -302,6 +303,13 @@ t.test(
       stdout: 'worked\n',
       stderr: /127\.0\.0\.1:1 [^]*The service does not know how the job ended\.\n$/,
     })
+    t.equal(end.stderr.match(/how the job ended/g)?.length, 1, 'once')
+    const silent = await startFakeService(t)
+    silent.script = (received, response) =>
+      received.call === 'POST /jobs' ? goodAnswer(received, response) : new Promise(() => undefined)
+    const hurried = spawnHeadway(t, ['run', '--patience', '1s', '--', 'true'], { HEADWAY_URL: silent.url })
+    const said = `headway: ${silent.url} has not answered. The service does not know how the job ended.\n`
+    t.match(await hurried.ended, { code: 0, stderr: said }, 'also where that is the first thing to be said')
     t.match(await waited.ended, { code: 4, stderr: /cannot be reached. Trying again.\n/ })
     t.match(String(await told), /no connection to the service; trying again/)
     t.match(await listed.ended, { code: 4, stderr: /cannot be reached. Start the service there, or set HEADWAY_URL/ })

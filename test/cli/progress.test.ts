@@ -204,6 +204,29 @@ t.test('what leads, where lines say several things', async t => {
     ],
     ['a percent of something else', ['Disk is 87% full', '[3/500] a', '[4/500] b', '[5/500] c'], [87, 87, 87, 1]],
     ['two percents in turn', ['45%', '12%', '46%', '13%'], [45, 45, 46, 46]],
+    [
+      'a fraction that agrees with the percent by chance at first',
+      ['5.0% of ~ 58MiB (frag 3/61)', '45.0% of ~ 58MiB (frag 28/61)', '99.0% of ~ 58MiB (frag 60/61)'],
+      [4, 45, 99],
+    ],
+    [
+      'a load beside a count',
+      [
+        'cpu 45% done 10/100',
+        'cpu 65% done 20/100',
+        'cpu 15% done 30/100',
+        'cpu 9% done 40/100',
+        'cpu 80% done 50/100',
+      ],
+      [45, 65, 65, 40, 50],
+    ],
+    [
+      'a ratio beside a size',
+      ['33.3% (1 MiB / 90 MiB)', '33.1% (2 MiB / 90 MiB)', '32.8% (9 MiB / 90 MiB)', '33.2% (80 MiB / 90 MiB)'],
+      [33, 33, 10, 88],
+    ],
+    ['percents of what is left', ['90% of test remaining', '60% of test remaining', '10% remaining'], [10, 40, 90]],
+    ['the same before the number', ['Remaining: 80 %', 'Remaining: 25 %'], [20, 75]],
     ['a download that begins anew', ['10%', '45%', '0%', '2%', '10%'], [10, 45, 45, 2, 10]],
     ['what is left', ['left: 10/10', 'left: 9/10', 'left: 8/10', '5%', '6%'], [99, 99, 99, 5, 6]],
     [

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { promisify } from 'node:util'
 import t from 'tap'
+import { hasJustFinished } from '../../src/client/documents.ts'
 import type { Headway, HeadwayEvent, HeadwayState, LiveJob } from '../../src/client/types.ts'
 import { insteadOfStreams, startFront, streamsSeen } from '../helpers/front.ts'
 import type { Front, OwnAnswer } from '../helpers/front.ts'
@@ -123,6 +124,36 @@ t.test('where streams are refused, jobs are polled until they are not', async t 
   await service.heartbeat(job.id, { processedCount: 2 })
   await until(client, shows(job.id, { progressPercent: 50 }))
   t.equal(polls().length, before, 'and no more polls')
+})
+
+t.test('a page that is loaded again shows a failure for a minute and other ends for half of one', async t => {
+  const service = await startService(t)
+  const front = await startFront(t, service.url)
+  const end = async (path: string, seconds: number) => {
+    const job = await service.createJob({ jobType: 'import', cancellable: true })
+    if (path === 'cancelled') await service.call('POST', `/jobs/${job.id}/cancel`)
+    else await service.call('POST', `/jobs/${job.id}/${path}`, path === 'fail' ? { errorMessage: 'disk full' } : {})
+    await service.age(job.id, seconds)
+    return job.id
+  }
+  const shown = [await end('fail', 45), await end('complete', 15), await end('cancelled', 15)].sort()
+  for (const [path, seconds] of [
+    ['fail', 75],
+    ['complete', 45],
+    ['cancelled', 45],
+  ] as const)
+    await end(path, seconds)
+  for (const connection of ['live', 'polling'] as const) {
+    front.instead = connection === 'live' ? () => null : insteadOfStreams({ status: 502 })
+    for (const filter of [{}, { topLevel: true }, { jobType: 'import' }]) {
+      const client = new Browser().open(t, { url: front.url, filter }, { pollMs: 50 })
+      await untilTried(client, connection)
+      const recent = client.jobs().filter(job => hasJustFinished(job, client.now()))
+      t.same(recent.map(({ id }) => id).sort(), shown, `${connection} ${JSON.stringify(filter)}`)
+      if (connection === 'live') t.equal(client.jobs().length, 3, 'and the stream tells of no others')
+      client.close()
+    }
+  }
 })
 
 /** Tries again and again, as time would. */

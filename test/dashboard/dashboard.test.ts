@@ -106,6 +106,18 @@ t.test('usual steps are counted by what was done, not by the percent that it is'
   t.end()
 })
 
+t.test('items that are reported many at once are one step', t => {
+  // 500 every ten minutes, three times: made, and then a revision for each report.
+  const bulk = { ...running, processedCount: 1500, totalCount: 5000, advancedAt: at(1_800), revision: 4 }
+  t.equal(notAdvancingMs(bulk, now(1_800 + 1_799)), null)
+  t.equal(notAdvancingMs(bulk, now(1_800 + 1_800)), 1_800_000)
+  // With a message each second there are more revisions than items.
+  const talkative = { ...running, processedCount: 6, advancedAt: at(3_600), revision: 3_600 }
+  t.equal(notAdvancingMs(talkative, now(3_600 + 1_799)), null)
+  t.equal(notAdvancingMs(talkative, now(3_600 + 1_800)), 1_800_000)
+  t.end()
+})
+
 t.test('the time left counts down between two updates, not below 0, and only while something is done', async t => {
   t.equal(secondsLeft(running, now(60)), 140)
   t.equal(secondsLeft(running, now(65.5)), 135)

@@ -711,6 +711,41 @@ t.test('a service that answers slowly is not away', { buffered: true }, async t 
   t.same(problems, [])
 })
 
+t.test(
+  'a service that has taken a call is given the time of an answer, and one that refuses is given a second',
+  { buffered: true },
+  async t => {
+    const service = await startFakeService(t)
+    // Each of three calls takes longer than the whole patience of a short job.
+    service.script = async (received, response) => {
+      await delay(1_300)
+      return goodAnswer(received, response)
+    }
+    const slow = connect(service.url)
+    const job = await slow.headway.start({ name: 'short' })
+    t.ok(await job.complete(), 'it was heard')
+    t.same(slow.problems, [])
+
+    // Whoever sheds load is there.
+    let refusals = 4
+    service.script = (received, response) =>
+      refusals-- > 0
+        ? { status: 503, body: { code: 'overloaded', detail: 'Too much.' }, headers: { 'retry-after': '0' } }
+        : goodAnswer(received, response)
+    const busy = connect(service.url)
+    t.ok(await (await busy.headway.start({ name: 'shed' })).complete())
+
+    // A proxy without a service behind it is not, nor is a service without its database.
+    for (const body of ['<h1>503</h1>', { code: 'database_unavailable', detail: 'Away.' }]) {
+      service.script = () => ({ status: 503, body })
+      const away = connect(service.url)
+      const before = performance.now()
+      t.notOk(await (await away.headway.start({ name: 'away' })).complete())
+      t.ok(performance.now() - before < 8_000)
+    }
+  },
+)
+
 t.test('a process does not end while a tracked loop waits for its next item', { buffered: true }, async t => {
   const service = await startFakeService(t)
   const source = `

@@ -7,6 +7,9 @@ import { ShownBar, type Count } from './shown-bar.ts'
 /** A program that names another total in each line has no end of them. */
 const MAX_SERIES = 50
 
+/** One fall may be a chance. */
+const SLIPS = 2
+
 export interface CourseOptions {
   /** What the user says that there is to do. */
   total?: number | undefined
@@ -21,6 +24,7 @@ type Step = ReturnType<Series['take']>
  *
  * - A percent leads, or a fraction that comes again with a greater count. A fraction that does not come again gives way to both.
  * - Of a line with a fraction and a percent that contradict each other the percent counts; where they agree, the fraction.
+ * - A percent that has slipped back twice while a fraction beside it only grew is none of progress, such as a load or a ratio.
  * - A fall from about all to about nothing begins the next part. Where something counts these parts, it says how many there are;
  *   otherwise there are as many as have begun.
  * - A smaller value that comes once is taken for a chance.
@@ -42,6 +46,8 @@ export class Course {
   #base = 0
   /** A line has had a fraction that its percent contradicts: such a fraction may agree by chance later. */
   #hasContradiction = false
+  /** Percents are none of progress here. */
+  #ignoresPercents = false
 
   constructor({ total, unit = 'unknown' }: CourseOptions = {}) {
     this.#declared = total ?? null
@@ -51,7 +57,8 @@ export class Course {
   }
 
   /** What a line changes; null: nothing. */
-  read({ percent, percentTolerance, fractions }: FoundInLine): Report | null {
+  read({ percent: found, percentTolerance, fractions }: FoundInLine): Report | null {
+    const percent = this.#ignoresPercents && fractions.length > 0 ? null : found
     if (percent === null && fractions.length === 0) return null
     this.#line++
     const agrees = (each: Fraction): boolean =>
@@ -59,7 +66,8 @@ export class Course {
     const place =
       percent === null ? fractions.length - 1 : this.#hasContradiction ? -1 : fractions.findLastIndex(agrees)
     if (percent !== null && fractions.length > 0 && place < 0) this.#hasContradiction = true
-    const others = fractions.filter((_, index) => index !== place).map(each => this.#note(fractionValue(each)).series)
+    const noted = fractions.filter((_, index) => index !== place).map(each => this.#note(fractionValue(each)))
+    const others = noted.map(each => each.series)
     const main = fractions[place]
     const value = main ? fractionValue(main) : percentValue(percent ?? 0)
     const { series, step } = this.#note(value, percent !== null || value.total === this.#declared)
@@ -68,6 +76,20 @@ export class Course {
     if (percent === null && first && !this.#outer && series.moves > first.moves && first.total !== series.total) {
       this.#outer = first
       this.#leader = series
+    }
+    if (percent !== null && place < 0) {
+      const steady = noted.find(each => each.series.isSteady)
+      if (steady && series.slips >= SLIPS) {
+        this.#ignoresPercents = true
+        this.#leader = steady.series
+        return this.#report(steady.series, true)
+      }
+      // Its fraction agreed by chance before.
+      const leader = this.#leader
+      if (leader && leader !== this.#outer && this.#parts === 0 && others.includes(leader)) {
+        this.#leader = series
+        return this.#report(series, true)
+      }
     }
     return this.#follow(series, step)
   }

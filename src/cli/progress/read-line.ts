@@ -98,6 +98,11 @@ const toFraction = (line: string, match: RegExpExecArray): Omit<Fraction, 'place
 const LONGEST = 1_000
 const MAX_FRACTIONS = 10
 
+/** What the line says is left: `90% of test remaining`, `Remaining: 80 %`. */
+const isLeft = (before: string, after: string): boolean =>
+  /^\s*(?:of\s[\p{L} ]{1,20}\s)?(?:remaining|remains|left|to go)\b/iu.test(after) ||
+  /\b(?:remaining|left)[:=]?\s*$/i.test(before)
+
 const NOTHING: FoundInLine = { percent: null, percentTolerance: 0, fractions: [] }
 
 /** What a line says of progress, and nothing of which of it counts. */
@@ -119,7 +124,7 @@ export const readLine = (text: string): FoundInLine => {
     if (value > 100 || /[\p{Script=Latin}\d_,+]$|(?:^|\s)-$|(?:^|[^.])\.$/u.test(before) || /^[\dA-Za-z]/.test(after))
       continue
     if (percent !== null && !/^[\s.…·,;:|>-]*$/.test(line.slice(end, match.index))) break
-    percent = value
+    percent = isLeft(before, after) ? 100 - value : value
     percentTolerance = 10 ** -decimals.length
     end = match.index + whole.length
   }

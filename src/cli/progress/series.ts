@@ -40,6 +40,8 @@ export class Series {
   isSure = false
   moves = 0
   #falls = 0
+  /** Falls that began no part. */
+  slips = 0
   /** In lines. */
   seenAt = 0
   movedAt = 0
@@ -87,6 +89,11 @@ export class Series {
     return this.beganAt >= ABOUT_ALL
   }
 
+  /** It has only grown. */
+  get isSteady(): boolean {
+    return this.moves > 1 && this.#falls === 0
+  }
+
   /** What is left, and not what is done. */
   get isCountdown(): boolean {
     return this.#falls >= 2 && this.moves === 0
@@ -102,7 +109,10 @@ export class Series {
       this.movedBeforeAt = this.movedAt
       this.movedAt = line
       this.isSure = true
-    } else if (value.done < this.done) this.#falls++
+    } else if (value.done < this.done) {
+      this.#falls++
+      if (!isNext) this.slips++
+    }
     this.total = value.total
     this.done = value.done
     this.seenAt = line
