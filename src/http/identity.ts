@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { HeadwayError } from '../errors.ts'
 import { OPEN_IDENTITY } from '../jobs/identity.ts'
 import type { Feature, Identity } from '../jobs/identity.ts'
+import { createLateRefusals } from './limits/late-refusals.ts'
 import type { RateLimit } from './limits/rate-limit.ts'
 
 /** Finds out who calls, or raises `unauthenticated`. */
@@ -51,19 +52,21 @@ export const registerIdentity = (app: FastifyInstance, identify: Identify, rateL
     request.identity = identity
   }
   app.decorateRequest('identity')
+  const refuse = createLateRefusals()
   // Without a promise where there is nothing to wait for: this runs for every heartbeat.
   app.addHook('onRequest', (request, reply, done) => {
-    const identity = identify(request)
-    if (!(identity instanceof Promise)) {
+    const refused = (error: unknown) => refuse(error, request.ip, done)
+    try {
+      const identity = identify(request)
+      if (identity instanceof Promise) {
+        identity.then(found => admit(request, reply, found)).then(() => done(), refused)
+        return
+      }
       admit(request, reply, identity)
-      done()
+    } catch (error) {
+      refused(error)
       return
     }
-    identity
-      .then(found => admit(request, reply, found))
-      .then(
-        () => done(),
-        (error: unknown) => done(error as Error),
-      )
+    done()
   })
 }

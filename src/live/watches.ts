@@ -5,6 +5,9 @@ import type { LiveStats, Log } from './stats.ts'
 /** More jobs than this are read in several statements. */
 const MAX_STATES_PER_READ = 5_000
 
+/** So many answers are made in one turn of the event loop. */
+const LET_GO_AT_ONCE = 10
+
 /** After a failed read (ms): 100, 200, 400, 800, 1000, 1000, … */
 const RETRY_MS = { first: 100, most: 1_000 }
 
@@ -26,6 +29,7 @@ interface Entry extends JobWait {
 
 /** A job that someone waits for. */
 interface Watch {
+  readonly jobId: string
   /** As it was last read; null: there is no such job; undefined: not read yet. */
   state: JobState | null | undefined
   entries: Set<Entry>
@@ -76,7 +80,7 @@ export class Watches {
     if (signal.aborted || this.#closed) return Promise.resolve(null)
     return new Promise(resolve => {
       const { jobId } = wait
-      const watch: Watch = this.#byJob.get(jobId) ?? { state: undefined, entries: new Set() }
+      const watch: Watch = this.#byJob.get(jobId) ?? { jobId, state: undefined, entries: new Set() }
       const end = (state: JobState | null) => {
         signal.removeEventListener('abort', abort)
         watch.entries.delete(entry)
@@ -189,11 +193,16 @@ export class Watches {
     }
     if (this.#retryMs > 0) log.info({}, 'Jobs that are waited for can be read again')
     this.#retryMs = 0
-    for (const jobId of jobIds) {
-      const watch = this.#byJob.get(jobId)
-      if (!watch) continue
-      watch.state = read.get(jobId) ?? null
-      for (const entry of [...watch.entries]) this.#judge(watch, entry)
+    const watches = jobIds.flatMap(jobId => this.#byJob.get(jobId) ?? [])
+    for (const watch of watches) watch.state = read.get(watch.jobId) ?? null
+    await this.#judgeAll(watches.flatMap(watch => [...watch.entries].map(entry => ({ watch, entry }))))
+  }
+
+  /** A thousand who wait for one job are let go a few at a time: each is answered, and asks again, in its own time. */
+  async #judgeAll(waiting: readonly { watch: Watch; entry: Entry }[]): Promise<void> {
+    for (const [index, { watch, entry }] of waiting.entries()) {
+      if (index > 0 && index % LET_GO_AT_ONCE === 0) await new Promise(resolve => setImmediate(resolve))
+      if (watch.entries.has(entry)) this.#judge(watch, entry)
     }
   }
 

@@ -2,6 +2,7 @@ import type { HeadwayError } from '../../errors.ts'
 import { sizeOfHeartbeat } from './entry-size.ts'
 import type { Heartbeat, HeartbeatAnswer } from './heartbeat.ts'
 import type { Scope } from '../identity.ts'
+import { Recent } from '../../recent.ts'
 import { mergeHeartbeats } from './merge.ts'
 import { Shares, type Holder, type SharesOptions } from './shares.ts'
 
@@ -33,6 +34,9 @@ interface EntryState {
   isUnproven: boolean
 }
 
+/** Of one tenant while others report: whoever comes next waits for a short batch to be written. */
+const PART_OF_A_BATCH = 1 / 4
+
 /** An entry without a payload, but with a message, has no more. */
 const USUAL_BYTES = 2 * 1024
 
@@ -60,6 +64,7 @@ export class HeartbeatQueue {
   /** Those whose turn it is come first. */
   readonly #tenants = new Map<string, Rows>()
   readonly #shares: Shares
+  readonly #reporting = new Recent()
   #rows = 0
 
   constructor(limits: SharesOptions = { maxEntries: Infinity, maxBytes: Infinity }) {
@@ -94,6 +99,7 @@ export class HeartbeatQueue {
 
   /** Whether the report has an entry of its own: else it was merged with one that waits. */
   add(scope: Scope, heartbeat: Heartbeat, waiter: Waiter, isUnproven = false): boolean {
+    this.#reporting.add(scope.tenantId, waiter.since)
     const rows = this.#rowsOf(scope.tenantId)
     const row = rowOf(heartbeat)
     const waiting = rows.get(row)
@@ -146,17 +152,20 @@ export class HeartbeatQueue {
 
   /**
    * The first entry of each row whose job is `wanted`, one of each tenant in turn, and of a tenant the oldest rows first. Up to
-   * `limit` of the usual size, and none where these are fewer than `least`; a large one counts as several, since it takes as
+   * `limit` of the usual size, a quarter of them of one tenant while others report, and none where these are fewer than `least`; a large one counts as several, since it takes as
    * long to write. Each must be put back or forgotten.
    */
   take(limit: number, wanted: (jobId: string) => boolean, least = 1): Entry[] {
     const batch: Entry[] = []
     let weight = 0
+    const mostOf = (tenantId: string) => (this.#reporting.isAlone(tenantId) ? limit : limit * PART_OF_A_BATCH)
     const turns = [...this.#tenants].map(([tenantId, rows]) => ({
       tenantId,
       rows,
       left: rows.entries(),
       taken: [] as string[],
+      weight: 0,
+      most: mostOf(tenantId),
     }))
     let round = turns
     while (round.length > 0 && weight < limit) {
@@ -167,8 +176,9 @@ export class HeartbeatQueue {
           if (!entry || !wanted(entry.heartbeat.jobId)) continue
           batch.push(entry)
           weight += weightOf(entry)
+          turn.weight += weightOf(entry)
           turn.taken.push(row)
-          next.push(turn)
+          if (turn.weight < turn.most) next.push(turn)
           break
         }
       }
