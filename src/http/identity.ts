@@ -31,12 +31,22 @@ export const refuseExpired = ({ expiresAtMs }: Identity): void => {
 /** A service without any auth setting: whoever reaches it may do everything. */
 export const identifyEveryone: Identify = () => OPEN_IDENTITY
 
+export interface Admission {
+  rateLimit: RateLimit | null
+  /** Told of the tenant of each request that is let in. */
+  onAdmitted: (tenantId: string) => void
+}
+
 /**
  * Gives every request of `app` its identity before its body is read, and refuses it without the feature that the route names.
  * A route that names none does not start: one that was forgotten would be open to all. What is refused counts for the rate
  * limit as well.
  */
-export const registerIdentity = (app: FastifyInstance, identify: Identify, rateLimit: RateLimit | null): void => {
+export const registerIdentity = (
+  app: FastifyInstance,
+  identify: Identify,
+  { rateLimit, onAdmitted }: Admission,
+): void => {
   app.addHook('onRoute', ({ config, method, schema, url }) => {
     if (config?.feature === undefined) throw new Error(`${String(method)} ${url} names no feature`)
     // What is not in the OpenAPI document is not met by the test that calls everything as a stranger.
@@ -50,6 +60,7 @@ export const registerIdentity = (app: FastifyInstance, identify: Identify, rateL
       throw new HeadwayError('forbidden', `This call needs the feature ${needed ?? 'of its route'}.`)
     }
     request.identity = identity
+    onAdmitted(identity.tenantId)
   }
   app.decorateRequest('identity')
   const refuse = createLateRefusals()

@@ -182,7 +182,10 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
   await app.register(async guarded => {
     await registerPressure(guarded, pressure)
     if (identify) registerChallenges(guarded)
-    registerIdentity(guarded, identify ?? identifyEveryone, createRateLimit({ perSecond: rateLimitPerSecond }))
+    registerIdentity(guarded, identify ?? identifyEveryone, {
+      rateLimit: createRateLimit({ perSecond: rateLimitPerSecond }),
+      onAdmitted: tenantId => loopTurns.saw(tenantId),
+    })
     const hold = createHold({ max: config.maxStreams, maxPerCaller: config.maxStreamsPerIdentity })
     const waiting = { live, closing, hold, sharedRead: createSharedRead() }
     await guarded.register(

@@ -45,7 +45,7 @@ export const createInTurn = (poolSize: number, waiting: Waiting = {}): CallTurns
   const turns = new Turns({
     size: atLeastOne(poolSize - 1),
     perTenantAlone: atLeastOne(poolSize - 2),
-    perTenant: atLeastOne(Math.floor(poolSize / 2)),
+    perTenant: atLeastOne(Math.floor(poolSize / 3)),
     maxWaitingPerCaller,
     patienceMs,
   })
@@ -53,7 +53,7 @@ export const createInTurn = (poolSize: number, waiting: Waiting = {}): CallTurns
   const wideTurns = new Turns({
     size: half,
     perTenantAlone: atLeastOne(half - 1),
-    perTenant: atLeastOne(Math.floor(half / 2)),
+    perTenant: atLeastOne(Math.floor(half / 3)),
     maxWaitingPerCaller,
     patienceMs,
   })

@@ -1,8 +1,12 @@
 import { NoTurnError, Turns, type Party } from '../../turns.ts'
 import { HeadwayError } from '../../errors.ts'
+import { Recent } from '../../recent.ts'
 
 /** The event loop serves many others in the meantime: what takes longer is cut into pieces of so many milliseconds. */
 const PIECE_MS = 4
+
+/** Where other tenants call, the loop is free for twice as long as a piece took: all large requests together take a third of it. */
+const REST = 2
 
 /** Longer than a request may take. */
 const PATIENCE_MS = 60_000
@@ -13,9 +17,11 @@ const SHORT_LIST = 50
 /**
  * Shares the event loop among those who give it much to do: one piece of work at a time, a tenant's after another's, and among
  * those of a tenant an identity's after another's. Between two pieces the loop serves whatever else has come, so that a small
- * request waits for one piece at most, however many large ones there are.
+ * request waits for one piece at most, however many large ones there are. While other tenants call (`saw`), a piece is followed
+ * by a rest; who is alone loses nothing.
  */
 export class LoopTurns {
+  readonly #callers = new Recent()
   readonly #turns = new Turns({
     size: 1,
     perTenantAlone: 1,
@@ -23,6 +29,11 @@ export class LoopTurns {
     maxWaitingPerCaller: Infinity,
     patienceMs: PATIENCE_MS,
   })
+
+  /** A tenant has called, for whatever. */
+  saw(tenantId: string): void {
+    this.#callers.add(tenantId, performance.now())
+  }
 
   /** Runs `work` when it is the party's turn. Raises what it raises, and `overloaded`. */
   async run<T>(party: Party, work: () => T): Promise<T> {
@@ -33,10 +44,13 @@ export class LoopTurns {
           })
         : error
     })
+    const begunAt = performance.now()
     try {
       return work()
     } finally {
-      setImmediate(end)
+      const endedAt = performance.now()
+      if (this.#callers.isAlone(party.tenantId)) setImmediate(end)
+      else setTimeout(end, REST * (endedAt - begunAt))
     }
   }
 
