@@ -36,8 +36,8 @@ const refusalOf = ({ reason }: NoTurnError): HeadwayError =>
 
 /**
  * Shares the connections of the pool for calls among tenants, and among the identities of each. One connection stays for what
- * the service does by itself; one more for the tenant that comes next. While several tenants call, none has more than half.
- * What is wide has half of the pool, of which one tenant among several has half: a database with few cores feels each of them.
+ * the service does by itself; one more for the tenant that comes next. While several tenants call, none has more than a third.
+ * What is wide has half of the pool, of which one tenant among several has a third: a database with few cores feels each.
  */
 export const createInTurn = (poolSize: number, waiting: Waiting = {}): CallTurns => {
   const { maxWaitingPerCaller = MAX_WAITING_PER_CALLER, patienceMs = PATIENCE_MS } = waiting

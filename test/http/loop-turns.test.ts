@@ -27,6 +27,25 @@ t.test('pieces of tenants, and of the identities of each, come in turns', async 
   t.ok(order.indexOf('of another') < order.indexOf('third'), 'and an identity for one of each other one')
 })
 
+t.test('while other tenants call, a piece is followed by a rest twice as long; who is alone goes on', async t => {
+  const turns = new LoopTurns()
+  const ended: number[] = []
+  const begun: number[] = []
+  const work = () => {
+    begun.push(performance.now())
+    for (const until = performance.now() + 30; performance.now() < until;);
+    ended.push(performance.now())
+  }
+  const restAfter = async () => {
+    await Promise.all([turns.run(GREEDY, work), turns.run(GREEDY, work)])
+    return begun.at(-1)! - ended.at(-2)!
+  }
+  turns.saw(MODEST.tenantId)
+  // A timer may be early by a millisecond, and never more.
+  t.ok((await restAfter()) >= 58, 'another one calls')
+  t.ok((await restAfter()) >= 58, 'and has called lately')
+})
+
 t.test('a long list is gone through in pieces, in its order, and a piece that fails ends its turn', async t => {
   const turns = new LoopTurns()
   const numbers = Array.from({ length: 2_000 }, (_, n) => n)

@@ -544,7 +544,7 @@ t.test('what was given back makes room for whoever comes', async t => {
 
 t.test('batches take from all tenants in turns', async t => {
   const { write, batch } = createManualWrite()
-  const { intake } = createIntake(t, write, { maxBatch: 4 })
+  const { intake } = createIntake(t, write, { maxBatch: 8 })
   const answers: Promise<unknown>[] = []
   const submit = (tenant: number, jobId: string) =>
     answers.push(intake.submit(callerOf(tenant, 'a'), { jobId, workerId: 'w' }))
@@ -556,9 +556,9 @@ t.test('batches take from all tenants in turns', async t => {
     end(all(entries, written))
     return entries.map(({ heartbeat }) => heartbeat.jobId)
   }
-  t.same(await jobsOf(0), ['a0', 'b', 'c0', 'a1'])
-  t.same(await jobsOf(1), ['a2', 'c1', 'a3', 'a4'])
-  for (let n = 2; n < 4; n += 1) await jobsOf(n)
+  t.same(await jobsOf(0), ['a0', 'b', 'c0', 'a1', 'c1'])
+  t.same(await jobsOf(1), ['a2', 'a3'])
+  for (let n = 2; n < 5; n += 1) await jobsOf(n)
   await Promise.all(answers)
 })
 
@@ -855,3 +855,33 @@ t.test('while the database is away, what others send keeps no heartbeat of anoth
   proxy.heal()
   await waitFor(async () => (await victim.job(id)).processedCount === 7, { timeoutMs: 20_000 })
 })
+
+t.test(
+  'a batch holds a quarter of one tenant while others report, and fewer large reports than small ones',
+  async t => {
+    const add = (queue: HeartbeatQueue, tenantId: string, count: number, text = '') => {
+      for (let n = 0; n < count; n += 1) {
+        const heartbeat = { jobId: `${tenantId} ${n}`, workerId: 'default', ...(text && { payload: { text } }) }
+        const waiter = { resolve: () => undefined, reject: () => undefined, since: 1_000, late: false }
+        queue.add({ ...scopeOf(OPEN_IDENTITY), tenantId }, heartbeat, waiter)
+      }
+    }
+    const alone = new HeartbeatQueue()
+    add(alone, 'greedy', 100)
+    t.equal(alone.take(40, () => true).length, 40, 'who is alone has all of it')
+    const shared = new HeartbeatQueue()
+    add(shared, 'greedy', 100)
+    add(shared, 'modest', 2)
+    const batch = shared.take(40, () => true)
+    t.equal(batch.filter(({ scope }) => scope.tenantId === 'modest').length, 2)
+    t.equal(batch.length, 12)
+    t.equal(shared.take(40, () => true).length, 10, 'also when the other has nothing to write just now')
+    const large = new HeartbeatQueue()
+    add(large, 'greedy', 100, 'x'.repeat(8_000))
+    t.ok(large.take(40, () => true).length <= 10, '8 KB take as long as four of the usual size')
+    let left = 0
+    for (let taken = shared.take(40, () => true); taken.length > 0; taken = shared.take(40, () => true))
+      left += taken.length
+    t.equal(left, 80, 'and nothing stays behind')
+  },
+)

@@ -926,3 +926,29 @@ t.test('a reader that leaves before its stream has begun keeps no place, and not
   await t.rejects(live.open(request({ left: left.signal })), HeadwayError, 'one that had left before')
   t.equal(world.snapshotReads.length, 1)
 })
+
+t.test('a thousand who wait for one job are let go a few at a time, and none is forgotten', async t => {
+  const world = new World()
+  world.commit(A)
+  const { live } = await createStation(t, world)
+  await waitFor(() => live.isListening())
+  const revision = world.jobs.get(A)!.revision
+  let gone = 0
+  const signal = new AbortController().signal
+  setMaxListeners(0, signal)
+  const waits = Array.from({ length: 1_000 }, () =>
+    live.waitForJob(changed(A, revision), signal).then(state => {
+      gone += 1
+      return state?.revision
+    }),
+  )
+  await waitFor(() => world.stateReads.length > 0)
+  world.change(A)
+  let most = 0
+  for (let before = 0; gone < 1_000; before = gone) {
+    await new Promise(resolve => setImmediate(resolve))
+    most = Math.max(most, gone - before)
+  }
+  t.ok(most <= 100, `${most} at once`)
+  t.same(new Set(await Promise.all(waits)), new Set([revision + 1]))
+})
