@@ -655,6 +655,106 @@ t.test(
   },
 )
 
+/** As if the database's clock had been set back by an hour: what was written of webhooks is an hour ahead of it. */
+const setClockBack = async ({ pool }: TestDatabase) => {
+  const { rows } = await pool.query<{ table: string; times: string }>(
+    `SELECT table_name AS table, string_agg(format('%1$I = %1$I + interval ''1 hour''', column_name), ', ') AS times
+     FROM information_schema.columns
+     WHERE table_schema = 'public' AND table_name ~ '^webhook' AND data_type = 'timestamp with time zone' GROUP BY table_name`,
+  )
+  for (const { table, times } of rows) await pool.query(`UPDATE ${table} SET ${times}`)
+}
+
+const NOTHING_TAKEN = { free: 40, taken: new Map<string, number>() }
+
+const FAILED = {
+  outcome: 'failed' as const,
+  responseStatus: 503,
+  error: 'no',
+  delaySeconds: 600,
+  pauseSeconds: 300,
+}
+
+t.test('what was queued before the clock was set back is due at once', async t => {
+  const database = await createTestDatabase(t)
+  const { tenantId } = await insertWebhooks(database, 1)
+  const outbox = openOutbox(t, database)
+  await insertJobs(database, tenantId, 3)
+  await outbox.queueDeliveries()
+  await insertJobs(database, tenantId, 3)
+  await setClockBack(database)
+  await outbox.queueDeliveries()
+  t.equal((await outbox.claim(NOTHING_TAKEN)).length, 6, 'deliveries, and messages that were none yet')
+})
+
+t.test('a retry is due as long after the clock was set back as it was to wait after its attempt', async t => {
+  const database = await createTestDatabase(t)
+  const { tenantId } = await insertWebhooks(database, 1)
+  const outbox = openOutbox(t, database)
+  await insertJobs(database, tenantId, 2)
+  await outbox.queueDeliveries()
+  for (const delivery of await outbox.claim(NOTHING_TAKEN))
+    await outbox.finish(delivery, { ...FAILED, pauseSeconds: 0 })
+  await database.pool.query('UPDATE webhooks SET paused_until = NULL')
+  await setClockBack(database)
+  t.same(await outbox.claim(NOTHING_TAKEN), [])
+  const { rows } = await database.pool.query<{ wait: number }>(
+    "SELECT max(date_part('epoch', due_at - now())) AS wait FROM webhook_deliveries",
+  )
+  t.ok(rows[0]!.wait > 0 && rows[0]!.wait <= 601, `${rows[0]!.wait} s`)
+})
+
+t.test('a pause that began before the clock was set back is over', async t => {
+  const database = await createTestDatabase(t)
+  const { tenantId } = await insertWebhooks(database, 1)
+  const outbox = openOutbox(t, database)
+  await insertJobs(database, tenantId, 2)
+  await outbox.queueDeliveries()
+  const [first, second] = await outbox.claim(NOTHING_TAKEN)
+  await outbox.finish(first!, FAILED)
+  await outbox.finish(second!, { ...FAILED, outcome: 'released' })
+  t.same(await outbox.claim(NOTHING_TAKEN), [], 'the receiver is left alone')
+  await setClockBack(database)
+  t.equal((await outbox.claim(NOTHING_TAKEN)).length, 1)
+})
+
+t.test('the lease of a process that died before the clock was set back ends as soon as any', async t => {
+  const database = await createTestDatabase(t)
+  const { tenantId } = await insertWebhooks(database, 1)
+  const outbox = openOutbox(t, database)
+  await insertJobs(database, tenantId, 1)
+  await outbox.queueDeliveries()
+  t.equal((await outbox.claim(NOTHING_TAKEN)).length, 1)
+  await setClockBack(database)
+  t.same(await outbox.claim(NOTHING_TAKEN), [])
+  await database.pool.query(
+    "UPDATE webhook_deliveries SET due_at = due_at - interval '61 seconds', attempted_at = attempted_at - interval '61 seconds'",
+  )
+  t.equal((await outbox.claim(NOTHING_TAKEN)).length, 1)
+})
+
+t.test(
+  'progress is told, and what waits is counted anew, though the clock was set back since the last time',
+  async t => {
+    const database = await createTestDatabase(t)
+    const { tenantId, ids } = await insertWebhooks(database, 1, 60)
+    await database.pool.query("UPDATE webhooks SET events = '{}'")
+    const outbox = openOutbox(t, database, 1)
+    const [jobId] = await insertJobs(database, tenantId, 1)
+    await change(database, tenantId, jobId!, 'start')
+    await outbox.queueProgress()
+    t.same(await waitingOf(database, ids), [1])
+    const [delivery] = await outbox.claim(NOTHING_TAKEN)
+    await outbox.finish(delivery!, { ...FAILED, outcome: 'delivered', pauseSeconds: 0 })
+    await database.pool.query('UPDATE progress_jobs SET revision = revision + 1 WHERE id = $1', [jobId])
+    await outbox.queueProgress()
+    t.same(await waitingOf(database, ids), [0], 'not before the minute is over')
+    await setClockBack(database)
+    await outbox.queueProgress()
+    t.same(await waitingOf(database, ids), [1])
+  },
+)
+
 t.test('a tenant whose receivers hang does not hold up the messages of others', async t => {
   const service = await startService(t, { ...LOOPBACK, AUTH_JWT_SECRET: SECRET })
   const [hanging, answering] = [service.as(await mint()), service.as(await mint())]
