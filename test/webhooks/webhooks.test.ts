@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto'
+import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { FUNCTIONS } from '../../src/database/functions.ts'
 import { webhookMessage } from '../../src/http/schemas/webhook-message.ts'
 import type { DeliveryDocument, DeliveryPage, WebhookDocument, WebhookWithSecret } from '../../src/webhooks/webhook.ts'
 import { openDatabase } from '../../src/database/connection.ts'
 import { createOutbox } from '../../src/webhooks/outbox.ts'
+import { createDeliveryRetention } from '../../src/webhooks/retention.ts'
 import { createTestDatabase, type TestDatabase } from '../helpers/database.ts'
 import { spawnService } from '../helpers/process.ts'
 import { startReceiver, verify, type Receiver } from '../helpers/receiver.ts'
@@ -654,6 +656,30 @@ t.test(
     t.same(new Set(await waitingOf(database, many.ids)), new Set([30]), 'all of it is told in the end, and once')
   },
 )
+
+t.test('an erasure of records waits for no lock of another session for long, and for its next run instead', async t => {
+  const database = await createTestDatabase(t)
+  const { ids } = await insertWebhooks(database, 1)
+  await database.pool.query(
+    `INSERT INTO webhook_deliveries (webhook_id, type, body, due_at, expires_at, status, finished_at)
+     SELECT $1, 'webhook.test', '{}', now(), now(), 'delivered', now() - interval '8 days'`,
+    ids,
+  )
+  const outbox = openOutbox(t, database)
+  const holder = await database.pool.connect()
+  t.teardown(() => holder.release())
+  await holder.query('BEGIN')
+  await holder.query('LOCK TABLE webhook_backlogs IN SHARE MODE')
+  await t.rejects(outbox.erase(7), { code: '55P03' }, 'as if nothing had been erased')
+  const warnings: string[] = []
+  const log = pino({}, { write: (line: string) => void warnings.push(line) })
+  const erase = createDeliveryRetention({ outbox, recordDays: 7, log })
+  await erase()
+  t.match(warnings, [/another session holds/])
+  await holder.query('ROLLBACK')
+  await erase()
+  t.equal((await database.pool.query('SELECT FROM webhook_deliveries')).rowCount, 0)
+})
 
 /** As if the database's clock had been set back by an hour: what was written of webhooks is an hour ahead of it. */
 const setClockBack = async ({ pool }: TestDatabase) => {
