@@ -655,7 +655,7 @@ for (const [how, header] of Object.entries(READINGS)) {
 }
 
 t.test(
-  'a read that several wait for is in the turn of none of them, and not refused for the calls of the first',
+  'a read that several wait for does not stand behind the other calls of the first, and is not refused for them',
   async t => {
     const { auth } = readConfig({ AUTH_JWT_SECRET: SECRET })
     const log = { warn: () => undefined, info: () => undefined }
@@ -664,8 +664,8 @@ t.test(
     const live = new InMemoryLive(jobs)
     const parties: Party[] = []
     const inTurn: InTurn = async (party, _width, useCase) => {
-      parties.push({ tenantId: party.tenantId, caller: party.caller })
-      if (party.caller !== null) throw new HeadwayError('rate_limited', 'Too many of your calls wait.')
+      parties.push({ tenantId: party.tenantId, isShared: party.isShared ?? false, caller: party.caller })
+      if (!party.isShared) throw new HeadwayError('rate_limited', 'Too many of your calls wait.')
       return useCase()
     }
     const { url, api } = await startServer(t, { identify, live, jobs: takeTurns(jobs, inTurn) })
@@ -698,7 +698,7 @@ t.test(
     }
     t.same(
       parties,
-      Array(4).fill({ tenantId: TENANT, caller: null }),
+      Array(4).fill({ tenantId: TENANT, isShared: true, caller: `user ${TENANT} first` }),
       'one read for both, of REST and of each tool step',
     )
     const own = await fetch(`${api}/jobs/${JOB_ID}`, {
