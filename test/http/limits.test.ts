@@ -317,6 +317,27 @@ t.test('an address may try so many tokens, and those that are known to be good a
   t.equal((await get(await mint())).status, 200)
 })
 
+t.test('a connection on which a hundred refusals wait to be told is cut, and no other', async t => {
+  const { auth } = readConfig({ AUTH_JWT_SECRET: SECRET })
+  const log = { warn: () => undefined, info: () => undefined }
+  const { identify } = createTokens({ auth: auth!, log, guessesPerSecond: 1 })
+  const { port } = await startServer(t, { identify })
+  const sendMany = (count: number) => {
+    const socket = connect(port, '127.0.0.1')
+    t.teardown(() => socket.destroy())
+    let text = ''
+    socket.on('error', () => undefined)
+    socket.setEncoding('utf8').on('data', (data: string) => (text += data))
+    socket.write('GET /api/progress/jobs HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(count))
+    return waitFor(() => (socket.closed ? 'cut' : text.split('HTTP/1.1 ').length > count && 'answered'))
+  }
+  // The first hundred and ten are told at once, or nearly: ten are guesses.
+  t.equal(await sendMany(110), 'answered')
+  const modest = sendMany(20)
+  t.equal(await sendMany(400), 'cut')
+  t.equal(await modest, 'answered', 'though late')
+})
+
 t.test('behind a trusted proxy it is the address that the proxy names', async t => {
   const from = (address: string) => ({ 'x-forwarded-for': address })
   const { get } = await startLimited(t, { guessesPerSecond: 1, trustedProxies: ['127.0.0.1', '10.0.0.0/8'] })
