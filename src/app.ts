@@ -31,6 +31,7 @@ import { takeTurnsForWebhooks } from './webhooks/in-turn.ts'
 import { createOutbox } from './webhooks/outbox.ts'
 import { createPost } from './webhooks/post.ts'
 import { createWebhookRepository } from './webhooks/repository.ts'
+import { createDeliveryRetention } from './webhooks/retention.ts'
 import { createWebhooks } from './webhooks/webhooks.ts'
 
 export interface AppOptions {
@@ -179,9 +180,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   const isClosing = () => closing
   const { retentionDays } = config
   const eraseExpired = metrics.countErased(createRetention({ database, retentionDays, log, isClosing }))
-  const eraseDeliveries = async () => {
-    while ((await outbox.erase(config.webhookRecordDays)) && !isClosing());
-  }
+  const eraseDeliveries = createDeliveryRetention({ outbox, recordDays: config.webhookRecordDays, log, isClosing })
   const schedules = [
     createSchedule('sweep', config.sweepSchedule, () => sweep(), log),
     createSchedule('retention', config.retentionSchedule, () => eraseExpired(), log),

@@ -6,7 +6,15 @@ export interface Party {
   tenantId: string
   /** null: everyone is the same one. */
   caller: string | null
+  /**
+   * For a read that others may share, `caller` being whoever asked first: it stands in a line of its own, which is bounded by how
+   * many answers and streams may be held, so that nobody is refused for the many calls of another.
+   */
+  isShared?: boolean
 }
+
+/** In which line of its tenant a party stands. No caller's name begins like that of what is shared. */
+const lineOf = ({ caller, isShared = false }: Party): string | null => (isShared ? `shared ${caller}` : caller)
 
 /** Why no turn was given: the party itself has too many in line, or the line did not move in time. */
 export class NoTurnError extends Error {
@@ -25,7 +33,7 @@ export interface TurnsOptions {
   perTenantAlone: number
   /** Of one tenant, while there are others. */
   perTenant: number
-  /** Callers of one identity that may wait. */
+  /** Calls of one identity that may wait, but for what is shared. */
   maxWaitingPerCaller: number
   patienceMs: number
   /** Milliseconds of a clock that nobody sets. */
@@ -72,12 +80,14 @@ export class Turns {
   }
 
   /** Resolves with the function that gives the turn back. Raises `NoTurnError`. */
-  take({ tenantId, caller }: Party): Promise<EndTurn> {
+  take(party: Party): Promise<EndTurn> {
+    const { tenantId } = party
+    const caller = lineOf(party)
     const { maxWaitingPerCaller, patienceMs, now } = this.#options
     this.#recentTenants.add(tenantId, now())
     const tenant = this.#tenants.get(tenantId) ?? { running: 0, callers: new Map<string | null, CallerTurns>() }
     const own = tenant.callers.get(caller) ?? { running: 0, line: new Line<EndTurn>() }
-    if (own.line.length >= maxWaitingPerCaller) return Promise.reject(new NoTurnError('line'))
+    if (!party.isShared && own.line.length >= maxWaitingPerCaller) return Promise.reject(new NoTurnError('line'))
     this.#tenants.set(tenantId, tenant)
     tenant.callers.set(caller, own)
     // Whoever waits although there is a turn has as many as may be.

@@ -36,6 +36,8 @@ export const webhooks = publicTable(
     failingSince: time('failing_since'),
     /** The receiver is left alone until then: because it fails, or because it asked for it. */
     pausedUntil: time('paused_until'),
+    /** When that was decided: a pause that began in the future is of before the clock was set back, and is none. */
+    pausedAt: time('paused_at'),
     deliveredAt: time('delivered_at'),
     /** Messages that were left out because too many waited, and when that last happened. */
     droppedCount: count('dropped_count').notNull().default(0),
@@ -137,6 +139,10 @@ export const webhookDeliveries = publicTable(
     uniqueIndex('webhook_deliveries_message').on(table.messageId),
     index('webhook_deliveries_due')
       .on(table.webhookId, table.dueAt)
+      .where(sql`status = 'waiting'`),
+    // What was queued or attempted in the future: before the clock was set back. As functions/webhooks.sql has it.
+    index('webhook_deliveries_waiting_since')
+      .on(sql`(CASE WHEN attempts = 0 THEN due_at ELSE attempted_at END)`)
       .where(sql`status = 'waiting'`),
     index('webhook_deliveries_claimed')
       .on(table.webhookId)

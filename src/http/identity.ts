@@ -66,7 +66,7 @@ export const registerIdentity = (
   const refuse = createLateRefusals()
   // Without a promise where there is nothing to wait for: this runs for every heartbeat.
   app.addHook('onRequest', (request, reply, done) => {
-    const refused = (error: unknown) => refuse(error, request.ip, done)
+    const refused = (error: unknown) => refuse(error, request, done)
     try {
       const identity = identify(request)
       if (identity instanceof Promise) {

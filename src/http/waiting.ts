@@ -48,8 +48,8 @@ export interface WaitParts {
 
 /**
  * Reads what one caller sees of one job, once for all who see the same and ask for it in the same `shape`. `read` gets an
- * identity that sees as much and is no caller's: a read that many share waits in no turn of one of them, and is not refused for
- * the many calls of one.
+ * identity that sees as much and whose calls are shared: a read that many share waits behind no other calls of the one who asked
+ * first, and is not refused for them.
  */
 export const readShared = <Result>(
   sharedRead: SharedRead,
@@ -59,7 +59,7 @@ export const readShared = <Result>(
 ): Promise<Result> => {
   const { tenantId, allOrganizations, organizationId, jobId: scopeJobId } = scopeOf(identity)
   const key = JSON.stringify([shape, jobId, tenantId, allOrganizations, organizationId, scopeJobId])
-  return sharedRead(key, () => read({ ...identity, userId: null, caller: null }))
+  return sharedRead(key, () => read({ ...identity, userId: null, isShared: true }))
 }
 
 export const visibilityOf = (identity: Identity): Visibility => {

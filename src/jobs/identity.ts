@@ -24,6 +24,8 @@ export interface Identity {
    * none, everyone who may do the same. null: nobody is counted, since everyone is the same one.
    */
   caller: string | null
+  /** Whether others may share what is read for it; see `Party` of the turns. */
+  isShared?: boolean
 }
 
 /** The rows an identity may see, and whose name the history notes, in the form the statements take it. */

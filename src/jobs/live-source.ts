@@ -154,7 +154,7 @@ export const createLiveSource = (database: Database, inTurn: InTurn): LiveSource
        SELECT ${DOCUMENT}, floor(1000 * date_part('epoch', now()))::bigint AS now_ms,
          pg_current_snapshot()::text AS snapshot
        FROM (SELECT) AS always LEFT JOIN (shown JOIN public.progress_jobs j USING (id)) ON true ORDER BY half, ordered_by DESC`
-    const rows = await inTurn({ tenantId: filter.tenantId, caller: null }, 'wide', () => {
+    const rows = await inTurn({ tenantId: filter.tenantId, caller: null, isShared: true }, 'wide', () => {
       if (!isWanted()) throw new HeadwayError('too_many_streams', 'The reader left before its turn came.')
       return database.query<DocumentRow & { now_ms: number; snapshot: string }>(null, text, values)
     }).catch(refuse)

@@ -14,6 +14,22 @@ export interface RetentionOptions {
   isClosing?: () => boolean
 }
 
+/** Runs a statement of an erasure. Where another session holds what it needs (55P03), the next run erases it: answers `nothing`. */
+export const waitWhereLocked = async <Erased>(
+  log: Logger,
+  of: string,
+  nothing: Erased,
+  erase: () => Promise<Erased>,
+): Promise<Erased> => {
+  try {
+    return await erase()
+  } catch (error) {
+    if (classifyFailure(error) !== 'locked') throw error
+    log.warn({ err: error }, `another session holds what belongs to ${of}: they are erased at the next run`)
+    return nothing
+  }
+}
+
 /**
  * Erases what is older than `retentionDays`; answers how many jobs and batches. 0 keeps everything. Where another session holds
  * a row that goes with an expired job, the erasure waits for its next run.
@@ -31,11 +47,7 @@ export const createRetention =
     }
     let erased = 0
     while (retentionDays > 0) {
-      const count = await eraseBatch().catch((error: unknown) => {
-        if (classifyFailure(error) !== 'locked') throw error
-        log.warn({ err: error }, 'another session holds what belongs to expired jobs: they are erased at the next run')
-        return 0
-      })
+      const count = await waitWhereLocked(log, 'expired jobs', 0, eraseBatch)
       erased += count
       if (count < BATCH || isClosing()) break
     }

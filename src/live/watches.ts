@@ -32,6 +32,8 @@ interface Watch {
   readonly jobId: string
   /** As it was last read; null: there is no such job; undefined: not read yet. */
   state: JobState | null | undefined
+  /** The number of the read that found it so. */
+  readAs: number
   entries: Set<Entry>
 }
 
@@ -80,7 +82,7 @@ export class Watches {
     if (signal.aborted || this.#closed) return Promise.resolve(null)
     return new Promise(resolve => {
       const { jobId } = wait
-      const watch: Watch = this.#byJob.get(jobId) ?? { jobId, state: undefined, entries: new Set() }
+      const watch: Watch = this.#byJob.get(jobId) ?? { jobId, state: undefined, readAs: 0, entries: new Set() }
       const end = (state: JobState | null) => {
         signal.removeEventListener('abort', abort)
         watch.entries.delete(entry)
@@ -139,15 +141,10 @@ export class Watches {
     this.#marks.add(jobId, { revision: 0, lifecycle, hinted: true, since: this.#options.now() })
   }
 
-  #judge({ state }: Watch, entry: Entry): void {
+  #judge({ state, readAs }: Watch, entry: Entry): void {
     if (state === undefined) return
     if (state === null || !sees(entry.visibility, state)) entry.end(null)
-    else if ((state.revision >= entry.known || this.#isNewTo(entry)) && entry.isEnough(state)) entry.end(state)
-  }
-
-  /** Whether the last read began after it came. */
-  #isNewTo({ cameAt }: Entry): boolean {
-    return this.#reads > cameAt
+    else if ((state.revision >= entry.known || readAs > entry.cameAt) && entry.isEnough(state)) entry.end(state)
   }
 
   #schedule(): void {
@@ -175,7 +172,7 @@ export class Watches {
     for (const jobId of jobIds) this.#marks.delete(jobId)
     this.#fresh.clear()
     if (jobIds.length === 0) return
-    this.#reads++
+    const readAs = ++this.#reads
     const read = new Map<string, JobState>()
     try {
       for (let from = 0; from < jobIds.length; from += MAX_STATES_PER_READ) {
@@ -194,15 +191,22 @@ export class Watches {
     if (this.#retryMs > 0) log.info({}, 'Jobs that are waited for can be read again')
     this.#retryMs = 0
     const watches = jobIds.flatMap(jobId => this.#byJob.get(jobId) ?? [])
-    for (const watch of watches) watch.state = read.get(watch.jobId) ?? null
-    await this.#judgeAll(watches.flatMap(watch => [...watch.entries].map(entry => ({ watch, entry }))))
+    for (const watch of watches) Object.assign(watch, { state: read.get(watch.jobId) ?? null, readAs })
+    this.#judgeAll(watches.flatMap(watch => [...watch.entries].map(entry => ({ watch, entry }))).values())
   }
 
-  /** A thousand who wait for one job are let go a few at a time: each is answered, and asks again, in its own time. */
-  async #judgeAll(waiting: readonly { watch: Watch; entry: Entry }[]): Promise<void> {
-    for (const [index, { watch, entry }] of waiting.entries()) {
-      if (index > 0 && index % LET_GO_AT_ONCE === 0) await new Promise(resolve => setImmediate(resolve))
-      if (watch.entries.has(entry)) this.#judge(watch, entry)
+  /**
+   * A thousand who wait for one job are let go a few at a time: each is answered, and asks again, in its own time. Meanwhile
+   * other jobs are read, and these again when they change: whoever is still there is judged by what was read last.
+   */
+  #judgeAll(waiting: IterableIterator<{ watch: Watch; entry: Entry }>): void {
+    let letGo = 0
+    for (const { watch, entry } of waiting) {
+      if (!watch.entries.has(entry)) continue
+      this.#judge(watch, entry)
+      if (watch.entries.has(entry) || ++letGo < LET_GO_AT_ONCE) continue
+      setImmediate(() => this.#judgeAll(waiting))
+      return
     }
   }
 

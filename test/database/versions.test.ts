@@ -31,7 +31,7 @@ const buildVersion = (t: Test, generation: number) => {
   edit(`${functions}generation.json`, `"generation": ${GENERATION}`, `"generation": ${generation}`)
   edit(`${functions}flush.sql`, 'headway.flush(', `headway.flush(of_version integer,`)
   edit(`${functions}workers.sql`, 'headway.flush(', `headway.flush(${generation}, `)
-  edit(`${directory}/dist/jobs/flush-statement.js`, '.flush(', `.flush(${generation}, `)
+  edit(`${directory}/dist/jobs/heartbeats/statement.js`, '.flush(', `.flush(${generation}, `)
   return { main: `${directory}/dist/main.js`, cli: `${directory}/dist/cli/main.js`, functions }
 }
 

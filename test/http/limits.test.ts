@@ -317,6 +317,27 @@ t.test('an address may try so many tokens, and those that are known to be good a
   t.equal((await get(await mint())).status, 200)
 })
 
+t.test('a connection on which a hundred refusals wait to be told is cut, and no other', async t => {
+  const { auth } = readConfig({ AUTH_JWT_SECRET: SECRET })
+  const log = { warn: () => undefined, info: () => undefined }
+  const { identify } = createTokens({ auth: auth!, log, guessesPerSecond: 1 })
+  const { port } = await startServer(t, { identify })
+  const sendMany = (count: number) => {
+    const socket = connect(port, '127.0.0.1')
+    t.teardown(() => socket.destroy())
+    let text = ''
+    socket.on('error', () => undefined)
+    socket.setEncoding('utf8').on('data', (data: string) => (text += data))
+    socket.write('GET /api/progress/jobs HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(count))
+    return waitFor(() => (socket.closed ? 'cut' : text.split('HTTP/1.1 ').length > count && 'answered'))
+  }
+  // The first hundred and ten are told at once, or nearly: ten are guesses.
+  t.equal(await sendMany(110), 'answered')
+  const modest = sendMany(20)
+  t.equal(await sendMany(400), 'cut')
+  t.equal(await modest, 'answered', 'though late')
+})
+
 t.test('behind a trusted proxy it is the address that the proxy names', async t => {
   const from = (address: string) => ({ 'x-forwarded-for': address })
   const { get } = await startLimited(t, { guessesPerSecond: 1, trustedProxies: ['127.0.0.1', '10.0.0.0/8'] })
@@ -655,7 +676,7 @@ for (const [how, header] of Object.entries(READINGS)) {
 }
 
 t.test(
-  'a read that several wait for is in the turn of none of them, and not refused for the calls of the first',
+  'a read that several wait for does not stand behind the other calls of the first, and is not refused for them',
   async t => {
     const { auth } = readConfig({ AUTH_JWT_SECRET: SECRET })
     const log = { warn: () => undefined, info: () => undefined }
@@ -664,8 +685,8 @@ t.test(
     const live = new InMemoryLive(jobs)
     const parties: Party[] = []
     const inTurn: InTurn = async (party, _width, useCase) => {
-      parties.push({ tenantId: party.tenantId, caller: party.caller })
-      if (party.caller !== null) throw new HeadwayError('rate_limited', 'Too many of your calls wait.')
+      parties.push({ tenantId: party.tenantId, isShared: party.isShared ?? false, caller: party.caller })
+      if (!party.isShared) throw new HeadwayError('rate_limited', 'Too many of your calls wait.')
       return useCase()
     }
     const { url, api } = await startServer(t, { identify, live, jobs: takeTurns(jobs, inTurn) })
@@ -698,7 +719,7 @@ t.test(
     }
     t.same(
       parties,
-      Array(4).fill({ tenantId: TENANT, caller: null }),
+      Array(4).fill({ tenantId: TENANT, isShared: true, caller: `user ${TENANT} first` }),
       'one read for both, of REST and of each tool step',
     )
     const own = await fetch(`${api}/jobs/${JOB_ID}`, {

@@ -97,6 +97,28 @@ t.test('who has too many in line is refused at once, and who waits too long leav
   t.equal(turns.waiting, 0)
 })
 
+t.test('nobody is refused a shared read or a snapshot for what another identity of the tenant waits for', async t => {
+  const { inTurn } = createInTurn(3, { maxWaitingPerCaller: 2 })
+  const order: string[] = []
+  let goOn = (): void => undefined
+  const held = new Promise<void>(resolve => (goOn = resolve))
+  const read = (who: string, party: Omit<Party, 'tenantId'>, width: 'narrow' | 'wide' = 'narrow') =>
+    inTurn({ tenantId: 'tenant', ...party }, width, async () => {
+      order.push(who)
+      await held
+    })
+  const greedy = Array.from({ length: 20 }, () => read('greedy', { caller: 'greedy', isShared: true }))
+  const others = [
+    read('modest', { caller: 'modest', isShared: true }),
+    read('snapshot', { caller: null, isShared: true }, 'wide'),
+    read('command', { caller: 'greedy' }),
+  ]
+  goOn()
+  await Promise.all([...greedy, ...others])
+  const places = ['modest', 'snapshot', 'command'].map(who => order.indexOf(who))
+  t.ok(Math.max(...places) < 10, `among the first of 23: ${places.join(', ')}`)
+})
+
 t.test('a turn lasts until the server has let go of what its statement held', async t => {
   const { inTurn } = createInTurn(1)
   const party: Party = { tenantId: 'tenant', caller: null }

@@ -847,6 +847,35 @@ t.test(
   },
 )
 
+t.test('a wait for one job does not wait until all are let go who waited for another', async t => {
+  const world = new World()
+  world.commit(A)
+  world.commit(B, { tenantId: OTHER_TENANT })
+  const { live } = await createStation(t, world, { timing: { reconcileMs: 3_600_000 } })
+  await waitFor(() => live.isListening())
+  const end = new AbortController()
+  setMaxListeners(0, end.signal)
+  t.teardown(() => end.abort())
+  let letGo = 0
+  let letGoBefore = Infinity
+  const began = new Promise<void>(resolve => {
+    for (let n = 0; n < 2_000; n++) {
+      void live.waitForJob(changed(A, 1), end.signal).then(() => {
+        letGo++
+        resolve()
+      })
+    }
+  })
+  await waitFor(() => world.stateReads.length === 1)
+  world.change(A)
+  await began
+  const other = live.waitForJob(changed(B, 0, { tenantId: OTHER_TENANT }), end.signal)
+  void other.then(() => (letGoBefore = letGo))
+  t.match(await other, { id: B })
+  t.ok(letGoBefore < 1_000, `${letGoBefore} of 2000 were let go before`)
+  await waitFor(() => letGo === 2_000)
+})
+
 t.test('a wait is judged by what was read after it began, and ends with what is known', async t => {
   const world = new World()
   world.commit(A)

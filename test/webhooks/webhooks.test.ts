@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto'
+import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { FUNCTIONS } from '../../src/database/functions.ts'
 import { webhookMessage } from '../../src/http/schemas/webhook-message.ts'
 import type { DeliveryDocument, DeliveryPage, WebhookDocument, WebhookWithSecret } from '../../src/webhooks/webhook.ts'
 import { openDatabase } from '../../src/database/connection.ts'
 import { createOutbox } from '../../src/webhooks/outbox.ts'
+import { createDeliveryRetention } from '../../src/webhooks/retention.ts'
 import { createTestDatabase, type TestDatabase } from '../helpers/database.ts'
 import { spawnService } from '../helpers/process.ts'
 import { startReceiver, verify, type Receiver } from '../helpers/receiver.ts'
@@ -652,6 +654,130 @@ t.test(
     t.same(await waitingOf(database, few.ids), [1])
     for (let n = 0; n < 16; n += 1) await database.pool.query(`SELECT ${FUNCTIONS}.queue_progress(40, 1000, 60)`)
     t.same(new Set(await waitingOf(database, many.ids)), new Set([30]), 'all of it is told in the end, and once')
+  },
+)
+
+t.test('an erasure of records waits for no lock of another session for long, and for its next run instead', async t => {
+  const database = await createTestDatabase(t)
+  const { ids } = await insertWebhooks(database, 1)
+  await database.pool.query(
+    `INSERT INTO webhook_deliveries (webhook_id, type, body, due_at, expires_at, status, finished_at)
+     SELECT $1, 'webhook.test', '{}', now(), now(), 'delivered', now() - interval '8 days'`,
+    ids,
+  )
+  const outbox = openOutbox(t, database)
+  const holder = await database.pool.connect()
+  t.teardown(() => holder.release())
+  await holder.query('BEGIN')
+  await holder.query('LOCK TABLE webhook_backlogs IN SHARE MODE')
+  await t.rejects(outbox.erase(7), { code: '55P03' }, 'as if nothing had been erased')
+  const warnings: string[] = []
+  const log = pino({}, { write: (line: string) => void warnings.push(line) })
+  const erase = createDeliveryRetention({ outbox, recordDays: 7, log })
+  await erase()
+  t.match(warnings, [/another session holds/])
+  await holder.query('ROLLBACK')
+  await erase()
+  t.equal((await database.pool.query('SELECT FROM webhook_deliveries')).rowCount, 0)
+})
+
+/** As if the database's clock had been set back by an hour: what was written of webhooks is an hour ahead of it. */
+const setClockBack = async ({ pool }: TestDatabase) => {
+  const { rows } = await pool.query<{ table: string; times: string }>(
+    `SELECT table_name AS table, string_agg(format('%1$I = %1$I + interval ''1 hour''', column_name), ', ') AS times
+     FROM information_schema.columns
+     WHERE table_schema = 'public' AND table_name ~ '^webhook' AND data_type = 'timestamp with time zone' GROUP BY table_name`,
+  )
+  for (const { table, times } of rows) await pool.query(`UPDATE ${table} SET ${times}`)
+}
+
+const NOTHING_TAKEN = { free: 40, taken: new Map<string, number>() }
+
+const FAILED = {
+  outcome: 'failed' as const,
+  responseStatus: 503,
+  error: 'no',
+  delaySeconds: 600,
+  pauseSeconds: 300,
+}
+
+t.test('what was queued before the clock was set back is due at once', async t => {
+  const database = await createTestDatabase(t)
+  const { tenantId } = await insertWebhooks(database, 1)
+  const outbox = openOutbox(t, database)
+  await insertJobs(database, tenantId, 3)
+  await outbox.queueDeliveries()
+  await insertJobs(database, tenantId, 3)
+  await setClockBack(database)
+  await outbox.queueDeliveries()
+  t.equal((await outbox.claim(NOTHING_TAKEN)).length, 6, 'deliveries, and messages that were none yet')
+})
+
+t.test('a retry is due as long after the clock was set back as it was to wait after its attempt', async t => {
+  const database = await createTestDatabase(t)
+  const { tenantId } = await insertWebhooks(database, 1)
+  const outbox = openOutbox(t, database)
+  await insertJobs(database, tenantId, 2)
+  await outbox.queueDeliveries()
+  for (const delivery of await outbox.claim(NOTHING_TAKEN))
+    await outbox.finish(delivery, { ...FAILED, pauseSeconds: 0 })
+  await database.pool.query('UPDATE webhooks SET paused_until = NULL')
+  await setClockBack(database)
+  t.same(await outbox.claim(NOTHING_TAKEN), [])
+  const { rows } = await database.pool.query<{ wait: number }>(
+    "SELECT max(date_part('epoch', due_at - now())) AS wait FROM webhook_deliveries",
+  )
+  t.ok(rows[0]!.wait > 0 && rows[0]!.wait <= 601, `${rows[0]!.wait} s`)
+})
+
+t.test('a pause that began before the clock was set back is over', async t => {
+  const database = await createTestDatabase(t)
+  const { tenantId } = await insertWebhooks(database, 1)
+  const outbox = openOutbox(t, database)
+  await insertJobs(database, tenantId, 2)
+  await outbox.queueDeliveries()
+  const [first, second] = await outbox.claim(NOTHING_TAKEN)
+  await outbox.finish(first!, FAILED)
+  await outbox.finish(second!, { ...FAILED, outcome: 'released' })
+  t.same(await outbox.claim(NOTHING_TAKEN), [], 'the receiver is left alone')
+  await setClockBack(database)
+  t.equal((await outbox.claim(NOTHING_TAKEN)).length, 1)
+})
+
+t.test('the lease of a process that died before the clock was set back ends as soon as any', async t => {
+  const database = await createTestDatabase(t)
+  const { tenantId } = await insertWebhooks(database, 1)
+  const outbox = openOutbox(t, database)
+  await insertJobs(database, tenantId, 1)
+  await outbox.queueDeliveries()
+  t.equal((await outbox.claim(NOTHING_TAKEN)).length, 1)
+  await setClockBack(database)
+  t.same(await outbox.claim(NOTHING_TAKEN), [])
+  await database.pool.query(
+    "UPDATE webhook_deliveries SET due_at = due_at - interval '61 seconds', attempted_at = attempted_at - interval '61 seconds'",
+  )
+  t.equal((await outbox.claim(NOTHING_TAKEN)).length, 1)
+})
+
+t.test(
+  'progress is told, and what waits is counted anew, though the clock was set back since the last time',
+  async t => {
+    const database = await createTestDatabase(t)
+    const { tenantId, ids } = await insertWebhooks(database, 1, 60)
+    await database.pool.query("UPDATE webhooks SET events = '{}'")
+    const outbox = openOutbox(t, database, 1)
+    const [jobId] = await insertJobs(database, tenantId, 1)
+    await change(database, tenantId, jobId!, 'start')
+    await outbox.queueProgress()
+    t.same(await waitingOf(database, ids), [1])
+    const [delivery] = await outbox.claim(NOTHING_TAKEN)
+    await outbox.finish(delivery!, { ...FAILED, outcome: 'delivered', pauseSeconds: 0 })
+    await database.pool.query('UPDATE progress_jobs SET revision = revision + 1 WHERE id = $1', [jobId])
+    await outbox.queueProgress()
+    t.same(await waitingOf(database, ids), [0], 'not before the minute is over')
+    await setClockBack(database)
+    await outbox.queueProgress()
+    t.same(await waitingOf(database, ids), [1])
   },
 )
 

@@ -10,6 +10,17 @@ CREATE FUNCTION headway.webhook_body(type text, at timestamptz, j public.progres
   ) b
 $$;
 
+-- Whether a time at which something happened is ahead of the clock: the clock was set back since then, and nothing waits for it
+-- to come round again. Servers of a cluster differ by less than the second that is let pass.
+CREATE FUNCTION headway.is_ahead(happened_at timestamptz, at timestamptz) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+  SELECT happened_at > at + interval '1 second'
+$$;
+
+-- Until when a receiver is left alone; null where it is not.
+CREATE FUNCTION headway.paused_until(w public.webhooks, at timestamptz) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$
+  SELECT w.paused_until WHERE w.paused_until > at AND NOT coalesce(headway.is_ahead(w.paused_at, at), false)
+$$;
+
 -- Whether a webhook wants to hear of a job at all.
 CREATE FUNCTION headway.wants_job(w public.webhooks, j public.progress_jobs) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
   SELECT w.enabled AND w.tenant_id = j.tenant_id AND (NOT w.top_level OR j.parent_job_id IS NULL)
@@ -78,7 +89,7 @@ BEGIN
   UPDATE public.webhook_backlogs b SET waiting = headway.count_waiting(b.webhook_id), counted_at = count_backlogs.at
   WHERE b.tenant_id = ANY (ARRAY(
       SELECT r.tenant_id FROM headway.delivery_room(webhook_ids, most_waiting) r WHERE r.room < wanted))
-    AND b.counted_at < count_backlogs.at - interval '2 seconds';
+    AND b.counted_at NOT BETWEEN count_backlogs.at - interval '2 seconds' AND count_backlogs.at;
 END
 $$;
 
@@ -237,7 +248,7 @@ BEGIN
     ) l ON true
     WHERE j.tenant_id = w.tenant_id AND j.finished_at IS NULL AND j.status = 'running' AND headway.wants_job(w, j)
       AND (l.revision IS NULL OR l.revision < j.revision AND NOT l.waits
-        AND l.told_at <= at - make_interval(secs => w.progress_interval_seconds))
+        AND (l.told_at <= at - make_interval(secs => w.progress_interval_seconds) OR headway.is_ahead(l.told_at, at)))
       -- A change that is no delivery yet would come behind its own progress.
       AND NOT EXISTS (SELECT FROM public.webhook_messages m WHERE m.job_id = j.id)
     LIMIT least(most, room)
@@ -255,7 +266,26 @@ $$;
 -- A quarter of the interval is how much later than it a message may be queued.
 CREATE FUNCTION headway.is_progress_due(w public.webhooks, at timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
   SELECT w.enabled AND w.progress_interval_seconds IS NOT NULL
-    AND coalesce(w.progress_checked_at <= at - make_interval(secs => w.progress_interval_seconds / 4.0), true)
+    AND coalesce(w.progress_checked_at <= at - make_interval(secs => w.progress_interval_seconds / 4.0)
+      OR headway.is_ahead(w.progress_checked_at, at), true)
+$$;
+
+-- Has deliveries that were queued or attempted before the clock was set back wait no longer than they were to: what was not tried
+-- yet is due at once, and a retry or the end of a lease as long from now as it was from its attempt. Found in an index on exactly
+-- this time of what waits, in which usually nothing is ahead. At most so many in a call: the others come with the next ones.
+CREATE FUNCTION headway.follow_clock(at timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+  UPDATE public.webhook_deliveries d SET
+    due_at = CASE WHEN d.attempts = 0 THEN at ELSE at + (d.due_at - d.attempted_at) END,
+    attempted_at = least(d.attempted_at, at),
+    expires_at = least(d.expires_at, at + interval '3 days')
+  WHERE d.id = ANY (ARRAY(
+    SELECT a.id FROM public.webhook_deliveries a
+    WHERE a.status = 'waiting'
+      AND (CASE WHEN a.attempts = 0 THEN a.due_at ELSE a.attempted_at END) > follow_clock.at + interval '1 second'
+    ORDER BY (CASE WHEN a.attempts = 0 THEN a.due_at ELSE a.attempted_at END), a.id LIMIT 2000 FOR UPDATE SKIP LOCKED));
+END
 $$;
 
 -- Hands out deliveries that are due, for `lease_seconds`: after that, their process is taken for dead. Each is handed to one
@@ -284,6 +314,7 @@ DECLARE
   receivers uuid[];
   shares integer[];
 BEGIN
+  PERFORM headway.follow_clock(at);
   WITH RECURSIVE queues AS (
     (
       SELECT d.webhook_id AS id, d.due_at FROM public.webhook_deliveries d WHERE d.status = 'waiting'
@@ -299,7 +330,7 @@ BEGIN
       least(places, CASE WHEN w.consecutive_failures > 0 THEN 1 ELSE per_webhook END - u.under_way) AS room
     FROM queues q
     CROSS JOIN LATERAL (
-      SELECT * FROM public.webhooks w WHERE w.id = q.id AND w.enabled AND coalesce(w.paused_until <= at, true) OFFSET 0
+      SELECT * FROM public.webhooks w WHERE w.id = q.id AND w.enabled AND headway.paused_until(w, at) IS NULL OFFSET 0
     ) w
     CROSS JOIN LATERAL (
       SELECT count(*) AS under_way FROM public.webhook_deliveries u
@@ -402,12 +433,13 @@ BEGIN
     -- Not for every message: the row is read by every statement that queues one.
     UPDATE public.webhooks w SET consecutive_failures = 0, failing_since = NULL, paused_until = NULL, delivered_at = at
     WHERE w.id = d.webhook_id AND w.url = finish_delivery.url
-      AND (w.consecutive_failures > 0 OR coalesce(w.delivered_at < at - interval '10 seconds', true));
+      AND (w.consecutive_failures > 0 OR coalesce(w.delivered_at NOT BETWEEN at - interval '10 seconds' AND at, true));
   ELSIF outcome <> 'released' THEN
     UPDATE public.webhooks w SET
       consecutive_failures = w.consecutive_failures + 1,
-      failing_since = coalesce(w.failing_since, at),
-      paused_until = greatest(w.paused_until, at + make_interval(secs => pause_seconds),
+      failing_since = coalesce(least(w.failing_since, at), at),
+      paused_at = at,
+      paused_until = greatest(headway.paused_until(w, at), at + make_interval(secs => pause_seconds),
         CASE WHEN w.failing_since IS NOT NULL THEN at + least((at - w.failing_since) / 10, interval '5 minutes') END),
       enabled = w.enabled AND outcome <> 'gone', gone = w.gone OR outcome = 'gone'
     WHERE w.id = d.webhook_id AND w.url = finish_delivery.url;
@@ -417,9 +449,10 @@ END
 $$;
 
 -- Ends what has waited for too long, erases records of `record_days`, and what belongs to webhooks that were deleted. Answers
--- how many rows it changed: fewer than `batch` when nothing is left to do.
+-- how many rows it changed: fewer than `batch` when nothing is left to do. A row that someone else holds is skipped; where someone
+-- holds a table, or what is counted of a deleted webhook, nothing is erased (55P03), as headway.erase_expired has it.
 CREATE FUNCTION headway.erase_deliveries(record_days integer, batch integer) RETURNS bigint LANGUAGE plpgsql
-SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET jit = off SET lock_timeout = '250ms' SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 DECLARE
   at timestamptz(3) := headway.clock();

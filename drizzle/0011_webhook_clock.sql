@@ -1,0 +1,2 @@
+ALTER TABLE "public"."webhooks" ADD COLUMN "paused_at" timestamp (3) with time zone;--> statement-breakpoint
+CREATE INDEX "webhook_deliveries_waiting_since" ON "public"."webhook_deliveries" USING btree ((CASE WHEN attempts = 0 THEN due_at ELSE attempted_at END)) WHERE status = 'waiting';

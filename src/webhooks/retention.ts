@@ -1,0 +1,14 @@
+import { waitWhereLocked, type RetentionOptions } from '../jobs/retention.ts'
+import type { Outbox } from './outbox.ts'
+
+export interface DeliveryRetentionOptions extends Pick<RetentionOptions, 'log' | 'isClosing'> {
+  outbox: Pick<Outbox, 'erase'>
+  recordDays: number
+}
+
+/** Ends deliveries that have waited for too long, and erases records that are older than `recordDays`. */
+export const createDeliveryRetention =
+  ({ outbox, recordDays, log, isClosing = () => false }: DeliveryRetentionOptions) =>
+  async (): Promise<void> => {
+    while ((await waitWhereLocked(log, 'webhook deliveries', false, () => outbox.erase(recordDays))) && !isClosing());
+  }
