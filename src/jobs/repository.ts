@@ -46,7 +46,8 @@ export type CreateResult =
   | { code: ErrorCode; reason: string | null }
 
 /** Of a row of the queried table as a whole: with its schema it would be taken for a column. */
-const document = <T>(kind: 'job' | 'listed_job' | 'progress') => sql<T>`${functions}.${sql.raw(kind)}_document(progress_jobs)`
+const document = <T>(kind: 'job' | 'listed_job' | 'progress') =>
+  sql<T>`${functions}.${sql.raw(kind)}_document(progress_jobs)`
 
 /** `%` and `_` in what a person types mean themselves. */
 const escapeLike = (text: string): string => text.replace(/[\\%_]/g, '\\$&')

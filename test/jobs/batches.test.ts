@@ -495,10 +495,7 @@ t.test('a batch counts its stalled partitions, each a news of its own, and a lis
   t.equal(two.children?.stalled, 2)
   t.ok(two.revision > one.revision)
   const listed = async (query: string) => {
-    const { body } = await service.call<Page<ListedJob>>(
-      'GET',
-      `/jobs?parentJobId=${id}&sort=partitionIndex&${query}`,
-    )
+    const { body } = await service.call<Page<ListedJob>>('GET', `/jobs?parentJobId=${id}&sort=partitionIndex&${query}`)
     return body.items.map(job => job.id)
   }
   t.same(await listed('liveness=stalled'), ids.slice(1))
