@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { Queue, UnrecoverableError, Worker, type Processor, type WorkerOptions } from 'bullmq'
 import t, { type Test } from 'tap'
 import { reportWorker } from '../examples/bullmq/report-worker.ts'
-import type { JobDocument } from '../src/jobs/job.ts'
+import type { ListedJob } from '../src/jobs/job.ts'
 import { makeDirectory } from './helpers/process.ts'
 import { startService, type Service } from './helpers/service.ts'
 import { waitFor } from './helpers/wait.ts'
@@ -55,10 +55,10 @@ const start = async (t: Test) => {
   return { service, queue, work }
 }
 
-const shown = async (service: Service, isSo: (job: JobDocument) => boolean) =>
+const shown = async (service: Service, isSo: (job: ListedJob) => boolean) =>
   (await waitFor(
     async () => {
-      const { body } = await service.call<{ items: JobDocument[] }>('GET', '/jobs?includeCompleted=true')
+      const { body } = await service.call<{ items: ListedJob[] }>('GET', '/jobs?includeCompleted=true')
       return body.items.find(isSo)
     },
     { timeoutMs: 15_000 },

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import { render, type View } from '../src/demo/view.ts'
-import type { JobDocument, Page } from '../src/jobs/job.ts'
+import type { ListedJob, Page } from '../src/jobs/job.ts'
 import { startService, type Service } from './helpers/service.ts'
 import { mint, SECRET } from './helpers/tokens.ts'
 import { waitFor } from './helpers/wait.ts'
@@ -32,7 +32,7 @@ const startDemo = (t: Test, service: Service, folder: string, environment: Recor
 }
 
 const onlyJob = async (service: Service): Promise<string> => {
-  const { body } = await service.call<Page<JobDocument>>('GET', '/jobs?includeCompleted=true')
+  const { body } = await service.call<Page<ListedJob>>('GET', '/jobs?includeCompleted=true')
   if (body.items.length !== 1) throw new Error(`there are ${body.items.length} jobs`)
   return body.items[0]!.id
 }

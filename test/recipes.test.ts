@@ -5,7 +5,7 @@ import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { parse } from 'yaml'
-import type { JobDocument, Page } from '../src/jobs/job.ts'
+import type { ListedJob, Page } from '../src/jobs/job.ts'
 import { startService, type Service } from './helpers/service.ts'
 
 const ROOT = new URL('../', import.meta.url)
@@ -87,7 +87,7 @@ class Reader {
 }
 
 const jobsOf = async (service: Service): Promise<Record<string, string>> => {
-  const { body } = await service.call<Page<JobDocument>>('GET', '/jobs?includeCompleted=true&pageSize=100')
+  const { body } = await service.call<Page<ListedJob>>('GET', '/jobs?includeCompleted=true&pageSize=100')
   return Object.fromEntries(body.items.map(({ name, status }) => [name, status]))
 }
 

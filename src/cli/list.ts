@@ -1,5 +1,5 @@
 import { InvalidArgumentError, type Command } from 'commander'
-import { JOB_STATUSES, type JobDocument, type Page } from '../jobs/job.ts'
+import { JOB_STATUSES, type ListedJob, type Page } from '../jobs/job.ts'
 import { currentOf, factsOf, reasonOf, stateOf } from '../terminal/job.ts'
 import { jsonLine, padded, printable, shorten, widthOf } from '../terminal/text.ts'
 import { ask, connect, withConnection, type ConnectionOptions } from './connection.ts'
@@ -61,7 +61,7 @@ const table = (rows: readonly (readonly string[])[]): string => {
     .join('')
 }
 
-const rowOf = (job: JobDocument): string[] => [
+const rowOf = (job: ListedJob): string[] => [
   job.id,
   stateOf(job),
   `${job.progressPercent} %`,
@@ -89,7 +89,7 @@ export const addListCommand = (program: Command, { environment, out, err }: Surr
     .option('--json', 'one JSON document a line')
     .addHelpText('after', EXAMPLES)
     .action(async (options: ListOptions) => {
-      const page = await ask<Page<JobDocument>>(
+      const page = await ask<Page<ListedJob>>(
         connect(options, environment),
         'GET',
         `/jobs?${queryOf(options).toString()}`,

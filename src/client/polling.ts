@@ -3,7 +3,7 @@ import { LONGEST_JUST_FINISHED_SECONDS } from '../just-finished.ts'
 import { HeadwayProblem } from './problem.ts'
 import { queryOf } from './requests.ts'
 import type { Requests } from './requests.ts'
-import type { ActiveJobs, JobDocument, JobFilter, LiveJob, Page } from './types.ts'
+import type { ActiveJobs, JobDocument, ListedJob, JobFilter, LiveJob, Page } from './types.ts'
 
 /** How many jobs that are no longer listed are asked for one by one, each time. */
 const MAX_MISSED = 20
@@ -87,7 +87,7 @@ const createListPoller = ({ requests, filter, known, now }: PollerOptions): Poll
     let total = 0
     const readPage = async (page: number) => {
       const query = queryOf({ jobType, parentJobId, organizationId, topLevel, page, pageSize: PAGE_SIZE })
-      const { body } = await requests.call<Page<JobDocument>>(`/jobs${query}`, { signal })
+      const { body } = await requests.call<Page<ListedJob>>(`/jobs${query}`, { signal })
       jobs.push(...(body?.items ?? []).map(toLiveJob))
       total = body?.total ?? 0
     }
@@ -101,7 +101,7 @@ const createListPoller = ({ requests, filter, known, now }: PollerOptions): Poll
   const justFinished = async (signal: AbortSignal): Promise<LiveJob[]> => {
     const completedSince = new Date(now() - LONGEST_JUST_FINISHED_SECONDS * 1000).toISOString()
     const query = queryOf({ jobType, parentJobId, organizationId, topLevel, completedSince, pageSize: PAGE_SIZE })
-    const { body } = await requests.call<Page<JobDocument>>(`/jobs${query}`, { signal })
+    const { body } = await requests.call<Page<ListedJob>>(`/jobs${query}`, { signal })
     return (body?.items ?? []).map(toLiveJob)
   }
 

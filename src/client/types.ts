@@ -8,6 +8,7 @@ import type {
   JobEventType,
   JobStatus,
   Lifecycle,
+  ListedJob,
   Page,
   Stage,
   Unit,
@@ -25,6 +26,7 @@ export type {
   JobEventType,
   JobStatus,
   Lifecycle,
+  ListedJob,
   Page,
   Stage,
   Statistics,
@@ -164,7 +166,7 @@ export interface RequestOptions {
 /** The calls of the service that a page needs beside the stream. All raise `HeadwayProblem`. */
 export interface HeadwayApi {
   job(id: string, options?: RequestOptions): Promise<JobWithWorkers>
-  list(query?: ListQuery, options?: RequestOptions): Promise<Page<JobDocument>>
+  list(query?: ListQuery, options?: RequestOptions): Promise<Page<ListedJob>>
   active(options?: RequestOptions & { recentSeconds?: number }): Promise<ActiveJobs>
   events(id: string, query?: EventsQuery, options?: RequestOptions): Promise<Page<JobEvent>>
   stats(query?: StatsQuery, options?: RequestOptions): Promise<Statistics>

@@ -94,6 +94,10 @@ export const progressJobs = publicTable(
     completedCount: count('completed_count').generatedAlwaysAs(
       sql`CASE WHEN status = 'completed' THEN processed_count END`,
     ),
+    /** Null also where it counted nothing. */
+    completedUnit: text('completed_unit').generatedAlwaysAs(
+      sql`CASE WHEN status = 'completed' AND processed_count > 0 THEN unit END`,
+    ),
     completedSeconds: doublePrecision('completed_seconds').generatedAlwaysAs(
       sql`CASE WHEN status = 'completed' THEN date_part('epoch', finished_at - started_at) END`,
     ),
@@ -138,6 +142,7 @@ export const progressJobs = publicTable(
         table.failureReason,
         table.completedSeconds,
         table.completedCount,
+        table.completedUnit,
       )
       .where(sql`${table.finishedAt} IS NOT NULL`),
     // The last jobs of a type that completed, for what is to be expected of the next. Partitions apart from whole jobs.

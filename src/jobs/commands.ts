@@ -7,6 +7,7 @@ import type {
   JobEventType,
   JobStatus,
   JsonObject,
+  ListedJob,
   Liveness,
   Page,
   ProgressDocument,
@@ -117,7 +118,7 @@ export interface Jobs {
   ): Promise<{ job: CreatedJob; created: boolean }>
   get(identity: Identity, jobId: string): Promise<JobWithWorkers>
   progress(identity: Identity, jobId: string, include?: readonly ProgressPart[]): Promise<ProgressDocument>
-  list(identity: Identity, query: ListJobs): Promise<Page<JobDocument>>
+  list(identity: Identity, query: ListJobs): Promise<Page<ListedJob>>
   active(identity: Identity, recentSeconds: number): Promise<ActiveJobs>
   events(identity: Identity, jobId: string, query: ListEvents): Promise<Page<JobEvent>>
   stats(identity: Identity, query: StatisticsQuery): Promise<Statistics>

@@ -64,7 +64,7 @@ export interface Children {
   errors: string[]
 }
 
-/** A job as every REST answer shows it. Times are ISO 8601 in UTC with milliseconds. */
+/** A job as REST answers of one job show it. Times are ISO 8601 in UTC with milliseconds. */
 export interface JobDocument {
   id: string
   jobType: string
@@ -114,6 +114,9 @@ export interface JobDocument {
   organizationId: string | null
   revision: number
 }
+
+/** A job as lists show it: the stack of an error has up to 10,000 characters, and only the job itself tells it. */
+export type ListedJob = Omit<JobDocument, 'errorStack'>
 
 /** One worker's share of a job, in the job's current attempt. */
 export interface WorkerDocument {
@@ -187,6 +190,6 @@ export interface Page<Item> {
 
 /** What a view of running work shows. */
 export interface ActiveJobs {
-  active: JobDocument[]
-  recentlyCompleted: JobDocument[]
+  active: ListedJob[]
+  recentlyCompleted: ListedJob[]
 }

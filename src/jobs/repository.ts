@@ -13,6 +13,7 @@ import type {
   JobEventType,
   JobStatus,
   JsonObject,
+  ListedJob,
   ProgressDocument,
   ProgressPart,
   WorkerDocument,
@@ -45,7 +46,8 @@ export type CreateResult =
   | { code: ErrorCode; reason: string | null }
 
 /** Of a row of the queried table as a whole: with its schema it would be taken for a column. */
-const document = <T>(kind: 'job' | 'progress') => sql<T>`${functions}.${sql.raw(kind)}_document(progress_jobs)`
+const document = <T>(kind: 'job' | 'listed_job' | 'progress') =>
+  sql<T>`${functions}.${sql.raw(kind)}_document(progress_jobs)`
 
 /** `%` and `_` in what a person types mean themselves. */
 const escapeLike = (text: string): string => text.replace(/[\\%_]/g, '\\$&')
@@ -167,17 +169,17 @@ export const createJobRepository = (
      * A page, and how many there are. The page's ids are chosen first: a document costs fifty times what its row does, and one that
      * is asked for together with OFFSET is made of every row that is skipped.
      */
-    async list(scope: Scope, query: ListJobs): Promise<{ items: JobDocument[]; total: number }> {
+    async list(scope: Scope, query: ListJobs): Promise<{ items: ListedJob[]; total: number }> {
       const where = listFilter(scope, query)
       const order = sql.join(listOrder(query.sort), sql`, `)
-      const { rows } = await db.execute<{ items: JobDocument[]; total: number }>(sql`
+      const { rows } = await db.execute<{ items: ListedJob[]; total: number }>(sql`
         WITH page AS (
           SELECT id FROM ${progressJobs} WHERE ${where}
           ORDER BY ${order} LIMIT ${query.pageSize} OFFSET ${(query.page - 1) * query.pageSize}
         )
         SELECT (
           SELECT coalesce(json_agg(job), '[]') FROM (
-            SELECT ${document('job')} AS job FROM page JOIN ${progressJobs} ON progress_jobs.id = page.id ORDER BY ${order}
+            SELECT ${document('listed_job')} AS job FROM page JOIN ${progressJobs} ON progress_jobs.id = page.id ORDER BY ${order}
           ) AS shown
         ) AS items, (
           SELECT count(*)::integer FROM (SELECT FROM ${progressJobs} WHERE ${where} LIMIT ${MAX_TOTAL}) AS counted
@@ -186,9 +188,9 @@ export const createJobRepository = (
       return rows[0]
     },
 
-    async listActive(scope: Scope): Promise<JobDocument[]> {
+    async listActive(scope: Scope): Promise<ListedJob[]> {
       const rows = await db
-        .select({ job: document<JobDocument>('job') })
+        .select({ job: document<ListedJob>('listed_job') })
         .from(progressJobs)
         .where(and(inScope(scope), isNull(progressJobs.finishedAt), isNull(progressJobs.parentJobId)))
         .orderBy(desc(progressJobs.createdAt), desc(progressJobs.id))
@@ -196,9 +198,9 @@ export const createJobRepository = (
       return rows.map(row => row.job)
     },
 
-    async listRecentlyFinished(scope: Scope, seconds: number): Promise<JobDocument[]> {
+    async listRecentlyFinished(scope: Scope, seconds: number): Promise<ListedJob[]> {
       const rows = await db
-        .select({ job: document<JobDocument>('job') })
+        .select({ job: document<ListedJob>('listed_job') })
         .from(progressJobs)
         .where(
           and(

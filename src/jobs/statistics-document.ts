@@ -11,9 +11,9 @@ export interface TypeStatistics {
   failureRate: number | null
   /** Of completed jobs, from start to end, interpolated between neighbours; null when none completed. */
   durationSeconds: { p50: number | null; p95: number | null; max: number | null }
-  /** Of completed jobs that counted something; null when none did. */
+  /** Of completed jobs that counted something; null when none did, or when they counted different units. */
   itemsPerSecond: number | null
-  /** What is counted, as the newest of these jobs says; null where `itemsPerSecond` is. */
+  /** What is counted; null where `itemsPerSecond` is. */
   unit: Unit | null
   /** Jobs and partitions whose silence ended them in this time, whatever became of them. */
   stale: number

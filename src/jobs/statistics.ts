@@ -45,7 +45,7 @@ const END_OF_NOW = sql`date_trunc('milliseconds', now()) + interval '1 milliseco
  * `outcomes` must stay an index-only scan of `progress_jobs_finished`: 100,000 jobs have 100 MB or more of rows, and 8 MB
  * there. That is why the outcome is told from columns that only finished jobs have (CHECKs of the table): a completed one
  * has `completed_seconds`, a failed one a `failure_reason`, a cancelled one neither.
- * `counted` visits one row for each type, by `progress_jobs_durations`: the unit of its newest completed job.
+ * Counts are summed as in a batch: only where units agree, and 'unknown' agrees with all.
  * `alarms` begins with `job_events_stale`, and visits the jobs of those few entries one by one.
  * Types are compared by their bytes: sorting a hundred thousand names by the rules of a language takes longer than all else.
  */
@@ -62,7 +62,9 @@ export const readStatistics = async (
       SELECT job_type COLLATE "C" AS job_type, count(completed_seconds) AS completed, count(failure_reason) AS failed,
         count(*) - count(completed_seconds) - count(failure_reason) AS cancelled,
         percentile_cont(ARRAY[0.5, 0.95, 1]) WITHIN GROUP (ORDER BY completed_seconds) AS seconds,
-        sum(completed_count) / nullif(sum(completed_seconds) FILTER (WHERE completed_count > 0), 0) AS items_per_second
+        sum(completed_count) / nullif(sum(completed_seconds) FILTER (WHERE completed_count > 0), 0) AS items_per_second,
+        min(completed_unit COLLATE "C") FILTER (WHERE completed_unit <> 'unknown') AS first_unit,
+        max(completed_unit COLLATE "C") FILTER (WHERE completed_unit <> 'unknown') AS last_unit
       FROM ${progressJobs}
       WHERE ${and(wanted, isNull(progressJobs.parentJobId))} AND finished_at >= ${since} AND finished_at < ${until}
       GROUP BY 1
@@ -84,16 +86,11 @@ export const readStatistics = async (
         'failureRate', failed::float8 / nullif(completed + failed, 0),
         'durationSeconds', json_build_object('p50', round(seconds[1]::numeric, 3), 'p95', round(seconds[2]::numeric, 3),
           'max', round(seconds[3]::numeric, 3)),
-        'itemsPerSecond', ${functions}.four_digits(items_per_second::float8), 'unit', counted.unit,
+        'itemsPerSecond', CASE WHEN adds_up THEN ${functions}.four_digits(items_per_second::float8) END,
+        'unit', CASE WHEN adds_up AND items_per_second IS NOT NULL THEN coalesce(first_unit, 'unknown') END,
         'stale', coalesce(stale, 0), 'recovered', coalesce(recovered, 0)
       ) ORDER BY job_type), '[]') FROM outcomes FULL JOIN alarms USING (job_type)
-      LEFT JOIN LATERAL (
-        SELECT progress_jobs.unit FROM ${progressJobs}
-        WHERE ${and(inScope(scope), isNull(progressJobs.parentJobId))} AND items_per_second IS NOT NULL
-          AND progress_jobs.job_type = outcomes.job_type COLLATE "default" AND completed_seconds IS NOT NULL
-          AND finished_at >= ${since} AND finished_at < ${until}
-        ORDER BY finished_at DESC LIMIT 1
-      ) counted ON true) AS types`)
+      CROSS JOIN LATERAL (SELECT first_unit IS NOT DISTINCT FROM last_unit AS adds_up) units) AS types`)
   const row = rows[0]
   if (!row) throw new Error('the statistics answered no row')
   return row

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import { runProgram } from '../../src/cli/program.ts'
-import type { JobDocument, Page } from '../../src/jobs/job.ts'
+import type { ListedJob, Page } from '../../src/jobs/job.ts'
 import { createTestDatabase } from '../helpers/database.ts'
 import { goodAnswer, startFakeService } from '../helpers/fake-service.ts'
 import { spawnHeadway } from '../helpers/headway.ts'
@@ -32,8 +32,8 @@ const headway = async (args: string[], environment: Record<string, string>) => {
 /** On a machine that is busy with other tests a service that is there may seem to be away. */
 const PATIENTLY = ['--patience', '30s']
 
-const jobNamed = async (service: Service, name: string): Promise<JobDocument> => {
-  const { body } = await service.call<Page<JobDocument>>(
+const jobNamed = async (service: Service, name: string): Promise<ListedJob> => {
+  const { body } = await service.call<Page<ListedJob>>(
     'GET',
     `/jobs?includeCompleted=true&search=${encodeURIComponent(name)}`,
   )
@@ -220,7 +220,7 @@ t.test('with a service', { buffered: true }, async t => {
         json.stdout
           .trim()
           .split('\n')
-          .map(line => JSON.parse(line) as JobDocument)
+          .map(line => JSON.parse(line) as ListedJob)
           .some(({ id }) => id === done.id),
       )
       t.match(await call('list', '--type', 'none such'), { code: 0, stdout: '', stderr: 'No jobs.\n' })
@@ -264,7 +264,7 @@ t.test('with a service', { buffered: true }, async t => {
       /^one \[#{8}\.{8}\] {2}50 % 1 of 2 rows.*\n[^]*^one: completed after \d+ s\ntwo: failed after \d+ s: broken\n$/m,
     )
     const batch = await caller.createJob({ name: 'all', partitions: [{ name: 'left' }, { name: 'right' }] })
-    const { body } = await caller.call<Page<JobDocument>>('GET', `/jobs?parentJobId=${batch.id}`)
+    const { body } = await caller.call<Page<ListedJob>>('GET', `/jobs?parentJobId=${batch.id}`)
     const unfolded = spawnHeadway(t, ['watch', batch.id], environment)
     await once(unfolded.child.stdout, 'data')
     const failed = body.items.find(({ name }) => name === 'left')!

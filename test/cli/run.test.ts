@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { Family } from '../../src/cli/command/family.ts'
 import { processTable, type ProcessEntry, type ProcessTable } from '../../src/cli/command/process-table.ts'
-import type { JobDocument, Page } from '../../src/jobs/job.ts'
+import type { ListedJob, Page } from '../../src/jobs/job.ts'
 import { spawnHeadway } from '../helpers/headway.ts'
 import { startService, type Service } from '../helpers/service.ts'
 import { waitFor } from '../helpers/wait.ts'
@@ -20,13 +20,13 @@ const SLOW = { timeoutMs: 20_000 }
 const spawnRun = (t: Test, args: string[], environment: Record<string, string>) =>
   spawnHeadway(t, ['run', '--patience', '30s', ...args], environment)
 
-const jobNamed = async (service: Service, name: string): Promise<JobDocument> => {
-  const { body } = await service.call<Page<JobDocument>>('GET', `/jobs?includeCompleted=true&search=${name}`)
+const jobNamed = async (service: Service, name: string): Promise<ListedJob> => {
+  const { body } = await service.call<Page<ListedJob>>('GET', `/jobs?includeCompleted=true&search=${name}`)
   if (body.items.length !== 1) throw new Error(`there are ${body.items.length} jobs named ${name}`)
   return body.items[0]!
 }
 
-const isRunning = async (service: Service, name: string): Promise<JobDocument | null> => {
+const isRunning = async (service: Service, name: string): Promise<ListedJob | null> => {
   const job = await jobNamed(service, name)
   return job.status === 'running' ? job : null
 }
@@ -49,7 +49,7 @@ t.test('with a service', { buffered: true }, async t => {
     'deaf to all but SIGKILL': `trap '' TERM INT HUP; setsid bash -c '${SLEEPER}' & while :; do wait; done`,
     'headway run in headway run': `'${process.execPath}' '${MAIN}' run --name inner -- bash -c "setsid bash -c '${SLEEPER.replaceAll('$', '\\$').replaceAll('"', '\\"')}' & wait"`,
   }
-  const STOPS: Record<string, (run: { kill(signal: NodeJS.Signals): boolean }, job: JobDocument) => unknown> = {
+  const STOPS: Record<string, (run: { kill(signal: NodeJS.Signals): boolean }, job: ListedJob) => unknown> = {
     cancel: (_, { id }) => service.call('POST', `/jobs/${id}/cancel`),
     SIGTERM: run => run.kill('SIGTERM'),
     SIGINT: run => run.kill('SIGINT'),

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { openDatabase } from '../../src/database/connection.ts'
 import { sqlStateOf } from '../../src/database/failures.ts'
-import type { JobDocument } from '../../src/jobs/job.ts'
+import type { ListedJob } from '../../src/jobs/job.ts'
 import { createTestDatabase, type TestDatabase } from '../helpers/database.ts'
 import { startService, type Service } from '../helpers/service.ts'
 
@@ -106,7 +106,7 @@ const crowdBatch = async (t: Test, database: TestDatabase) => {
   const partitions = Array.from({ length: 16 }, (_, n) => ({ name: `p${n}` }))
   const { id } = await service.createJob({ partitions, cancellable: true })
   await service.call('POST', '/webhooks', { url: 'http://127.0.0.1:1/', topLevel: false })
-  const { body } = await service.call<{ items: JobDocument[] }>('GET', `/jobs?parentJobId=${id}&pageSize=100`)
+  const { body } = await service.call<{ items: ListedJob[] }>('GET', `/jobs?parentJobId=${id}&pageSize=100`)
   const answers = await Promise.all(
     body.items.map(async (partition, n) => {
       const replica = replicas[n % 2]!

@@ -4,7 +4,7 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { FUNCTIONS } from '../../src/database/functions.ts'
 import { migrate } from '../../src/database/migrate.ts'
-import type { JobDocument } from '../../src/jobs/job.ts'
+import type { JobDocument, ListedJob } from '../../src/jobs/job.ts'
 import type { JobChange } from '../../src/live/change.ts'
 import { decodePayload } from '../../src/live/payload.ts'
 import { createTestDatabase, withDatabase } from '../helpers/database.ts'
@@ -251,7 +251,7 @@ t.test('a partition is rolled up into its batch, on the stream as well', async t
       { name: 'two', totalCount: 4 },
     ],
   })
-  const { body } = await service.call<{ items: JobDocument[] }>('GET', `/jobs?parentJobId=${batch.id}`)
+  const { body } = await service.call<{ items: ListedJob[] }>('GET', `/jobs?parentJobId=${batch.id}`)
   const [one = '', two = ''] = body.items.map(({ id }) => id)
   await waitFor(() => stream.jobs.has(batch.id))
   const heard = await listen(t)
@@ -269,7 +269,7 @@ t.test('a partition is rolled up into its batch, on the stream as well', async t
 t.test('whatever the caller has set, the functions do what they do', async t => {
   const { id } = await service.createJob({ totalCount: 10 })
   const batch = await service.createJob({ partitions: [{ name: 'one', totalCount: 4 }] })
-  const { body } = await service.call<{ items: JobDocument[] }>('GET', `/jobs?parentJobId=${batch.id}`)
+  const { body } = await service.call<{ items: ListedJob[] }>('GET', `/jobs?parentJobId=${batch.id}`)
   await database.pool.query(`CREATE SCHEMA evil AUTHORIZATION ${member}`)
   const client = await connectAs(t, member)
   await client.query(`
@@ -355,7 +355,7 @@ t.test('no function or operator that others made is run with the rights of the o
   const guarded = await startService(t, { database: trapped })
   const batch = await guarded.createJob({ partitions: [{ name: 'one', totalCount: 4 }] })
   const ids = [(await guarded.createJob({ stages: [{ name: 'a' }] })).id, (await guarded.createJob()).id]
-  const { body } = await guarded.call<{ items: JobDocument[] }>('GET', `/jobs?parentJobId=${batch.id}&search=one`)
+  const { body } = await guarded.call<{ items: ListedJob[] }>('GET', `/jobs?parentJobId=${batch.id}&search=one`)
   const [partition = ''] = body.items.map(({ id }) => id)
   const calls = (client: pg.Client): (() => Promise<Answer>)[] => [
     () => update(client, ids[0], 'a', 5, 10, 'five'),

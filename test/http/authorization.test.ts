@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { FEATURES } from '../../src/jobs/identity.ts'
 import type { Feature } from '../../src/jobs/identity.ts'
-import type { JobDocument } from '../../src/jobs/job.ts'
+import type { JobDocument, ListedJob } from '../../src/jobs/job.ts'
 import { inlineShared } from '../helpers/openapi.ts'
 import { startService, type Reply, type Service } from '../helpers/service.ts'
 import { bearer, mint, SECRET, secondsFromNow, type TestClaims } from '../helpers/tokens.ts'
@@ -389,7 +389,7 @@ t.test('who manages sees every organization of the tenant, others their own or n
     await Promise.all(names.map(async name => [name, (await callers[name].createJob({ name })).id] as const)),
   ) as Record<(typeof names)[number], string>
   const listed = async (caller: Service, query = '') => {
-    const { body } = await caller.call<{ items: JobDocument[] }>('GET', `/jobs${query}`)
+    const { body } = await caller.call<{ items: ListedJob[] }>('GET', `/jobs${query}`)
     return body.items.map(({ name }) => name).sort()
   }
   for (const name of names) {
@@ -419,10 +419,10 @@ t.test('a token for one job sees that job and its partitions, and nothing else, 
       t.equal((await limited.call('GET', `/jobs/${id}${path}`)).status, 200, path)
   }
   t.equal((await limited.call('GET', `/jobs/${sibling.id}`)).status, 404)
-  const { body: page } = await limited.call<{ items: JobDocument[]; total: number }>('GET', '/jobs')
+  const { body: page } = await limited.call<{ items: ListedJob[]; total: number }>('GET', '/jobs')
   t.same(page.items.map(({ id }) => id).sort(), visible)
   t.equal(page.total, 2)
-  const { body: active } = await limited.call<{ active: JobDocument[] }>('GET', '/active')
+  const { body: active } = await limited.call<{ active: ListedJob[] }>('GET', '/active')
   t.same(
     active.active.map(({ id }) => id),
     [parent.id],

@@ -1,6 +1,11 @@
+import type { IncomingMessage } from 'node:http'
+import { Socket } from 'node:net'
 import t from 'tap'
 import { HeadwayError } from '../../src/errors.ts'
 import { createLateRefusals } from '../../src/http/limits/late-refusals.ts'
+
+/** A request of a connection of its own. */
+const from = (ip: string) => ({ ip, raw: { socket: new Socket() } as IncomingMessage })
 
 const TOO_MANY = new HeadwayError('rate_limited', 'Too many.')
 
@@ -8,13 +13,13 @@ t.test('who does not wait when told so hears of the next refusals late, and of a
   const refuse = createLateRefusals(() => 0)
   const told: unknown[] = []
   const tell = (error: Error) => told.push(error)
-  for (let n = 0; n < 100; n += 1) refuse(TOO_MANY, '192.0.2.1', tell)
+  for (let n = 0; n < 100; n += 1) refuse(TOO_MANY, from('192.0.2.1'), tell)
   t.equal(told.length, 100, 'a hundred at once')
-  refuse(TOO_MANY, '192.0.2.2', tell)
-  refuse(new HeadwayError('unauthenticated', 'No.'), '192.0.2.1', tell)
+  refuse(TOO_MANY, from('192.0.2.2'), tell)
+  refuse(new HeadwayError('unauthenticated', 'No.'), from('192.0.2.1'), tell)
   t.equal(told.length, 102, 'another address, and another refusal')
   const begun = performance.now()
-  const late = await new Promise(resolve => refuse(TOO_MANY, '192.0.2.1', resolve))
+  const late = await new Promise(resolve => refuse(TOO_MANY, from('192.0.2.1'), resolve))
   t.equal(late, TOO_MANY)
   t.ok(performance.now() - begun >= 999, 'not before Retry-After')
 })

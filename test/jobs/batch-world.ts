@@ -4,7 +4,7 @@ import { get, type IncomingMessage } from 'node:http'
 import type { Test } from 'tap'
 import { FUNCTIONS } from '../../src/database/functions.ts'
 import type { CreatedJob } from '../../src/jobs/commands.ts'
-import type { JobDocument, JobEvent } from '../../src/jobs/job.ts'
+import type { JobDocument, JobEvent, ListedJob } from '../../src/jobs/job.ts'
 import { startService, type Problem, type Reply, type Service } from '../helpers/service.ts'
 import { Reader } from '../live/clients.ts'
 
@@ -79,9 +79,9 @@ export const startBatchWorld = async (t: Test, settings: Record<string, unknown>
   }
 
   /** The partitions of a batch as a list shows them, by index. */
-  const partitionsOf = async (batchId: string): Promise<JobDocument[]> => {
+  const partitionsOf = async (batchId: string): Promise<ListedJob[]> => {
     const path = `/jobs?parentJobId=${batchId}&sort=partitionIndex&pageSize=100`
-    return (await service.call<{ items: JobDocument[] }>('GET', path)).body.items
+    return (await service.call<{ items: ListedJob[] }>('GET', path)).body.items
   }
 
   const eventsOf = async (id: string): Promise<JobEvent[]> =>

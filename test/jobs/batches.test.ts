@@ -3,7 +3,7 @@ import { pino } from 'pino'
 import t from 'tap'
 import { FUNCTIONS } from '../../src/database/functions.ts'
 import { openDatabase } from '../../src/database/connection.ts'
-import type { JobDocument, Page } from '../../src/jobs/job.ts'
+import type { ListedJob, Page } from '../../src/jobs/job.ts'
 import { OPEN_IDENTITY } from '../../src/jobs/identity.ts'
 import { createRetention } from '../../src/jobs/retention.ts'
 import { nothingKnown, startBatchWorld } from './batch-world.ts'
@@ -495,10 +495,7 @@ t.test('a batch counts its stalled partitions, each a news of its own, and a lis
   t.equal(two.children?.stalled, 2)
   t.ok(two.revision > one.revision)
   const listed = async (query: string) => {
-    const { body } = await service.call<Page<JobDocument>>(
-      'GET',
-      `/jobs?parentJobId=${id}&sort=partitionIndex&${query}`,
-    )
+    const { body } = await service.call<Page<ListedJob>>('GET', `/jobs?parentJobId=${id}&sort=partitionIndex&${query}`)
     return body.items.map(job => job.id)
   }
   t.same(await listed('liveness=stalled'), ids.slice(1))

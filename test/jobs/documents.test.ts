@@ -28,7 +28,7 @@ const keysOf = (document: object) => Object.keys(document).sort()
 
 const INSTANT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
 
-t.test('a job shows the same fields wherever it is read', async t => {
+t.test('a job shows the same fields wherever it is read, but lists leave out the stack of its error', async t => {
   const created = await service.createJob({ jobType: 'documents', cancellable: true })
   t.same(keysOf(created), JOB)
   await service.heartbeat(created.id, { processedCount: 1 })
@@ -37,14 +37,41 @@ t.test('a job shows the same fields wherever it is read', async t => {
   t.same(workers.map(keysOf), [WORKER])
   const list = await service.call<{ items: object[] }>('GET', '/jobs?jobType=documents')
   t.same(keysOf(list.body), ['items', 'page', 'pageSize', 'total'])
-  t.same(list.body.items, [read])
+  const { errorStack: noStack, ...listed } = read
+  t.equal(noStack, null)
+  t.same(list.body.items, [listed])
   const active = await service.call<{ active: object[] }>('GET', '/active')
-  t.same(active.body.active, [read])
+  t.same(active.body.active, [listed])
   const { body: progress } = await service.call<object>('GET', `/jobs/${created.id}/progress`)
   t.same(keysOf(progress), PROGRESS)
   t.match(read, progress)
   const finished = await service.call<object>('POST', `/jobs/${created.id}/complete`)
   t.same(keysOf(finished.body), JOB)
+})
+
+t.test('no list of jobs holds a stack, and the job itself does', async t => {
+  const jobType = 'with a stack'
+  const errorStack = 'at print (printer.ts:3)\n"quoted" \\ é 😀'
+  const batch = await service.createJob({ jobType, partitions: [{ name: 'one' }] })
+  const { body: partitions } = await service.call<{ items: { id: string }[] }>('GET', `/jobs?parentJobId=${batch.id}`)
+  const alone = await service.createJob({ jobType })
+  for (const id of [alone.id, partitions.items[0]?.id]) {
+    await service.call('POST', `/jobs/${id}/fail`, { errorMessage: 'no ink', errorStack })
+    const { body } = await service.call<object>('GET', `/jobs/${id}`)
+    t.match(body, { errorStack })
+  }
+  for (const path of [
+    `/jobs?jobType=${jobType}&includeCompleted=true`,
+    `/jobs?status=failed&topLevel=false`,
+    `/jobs?parentJobId=${batch.id}`,
+    '/active?recentSeconds=300',
+  ]) {
+    const { status, body } = await service.call('GET', path)
+    const answer = JSON.stringify(body)
+    t.equal(status, 200, path)
+    t.match(answer, 'no ink', path)
+    t.notMatch(answer, /errorStack|printer\.ts/, path)
+  }
 })
 
 t.test('the progress has meta and payload for those who ask for them', async t => {

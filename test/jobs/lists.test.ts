@@ -3,13 +3,13 @@ import { randomUUID } from 'node:crypto'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { openDatabase } from '../../src/database/connection.ts'
-import type { JobDocument } from '../../src/jobs/job.ts'
+import type { ListedJob } from '../../src/jobs/job.ts'
 import { OPEN_IDENTITY } from '../../src/jobs/identity.ts'
 import { createRetention } from '../../src/jobs/retention.ts'
 import { startService, type Service } from '../helpers/service.ts'
 
 interface Page {
-  items: JobDocument[]
+  items: ListedJob[]
   page: number
   pageSize: number
   total: number
@@ -151,7 +151,7 @@ t.test('every sort goes both ways, jobs without the value come last, and pages d
   for (const key of ['createdAt', 'startedAt', 'finishedAt', 'priority'] as const) {
     for (const descending of [false, true]) {
       const sort = `${descending ? '-' : ''}${key}`
-      const items: JobDocument[] = []
+      const items: ListedJob[] = []
       for (let page = 1; page <= 5; page += 1) {
         const query = `/jobs?includeCompleted=true&sort=${sort}&pageSize=5&page=${page}`
         const { body } = await service.call<Page>('GET', query)
@@ -194,8 +194,8 @@ t.test('the total stops counting at 10,000', async t => {
 })
 
 interface Active {
-  active: JobDocument[]
-  recentlyCompleted: JobDocument[]
+  active: ListedJob[]
+  recentlyCompleted: ListedJob[]
 }
 
 t.test('documents are made of the jobs of a page, not of those before it', async t => {
@@ -203,10 +203,10 @@ t.test('documents are made of the jobs of a page, not of those before it', async
   const ids = await insertJobs(service, ...Array.from({ length: 30 }, (_, n) => ({ created_at: secondsAgo(n) })))
   await service.database.pool.query(`
     CREATE SEQUENCE made;
-    ALTER FUNCTION ${FUNCTIONS}.job_document(public.progress_jobs) RENAME TO job_document_uncounted;
-    CREATE FUNCTION ${FUNCTIONS}.job_document(j public.progress_jobs) RETURNS json LANGUAGE plpgsql STABLE AS $$ BEGIN
+    ALTER FUNCTION ${FUNCTIONS}.listed_job_document(public.progress_jobs) RENAME TO uncounted_document;
+    CREATE FUNCTION ${FUNCTIONS}.listed_job_document(j public.progress_jobs) RETURNS json LANGUAGE plpgsql STABLE AS $$ BEGIN
       PERFORM nextval('public.made');
-      RETURN ${FUNCTIONS}.job_document_uncounted(j);
+      RETURN ${FUNCTIONS}.uncounted_document(j);
     END $$`)
   const countMade = async () => {
     const { rows } = await service.database.pool.query<{ made: string }>("SELECT nextval('made') AS made")

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import type { DurableAnswer, Heartbeat } from '../../src/jobs/heartbeats/heartbeat.ts'
-import type { JobDocument, Stage } from '../../src/jobs/job.ts'
+import type { ListedJob, Stage } from '../../src/jobs/job.ts'
 import { startService } from '../helpers/service.ts'
 import { openStream } from '../helpers/stream.ts'
 import { startTimeline } from '../helpers/timeline.ts'
@@ -307,7 +307,7 @@ t.test('the stages of a batch are those of its partitions', async t => {
     partitions: [{ name: 'one' }, { name: 'two' }],
   })
   t.equal(batch.stages, null)
-  const { body } = await service.call<{ items: JobDocument[] }>('GET', `/jobs?parentJobId=${batch.id}`)
+  const { body } = await service.call<{ items: ListedJob[] }>('GET', `/jobs?parentJobId=${batch.id}`)
   const [one] = body.items
   t.same(one?.stages, [
     { name: 'a', weight: 0.5 },

@@ -148,6 +148,37 @@ t.test('items per second are of completed jobs that counted something', async t 
   )
 })
 
+t.test('counts of different units are not added up, and an unknown unit agrees with every other', async t => {
+  const service = await startService(t)
+  for (const [job_type, unit, processedCount = 100, status = 'completed'] of [
+    ['mixed', 'bytes', 1_000_000],
+    ['mixed', 'files'],
+    ['own', 'Äpfel 🍏'],
+    ['own', 'äpfel 🍏'],
+    ['known and unknown', 'unknown'],
+    ['known and unknown', 'rows'],
+    ['only one has counted', 'rows'],
+    ['only one has counted', 'bytes', 0],
+    ['only one has completed', 'rows'],
+    ['only one has completed', 'bytes', 7, 'failed'],
+    ['unknown', 'unknown'],
+  ] as [string, string, number?, Finished['status']?][]) {
+    await insertFinished(service, { job_type, unit, processedCount, status, seconds: 10 })
+  }
+  const { types } = await read(service, WEEK)
+  t.same(
+    types.map(type => [type.jobType, type.itemsPerSecond, type.unit]),
+    [
+      ['known and unknown', 10, 'rows'],
+      ['mixed', null, null],
+      ['only one has completed', 10, 'rows'],
+      ['only one has counted', 10, 'rows'],
+      ['own', null, null],
+      ['unknown', 10, 'unknown'],
+    ],
+  )
+})
+
 t.test('a job belongs to the time in which it finished: since is within, until is not', async t => {
   const service = await startService(t)
   const since = Date.parse(WEEK.since)
@@ -345,9 +376,11 @@ t.test('jobs of other tenants, organizations and scopes are in no number', async
 t.test('ten thousand finished jobs are counted without a look at their rows', async t => {
   const database = await createTestDatabase(t)
   await database.pool.query(
-    `INSERT INTO public.progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds, status, started_at, finished_at, meta)
+    `INSERT INTO public.progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds, status, started_at, finished_at, meta,
+       organization_id, processed_count, unit)
      SELECT $1, 'type ' || n % 7, 'a job', 60, 'completed', $2::timestamptz - interval '1 hour',
-       $2::timestamptz - n * interval '1 second', jsonb_build_object('key', repeat('x', 500))
+       $2::timestamptz - n * interval '1 second', jsonb_build_object('key', repeat('x', 500)),
+       CASE WHEN n % 2 = 0 THEN gen_random_uuid() END, n, 'rows'
      FROM generate_series(1, 10000) n`,
     [tenantId, new Date(NOW)],
   )
@@ -368,8 +401,8 @@ t.test('ten thousand finished jobs are counted without a look at their rows', as
   }
   const before = await look()
   t.equal(
-    (await readAs(database, {})).reduce((sum, { completed }) => sum + completed, 0),
-    10_000,
+    (await readAs(database, {})).reduce((sum, { completed, unit }) => sum + (unit === 'rows' ? completed : 0), 0),
+    5_000,
   )
   // A backend tells of its work when it ends.
   const after = await waitFor(async () => {

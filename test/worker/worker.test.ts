@@ -7,7 +7,7 @@ import { text } from 'node:stream/consumers'
 import { setImmediate as turn, setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { CreateJob } from '../../src/jobs/commands.ts'
-import type { JobDocument, Page } from '../../src/jobs/job.ts'
+import type { ListedJob, Page } from '../../src/jobs/job.ts'
 import { createHeadway, StopError, type HeadwayOptions, type Job, type NewJob } from '../../src/worker/headway.ts'
 import { patienceAfter } from '../../src/worker/patience.ts'
 import { goodAnswer, heartbeatAnswer, startFakeService, type Script } from '../helpers/fake-service.ts'
@@ -44,7 +44,7 @@ const aborted = async ({ signal }: Job): Promise<StopError> => {
 }
 
 const onlyJob = async (service: Service, name: string): Promise<string> => {
-  const { body } = await service.call<Page<JobDocument>>(
+  const { body } = await service.call<Page<ListedJob>>(
     'GET',
     `/jobs?includeCompleted=true&search=${encodeURIComponent(name)}`,
   )

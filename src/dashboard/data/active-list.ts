@@ -1,4 +1,4 @@
-import type { JobDocument, LiveJob } from '../../client/index.ts'
+import type { ListedJob, LiveJob } from '../../client/index.ts'
 import { conditionOf, needsAttention } from '../../client/condition.ts'
 import { isFinished } from '../../client/documents.ts'
 import type { Partitions } from './partitions.ts'
@@ -15,7 +15,7 @@ export interface ActiveFilter {
 /** One line of the list. A partition that has not been read yet has no job. */
 export interface Row {
   key: string
-  job: LiveJob | JobDocument | null
+  job: LiveJob | ListedJob | null
   /** Of a batch: whether its partitions are shown below it. */
   isOpen: boolean
   /** Of a partition: where it is among those of its batch. */

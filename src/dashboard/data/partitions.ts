@@ -1,4 +1,4 @@
-import type { Children, JobDocument, ListQuery, Page } from '../../client/index.ts'
+import type { Children, ListedJob, ListQuery, Page } from '../../client/index.ts'
 import { headway } from '../feed.ts'
 import { Reading } from './reading.ts'
 import type { Problem } from './reading.ts'
@@ -18,7 +18,7 @@ export class Partitions {
   readonly batchId: string
   /** Which ones; '' is all. */
   readonly state: PartitionState | ''
-  readonly #pages = new Map<number, Reading<Page<JobDocument>>>()
+  readonly #pages = new Map<number, Reading<Page<ListedJob>>>()
   #expected: number
   #revision: number
   #inView: readonly number[] = [1]
@@ -47,7 +47,7 @@ export class Partitions {
     return null
   }
 
-  at(index: number): JobDocument | null {
+  at(index: number): ListedJob | null {
     return this.#pages.get(Math.floor(index / PAGE_SIZE) + 1)?.value?.items[index % PAGE_SIZE] ?? null
   }
 
@@ -74,7 +74,7 @@ export class Partitions {
     for (const page of this.#pages.values()) page.stop()
   }
 
-  #page(number: number): Reading<Page<JobDocument>> {
+  #page(number: number): Reading<Page<ListedJob>> {
     let page = this.#pages.get(number)
     if (page === undefined) {
       const query: ListQuery = {

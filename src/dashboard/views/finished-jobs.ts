@@ -1,6 +1,6 @@
 import { html, nothing } from 'lit'
 import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
-import type { JobDocument, JobStatus, ListQuery } from '../../client/index.ts'
+import type { ListedJob, JobStatus, ListQuery } from '../../client/index.ts'
 import { conditionOf } from '../../client/condition.ts'
 import { Followed } from '../data/followed.ts'
 import { headway, Live, shownNow } from '../feed.ts'
@@ -155,7 +155,7 @@ class FinishedJobs extends PageElement {
       ${this.#pager(total)}`
   }
 
-  #row(job: JobDocument, nowMs: number): TemplateResult {
+  #row(job: ListedJob, nowMs: number): TemplateResult {
     const seconds = elapsedSeconds(job, nowMs)
     const condition = conditionOf(job, nowMs)
     const outcome = job.status === 'completed' ? '' : ` · ${percent(job.progressPercent)}`

@@ -1,6 +1,6 @@
 import { html } from 'lit'
 import type { TemplateResult } from 'lit'
-import type { JobDocument, ListQuery } from '../../client/index.ts'
+import type { ListedJob, ListQuery } from '../../client/index.ts'
 import { Followed } from '../data/followed.ts'
 import { headway, Live, shownNow } from '../feed.ts'
 import { ADDRESS } from '../router.ts'
@@ -46,7 +46,7 @@ class RecentJobs extends PageElement {
     </aside>`
   }
 
-  #item(job: JobDocument, nowMs: number): TemplateResult {
+  #item(job: ListedJob, nowMs: number): TemplateResult {
     const seconds = elapsedSeconds(job, nowMs)
     const about = (job.status === 'failed' && failureText(job)) || job.jobType
     const facts = seconds === null ? [about] : [preciseDuration(seconds), about]

@@ -22,8 +22,8 @@ CREATE FUNCTION headway.worker_count(j public.progress_jobs) RETURNS bigint LANG
   SELECT count(*) FROM public.job_progress w WHERE w.job_id = j.id AND w.attempt = j.attempt
 $$;
 
--- The job as every REST answer shows it.
-CREATE FUNCTION headway.job_document(j public.progress_jobs) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
+-- The job as REST lists show it: without the stack of its error, of which a page of 100 could hold a megabyte.
+CREATE FUNCTION headway.listed_job_document(j public.progress_jobs) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT row_to_json(d) FROM (SELECT
     j.id, j.job_type AS "jobType", j.name, j.description, j.status,
     j.progress_percent AS "progressPercent", j.processed_count AS "processedCount", j.total_count AS "totalCount",
@@ -34,13 +34,18 @@ CREATE FUNCTION headway.job_document(j public.progress_jobs) RETURNS json LANGUA
     headway.iso(j.started_at) AS "startedAt", headway.iso(j.heartbeat_at) AS "heartbeatAt",
     headway.iso(j.finished_at) AS "finishedAt", headway.iso(j.created_at) AS "createdAt",
     headway.iso(j.updated_at) AS "updatedAt",
-    j.result_summary AS "resultSummary", j.error_message AS "errorMessage", j.error_stack AS "errorStack",
+    j.result_summary AS "resultSummary", j.error_message AS "errorMessage",
     j.failure_reason AS "failureReason", j.meta, j.cancellable,
     headway.iso(j.cancel_requested_at) AS "cancelRequestedAt", j.priority, j.attempt,
     j.heartbeat_timeout_seconds AS "heartbeatTimeoutSeconds", j.pending_timeout_seconds AS "pendingTimeoutSeconds",
     j.parent_job_id AS "parentJobId", j.partition_index AS "partitionIndex", j.partition_count AS "partitionCount",
     headway.children_document(j.children) AS children, j.tenant_id AS "tenantId", j.organization_id AS "organizationId", j.revision
   ) d
+$$;
+
+-- The job as REST answers of one job show it.
+CREATE FUNCTION headway.job_document(j public.progress_jobs) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT (left(headway.listed_job_document(j)::text, -1) || ',"errorStack":' || coalesce(to_json(j.error_stack)::text, 'null') || '}')::json
 $$;
 
 -- What a poller needs, and no more.

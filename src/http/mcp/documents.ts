@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { JobWithWorkers } from '../../jobs/commands.ts'
 import { JOB_EVENT_TYPES, JOB_STATUSES, LIVENESS } from '../../jobs/job.ts'
-import type { JobDocument, JobEvent } from '../../jobs/job.ts'
+import type { JobEvent, ListedJob } from '../../jobs/job.ts'
 
 /** What an assistant needs to know of a job: fewer fields than REST shows, since each one costs it room to think. */
 export const jobSummary = z.object({
@@ -29,7 +29,7 @@ export const jobSummary = z.object({
 
 export type JobSummary = z.infer<typeof jobSummary>
 
-export const summaryOf = (job: JobDocument): JobSummary => ({
+export const summaryOf = (job: ListedJob): JobSummary => ({
   id: job.id,
   name: job.name,
   jobType: job.jobType,

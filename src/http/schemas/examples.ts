@@ -1,11 +1,11 @@
 import type { CreatedJob } from '../../jobs/commands.ts'
 import type { DurableAnswer } from '../../jobs/heartbeats/heartbeat.ts'
-import type { JobDocument, ProgressDocument, WorkerDocument } from '../../jobs/job.ts'
+import type { JobDocument, ListedJob, ProgressDocument, WorkerDocument } from '../../jobs/job.ts'
 
 export const JOB_ID_EXAMPLE = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55'
 
 /** One job in the middle of its work, as every page of the documentation shows it. */
-export const jobExample: JobDocument = {
+export const listedJobExample: ListedJob = {
   id: JOB_ID_EXAMPLE,
   jobType: 'import:products',
   name: 'Importing products',
@@ -34,7 +34,6 @@ export const jobExample: JobDocument = {
   updatedAt: '2026-01-31T12:00:40.000Z',
   resultSummary: null,
   errorMessage: null,
-  errorStack: null,
   failureReason: null,
   meta: {},
   cancellable: true,
@@ -51,6 +50,8 @@ export const jobExample: JobDocument = {
   organizationId: null,
   revision: 12,
 }
+
+export const jobExample: JobDocument = { ...listedJobExample, errorStack: null }
 
 /** A batch as it is answered to the one who made it: with its partitions, before any of them has begun. */
 export const batchExample: CreatedJob = {
@@ -143,7 +144,7 @@ export const eventsExample = {
   total: 3,
 }
 
-export const activeExample = { active: [jobExample], recentlyCompleted: [] }
+export const activeExample = { active: [listedJobExample], recentlyCompleted: [] }
 
 export const heartbeatAnswerExample: DurableAnswer = {
   jobId: JOB_ID_EXAMPLE,

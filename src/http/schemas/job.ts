@@ -14,11 +14,20 @@ import type {
   Children,
   JobDocument,
   JobEvent,
+  ListedJob,
   Page,
   ProgressDocument,
   WorkerDocument,
 } from '../../jobs/job.ts'
-import { activeExample, batchExample, eventsExample, jobExample, progressExample, workerExample } from './examples.ts'
+import {
+  activeExample,
+  batchExample,
+  eventsExample,
+  jobExample,
+  listedJobExample,
+  progressExample,
+  workerExample,
+} from './examples.ts'
 import { jsonObject, positiveInt32, text } from './primitives.ts'
 
 export const MAX_META_BYTES = 16 * 1024
@@ -119,7 +128,7 @@ export const progress = z
   })
   .meta({ id: 'Progress', examples: [progressExample] }) satisfies z.ZodType<ProgressDocument>
 
-const jobFields = {
+const listedJobFields = {
   ...progressFields,
   jobType: z.string(),
   name: z.string(),
@@ -138,7 +147,6 @@ const jobFields = {
   createdAt: time,
   resultSummary: freeObject.nullable(),
   errorMessage: z.string().nullable(),
-  errorStack: z.string().nullable(),
   failureReason: z.enum(FAILURE_REASONS).nullable(),
   meta: freeObject,
   cancellable: z.boolean(),
@@ -154,6 +162,11 @@ const jobFields = {
   children: children.nullable().describe('Of a batch: its partitions, counted by status. null: no batch.'),
   tenantId: z.guid(),
   organizationId: z.guid().nullable(),
+}
+
+const jobFields = {
+  ...listedJobFields,
+  errorStack: z.string().nullable().describe('Lists leave it out.'),
 }
 
 export const job = z.object(jobFields).meta({ id: 'Job', examples: [jobExample] }) satisfies z.ZodType<JobDocument>
@@ -203,10 +216,14 @@ export const jobWithWorkers = z.object({ ...jobFields, workers: z.array(worker) 
 
 const pageFields = { page: z.int(), pageSize: z.int(), total: z.int().describe('Stops counting at 10,000.') }
 
-export const jobPage = z.object({ items: z.array(job), ...pageFields }).meta({
+const listedJob = z
+  .object(listedJobFields)
+  .meta({ id: 'ListedJob', examples: [listedJobExample] }) satisfies z.ZodType<ListedJob>
+
+export const jobPage = z.object({ items: z.array(listedJob), ...pageFields }).meta({
   id: 'JobPage',
-  examples: [{ items: [jobExample], page: 1, pageSize: 20, total: 1 }],
-}) satisfies z.ZodType<Page<JobDocument>>
+  examples: [{ items: [listedJobExample], page: 1, pageSize: 20, total: 1 }],
+}) satisfies z.ZodType<Page<ListedJob>>
 
 const jobEvent = z
   .object({
@@ -226,5 +243,5 @@ export const eventPage = z
   .meta({ id: 'EventPage', examples: [eventsExample] }) satisfies z.ZodType<Page<JobEvent>>
 
 export const activeJobs = z
-  .object({ active: z.array(job), recentlyCompleted: z.array(job) })
+  .object({ active: z.array(listedJob), recentlyCompleted: z.array(listedJob) })
   .meta({ id: 'ActiveJobs', examples: [activeExample] }) satisfies z.ZodType<ActiveJobs>

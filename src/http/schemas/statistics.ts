@@ -44,11 +44,10 @@ const typeStatistics = z
     itemsPerSecond: z
       .number()
       .nullable()
-      .describe('Of completed jobs that counted something: all they counted by all their time.'),
-    unit: z
-      .string()
-      .nullable()
-      .describe('What is counted, as the newest of these jobs says; null where `itemsPerSecond` is.'),
+      .describe(
+        'Of completed jobs that counted something: all they counted by all their time. null: none did, or their units differ.',
+      ),
+    unit: z.string().nullable().describe('What is counted; null where `itemsPerSecond` is.'),
     stale: z
       .int()
       .describe('Jobs, running or finished, that were ended for their silence in this time. Partitions count here.'),

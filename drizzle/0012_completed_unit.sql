@@ -1,0 +1,3 @@
+DROP INDEX "public"."progress_jobs_finished";--> statement-breakpoint
+ALTER TABLE "public"."progress_jobs" ADD COLUMN "completed_unit" text GENERATED ALWAYS AS (CASE WHEN status = 'completed' AND processed_count > 0 THEN unit END) STORED;--> statement-breakpoint
+CREATE INDEX "progress_jobs_finished" ON "public"."progress_jobs" USING btree ("tenant_id","finished_at","job_type","organization_id","parent_job_id","failure_reason","completed_seconds","completed_count","completed_unit") WHERE "public"."progress_jobs"."finished_at" IS NOT NULL;
