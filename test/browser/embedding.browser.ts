@@ -342,7 +342,8 @@ t.test('each element says of when it is by its own connection, from whenever it 
 })
 
 t.test('a page that nobody looks at knows all the same until when something arrived', async t => {
-  const { host, service, front } = await startWorld(t)
+  // So long that ten minutes which pass at once are no silence: a new connection would bring the clock of the service.
+  const { host, service, front } = await startWorld(t, { LIVE_KEEPALIVE_SECONDS: '3600' })
   const job = await service.createJob({ name: 'Import', totalCount: 100 })
   await service.heartbeat(job.id, { processedCount: 42 })
   host.page('/hidden', {
