@@ -1,11 +1,10 @@
-import type { IncomingMessage } from 'node:http'
 import { Socket } from 'node:net'
 import t from 'tap'
 import { HeadwayError } from '../../src/errors.ts'
 import { createLateRefusals } from '../../src/http/limits/late-refusals.ts'
 
 /** A request of a connection of its own. */
-const from = (ip: string) => ({ ip, raw: { socket: new Socket() } as IncomingMessage })
+const from = (ip: string) => ({ ip, raw: { socket: new Socket() } })
 
 const TOO_MANY = new HeadwayError('rate_limited', 'Too many.')
 

@@ -1,4 +1,3 @@
-import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { HeadwayError } from '../../errors.ts'
 import { Allowances } from './allowances.ts'
@@ -19,7 +18,7 @@ const MAX_LATE_PER_CONNECTION = 100
 /** Tells a refusal of `request`: calls `tell` at once, or after a while. */
 export type Refuse = (
   error: unknown,
-  request: { ip: string; raw: IncomingMessage },
+  request: { ip: string; raw: { readonly socket: Socket } },
   tell: (error: Error) => void,
 ) => void
 
