@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import { runProgram } from '../../src/cli/program.ts'
-import type { ListedJob, Page } from '../../src/jobs/job.ts'
+import type { JobDocument, ListedJob, Page } from '../../src/jobs/job.ts'
 import { createTestDatabase } from '../helpers/database.ts'
 import { goodAnswer, startFakeService } from '../helpers/fake-service.ts'
 import { spawnHeadway } from '../helpers/headway.ts'
@@ -32,13 +32,13 @@ const headway = async (args: string[], environment: Record<string, string>) => {
 /** On a machine that is busy with other tests a service that is there may seem to be away. */
 const PATIENTLY = ['--patience', '30s']
 
-const jobNamed = async (service: Service, name: string): Promise<ListedJob> => {
+const jobNamed = async (service: Service, name: string): Promise<JobDocument> => {
   const { body } = await service.call<Page<ListedJob>>(
     'GET',
     `/jobs?includeCompleted=true&search=${encodeURIComponent(name)}`,
   )
   if (body.items.length !== 1) throw new Error(`there are ${body.items.length} jobs named ${name}`)
-  return body.items[0]!
+  return (await service.call<JobDocument>('GET', `/jobs/${body.items[0]!.id}`)).body
 }
 
 // They wait more than they work.
