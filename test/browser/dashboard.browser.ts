@@ -248,6 +248,8 @@ t.test('of a batch it is said which partitions are silent and which failed, and 
   await page.getByRole('heading', { name: '2 of 9 partitions failed' }).waitFor()
   t.same(await page.locator('.errors li').allTextContents(), ['Part 1: No more paper', 'Part 2: No more ink'])
   t.equal(await page.getByText('No worker has reported for a while').count(), 0, 'others have')
+  await page.getByRole('listitem').filter({ hasText: 'A partition stalled' }).waitFor()
+  t.equal(await page.getByText('no heartbeats').count(), 0, 'nor in its history')
   await page.getByRole('link', { name: '1 of 5 running partitions is stalled' }).click()
   await partitions.filter({ hasText: 'Part 4' }).waitFor()
   t.equal(await partitions.count(), 1)
@@ -492,7 +494,53 @@ t.test('no name, text or number of stages is too long for a page, and none is ta
       t.ok(overflow <= 0, `${address} at ${width}: ${overflow}`)
     }
   }
+  for (const locale of ['de-DE', 'fr-FR']) {
+    const { page: narrow } = await visit(t, browser, service.url, { locale, viewport: { width: 320, height: 900 } })
+    await narrow.locator('.connection[data-state=live]').waitFor()
+    const overflow = await narrow.evaluate(() => document.documentElement.scrollWidth - innerWidth)
+    t.ok(overflow <= 0, `the list in ${locale} at 320: ${overflow}`)
+  }
   t.equal(await page.locator('img').count(), 0)
+})
+
+t.test('a unit of 30 letters stays in its column and in its row, whatever the width', async t => {
+  const fields = { jobType: 'long unit', totalCount: 8_000_000_000, unit: 'W'.repeat(30) }
+  const counted = await service.createJob({ ...fields, name: 'Counted '.repeat(20) })
+  const ended = await service.createJob({ ...fields, name: 'Has counted' })
+  await service.call('POST', `/jobs/${ended.id}/complete`, {})
+  const { page } = await visit(t, browser, `${service.url}/?type=long+unit`)
+  for (const width of [1280, 390, 320]) {
+    await page.setViewportSize({ width, height: 900 })
+    for (const [address, line] of [
+      ['/?type=long+unit', '.row div.line'],
+      ['/?view=history&type=long+unit', '.history-table [role=rowgroup]:not(.heading) div.line'],
+    ] as const) {
+      await page.goto(service.url + address)
+      await page.locator(line).waitFor()
+      const beyond = await page.locator(line).evaluate(line => {
+        const place = line.getBoundingClientRect()
+        return [...line.querySelectorAll('.amount')].filter(amount => {
+          const { right, bottom } = amount.getBoundingClientRect()
+          return right > amount.closest('.cell')!.getBoundingClientRect().right + 1 || bottom > place.bottom
+        }).length
+      })
+      t.equal(beyond, 0, `${address} at ${width}`)
+    }
+    await page.goto(`${service.url}/jobs/${counted.id}`)
+    await page.locator('.overview').waitFor()
+    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
+    t.ok(overflow <= 0, `its page at ${width}: ${overflow}`)
+  }
+})
+
+t.test('a long line of a payload or a result is printed to its end', async t => {
+  const job = await service.createJob({ name: 'Printed', jobType: 'print' })
+  await service.call('POST', `/jobs/${job.id}/complete`, { resultSummary: { text: 'r'.repeat(3_000) } })
+  const { page } = await visit(t, browser, `${service.url}/jobs/${job.id}`)
+  const result = page.locator('.code').filter({ hasText: 'rrr' })
+  await result.waitFor()
+  await page.emulateMedia({ media: 'print' })
+  t.equal(await result.evaluate(code => code.scrollWidth - code.clientWidth), 0)
 })
 
 t.test('a job that is erased while somebody looks, and a chart of another release, are told of', async t => {

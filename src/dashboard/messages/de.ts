@@ -221,6 +221,7 @@ export const de: Messages = {
   'event.completed': 'Fertig',
   'event.failed': 'Fehlgeschlagen',
   'event.stalled': 'Verstummt: keine Berichte',
+  'event.stalled.batch': 'Ein Teil ist verstummt',
   'event.recovered': 'Wieder da',
   'event.retried': 'Wiederholt als Versuch {attempt, number}',
   'event.stage_changed': 'Abschnitt {stage} begonnen',
@@ -269,5 +270,5 @@ export const de: Messages = {
   'statistics.recovered': '{count, plural, one {# davon lebte} other {# davon lebten}}',
   'statistics.outcomes.label':
     '{completed, number} fertig, {failed, number} fehlgeschlagen, {cancelled, number} abgebrochen',
-  'statistics.durations': 'Die Dauer ist die der fertigen Jobs.',
+  'statistics.durations': 'Die Dauer ist die der fertigen Jobs. Teile zählen nur, wo sie wegen Stille beendet wurden.',
 }

@@ -218,6 +218,7 @@ export const en = {
   'event.completed': 'Completed',
   'event.failed': 'Failed',
   'event.stalled': 'Stalled: no heartbeats',
+  'event.stalled.batch': 'A partition stalled',
   'event.recovered': 'Recovered',
   'event.retried': 'Retried as attempt {attempt, number}',
   'event.stage_changed': 'Entered stage {stage}',
@@ -265,7 +266,7 @@ export const en = {
   'statistics.stale': 'Ended for silence',
   'statistics.recovered': '{count, plural, one {# of them was} other {# of them were}} alive',
   'statistics.outcomes.label': '{completed, number} completed, {failed, number} failed, {cancelled, number} cancelled',
-  'statistics.durations': 'Durations are of completed jobs.',
+  'statistics.durations': 'Durations are of completed jobs. Partitions count only as ended for silence.',
 } as const
 
 export type MessageKey = keyof typeof en

@@ -222,6 +222,7 @@ export const fr: Messages = {
   'event.completed': 'Terminée',
   'event.failed': 'Échouée',
   'event.stalled': 'Silencieuse : aucun signe de vie',
+  'event.stalled.batch': 'Une partition est devenue silencieuse',
   'event.recovered': 'De retour',
   'event.retried': 'Relancée, essai {attempt, number}',
   'event.stage_changed': 'Étape {stage} commencée',
@@ -270,5 +271,6 @@ export const fr: Messages = {
   'statistics.recovered': '{count, plural, one {dont # vivait} other {dont # vivaient}}',
   'statistics.outcomes.label':
     '{completed, plural, one {# terminée} other {# terminées}}, {failed, plural, one {# échouée} other {# échouées}}, {cancelled, plural, one {# annulée} other {# annulées}}',
-  'statistics.durations': 'Les durées sont celles des tâches terminées.',
+  'statistics.durations':
+    'Les durées sont celles des tâches terminées. Les partitions ne comptent que parmi les arrêts pour silence.',
 }

@@ -28,7 +28,9 @@ export const countText = (job: Counted, { short = false } = {}): string => count
 /** The same for a column: shorter, and in parts that may stand below each other. */
 export const countCell = (job: Counted): TemplateResult | typeof nothing => {
   const [counted, unit] = countParts(job, true)
-  return counted === '' ? nothing : html`<span class="amount">${counted}</span> <span class="amount">${unit}</span>`
+  if (counted === '') return nothing
+  const named = unit === '' ? nothing : html` <span class="amount unit" title=${unit}>${unit}</span>`
+  return html`<span class="amount">${counted}</span>${named}`
 }
 
 /** By what a slow speed is told, so that it is a number that can be read: 6/h and not 0.00167/s. */

@@ -18,13 +18,15 @@ const MARKS: Partial<Record<JobEvent['type'], Condition>> = {
   retried: 'pending',
 }
 
-const titleOf = ({ type, attempt, data }: JobEvent): string => {
+const titleOf = ({ type, attempt, data }: JobEvent, isBatch: boolean): string => {
+  // A batch is stalled as soon as one of its partitions is, whatever the others report.
+  if (type === 'stalled' && isBatch) return text('event.stalled.batch')
   if (type === 'stage_changed') return text('event.stage_changed', { stage: String(data['stage']) })
   if (type === 'retried') return text('event.retried', { attempt })
   return text(`event.${type}`)
 }
 
-const entry = (event: JobEvent, nowMs: number): TemplateResult => {
+const entry = (event: JobEvent, nowMs: number, isBatch: boolean): TemplateResult => {
   const { type, at, actor, data } = event
   const mark = MARKS[type]
   const reached =
@@ -35,22 +37,22 @@ const entry = (event: JobEvent, nowMs: number): TemplateResult => {
   return html`<li data-type=${type}>
     ${mark === undefined ? html`<span class="mark"><span class="dot"></span></span>` : icons.conditionIcon(mark)}
     <div>
-      <span class="event">${titleOf(event)}</span>
+      <span class="event">${titleOf(event, isBatch)}</span>
       ${more.length === 0 ? nothing : html`<span class="subtitle">${more.join(' · ')}</span>`}
     </div>
     <time datetime=${at} title=${dateAndTime(atMs)}>${moment(atMs, nowMs)}</time>
   </li>`
 }
 
-/** What happened to a job, the newest first. */
-export const timeline = (changes: readonly JobEvent[] | null, nowMs: number): TemplateResult =>
+/** What happened to a job, the newest first. `isBatch`: it is known by what happened to its partitions. */
+export const timeline = (changes: readonly JobEvent[] | null, nowMs: number, isBatch: boolean): TemplateResult =>
   html`<section class="card" aria-labelledby="history-title">
     <h2 id="history-title">${text('history.title')}</h2>
     ${
       changes === null || changes.length === 0
         ? html`<p class="muted">${changes === null ? '' : text('history.empty')}</p>`
         : html`<ol class="timeline">
-            ${changes.toReversed().map(event => entry(event, nowMs))}
+            ${changes.toReversed().map(event => entry(event, nowMs, isBatch))}
           </ol>`
     }
   </section>`

@@ -105,8 +105,9 @@ class JobPage extends PageElement {
           }
         </div>
         <div class="side-column">
-          ${this.#json(text('result.title'), job.resultSummary)} ${timeline(details.changes, nowMs)}
-          ${detailsList(job, nowMs)} ${this.#json(text('meta.title'), job.meta)}
+          ${this.#json(text('result.title'), job.resultSummary)}
+          ${timeline(details.changes, nowMs, job.children !== null)} ${detailsList(job, nowMs)}
+          ${this.#json(text('meta.title'), job.meta)}
         </div>
       </div>
     `
