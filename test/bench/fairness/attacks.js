@@ -210,3 +210,17 @@ ATTACKS.push({
   description: 'all of these at once, each with a quarter of its connections',
   loops: ATTACKS.flatMap(({ loops }) => loops).map(loop => ({ ...loop, connections: Math.ceil(loop.connections / 4) })),
 })
+
+const loopsOf = names => ATTACKS.filter(({ name }) => names.includes(name)).flatMap(({ loops }) => loops)
+
+/** Both tokens at their worst: each attack of the one beside each of the other, with all connections of both. */
+for (const view of ['deep-pages', 'held-answers', 'streams']) {
+  for (const update of ['large-heartbeats', 'unfinished-bodies', 'random-heartbeats']) {
+    const name = `${view}+${update}`
+    ATTACKS.push({
+      name,
+      description: `${view} and ${update}, both with all of their connections`,
+      loops: loopsOf([view, update]),
+    })
+  }
+}

@@ -24,7 +24,7 @@ const SECRET = 'the secret of a benchmark, with more than 32 bytes'
 
 const [only] = process.argv.slice(2)
 if (only === 'list') {
-  for (const { name, description } of ATTACKS) console.log(`${name.padEnd(20)} ${description}`)
+  for (const { name, description } of ATTACKS) console.log(`${name.padEnd(33)} ${description}`)
   process.exit(0)
 }
 const attacks = only === undefined ? ATTACKS : ATTACKS.filter(({ name }) => name === only)
@@ -96,7 +96,7 @@ const report = (name, quiet, attacked) => {
     if (!held) failures.push(kind)
     const columns = [percentile(quiet[kind].times, 0.5), quietP99, percentile(times, 0.5), p99].map(show)
     console.log(
-      `${name.padEnd(20)} ${kind.padEnd(10)} ${columns.join(' ')} ${ratio.toFixed(1).padStart(7)} ${String(refused).padStart(8)}` +
+      `${name.padEnd(33)} ${kind.padEnd(10)} ${columns.join(' ')} ${ratio.toFixed(1).padStart(7)} ${String(refused).padStart(8)}` +
         `${String(times.length + refused).padStart(7)}${held ? '' : '  FAILS'}`,
     )
   }
@@ -126,7 +126,7 @@ const hostile = {
 
 console.log(`PostgreSQL ${postgres.version}, ${availableParallelism()} cores, which the load shares; ${SECONDS} s each`)
 console.log(
-  `${'attack'.padEnd(20)} ${'call'.padEnd(10)}  quiet: p50     p99  attacked: p50  p99 (ms)  ratio  refused  calls`,
+  `${'attack'.padEnd(33)} ${'call'.padEnd(10)}  quiet: p50     p99  attacked: p50  p99 (ms)  ratio  refused  calls`,
 )
 let holds = true
 for (const { name } of attacks) {
@@ -138,7 +138,7 @@ for (const { name } of attacks) {
   const answers = await attacker.call('end')
   await attacker.stop()
   holds = report(name, quiet, attacked) && holds
-  console.log(`${''.padEnd(20)} the attacker was answered ${JSON.stringify(answers)}`)
+  console.log(`${''.padEnd(33)} the attacker was answered ${JSON.stringify(answers)}`)
 }
 await victim.stop()
 await service.stop()
