@@ -1,31 +1,75 @@
+import { dirname, resolve } from 'node:path'
 import js from '@eslint/js'
 import tseslint from 'typescript-eslint'
 
-// Data walks in one direction: http → webhooks → jobs → database. `live` knows neither http nor the use cases, and nobody knows
-// the metrics. What calls a service from outside, in Node or in a browser, knows it by the API alone, and none of its parts
-// knows of them. Types may be named anywhere.
-const SERVICE = ['http', 'webhooks', 'jobs', 'live', 'database', 'metrics']
-const OUTSIDE = ['api-client', 'worker', 'cli', 'demo']
-const BROWSER = ['client', 'elements', 'react', 'messages', 'dashboard']
-const ALL = [...SERVICE, ...OUTSIDE, ...BROWSER, 'terminal']
-/** All but these. */
-const but = (...folders) => ALL.filter(folder => !folders.includes(folder))
+// Which folders of src may import which: values and types alike. A folder always imports from itself. The contract imports
+// nothing. The service is the second block; the callers, in Node and in browsers, know it by the contract alone.
+const LAYERS = {
+  contract: [],
+  turns: ['contract'],
 
-const direction = (folder, forbidden) => ({
-  files: [`src/${folder}/**/*.ts`],
-  rules: {
-    '@typescript-eslint/no-restricted-imports': [
-      'error',
-      {
-        patterns: forbidden.map(name => ({
-          group: [`**/${name}/**`],
-          allowTypeImports: true,
-          message: `src/${folder} must not import from src/${name}: see "Layout" in the README.`,
-        })),
-      },
-    ],
+  database: ['contract', 'turns'],
+  live: ['contract', 'terminal'],
+  jobs: ['contract', 'turns', 'database', 'live'],
+  webhooks: ['contract', 'turns', 'database', 'jobs'],
+  http: ['contract', 'turns', 'jobs', 'live', 'webhooks', 'config.ts', 'version.ts'],
+  metrics: ['contract', 'database', 'jobs', 'live', 'webhooks', 'http', 'answers-within.ts'],
+
+  terminal: ['contract'],
+  'api-client': ['contract'],
+  worker: ['contract', 'api-client'],
+  demo: ['contract', 'api-client', 'worker', 'terminal'],
+  cli: ['contract', 'api-client', 'worker', 'terminal', 'version.ts'],
+  messages: [],
+  client: ['contract'],
+  elements: ['contract', 'client', 'messages'],
+  react: ['contract', 'client', 'messages', 'elements'],
+  dashboard: ['contract', 'client', 'messages'],
+
+  // The root puts the service together.
+  'config.ts': ['contract'],
+  'log.ts': ['contract', 'database'],
+  'readiness.ts': ['contract', 'database', 'http', 'answers-within.ts'],
+  'app.ts': ['contract', 'turns', 'database', 'jobs', 'live', 'webhooks', 'http', 'metrics', 'config.ts', 'loop-delay.ts', 'readiness.ts', 'version.ts'],
+  'serve.ts': ['contract', 'database', 'app.ts', 'config.ts', 'log.ts', 'signals.ts'],
+  'main.ts': ['contract', 'serve.ts'],
+} // prettier-ignore
+
+/** What is part of the service beside its folders: what starts it, migrates its database, or signs with its secret. */
+const PARTS_OF_THE_SERVICE = {
+  'cli/main.ts': ['serve.ts'],
+  'demo/service-process.ts': ['serve.ts'],
+  'cli/migrate.ts': ['config.ts', 'database'],
+  'cli/token.ts': ['config.ts', 'http'],
+}
+
+const SRC = `${import.meta.dirname}/src/`
+/** `src/jobs/jobs.ts` is of `jobs`, `src/app.ts` of itself. */
+const layerOf = path => path.slice(SRC.length).split('/')[0]
+
+const layers = {
+  create(context) {
+    const file = context.filename
+    const from = layerOf(file)
+    const allowed = [from, ...(LAYERS[from] ?? []), ...(PARTS_OF_THE_SERVICE[file.slice(SRC.length)] ?? [])]
+    const check = ({ source }) => {
+      if (typeof source?.value !== 'string' || !source.value.startsWith('.')) return
+      const target = resolve(dirname(file), source.value)
+      if (!target.startsWith(SRC) || allowed.includes(layerOf(target))) return
+      context.report({
+        node: source,
+        message: `src/${from} must not import from src/${layerOf(target)}: see "Layout" in the manual.`,
+      })
+    }
+    return {
+      ImportDeclaration: check,
+      ExportNamedDeclaration: check,
+      ExportAllDeclaration: check,
+      ImportExpression: check,
+      TSImportType: check,
+    }
   },
-})
+}
 
 export default tseslint.config(
   { ignores: ['dist', 'dist-*', 'node_modules', '.tap', '.headway', 'drizzle'] },
@@ -65,19 +109,9 @@ export default tseslint.config(
       },
     },
   },
-  direction('database', but('database')),
-  direction('live', but('live', 'terminal')),
-  direction('jobs', but('jobs', 'database')),
-  direction('webhooks', but('webhooks', 'jobs', 'database')),
-  direction('http', but('http', 'webhooks', 'jobs')),
-  direction('metrics', but('metrics')),
-  direction('terminal', but('terminal')),
-  direction('api-client', but('api-client')),
-  direction('worker', but('worker', 'api-client')),
-  direction('demo', but('demo', 'worker', 'api-client', 'terminal')),
-  direction('messages', but('messages')),
-  direction('client', but('client')),
-  direction('elements', but('elements', 'client', 'messages')),
-  direction('react', but('react', 'client', 'messages')),
-  direction('dashboard', but('dashboard', 'client', 'messages')),
+  {
+    files: ['src/**/*.ts'],
+    plugins: { headway: { rules: { layers } } },
+    rules: { 'headway/layers': 'error' },
+  },
 )

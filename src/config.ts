@@ -1,6 +1,6 @@
 import { isIP } from 'node:net'
 import { z } from 'zod'
-import { HeadwayError } from './errors.ts'
+import { HeadwayError } from './contract/errors.ts'
 
 const integer = (name: string, min: number, max: number, fallback: number) =>
   z.coerce

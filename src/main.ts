@@ -1,8 +1,4 @@
-import { HeadwayError } from './errors.ts'
-import { serve } from './serve.ts'
+// The entry of the process: `node dist/main.js`.
+import { runService } from './serve.ts'
 
-serve().catch((error: unknown) => {
-  // A refusal is a sentence for the operator; anything else is a bug, with its stack.
-  console.error(error instanceof HeadwayError ? error.message : error)
-  process.exit(1)
-})
+await runService()

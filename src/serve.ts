@@ -5,7 +5,7 @@ import { startEmbeddedPostgres } from './database/embedded/embedded.ts'
 import { explainDatabase, isForOperator, refuseUnreadable } from './database/explain.ts'
 import { classifyFailure } from './database/failures.ts'
 import { migrate } from './database/migrate.ts'
-import { HeadwayError } from './errors.ts'
+import { HeadwayError } from './contract/errors.ts'
 import { createLog } from './log.ts'
 import { closeOnSignals } from './signals.ts'
 
@@ -107,3 +107,11 @@ export const serve = async (): Promise<void> => {
     if (!isShutdown) throw error
   }
 }
+
+/** `serve` for a process that does nothing else: where the service cannot be started, it says why and ends the process. */
+export const runService = (): Promise<void> =>
+  serve().catch((error: unknown) => {
+    // A refusal is a sentence for the operator; anything else is a bug, with its stack.
+    console.error(error instanceof HeadwayError ? error.message : error)
+    process.exit(1)
+  })

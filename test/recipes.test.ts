@@ -5,7 +5,7 @@ import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { parse } from 'yaml'
-import type { ListedJob, Page } from '../src/jobs/job.ts'
+import type { ListedJob, Page } from '../src/contract/job.ts'
 import { startService, type Service } from './helpers/service.ts'
 
 const ROOT = new URL('../', import.meta.url)

@@ -1,6 +1,6 @@
 import type pg from 'pg'
 import t, { type Test } from 'tap'
-import type { JobDocument } from '../src/jobs/job.ts'
+import type { JobDocument } from '../src/contract/job.ts'
 import { startService, type Service } from './helpers/service.ts'
 import { waitFor } from './helpers/wait.ts'
 

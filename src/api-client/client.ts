@@ -1,3 +1,4 @@
+import { BASE_PATH } from '../contract/http.ts'
 import { setTimeout as pause } from 'node:timers/promises'
 import { exchange, readText, type Connecting, type Exchange } from './exchange.ts'
 
@@ -97,7 +98,7 @@ const textOr = (value: unknown, otherwise: string): string => (typeof value === 
  * What an answer other than 2xx means. A refusal counts only as what the service itself writes: a 404 of a proxy says nothing
  * about a job.
  */
-export const refusalOf = (status: number, text: string, retryAfter: string | undefined): Error => {
+export const errorOfAnswer = (status: number, text: string, retryAfter: string | undefined): Error => {
   const { code, detail, jobStatus } = (parse(text) ?? {}) as { code?: unknown; detail?: unknown; jobStatus?: unknown }
   const sentence = textOr(detail, `The answer is ${status}, and not one of Headway.`)
   // Whoever finds it too large, the same will be so again.
@@ -111,7 +112,7 @@ export const refusalOf = (status: number, text: string, retryAfter: string | und
 /** An address in the API of a service. Raises an error that says what is wrong with that of the service. */
 const addressOf = (base: string, path: string): URL => {
   const { protocol } = URL.canParse(base) ? new URL(base) : { protocol: '' }
-  if (protocol === 'http:' || protocol === 'https:') return new URL(`${base}/api/progress${path}`)
+  if (protocol === 'http:' || protocol === 'https:') return new URL(`${base}${BASE_PATH}${path}`)
   throw new RefusedError('bad_url', 0, `${base} is no address of a service: write it as ${DEFAULT_URL}.`)
 }
 
@@ -161,7 +162,7 @@ export const createClient = ({ url, token }: { url: string; token: TokenSource }
       if (cause instanceof RefusedError) throw cause
       throw new UnavailableError(`${base} cannot be reached.`, 0, cause)
     })
-    if (sent.status < 200 || sent.status > 299) throw refusalOf(sent.status, sent.text, sent.retryAfter)
+    if (sent.status < 200 || sent.status > 299) throw errorOfAnswer(sent.status, sent.text, sent.retryAfter)
     const answer = parse(sent.text)
     if (answer === null || typeof answer !== 'object') {
       throw new UnavailableError(`What answers at ${base} is not Headway.`)

@@ -1,26 +1,19 @@
 import type { IncomingMessage } from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
-import type { JobDocument, ProgressDocument } from '../jobs/job.ts'
-import { backoffMs, RefusedError, refusalOf, type Client } from './client.ts'
+import type { WireJob } from '../contract/live-job.ts'
+import { backoffMs, RefusedError, errorOfAnswer, type Client } from './client.ts'
 import { exchange, readText } from './exchange.ts'
-
-/** A job as the live stream shows it: null fields are left out. */
-export type LiveJob = Pick<ProgressDocument, 'id' | 'status' | 'progressPercent' | 'processedCount' | 'revision'> &
-  Partial<JobDocument> & {
-    /** There is a result that is too large for the stream: the job itself has it. */
-    resultSummaryOmitted?: true
-  }
 
 interface Event {
   event: string
   id: string
-  data: LiveJob & { jobs?: LiveJob[] }
+  data: WireJob & { jobs?: WireJob[] }
 }
 
 export interface Follower {
-  onJob(job: LiveJob): void
+  onJob(job: WireJob): void
   /** What a connection begins with has been handed to `onJob`. */
-  onSnapshot?(jobs: readonly LiveJob[]): void
+  onSnapshot?(jobs: readonly WireJob[]): void
   /** The stream is open, or it was lost and is being opened again. */
   onConnection(open: boolean): void
 }
@@ -39,15 +32,13 @@ async function* linesOf(answer: IncomingMessage): AsyncGenerator<string> {
   }
 }
 
-export const isFinished = ({ status }: Pick<LiveJob, 'status'>): boolean => status !== 'pending' && status !== 'running'
-
 const open = async (client: Client, query: URLSearchParams, lastEventId: string | null, signal: AbortSignal) => {
   const { url, headers } = await client.address(`/stream?${query.toString()}`)
   const position = lastEventId === null ? {} : { 'last-event-id': lastEventId }
   const all = { accept: 'application/x-ndjson', ...headers, ...position }
   const answer = await exchange(url, { method: 'GET', headers: all, signal, silenceMs: SILENCE_MS })
   if (answer.statusCode === 200) return answer
-  throw refusalOf(answer.statusCode ?? 0, await readText(answer), answer.headers['retry-after'])
+  throw errorOfAnswer(answer.statusCode ?? 0, await readText(answer), answer.headers['retry-after'])
 }
 
 /**

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
-import type { JobDocument } from '../jobs/job.ts'
-import { isFinished } from '../terminal/job.ts'
+import type { JobDocument } from '../contract/job.ts'
+import { isFinished } from '../contract/states.ts'
 import { printable } from '../terminal/text.ts'
 import { RefusedError } from '../api-client/client.ts'
 import { EXIT } from './exit-codes.ts'

@@ -1,5 +1,6 @@
 import { InvalidArgumentError, type Command } from 'commander'
-import { JOB_STATUSES, type ListedJob, type Page } from '../jobs/job.ts'
+import { type ListedJob, type Page } from '../contract/job.ts'
+import { JOB_STATUSES } from '../contract/states.ts'
 import { currentOf, factsOf, reasonOf, stateOf } from '../terminal/job.ts'
 import { jsonLine, padded, printable, shorten, widthOf } from '../terminal/text.ts'
 import { ask, connect, withConnection, type ConnectionOptions } from './connection.ts'

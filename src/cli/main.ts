@@ -9,6 +9,6 @@ const code = await runProgram(process.argv.slice(2), {
   out: text => process.stdout.write(text),
   err: text => process.stderr.write(text),
   // Not before it is wanted: the other commands need neither its parts nor its signals.
-  serve: () => import('../main.ts'),
+  serve: async () => (await import('../serve.ts')).runService(),
 })
 process.exitCode = code

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { readConfig } from '../config.ts'
 import { UnavailableError } from '../api-client/client.ts'
-import { HeadwayError } from '../errors.ts'
+import { HeadwayError } from '../contract/errors.ts'
 import type { Surroundings } from './surroundings.ts'
 
 const HELP = `

@@ -1,6 +1,6 @@
 import { Command, CommanderError } from 'commander'
 import { RefusedError, UnavailableError } from '../api-client/client.ts'
-import { HeadwayError } from '../errors.ts'
+import { HeadwayError } from '../contract/errors.ts'
 import { printable } from '../terminal/text.ts'
 import { version } from '../version.ts'
 import { addCancelCommand } from './cancel.ts'

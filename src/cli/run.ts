@@ -1,6 +1,6 @@
 import { basename } from 'node:path'
 import { InvalidArgumentError, Option, type Command } from 'commander'
-import { MAX_UNIT_LENGTH, UNITS, type Unit } from '../jobs/job.ts'
+import { MAX_UNIT_LENGTH, UNITS, type Unit } from '../contract/units.ts'
 import { formatSeconds } from '../terminal/numbers.ts'
 import { createHeadway, type Job, type Report, type StopError } from '../worker/headway.ts'
 import { UnheardError } from '../worker/outage.ts'

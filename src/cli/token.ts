@@ -1,13 +1,14 @@
+import { BASE_PATH } from '../contract/http.ts'
 import { InvalidArgumentError, Option } from 'commander'
 import type { Command } from 'commander'
 import { SignJWT } from 'jose'
 import type { z } from 'zod'
 import { readAuthConfig } from '../config.ts'
 import type { AuthConfig } from '../config.ts'
-import { HeadwayError } from '../errors.ts'
+import { HeadwayError } from '../contract/errors.ts'
 import { claimsSchema, WILDCARD } from '../http/tokens/claims.ts'
 import type { Claims } from '../http/tokens/claims.ts'
-import { FEATURES } from '../jobs/identity.ts'
+import { FEATURES } from '../contract/tokens.ts'
 import { parseDuration } from './duration.ts'
 import type { Surroundings } from './surroundings.ts'
 
@@ -90,7 +91,7 @@ Examples:
   headway token --tenant 0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a01 --job 0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55 --features update
 
   # In a call
-  curl -H "authorization: Bearer $(headway token --tenant …)" http://127.0.0.1:3000/api/progress/jobs
+  curl -H "authorization: Bearer $(headway token --tenant …)" http://127.0.0.1:3000${BASE_PATH}/jobs
 `
 
 /** `headway token`: writes a token for a service that checks tokens by AUTH_JWT_SECRET. */

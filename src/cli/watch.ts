@@ -1,8 +1,10 @@
 import type { Command } from 'commander'
 import { RefusedError } from '../api-client/client.ts'
-import { follow, type Follower, type LiveJob } from '../api-client/follow.ts'
+import { follow, type Follower } from '../api-client/follow.ts'
+import type { WireJob } from '../contract/live-job.ts'
 import { bar } from '../terminal/bar.ts'
-import { currentOf, factsOf, isFinished, outcomeOf, plainLine, stateOf } from '../terminal/job.ts'
+import { currentOf, factsOf, outcomeOf, plainLine, stateOf } from '../terminal/job.ts'
+import { isFinished } from '../contract/states.ts'
 import { paint, piece, STATE_STYLES } from '../terminal/paint.ts'
 import { startScreen, type Paper, type Picture } from '../terminal/screen.ts'
 import { padded, printable, shorten, widthOf } from '../terminal/text.ts'
@@ -15,7 +17,7 @@ interface WatchOptions extends ConnectionOptions {
 }
 
 interface Shown {
-  job: LiveJob
+  job: WireJob
   /** By this machine's clock: its estimate is as old as that. */
   receivedAtMs: number
 }
@@ -97,11 +99,11 @@ class Watched implements Picture {
     this.#ids = ids
   }
 
-  take(job: LiveJob): void {
+  take(job: WireJob): void {
     this.#shown.set(job.id, { job, receivedAtMs: Date.now() })
   }
 
-  takePartition(batchId: string, job: LiveJob): void {
+  takePartition(batchId: string, job: WireJob): void {
     const partitions = this.#partitions.get(batchId) ?? new Map<string, Shown>()
     this.#partitions.set(batchId, partitions.set(job.id, { job, receivedAtMs: Date.now() }))
   }
@@ -167,7 +169,7 @@ class Watched implements Picture {
 
 const isFinishedStatus = (status: string | undefined): boolean => status !== undefined && isFinished({ status })
 
-const endLine = (job: LiveJob): string => `${printable(job.name ?? job.id)}: ${outcomeOf(job)}`
+const endLine = (job: WireJob): string => `${printable(job.name ?? job.id)}: ${outcomeOf(job)}`
 
 /** `headway watch`: live bars of some jobs until they have finished, or of all that run. */
 export const addWatchCommand = (program: Command, { environment, err, exit }: Surroundings): void => {

@@ -1,7 +1,7 @@
-import { isFinished } from './documents.ts'
-import type { JobChange, JobStore } from './job-store.ts'
+import { isFinished } from '../contract/states.ts'
+import type { JobUpdate, JobStore } from './job-store.ts'
 import { HeadwayProblem } from './problem.ts'
-import type { LiveJob } from './types.ts'
+import type { LiveJob } from '../contract/live-job.ts'
 import { Waiting } from './waiting.ts'
 
 export interface AwaitedJobsOptions {
@@ -12,7 +12,7 @@ export interface AwaitedJobsOptions {
   /** Asks the service for a job. */
   read: (id: string) => Promise<LiveJob>
   /** Tells listeners. Answers whether there were any. */
-  emit: (change: JobChange) => boolean
+  emit: (change: JobUpdate) => boolean
   /** Takes a newer document of a job that is followed. */
   apply: (job: LiveJob) => void
 }
@@ -120,7 +120,7 @@ export class AwaitedJobs {
 
   /** Tells of an end that no change told of. */
   #end(job: LiveJob): void {
-    const told = this.#options.emit({ name: job.status as JobChange['name'], job })
+    const told = this.#options.emit({ name: job.status as JobUpdate['name'], job })
     this.#waiting.settle(job, told)
   }
 }

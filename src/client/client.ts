@@ -3,10 +3,11 @@ import { backoffMs } from './backoff.ts'
 import { surroundingsOfPage } from './browser.ts'
 import type { Surroundings } from './browser.ts'
 import type { ConnectionTiming, Problem } from './connection.ts'
-import { isFinished, toLiveJob } from './documents.ts'
+import { toLiveJob } from './documents.ts'
+import { isFinished } from '../contract/states.ts'
 import { digest } from './digest.ts'
 import { JobStore } from './job-store.ts'
-import type { JobChange } from './job-store.ts'
+import type { JobUpdate } from './job-store.ts'
 import { Listeners } from './listeners.ts'
 import { Pauses } from './pause.ts'
 import { HeadwayProblem, unreachable } from './problem.ts'
@@ -22,10 +23,10 @@ import type {
   HeadwayEvent,
   HeadwayOptions,
   HeadwayState,
-  JobDocument,
   JobFilter,
-  LiveJob,
 } from './types.ts'
+import type { LiveJob } from '../contract/live-job.ts'
+import type { JobDocument } from '../contract/job.ts'
 
 const KEEP_FINISHED_SECONDS = 60
 /** How often finished jobs are let go, and jobs that are waited for but not followed are asked for. */
@@ -238,11 +239,11 @@ class Client implements Headway {
     this.#awaited.look()
   }
 
-  #apply(changes: readonly JobChange[]): void {
+  #apply(changes: readonly JobUpdate[]): void {
     this.#tell(changes.flatMap(({ name, job }) => this.#store.apply(job, name) ?? []))
   }
 
-  #tell(changes: readonly JobChange[]): void {
+  #tell(changes: readonly JobUpdate[]): void {
     this.#state = null
     for (const change of changes) {
       const told = this.#listeners.emit(change)

@@ -1,5 +1,5 @@
-import { isSilent, stalledPartitionsOf } from '../liveness.ts'
-import type { LiveJob } from './types.ts'
+import { isSilent, stalledPartitionsOf } from '../contract/liveness.ts'
+import type { LiveJob } from '../contract/live-job.ts'
 
 /**
  * What a person wants to know of a job at a glance: its status, and of a running one whether something is wrong with it.

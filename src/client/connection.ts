@@ -1,9 +1,9 @@
 import { backoffMs } from './backoff.ts'
 import { toLiveJob } from './documents.ts'
-import type { WireJob } from './documents.ts'
+import type { WireJob, LiveJob } from '../contract/live-job.ts'
 import { CHECK_MS, readEventStream } from './event-stream.ts'
 import type { StreamEnd } from './event-stream.ts'
-import type { JobChange } from './job-store.ts'
+import type { JobUpdate } from './job-store.ts'
 import { Pauses } from './pause.ts'
 import { createPoller } from './polling.ts'
 import { HeadwayProblem, unexpectedAnswer, unreachable } from './problem.ts'
@@ -11,7 +11,7 @@ import { queryOf } from './requests.ts'
 import type { Requests } from './requests.ts'
 import type { StreamEvent } from './sse.ts'
 import type { Tokens } from './tokens.ts'
-import type { ConnectionState, HeadwayState, JobFilter, LiveJob } from './types.ts'
+import type { ConnectionState, HeadwayState, JobFilter } from './types.ts'
 
 export type Problem = HeadwayState['problem']
 
@@ -19,7 +19,7 @@ export type Problem = HeadwayState['problem']
 export interface ConnectionSink {
   /** All that there is now. `id`: where to come back to; null where the jobs were polled. */
   snapshot(jobs: LiveJob[], truncated: boolean, id: string | null): void
-  changes(changes: JobChange[], id: string): void
+  changes(changes: JobUpdate[], id: string): void
   state(connection: ConnectionState, problem: Problem): void
 }
 
@@ -162,7 +162,7 @@ export class Connection {
 
   #take(events: StreamEvent[]): void {
     const { sink } = this.#options
-    let changes: JobChange[] = []
+    let changes: JobUpdate[] = []
     const flush = (id: string) => {
       if (changes.length > 0) sink.changes(changes, id)
       changes = []
@@ -174,7 +174,7 @@ export class Connection {
         sink.snapshot(jobs.map(toLiveJob), truncated, id)
         this.#deliver()
       } else if (event.startsWith('progress.job.')) {
-        const name = event.slice('progress.job.'.length) as JobChange['name']
+        const name = event.slice('progress.job.'.length) as JobUpdate['name']
         changes.push({ name, job: toLiveJob(parse(data) as WireJob) })
       }
       if (id !== '') this.#lastEventId = id

@@ -1,8 +1,5 @@
-import { JUST_FINISHED_SECONDS } from '../just-finished.ts'
-import type { JobStatus, LiveJob } from './types.ts'
-
-/** A job as the wire has it: fields that are null may be missing. */
-export type WireJob = Pick<LiveJob, 'id' | 'revision'> & Partial<LiveJob>
+import { JUST_FINISHED_SECONDS } from '../contract/just-finished.ts'
+import type { LiveJob, WireJob } from '../contract/live-job.ts'
 
 /** The live document whole again. Fields that only REST answers have are left behind. */
 export const toLiveJob = (job: WireJob): LiveJob => ({
@@ -10,9 +7,9 @@ export const toLiveJob = (job: WireJob): LiveJob => ({
   jobType: job.jobType ?? '',
   name: job.name ?? '',
   description: job.description ?? null,
-  status: job.status ?? 'pending',
-  progressPercent: job.progressPercent ?? 0,
-  processedCount: job.processedCount ?? 0,
+  status: job.status,
+  progressPercent: job.progressPercent,
+  processedCount: job.processedCount,
   totalCount: job.totalCount ?? null,
   unit: job.unit ?? 'unknown',
   throughputPerSecond: job.throughputPerSecond ?? null,
@@ -44,10 +41,6 @@ export const toLiveJob = (job: WireJob): LiveJob => ({
   organizationId: job.organizationId ?? null,
   revision: job.revision,
 })
-
-const FINISHED: ReadonlySet<JobStatus> = new Set<JobStatus>(['completed', 'failed', 'cancelled'])
-
-export const isFinished = ({ status }: Pick<LiveJob, 'status'>): boolean => FINISHED.has(status)
 
 /** Whether a finished job is still shown beside those that run. */
 export const hasJustFinished = (

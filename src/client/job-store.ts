@@ -1,8 +1,9 @@
-import { isFinished } from './documents.ts'
-import type { HeadwayEvent, LiveJob } from './types.ts'
+import { isFinished } from '../contract/states.ts'
+import type { HeadwayEvent } from './types.ts'
+import type { LiveJob } from '../contract/live-job.ts'
 
 /** What became of one job, by the name that listeners know it under. */
-export interface JobChange {
+export interface JobUpdate {
   name: Exclude<HeadwayEvent, 'finished'>
   job: LiveJob
 }
@@ -29,9 +30,9 @@ const estimatesDiffer = (known: LiveJob, next: LiveJob): boolean =>
  * The name of a change, from both documents: a stream names only the last of what it merged, and a snapshot nothing at all.
  * `said` is what the stream called it.
  */
-const nameOf = (known: LiveJob, next: LiveJob, said: JobChange['name'] | null): JobChange['name'] => {
+const nameOf = (known: LiveJob, next: LiveJob, said: JobUpdate['name'] | null): JobUpdate['name'] => {
   if (isFinished(next) && (next.status !== known.status || next.attempt !== known.attempt)) {
-    return next.status as JobChange['name']
+    return next.status as JobUpdate['name']
   }
   if (said !== null && said !== 'updated') return said
   if (next.attempt !== known.attempt) return 'retried'
@@ -70,8 +71,8 @@ export class JobStore {
   }
 
   /** Takes what the service has now, newest first: what is not in it is gone. Answers what changed of jobs that were known. */
-  replace(jobs: readonly LiveJob[], truncated: boolean): JobChange[] {
-    const changes: JobChange[] = []
+  replace(jobs: readonly LiveJob[], truncated: boolean): JobUpdate[] {
+    const changes: JobUpdate[] = []
     const members = new Set(jobs.map(job => job.id))
     for (const id of this.#entries.keys()) {
       if (members.has(id)) continue
@@ -89,7 +90,7 @@ export class JobStore {
   }
 
   /** Takes one job. Null: nothing that was not known. */
-  apply(job: LiveJob, said: JobChange['name'] | null): JobChange | null {
+  apply(job: LiveJob, said: JobUpdate['name'] | null): JobUpdate | null {
     return this.#set(job, said, null)
   }
 
@@ -113,7 +114,7 @@ export class JobStore {
     this.truncated = false
   }
 
-  #set(job: LiveJob, said: JobChange['name'] | null, rank: number | null): JobChange | null {
+  #set(job: LiveJob, said: JobUpdate['name'] | null, rank: number | null): JobUpdate | null {
     const entry = this.#entries.get(job.id)
     if (!entry) {
       const finishedSeenMs = isFinished(job) ? this.#now() : null

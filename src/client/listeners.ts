@@ -1,6 +1,7 @@
-import { isFinished } from './documents.ts'
-import type { JobChange } from './job-store.ts'
-import type { HeadwayEvent, LiveJob } from './types.ts'
+import { isFinished } from '../contract/states.ts'
+import type { JobUpdate } from './job-store.ts'
+import type { HeadwayEvent } from './types.ts'
+import type { LiveJob } from '../contract/live-job.ts'
 
 type JobListener = (job: LiveJob) => void
 
@@ -35,7 +36,7 @@ export class Listeners {
   }
 
   /** Answers whether anyone was told. */
-  emit({ name, job }: JobChange): boolean {
+  emit({ name, job }: JobUpdate): boolean {
     const finished = isFinished(job) && name === job.status
     const listeners = [...(this.#named.get(name) ?? []), ...((finished && this.#named.get('finished')) || [])]
     for (const listener of listeners) call(listener, job)

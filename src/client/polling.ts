@@ -1,9 +1,12 @@
-import { isFinished, toLiveJob } from './documents.ts'
-import { LONGEST_JUST_FINISHED_SECONDS } from '../just-finished.ts'
+import { toLiveJob } from './documents.ts'
+import { isFinished } from '../contract/states.ts'
+import { LONGEST_JUST_FINISHED_SECONDS } from '../contract/just-finished.ts'
 import { HeadwayProblem } from './problem.ts'
 import { queryOf } from './requests.ts'
 import type { Requests } from './requests.ts'
-import type { ActiveJobs, JobDocument, ListedJob, JobFilter, LiveJob, Page } from './types.ts'
+import type { JobFilter } from './types.ts'
+import type { LiveJob } from '../contract/live-job.ts'
+import type { ActiveJobs, JobDocument, ListedJob, Page } from '../contract/job.ts'
 
 /** How many jobs that are no longer listed are asked for one by one, each time. */
 const MAX_MISSED = 20

@@ -1,8 +1,7 @@
+import { BASE_PATH } from '../contract/http.ts'
 import { readProblem, unexpectedAnswer, unreachable } from './problem.ts'
 import type { Tokens } from './tokens.ts'
 import type { HeadwayApi, RequestOptions } from './types.ts'
-
-export const BASE_PATH = '/api/progress'
 
 type QueryValue = string | number | boolean | readonly string[] | undefined
 

@@ -1,6 +1,7 @@
 import type { Problem } from './connection.ts'
-import type { JobChange } from './job-store.ts'
-import type { ConnectionState, LiveJob } from './types.ts'
+import type { JobUpdate } from './job-store.ts'
+import type { ConnectionState } from './types.ts'
+import type { LiveJob } from '../contract/live-job.ts'
 
 /** What the tab with the connection tells the others, and they it. Never a token: each tab has its own. */
 export type TabMessage =
@@ -19,7 +20,7 @@ export type TabMessage =
       /** How far the clock of the service is ahead of that of this machine. */
       aheadMs: number
     }
-  | { kind: 'changes'; from: string; changes: readonly JobChange[]; lastEventId: string }
+  | { kind: 'changes'; from: string; changes: readonly JobUpdate[]; lastEventId: string }
   | { kind: 'state'; from: string; connection: ConnectionState; problem: Problem }
 
 /** As BroadcastChannel has it. */

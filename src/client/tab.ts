@@ -1,13 +1,14 @@
 import type { Surroundings } from './browser.ts'
 import { Connection } from './connection.ts'
 import type { ConnectionTiming, Problem } from './connection.ts'
-import type { JobChange } from './job-store.ts'
+import type { JobUpdate } from './job-store.ts'
 import type { Requests } from './requests.ts'
 import type { ServiceClock } from './service-clock.ts'
 import { Sharing } from './sharing.ts'
 import type { TabChannel, TabMessage } from './sharing.ts'
 import type { Tokens } from './tokens.ts'
-import type { ConnectionState, JobFilter, LiveJob } from './types.ts'
+import type { ConnectionState, JobFilter } from './types.ts'
+import type { LiveJob } from '../contract/live-job.ts'
 
 export interface TabOptions {
   /** What is shared with other tabs; null: nothing. */
@@ -20,7 +21,7 @@ export interface TabOptions {
   clock: ServiceClock
   held: () => { jobs: readonly LiveJob[]; truncated: boolean; loaded: boolean }
   onJobs: (jobs: readonly LiveJob[], truncated: boolean) => void
-  onChanges: (changes: readonly JobChange[]) => void
+  onChanges: (changes: readonly JobUpdate[]) => void
   onState: (connection: ConnectionState, problem: Problem) => void
 }
 

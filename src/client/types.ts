@@ -1,20 +1,18 @@
+import type { LiveJob } from '../contract/live-job.ts'
 import type {
   ActiveJobs,
   Children,
-  EtaSource,
-  FailureReason,
   JobDocument,
   JobEvent,
-  JobEventType,
-  JobStatus,
-  Lifecycle,
+  JobWithWorkers,
   ListedJob,
   Page,
   Stage,
-  Unit,
   WorkerDocument,
-} from '../jobs/job.ts'
-import type { Statistics, TypeStatistics } from '../jobs/statistics-document.ts'
+} from '../contract/job.ts'
+import type { EtaSource, FailureReason, JobEventType, JobStatus, Lifecycle } from '../contract/states.ts'
+import type { Unit } from '../contract/units.ts'
+import type { Statistics, TypeStatistics } from '../contract/statistics.ts'
 
 export type {
   ActiveJobs,
@@ -24,9 +22,11 @@ export type {
   JobDocument,
   JobEvent,
   JobEventType,
+  JobWithWorkers,
   JobStatus,
   Lifecycle,
   ListedJob,
+  LiveJob,
   Page,
   Stage,
   Statistics,
@@ -34,54 +34,6 @@ export type {
   Unit,
   WorkerDocument,
 }
-
-/** A job as the live stream shows it, with null where the wire leaves a field out. Objects are never changed, only replaced. */
-export type LiveJob = Readonly<
-  Pick<
-    JobDocument,
-    | 'id'
-    | 'jobType'
-    | 'name'
-    | 'description'
-    | 'status'
-    | 'progressPercent'
-    | 'processedCount'
-    | 'totalCount'
-    | 'unit'
-    | 'throughputPerSecond'
-    | 'etaSeconds'
-    | 'etaSource'
-    | 'stage'
-    | 'stages'
-    | 'message'
-    | 'liveness'
-    | 'advancedAt'
-    | 'workerCount'
-    | 'attempt'
-    | 'priority'
-    | 'cancellable'
-    | 'cancelRequestedAt'
-    | 'startedByUserId'
-    | 'startedAt'
-    | 'finishedAt'
-    | 'updatedAt'
-    | 'resultSummary'
-    | 'errorMessage'
-    | 'failureReason'
-    | 'parentJobId'
-    | 'partitionIndex'
-    | 'partitionCount'
-    | 'children'
-    | 'tenantId'
-    | 'organizationId'
-    | 'revision'
-  > & {
-    /** There is a result that is too large for the stream (over 8 KB): `api.job` has it. */
-    resultSummaryOmitted?: true
-  }
->
-
-export type JobWithWorkers = JobDocument & { workers: WorkerDocument[] }
 
 /**
  * - `connecting`: nothing has arrived yet.

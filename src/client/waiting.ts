@@ -1,4 +1,4 @@
-import type { LiveJob } from './types.ts'
+import type { LiveJob } from '../contract/live-job.ts'
 
 /** More would be a mistake of the page, and each of them costs a request after a reload. */
 const MAX_REMEMBERED = 100

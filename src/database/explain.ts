@@ -1,5 +1,5 @@
 import pg from 'pg'
-import { HeadwayError } from '../errors.ts'
+import { HeadwayError } from '../contract/errors.ts'
 import { causesOf, classifyFailure, sqlStateOf, UnreachableError } from './failures.ts'
 
 /** Where a database is, as far as it may be told: without the password. */

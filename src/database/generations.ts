@@ -1,5 +1,5 @@
 import type pg from 'pg'
-import { HeadwayError } from '../errors.ts'
+import { HeadwayError } from '../contract/errors.ts'
 import { FUNCTIONS, GENERATION, readFunctions, schemaOf } from './functions.ts'
 import { WORKER_FUNCTIONS } from './worker-role.ts'
 

@@ -1,4 +1,4 @@
-import { Line } from '../line.ts'
+import { Line } from '../turns/line.ts'
 
 /** Why no slot was given: the database is not at fault, or not alone. */
 export class NoSlotError extends Error {

@@ -1,3 +1,4 @@
+import { BASE_PATH } from '../contract/http.ts'
 /**
  * `npm run demo [folder]`: four processes hash every file under a folder and report to a Headway service, whose live stream is drawn
  * here. The drawing knows only what the service says. Exit code 0 completed, 130 cancelled, 1 failed.
@@ -8,8 +9,8 @@ import { resolve } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { createClient, RefusedError, settingsOf, type Client } from '../api-client/client.ts'
 import { follow } from '../api-client/follow.ts'
-import type { JobWithWorkers } from '../jobs/commands.ts'
-import { isFinished } from '../terminal/job.ts'
+import type { JobWithWorkers } from '../contract/job.ts'
+import { isFinished } from '../contract/states.ts'
 import { formatBytes, formatCount, formatSeconds } from '../terminal/numbers.ts'
 import { startScreen } from '../terminal/screen.ts'
 import { startCrew } from './crew.ts'
@@ -107,7 +108,7 @@ const runJob = async ({
   const client = createClient(settingsOf({ url: service.url }, process.env))
   const { id: jobId, attempt } = await createJob(client, folder, found, interrupt)
   const totalBytes = found.files.reduce((sum, { size }) => sum + size, 0)
-  const url = `${service.url}/api/progress/jobs/${jobId}`
+  const url = `${service.url}${BASE_PATH}/jobs/${jobId}`
   const view: View = {
     folder,
     url,

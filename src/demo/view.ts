@@ -1,7 +1,8 @@
-import type { LiveJob } from '../api-client/follow.ts'
-import type { WorkerDocument } from '../jobs/job.ts'
+import type { WireJob } from '../contract/live-job.ts'
+import type { WorkerDocument } from '../contract/job.ts'
 import { bar } from '../terminal/bar.ts'
-import { factsOf as jobFactsOf, isFinished, stateOf as jobStateOf } from '../terminal/job.ts'
+import { factsOf as jobFactsOf, stateOf as jobStateOf } from '../terminal/job.ts'
+import { isFinished } from '../contract/states.ts'
 import { formatBytes, formatCount } from '../terminal/numbers.ts'
 import { paint, piece, type Piece } from '../terminal/paint.ts'
 import type { Paper, Picture } from '../terminal/screen.ts'
@@ -13,7 +14,7 @@ export interface View {
   /** Of the job's document, or of the service before there is one. */
   url: string
   totalBytes: number
-  job: LiveJob | null
+  job: WireJob | null
   /** When `job` arrived, by this machine's clock: its ETA is as old as that. */
   jobReceivedAtMs: number
   workers: readonly WorkerDocument[]

@@ -1,5 +1,5 @@
-import type { LiveJob } from '../client/types.ts'
-import { LONGEST_JUST_FINISHED_SECONDS } from '../just-finished.ts'
+import type { LiveJob } from '../contract/live-job.ts'
+import { LONGEST_JUST_FINISHED_SECONDS } from '../contract/just-finished.ts'
 
 const KEY = 'headway:top-bar:dismissed'
 /** After that a finished job is shown no more in any case; twice as long, since the clock of this machine may differ. */

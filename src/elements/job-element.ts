@@ -1,6 +1,7 @@
 import type { PropertyDeclarations, PropertyValues } from 'lit'
-import { isFinished } from '../client/documents.ts'
-import type { Headway, LiveJob } from '../client/types.ts'
+import { isFinished } from '../contract/states.ts'
+import type { Headway } from '../client/types.ts'
+import type { LiveJob } from '../contract/live-job.ts'
 import { followJob, isJobId } from './connections.ts'
 import { HeadwayElement } from './element.ts'
 

@@ -1,6 +1,6 @@
-import { isFinished } from '../client/documents.ts'
-import type { Headway, LiveJob } from '../client/types.ts'
-import { LIFECYCLES } from '../lifecycles.ts'
+import { isFinished, LIFECYCLES } from '../contract/states.ts'
+import type { Headway } from '../client/types.ts'
+import type { LiveJob } from '../contract/live-job.ts'
 
 export interface ProgressUpdateDetail {
   jobId: string

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { Party } from '../turns.ts'
+import type { Party } from '../turns/turns.ts'
 import type { Identity } from '../jobs/identity.ts'
 import { networkOf } from './limits/guesses.ts'
 import type { Holder, Holding, InFlight } from './limits/in-flight.ts'

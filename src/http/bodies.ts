@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { HeadwayError } from '../errors.ts'
+import { HeadwayError } from '../contract/errors.ts'
 import { holderOf, partyOf } from './answers-in-flight.ts'
 import type { InFlight } from './limits/in-flight.ts'
 import type { LoopTurns } from './limits/loop-turns.ts'

@@ -1,7 +1,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { HeadwayError } from '../errors.ts'
+import { HeadwayError } from '../contract/errors.ts'
 import { OPEN_IDENTITY } from '../jobs/identity.ts'
-import type { Feature, Identity } from '../jobs/identity.ts'
+import type { Identity } from '../jobs/identity.ts'
+import type { Feature } from '../contract/tokens.ts'
 import { createLateRefusals } from './limits/late-refusals.ts'
 import type { RateLimit } from './limits/rate-limit.ts'
 

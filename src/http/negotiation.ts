@@ -1,4 +1,4 @@
-import { HeadwayError } from '../errors.ts'
+import { HeadwayError } from '../contract/errors.ts'
 import type { StreamFormat } from '../live/live.ts'
 
 interface Format {

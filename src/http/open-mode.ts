@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import { HeadwayError } from '../errors.ts'
+import { HeadwayError } from '../contract/errors.ts'
 
 const LOOPBACK_HOST = /^(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?$/i
 

@@ -1,6 +1,6 @@
 import fastifyHelmet from '@fastify/helmet'
 import type { FastifyError, FastifyInstance } from 'fastify'
-import { HeadwayError } from '../errors.ts'
+import { HeadwayError } from '../contract/errors.ts'
 import { sendMissingPage } from './missing-page.ts'
 import { handleError } from './problems.ts'
 

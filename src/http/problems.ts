@@ -3,8 +3,7 @@ import { STATUS_CODES } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
-import { HeadwayError } from '../errors.ts'
-import type { ErrorCode, ErrorDetails } from '../errors.ts'
+import { HeadwayError, type ErrorCode, type ErrorDetails } from '../contract/errors.ts'
 
 /** What only the transport can refuse, before there is a request to speak of. */
 type TransportCode = 'malformed_request' | 'request_timeout' | 'headers_too_large' | 'expectation_failed'

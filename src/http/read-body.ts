@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
-import { HeadwayError } from '../errors.ts'
+import { HeadwayError } from '../contract/errors.ts'
 import { holderOf, partyOf } from './answers-in-flight.ts'
 import type { Holding, InFlight } from './limits/in-flight.ts'
 import type { LoopTurns } from './limits/loop-turns.ts'

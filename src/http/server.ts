@@ -1,3 +1,4 @@
+import { BASE_PATH } from '../contract/http.ts'
 import Fastify, { LogController } from 'fastify'
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Config } from '../config.ts'
@@ -42,8 +43,6 @@ import { registerChallenges } from './tokens/challenge.ts'
 import { keepEveryHeader, refuseAmbiguous } from './unambiguous.ts'
 import { registerUnknownRoutes } from './unknown-routes.ts'
 import { validatorCompiler } from './validation.ts'
-
-export const BASE_PATH = '/api/progress'
 
 const BODY_LIMIT = 256 * 1024
 

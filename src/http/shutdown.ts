@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
-import { HeadwayError } from '../errors.ts'
+import { HeadwayError } from '../contract/errors.ts'
 
 const DRAIN_CHECK_MS = 20
 

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { HeadwayError } from '../errors.ts'
+import { HeadwayError } from '../contract/errors.ts'
 
 /**
  * Headers that say one thing. Of several lines Node keeps the first, or joins them; whatever stands before the service may have

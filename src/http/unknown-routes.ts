@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { HeadwayError } from '../errors.ts'
+import { HeadwayError } from '../contract/errors.ts'
 import { sendMissingPage } from './missing-page.ts'
 
 /** As the router sees it: without query and fragment. */

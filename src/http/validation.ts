@@ -1,7 +1,6 @@
 import type { FastifySchemaCompiler } from 'fastify'
 import { z } from 'zod'
-import { HeadwayError } from '../errors.ts'
-import type { FieldError } from '../errors.ts'
+import { HeadwayError, type FieldError } from '../contract/errors.ts'
 
 /** A body of 256 KB can be wrong in a hundred thousand places: nobody reads more than this. */
 const MAX_ERRORS = 100

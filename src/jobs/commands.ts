@@ -1,69 +1,21 @@
-import type { HeartbeatAnswer, Heartbeat } from './heartbeats/heartbeat.ts'
+import type { CompleteJob, CreateJob, FailJob, Finish, SortKey } from '../contract/requests.ts'
+import type { HeartbeatAnswer, Heartbeat } from '../contract/heartbeat.ts'
 import type { Identity } from './identity.ts'
 import type {
   ActiveJobs,
+  CreatedJob,
   JobDocument,
   JobEvent,
-  JobEventType,
-  JobStatus,
-  JsonObject,
+  JobWithWorkers,
   ListedJob,
-  Liveness,
   Page,
   ProgressDocument,
   ProgressPart,
-  Unit,
-  WorkerDocument,
-} from './job.ts'
-import type { Statistics, StatisticsQuery } from './statistics.ts'
-import type { HeadwayError } from '../errors.ts'
-
-/** A partition that is made with its batch. It takes job type, unit, stages, timeouts and the like from there. */
-export interface NewPartition {
-  name: string
-  totalCount?: number | null
-  meta?: JsonObject
-}
-
-export interface CreateJob {
-  /** May be left out of a partition: it has that of its batch. */
-  jobType?: string
-  name: string
-  description?: string | null
-  totalCount?: number | null
-  unit?: Unit
-  /** A weight that is left out counts as 1. */
-  stages?: { name: string; weight?: number }[]
-  /** Makes this job a batch, with these partitions. */
-  partitions?: NewPartition[]
-  /** Of a batch: how many partitions it is going to have. It finishes when so many have. */
-  partitionCount?: number
-  /** Makes this job a partition of that batch. */
-  parentJobId?: string
-  /** From 0; the next free one when absent. */
-  partitionIndex?: number
-  cancellable?: boolean
-  meta?: JsonObject
-  priority?: number
-  heartbeatTimeoutSeconds?: number
-  pendingTimeoutSeconds?: number | null
-}
-
-export interface Finish {
-  /** Refused as `superseded` when it is not the job's own. */
-  attempt?: number
-}
-export interface CompleteJob extends Finish {
-  resultSummary?: JsonObject
-  /** The job's last message; the one before stays when absent. */
-  message?: string
-}
-export interface FailJob extends Finish {
-  errorMessage: string
-  errorStack?: string
-}
-
-export type SortKey = 'createdAt' | 'startedAt' | 'finishedAt' | 'priority' | 'partitionIndex'
+} from '../contract/job.ts'
+import type { JobEventType, JobStatus, Liveness } from '../contract/states.ts'
+import type { StatisticsQuery } from './statistics.ts'
+import type { Statistics } from '../contract/statistics.ts'
+import type { HeadwayError } from '../contract/errors.ts'
 
 export interface ListJobs {
   status?: JobStatus[]
@@ -92,18 +44,6 @@ export interface ListEvents {
   /** 1..1000. */
   pageSize: number
 }
-
-/** What a worker needs to know of the partitions that were made with their batch. */
-export interface PartitionReference {
-  id: string
-  name: string
-  partitionIndex: number
-}
-
-/** The job that was made; of a batch that was made with its partitions, these too, by index. */
-export type CreatedJob = JobDocument & { partitions?: PartitionReference[] }
-
-export type JobWithWorkers = JobDocument & { workers: WorkerDocument[] }
 
 /**
  * The use cases: everything a caller can do with jobs, each bound to the caller's identity.

@@ -1,12 +1,4 @@
-/** What a caller may do. `progress.*` in a token stands for all of them. */
-export const FEATURES = [
-  'progress.view',
-  'progress.create',
-  'progress.update',
-  'progress.cancel',
-  'progress.manage',
-] as const
-export type Feature = (typeof FEATURES)[number]
+import { FEATURES, type Feature } from '../contract/tokens.ts'
 
 /** Who calls. Every use case takes one, and every statement is bound to its scope. */
 export interface Identity {

@@ -1,6 +1,6 @@
 import { letGoOf } from '../database/failures.ts'
-import { NoTurnError, Turns, type Party, type TurnsOptions } from '../turns.ts'
-import { HeadwayError } from '../errors.ts'
+import { NoTurnError, Turns, type Party, type TurnsOptions } from '../turns/turns.ts'
+import { HeadwayError } from '../contract/errors.ts'
 import type { Jobs } from './commands.ts'
 
 /** `wide` is what reads or writes many rows: lists, statistics, snapshots, batches that bring their partitions. */
@@ -25,7 +25,7 @@ const PATIENCE_MS = 5_000
 /** The defaults are what the documentation promises; tests have less. */
 export type Waiting = Partial<Pick<TurnsOptions, 'maxWaitingPerCaller' | 'patienceMs'>>
 
-const refusalOf = ({ reason }: NoTurnError): HeadwayError =>
+const refusalOfTurn = ({ reason }: NoTurnError): HeadwayError =>
   reason === 'line'
     ? new HeadwayError('rate_limited', 'Too many of your calls wait for the database: let some be answered first.', {
         retryAfterSeconds: 1,
@@ -74,7 +74,7 @@ export const createInTurn = (poolSize: number, waiting: Waiting = {}): CallTurns
 
   const inTurn: InTurn = async (party, width, useCase) => {
     const end = await take(party, width).catch((error: unknown) => {
-      throw error instanceof NoTurnError ? refusalOf(error) : error
+      throw error instanceof NoTurnError ? refusalOfTurn(error) : error
     })
     let letGo: Promise<void> | null = null
     try {

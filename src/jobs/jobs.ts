@@ -1,10 +1,12 @@
-import { HeadwayError } from '../errors.ts'
-import type { Announce, JobChange } from '../live/change.ts'
+import { HeadwayError } from '../contract/errors.ts'
+import type { Announce } from '../live/change.ts'
+import type { JobChange } from '../contract/change.ts'
 import type { Jobs } from './commands.ts'
 import { scopeOf, type Identity } from './identity.ts'
 import type { HeartbeatIntake } from './heartbeats/intake.ts'
-import type { JobDocument, Lifecycle } from './job.ts'
-import { toNewJob } from './new-job.ts'
+import type { JobDocument } from '../contract/job.ts'
+import type { Lifecycle } from '../contract/states.ts'
+import { toJobColumns } from './job-columns.ts'
 import { refusalOf, refusalOfCreation } from './refusals.ts'
 import type { JobCommand, JobRepository } from './repository.ts'
 import { run } from './run.ts'
@@ -69,7 +71,7 @@ export const createJobs = (options: JobsOptions): Jobs => {
         if (identity.jobId !== null && identity.jobId !== input.parentJobId) {
           throw new HeadwayError('forbidden', 'This token is limited to one job and can create only its partitions.')
         }
-        const newJob = toNewJob(identity, input, idempotencyKey, defaultHeartbeatTimeoutSeconds)
+        const newJob = toJobColumns(identity, input, idempotencyKey, defaultHeartbeatTimeoutSeconds)
         const scope = scopeOf(identity)
         // Twice: the job that held the key may be erased between the insert that met it and the look at it.
         for (let attempt = 1; attempt <= 2; attempt += 1) {

@@ -1,8 +1,8 @@
 import type { Database } from '../database/connection.ts'
 import { classifyFailure } from '../database/failures.ts'
 import { FUNCTIONS } from '../database/functions.ts'
-import { HeadwayError } from '../errors.ts'
-import { JUST_FINISHED_SECONDS } from '../just-finished.ts'
+import { HeadwayError } from '../contract/errors.ts'
+import { JUST_FINISHED_SECONDS } from '../contract/just-finished.ts'
 import type { InTurn } from './in-turn.ts'
 import type { FeedFilter, JobState, LiveDocument, LiveSource } from '../live/change.ts'
 

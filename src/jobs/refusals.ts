@@ -1,7 +1,6 @@
 import { sqlStateOf } from '../database/failures.ts'
-import { HeadwayError } from '../errors.ts'
-import type { ErrorCode } from '../errors.ts'
-import type { JobStatus } from './job.ts'
+import { HeadwayError, type ErrorCode } from '../contract/errors.ts'
+import type { JobStatus } from '../contract/states.ts'
 
 /** The sentences for what the database refuses, by the code that its functions answer. */
 const SENTENCES: Partial<Record<ErrorCode, (jobId: string, status: JobStatus | null) => string>> = {

@@ -2,24 +2,26 @@ import { and, asc, desc, eq, gte, inArray, isNotNull, isNull, sql, type SQL } fr
 import type { Database } from '../database/connection.ts'
 import { FUNCTIONS, functions } from '../database/functions.ts'
 import { jobEvents, progressJobs } from '../database/schema.ts'
-import type { ErrorCode } from '../errors.ts'
-import type { JobChange } from '../live/change.ts'
-import type { CreatedJob, ListEvents, ListJobs, PartitionReference } from './commands.ts'
-import type { Scope } from './identity.ts'
-import { inScope } from './in-scope.ts'
+import type { ErrorCode } from '../contract/errors.ts'
+import type { JobChange } from '../contract/change.ts'
+import type { ListEvents, ListJobs } from './commands.ts'
 import type {
+  CreatedJob,
+  PartitionReference,
   JobDocument,
   JobEvent,
-  JobEventType,
-  JobStatus,
   JsonObject,
   ListedJob,
   ProgressDocument,
   ProgressPart,
   WorkerDocument,
-} from './job.ts'
-import type { NewJob } from './new-job.ts'
-import { readStatistics, type Statistics, type StatisticsQuery } from './statistics.ts'
+} from '../contract/job.ts'
+import type { Scope } from './identity.ts'
+import { inScope } from './in-scope.ts'
+import type { JobEventType, JobStatus } from '../contract/states.ts'
+import type { JobColumns } from './job-columns.ts'
+import { readStatistics, type StatisticsQuery } from './statistics.ts'
+import type { Statistics } from '../contract/statistics.ts'
 
 /** Counting stops here: a page number beyond it helps nobody, and counting millions of rows would cost every list. */
 const MAX_TOTAL = 10_000
@@ -110,7 +112,7 @@ export const createJobRepository = (
   const db = database.drizzle
   return {
     /** Makes a job, and its partitions where it brings some. Null when the job that held its key has just been erased. */
-    async create(scope: Scope, job: NewJob): Promise<CreateResult | null> {
+    async create(scope: Scope, job: JobColumns): Promise<CreateResult | null> {
       const rows = await database.query<{
         code: ErrorCode | 'exists' | null
         reason: string | null

@@ -1,5 +1,5 @@
 import { classifyFailure } from '../database/failures.ts'
-import { HeadwayError } from '../errors.ts'
+import { HeadwayError } from '../contract/errors.ts'
 import { refusalOfData } from './refusals.ts'
 
 /** What a failed statement means for a caller. Nothing of it is half-written: each use case is one statement. */

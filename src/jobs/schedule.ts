@@ -1,6 +1,6 @@
 import { createTask, validate } from 'node-cron'
 import type { Logger } from 'pino'
-import { HeadwayError } from '../errors.ts'
+import { HeadwayError } from '../contract/errors.ts'
 
 export interface Schedule {
   start(): void

@@ -2,10 +2,10 @@ import { and, eq, isNull, sql, type SQL } from 'drizzle-orm'
 import type { Database } from '../database/connection.ts'
 import { functions } from '../database/functions.ts'
 import { jobEvents, progressJobs } from '../database/schema.ts'
-import { HeadwayError } from '../errors.ts'
+import { HeadwayError } from '../contract/errors.ts'
 import type { Scope } from './identity.ts'
 import { inScope } from './in-scope.ts'
-import type { Statistics, TypeStatistics } from './statistics-document.ts'
+import type { Statistics, TypeStatistics } from '../contract/statistics.ts'
 
 /** What is to be counted: jobs that finished from `since` on and before `until`. */
 export interface StatisticsQuery {

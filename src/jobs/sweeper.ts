@@ -3,7 +3,8 @@ import type { Logger } from 'pino'
 import type { Database } from '../database/connection.ts'
 import { classifyFailure } from '../database/failures.ts'
 import { FUNCTIONS } from '../database/functions.ts'
-import type { Announce, JobChange } from '../live/change.ts'
+import type { Announce } from '../live/change.ts'
+import type { JobChange } from '../contract/change.ts'
 
 export interface SweeperOptions {
   database: Database

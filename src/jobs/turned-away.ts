@@ -1,5 +1,5 @@
 import { sqlStateOf } from '../database/failures.ts'
-import { HeadwayError } from '../errors.ts'
+import { HeadwayError } from '../contract/errors.ts'
 import type { Jobs } from './commands.ts'
 
 /** 57014 query_canceled, 55P03 lock_not_available: most likely for somebody's open transaction, which must not hold up verdicts. */

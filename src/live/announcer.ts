@@ -1,4 +1,5 @@
-import type { Announce, JobChange } from './change.ts'
+import type { Announce } from './change.ts'
+import type { JobChange } from '../contract/change.ts'
 import { encodePayloads } from './payload.ts'
 import type { Log } from './stats.ts'
 

@@ -1,17 +1,5 @@
+import type { JobChange } from '../contract/change.ts'
 import type { CommitPosition } from './position.ts'
-
-/** A committed change of one job: what is announced, and no more. Readers fetch the truth by the id. */
-export interface JobChange {
-  tenantId: string
-  jobId: string
-  revision: number
-  /** A lifecycle change goes out at once; progress at most once per interval and job. */
-  lifecycle: boolean
-  /** For the log, where it is known: what kind of work it is, which change it was, and whether the sweeper made it. */
-  jobType?: string
-  event?: string | null
-  isSwept?: boolean
-}
 
 /** Tells every replica that these jobs changed. Never waits, never throws: an announcement that is lost is found by reconcile. */
 export type Announce = (changes: readonly JobChange[]) => void

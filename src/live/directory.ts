@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { HeadwayError } from '../errors.ts'
+import { HeadwayError } from '../contract/errors.ts'
 import type { FeedFilter, LiveDocument } from './change.ts'
 import { Feed, type Membership } from './feed.ts'
 import type { StreamFormat } from './frames.ts'

@@ -1,4 +1,4 @@
-import { JUST_FINISHED_SECONDS } from '../just-finished.ts'
+import { JUST_FINISHED_SECONDS } from '../contract/just-finished.ts'
 import { sees, type FeedFilter, type JobRevision, type LiveDocument, type SnapshotAnswer } from './change.ts'
 import { encodeSnapshot, formatEventId, partOf, partOfFrame, type StreamFormat } from './frames.ts'
 import { Marks, type Mark } from './marks.ts'

@@ -1,4 +1,5 @@
-import { isFinished, outcomeOf, plainLine, type DrawnJob } from '../terminal/job.ts'
+import { outcomeOf, plainLine, type DrawnJob } from '../terminal/job.ts'
+import { isFinished } from '../contract/states.ts'
 import type { LiveDocument } from './change.ts'
 import type { CommitPosition } from './position.ts'
 

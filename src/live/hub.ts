@@ -1,4 +1,5 @@
-import type { JobChange, LiveDocument, LiveSource, Since } from './change.ts'
+import type { LiveDocument, LiveSource, Since } from './change.ts'
+import type { JobChange } from '../contract/change.ts'
 import type { Directory } from './directory.ts'
 import type { Feed, Snapshot } from './feed.ts'
 import { encodeFrame, formatEventId, type StreamFormat } from './frames.ts'

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import type { JobChange } from './change.ts'
+import type { JobChange } from '../contract/change.ts'
 import { CHANNEL, decodePayload } from './payload.ts'
 import type { LiveStats, Log } from './stats.ts'
 

@@ -1,4 +1,4 @@
-import type { JobChange } from './change.ts'
+import type { JobChange } from '../contract/change.ts'
 
 interface ChangeLog {
   debug(fields: object, message: string): void

@@ -1,4 +1,4 @@
-import type { JobChange } from './change.ts'
+import type { JobChange } from '../contract/change.ts'
 
 /** The channel that every replica listens to. */
 export const CHANNEL = 'headway'

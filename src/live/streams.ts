@@ -1,4 +1,4 @@
-import { HeadwayError } from '../errors.ts'
+import { HeadwayError } from '../contract/errors.ts'
 import type { Since } from './change.ts'
 import type { Directory } from './directory.ts'
 import { isFinishedForGood, type Feed, type Snapshot } from './feed.ts'

@@ -1,7 +1,6 @@
+import { isFinished } from '../contract/states.ts'
 import { Counter, type Registry } from 'prom-client'
-import type { JobChange } from '../live/change.ts'
-
-const OUTCOMES: ReadonlySet<string> = new Set(['completed', 'failed', 'cancelled'])
+import type { JobChange } from '../contract/change.ts'
 
 /** Each type makes three series at most. Types are the callers' own words: what comes beyond is counted as `other`. */
 const MAX_TYPES = 100
@@ -21,7 +20,7 @@ export const createFinishedCount = (registry: Registry): ((changes: readonly Job
   }
   return changes => {
     for (const { event, jobType } of changes)
-      if (event && jobType !== undefined && OUTCOMES.has(event))
+      if (event && jobType !== undefined && isFinished({ status: event }))
         finished.inc({ outcome: event, job_type: labelOf(jobType) })
   }
 }

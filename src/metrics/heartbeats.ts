@@ -1,7 +1,7 @@
 import { Counter, Histogram, type Registry } from 'prom-client'
-import { HeadwayError } from '../errors.ts'
+import { HeadwayError } from '../contract/errors.ts'
 import type { Jobs } from '../jobs/commands.ts'
-import type { HeartbeatAnswer } from '../jobs/heartbeats/heartbeat.ts'
+import type { HeartbeatAnswer } from '../contract/heartbeat.ts'
 import type { HeartbeatWrite } from '../jobs/heartbeats/write.ts'
 
 /** The same use cases; heartbeats are counted by what their callers were answered. */

@@ -1,7 +1,8 @@
 import { useCallback, useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react'
-import { isFinished } from '../client/documents.ts'
+import { isFinished } from '../contract/states.ts'
 import { followTogether } from '../client/together.ts'
-import type { ConnectionState, Headway, HeadwayState, JobFilter, LiveJob, TokenSource } from '../client/types.ts'
+import type { ConnectionState, Headway, HeadwayState, JobFilter, TokenSource } from '../client/types.ts'
+import type { LiveJob } from '../contract/live-job.ts'
 
 /** How long what has finished counts as recent, by the clock of the service. */
 const RECENT_MS = 30_000

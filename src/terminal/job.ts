@@ -1,5 +1,6 @@
-import type { Children } from '../jobs/job.ts'
-import { isSilent, stalledPartitionsOf } from '../liveness.ts'
+import { isFinished } from '../contract/states.ts'
+import type { Children } from '../contract/job.ts'
+import { isSilent, stalledPartitionsOf } from '../contract/liveness.ts'
 import { bar } from './bar.ts'
 import { formatBytes, formatCount, formatSeconds } from './numbers.ts'
 import { printable, shorten, widthOf } from './text.ts'
@@ -24,9 +25,6 @@ export interface DrawnJob {
   failureReason?: string | null
   children?: Children | null
 }
-
-export const isFinished = ({ status }: Pick<DrawnJob, 'status'>): boolean =>
-  status !== 'pending' && status !== 'running'
 
 /** How it stands with a job, in a word or two. */
 export const stateOf = (job: DrawnJob): string => {

@@ -2,8 +2,9 @@ import { and, count, desc, eq, isNull, sql } from 'drizzle-orm'
 import type { Database } from '../database/connection.ts'
 import { functions } from '../database/functions.ts'
 import { webhookDeliveries, webhooks } from '../database/schema.ts'
-import type { Lifecycle } from '../jobs/job.ts'
-import type { DeliveryDocument, DeliveryStatus, ListDeliveries, WebhookDocument, WebhookFields } from './webhook.ts'
+import type { Lifecycle } from '../contract/states.ts'
+import type { ListDeliveries } from './webhook.ts'
+import type { DeliveryDocument, DeliveryStatus, WebhookDocument, WebhookFields } from '../contract/webhook.ts'
 
 type WebhookRow = typeof webhooks.$inferSelect
 

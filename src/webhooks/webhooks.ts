@@ -1,11 +1,12 @@
-import { HeadwayError } from '../errors.ts'
+import { HeadwayError } from '../contract/errors.ts'
 import type { Identity } from '../jobs/identity.ts'
-import { LIFECYCLES } from '../jobs/job.ts'
+import { LIFECYCLES } from '../contract/states.ts'
 import { run } from '../jobs/run.ts'
 import { hostOf, isRefusedLiteral, type Addresses } from './addresses.ts'
 import type { WebhookRepository } from './repository.ts'
 import { newSecret } from './signature.ts'
-import { TEST_TYPE, type WebhookFields, type Webhooks } from './webhook.ts'
+import { type Webhooks } from './webhook.ts'
+import { TEST_TYPE, type WebhookFields } from '../contract/webhook.ts'
 
 export interface WebhooksOptions {
   repository: WebhookRepository

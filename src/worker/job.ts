@@ -1,6 +1,6 @@
 import type { Client } from '../api-client/client.ts'
 import type { Connecting } from '../api-client/exchange.ts'
-import type { Unit } from '../jobs/job.ts'
+import type { Unit } from '../contract/units.ts'
 import type { DeathWatch, LastWord } from './death-watch.ts'
 import type { Details } from './details.ts'
 import { UnheardError, type Outage } from './outage.ts'

@@ -1,4 +1,4 @@
-import type { Unit } from '../jobs/job.ts'
+import type { Unit } from '../contract/units.ts'
 import type { Details } from './details.ts'
 import { asJsonObject, fit } from './texts.ts'
 

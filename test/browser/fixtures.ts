@@ -1,4 +1,4 @@
-import type { JobDocument } from '../../src/jobs/job.ts'
+import type { JobDocument } from '../../src/contract/job.ts'
 import type { Service } from '../helpers/service.ts'
 
 interface Fields extends Record<string, unknown> {

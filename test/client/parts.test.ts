@@ -10,7 +10,7 @@ import { Pauses } from '../../src/client/pause.ts'
 import { ServiceClock } from '../../src/client/service-clock.ts'
 import { EventParser } from '../../src/client/sse.ts'
 import { identityOf, Tokens } from '../../src/client/tokens.ts'
-import type { LiveJob } from '../../src/client/types.ts'
+import type { LiveJob } from '../../src/contract/live-job.ts'
 import { Waiting } from '../../src/client/waiting.ts'
 
 const parse = (...pieces: string[]) => {
@@ -104,7 +104,15 @@ t.test('a refusal says when to come back, in seconds or by a date, and nobody wa
 const ID = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55'
 
 const job = (fields: Partial<LiveJob> = {}): LiveJob =>
-  toLiveJob({ id: ID, status: 'running', updatedAt: '2026-01-01T00:00:00.000Z', revision: 1, ...fields })
+  toLiveJob({
+    id: ID,
+    status: 'running',
+    progressPercent: 0,
+    processedCount: 0,
+    updatedAt: '2026-01-01T00:00:00.000Z',
+    revision: 1,
+    ...fields,
+  })
 
 t.test('the newest revision of a job wins, and what is not new is the same object', t => {
   const store = new JobStore({ keepFinishedMs: 1000 })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { LiveJob } from '../../src/client/index.ts'
+import type { LiveJob } from '../../src/contract/live-job.ts'
 import { ShownClock } from '../../src/client/shown-clock.ts'
 import { conditionOf, isAdvancing, needsAttention, notAdvancingMs, secondsLeft } from '../../src/client/condition.ts'
 import { Curve } from '../../src/dashboard/data/curve.ts'

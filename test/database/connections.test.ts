@@ -7,7 +7,7 @@ import { ConnectionLostError, letGoOf, UnreachableError } from '../../src/databa
 import { cancelOrphans } from '../../src/database/orphans.ts'
 import { NoSlotError } from '../../src/database/slots.ts'
 import { OPEN_IDENTITY, scopeOf } from '../../src/jobs/identity.ts'
-import { toNewJob } from '../../src/jobs/new-job.ts'
+import { toJobColumns } from '../../src/jobs/job-columns.ts'
 import { createJobRepository } from '../../src/jobs/repository.ts'
 import { makeDirectory } from '../helpers/process.ts'
 import { startProxy } from '../helpers/proxy.ts'
@@ -171,7 +171,7 @@ t.test('a process that starts cancels what dead ones left waiting for a standby'
 t.test('a create that is repeated is not acknowledged before the standby has what the first one made', async t => {
   const { database } = open(t)
   const repository = createJobRepository(database)
-  const job = toNewJob(OPEN_IDENTITY, { jobType: 'test', name: 'a job' }, 'a key', 60)
+  const job = toJobColumns(OPEN_IDENTITY, { jobType: 'test', name: 'a job' }, 'a key', 60)
   const create = () => repository.create(scopeOf(OPEN_IDENTITY), job)
   const bringBack = await takeStandbyAway(t)
   await t.rejects(create(), ConnectionLostError)

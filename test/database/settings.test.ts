@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { openDatabase } from '../../src/database/connection.ts'
 import { sqlStateOf } from '../../src/database/failures.ts'
-import type { ListedJob } from '../../src/jobs/job.ts'
+import type { ListedJob } from '../../src/contract/job.ts'
 import { createTestDatabase, type TestDatabase } from '../helpers/database.ts'
 import { startService, type Service } from '../helpers/service.ts'
 

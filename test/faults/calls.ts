@@ -1,6 +1,6 @@
 import pg from 'pg'
-import type { HeartbeatAnswer } from '../../src/jobs/heartbeats/heartbeat.ts'
-import type { JobDocument, WorkerDocument } from '../../src/jobs/job.ts'
+import type { HeartbeatAnswer } from '../../src/contract/heartbeat.ts'
+import type { JobDocument, WorkerDocument } from '../../src/contract/job.ts'
 import { waitFor } from '../helpers/wait.ts'
 
 /** Generous: the machine may be busy with other test files. */

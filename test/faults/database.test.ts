@@ -1,6 +1,6 @@
 import pg from 'pg'
 import t from 'tap'
-import type { HeartbeatAnswer } from '../../src/jobs/heartbeats/heartbeat.ts'
+import type { HeartbeatAnswer } from '../../src/contract/heartbeat.ts'
 import { lives, makeDirectory, pauseServer, postgresOf } from '../helpers/process.ts'
 import { beat, call, createJobs, increment, query, readCounts, readJob, until } from './calls.ts'
 import { startWorld, type World } from './world.ts'

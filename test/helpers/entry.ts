@@ -1,5 +1,5 @@
 import type { Entry } from '../../src/jobs/heartbeats/queue.ts'
-import type { Heartbeat } from '../../src/jobs/heartbeats/heartbeat.ts'
+import type { Heartbeat } from '../../src/contract/heartbeat.ts'
 import { OPEN_IDENTITY, scopeOf } from '../../src/jobs/identity.ts'
 
 /** A report as the intake hands it to the database, for which nobody waits. */

@@ -4,8 +4,8 @@ import type { Logger } from 'pino'
 import type { Test } from 'tap'
 import { createApp, type App } from '../../src/app.ts'
 import { readConfig } from '../../src/config.ts'
-import type { DurableAnswer } from '../../src/jobs/heartbeats/heartbeat.ts'
-import type { JobDocument } from '../../src/jobs/job.ts'
+import type { DurableAnswer } from '../../src/contract/heartbeat.ts'
+import type { JobDocument } from '../../src/contract/job.ts'
 import { createTestDatabase, type TestDatabase } from './database.ts'
 
 export interface Reply<Body> {

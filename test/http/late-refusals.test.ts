@@ -1,6 +1,6 @@
 import { Socket } from 'node:net'
 import t from 'tap'
-import { HeadwayError } from '../../src/errors.ts'
+import { HeadwayError } from '../../src/contract/errors.ts'
 import { createLateRefusals } from '../../src/http/limits/late-refusals.ts'
 
 /** A request of a connection of its own. */

@@ -1,4 +1,5 @@
-import type { JobDocument, JobStatus, Lifecycle } from '../../src/jobs/job.ts'
+import type { JobDocument } from '../../src/contract/job.ts'
+import type { JobStatus, Lifecycle } from '../../src/contract/states.ts'
 
 /** What a batch must be, written from the rules of partitions and batches and not from the SQL. */
 

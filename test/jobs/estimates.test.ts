@@ -1,7 +1,7 @@
 import t from 'tap'
 import type pg from 'pg'
 import { FUNCTIONS } from '../../src/database/functions.ts'
-import type { Heartbeat } from '../../src/jobs/heartbeats/heartbeat.ts'
+import type { Heartbeat } from '../../src/contract/heartbeat.ts'
 import { OPEN_IDENTITY } from '../../src/jobs/identity.ts'
 import { createTestDatabase } from '../helpers/database.ts'
 import { startTimeline, type Seen, type Timeline } from '../helpers/timeline.ts'

@@ -1,6 +1,6 @@
 import t from 'tap'
-import type { DurableAnswer } from '../../src/jobs/heartbeats/heartbeat.ts'
-import { MAX_COUNT } from '../../src/jobs/job.ts'
+import type { DurableAnswer } from '../../src/contract/heartbeat.ts'
+import { MAX_COUNT } from '../../src/contract/job.ts'
 import { startService } from '../helpers/service.ts'
 
 const service = await startService(t)

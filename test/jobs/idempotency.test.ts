@@ -5,7 +5,7 @@ import { OPEN_IDENTITY, type Identity } from '../../src/jobs/identity.ts'
 import type { HeartbeatIntake } from '../../src/jobs/heartbeats/intake.ts'
 import { createJobs } from '../../src/jobs/jobs.ts'
 import { createJobRepository } from '../../src/jobs/repository.ts'
-import type { JobChange } from '../../src/live/change.ts'
+import type { JobChange } from '../../src/contract/change.ts'
 import { createTestDatabase } from '../helpers/database.ts'
 import { startService } from '../helpers/service.ts'
 

@@ -5,12 +5,12 @@ import type pg from 'pg'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { openDatabase } from '../../src/database/connection.ts'
-import { HeadwayError } from '../../src/errors.ts'
+import { HeadwayError } from '../../src/contract/errors.ts'
 import { sizeOfHeartbeat } from '../../src/jobs/heartbeats/entry-size.ts'
 import { HeartbeatQueue, type Entry } from '../../src/jobs/heartbeats/queue.ts'
-import type { Heartbeat } from '../../src/jobs/heartbeats/heartbeat.ts'
+import type { Heartbeat } from '../../src/contract/heartbeat.ts'
 import { OPEN_IDENTITY, scopeOf, type Scope } from '../../src/jobs/identity.ts'
-import type { Stage } from '../../src/jobs/job.ts'
+import type { Stage } from '../../src/contract/job.ts'
 import { createHeartbeatIntake, type HeartbeatIntakeOptions } from '../../src/jobs/heartbeats/intake.ts'
 import {
   createHeartbeatWrite,
@@ -18,7 +18,7 @@ import {
   type HeartbeatWrite,
   type WriteResult,
 } from '../../src/jobs/heartbeats/write.ts'
-import type { JobChange } from '../../src/live/change.ts'
+import type { JobChange } from '../../src/contract/change.ts'
 import { entryOf } from '../helpers/entry.ts'
 import { createTestDatabase } from '../helpers/database.ts'
 import { startProxy } from '../helpers/proxy.ts'

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import { FUNCTIONS } from '../../src/database/functions.ts'
-import type { JobDocument, JobEvent } from '../../src/jobs/job.ts'
+import type { JobDocument, JobEvent } from '../../src/contract/job.ts'
 import { startService, type Reply, type Service } from '../helpers/service.ts'
 
 const service = await startService(t)

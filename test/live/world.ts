@@ -1,12 +1,6 @@
 import { EventEmitter } from 'node:events'
-import type {
-  FeedFilter,
-  JobChange,
-  JobState as LiveState,
-  LiveDocument,
-  LiveSource,
-  Since,
-} from '../../src/live/change.ts'
+import type { FeedFilter, JobState as LiveState, LiveDocument, LiveSource, Since } from '../../src/live/change.ts'
+import type { JobChange } from '../../src/contract/change.ts'
 import type { CommitPosition } from '../../src/live/position.ts'
 import type { ListenerClient } from '../../src/live/listener.ts'
 import { encodePayloads } from '../../src/live/payload.ts'

@@ -1,4 +1,4 @@
-import type { Unit } from '../../jobs/job.ts'
+import type { Unit } from '../../contract/units.ts'
 import type { Report } from '../../worker/headway.ts'
 import type { FoundInLine, Fraction } from './read-line.ts'
 import { fractionValue, HUNDRED, percentValue, Series, type Value } from './series.ts'

@@ -1,6 +1,7 @@
-import type { ListedJob, LiveJob } from '../../client/index.ts'
+import type { ListedJob } from '../../contract/job.ts'
+import type { LiveJob } from '../../contract/live-job.ts'
 import { conditionOf, needsAttention } from '../../client/condition.ts'
-import { isFinished } from '../../client/documents.ts'
+import { isFinished } from '../../contract/states.ts'
 import type { Partitions } from './partitions.ts'
 
 export const ACTIVE_STATUSES = ['running', 'pending', 'attention'] as const

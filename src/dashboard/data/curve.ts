@@ -1,4 +1,5 @@
-import type { JobEvent, LiveJob } from '../../client/index.ts'
+import type { JobEvent } from '../../contract/job.ts'
+import type { LiveJob } from '../../contract/live-job.ts'
 
 /** How far a job was at one time. */
 export interface Point {

@@ -1,4 +1,5 @@
-import type { Children, ListedJob, ListQuery, Page } from '../../client/index.ts'
+import type { ListQuery } from '../../client/index.ts'
+import type { Children, ListedJob, Page } from '../../contract/job.ts'
 import { headway } from '../feed.ts'
 import { Reading } from './reading.ts'
 import type { Problem } from './reading.ts'

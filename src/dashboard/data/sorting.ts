@@ -1,4 +1,4 @@
-import type { LiveJob } from '../../client/index.ts'
+import type { LiveJob } from '../../contract/live-job.ts'
 import { isAdvancing, secondsLeft } from '../../client/condition.ts'
 
 export const SORTS = ['newest', 'oldest', 'name', 'done', 'left', 'speed'] as const

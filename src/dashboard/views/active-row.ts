@@ -1,6 +1,6 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
-import type { LiveJob } from '../../client/index.ts'
+import type { LiveJob } from '../../contract/live-job.ts'
 import { conditionOf } from '../../client/condition.ts'
 import type { Condition } from '../../client/condition.ts'
 import type { Row } from '../data/active-list.ts'

@@ -1,6 +1,6 @@
 import { html, nothing } from 'lit'
 import type { PropertyDeclarations, TemplateResult } from 'lit'
-import type { JobEvent, JobWithWorkers } from '../../client/index.ts'
+import type { JobEvent, JobWithWorkers } from '../../contract/job.ts'
 import type { Point } from '../data/curve.ts'
 import { shownNow } from '../feed.ts'
 import { bytes, compact, moment, percent, text } from '../words.ts'

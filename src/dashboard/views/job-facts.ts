@@ -1,6 +1,6 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
-import type { JobWithWorkers } from '../../client/index.ts'
+import type { JobWithWorkers } from '../../contract/job.ts'
 import { duration, moment, number, text } from '../words.ts'
 import { announce } from './announcer.ts'
 

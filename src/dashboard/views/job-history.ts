@@ -1,6 +1,6 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
-import type { JobEvent } from '../../client/index.ts'
+import type { JobEvent } from '../../contract/job.ts'
 import type { Condition } from '../../client/condition.ts'
 import { dateAndTime, moment, percent, text } from '../words.ts'
 import { errorLine } from './figures.ts'

@@ -1,6 +1,6 @@
 import { html, nothing } from 'lit'
 import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
-import type { Children, JobWithWorkers } from '../../client/index.ts'
+import type { Children, JobWithWorkers } from '../../contract/job.ts'
 import { PARTITION_STATES, Partitions } from '../data/partitions.ts'
 import type { PartitionState } from '../data/partitions.ts'
 import { navigate, withQuery } from '../router.ts'

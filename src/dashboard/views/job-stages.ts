@@ -1,6 +1,6 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
-import type { JobWithWorkers } from '../../client/index.ts'
+import type { JobWithWorkers } from '../../contract/job.ts'
 import { percent, text } from '../words.ts'
 
 /** Beyond, a row of them would be too narrow for their names. */

@@ -1,3 +1,4 @@
+import { BASE_PATH } from '../../contract/http.ts'
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
 import type { Problem } from '../data/reading.ts'
@@ -38,5 +39,5 @@ export const failure = (title: string, problem: Problem, again?: () => void): Te
 /** The line that makes a job, with the address of this service. */
 export const firstJobHint = (): TemplateResult =>
   html`<p>${text('jobs.empty.hint')}</p>
-    <pre class="code" tabindex="0"><code>curl ${ROOT.href}api/progress/jobs --json \\
+    <pre class="code" tabindex="0"><code>curl ${ROOT.href}${BASE_PATH.slice(1)}/jobs --json \\
   '{"jobType":"import","name":"Nightly import","totalCount":1200}'</code></pre>`

@@ -1,6 +1,7 @@
 import { html } from 'lit'
 import type { TemplateResult } from 'lit'
-import type { ListedJob, ListQuery } from '../../client/index.ts'
+import type { ListQuery } from '../../client/index.ts'
+import type { ListedJob } from '../../contract/job.ts'
 import { Followed } from '../data/followed.ts'
 import { headway, Live, shownNow } from '../feed.ts'
 import { ADDRESS } from '../router.ts'

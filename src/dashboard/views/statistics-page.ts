@@ -1,6 +1,6 @@
 import { html, nothing } from 'lit'
 import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
-import type { TypeStatistics } from '../../client/index.ts'
+import type { TypeStatistics } from '../../contract/statistics.ts'
 import { Followed } from '../data/followed.ts'
 import { headway, Live } from '../feed.ts'
 import { ADDRESS, navigate, withQuery } from '../router.ts'

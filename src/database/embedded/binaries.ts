@@ -3,7 +3,7 @@ import { accessSync, constants, lstatSync, readFileSync, readdirSync, renameSync
 import { cp } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { basename, dirname, join } from 'node:path'
-import { HeadwayError } from '../../errors.ts'
+import { HeadwayError } from '../../contract/errors.ts'
 import { giveTo, mayEnter, mayUse, type Account } from './account.ts'
 import { errorCode } from './processes.ts'
 

@@ -1,5 +1,5 @@
 import { isIPv6 } from 'node:net'
-import { HeadwayError } from '../../errors.ts'
+import { HeadwayError } from '../../contract/errors.ts'
 import { Allowances } from './allowances.ts'
 
 /** Of each, only a number is kept: 10 MB at most, however many addresses a flood comes from. */

@@ -1,4 +1,4 @@
-import { HeadwayError } from '../../errors.ts'
+import { HeadwayError } from '../../contract/errors.ts'
 
 export interface HeldLimits {
   /** Answers that one caller may let be held at a time. */

@@ -1,4 +1,4 @@
-import { HeadwayError } from '../../errors.ts'
+import { HeadwayError } from '../../contract/errors.ts'
 
 export interface InFlightLimits {
   /** Of the process. */

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net'
-import { HeadwayError } from '../../errors.ts'
+import { HeadwayError } from '../../contract/errors.ts'
 import { Allowances } from './allowances.ts'
 import { networkOf } from './guesses.ts'
 

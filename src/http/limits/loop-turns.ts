@@ -1,6 +1,6 @@
-import { NoTurnError, Turns, type Party } from '../../turns.ts'
-import { HeadwayError } from '../../errors.ts'
-import { Recent } from '../../recent.ts'
+import { NoTurnError, Turns, type Party } from '../../turns/turns.ts'
+import { HeadwayError } from '../../contract/errors.ts'
+import { Recent } from '../../turns/recent.ts'
 
 /** The event loop serves many others in the meantime: what takes longer is cut into pieces of so many milliseconds. */
 const PIECE_MS = 4

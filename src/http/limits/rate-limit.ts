@@ -1,5 +1,5 @@
 import type { FastifyReply } from 'fastify'
-import { HeadwayError } from '../../errors.ts'
+import { HeadwayError } from '../../contract/errors.ts'
 import type { Identity } from '../../jobs/identity.ts'
 import { Allowances, WINDOW_SECONDS } from './allowances.ts'
 

@@ -1,7 +1,6 @@
 import { z } from 'zod'
-import type { JobWithWorkers } from '../../jobs/commands.ts'
-import { JOB_EVENT_TYPES, JOB_STATUSES, LIVENESS } from '../../jobs/job.ts'
-import type { JobEvent, ListedJob } from '../../jobs/job.ts'
+import type { JobWithWorkers, JobEvent, ListedJob } from '../../contract/job.ts'
+import { JOB_EVENT_TYPES, JOB_STATUSES, LIVENESS } from '../../contract/states.ts'
 
 /** What an assistant needs to know of a job: fewer fields than REST shows, since each one costs it room to think. */
 export const jobSummary = z.object({

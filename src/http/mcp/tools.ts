@@ -3,10 +3,11 @@ import type { CallToolResult, ServerNotification, ServerRequest } from '@modelco
 import type { RequestHandlerExtra } from '@modelcontextprotocol/sdk/shared/protocol.js'
 import type { FastifyBaseLogger } from 'fastify'
 import { z } from 'zod'
-import { HeadwayError } from '../../errors.ts'
+import { HeadwayError } from '../../contract/errors.ts'
 import type { Jobs } from '../../jobs/commands.ts'
-import type { Feature, Identity } from '../../jobs/identity.ts'
-import { JOB_EVENT_TYPES, JOB_STATUSES, LIFECYCLES } from '../../jobs/job.ts'
+import type { Identity } from '../../jobs/identity.ts'
+import type { Feature } from '../../contract/tokens.ts'
+import { JOB_EVENT_TYPES, JOB_STATUSES, LIFECYCLES, isFinished } from '../../contract/states.ts'
 import { readShared, type WaitParts } from '../waiting.ts'
 import { flag, integer, oneOf, text, uuid } from '../schemas/primitives.ts'
 import {
@@ -20,7 +21,7 @@ import {
   waitOutcome,
 } from './documents.ts'
 import { visible, visibleText } from './invisible.ts'
-import { isFinished, waitForJob } from './wait.ts'
+import { waitForJob } from './wait.ts'
 
 export interface ToolParts extends WaitParts {
   jobs: Jobs

@@ -1,10 +1,8 @@
-import type { ProgressDocument } from '../../jobs/job.ts'
+import { isFinished } from '../../contract/states.ts'
+import type { ProgressDocument } from '../../contract/job.ts'
 import { held, patienceMs, readShared, readWhenEnough, type JobStateOfAnswer } from '../waiting.ts'
 import { visibleLine } from './invisible.ts'
 import type { Extra, ToolParts } from './tools.ts'
-
-const FINISHED = new Set<string>(['completed', 'failed', 'cancelled'])
-export const isFinished = ({ status }: { status: string }): boolean => FINISHED.has(status)
 
 /** Clients give up on a call that they hear nothing of; those that heed progress begin their count anew with each notification. */
 const SIGN_OF_LIFE_MS = 10_000

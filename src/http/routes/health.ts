@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { HeadwayError } from '../../errors.ts'
+import { HeadwayError } from '../../contract/errors.ts'
 import type { Live } from '../../live/live.ts'
 import { operation } from '../schemas/operation.ts'
 

@@ -1,9 +1,9 @@
 import type { FastifyReply } from 'fastify'
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
-import { HeadwayError } from '../../errors.ts'
+import { HeadwayError } from '../../contract/errors.ts'
 import type { Jobs } from '../../jobs/commands.ts'
-import type { Heartbeat, HeartbeatAnswer } from '../../jobs/heartbeats/heartbeat.ts'
-import { DEFAULT_WORKER_ID } from '../../jobs/job.ts'
+import type { Heartbeat, HeartbeatAnswer } from '../../contract/heartbeat.ts'
+import { DEFAULT_WORKER_ID } from '../../contract/job.ts'
 import type { LoopTurns } from '../limits/loop-turns.ts'
 import type { ProblemCode } from '../problems.ts'
 import {

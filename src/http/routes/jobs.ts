@@ -1,8 +1,10 @@
+import { isFinished } from '../../contract/states.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
-import type { Jobs, ListJobs, SortKey } from '../../jobs/commands.ts'
+import type { Jobs, ListJobs } from '../../jobs/commands.ts'
+import type { SortKey } from '../../contract/requests.ts'
 import type { Identity } from '../../jobs/identity.ts'
-import type { ProgressPart } from '../../jobs/job.ts'
+import type { ProgressPart } from '../../contract/job.ts'
 import { alreadyHas, newestRevisionIn, sendVersioned, sendVersionedAll } from '../conditional.ts'
 import { createJob } from '../schemas/create-job.ts'
 import { activeJobs, createdJob, eventPage, jobPage, jobWithWorkers, progress } from '../schemas/job.ts'
@@ -22,8 +24,6 @@ import {
 } from '../schemas/requests.ts'
 import { held, patienceMs, preferredWaitSeconds, readShared, readWhenEnough, watchClient } from '../waiting.ts'
 import type { JobStateOfAnswer, WaitParts } from '../waiting.ts'
-
-const FINISHED = new Set<string>(['completed', 'failed', 'cancelled'])
 
 const sortOf = (text: string): ListJobs['sort'] => {
   const descending = text.startsWith('-')
@@ -58,7 +58,7 @@ interface ReadyAnswer extends JobStateOfAnswer {
 const ready = (document: { id: string; revision: number; status: string }): ReadyAnswer => ({
   id: document.id,
   revision: document.revision,
-  finished: FINISHED.has(document.status),
+  finished: isFinished(document),
   json: Buffer.from(`${JSON.stringify(document)}\n`),
 })
 

@@ -4,7 +4,7 @@ import { WebStandardStreamableHTTPServerTransport } from '@modelcontextprotocol/
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
-import { HeadwayError } from '../../errors.ts'
+import { HeadwayError } from '../../contract/errors.ts'
 import { version } from '../../version.ts'
 import { holdAnswer } from '../answers-in-flight.ts'
 import type { InFlight } from '../limits/in-flight.ts'
@@ -38,7 +38,7 @@ const toWebRequest = ({ headers, body }: FastifyRequest): [Request, { parsedBody
   return [new Request('http://mcp.invalid/mcp', { method: 'POST', headers: given }), { parsedBody: body }]
 }
 
-const refusalOf = async (response: Response): Promise<HeadwayError> => {
+const protocolRefusalOf = async (response: Response): Promise<HeadwayError> => {
   const { error } = (await response.json()) as { error?: { message?: string } }
   const code =
     response.status === 406
@@ -93,7 +93,7 @@ const answer = async (parts: ToolParts, underWay: UnderWay, request: FastifyRequ
     void underWay.get(keyOf(request, requestId))?.close()
   }
   const response = await transport.handleRequest(...toWebRequest(request))
-  if (response.status >= 400) throw await refusalOf(response)
+  if (response.status >= 400) throw await protocolRefusalOf(response)
   return reply.send(beginAtOnce(response))
 }
 

@@ -1,7 +1,7 @@
 import { fastifySSE } from '@fastify/sse'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
-import { HeadwayError } from '../../errors.ts'
+import { HeadwayError } from '../../contract/errors.ts'
 import type { Jobs } from '../../jobs/commands.ts'
 import type { Identity } from '../../jobs/identity.ts'
 import type { FeedFilter } from '../../live/change.ts'

@@ -1,5 +1,5 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
-import type { Feature } from '../../jobs/identity.ts'
+import type { Feature } from '../../contract/tokens.ts'
 import type { Webhooks } from '../../webhooks/webhook.ts'
 import type { ProblemCode } from '../problems.ts'
 import { CHANGE_REFUSALS, operation } from '../schemas/operation.ts'

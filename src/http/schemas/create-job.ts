@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { CreateJob } from '../../jobs/commands.ts'
+import type { CreateJob } from '../../contract/requests.ts'
 import { JOB_ID_EXAMPLE } from './examples.ts'
 import { MAX_META_BYTES, unit } from './job.ts'
 import { count, decimal, flag, int32, integer, jsonObject, positiveInt32, text, uuid } from './primitives.ts'

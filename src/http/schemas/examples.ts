@@ -1,6 +1,5 @@
-import type { CreatedJob } from '../../jobs/commands.ts'
-import type { DurableAnswer } from '../../jobs/heartbeats/heartbeat.ts'
-import type { JobDocument, ListedJob, ProgressDocument, WorkerDocument } from '../../jobs/job.ts'
+import type { CreatedJob, JobDocument, ListedJob, ProgressDocument, WorkerDocument } from '../../contract/job.ts'
+import type { DurableAnswer } from '../../contract/heartbeat.ts'
 
 export const JOB_ID_EXAMPLE = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55'
 

@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import type { BufferedAnswer, DurableAnswer } from '../../jobs/heartbeats/heartbeat.ts'
-import { JOB_STATUSES } from '../../jobs/job.ts'
+import type { BufferedAnswer, DurableAnswer } from '../../contract/heartbeat.ts'
+import { JOB_STATUSES } from '../../contract/states.ts'
 import { heartbeatAnswerExample, JOB_ID_EXAMPLE } from './examples.ts'
 import { MAX_META_BYTES, unit } from './job.ts'
 import { count, instant, integer, jsonObject, positiveInt32, rate, text, uuid } from './primitives.ts'

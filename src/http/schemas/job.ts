@@ -1,15 +1,8 @@
 import { z } from 'zod'
-import type { CreatedJob, JobWithWorkers, PartitionReference } from '../../jobs/commands.ts'
-import {
-  ETA_SOURCES,
-  FAILURE_REASONS,
-  JOB_EVENT_TYPES,
-  JOB_STATUSES,
-  LIVENESS,
-  MAX_UNIT_LENGTH,
-  UNITS,
-} from '../../jobs/job.ts'
 import type {
+  CreatedJob,
+  JobWithWorkers,
+  PartitionReference,
   ActiveJobs,
   Children,
   JobDocument,
@@ -18,7 +11,9 @@ import type {
   Page,
   ProgressDocument,
   WorkerDocument,
-} from '../../jobs/job.ts'
+} from '../../contract/job.ts'
+import { ETA_SOURCES, FAILURE_REASONS, JOB_EVENT_TYPES, JOB_STATUSES, LIVENESS } from '../../contract/states.ts'
+import { MAX_UNIT_LENGTH, UNITS } from '../../contract/units.ts'
 import {
   activeExample,
   batchExample,

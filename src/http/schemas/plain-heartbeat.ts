@@ -1,5 +1,6 @@
-import type { Heartbeat } from '../../jobs/heartbeats/heartbeat.ts'
-import { MAX_COUNT, MAX_UNIT_LENGTH } from '../../jobs/job.ts'
+import type { Heartbeat } from '../../contract/heartbeat.ts'
+import { MAX_COUNT } from '../../contract/job.ts'
+import { MAX_UNIT_LENGTH } from '../../contract/units.ts'
 
 // Heartbeats are most of what the service takes, and zod needs 4 µs for one. Nearly all of them are plain: valid, and left by
 // the schema as they are. That can be seen at a glance; whatever cannot goes to the schema, which decides alone what is

@@ -1,6 +1,5 @@
 import { z } from 'zod'
-import { MAX_COUNT } from '../../jobs/job.ts'
-import type { JsonObject } from '../../jobs/job.ts'
+import { MAX_COUNT, type JsonObject } from '../../contract/job.ts'
 
 /** Postgres stores no NUL in text or JSON, and UTF-8 has no lone surrogates. */
 const UNSTORABLE = /\0|\p{Surrogate}/u

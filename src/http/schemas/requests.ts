@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import { JOB_EVENT_TYPES, JOB_STATUSES, LIVENESS, PROGRESS_PARTS } from '../../jobs/job.ts'
+import { PROGRESS_PARTS } from '../../contract/job.ts'
+import { JOB_EVENT_TYPES, JOB_STATUSES, LIVENESS } from '../../contract/states.ts'
 import { instant, oneOf, queryFlag, queryInteger, queryList, text, uuid } from './primitives.ts'
 import { JOB_ID_EXAMPLE } from './examples.ts'
 

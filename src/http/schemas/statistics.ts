@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { Statistics } from '../../jobs/statistics.ts'
+import type { Statistics } from '../../contract/statistics.ts'
 import { instant, text } from './primitives.ts'
 
 export const statisticsQuery = z.strictObject({

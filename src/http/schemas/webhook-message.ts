@@ -1,7 +1,7 @@
 import type { OpenAPIV3_1 } from 'openapi-types'
 import { z } from 'zod'
-import { LIFECYCLES } from '../../jobs/job.ts'
-import { MESSAGE_TYPE_PREFIX, TEST_TYPE } from '../../webhooks/webhook.ts'
+import { LIFECYCLES } from '../../contract/states.ts'
+import { MESSAGE_TYPE_PREFIX, TEST_TYPE } from '../../contract/webhook.ts'
 import { JOB_ID_EXAMPLE } from './examples.ts'
 import { job } from './job.ts'
 

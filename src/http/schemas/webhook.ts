@@ -1,7 +1,11 @@
 import { z } from 'zod'
-import { LIFECYCLES } from '../../jobs/job.ts'
-import { DELIVERY_STATUSES } from '../../webhooks/webhook.ts'
-import type { DeliveryDocument, DeliveryPage, WebhookDocument } from '../../webhooks/webhook.ts'
+import { LIFECYCLES } from '../../contract/states.ts'
+import {
+  DELIVERY_STATUSES,
+  type DeliveryDocument,
+  type DeliveryPage,
+  type WebhookDocument,
+} from '../../contract/webhook.ts'
 import { JOB_ID_EXAMPLE } from './examples.ts'
 import { flag, integer, oneOf, text, uuid } from './primitives.ts'
 import { pageFields } from './requests.ts'

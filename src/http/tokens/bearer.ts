@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import { HeadwayError } from '../../errors.ts'
+import { HeadwayError } from '../../contract/errors.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {

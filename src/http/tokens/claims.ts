@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import { HeadwayError } from '../../errors.ts'
-import { FEATURES } from '../../jobs/identity.ts'
-import type { Feature, Identity } from '../../jobs/identity.ts'
+import { HeadwayError } from '../../contract/errors.ts'
+import { FEATURES, type Feature } from '../../contract/tokens.ts'
+import type { Identity } from '../../jobs/identity.ts'
 import { text, uuid } from '../schemas/primitives.ts'
 
 const NIL_UUID = '00000000-0000-0000-0000-000000000000'

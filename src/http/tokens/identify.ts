@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import type { AuthConfig } from '../../config.ts'
-import { HeadwayError } from '../../errors.ts'
+import { HeadwayError } from '../../contract/errors.ts'
 import type { Identify } from '../identity.ts'
 import { createGuesses } from '../limits/guesses.ts'
 import { tokenOf } from './bearer.ts'

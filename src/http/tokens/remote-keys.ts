@@ -1,6 +1,6 @@
 import { createLocalJWKSet, errors } from 'jose'
 import type { JSONWebKeySet, JWTVerifyGetKey } from 'jose'
-import { HeadwayError } from '../../errors.ts'
+import { HeadwayError } from '../../contract/errors.ts'
 import type { TokenKeys } from './keys.ts'
 
 /** Keys older than this are fetched again, while callers go on with those that are known. */

@@ -1,7 +1,7 @@
 import { errors, jwtVerify } from 'jose'
 import type { JWTVerifyGetKey, JWTVerifyOptions } from 'jose'
 import type { AuthConfig } from '../../config.ts'
-import { HeadwayError } from '../../errors.ts'
+import { HeadwayError } from '../../contract/errors.ts'
 import type { Identity } from '../../jobs/identity.ts'
 import { identityOf } from './claims.ts'
 import type { TokenKeys } from './keys.ts'

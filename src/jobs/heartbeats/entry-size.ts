@@ -1,4 +1,4 @@
-import type { Heartbeat } from './heartbeat.ts'
+import type { Heartbeat } from '../../contract/heartbeat.ts'
 
 /**
  * Bytes of heap that an entry takes, measured with Node 20 on 64 bits for 20,000 of them: 581 for one without texts, with its

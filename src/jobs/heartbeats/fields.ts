@@ -1,4 +1,4 @@
-import type { Heartbeat } from './heartbeat.ts'
+import type { Heartbeat } from '../../contract/heartbeat.ts'
 
 /** What a heartbeat says, beside whose it is. */
 export type HeartbeatField = Exclude<keyof Heartbeat, 'jobId' | 'workerId'>

@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import { HeadwayError } from '../../errors.ts'
+import { HeadwayError } from '../../contract/errors.ts'
 import { LockedJobs, LOOK_FOR_DUE_MS } from './locked-jobs.ts'
 import type { Entry, HeartbeatQueue } from './queue.ts'
 import type { HeartbeatOutcome, HeartbeatWrite, WriteResult } from './write.ts'

@@ -1,6 +1,6 @@
 import { FIELD_ENTRIES } from './fields.ts'
-import type { Heartbeat } from './heartbeat.ts'
-import { MAX_COUNT } from '../job.ts'
+import type { Heartbeat } from '../../contract/heartbeat.ts'
+import { MAX_COUNT } from '../../contract/job.ts'
 
 /** A report older than the last one by more than this was not late: the worker's clock was set. As in functions/flush.sql. */
 const LATE_WITHIN_MS = 5 * 60_000

@@ -1,8 +1,8 @@
-import type { HeadwayError } from '../../errors.ts'
+import type { HeadwayError } from '../../contract/errors.ts'
 import { sizeOfHeartbeat } from './entry-size.ts'
-import type { Heartbeat, HeartbeatAnswer } from './heartbeat.ts'
+import type { Heartbeat, HeartbeatAnswer } from '../../contract/heartbeat.ts'
 import type { Scope } from '../identity.ts'
-import { Recent } from '../../recent.ts'
+import { Recent } from '../../turns/recent.ts'
 import { mergeHeartbeats } from './merge.ts'
 import { Shares, type Holder, type SharesOptions } from './shares.ts'
 

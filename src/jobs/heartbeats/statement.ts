@@ -1,10 +1,11 @@
 import type { Database } from '../../database/connection.ts'
 import { FUNCTIONS } from '../../database/functions.ts'
-import type { ErrorCode, HeadwayError } from '../../errors.ts'
-import type { JobChange } from '../../live/change.ts'
+import type { HeadwayError, ErrorCode } from '../../contract/errors.ts'
+import type { JobChange } from '../../contract/change.ts'
 import { FIELD_ENTRIES } from './fields.ts'
 import type { Entry } from './queue.ts'
-import { DEFAULT_WORKER_ID, type JobStatus } from '../job.ts'
+import { DEFAULT_WORKER_ID } from '../../contract/job.ts'
+import type { JobStatus } from '../../contract/states.ts'
 import { refusalOf } from '../refusals.ts'
 
 /** What became of a heartbeat that the database answered. */

@@ -1,4 +1,4 @@
-import type { Heartbeat } from './heartbeat.ts'
+import type { Heartbeat } from '../../contract/heartbeat.ts'
 import type { Scope } from '../identity.ts'
 
 /** Partitions that are remembered for certain; up to twice as many. About 150 bytes each. */

@@ -1,6 +1,6 @@
 import type { Database } from '../../database/connection.ts'
 import { classifyFailure } from '../../database/failures.ts'
-import type { JobChange } from '../../live/change.ts'
+import type { JobChange } from '../../contract/change.ts'
 import { flushHeartbeats, type AnsweredOutcome } from './statement.ts'
 import type { Entry } from './queue.ts'
 import { refusalOfData } from '../refusals.ts'

@@ -1,40 +1,5 @@
-import { LIFECYCLES, type Lifecycle } from '../lifecycles.ts'
-
-/**
- * The words of the domain:
- *
- * - job: one long-running operation. worker: a process that does part of it and reports for it.
- * - stalled: running, without a heartbeat for STALLED_AFTER_SECONDS. A warning.
- * - stale: running, without a heartbeat for the job's own timeout. The sweeper ends it.
- * - finished: completed, failed or cancelled.
- * - partition: a job with a parent. batch: a job that has partitions.
- */
-
-export const JOB_STATUSES = ['pending', 'running', 'completed', 'failed', 'cancelled'] as const
-export type JobStatus = (typeof JOB_STATUSES)[number]
-
-/** Whether a running job is heard of. */
-export const LIVENESS = ['ok', 'stalled'] as const
-export type Liveness = (typeof LIVENESS)[number]
-
-/** The units that have words of their own in every language; `unknown` has none. */
-export const UNITS = ['items', 'files', 'rows', 'bytes', 'records', 'chunks', 'iterations', 'paths', 'unknown'] as const
-export const MAX_UNIT_LENGTH = 30
-
-/** What is counted: one of UNITS, or any text of at most 30 characters, which is shown as it is. */
-export type Unit = (typeof UNITS)[number] | (string & Record<never, never>)
-
-export { LIFECYCLES, type Lifecycle }
-
-/** What the history holds: lifecycle changes, the stages a job went through, and samples of its progress. */
-export const JOB_EVENT_TYPES = [...LIFECYCLES, 'stage_changed', 'progress'] as const
-export type JobEventType = (typeof JOB_EVENT_TYPES)[number]
-
-export const FAILURE_REASONS = ['worker', 'stale', 'partitions', 'never_started'] as const
-export type FailureReason = (typeof FAILURE_REASONS)[number]
-
-export const ETA_SOURCES = ['rate', 'history', 'worker'] as const
-export type EtaSource = (typeof ETA_SOURCES)[number]
+import type { EtaSource, FailureReason, JobEventType, JobStatus, Liveness } from './states.ts'
+import type { Unit } from './units.ts'
 
 /** The worker that a report belongs to when it names none. */
 export const DEFAULT_WORKER_ID = 'default'
@@ -132,11 +97,23 @@ export interface WorkerDocument {
   message: string | null
   payload: JsonObject | null
   /** Of its own: a job goes on by its other workers. null: the job does not run. */
-  liveness: 'ok' | 'stalled' | null
+  liveness: Liveness | null
   advancedAt: string | null
   heartbeatAt: string
   createdAt: string
 }
+
+/** What a worker needs to know of the partitions that were made with their batch. */
+export interface PartitionReference {
+  id: string
+  name: string
+  partitionIndex: number
+}
+
+/** The job that was made; of a batch that was made with its partitions, these too, by index. */
+export type CreatedJob = JobDocument & { partitions?: PartitionReference[] }
+
+export type JobWithWorkers = JobDocument & { workers: WorkerDocument[] }
 
 /** What a poller needs, and no more. */
 export type ProgressDocument = Pick<

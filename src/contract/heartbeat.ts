@@ -1,4 +1,6 @@
-import type { JobStatus, JsonObject, Unit } from '../job.ts'
+import type { JsonObject } from './job.ts'
+import type { JobStatus } from './states.ts'
+import type { Unit } from './units.ts'
 
 /**
  * What one worker reports. A field that is absent stays as it is; `null` clears it.

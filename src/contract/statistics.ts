@@ -1,5 +1,4 @@
-// Apart from what reads them, so that clients in browsers can name them.
-import type { Unit } from './job.ts'
+import type { Unit } from './units.ts'
 
 /** How the jobs of one type went. A batch is one job here; its partitions are part of it. */
 export interface TypeStatistics {

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto'
-import { HeadwayError } from '../errors.ts'
-import type { CreateJob } from './commands.ts'
+import { HeadwayError } from '../contract/errors.ts'
+import type { CreateJob } from '../contract/requests.ts'
 import type { Identity } from './identity.ts'
-import type { JsonObject, Stage } from './job.ts'
+import type { JsonObject, Stage } from '../contract/job.ts'
 
 /** A job to be stored: columns by name, as headway.create_job reads them. What is null takes its default or its parent's. */
-export interface NewJob {
+export interface JobColumns {
   tenant_id: string
   organization_id: string | null
   job_type: string | null
@@ -88,12 +88,12 @@ const refusalOfCombination = (input: CreateJob): HeadwayError | null => {
 }
 
 /** What a request asks to be stored. Raises `invalid_partition` or `invalid_stages` where its fields do not go together. */
-export const toNewJob = (
+export const toJobColumns = (
   identity: Identity,
   input: CreateJob,
   idempotencyKey: string | null,
   defaultHeartbeatTimeoutSeconds: number,
-): NewJob => {
+): JobColumns => {
   const refusal = refusalOfCombination(input)
   if (refusal) throw refusal
   const isPartition = input.parentJobId !== undefined

@@ -1,7 +1,4 @@
-/**
- * Everything Headway refuses, by its stable code. Clients branch on the code; the detail is for people.
- * `http/problems.ts` maps each code to its HTTP status.
- */
+/** Everything Headway refuses, by its stable code. Callers branch on the code; the detail is for people. */
 export type ErrorCode =
   | 'validation_failed'
   | 'unauthenticated'

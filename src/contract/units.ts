@@ -1,0 +1,6 @@
+/** The units that have words of their own in every language; `unknown` has none. */
+export const UNITS = ['items', 'files', 'rows', 'bytes', 'records', 'chunks', 'iterations', 'paths', 'unknown'] as const
+export const MAX_UNIT_LENGTH = 30
+
+/** What is counted: one of UNITS, or any text of at most 30 characters, which is shown as it is. */
+export type Unit = (typeof UNITS)[number] | (string & Record<never, never>)
