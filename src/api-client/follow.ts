@@ -1,3 +1,4 @@
+import { HEADER } from '../contract/http.ts'
 import type { IncomingMessage } from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { WireJob } from '../contract/live-job.ts'
@@ -34,7 +35,7 @@ async function* linesOf(answer: IncomingMessage): AsyncGenerator<string> {
 
 const open = async (client: Client, query: URLSearchParams, lastEventId: string | null, signal: AbortSignal) => {
   const { url, headers } = await client.address(`/stream?${query.toString()}`)
-  const position = lastEventId === null ? {} : { 'last-event-id': lastEventId }
+  const position = lastEventId === null ? {} : { [HEADER.lastEventId]: lastEventId }
   const all = { accept: 'application/x-ndjson', ...headers, ...position }
   const answer = await exchange(url, { method: 'GET', headers: all, signal, silenceMs: SILENCE_MS })
   if (answer.statusCode === 200) return answer

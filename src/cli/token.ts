@@ -6,9 +6,8 @@ import type { z } from 'zod'
 import { readAuthConfig } from '../config.ts'
 import type { AuthConfig } from '../config.ts'
 import { HeadwayError } from '../contract/errors.ts'
-import { claimsSchema, WILDCARD } from '../http/tokens/claims.ts'
-import type { Claims } from '../http/tokens/claims.ts'
-import { FEATURES } from '../contract/tokens.ts'
+import { claimsSchema } from '../http/tokens/claims.ts'
+import { ALL_FEATURES, type Claims, FEATURES } from '../contract/tokens.ts'
 import { parseDuration } from './duration.ts'
 import type { Surroundings } from './surroundings.ts'
 
@@ -33,7 +32,7 @@ const claim =
 
 /** Services ignore the features that they do not know: a typing error must be told here, or nowhere. */
 const parseFeatures = (list: string): string[] => {
-  const known: string[] = [...FEATURES, WILDCARD]
+  const known: string[] = [...FEATURES, ALL_FEATURES]
   return list.split(',').map(name => {
     const feature = name.trim().replace(/^(?!progress\.)/, 'progress.')
     if (known.includes(feature)) return feature

@@ -1,3 +1,4 @@
+import { HEADER } from '../contract/http.ts'
 import { HeadwayProblem, readProblem, unexpectedAnswer, unreachable } from './problem.ts'
 import type { Requests } from './requests.ts'
 import { EventParser } from './sse.ts'
@@ -91,7 +92,7 @@ export const readEventStream = async (options: EventStreamOptions): Promise<Stre
   })
 
   try {
-    const headers = { accept: 'text/event-stream', ...(lastEventId !== null && { 'last-event-id': lastEventId }) }
+    const headers = { accept: 'text/event-stream', ...(lastEventId !== null && { [HEADER.lastEventId]: lastEventId }) }
     const { response } = await requests.send(path, { headers, signal: attempt.signal })
     if (!response.ok) return { kind: 'refused', problem: await readProblem(response) }
     const { body } = response

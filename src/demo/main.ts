@@ -1,4 +1,4 @@
-import { BASE_PATH } from '../contract/http.ts'
+import { HEADER, BASE_PATH } from '../contract/http.ts'
 /**
  * `npm run demo [folder]`: four processes hash every file under a folder and report to a Headway service, whose live stream is drawn
  * here. The drawing knows only what the service says. Exit code 0 completed, 130 cancelled, 1 failed.
@@ -58,7 +58,7 @@ const checkFolder = (folder: string): void => {
 const createJob = (client: Client, folder: string, { files }: FoundFiles, signal: AbortSignal) =>
   client.persist<{ id: string; attempt: number }>('POST', '/jobs', {
     // Creating is the one call that must not be repeated blindly: with a key it may be.
-    headers: { 'idempotency-key': randomUUID() },
+    headers: { [HEADER.idempotencyKey]: randomUUID() },
     signal,
     body: {
       jobType: 'demo:hash',

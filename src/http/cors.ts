@@ -1,3 +1,4 @@
+import { HEADER } from '../contract/http.ts'
 import fastifyCors from '@fastify/cors'
 import type { FastifyCorsOptions } from '@fastify/cors'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
@@ -9,14 +10,14 @@ const EXPOSED_HEADERS = [
   'etag',
   'location',
   'mcp-session-id',
-  'preference-applied',
+  HEADER.preferenceApplied,
   'ratelimit-limit',
   'ratelimit-remaining',
   'ratelimit-reset',
   'retry-after',
   'www-authenticate',
   'x-keepalive-seconds',
-  'x-request-id',
+  HEADER.requestId,
 ]
 
 /** What a page may send beyond what every page may. */
@@ -24,13 +25,13 @@ const ALLOWED_HEADERS = [
   'authorization',
   'cache-control',
   'content-type',
-  'idempotency-key',
+  HEADER.idempotencyKey,
   'if-none-match',
-  'last-event-id',
+  HEADER.lastEventId,
   'mcp-protocol-version',
   'mcp-session-id',
   'prefer',
-  'x-request-id',
+  HEADER.requestId,
 ]
 
 /** How long a browser need not ask again: Chromium keeps it no longer. */

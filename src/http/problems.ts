@@ -1,3 +1,4 @@
+import { HEADER } from '../contract/http.ts'
 import { randomUUID } from 'node:crypto'
 import { STATUS_CODES } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
@@ -136,7 +137,7 @@ const transportProblem = (code: TransportCode, detail: string) => {
   const headers = {
     'content-type': 'application/problem+json',
     'x-content-type-options': 'nosniff',
-    'x-request-id': requestId,
+    [HEADER.requestId]: requestId,
     'content-length': Buffer.byteLength(body),
     // What follows on this connection may be the body of what was refused.
     connection: 'close',

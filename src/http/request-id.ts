@@ -1,3 +1,4 @@
+import { HEADER } from '../contract/http.ts'
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 
@@ -12,7 +13,7 @@ export const createRequestIds = (): ((request: Pick<IncomingMessage, 'headers'>)
   const beginning = randomUUID().slice(0, 18)
   let given = 0
   return ({ headers }) => {
-    const own = headers['x-request-id']
+    const own = headers[HEADER.requestId]
     if (typeof own === 'string' && ACCEPTABLE.test(own)) return own
     given += 1
     return `${beginning}-${given}`

@@ -1,3 +1,4 @@
+import { HEADER } from '../contract/http.ts'
 import type { FastifyContextConfig, FastifyInstance, FastifyReply } from 'fastify'
 
 /** An answered request. `route` is a pattern, never a URL (each value is remembered for ever), and `none` where nothing is. */
@@ -17,7 +18,7 @@ declare module 'fastify' {
 
 /** The answer was kept open on purpose: a stream, or `Prefer: wait`. */
 const wasHeld = (reply: FastifyReply, { endless = false }: FastifyContextConfig): boolean =>
-  reply.statusCode < 400 && (endless || reply.hasHeader('preference-applied'))
+  reply.statusCode < 400 && (endless || reply.hasHeader(HEADER.preferenceApplied))
 
 /** Tells `answered` of every request that was answered, except those that are held open: what they took is not our doing. */
 export const registerRequestTimes = (app: FastifyInstance, answered: (request: AnsweredRequest) => void): void => {

@@ -1,4 +1,4 @@
-import { BASE_PATH } from '../contract/http.ts'
+import { HEADER, BASE_PATH } from '../contract/http.ts'
 import Fastify, { LogController } from 'fastify'
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Config } from '../config.ts'
@@ -101,7 +101,7 @@ export interface HttpParts {
 
 /** What every answer carries: the name of its request, and that it is what its content type says. */
 const sign = (request: FastifyRequest, reply: FastifyReply): FastifyReply =>
-  reply.header('x-request-id', request.id).header('x-content-type-options', 'nosniff')
+  reply.header(HEADER.requestId, request.id).header('x-content-type-options', 'nosniff')
 
 const createFastify = (log: FastifyBaseLogger, trustedProxies: string[], timing: HttpTiming): FastifyInstance =>
   Fastify({

@@ -1,3 +1,4 @@
+import { HEADER } from '../contract/http.ts'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { HeadwayError } from '../contract/errors.ts'
 
@@ -12,9 +13,9 @@ const SAID_ONCE = new Set([
   'content-type',
   'expect',
   'host',
-  'idempotency-key',
+  HEADER.idempotencyKey,
   'if-none-match',
-  'last-event-id',
+  HEADER.lastEventId,
   'mcp-protocol-version',
   'mcp-session-id',
   'origin',

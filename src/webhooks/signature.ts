@@ -1,3 +1,4 @@
+import { HEADER } from '../contract/http.ts'
 import { randomBytes } from 'node:crypto'
 import { Webhook } from 'standardwebhooks'
 
@@ -14,7 +15,9 @@ export const signedHeaders = (
   message: { id: string; body: string; secrets: readonly string[] },
   at: Date,
 ): Record<string, string> => ({
-  'webhook-id': message.id,
-  'webhook-timestamp': String(Math.floor(at.getTime() / 1000)),
-  'webhook-signature': message.secrets.map(secret => new Webhook(secret).sign(message.id, at, message.body)).join(' '),
+  [HEADER.webhookId]: message.id,
+  [HEADER.webhookTimestamp]: String(Math.floor(at.getTime() / 1000)),
+  [HEADER.webhookSignature]: message.secrets
+    .map(secret => new Webhook(secret).sign(message.id, at, message.body))
+    .join(' '),
 })

@@ -1,3 +1,4 @@
+import { HEADER } from '../contract/http.ts'
 /**
  * `headway/worker`: reports the progress of work to a Headway service, in one line.
  *
@@ -126,7 +127,7 @@ const unlessChanged = async (calls: () => Promise<Found>): Promise<Found> => {
 }
 
 const creating = (client: Client, job: NewJob, { idempotencyKey, restart = false }: StartOptions) => {
-  const headers = { 'idempotency-key': idempotencyKey ?? randomUUID() }
+  const headers = { [HEADER.idempotencyKey]: idempotencyKey ?? randomUUID() }
   const body = creationOf(job, programName())
   return async (connecting: Connecting) => {
     const found = readJob(await client.call('POST', '/jobs', { body, headers, weak: true, connecting }))

@@ -1,8 +1,8 @@
+import { FINISHED_STATUSES, type JobStatus } from '../../contract/states.ts'
 import { html, nothing } from 'lit'
 import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
 import type { ListQuery } from '../../client/index.ts'
 import type { ListedJob } from '../../contract/job.ts'
-import type { JobStatus } from '../../contract/states.ts'
 import { conditionOf } from '../../client/condition.ts'
 import { Followed } from '../data/followed.ts'
 import { headway, Live, shownNow } from '../feed.ts'
@@ -25,7 +25,7 @@ const TYPES_REST_MS = 60_000
 const COUNTED = 10_000
 
 const CHOICES: Readonly<Record<string, readonly JobStatus[]>> = {
-  finished: ['completed', 'failed', 'cancelled'],
+  finished: FINISHED_STATUSES,
   completed: ['completed'],
   failed: ['failed'],
   cancelled: ['cancelled'],

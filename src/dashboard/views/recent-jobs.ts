@@ -1,3 +1,4 @@
+import { FINISHED_STATUSES } from '../../contract/states.ts'
 import { html } from 'lit'
 import type { TemplateResult } from 'lit'
 import type { ListQuery } from '../../client/index.ts'
@@ -12,7 +13,7 @@ import * as icons from './icons.ts'
 import { problemText } from './problem-text.ts'
 
 const QUERY: ListQuery = {
-  status: ['completed', 'failed', 'cancelled'],
+  status: FINISHED_STATUSES,
   topLevel: true,
   sort: '-finishedAt',
   pageSize: 12,

@@ -1,3 +1,4 @@
+import { FINISHED_STATUSES } from '../../contract/states.ts'
 import { html, nothing } from 'lit'
 import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
 import type { TypeStatistics } from '../../contract/statistics.ts'
@@ -18,9 +19,7 @@ type Span = keyof typeof SPANS
 
 const isSpan = (name: string | null): name is Span => name !== null && name in SPANS
 
-const OUTCOMES = ['completed', 'failed', 'cancelled'] as const
-
-const sum = (types: readonly TypeStatistics[], outcome: (typeof OUTCOMES)[number]): number =>
+const sum = (types: readonly TypeStatistics[], outcome: (typeof FINISHED_STATUSES)[number]): number =>
   types.reduce((total, type) => total + type[outcome], 0)
 
 /** How jobs went, by type, the types with most jobs first. */
@@ -85,7 +84,7 @@ class StatisticsPage extends PageElement {
     }
     const all = value.types
     if (all.length === 0) return empty(text('statistics.empty'), html`<p>${text('statistics.empty.hint')}</p>`)
-    const jobsOf = (type: TypeStatistics) => OUTCOMES.reduce((total, outcome) => total + type[outcome], 0)
+    const jobsOf = (type: TypeStatistics) => FINISHED_STATUSES.reduce((total, outcome) => total + type[outcome], 0)
     const types = [...all].sort((a, b) => jobsOf(b) - jobsOf(a) || (a.jobType < b.jobType ? -1 : 1))
     const most = Math.max(1, ...types.map(jobsOf))
     return html`${this.#totals(types)}
@@ -110,7 +109,7 @@ class StatisticsPage extends PageElement {
         </table>
       </div>
       <p class="muted legend">
-        ${OUTCOMES.map(
+        ${FINISHED_STATUSES.map(
           outcome =>
             html`<span><span class="swatch" data-outcome=${outcome}></span>${text(`condition.${outcome}`)}</span>`,
         )}
@@ -148,7 +147,7 @@ class StatisticsPage extends PageElement {
           role="img"
           aria-label=${text('statistics.outcomes.label', { completed, failed, cancelled })}
         >
-          ${OUTCOMES.map(outcome =>
+          ${FINISHED_STATUSES.map(outcome =>
             type[outcome] === 0
               ? nothing
               : html`<span data-outcome=${outcome} .style=${`width: ${(100 * type[outcome]) / most}%`}></span>`,

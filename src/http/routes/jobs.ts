@@ -1,3 +1,4 @@
+import { HEADER } from '../../contract/http.ts'
 import { isFinished } from '../../contract/states.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
@@ -35,7 +36,7 @@ const versioned = (answer: Answer): Record<number, Answer> => ({
     ...answer,
     headers: {
       etag: { type: 'string', description: 'Made of id and revision.' },
-      'preference-applied': { type: 'string', description: 'How long the answer could have been held.' },
+      [HEADER.preferenceApplied]: { type: 'string', description: 'How long the answer could have been held.' },
     },
   },
   304: { description: 'The caller has this revision.' },
@@ -82,7 +83,7 @@ const answerWhenEnough = async (
   const ifNoneMatch = headers['if-none-match']
   const has = (state: JobStateOfAnswer) => alreadyHas(ifNoneMatch, state)
   const ms = patienceMs(identity, seconds)
-  reply.header('preference-applied', `wait=${Math.min(seconds, Math.ceil(ms / 1000))}`)
+  reply.header(HEADER.preferenceApplied, `wait=${Math.min(seconds, Math.ceil(ms / 1000))}`)
   const answer = await held(
     parts,
     identity,
@@ -144,7 +145,7 @@ export const jobRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { job
     },
     handler: async (request, reply) => {
       const { identity, body, headers } = request
-      const { job, created } = await jobs.create(identity, body, headers['idempotency-key'] ?? null)
+      const { job, created } = await jobs.create(identity, body, headers[HEADER.idempotencyKey] ?? null)
       if (!created) return reply.send(job)
       // Relative: below which path a proxy shows the service, only the caller knows.
       return reply.code(201).header('location', `jobs/${job.id}`).send(job)

@@ -1,3 +1,4 @@
+import { HEADER } from '../../contract/http.ts'
 import { fastifySSE } from '@fastify/sse'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
@@ -75,7 +76,7 @@ const stream = async (
 ): Promise<FastifyReply> => {
   refuseExpired(request.identity)
   const format = streamFormat(request.headers.accept, { ofOneJob: what.untilFinishedJobId !== null })
-  const header = request.headers['last-event-id']
+  const header = request.headers[HEADER.lastEventId]
   const left = new AbortController()
   const unwatch = watchClient(request.raw, () => left.abort())
   const opening = live.open({

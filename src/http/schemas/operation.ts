@@ -1,3 +1,4 @@
+import { HEADER } from '../../contract/http.ts'
 import { z } from 'zod'
 import { PROBLEMS } from '../problems.ts'
 import type { ProblemCode } from '../problems.ts'
@@ -29,7 +30,7 @@ export interface Operation {
 }
 
 const REQUEST_ID: Record<string, Header> = {
-  'x-request-id': { type: 'string', description: "The caller's own `x-request-id`, or a new one." },
+  [HEADER.requestId]: { type: 'string', description: "The caller's own `x-request-id`, or a new one." },
 }
 
 const RETRY_AFTER: Record<string, Header> = {

@@ -1,3 +1,4 @@
+import { HEADER } from '../../contract/http.ts'
 import { z } from 'zod'
 import { PROGRESS_PARTS } from '../../contract/job.ts'
 import { JOB_EVENT_TYPES, JOB_STATUSES, LIVENESS } from '../../contract/states.ts'
@@ -135,13 +136,13 @@ export const readHeaders = z.looseObject({
 })
 
 export const createHeaders = z.looseObject({
-  'idempotency-key': text(1, 255)
+  [HEADER.idempotencyKey]: text(1, 255)
     .exactOptional()
     .describe('Makes the call repeatable: the same key answers 200 with the job that the first call made.'),
 })
 
 export const streamHeaders = z.looseObject({
-  'last-event-id': z
+  [HEADER.lastEventId]: z
     .string()
     .exactOptional()
     .describe(

@@ -1,3 +1,4 @@
+import { HEADER } from '../../contract/http.ts'
 import type { OpenAPIV3_1 } from 'openapi-types'
 import { z } from 'zod'
 import { LIFECYCLES } from '../../contract/states.ts'
@@ -88,10 +89,10 @@ export const WEBHOOKS: Record<string, OpenAPIV3_1.PathItemObject> = {
       tags: ['webhooks'],
       security: [],
       parameters: [
-        header('webhook-id', 'Of the message, however often it is sent.', '8b0cb1d4-62ab-4c6e-9d3b-0c6f5a1d7e21'),
-        header('webhook-timestamp', 'When this attempt was made, in seconds since 1970.', '1795318767'),
+        header(HEADER.webhookId, 'Of the message, however often it is sent.', '8b0cb1d4-62ab-4c6e-9d3b-0c6f5a1d7e21'),
+        header(HEADER.webhookTimestamp, 'When this attempt was made, in seconds since 1970.', '1795318767'),
         header(
-          'webhook-signature',
+          HEADER.webhookSignature,
           'One or two: while a secret changes, by the old one too.',
           'v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=',
         ),

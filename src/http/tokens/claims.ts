@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { HeadwayError } from '../../contract/errors.ts'
-import { FEATURES, type Feature } from '../../contract/tokens.ts'
+import { ALL_FEATURES, FEATURES, type Claims, type Feature } from '../../contract/tokens.ts'
 import type { Identity } from '../../jobs/identity.ts'
 import { text, uuid } from '../schemas/primitives.ts'
 
@@ -33,16 +33,11 @@ export const claimsSchema = z.object({
   features: names.default([]),
   job_id: uuid.exactOptional(),
   exp: z.number('must be a time in seconds since 1970').exactOptional(),
-})
-
-/** What a token carries, as its issuer writes it. */
-export type Claims = z.input<typeof claimsSchema>
-
-export const WILDCARD = 'progress.*'
+}) satisfies z.ZodType<object, Claims>
 
 /** Names that mean nothing here are those of other services, or of a later version. */
 const featuresOf = (given: readonly string[]): ReadonlySet<Feature> =>
-  new Set(given.includes(WILDCARD) ? FEATURES : FEATURES.filter(feature => given.includes(feature)))
+  new Set(given.includes(ALL_FEATURES) ? FEATURES : FEATURES.filter(feature => given.includes(feature)))
 
 type Verified = z.output<typeof claimsSchema>
 
