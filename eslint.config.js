@@ -16,15 +16,15 @@ const LAYERS = {
   metrics: ['contract', 'database', 'jobs', 'live', 'webhooks', 'http', 'answers-within.ts'],
 
   terminal: ['contract'],
-  'api-client': ['contract'],
-  worker: ['contract', 'api-client'],
-  demo: ['contract', 'api-client', 'worker', 'terminal'],
-  cli: ['contract', 'api-client', 'worker', 'terminal', 'version.ts'],
+  'node-client': ['contract'],
+  worker: ['contract', 'node-client'],
+  demo: ['contract', 'node-client', 'worker', 'terminal'],
+  cli: ['contract', 'node-client', 'worker', 'terminal', 'version.ts'],
   messages: [],
-  client: ['contract'],
-  elements: ['contract', 'client', 'messages'],
-  react: ['contract', 'client', 'messages', 'elements'],
-  dashboard: ['contract', 'client', 'messages'],
+  'browser-client': ['contract'],
+  elements: ['contract', 'browser-client', 'messages'],
+  react: ['contract', 'browser-client', 'messages', 'elements'],
+  dashboard: ['contract', 'browser-client', 'messages'],
 
   // The root puts the service together.
   'config.ts': ['contract'],

@@ -14,7 +14,17 @@ const says = (path: string, code: string): string[] =>
     .map(({ message }) => message)
 
 t.test('callers import nothing of the service but the contract, neither values nor types', async t => {
-  const callers = ['api-client', 'worker', 'cli', 'terminal', 'demo', 'client', 'elements', 'react', 'dashboard']
+  const callers = [
+    'node-client',
+    'worker',
+    'cli',
+    'terminal',
+    'demo',
+    'browser-client',
+    'elements',
+    'react',
+    'dashboard',
+  ]
   for (const caller of callers) {
     t.same(says(`${caller}/some.ts`, "import { isFinished } from '../contract/states.ts'"), [], caller)
     t.same(says(`${caller}/deep/some.ts`, "export type { Unit } from '../../contract/units.ts'"), [], caller)

@@ -10,9 +10,16 @@
 // message: 'Row 500' }) shows that. Who cancels the job in Headway aborts the signal that is the processor's third argument;
 // end with an UnrecoverableError then, or BullMQ tries the job again.
 import type { Job as BullJob, Worker } from 'bullmq'
-import { createHeadway, type HeadwayOptions, type Job, type NewJob, type Report, type StopError } from 'headway/worker'
+import {
+  createWorker,
+  type HeadwayWorkerOptions,
+  type Job,
+  type NewJob,
+  type Report,
+  type StopError,
+} from 'headway/worker'
 
-export interface ReportOptions extends HeadwayOptions {
+export interface ReportOptions extends HeadwayWorkerOptions {
   /** What Headway shows for a job, the same whenever it is asked: name, unit, totalCount, meta and the like. */
   describe?: (job: BullJob) => Partial<NewJob>
 }
@@ -34,7 +41,7 @@ const summaryOf = (result: unknown): Record<string, unknown> | undefined => {
 /** Tells Headway what becomes of the jobs of `worker`, until `close`, which waits for what is still to be told. */
 export const reportWorker = (worker: Worker, options: ReportOptions = {}): { close: () => Promise<void> } => {
   const { describe = (): Partial<NewJob> => ({}), ...headwayOptions } = options
-  const headway = createHeadway(headwayOptions)
+  const headway = createWorker(headwayOptions)
   /** By the id that BullMQ has for them. */
   const active = new Map<string, Promise<Job>>()
   const ending = new Map<string, Promise<unknown>>()

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { createClient, settingsOf, UnavailableError, type Client } from '../api-client/client.ts'
+import { createNodeClient, settingsOf, UnavailableError, type Client } from '../node-client/client.ts'
 
 export interface ConnectionOptions {
   url?: string
@@ -16,7 +16,7 @@ export const withConnection = (command: Command): Command =>
     .option('--token <token>', 'who calls (HEADWAY_TOKEN, which other users of the machine cannot read)')
 
 export const connect = (options: ConnectionOptions, environment: NodeJS.ProcessEnv): Client =>
-  createClient(settingsOf(options, environment))
+  createNodeClient(settingsOf(options, environment))
 
 /** A call that may be repeated. Raises `RefusedError`, and `UnavailableError` when there is no answer in ten seconds. */
 export const ask = async <Answer>(client: Client, method: string, path: string): Promise<Answer> => {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { readConfig } from '../config.ts'
-import { UnavailableError } from '../api-client/client.ts'
+import { UnavailableError } from '../node-client/client.ts'
 import { HeadwayError } from '../contract/errors.ts'
 import type { Surroundings } from './surroundings.ts'
 

@@ -1,5 +1,5 @@
 import { Command, CommanderError } from 'commander'
-import { RefusedError, UnavailableError } from '../api-client/client.ts'
+import { RefusedError, UnavailableError } from '../node-client/client.ts'
 import { HeadwayError } from '../contract/errors.ts'
 import { printable } from '../terminal/text.ts'
 import { version } from '../version.ts'

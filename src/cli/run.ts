@@ -2,7 +2,7 @@ import { basename } from 'node:path'
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import { MAX_UNIT_LENGTH, UNITS, type Unit } from '../contract/units.ts'
 import { formatSeconds } from '../terminal/numbers.ts'
-import { createHeadway, type Job, type Report, type StopError } from '../worker/headway.ts'
+import { createWorker, type Job, type Report, type StopError } from '../worker/headway.ts'
 import { UnheardError } from '../worker/outage.ts'
 import { splitLines, Tail } from './command/output.ts'
 import { exitCodeOf, startCommand, type Ended } from './command/process.ts'
@@ -116,7 +116,7 @@ const run = async (
   const { name, type, total, unit, parse, grace, patience, url, token } = options
   const program = basename(command)
   let unheard = ''
-  const headway = createHeadway({
+  const headway = createWorker({
     ...(url !== undefined && { url }),
     ...(token !== undefined && { token }),
     onProblem: problem => {

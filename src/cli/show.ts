@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import type { Client } from '../api-client/client.ts'
+import type { Client } from '../node-client/client.ts'
 import { type JobWithWorkers, type JobEvent, type Page } from '../contract/job.ts'
 import { JOB_EVENT_TYPES } from '../contract/states.ts'
 import { jobPage } from '../terminal/job-page.ts'

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { UnavailableError, type Client } from '../api-client/client.ts'
+import { UnavailableError, type Client } from '../node-client/client.ts'
 import type { JobWithWorkers } from '../contract/job.ts'
 import { outcomeOf } from '../terminal/job.ts'
 import { isFinished } from '../contract/states.ts'

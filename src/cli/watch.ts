@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
-import { RefusedError } from '../api-client/client.ts'
-import { follow, type Follower } from '../api-client/follow.ts'
+import { RefusedError } from '../node-client/client.ts'
+import { follow, type Follower } from '../node-client/follow.ts'
 import type { WireJob } from '../contract/live-job.ts'
 import { bar } from '../terminal/bar.ts'
 import { currentOf, factsOf, outcomeOf, plainLine, stateOf } from '../terminal/job.ts'

@@ -1,11 +1,11 @@
 import type { ReactiveController, ReactiveControllerHost } from 'lit'
-import { createHeadway } from '../client/index.ts'
-import { ShownClock } from '../client/shown-clock.ts'
+import { createClient } from '../browser-client/index.ts'
+import { ShownClock } from '../browser-client/shown-clock.ts'
 import { ROOT } from './root.ts'
 import { readToken } from './session.ts'
 
 /** The one connection of this page. Batches come without their partitions: those are asked for where they are looked at. */
-export const headway = createHeadway({ url: ROOT.href, token: readToken, filter: { topLevel: true } })
+export const headway = createClient({ url: ROOT.href, token: readToken, filter: { topLevel: true } })
 
 const clock = new ShownClock()
 

@@ -1,14 +1,14 @@
-import { HEADER, BASE_PATH } from '../contract/http.ts'
 /**
  * `npm run demo [folder]`: four processes hash every file under a folder and report to a Headway service, whose live stream is drawn
  * here. The drawing knows only what the service says. Exit code 0 completed, 130 cancelled, 1 failed.
  */
+import { HEADER, BASE_PATH } from '../contract/http.ts'
 import { randomUUID } from 'node:crypto'
 import { statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { createClient, RefusedError, settingsOf, type Client } from '../api-client/client.ts'
-import { follow } from '../api-client/follow.ts'
+import { createNodeClient, RefusedError, settingsOf, type Client } from '../node-client/client.ts'
+import { follow } from '../node-client/follow.ts'
 import type { JobWithWorkers } from '../contract/job.ts'
 import { isFinished } from '../contract/states.ts'
 import { formatBytes, formatCount, formatSeconds } from '../terminal/numbers.ts'
@@ -105,7 +105,7 @@ const runJob = async ({
   interrupt,
   onKillable,
 }: Work): Promise<{ view: View; result: Result }> => {
-  const client = createClient(settingsOf({ url: service.url }, process.env))
+  const client = createNodeClient(settingsOf({ url: service.url }, process.env))
   const { id: jobId, attempt } = await createJob(client, folder, found, interrupt)
   const totalBytes = found.files.reduce((sum, { size }) => sum + size, 0)
   const url = `${service.url}${BASE_PATH}/jobs/${jobId}`

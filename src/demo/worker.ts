@@ -2,8 +2,8 @@
  * One worker of the demo: hashes its share of the files and reports for itself, through `headway/worker`. That client sees to
  * everything a worker owes the service: heartbeats in time, absolute counts, the attempt it works on.
  */
-import { createClient, RefusedError, settingsOf, type Client } from '../api-client/client.ts'
-import { createHeadway, StopError, type Job } from '../worker/headway.ts'
+import { createNodeClient, RefusedError, settingsOf, type Client } from '../node-client/client.ts'
+import { createWorker, StopError, type Job } from '../worker/headway.ts'
 import { printable } from '../terminal/text.ts'
 import { createFileHasher, createFingerprint } from './hash.ts'
 import type { Assignment, Ending, Stop, Stopped, ToWorker } from './messages.ts'
@@ -62,14 +62,15 @@ const main = async (): Promise<void> => {
   const assignment = await nextMessage()
   if (assignment.kind !== 'assignment') throw new Error(`expected an assignment, not ${assignment.kind}`)
   const { url, jobId, attempt, workerId } = assignment
-  const job = await createHeadway({ url }).attach(jobId, { attempt, workerId })
+  const job = await createWorker({ url }).attach(jobId, { attempt, workerId })
   try {
     const stopped = await hashFiles(job, assignment)
     // Listen first: the answer may come at once.
     const ending = nextMessage()
     process.send?.(stopped)
     const message = await ending
-    if (message.kind !== 'assignment') await endJob(createClient(settingsOf({ url }, process.env)), assignment, message)
+    if (message.kind !== 'assignment')
+      await endJob(createNodeClient(settingsOf({ url }, process.env)), assignment, message)
   } catch (error) {
     await job.fail(error)
     process.exitCode = 1

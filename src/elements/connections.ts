@@ -1,6 +1,6 @@
-import { createClient } from '../client/client.ts'
-import { followTogether, LINGER_MS, Sources, tryAgain, whenIdentified } from '../client/together.ts'
-import type { Headway, JobFilter, TokenSource } from '../client/types.ts'
+import { createClientWith } from '../browser-client/client.ts'
+import { followTogether, LINGER_MS, Sources, tryAgain, whenIdentified } from '../browser-client/together.ts'
+import type { HeadwayClient, JobFilter, TokenSource } from '../browser-client/types.ts'
 import { dispatchProgressEvents } from './window-events.ts'
 
 /** As many as one stream takes. */
@@ -16,7 +16,7 @@ export interface Source {
 export const followList = (
   { url, token }: Source,
   filter: JobFilter,
-  onClient: (client: Headway) => void,
+  onClient: (client: HeadwayClient) => void,
 ): (() => void) => {
   let quiet = (): void => undefined
   const leave = followTogether({ url, filter, ...(token !== undefined && { token }) }, client => {
@@ -32,11 +32,11 @@ export const followList = (
 interface Watcher {
   jobId: string
   /** Another client has taken over. */
-  onClient: (client: Headway) => void
+  onClient: (client: HeadwayClient) => void
 }
 
 interface Opened {
-  client: Headway
+  client: HeadwayClient
   close: () => void
 }
 
@@ -115,7 +115,7 @@ class JobGroup {
 
   #open(jobId: readonly string[]): Opened {
     const options = { url: this.#url, filter: { jobId }, token: this.#sources.source }
-    const client = createClient(options, { isOfElement: true })
+    const client = createClientWith(options, { isOfElement: true })
     const quiet = dispatchProgressEvents(client)
     return {
       client,

@@ -1,9 +1,9 @@
 import { LitElement } from 'lit'
 import type { PropertyDeclarations, PropertyValues } from 'lit'
-import { HeadwayProblem } from '../client/problem.ts'
+import { HeadwayProblem } from '../browser-client/problem.ts'
 import { isFinished } from '../contract/states.ts'
-import { isArriving, ShownClock } from '../client/shown-clock.ts'
-import type { Headway, TokenSource } from '../client/types.ts'
+import { isArriving, ShownClock } from '../browser-client/shown-clock.ts'
+import type { HeadwayClient, TokenSource } from '../browser-client/types.ts'
 import type { LiveJob } from '../contract/live-job.ts'
 import { progressLanguage } from '../messages/progress.ts'
 import type { ProgressLanguage } from '../messages/progress.ts'
@@ -65,16 +65,16 @@ export abstract class HeadwayElement extends LitElement {
    * The time that what is shown of a job is of, by the clock of the service. An element that was added while nothing arrived has
    * the job as it was when it last changed, and can say nothing of later.
    */
-  protected shownMs(client: Headway, { updatedAt }: Pick<LiveJob, 'updatedAt'>): number {
+  protected shownMs(client: HeadwayClient, { updatedAt }: Pick<LiveJob, 'updatedAt'>): number {
     this.#clock.read(client.connection, client.now())
     return this.#clock.lastMs ?? Date.parse(updatedAt)
   }
 
   /** Whose connection tells until when what is shown was as of now; null: nobody's. */
-  protected abstract readonly client: Headway | null | undefined
+  protected abstract readonly client: HeadwayClient | null | undefined
 
   /** What is said of a job that has not finished while nothing arrives: of when it is. Null: it is as of now. */
-  protected asOf(client: Headway, job: LiveJob): string | null {
+  protected asOf(client: HeadwayClient, job: LiveJob): string | null {
     const shownMs = this.shownMs(client, job)
     if (isFinished(job) || isArriving(client.connection)) return null
     return this.language.text('progress.asOf', { time: this.language.hourAndMinute(shownMs) })

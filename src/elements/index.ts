@@ -3,9 +3,10 @@ import { HeadwayProgress as Progress } from './progress-element.ts'
 import { HeadwayTopBar as TopBar } from './top-bar.ts'
 import type { HeadwayJobCardElement, HeadwayProgressElement, HeadwayTopBarElement } from './types.ts'
 
-export { createHeadway, HeadwayProblem } from '../client/index.ts'
+export { createClient, HeadwayProblem } from '../browser-client/index.ts'
+export * from '../browser-client/deprecated.ts'
 export type * from './types.ts'
-export type * from '../client/types.ts'
+export type * from '../browser-client/types.ts'
 export type { ProgressEndDetail, ProgressErrorDetail, ProgressUpdateDetail } from './window-events.ts'
 
 // What Lit adds is left out: the package does not bring its types.

@@ -1,8 +1,8 @@
 import { css, html, nothing } from 'lit'
 import type { PropertyValues, TemplateResult } from 'lit'
-import { conditionOf, needsAttention } from '../client/condition.ts'
+import { conditionOf, needsAttention } from '../browser-client/condition.ts'
 import { isFinished } from '../contract/states.ts'
-import type { Headway } from '../client/types.ts'
+import type { HeadwayClient } from '../browser-client/types.ts'
 import type { LiveJob } from '../contract/live-job.ts'
 import { errorText } from './element.ts'
 import { JobElement } from './job-element.ts'
@@ -211,7 +211,7 @@ export class HeadwayJobCard extends JobElement {
     await this.#act(client => client.cancel(id))
   }
 
-  async #act(request: (client: Headway) => Promise<LiveJob>): Promise<void> {
+  async #act(request: (client: HeadwayClient) => Promise<LiveJob>): Promise<void> {
     if (this.busy || !this.client) return
     this.busy = true
     this.refusal = undefined

@@ -1,6 +1,6 @@
 import type { PropertyDeclarations, PropertyValues } from 'lit'
 import { isFinished } from '../contract/states.ts'
-import type { Headway } from '../client/types.ts'
+import type { HeadwayClient } from '../browser-client/types.ts'
 import type { LiveJob } from '../contract/live-job.ts'
 import { followJob, isJobId } from './connections.ts'
 import { HeadwayElement } from './element.ts'
@@ -17,7 +17,7 @@ export abstract class JobElement extends HeadwayElement {
   declare jobId: string | undefined
   /** The job to show, for whoever follows it already. */
   declare job: LiveJob | undefined
-  declare client: Headway | undefined
+  declare client: HeadwayClient | undefined
 
   protected readonly followed = ['jobId']
   #unsubscribe: (() => void) | null = null
@@ -49,7 +49,7 @@ export abstract class JobElement extends HeadwayElement {
     return this.jobId?.toLowerCase() ?? ''
   }
 
-  #use(client: Headway): void {
+  #use(client: HeadwayClient): void {
     this.#unsubscribe?.()
     this.client = client
     const id = this.#id

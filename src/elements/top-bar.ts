@@ -1,11 +1,11 @@
 import { css, html, nothing } from 'lit'
 import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
 import { repeat } from 'lit/directives/repeat.js'
-import { conditionOf } from '../client/condition.ts'
-import { hasJustFinished } from '../client/documents.ts'
+import { conditionOf } from '../browser-client/condition.ts'
+import { hasJustFinished } from '../browser-client/documents.ts'
 import { isFinished } from '../contract/states.ts'
-import { isArriving } from '../client/shown-clock.ts'
-import type { ConnectionState, Headway, JobFilter } from '../client/types.ts'
+import { isArriving } from '../browser-client/shown-clock.ts'
+import type { ConnectionState, HeadwayClient, JobFilter } from '../browser-client/types.ts'
 import type { LiveJob } from '../contract/live-job.ts'
 import { followList } from './connections.ts'
 import { Dismissed } from './dismissed.ts'
@@ -112,7 +112,7 @@ export class HeadwayTopBar extends HeadwayElement {
   declare expanded: boolean
 
   protected readonly followed = ['jobType', 'organizationId']
-  protected client: Headway | null = null
+  protected client: HeadwayClient | null = null
   #ended: LiveJob[] = []
   readonly #dismissed = new Dismissed()
   #announcement = ''
@@ -232,7 +232,7 @@ export class HeadwayTopBar extends HeadwayElement {
       ...(organizationId && { organizationId }),
     }
     const stops: (() => void)[] = []
-    const use = (client: Headway) => {
+    const use = (client: HeadwayClient) => {
       this.client = client
       stops.push(
         client.subscribe(() => this.requestUpdate()),

@@ -1,4 +1,4 @@
-import type { TokenSource } from '../client/types.ts'
+import type { TokenSource } from '../browser-client/types.ts'
 
 interface HeadwayElement extends HTMLElement {
   /** The address of the service; by default the one that the file of the elements came from. */

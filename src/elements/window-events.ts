@@ -1,5 +1,5 @@
 import { isFinished, LIFECYCLES } from '../contract/states.ts'
-import type { Headway } from '../client/types.ts'
+import type { HeadwayClient } from '../browser-client/types.ts'
 import type { LiveJob } from '../contract/live-job.ts'
 
 export interface ProgressUpdateDetail {
@@ -67,7 +67,7 @@ const tell = (job: LiveJob): void => {
 }
 
 /** Tells the window of each change that a client hears of, once, however many clients hear of it. Answers how to stop it. */
-export const dispatchProgressEvents = (client: Headway): (() => void) => {
+export const dispatchProgressEvents = (client: HeadwayClient): (() => void) => {
   const stops = [...LIFECYCLES, 'updated' as const].map(event => client.on(event, tell))
   return () => stops.forEach(stop => stop())
 }

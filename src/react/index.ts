@@ -3,8 +3,9 @@
 import type { DetailedHTMLProps, HTMLAttributes } from 'react'
 import type { HeadwayElementAttributes } from '../elements/types.ts'
 
-export { HeadwayProblem } from '../client/index.ts'
-export type * from '../client/types.ts'
+export { HeadwayProblem } from '../browser-client/index.ts'
+export type * from '../browser-client/deprecated.ts'
+export type * from '../browser-client/types.ts'
 export { useProgress } from './use-progress.ts'
 export type { UseProgressOptions, UseProgressResult } from './use-progress.ts'
 

@@ -1,7 +1,7 @@
 import { useCallback, useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react'
 import { isFinished } from '../contract/states.ts'
-import { followTogether } from '../client/together.ts'
-import type { ConnectionState, Headway, HeadwayState, JobFilter, TokenSource } from '../client/types.ts'
+import { followTogether } from '../browser-client/together.ts'
+import type { ConnectionState, HeadwayClient, HeadwayState, JobFilter, TokenSource } from '../browser-client/types.ts'
 import type { LiveJob } from '../contract/live-job.ts'
 
 /** How long what has finished counts as recent, by the clock of the service. */
@@ -39,7 +39,7 @@ const never = (): (() => void) => () => undefined
 const unmounted = (): Promise<never> => Promise.reject(new Error('useProgress is not connected yet.'))
 
 /** Renders again when the next finished job is no longer recent. */
-const useForgetting = (finished: readonly LiveJob[], client: Headway | null): void => {
+const useForgetting = (finished: readonly LiveJob[], client: HeadwayClient | null): void => {
   const [, render] = useState(0)
   useEffect(() => {
     const ends = finished.map(job => Date.parse(job.finishedAt ?? '') + RECENT_MS - (client?.now() ?? 0))
@@ -52,7 +52,7 @@ const useForgetting = (finished: readonly LiveJob[], client: Headway | null): vo
 
 /** The jobs of a service, live, for as long as the component is mounted. All tabs and components share one connection. */
 export const useProgress = ({ url, token, filter }: UseProgressOptions = {}): UseProgressResult => {
-  const [client, setClient] = useState<Headway | null>(null)
+  const [client, setClient] = useState<HeadwayClient | null>(null)
   const latestToken = useRef(token)
   useEffect(() => {
     latestToken.current = token

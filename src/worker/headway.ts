@@ -1,21 +1,21 @@
-import { HEADER } from '../contract/http.ts'
 /**
  * `headway/worker`: reports the progress of work to a Headway service, in one line.
  *
- *     const headway = createHeadway()
+ *     const headway = createWorker()
  *     for await (const row of headway.track(rows, { name: 'Nightly import' })) await store(row)
  */
+import { HEADER } from '../contract/http.ts'
 import { randomUUID } from 'node:crypto'
 import { basename, extname } from 'node:path'
 import {
-  createClient,
+  createNodeClient,
   RefusedError,
   settingsOf,
   UnavailableError,
   type Client,
   type TokenSource,
-} from '../api-client/client.ts'
-import type { Connecting } from '../api-client/exchange.ts'
+} from '../node-client/client.ts'
+import type { Connecting } from '../node-client/exchange.ts'
 import { createDeathWatch, noDeathWatch } from './death-watch.ts'
 import { creationOf, WorkingJob, type Job, type NewJob } from './job.ts'
 import { Outage } from './outage.ts'
@@ -27,7 +27,7 @@ import { readOr } from './texts.ts'
 import { createTracking, type Tracked } from './track.ts'
 import { WaitingLoops } from './waiting-loops.ts'
 
-export type { TokenSource } from '../api-client/client.ts'
+export type { TokenSource } from '../node-client/client.ts'
 export type { Details } from './details.ts'
 export type { Job, NewJob } from './job.ts'
 export type { Report } from './progress.ts'
@@ -35,7 +35,7 @@ export { StopError, type StopCode } from './stop.ts'
 export type { Trackable } from './source.ts'
 export type { Tracked } from './track.ts'
 
-export interface HeadwayOptions {
+export interface HeadwayWorkerOptions {
   /** Of the service; HEADWAY_URL, or http://127.0.0.1:3000. */
   url?: string | URL
   /** HEADWAY_TOKEN. A function is asked before each call. */
@@ -76,7 +76,7 @@ export interface AttachOptions {
   attempt?: number
 }
 
-export interface Headway {
+export interface HeadwayWorker {
   /**
    * Makes a job. Resolves when the service has made it. The work does not wait for a service that cannot be reached, and at
    * most a second for one that does not answer: the job is then made as soon as that is possible.
@@ -168,9 +168,9 @@ const attaching = (client: Client, jobId: string, { workerId, attempt }: AttachO
 const deathWatchOfProcess = createDeathWatch()
 const loopsOfProcess = new WaitingLoops()
 
-export const createHeadway = (options: HeadwayOptions = {}): Headway => {
+export const createWorker = (options: HeadwayWorkerOptions = {}): HeadwayWorker => {
   const { onProblem = warn, watchDeath = true, patienceMs } = options
-  const client = createClient(settingsOf(options, process.env))
+  const client = createNodeClient(settingsOf(options, process.env))
   const deathWatch = watchDeath ? deathWatchOfProcess : noDeathWatch
   const patience =
     patienceMs === undefined ? { patienceAfter, slowMs: SLOW_MS } : { patienceAfter: () => patienceMs, slowMs: 0 }
@@ -213,3 +213,10 @@ export const createHeadway = (options: HeadwayOptions = {}): Headway => {
     },
   }
 }
+
+/** @deprecated Its name is `createWorker`. */
+export const createHeadway = createWorker
+/** @deprecated Its name is `HeadwayWorker`. */
+export type Headway = HeadwayWorker
+/** @deprecated Its name is `HeadwayWorkerOptions`. */
+export type HeadwayOptions = HeadwayWorkerOptions

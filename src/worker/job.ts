@@ -1,5 +1,5 @@
-import type { Client } from '../api-client/client.ts'
-import type { Connecting } from '../api-client/exchange.ts'
+import type { Client } from '../node-client/client.ts'
+import type { Connecting } from '../node-client/exchange.ts'
 import type { Unit } from '../contract/units.ts'
 import type { DeathWatch, LastWord } from './death-watch.ts'
 import type { Details } from './details.ts'
@@ -46,7 +46,7 @@ export interface Job {
   report(report: Report): void
   /**
    * The work is done. Resolves with whether the service knows: as soon as it does, or when the patience is at its end
-   * (`HeadwayOptions`). `message` is the last one that the job shows; without one the last that was reported stays.
+   * (`HeadwayWorkerOptions`). `message` is the last one that the job shows; without one the last that was reported stays.
    */
   complete(resultSummary?: Details, last?: { message?: string }): Promise<boolean>
   /** The work could not be done. An error that comes of a cancellation acknowledges the cancellation instead. */

@@ -1,4 +1,4 @@
-import { UnavailableError } from '../api-client/client.ts'
+import { UnavailableError } from '../node-client/client.ts'
 
 /** All jobs try more often than this. */
 const KNOWN_MS = 10_000

@@ -1,4 +1,4 @@
-import { TRY_TIMEOUT_MS } from '../api-client/client.ts'
+import { TRY_TIMEOUT_MS } from '../node-client/client.ts'
 
 /** The end of even the shortest work is worth a second try. */
 const SHORTEST_MS = 1_000

@@ -1,5 +1,5 @@
-import { backoffMs, RefusedError, UnavailableError, type Client } from '../api-client/client.ts'
-import type { Connecting } from '../api-client/exchange.ts'
+import { backoffMs, RefusedError, UnavailableError, type Client } from '../node-client/client.ts'
+import type { Connecting } from '../node-client/exchange.ts'
 import type { Outage } from './outage.ts'
 import { Progress, type Report } from './progress.ts'
 import { isOfJob, isStopCode, StopError } from './stop.ts'

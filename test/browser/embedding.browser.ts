@@ -4,7 +4,7 @@ import type { AxeResults } from 'axe-core'
 import type { Page } from 'playwright-core'
 import t from 'tap'
 import type { Test } from 'tap'
-import type { Headway } from '../../src/client/types.ts'
+import type { HeadwayClient } from '../../src/browser-client/types.ts'
 import { startFront, streamsSeen } from '../helpers/front.ts'
 import { startService } from '../helpers/service.ts'
 import { mint, SECRET, secondsFromNow } from '../helpers/tokens.ts'
@@ -38,9 +38,9 @@ const startWorld = async (t: Test, settings: Record<string, string> = {}) => {
 
 /** A page that follows everything, with its client at `window.headway`. */
 const clientScript = (service: string, more = ''): string =>
-  `import { createHeadway } from '${service}/elements.js'\nwindow.headway = createHeadway({ url: '${service}'${more} })`
+  `import { createClient } from '${service}/elements.js'\nwindow.headway = createClient({ url: '${service}'${more} })`
 
-type HeadwayWindow = Window & { headway: Headway }
+type HeadwayWindow = Window & { headway: HeadwayClient }
 
 const until = (page: Page, connection: string) =>
   page.waitForFunction(

@@ -54,7 +54,7 @@ export const bundle = async (source: string): Promise<string> => {
   const { outputFiles } = await build({
     stdin: { contents: source, resolveDir: root, loader: 'tsx' },
     alias: {
-      'headway/client': `${root}src/client/index.ts`,
+      'headway/client': `${root}src/browser-client/index.ts`,
       'headway/elements': `${root}src/elements/index.ts`,
       'headway/react': `${root}src/react/index.ts`,
       vue: 'vue/dist/vue.runtime.esm-bundler.js',

@@ -16,17 +16,17 @@ t.test('a server that renders pages can load what it will not use', async t => {
   const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script], { cwd: root })
   t.equal(
     stdout.trim(),
-    'HeadwayJobCard,HeadwayProblem,HeadwayProgress,HeadwayTopBar,createHeadway,useProgress',
+    'HeadwayJobCard,HeadwayProblem,HeadwayProgress,HeadwayTopBar,createClient,createHeadway,useProgress',
     'and gets the same names',
   )
 })
 
 const CONSUMER = `
-import { createHeadway, HeadwayProblem, type LiveJob } from 'headway/client'
+import { createClient, HeadwayProblem, type LiveJob } from 'headway/client'
 import { HeadwayTopBar, type HeadwayTopBarElement } from 'headway/elements'
 import { useProgress } from 'headway/react'
 
-const headway = createHeadway({ url: 'http://127.0.0.1:3000', token: async () => 'token' })
+const headway = createClient({ url: 'http://127.0.0.1:3000', token: async () => 'token' })
 headway.on('failed', (job: LiveJob) => console.log(job.name, job.errorMessage?.length))
 export const code: string = new HeadwayProblem({ status: 409, code: 'x', title: 'x', detail: 'x' }).code
 

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import ts from 'typescript'
@@ -24,13 +24,13 @@ const errorsIn = (files: string[], options: ts.CompilerOptions): string[] => {
 }
 
 const GOOD = `
-import { createHeadway, StopError, type Job, type Report } from 'headway/worker'
+import { createWorker, StopError, type Job, type Report } from 'headway/worker'
 interface Row { readonly id: number; tags: readonly string[]; at?: Date }
 interface Summary { imported: number; readonly rows: readonly Row[]; nested: { row: Row | null } }
 type Named = { readonly a: 1 }
 class Made { total = 3; get half() { return this.total / 2 } }
 declare const summary: Summary, named: Named, row: Row
-const headway = createHeadway({ url: 'http://127.0.0.1:1', token: async () => '' })
+const headway = createWorker({ url: 'http://127.0.0.1:1', token: async () => '' })
 export const work = async (): Promise<void> => {
   const job: Job = await headway.start({ name: 'a', meta: summary }, { idempotencyKey: 'k' })
   const report: Report = { processedCount: 1, payload: row }
@@ -63,8 +63,8 @@ t.test('headway/worker compiles in a program of any kind, and takes values of an
   const files = ['good.cts', 'good.mts'].map(name => write(name, GOOD))
   const bad = write(
     'bad.cts',
-    `import type { Job, Headway } from 'headway/worker'
-declare const job: Job, headway: Headway
+    `import type { Job, HeadwayWorker } from 'headway/worker'
+declare const job: Job, headway: HeadwayWorker
 ${BAD.map(call => `void ${call}`).join('\n')}`,
   )
   const node16 = { module: ts.ModuleKind.Node16, moduleResolution: ts.ModuleResolutionKind.Node16 }
@@ -79,11 +79,29 @@ ${BAD.map(call => `void ${call}`).join('\n')}`,
 t.test('headway/worker can be required and imported, and is one module for both', t => {
   const file = write(
     'both.cjs',
-    `const { createHeadway, StopError } = require('headway/worker')
+    `const { createWorker, StopError } = require('headway/worker')
 void import('headway/worker').then(imported => {
-  console.log(imported.createHeadway === createHeadway, new imported.StopError('superseded') instanceof StopError)
+  console.log(imported.createWorker === createWorker, new imported.StopError('superseded') instanceof StopError)
 })`,
   )
   t.equal(execFileSync(process.execPath, [file], { encoding: 'utf8' }), 'true true\n')
+  t.end()
+})
+
+t.test('names that were replaced are still there, and are told to be deprecated', t => {
+  const consumer = write(
+    'old-names.mts',
+    `import { createHeadway, type Headway, type HeadwayOptions } from 'headway/worker'
+const options: HeadwayOptions = { url: 'http://127.0.0.1:1' }
+export const headway: Headway = createHeadway(options)`,
+  )
+  const { NodeNext: module } = ts.ModuleKind
+  t.same(errorsIn([consumer], { module, moduleResolution: ts.ModuleResolutionKind.NodeNext }), [])
+  const script = "const m = require('headway/worker'); console.log(m.createHeadway === m.createWorker)"
+  t.equal(execFileSync(process.execPath, ['-e', script], { encoding: 'utf8', cwd: PROGRAMS }), 'true\n')
+  const declarations = readFileSync(new URL('../../dist/commonjs/worker/headway.d.ts', import.meta.url), 'utf8')
+  for (const name of ['createHeadway', 'Headway', 'HeadwayOptions']) {
+    t.match(declarations, new RegExp(`@deprecated[^*]*\\*/\\nexport (declare const|type) ${name}\\b`), name)
+  }
   t.end()
 })

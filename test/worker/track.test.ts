@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline'
 import { PassThrough, Readable } from 'node:stream'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { createHeadway, StopError, type Trackable } from '../../src/worker/headway.ts'
+import { createWorker, StopError, type Trackable } from '../../src/worker/headway.ts'
 import { goodAnswer, heartbeatAnswer, startFakeService, type FakeService } from '../helpers/fake-service.ts'
 import { waitFor } from '../helpers/wait.ts'
 
@@ -17,7 +17,7 @@ writeFileSync(FILE, LINES.map(line => `${line}\n`).join(''))
 
 const connect = ({ url }: FakeService) => {
   const problems: Error[] = []
-  const headway = createHeadway({ url, token: '', watchDeath: false, onProblem: problem => problems.push(problem) })
+  const headway = createWorker({ url, token: '', watchDeath: false, onProblem: problem => problems.push(problem) })
   return { headway, problems }
 }
 

@@ -8,7 +8,7 @@ import { setImmediate as turn, setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { CreateJob } from '../../src/contract/requests.ts'
 import type { ListedJob, Page } from '../../src/contract/job.ts'
-import { createHeadway, StopError, type HeadwayOptions, type Job, type NewJob } from '../../src/worker/headway.ts'
+import { createWorker, StopError, type HeadwayWorkerOptions, type Job, type NewJob } from '../../src/worker/headway.ts'
 import { patienceAfter } from '../../src/worker/patience.ts'
 import { goodAnswer, heartbeatAnswer, startFakeService, type Script } from '../helpers/fake-service.ts'
 import { startService, type Service } from '../helpers/service.ts'
@@ -20,9 +20,9 @@ const PROGRAMS = t.testdir()
 /** What the client can make, the service takes. */
 export const accepted = (job: NewJob): CreateJob => job
 
-const connect = (url: string, options: HeadwayOptions = {}) => {
+const connect = (url: string, options: HeadwayWorkerOptions = {}) => {
   const problems: Error[] = []
-  const headway = createHeadway({
+  const headway = createWorker({
     url,
     token: '',
     watchDeath: false,
@@ -580,7 +580,7 @@ let programs = 0
 /** A program that uses the published subpath, in a process of its own. It must lie in this package to find it by its name. */
 const runProgram = (t: Test, url: string, source: string) => {
   const file = join(PROGRAMS, `program-${++programs}.mjs`)
-  writeFileSync(file, `import { createHeadway } from 'headway/worker'\nconst headway = createHeadway()\n${source}`)
+  writeFileSync(file, `import { createWorker } from 'headway/worker'\nconst headway = createWorker()\n${source}`)
   const child = spawn(process.execPath, [file], {
     env: { PATH: process.env['PATH'], HEADWAY_URL: url },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -830,7 +830,7 @@ t.test(
     const twice = runProgram(
       t,
       service.url,
-      `const other = createHeadway()
+      `const other = createWorker()
     await headway.start({ name: 'one of two' }); await other.start({ name: 'two of two' })
     console.log(1); setInterval(() => {}, 1e6)`,
     )

@@ -1,6 +1,6 @@
 import type { ListedJob } from '../../contract/job.ts'
 import type { LiveJob } from '../../contract/live-job.ts'
-import { conditionOf, needsAttention } from '../../client/condition.ts'
+import { conditionOf, needsAttention } from '../../browser-client/condition.ts'
 import { isFinished } from '../../contract/states.ts'
 import type { Partitions } from './partitions.ts'
 

@@ -1,4 +1,4 @@
-import type { ListQuery } from '../../client/index.ts'
+import type { ListQuery } from '../../browser-client/index.ts'
 import type { Children, ListedJob, Page } from '../../contract/job.ts'
 import { headway } from '../feed.ts'
 import { Reading } from './reading.ts'

@@ -1,4 +1,4 @@
-import { HeadwayProblem } from '../../client/index.ts'
+import { HeadwayProblem } from '../../browser-client/index.ts'
 import { redraw } from '../feed.ts'
 
 /** Why something could not be read or done, as far as the service said. */

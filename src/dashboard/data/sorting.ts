@@ -1,5 +1,5 @@
 import type { LiveJob } from '../../contract/live-job.ts'
-import { isAdvancing, secondsLeft } from '../../client/condition.ts'
+import { isAdvancing, secondsLeft } from '../../browser-client/condition.ts'
 
 export const SORTS = ['newest', 'oldest', 'name', 'done', 'left', 'speed'] as const
 export type Sort = (typeof SORTS)[number]

@@ -1,6 +1,6 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
-import type { Condition } from '../../client/condition.ts'
+import type { Condition } from '../../browser-client/condition.ts'
 import { percent, text } from '../words.ts'
 
 interface Bar {

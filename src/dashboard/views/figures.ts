@@ -3,8 +3,8 @@ import type { TemplateResult } from 'lit'
 import { stalledPartitionsOf } from '../../contract/liveness.ts'
 import type { LiveJob } from '../../contract/live-job.ts'
 import type { Unit } from '../../contract/units.ts'
-import { isAdvancing, notAdvancingMs, secondsLeft } from '../../client/condition.ts'
-import type { Condition, JobLike } from '../../client/condition.ts'
+import { isAdvancing, notAdvancingMs, secondsLeft } from '../../browser-client/condition.ts'
+import type { Condition, JobLike } from '../../browser-client/condition.ts'
 import { bytes, compact, duration, number, rate, text, unitText } from '../words.ts'
 
 const amountOf = (unit: Unit, short: boolean) => (value: number) =>

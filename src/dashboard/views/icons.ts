@@ -1,6 +1,6 @@
 import { html, svg } from 'lit'
 import type { SVGTemplateResult, TemplateResult } from 'lit'
-import type { Condition } from '../../client/condition.ts'
+import type { Condition } from '../../browser-client/condition.ts'
 
 const icon = (shape: SVGTemplateResult): TemplateResult =>
   html`<svg class="icon" viewBox="0 0 16 16" aria-hidden="true" focusable="false">${shape}</svg>`

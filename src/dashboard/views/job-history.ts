@@ -1,7 +1,7 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
 import type { JobEvent } from '../../contract/job.ts'
-import type { Condition } from '../../client/condition.ts'
+import type { Condition } from '../../browser-client/condition.ts'
 import { dateAndTime, moment, percent, text } from '../words.ts'
 import { errorLine } from './figures.ts'
 import * as icons from './icons.ts'

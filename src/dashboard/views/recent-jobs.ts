@@ -1,7 +1,7 @@
 import { FINISHED_STATUSES } from '../../contract/states.ts'
 import { html } from 'lit'
 import type { TemplateResult } from 'lit'
-import type { ListQuery } from '../../client/index.ts'
+import type { ListQuery } from '../../browser-client/index.ts'
 import type { ListedJob } from '../../contract/job.ts'
 import { Followed } from '../data/followed.ts'
 import { headway, Live, shownNow } from '../feed.ts'

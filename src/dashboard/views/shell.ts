@@ -1,6 +1,6 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
-import type { ConnectionState } from '../../client/index.ts'
+import type { ConnectionState } from '../../browser-client/index.ts'
 import type { Problem } from '../data/reading.ts'
 import { keepFocus } from '../focus.ts'
 import { headway, lastConnectedMs, Live, shownNow } from '../feed.ts'

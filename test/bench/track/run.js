@@ -1,7 +1,7 @@
 // What `track` costs an item: a loop over a list, tracked and not, in turns, with a service that answers on the same machine.
 // `npm run bench:track`. The limit is a microsecond an item more than `for await` over the same list takes.
 import { createServer } from 'node:http'
-import { createHeadway } from '../../../dist/worker/headway.js'
+import { createWorker } from '../../../dist/worker/headway.js'
 
 const ITEMS = 2_000_000
 const ROUNDS = 5
@@ -15,7 +15,7 @@ const server = createServer((request, response) => {
   response.setHeader('content-type', 'application/json').end(JSON.stringify(answer))
 })
 await new Promise(resolve => server.listen(0, '127.0.0.1', resolve))
-const headway = createHeadway({ url: `http://127.0.0.1:${server.address().port}`, token: '' })
+const headway = createWorker({ url: `http://127.0.0.1:${server.address().port}`, token: '' })
 
 const items = Array.from({ length: ITEMS }, (_, index) => index)
 let sum = 0

@@ -58,7 +58,7 @@ export interface JobFilter {
 
 export type TokenSource = string | (() => string | null | undefined | Promise<string | null | undefined>)
 
-export interface HeadwayOptions {
+export interface HeadwayClientOptions {
   /** Where the service is, without `/api/progress`; that of the page by default. */
   url?: string
   /** A token, or what gives one: it is called for each connection, and again when the service refuses what it gave. */
@@ -127,7 +127,7 @@ export interface HeadwayApi {
 }
 
 /** Follows jobs, in a page, for as long as it is open. */
-export interface Headway {
+export interface HeadwayClient {
   readonly connection: ConnectionState
   readonly api: HeadwayApi
   /** For `useSyncExternalStore(headway.subscribe, headway.state)`. */
@@ -156,6 +156,3 @@ export interface Headway {
   reconnect(): void
   close(): void
 }
-
-/** Makes a client and connects it. */
-export type CreateHeadway = (options?: HeadwayOptions) => Headway

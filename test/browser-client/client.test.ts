@@ -2,8 +2,8 @@ import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { promisify } from 'node:util'
 import t from 'tap'
-import { hasJustFinished } from '../../src/client/documents.ts'
-import type { Headway, HeadwayEvent, HeadwayState } from '../../src/client/types.ts'
+import { hasJustFinished } from '../../src/browser-client/documents.ts'
+import type { HeadwayClient, HeadwayEvent, HeadwayState } from '../../src/browser-client/types.ts'
 import type { LiveJob } from '../../src/contract/live-job.ts'
 import { insteadOfStreams, startFront, streamsSeen } from '../helpers/front.ts'
 import type { Front, OwnAnswer } from '../helpers/front.ts'
@@ -158,7 +158,7 @@ t.test('a page that is loaded again shows a failure for a minute and other ends 
 })
 
 /** Tries again and again, as time would. */
-const untilTried = (client: Headway, connection: HeadwayState['connection']) =>
+const untilTried = (client: HeadwayClient, connection: HeadwayState['connection']) =>
   waitFor(() => {
     if (client.connection !== connection) client.reconnect()
     return client.connection === connection
@@ -589,12 +589,20 @@ t.test('an end that an element has shown is still told to a client that the page
   t.equal(browser.stored.size, 0)
 })
 
+t.test('the name that was replaced is still there', async t => {
+  const root = new URL('../..', import.meta.url)
+  const script =
+    "const c = await import('headway/client'), e = await import('headway/elements'); console.log(c.createHeadway === c.createClient, e.createHeadway === e.createClient)"
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], { cwd: root })
+  t.equal(stdout, 'true true\n')
+})
+
 t.test('a process in Node ends after its client was closed', async t => {
   const service = await startService(t)
   const script = `
-    const { createHeadway } = await import('headway/client')
+    const { createClient } = await import('headway/client')
     for (const url of ['${service.url}', 'http://127.0.0.1:1']) {
-      const headway = createHeadway({ url })
+      const headway = createClient({ url })
       const isSettled = () => ['live', 'reconnecting', 'polling'].includes(headway.connection)
       await new Promise(resolve => headway.subscribe(() => isSettled() && resolve()))
       headway.close()

@@ -18,10 +18,10 @@ import { Tab } from './tab.ts'
 import { identityOf, Tokens } from './tokens.ts'
 import type {
   ConnectionState,
-  Headway,
+  HeadwayClient,
   HeadwayApi,
   HeadwayEvent,
-  HeadwayOptions,
+  HeadwayClientOptions,
   HeadwayState,
   JobFilter,
 } from './types.ts'
@@ -52,7 +52,7 @@ const canonical = ({ jobId, jobType, parentJobId, topLevel, organizationId }: Jo
   ...(organizationId !== undefined && { organizationId }),
 })
 
-class Client implements Headway {
+class Client implements HeadwayClient {
   readonly api: HeadwayApi
   readonly #url: string
   readonly #filter: JobFilter
@@ -74,10 +74,10 @@ class Client implements Headway {
   #problem: Problem = null
   #state: HeadwayState | null = null
 
-  constructor(options: HeadwayOptions, parts: ClientParts) {
+  constructor(options: HeadwayClientOptions, parts: ClientParts) {
     const { surroundings = surroundingsOfPage(), timing = {}, isOfElement = false } = parts
     const url = options.url ?? surroundings.origin()
-    if (url === null) throw new TypeError('createHeadway needs the url of the service where there is no page.')
+    if (url === null) throw new TypeError('createClient needs the url of the service where there is no page.')
     this.#url = url.replace(/\/+$/, '')
     this.#filter = canonical(options.filter ?? {})
     this.#share = options.share ?? true
@@ -282,8 +282,9 @@ class Client implements Headway {
 
 const asProblem = (error: unknown): HeadwayProblem => (error instanceof HeadwayProblem ? error : unreachable(error))
 
-/** As `createHeadway`, for an element, or in surroundings that a test makes. */
-export const createClient = (options: HeadwayOptions, parts: ClientParts): Headway => new Client(options, parts)
+/** As `createClient`, for an element, or in surroundings that a test makes. */
+export const createClientWith = (options: HeadwayClientOptions, parts: ClientParts): HeadwayClient =>
+  new Client(options, parts)
 
 /** Makes a client and connects it. */
-export const createHeadway = (options: HeadwayOptions = {}): Headway => new Client(options, {})
+export const createClient = (options: HeadwayClientOptions = {}): HeadwayClient => new Client(options, {})

@@ -1,9 +1,9 @@
 import type { Test } from 'tap'
-import type { Surroundings } from '../../src/client/browser.ts'
-import { createClient } from '../../src/client/client.ts'
-import type { ClientParts } from '../../src/client/client.ts'
-import type { TabChannel, TabLocks } from '../../src/client/sharing.ts'
-import type { Headway, HeadwayOptions, HeadwayState } from '../../src/client/types.ts'
+import type { Surroundings } from '../../src/browser-client/browser.ts'
+import { createClientWith } from '../../src/browser-client/client.ts'
+import type { ClientParts } from '../../src/browser-client/client.ts'
+import type { TabChannel, TabLocks } from '../../src/browser-client/sharing.ts'
+import type { HeadwayClient, HeadwayClientOptions, HeadwayState } from '../../src/browser-client/types.ts'
 
 interface Claim {
   hold: () => Promise<void>
@@ -88,7 +88,7 @@ class Locks {
 }
 
 /** What tests may do to one tab. */
-export interface OpenTab extends Headway {
+export interface OpenTab extends HeadwayClient {
   /** How many streams it has asked for. */
   readonly streams: number
   visible: boolean
@@ -112,7 +112,7 @@ export class Browser {
   /** All that was ever said on a channel, as JSON. */
   readonly said: string[] = []
 
-  open(t: Test, options: HeadwayOptions, timing: ClientParts['timing'] = {}, isOfElement = false): OpenTab {
+  open(t: Test, options: HeadwayClientOptions, timing: ClientParts['timing'] = {}, isOfElement = false): OpenTab {
     const locks = this.#locks.ofTab()
     const nothing = (): void => undefined
     const own = { streams: 0, visible: true, frozen: false, stop: nothing, resume: nothing }
@@ -148,7 +148,7 @@ export class Browser {
       },
       origin: () => null,
     }
-    const client = createClient(options, { isOfElement, surroundings, timing: { graceMs: 50, pingMs: 50, ...timing } })
+    const client = createClientWith(options, { isOfElement, surroundings, timing: { graceMs: 50, pingMs: 50, ...timing } })
     t.teardown(() => client.close())
     return Object.defineProperties(client as OpenTab, {
       streams: { get: () => own.streams },
@@ -217,7 +217,7 @@ export class Browser {
 }
 
 /** Resolves once a client is in such a state. */
-export const until = (client: Headway, isSo: (state: HeadwayState) => boolean): Promise<HeadwayState> =>
+export const until = (client: HeadwayClient, isSo: (state: HeadwayState) => boolean): Promise<HeadwayState> =>
   new Promise(resolve => {
     const look = () => {
       if (!isSo(client.state())) return

@@ -1,3 +1,4 @@
-export { createHeadway } from './client.ts'
+export { createClient } from './client.ts'
+export * from './deprecated.ts'
 export { HeadwayProblem } from './problem.ts'
 export type * from './types.ts'

@@ -1,6 +1,6 @@
-import { createClient } from './client.ts'
+import { createClientWith } from './client.ts'
 import { identityOf } from './tokens.ts'
-import type { Headway, HeadwayOptions, TokenSource } from './types.ts'
+import type { HeadwayClient, HeadwayClientOptions, TokenSource } from './types.ts'
 
 /** Frameworks take parts of a page out and put them in again: a client outlives its last user by so much. */
 export const LINGER_MS = 1_000
@@ -70,7 +70,7 @@ export class Sources {
 }
 
 interface Shared {
-  client: Headway | null
+  client: HeadwayClient | null
   sources: Sources
   lingering: ReturnType<typeof setTimeout> | undefined
 }
@@ -78,7 +78,7 @@ interface Shared {
 const clients = new Map<string, Shared>()
 
 /** A token that has just come may be better than the one that was refused. */
-export const tryAgain = (client: Headway): void => {
+export const tryAgain = (client: HeadwayClient): void => {
   if (client.connection === 'unauthorized') client.reconnect()
 }
 
@@ -87,8 +87,8 @@ export const tryAgain = (client: Headway): void => {
  * no Web Locks each client has a connection of its own, and browsers open no more than six. Answers how to give it back.
  */
 export const followTogether = (
-  options: Pick<HeadwayOptions, 'url' | 'token' | 'filter'>,
-  onClient: (client: Headway) => void,
+  options: Pick<HeadwayClientOptions, 'url' | 'token' | 'filter'>,
+  onClient: (client: HeadwayClient) => void,
 ): (() => void) => {
   let stop = (): void => undefined
   const forget = whenIdentified(options.token, identity => {
@@ -97,7 +97,10 @@ export const followTogether = (
     clients.set(key, shared)
     clearTimeout(shared.lingering)
     const leave = shared.sources.add(options.token)
-    const client = (shared.client ??= createClient({ ...options, token: shared.sources.source }, { isOfElement: true }))
+    const client = (shared.client ??= createClientWith(
+      { ...options, token: shared.sources.source },
+      { isOfElement: true },
+    ))
     tryAgain(client)
     stop = () => {
       leave()

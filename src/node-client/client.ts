@@ -126,7 +126,7 @@ export const settingsOf = (
 })
 
 /** A `url` that is none is refused with each call (`bad_url`). */
-export const createClient = ({ url, token }: { url: string; token: TokenSource }): Client => {
+export const createNodeClient = ({ url, token }: { url: string; token: TokenSource }): Client => {
   const base = url.replace(/\/+$/, '')
 
   // Out of a file it often comes with the end of its line, which no header may hold.
