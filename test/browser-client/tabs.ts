@@ -148,7 +148,11 @@ export class Browser {
       },
       origin: () => null,
     }
-    const client = createClientWith(options, { isOfElement, surroundings, timing: { graceMs: 50, pingMs: 50, ...timing } })
+    const client = createClientWith(options, {
+      isOfElement,
+      surroundings,
+      timing: { graceMs: 50, pingMs: 50, ...timing },
+    })
     t.teardown(() => client.close())
     return Object.defineProperties(client as OpenTab, {
       streams: { get: () => own.streams },

@@ -1,7 +1,13 @@
 import t from 'tap'
 import type { LiveJob } from '../../src/contract/live-job.ts'
 import { ShownClock } from '../../src/browser-client/shown-clock.ts'
-import { conditionOf, isAdvancing, needsAttention, notAdvancingMs, secondsLeft } from '../../src/browser-client/condition.ts'
+import {
+  conditionOf,
+  isAdvancing,
+  needsAttention,
+  notAdvancingMs,
+  secondsLeft,
+} from '../../src/browser-client/condition.ts'
 import { Curve } from '../../src/dashboard/data/curve.ts'
 import { Sorting } from '../../src/dashboard/data/sorting.ts'
 import { mayDo } from '../../src/dashboard/session.ts'
