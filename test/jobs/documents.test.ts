@@ -13,7 +13,7 @@ const JOB = words(`
   priority attempt heartbeatTimeoutSeconds pendingTimeoutSeconds parentJobId partitionIndex partitionCount children
   tenantId organizationId revision`)
 const WORKER = words(`
-  workerId attempt processedCount totalCount progressPercent throughputPerSecond etaSeconds stage message payload
+  workerId attempt processedCount totalCount unit progressPercent throughputPerSecond etaSeconds stage message payload
   liveness advancedAt heartbeatAt createdAt`)
 const PROGRESS = words(`
   id status progressPercent processedCount totalCount remainingCount unit stage message throughputPerSecond etaSeconds

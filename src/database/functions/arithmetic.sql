@@ -24,6 +24,16 @@ CREATE FUNCTION headway.hold_seconds(seconds float8) RETURNS bigint LANGUAGE sql
   SELECT CASE WHEN seconds >= 9007199254740991 THEN 9007199254740991 ELSE seconds::bigint END
 $$;
 
+-- A unit that says something. 'unknown' does not: it agrees with all, and replaces none.
+CREATE FUNCTION headway.known_unit(unit text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT nullif(unit, 'unknown')
+$$;
+
+-- Does a worker count in the job's unit? One without a unit of its own does, whatever the job's is.
+CREATE FUNCTION headway.agrees(worker_unit text, job_unit text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT coalesce(worker_unit = job_unit, true)
+$$;
+
 -- Percent of an unfinished job: floored, at most 99; null when no total is known. Multiplied before it is divided
 -- (2^53 * 100 fits a bigint). A job with nothing to do (total 0) is as good as done.
 CREATE FUNCTION headway.percent(processed bigint, total bigint) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$

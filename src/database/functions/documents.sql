@@ -89,7 +89,7 @@ $$;
 -- A worker's row. `at` is the database's time: what is left of the worker's own estimate is as of then.
 CREATE FUNCTION headway.worker_document(w public.job_progress, at timestamptz, liveness text) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT row_to_json(d) FROM (SELECT
-    w.worker_id AS "workerId", w.attempt, w.processed_count AS "processedCount", w.total_count AS "totalCount",
+    w.worker_id AS "workerId", w.attempt, w.processed_count AS "processedCount", w.total_count AS "totalCount", w.unit,
     w.progress_percent AS "progressPercent",
     headway.four_digits(coalesce(
       w.throughput_per_second,
