@@ -242,6 +242,7 @@ BEGIN
       sum(s.total) FILTER (WHERE s.counts AND s.agrees) AS total,
       sum(s.percent) FILTER (WHERE s.counts) AS percents, count(s.percent) FILTER (WHERE s.counts) AS percent_count,
       sum(s.advances) FILTER (WHERE s.counts AND s.agrees) AS advances,
+      coalesce(bool_or(s.throughput IS NOT NULL) FILTER (WHERE s.counts AND s.agrees), false) AS states_rate,
       sum(coalesce(s.throughput, headway.worker_rate(s.rate_whole, s.rate_recent, s.advances,
         headway.seconds(at, s.rate_since), headway.seconds(at, s.rate_at)))) FILTER (WHERE s.counts AND s.agrees) AS throughput,
       max(s.eta_at) FILTER (WHERE s.counts) AS eta_at,
@@ -275,13 +276,16 @@ BEGIN
       headway.hold_count(CASE WHEN r.total IS NULL THEN o.total ELSE r.total + coalesce(o.total, 0) END) AS shared_total,
       (coalesce(r.percents, 0) + coalesce(o.percents, 0))::float8 / nullif(r.percent_count + o.percent_count, 0) AS percent,
       CASE WHEN r.throughput IS NULL THEN o.throughput ELSE r.throughput + coalesce(o.throughput, 0) END AS all_throughput,
-      coalesce(r.advances, 0) + coalesce(o.advances, 0) >= 3 AS has_rate,
+      coalesce(r.advances, 0) + coalesce(o.advances, 0) >= 3
+        -- One that a worker states counts at once.
+        OR r.states_rate OR coalesce(o.states_rate, false) AS has_rate,
       greatest(r.eta_at, o.eta_at) AS last_eta_at
     FROM reported r
     CROSS JOIN LATERAL (
       SELECT
         sum(w.processed_count) FILTER (WHERE l.agrees) AS processed, sum(w.total_count) FILTER (WHERE l.agrees) AS total,
         sum(w.advances) FILTER (WHERE l.agrees) AS advances,
+        bool_or(w.throughput_per_second IS NOT NULL) FILTER (WHERE l.reports AND l.agrees) AS states_rate,
         sum(w.progress_percent) AS percents, count(w.progress_percent) AS percent_count,
         sum(coalesce(w.throughput_per_second, headway.worker_rate(w.rate_whole, w.rate_recent, w.advances,
           headway.seconds(at, w.rate_since), headway.seconds(at, w.rate_at)))) FILTER (WHERE l.reports AND l.agrees) AS throughput,

@@ -52,9 +52,9 @@ BEGIN
       SELECT
         sum(o.processed_count) AS processed, sum(o.total_count) AS total, sum(o.advances) AS advances,
         count(o.progress_percent) AS percents,
-        count(*) FILTER (WHERE o.eta_at IS NOT NULL OR o.unit <> j.unit) AS rare,
-        sum(coalesce(o.throughput_per_second, headway.worker_rate(o.rate_whole, o.rate_recent, o.advances,
-          headway.seconds(at, o.rate_since), headway.seconds(at, o.rate_at))))
+        count(*) FILTER (WHERE o.eta_at IS NOT NULL OR o.throughput_per_second IS NOT NULL OR o.unit <> j.unit) AS rare,
+        sum(headway.worker_rate(o.rate_whole, o.rate_recent, o.advances,
+          headway.seconds(at, o.rate_since), headway.seconds(at, o.rate_at)))
           FILTER (WHERE headway.worker_reports(at, o.heartbeat_at, o.created_at, o.heartbeats)) AS throughput
       FROM public.job_progress o WHERE o.job_id = x.job_id AND o.worker_id <> x.worker_id AND o.attempt = j.attempt
     ) o
