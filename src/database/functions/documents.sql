@@ -75,13 +75,13 @@ CREATE FUNCTION headway.live_fields(j public.progress_jobs) RETURNS json LANGUAG
   ) d
 $$;
 
--- The live document. The result is what the job's worker made it, its nulls included. Of more than 8 KB as it is sent, the
+-- The live document. The result is what the job's worker made it, its nulls included. Of more than 8 KB as JSON, the
 -- document says only that there is one: feeds keep the ends of a minute and snapshots have a thousand, and an end by success
 -- should weigh no more than one by failure, whose error message may have 2,000 characters of 4 bytes.
 CREATE FUNCTION headway.live_document(j public.progress_jobs) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT CASE
     WHEN j.result_summary IS NULL THEN headway.live_fields(j)
-    ELSE (left(headway.live_fields(j)::text, -1) || CASE WHEN octet_length(j.result_summary::text) <= 8192
+    ELSE (left(headway.live_fields(j)::text, -1) || CASE WHEN headway.json_fits(j.result_summary, 8192)
       THEN ',"resultSummary":' || j.result_summary::text ELSE ',"resultSummaryOmitted":true' END || '}')::json
   END
 $$;

@@ -25,7 +25,9 @@ BEGIN
       g.stage_name, g.stage_place, g.job_place, j.stage AS job_stage, v.enters,
       j.unit AS job_unit, w.unit AS old_unit,
       j.stages IS NOT NULL AND (g.stage_place IS NULL OR x.clears @> '{stage}') AS stage_unknown,
-      x.meta IS NOT NULL AND octet_length((j.meta || x.meta)::text) > greatest(16384, octet_length(j.meta::text))
+      -- What is too large already may not grow.
+      x.meta IS NOT NULL AND NOT headway.json_fits(j.meta || x.meta, 16384)
+        AND octet_length((j.meta || x.meta)::text) > octet_length(j.meta::text)
         AS meta_outgrows,
       -- The worker's row as it was. One of an earlier attempt is no row: the worker begins at nothing.
       w.worker_id IS NULL AS is_new,
