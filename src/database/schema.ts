@@ -291,6 +291,19 @@ export const jobEvents = publicTable(
   ],
 )
 
+/**
+ * Lifecycle changes that workers made in SQL, until one process has told its log and its metrics of them. Their jobs may be gone
+ * by then.
+ */
+export const untoldChanges = publicTable('untold_changes', {
+  id: bigint('id', { mode: 'number' }).generatedAlwaysAsIdentity().primaryKey(),
+  tenantId: uuid('tenant_id').notNull(),
+  jobId: uuid('job_id').notNull(),
+  jobType: text('job_type').notNull(),
+  revision: bigint('revision', { mode: 'number' }).notNull(),
+  event: text('event'),
+})
+
 /** Processes that take heartbeats. One that went missing delays verdicts: its workers may be on their way to another. */
 export const serviceProcesses = publicTable('service_processes', {
   id: uuid('id').primaryKey(),

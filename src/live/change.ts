@@ -11,6 +11,8 @@ export interface JobChange {
   jobType?: string
   event?: string | null
   isSwept?: boolean
+  /** A worker made it in SQL: no process has told the log and the metrics of it yet. */
+  isUntold?: boolean
 }
 
 /** Tells every replica that these jobs changed. Never waits, never throws: an announcement that is lost is found by reconcile. */
