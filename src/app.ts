@@ -15,6 +15,7 @@ import { createJobRepository } from './jobs/repository.ts'
 import { createRetention } from './jobs/retention.ts'
 import { createSchedule, intervalSecondsOf } from './jobs/schedule.ts'
 import { createSweeper } from './jobs/sweeper.ts'
+import { createUntoldChanges } from './jobs/untold-changes.ts'
 import { createHeartbeatWrite } from './jobs/heartbeats/write.ts'
 import { tellTurnedAway } from './jobs/turned-away.ts'
 import { createAnnouncer } from './live/announcer.ts'
@@ -99,9 +100,15 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     progressIntervalMs: config.liveIntervalMs,
     log,
   })
+  const note = (changes: readonly JobChange[]): void => {
+    logChanges(log, changes)
+    metrics.countFinished(changes)
+  }
+  const untold = createUntoldChanges({ database, onChanges: note, log })
   const live = createLive({
     source: createLiveSource(database, inTurn),
     connectListener: () => new pg.Client(clientOptions(listenUrl)),
+    onUntold: () => untold.look(),
     intervalMs: config.liveIntervalMs,
     keepaliveSeconds: config.liveKeepaliveSeconds,
     maxStreams: config.maxStreams,
@@ -127,10 +134,6 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   const tell: Announce = changes => {
     announcer.announce(changes)
     if (changes.some(change => change.lifecycle)) deliverer.wake()
-  }
-  const note = (changes: readonly JobChange[]): void => {
-    logChanges(log, changes)
-    metrics.countFinished(changes)
   }
   const announce: Announce = changes => {
     note(changes)
@@ -176,7 +179,11 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     intervalSeconds: sweepIntervalSeconds,
     log,
   })
-  const sweep = metrics.timeSweeps(() => sweeper.sweep())
+  const sweep = metrics.timeSweeps(() => {
+    // What was missed while the listener was deaf, or no process ran.
+    untold.look()
+    return sweeper.sweep()
+  })
   let closing = false
   const isClosing = () => closing
   const { retentionDays } = config
@@ -269,6 +276,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
       for (const each of [database, heartbeatDatabase]) each.hurry(HURRY_MS)
       await schedulesStopped
       await deliverersStopped
+      await untold.close()
       await announcer.close()
       await sweeper.close()
       await Promise.all([database.close(), heartbeatDatabase.close()])

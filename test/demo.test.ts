@@ -155,6 +155,7 @@ const worker = (workerId: string, processedCount: number) => ({
   attempt: 1,
   processedCount,
   totalCount: 5974,
+  unit: null,
   progressPercent: null,
   throughputPerSecond: null,
   etaSeconds: null,

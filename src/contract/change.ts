@@ -9,4 +9,6 @@ export interface JobChange {
   jobType?: string
   event?: string | null
   isSwept?: boolean
+  /** A worker made it in SQL: no process has told the log and the metrics of it yet. */
+  isUntold?: boolean
 }

@@ -90,6 +90,8 @@ export interface WorkerDocument {
   processedCount: number
   /** The worker's share of the total, where it named one. */
   totalCount: number | null
+  /** What it counts, where it named it; null: what the job counts. Only what is in the job's unit is part of the job's counts. */
+  unit: Unit | null
   progressPercent: number | null
   throughputPerSecond: number | null
   etaSeconds: number | null

@@ -216,6 +216,8 @@ export const jobProgress = publicTable(
     processedCount: count('processed_count').notNull().default(0),
     /** The worker's share of the total, where it named one. */
     totalCount: count('total_count'),
+    /** What the worker counts, where it named it; null: what the job counts. Only what is in the job's unit is summed. */
+    unit: text('unit'),
     /** As reported; counts only while no total is known. */
     progressPercent: smallint('progress_percent'),
     stage: text('stage'),
@@ -255,6 +257,7 @@ export const jobProgress = publicTable(
       'job_progress_counts',
       sql`processed_count BETWEEN 0 AND 9007199254740991 AND total_count BETWEEN 0 AND 9007199254740991`,
     ),
+    check('job_progress_unit', sql`length(unit) BETWEEN 1 AND 30`),
     check('job_progress_percent', sql`progress_percent BETWEEN 0 AND 100`),
     check('job_progress_throughput', sql`throughput_per_second BETWEEN 0 AND 1e15`),
     check(
@@ -287,6 +290,19 @@ export const jobEvents = publicTable(
       .where(sql`type = 'failed' AND data ->> 'failureReason' = 'stale'`),
   ],
 )
+
+/**
+ * Lifecycle changes that workers made in SQL, until one process has told its log and its metrics of them. Their jobs may be gone
+ * by then.
+ */
+export const untoldChanges = publicTable('untold_changes', {
+  id: bigint('id', { mode: 'number' }).generatedAlwaysAsIdentity().primaryKey(),
+  tenantId: uuid('tenant_id').notNull(),
+  jobId: uuid('job_id').notNull(),
+  jobType: text('job_type').notNull(),
+  revision: bigint('revision', { mode: 'number' }).notNull(),
+  event: text('event'),
+})
 
 /** Processes that take heartbeats. One that went missing delays verdicts: its workers may be on their way to another. */
 export const serviceProcesses = publicTable('service_processes', {

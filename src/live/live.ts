@@ -97,6 +97,8 @@ export interface LiveOptions {
   source: LiveSource
   /** A new client for the listener, on a direct connection to the database. */
   connectListener: () => ListenerClient
+  /** Heard of changes that no process has told the log and the metrics of. */
+  onUntold?: () => void
   /** The progress of one feed goes out at most once in this time. */
   intervalMs: number
   keepaliveSeconds: number
@@ -137,7 +139,10 @@ export function createLive(options: LiveOptions): LiveStation {
   })
   const listener = createListener({
     connect: connectListener,
-    onChanges: changes => hub.hint(changes),
+    onChanges: changes => {
+      hub.hint(changes)
+      if (changes.some(change => change.isUntold)) options.onUntold?.()
+    },
     onConnected: () => reconciler.connected(),
     onDeaf: () => reconciler.deaf(),
     pingIntervalMs: timing.pingIntervalMs,

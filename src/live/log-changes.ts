@@ -10,10 +10,18 @@ interface ChangeLog {
  * else at debug. Of a heartbeat it is only known that it started or recovered its job. Names and messages stay out of the log.
  */
 export const logChanges = (log: ChangeLog, changes: readonly JobChange[]): void => {
-  for (const { lifecycle, jobId, jobType, tenantId, revision, event, isSwept } of changes) {
+  for (const { lifecycle, jobId, jobType, tenantId, revision, event, isSwept, isUntold } of changes) {
     if (!lifecycle) continue
     const level = event === 'failed' || event === 'stalled' || isSwept ? 'info' : 'debug'
-    const fields = { jobId, jobType, tenantId, revision, event: event ?? undefined, ...(isSwept && { by: 'sweeper' }) }
+    const fields = {
+      jobId,
+      jobType,
+      tenantId,
+      revision,
+      event: event ?? undefined,
+      ...(isSwept && { by: 'sweeper' }),
+      ...(isUntold && { by: 'sql' }),
+    }
     log[level](fields, `job ${event ? event.replace('_', ' ') : 'started or recovered'}`)
   }
 }

@@ -14,7 +14,7 @@ const isUuid = (value: unknown): value is string => typeof value === 'string' &&
 
 /**
  * A payload is `[[tenantId, [[jobId, revision, lifecycle], …]], …]` with lifecycle 1 or 0: a hint about the truth, never a
- * document. SQL builds the same with `jsonb_build_array`. Makes as few payloads as the changes need, tenant by tenant.
+ * document. `headway.notify_change` builds the same, with a fourth entry, 1, for lifecycle changes that nobody has told of. Makes as few payloads as the changes need, tenant by tenant.
  */
 export function encodePayloads(changes: Iterable<JobChange>): string[] {
   const tenants = new Map<string, string[]>()
@@ -59,7 +59,13 @@ export function decodePayload(payload: string): JobChange[] | null {
     if (!Array.isArray(tenant) || !isUuid(tenant[0]) || !Array.isArray(tenant[1])) return null
     for (const job of tenant[1] as unknown[]) {
       if (!Array.isArray(job) || !isUuid(job[0]) || !Number.isSafeInteger(job[1])) return null
-      changes.push({ tenantId: tenant[0], jobId: job[0], revision: job[1] as number, lifecycle: job[2] === 1 })
+      changes.push({
+        tenantId: tenant[0],
+        jobId: job[0],
+        revision: job[1] as number,
+        lifecycle: job[2] === 1,
+        ...(job[3] === 1 && { isUntold: true }),
+      })
     }
   }
   return changes

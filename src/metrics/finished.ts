@@ -5,12 +5,15 @@ import type { JobChange } from '../contract/change.ts'
 /** Each type makes three series at most. Types are the callers' own words: what comes beyond is counted as `other`. */
 const MAX_TYPES = 100
 
-/** Counts the ends of jobs that this process has made: by calls, and by its sweeps. */
+/**
+ * Counts the ends of jobs that this process has made, by calls and by its sweeps, and of those that workers have made in SQL the
+ * ones that it was the first to hear of.
+ */
 export const createFinishedCount = (registry: Registry): ((changes: readonly JobChange[]) => void) => {
   const types = new Set<string>()
   const finished = new Counter({
     name: 'headway_jobs_finished_total',
-    help: `Ends of jobs that this process has made, by outcome and type; types beyond the first ${MAX_TYPES} are other`,
+    help: `Ends of jobs that this process has made, or was the first to hear of where SQL made them, by outcome and type; types beyond the first ${MAX_TYPES} are other`,
     labelNames: ['outcome', 'job_type'],
     registers: [registry],
   })

@@ -37,7 +37,12 @@ const stagesLine = (stages: readonly Stage[], stage: string | null): string => {
 
 const workerLines = (worker: WorkerDocument, unit: JobWithWorkers['unit'], nowMs: number): string[] => {
   const { workerId, progressPercent, stage, message, payload, liveness, heartbeatAt } = worker
-  const rates = factsOf({ ...worker, unit, status: 'running', progressPercent: progressPercent ?? 0 })
+  const rates = factsOf({
+    ...worker,
+    unit: worker.unit ?? unit,
+    status: 'running',
+    progressPercent: progressPercent ?? 0,
+  })
   const facts = [
     ...(progressPercent === null || worker.totalCount !== null ? [] : [`${progressPercent} %`]),
     ...rates,

@@ -78,6 +78,7 @@ const JOB_CHECKS: [constraint: string, of: JobStatus, changes: string[]][] = [
 ]
 
 const WORKER_CHECKS: [constraint: string, changes: string[]][] = [
+  ['job_progress_unit', ["unit = ''", "unit = repeat('x', 31)"]],
   [
     'job_progress_counts',
     [

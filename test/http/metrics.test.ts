@@ -3,11 +3,12 @@ import { connect } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { parse } from 'yaml'
+import { createLog } from '../../src/log.ts'
 import { shareReading } from '../../src/metrics/shared-reading.ts'
 import { createTestDatabase } from '../helpers/database.ts'
 import { parseMetrics, scrape } from '../helpers/prometheus.ts'
 import { startProxy } from '../helpers/proxy.ts'
-import { startService } from '../helpers/service.ts'
+import { startService, type Service } from '../helpers/service.ts'
 import { openStream } from '../helpers/stream.ts'
 import { waitFor } from '../helpers/wait.ts'
 import { JOB_ID, raw, readProblem, startServer } from './in-memory.ts'
@@ -334,6 +335,56 @@ t.test('the ends of jobs are counted by outcome and type, of a hundred types', a
   await end('import', 'complete')
   t.equal(await counted('import', 'completed'), 3)
   t.equal(await counted('other', 'completed'), 13, 'with a hundred in all, 97 of these have a series of their own')
+})
+
+t.test('an end that a worker makes in SQL is counted and logged by exactly one process', async t => {
+  const database = await createTestDatabase(t)
+  const lines: { msg: string; jobId: string; event?: string; by?: string; level: number }[] = []
+  const log = createLog('debug', { write: chunk => void lines.push(JSON.parse(chunk) as (typeof lines)[number]) })
+  const startReplica = () => startService(t, { database, log })
+  const replicas = [await startReplica(), await startReplica()]
+  const [replica] = replicas as [Service]
+  const query = (text: string, id: string) => database.pool.query(text, [id])
+  const counted = async (job_type: string, outcome: string) => {
+    let sum = 0
+    for (const { url } of replicas)
+      sum += (await scrape(url)).value('headway_jobs_finished_total', { job_type, outcome }) ?? 0
+    return sum
+  }
+  const said = (id: string, event: string) => lines.filter(line => line.jobId === id && line.event === event)
+  const create = (fields = {}) => replica.createJob({ jobType: 'import', ...fields })
+
+  const completed = await Promise.all(Array.from({ length: 20 }, () => create()))
+  await Promise.all(completed.map(({ id }) => query('SELECT headway.complete_job_progress($1)', id)))
+  const failed = await create()
+  await query('SELECT headway.update_job_progress($1)', failed.id)
+  await query(`SELECT headway.error_job_progress($1, 'no')`, failed.id)
+  await query(`SELECT headway.error_job_progress($1, 'again')`, failed.id)
+  const batch = await create({ jobType: 'batch', partitions: [{ name: 'a' }] })
+  const [partition] = (batch as unknown as { partitions: { id: string }[] }).partitions
+  await query('SELECT headway.complete_job_progress($1)', partition?.id ?? '')
+  await waitFor(async () => (await counted('import', 'completed')) >= 20 && (await counted('batch', 'completed')) >= 2)
+  t.equal(await counted('import', 'completed'), 20)
+  t.equal(await counted('import', 'failed'), 1)
+  t.equal(await counted('batch', 'completed'), 2)
+  for (const { id } of completed) t.match(said(id, 'completed'), [{ level: 20, by: 'sql' }])
+  t.match(said(failed.id, 'failed'), [{ level: 30, msg: 'job failed', by: 'sql' }])
+  t.equal(lines.filter(line => line.jobId === failed.id && line.msg === 'job started or recovered').length, 1)
+  t.match([said(batch.id, 'completed').length, said(partition?.id ?? '', 'completed').length], [1, 1])
+
+  const { id: rolledBack } = await create()
+  const { id: unheard } = await create()
+  const client = await database.pool.connect()
+  await client.query('BEGIN')
+  await client.query('SELECT headway.complete_job_progress($1)', [rolledBack])
+  await client.query('ROLLBACK')
+  client.release()
+  await Promise.all(replicas.map(each => each.close()))
+  await query('SELECT headway.complete_job_progress($1)', unheard)
+  replicas.splice(0, 2, await startReplica())
+  await waitFor(() => said(unheard, 'completed').length > 0)
+  t.equal(await counted('import', 'completed'), 1, 'what no process heard of is found by the first sweep of the next')
+  t.same(said(rolledBack, 'completed'), [])
 })
 
 t.test('retention says when it last ran, and for how long the oldest job should have been gone', async t => {

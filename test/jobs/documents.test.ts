@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import t from 'tap'
 import { startService } from '../helpers/service.ts'
 import { FUNCTIONS } from '../../src/database/functions.ts'
@@ -13,7 +14,7 @@ const JOB = words(`
   priority attempt heartbeatTimeoutSeconds pendingTimeoutSeconds parentJobId partitionIndex partitionCount children
   tenantId organizationId revision`)
 const WORKER = words(`
-  workerId attempt processedCount totalCount progressPercent throughputPerSecond etaSeconds stage message payload
+  workerId attempt processedCount totalCount unit progressPercent throughputPerSecond etaSeconds stage message payload
   liveness advancedAt heartbeatAt createdAt`)
 const PROGRESS = words(`
   id status progressPercent processedCount totalCount remainingCount unit stage message throughputPerSecond etaSeconds
@@ -206,6 +207,22 @@ t.test('the live document has its fields, without those that are null, on one li
   t.match(rows[0]?.document, { liveness: 'ok', children: { total: 1 } })
 })
 
+/** What documents may be full of: blanks of jsonb are behind each of its commas and colons, and in strings they are its own. */
+const FILLINGS = {
+  numbers: 0,
+  unicode: 'é, 🦊: ',
+  empties: { none: {}, list: [], '': [[], {}] },
+  pairs: [{ a: 1, b: null }],
+}
+
+/** A document of exactly so many bytes as JSON without blanks. */
+const sized = (bytes: number, fill: unknown) => {
+  const length = (value: unknown) => Buffer.byteLength(JSON.stringify(value))
+  const list: unknown[] = []
+  while (length({ list: [...list, fill], text: '' }) <= bytes) list.push(fill)
+  return { list, text: 'x'.repeat(bytes - length({ list, text: '' })) }
+}
+
 t.test('the live document has the result as the worker gave it, and says so where that is over 8 KB', async t => {
   const live = async (resultSummary?: object) => {
     const { id } = await service.createJob()
@@ -221,14 +238,56 @@ t.test('the live document has the result as the worker gave it, and says so wher
     >
     return [result, omitted]
   }
-  // As Postgres writes it, {"text": "…"} takes 12 bytes beside the text.
-  const sized = (bytes: number) => ({ text: 'é'.repeat((bytes - 12) / 2) })
   t.same(await live(), [undefined, undefined])
   t.same(await live({}), [{}, undefined])
   const odd = { empty: null, nested: { none: null, list: [null, {}] }, 'line\nbreak': '"}' }
   t.same(await live(odd), [odd, undefined], 'its nulls are its own')
-  t.same(await live(sized(8192)), [sized(8192), undefined])
-  t.same(await live(sized(8194)), [undefined, true])
+  for (const fill of Object.values(FILLINGS)) {
+    t.same(await live(sized(8192, fill)), [sized(8192, fill), undefined], `8 KB of ${JSON.stringify(fill)}`)
+    t.same(await live(sized(8193, fill)), [undefined, true], `a byte more of ${JSON.stringify(fill)}`)
+  }
+  t.same(await live(sized(20_000, 0)), [undefined, true])
+})
+
+t.test('a limit of a document in the database is one of JSON without blanks', async t => {
+  const fits = async (document: unknown, bytes: number): Promise<boolean | undefined> => {
+    const { rows } = await service.database.pool.query<{ fits: boolean }>(
+      `SELECT ${FUNCTIONS}.json_fits($1, $2) AS fits`,
+      [JSON.stringify(document), bytes],
+    )
+    return rows[0]?.fits
+  }
+  // Numbers that JSON.stringify writes with an exponent are written out by Postgres; texts that it refuses never get there.
+  const anything = fc
+    .jsonValue({ depthSize: 'medium', maxDepth: 6, stringUnit: 'grapheme' })
+    .map(
+      value =>
+        JSON.parse(
+          JSON.stringify(value, (_, each: unknown) =>
+            typeof each === 'number' ? Math.trunc(each % 1e6) : each,
+          ).replaceAll('\\u0000', ''),
+        ) as unknown,
+    )
+  await fc.assert(
+    fc.asyncProperty(anything, async value => {
+      const bytes = Buffer.byteLength(JSON.stringify(value))
+      t.equal(await fits(value, bytes), true, JSON.stringify(value))
+      t.equal(await fits(value, bytes - 1), false, JSON.stringify(value))
+    }),
+    { numRuns: 200 },
+  )
+})
+
+t.test('meta grows by heartbeats to 16 KB as JSON without blanks', async t => {
+  for (const [name, fill] of Object.entries(FILLINGS)) {
+    const { id } = await service.createJob({ meta: { kept: fill } })
+    const put = async (meta: object) => (await service.call('PUT', `/jobs/${id}`, { meta })).status
+    const own = Buffer.byteLength(JSON.stringify({ kept: fill })) - 1
+    t.equal(await put(sized(16_385 - own, fill)), 422, `a byte too many of ${name}`)
+    t.equal(await put(sized(16_384 - own, fill)), 200, `16 KB of ${name}`)
+    t.equal(await put({ one: 'more' }), 422, name)
+    t.equal(await put({ kept: null }), fill === 0 ? 422 : 200, 'what gets no larger may change')
+  }
 })
 
 t.test('workerCount is how many workers have reported in the present attempt', async t => {

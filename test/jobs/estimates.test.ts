@@ -307,3 +307,47 @@ t.test('with 100,000 finished jobs the look-up reads 50 of them, from its index'
   t.equal(after.scans - before.scans, 0, 'no scan of the table')
   t.ok(after.rows - before.rows <= 14 * 50, `${after.rows - before.rows} rows in 14 look-ups`)
 })
+
+t.test('a rate that a worker states counts at once, also where history knows the type', async t => {
+  const jobType = newType()
+  await finish(timeline.pool, jobType, [1000])
+  const begin = async () => {
+    await timeline.at(0)
+    const jobId = await timeline.create({ job_type: jobType, total_count: 1000, own_total_count: 1000 })
+    await timeline.command(jobId, 'start')
+    await timeline.at(60)
+    return jobId
+  }
+  const stated = await begin()
+  await timeline.report({ jobId: stated, processedCount: 600, throughputPerSecond: 50 })
+  t.match(await timeline.see(stated), { eta: 8, source: 'rate' }, 'of the only worker')
+
+  const another = await begin()
+  await timeline.report({ jobId: another, workerId: 'a', processedCount: 500, throughputPerSecond: 40 })
+  await timeline.report({ jobId: another, workerId: 'b', processedCount: 100 })
+  t.match(await timeline.see(another), { source: 'rate' }, 'of one of them')
+  await timeline.at(61)
+  await timeline.report({ jobId: another, workerId: 'b', processedCount: 110 })
+  t.match(await timeline.see(another), { source: 'rate' }, 'while the other one reports')
+
+  const measured = await begin()
+  await timeline.report({ jobId: measured, processedCount: 600 })
+  t.match(
+    await timeline.see(measured),
+    { eta: 940, source: 'history' },
+    'one that is measured counts after three advances',
+  )
+})
+
+t.test('a rate that a worker states for a new stage counts at once', async t => {
+  await timeline.at(0)
+  const stages = [
+    { name: 'one', weight: 0.1 },
+    { name: 'two', weight: 0.9 },
+  ]
+  const jobId = await timeline.create({ stages })
+  await timeline.report({ jobId, processedCount: 1, totalCount: 1 })
+  await timeline.at(100)
+  await timeline.report({ jobId, stage: 'two', processedCount: 1, totalCount: 1001, throughputPerSecond: 10 })
+  t.match(await timeline.see(jobId), { eta: 100 })
+})

@@ -52,6 +52,88 @@ t.test('the counts of several workers are summed', async t => {
   ])
 })
 
+t.test('counts of workers in different units are never added', async t => {
+  const { id } = await service.createJob({ unit: 'rows', totalCount: 1000 })
+  const after = async (body: object) => {
+    await service.heartbeat(id, { ...body })
+    const { unit, processedCount, totalCount, progressPercent } = await service.job(id)
+    return [unit, processedCount, totalCount, progressPercent]
+  }
+  const rows = ['rows', 500, 1000, 50]
+  t.same(await after({ workerId: 'a', processedCount: 500 }), rows, 'without a unit of its own it counts in the job’s')
+  t.same(await after({ workerId: 'b', processedCount: 3, unit: 'files', throughputPerSecond: 7 }), rows)
+  t.same(await after({ workerId: 'b', increment: 4, totalCount: 20 }), rows, 'also when it does not say its unit again')
+  t.same(
+    await after({ processedCount: 8, totalCount: 9, unit: 'bytes' }),
+    rows,
+    'nor is the total of `default` the job’s',
+  )
+  t.same(await after({ totalCount: null }), rows)
+  t.same(await after({ workerId: 'c', processedCount: 10, unit: 'rows' }), ['rows', 510, 1000, 51])
+  t.same(await after({ workerId: 'd', processedCount: 20, unit: 'unknown' }), ['rows', 530, 1000, 53])
+  const { workers } = await service.job(id)
+  t.same(
+    workers.map(({ workerId, unit, processedCount, totalCount }) => [workerId, unit, processedCount, totalCount]),
+    [
+      ['a', null, 500, null],
+      ['b', 'files', 7, 20],
+      ['c', 'rows', 10, null],
+      ['d', null, 20, null],
+      ['default', 'bytes', 8, null],
+    ],
+  )
+  t.not((await service.job(id)).throughputPerSecond, 7)
+})
+
+t.test('a unit becomes the job’s when no worker has counted in the present one, and takes no total along', async t => {
+  const { id } = await service.createJob({ totalCount: 1000 })
+  const after = async (body: object) => {
+    await service.heartbeat(id, { ...body })
+    const { unit, processedCount, totalCount } = await service.job(id)
+    return [unit, processedCount, totalCount]
+  }
+  t.same(await after({ workerId: 'a', processedCount: 400 }), ['unknown', 400, 1000])
+  t.same(
+    await after({ workerId: 'b', processedCount: 100, unit: 'rows' }),
+    ['rows', 500, 1000],
+    'an unknown one is known now',
+  )
+  t.same(await after({ workerId: 'b', processedCount: 2, unit: 'files' }), ['rows', 400, 1000])
+  t.same(
+    await after({ workerId: 'a', unit: 'files' }),
+    ['files', 2, null],
+    'the last that counted rows counts no more of them',
+  )
+  t.same(await after({ workerId: 'a', increment: 3, totalCount: 10 }), ['files', 5, 10])
+  t.same(await after({ totalCount: 30 }), ['files', 5, 30])
+  await service.call('POST', `/jobs/${id}/fail`, { errorMessage: 'no' })
+  await service.call('POST', `/jobs/${id}/retry`)
+  t.same(await after({ workerId: 'b', processedCount: 1 }), ['files', 1, 30])
+  const other = await service.createJob({ unit: 'files', totalCount: 3 })
+  await service.heartbeat(other.id, { unit: 'bytes', processedCount: 1 })
+  t.match(await service.job(other.id), { unit: 'bytes', processedCount: 1, totalCount: null, progressPercent: 0 })
+})
+
+t.test('the only worker of a job that changes its unit begins at nothing in it', async t => {
+  const { id } = await service.createJob()
+  await service.heartbeat(id, { processedCount: 500, totalCount: 1000, unit: 'rows' })
+  await service.heartbeat(id, { increment: 2, totalCount: 4, unit: 'files' })
+  t.match(await service.job(id), { unit: 'files', processedCount: 2, totalCount: 4, progressPercent: 50 })
+  await service.heartbeat(id, { unit: 'unknown', processedCount: 3 })
+  t.match(await service.job(id), { unit: 'files', processedCount: 3 }, '`unknown` replaces none')
+})
+
+t.test('workers of a job that report different units at once are not added either', async t => {
+  const { id } = await service.createJob()
+  await Promise.all(
+    ['rows', 'files', 'rows', 'files'].map((unit, n) =>
+      service.heartbeat(id, { workerId: `worker-${n}`, processedCount: unit === 'rows' ? 100 : 3, unit }),
+    ),
+  )
+  const { unit, processedCount } = await service.job(id)
+  t.equal(processedCount, unit === 'rows' ? 200 : 6)
+})
+
 t.test("workers' shares of the total are summed, and count only while the job has no total of its own", async t => {
   const { id } = await service.createJob()
   await service.heartbeat(id, { workerId: 'a', processedCount: 1, totalCount: 10 })

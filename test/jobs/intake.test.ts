@@ -729,7 +729,7 @@ t.test('a report reaches only jobs of its tenant, its organization and its token
 /** What is stored of a job and its workers, as far as merging could spoil it. */
 const readState = async (pool: pg.Pool, jobId: string) => {
   const { rows } = await pool.query<Record<string, unknown>>(
-    `SELECT j.processed_count, j.total_count, j.message, j.stage, j.unit,
+    `SELECT j.processed_count, j.total_count, j.message, j.stage, j.unit, w.unit AS worker_unit,
        j.eta_source IS NOT DISTINCT FROM 'worker' AS worker_eta, w.worker_id, w.processed_count AS worker_count,
        w.total_count AS worker_total, w.stage AS worker_stage, w.message AS worker_message, w.payload, w.reported_at
      FROM public.progress_jobs j JOIN public.job_progress w ON w.job_id = j.id WHERE j.id = $1 ORDER BY w.worker_id`,

@@ -67,6 +67,11 @@ const rare: fc.Arbitrary<Step> = fc.record({
   report: fc.oneof(
     fc.record({ worker_id: worker, progress_percent: fc.integer({ min: 0, max: 100 }) }),
     fc.record({ worker_id: worker, eta_seconds: fc.integer({ min: 0, max: 500 }) }),
+    fc.record({
+      worker_id: worker,
+      unit: fc.constantFrom('rows', 'rows', 'files'),
+      processed_count: count,
+    }),
     fc.record({ worker_id: worker, throughput_per_second: fc.double({ min: 0, max: 50, noNaN: true }) }),
     fc.record({
       worker_id: worker,
@@ -228,7 +233,7 @@ t.test('a plain heartbeat comes to the same, whichever way it is written', async
   const jobs = fc.constantFrom<Record<string, unknown>>(
     { cancellable: true },
     { total_count: 5_000, own_total_count: 5_000, heartbeat_timeout_seconds: 60 },
-    { total_count: 5_000, own_total_count: 5_000, cancellable: true },
+    { total_count: 5_000, own_total_count: 5_000, cancellable: true, unit: 'rows' },
     { total_count: 5_000, own_total_count: 5_000, organization_id: ORGANIZATION, job_type: KNOWN_TYPE },
     { total_count: 5_000, own_total_count: 5_000, partitions: true },
     {},

@@ -41,10 +41,11 @@ const row = (
   job: JobWithWorkers,
   { silent, hasShares, nowMs }: { silent: boolean; hasShares: boolean; nowMs: number },
 ): TemplateResult => {
+  const unit = worker.unit ?? job.unit
   const { workerId, processedCount, totalCount, throughputPerSecond, stage, message, payload, heartbeatAt } = worker
   const share = percentOf(worker)
   const condition = silent ? 'stalled' : job.status
-  const speed = isFinished(job) ? '' : speedText(throughputPerSecond, job.unit)
+  const speed = isFinished(job) ? '' : speedText(throughputPerSecond, unit)
   const said = [job.stages !== null && stage !== job.stage ? stage : null, message].filter(Boolean).join(' · ')
   return html`<tr role="row" ?data-silent=${silent}>
     <th role="rowheader" scope="row">${workerId}</th>
@@ -63,7 +64,7 @@ const row = (
         : nothing
     }
     <td role="cell" class="figure" data-label=${text('column.count')}>
-      ${countCell({ processedCount, totalCount, unit: job.unit })}
+      ${countCell({ processedCount, totalCount, unit })}
     </td>
     <td role="cell" class="figure" data-label=${speed === '' ? nothing : text('column.speed')}>${speed}</td>
     <td role="cell" class="message" title=${said}>

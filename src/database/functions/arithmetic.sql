@@ -24,6 +24,32 @@ CREATE FUNCTION headway.hold_seconds(seconds float8) RETURNS bigint LANGUAGE sql
   SELECT CASE WHEN seconds >= 9007199254740991 THEN 9007199254740991 ELSE seconds::bigint END
 $$;
 
+-- A unit that says something. 'unknown' does not: it agrees with all, and replaces none.
+CREATE FUNCTION headway.known_unit(unit text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT nullif(unit, 'unknown')
+$$;
+
+-- Does a worker count in the job's unit? One without a unit of its own does, whatever the job's is.
+CREATE FUNCTION headway.agrees(worker_unit text, job_unit text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT coalesce(worker_unit = job_unit, true)
+$$;
+
+-- Is a document at most so many bytes as JSON without blanks, which is how limits are stated and how JSON.stringify writes it?
+-- jsonb is written with a blank behind each colon and each comma, a third of the text at most: only where they decide are they
+-- counted, in what is left when the strings are taken out. A number of more than 21 digits is written out, and counts as
+-- that, where JSON.stringify would write an exponent.
+CREATE FUNCTION headway.json_fits(document jsonb, bytes integer) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE
+    WHEN octet_length(t.text) <= bytes THEN true
+    WHEN octet_length(t.text) > bytes + bytes / 2 THEN false
+    ELSE octet_length(t.text) - (
+      SELECT length(s.text) - length(replace(s.text, ' ', ''))
+      FROM (SELECT regexp_replace(t.text, '"(?:[^"\\]|\\.)*"', '', 'g') AS text OFFSET 0) s
+    ) <= bytes
+  END
+  FROM (SELECT document::text AS text OFFSET 0) t
+$$;
+
 -- Percent of an unfinished job: floored, at most 99; null when no total is known. Multiplied before it is divided
 -- (2^53 * 100 fits a bigint). A job with nothing to do (total 0) is as good as done.
 CREATE FUNCTION headway.percent(processed bigint, total bigint) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$

@@ -75,13 +75,13 @@ CREATE FUNCTION headway.live_fields(j public.progress_jobs) RETURNS json LANGUAG
   ) d
 $$;
 
--- The live document. The result is what the job's worker made it, its nulls included. Of more than 8 KB as it is sent, the
+-- The live document. The result is what the job's worker made it, its nulls included. Of more than 8 KB as JSON, the
 -- document says only that there is one: feeds keep the ends of a minute and snapshots have a thousand, and an end by success
 -- should weigh no more than one by failure, whose error message may have 2,000 characters of 4 bytes.
 CREATE FUNCTION headway.live_document(j public.progress_jobs) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT CASE
     WHEN j.result_summary IS NULL THEN headway.live_fields(j)
-    ELSE (left(headway.live_fields(j)::text, -1) || CASE WHEN octet_length(j.result_summary::text) <= 8192
+    ELSE (left(headway.live_fields(j)::text, -1) || CASE WHEN headway.json_fits(j.result_summary, 8192)
       THEN ',"resultSummary":' || j.result_summary::text ELSE ',"resultSummaryOmitted":true' END || '}')::json
   END
 $$;
@@ -89,7 +89,7 @@ $$;
 -- A worker's row. `at` is the database's time: what is left of the worker's own estimate is as of then.
 CREATE FUNCTION headway.worker_document(w public.job_progress, at timestamptz, liveness text) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT row_to_json(d) FROM (SELECT
-    w.worker_id AS "workerId", w.attempt, w.processed_count AS "processedCount", w.total_count AS "totalCount",
+    w.worker_id AS "workerId", w.attempt, w.processed_count AS "processedCount", w.total_count AS "totalCount", w.unit,
     w.progress_percent AS "progressPercent",
     headway.four_digits(coalesce(
       w.throughput_per_second,

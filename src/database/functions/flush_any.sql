@@ -3,8 +3,8 @@
 -- behind; code `locked` means: not now, keep it.
 --
 -- One statement after the lock, so that worker rows, roll-up and history are one change. Read it downwards: `judged` reads
--- each row once, `stepped` is the next state of each worker's row, `written` stores it, `rolled` sums it with the rows of
--- the workers that did not report, `updated` changes the job.
+-- each row once, `stepped` is the next state of each worker's row, `united` knows which of them count in the job's unit,
+-- `written` stores it, `rolled` sums it with the rows of the workers that did not report, `updated` changes the job.
 -- Every table is reached by primary key in a correlated subquery, and no intermediate result is joined with another: that
 -- leaves the planner, which cannot know how many rows the JSON holds, one plan that is right for one report and for a
 -- thousand. It is planned once per connection; compiling it as well (jit) would take longer than running it.
@@ -23,8 +23,11 @@ BEGIN
       j.status AS job_status, j.failure_reason, j.children IS NOT NULL AS is_batch, j.attempt AS job_attempt,
       -- Of a job with declared stages. A worker that names none goes on with its own, or joins the job's.
       g.stage_name, g.stage_place, g.job_place, j.stage AS job_stage, v.enters,
+      j.unit AS job_unit, w.unit AS old_unit,
       j.stages IS NOT NULL AND (g.stage_place IS NULL OR x.clears @> '{stage}') AS stage_unknown,
-      x.meta IS NOT NULL AND octet_length((j.meta || x.meta)::text) > greatest(16384, octet_length(j.meta::text))
+      -- What is too large already may not grow.
+      x.meta IS NOT NULL AND NOT headway.json_fits(j.meta || x.meta, 16384)
+        AND octet_length((j.meta || x.meta)::text) > octet_length(j.meta::text)
         AS meta_outgrows,
       -- The worker's row as it was. One of an earlier attempt is no row: the worker begins at nothing.
       w.worker_id IS NULL AS is_new,
@@ -63,9 +66,10 @@ BEGIN
     ) g
     CROSS JOIN LATERAL (SELECT headway.is_late(at, x.reported_at, w.reported_at, w.late_since) AS late OFFSET 0) l
     -- Late reports, and those for a stage that the job has left, refresh liveness only. What applies to another stage than
-    -- the worker's last report begins at nothing: counts are those of a stage.
+    -- the worker's last report, or is in another unit, begins at nothing: counts are those of a stage and of a unit.
     CROSS JOIN LATERAL (
-      SELECT a.applies, a.applies AND w.stage <> n.stage_name IS TRUE AS enters
+      SELECT a.applies, a.applies AND (w.stage <> n.stage_name IS TRUE
+        OR NOT headway.agrees(headway.known_unit(x.unit), coalesce(w.unit, headway.known_unit(j.unit)))) AS enters
       FROM (SELECT NOT (l.late OR coalesce(g.stage_place < g.job_place, false)) AS applies OFFSET 0) a
     ) v
     -- A worker that was silent for longer than the job's timeout rates its work anew: the silence was no work.
@@ -122,20 +126,21 @@ BEGIN
   ),
   stepped AS MATERIALIZED (
     SELECT
-      t.i, t.job_id, t.worker_id, t.actor, t.job_attempt, t.is_new, t.applies, t.unit, t.meta, t.created_at, t.heartbeats,
+      t.i, t.job_id, t.worker_id, t.actor, t.job_attempt, t.is_new, t.applies, t.meta, t.created_at, t.heartbeats,
       t.stage_place, t.job_place, t.job_stage,
       -- The furthest stage that the job's workers report in this batch.
       max(CASE WHEN t.applies THEN t.stage_place END) OVER (PARTITION BY t.job_id) AS furthest_place,
       t.processed, t.old_processed, t.old_total, t.old_percent, t.old_stage, t.old_message, t.old_payload,
       t.worker_id = 'default' AS is_default,
-      CASE WHEN t.applies THEN t.total_count END AS given_total,
+      t.job_unit, t.old_unit, t.applies AND headway.known_unit(t.unit) IS NOT NULL AS names_unit,
+      CASE WHEN t.applies THEN coalesce(headway.known_unit(t.unit), t.old_unit) ELSE t.old_unit END AS unit,
       t.applies AND t.clears @> '{total_count}' AS clears_total,
       t.applies AND (coalesce(t.stage, t.stage_name) IS NOT NULL OR t.clears @> '{stage}') AS sets_stage,
       t.applies AND (t.message IS NOT NULL OR t.clears @> '{message}') AS sets_message,
       -- Absent stays, null clears, and a late report changes nothing but the heartbeat.
       CASE WHEN NOT t.applies THEN t.old_total
-        WHEN t.worker_id = 'default' OR t.clears @> '{total_count}' THEN NULL
-        ELSE coalesce(t.total_count, t.old_total) END AS total,
+        WHEN t.clears @> '{total_count}' THEN NULL
+        ELSE coalesce(t.total_count, t.old_total) END AS named_total,
       CASE WHEN NOT t.applies THEN t.old_percent WHEN t.clears @> '{progress_percent}' THEN NULL
         ELSE coalesce(t.progress_percent, t.old_percent) END AS percent,
       CASE WHEN NOT t.applies THEN t.old_stage WHEN t.clears @> '{stage}' THEN NULL
@@ -167,20 +172,63 @@ BEGIN
         headway.recent_alpha(t.elapsed, t.spent, t.old_advances + 1) AS of_recent
     ) a
   ),
+  placed AS MATERIALIZED (
+    SELECT s.*, c.counts,
+      -- A unit that the job could have instead of its own.
+      min(s.unit) FILTER (WHERE s.applies AND c.counts AND s.unit <> s.job_unit
+        AND (s.names_unit OR s.processed > 0 OR s.named_total IS NOT NULL)) OVER job AS claimed_unit,
+      bool_or(c.counts AND headway.agrees(s.unit, s.job_unit) AND (s.processed > 0 OR s.named_total IS NOT NULL))
+        OVER job AS holds_unit
+    FROM stepped s
+    -- With declared stages, only the rows of the furthest one are summed.
+    CROSS JOIN LATERAL (
+      SELECT CASE
+        WHEN s.job_place IS NULL THEN true
+        WHEN s.applies THEN s.stage_place = s.furthest_place
+        ELSE s.stage = s.job_stage AND coalesce(s.furthest_place <= s.job_place, true)
+      END AS counts
+    ) c
+    WINDOW job AS (PARTITION BY s.job_id)
+  ),
+  -- The unit is the job's, and counts of different units are never added up. Who names none counts in the job's. Another one
+  -- becomes the job's when no worker has counted in the present one; until then the worker that reports it counts for itself.
+  united AS MATERIALIZED (
+    SELECT p.*, u.next_unit, a.agrees,
+      -- The total that `default` names is the job's, and no share.
+      CASE WHEN NOT (p.is_default AND p.applies AND a.agrees) THEN p.named_total END AS total,
+      CASE WHEN p.is_default AND p.applies AND a.agrees THEN p.named_total END AS given_total
+    FROM placed p
+    CROSS JOIN LATERAL (
+      SELECT CASE
+        WHEN p.claimed_unit IS NULL THEN p.job_unit
+        WHEN p.job_unit = 'unknown' THEN p.claimed_unit
+        WHEN p.holds_unit THEN p.job_unit
+        WHEN EXISTS (
+          SELECT FROM public.job_progress w
+          WHERE w.job_id = p.job_id AND w.attempt = p.job_attempt AND (w.processed_count > 0 OR w.total_count IS NOT NULL)
+            AND headway.agrees(w.unit, p.job_unit)
+            AND (p.job_place IS NULL OR coalesce(p.furthest_place <= p.job_place, true) AND w.stage = p.job_stage)
+            AND NOT EXISTS (SELECT FROM stepped s WHERE s.job_id = w.job_id AND s.worker_id = w.worker_id)
+        ) THEN p.job_unit
+        ELSE p.claimed_unit
+      END AS next_unit OFFSET 0
+    ) u
+    CROSS JOIN LATERAL (SELECT headway.agrees(p.unit, u.next_unit) AS agrees OFFSET 0) a
+  ),
   written AS (
     INSERT INTO public.job_progress (
-      job_id, worker_id, attempt, processed_count, total_count, progress_percent, stage, message, payload,
+      job_id, worker_id, attempt, processed_count, total_count, unit, progress_percent, stage, message, payload,
       throughput_per_second, eta_at, reported_at, late_since, heartbeat_at, created_at, advanced_at, heartbeats, advances,
       rate_since, rate_at, rate_reported_at, rate_whole, rate_recent
     )
     SELECT
-      s.job_id, s.worker_id, s.job_attempt, s.processed, s.total, s.percent, s.stage, s.message, s.payload,
+      s.job_id, s.worker_id, s.job_attempt, s.processed, s.total, s.unit, s.percent, s.stage, s.message, s.payload,
       s.throughput, s.eta_at, s.reported_at, s.late_since, at, s.created_at, s.advanced_at, s.heartbeats, s.advances,
       s.rate_since, s.rate_at, s.rate_reported_at, s.rate_whole, s.rate_recent
-    FROM stepped s
+    FROM united s
     ON CONFLICT (job_id, worker_id) DO UPDATE SET
       attempt = excluded.attempt, processed_count = excluded.processed_count, total_count = excluded.total_count,
-      progress_percent = excluded.progress_percent, stage = excluded.stage, message = excluded.message,
+      unit = excluded.unit, progress_percent = excluded.progress_percent, stage = excluded.stage, message = excluded.message,
       payload = excluded.payload, throughput_per_second = excluded.throughput_per_second, eta_at = excluded.eta_at,
       reported_at = excluded.reported_at, late_since = excluded.late_since, heartbeat_at = excluded.heartbeat_at, created_at = excluded.created_at,
       advanced_at = excluded.advanced_at, heartbeats = excluded.heartbeats, advances = excluded.advances,
@@ -192,20 +240,25 @@ BEGIN
     SELECT
       s.job_id, min(s.job_attempt) AS attempt, array_agg(s.worker_id) AS worker_ids, array_agg(s.actor) AS actors,
       array_agg(s.i) AS items, array_agg(s.applies) AS applied,
-      sum(s.processed) FILTER (WHERE c.counts) AS processed, sum(s.total) FILTER (WHERE c.counts) AS total,
-      sum(s.percent) FILTER (WHERE c.counts) AS percents, count(s.percent) FILTER (WHERE c.counts) AS percent_count,
-      sum(s.advances) FILTER (WHERE c.counts) AS advances,
+      sum(s.processed) FILTER (WHERE s.counts AND s.agrees) AS processed,
+      sum(s.total) FILTER (WHERE s.counts AND s.agrees) AS total,
+      sum(s.percent) FILTER (WHERE s.counts) AS percents, count(s.percent) FILTER (WHERE s.counts) AS percent_count,
+      sum(s.advances) FILTER (WHERE s.counts AND s.agrees) AS advances,
+      coalesce(bool_or(s.throughput IS NOT NULL) FILTER (WHERE s.counts AND s.agrees), false) AS states_rate,
       sum(coalesce(s.throughput, headway.worker_rate(s.rate_whole, s.rate_recent, s.advances,
-        headway.seconds(at, s.rate_since), headway.seconds(at, s.rate_at)))) FILTER (WHERE c.counts) AS throughput,
-      max(s.eta_at) FILTER (WHERE c.counts) AS eta_at,
+        headway.seconds(at, s.rate_since), headway.seconds(at, s.rate_at)))) FILTER (WHERE s.counts AND s.agrees) AS throughput,
+      max(s.eta_at) FILTER (WHERE s.counts) AS eta_at,
+      coalesce(bool_or(s.processed > s.old_processed) FILTER (WHERE s.counts AND NOT s.agrees), false) AS others_advance,
       bool_or(
         s.is_new OR s.processed <> s.old_processed OR s.total IS DISTINCT FROM s.old_total
         OR s.percent IS DISTINCT FROM s.old_percent OR s.stage IS DISTINCT FROM s.old_stage
         OR s.message IS DISTINCT FROM s.old_message OR s.payload IS DISTINCT FROM s.old_payload
+        OR s.unit IS DISTINCT FROM s.old_unit
       ) AS workers_changed,
-      max(s.given_total) FILTER (WHERE s.is_default AND c.counts) AS own_total,
-      coalesce(bool_or(s.clears_total AND s.is_default), false) AS clears_total,
-      (array_agg(s.unit ORDER BY s.i DESC) FILTER (WHERE s.applies AND s.unit IS NOT NULL))[1] AS unit,
+      max(s.given_total) FILTER (WHERE s.counts) AS own_total,
+      coalesce(bool_or(s.clears_total AND s.is_default AND s.agrees), false) AS clears_total,
+      min(s.next_unit) AS unit,
+      bool_or(s.next_unit <> s.job_unit AND s.job_unit <> 'unknown') AS changes_unit,
       (array_agg(s.stage ORDER BY s.stage_place DESC NULLS LAST, s.i DESC) FILTER (WHERE s.sets_stage))[1] AS stage,
       (array_agg(s.actor ORDER BY s.stage_place DESC NULLS LAST, s.i DESC) FILTER (WHERE s.sets_stage))[1] AS stage_actor,
       coalesce(bool_or(s.sets_stage), false) AS sets_stage,
@@ -214,15 +267,7 @@ BEGIN
       (array_agg(s.message ORDER BY s.i DESC) FILTER (WHERE s.sets_message))[1] AS message,
       coalesce(bool_or(s.sets_message), false) AS sets_message,
       (array_agg(s.meta) FILTER (WHERE s.applies AND s.meta IS NOT NULL))[1] AS meta
-    FROM stepped s
-    -- With declared stages, only the rows of the furthest one are summed.
-    CROSS JOIN LATERAL (
-      SELECT CASE
-        WHEN s.job_place IS NULL THEN true
-        WHEN s.applies THEN s.stage_place = s.furthest_place
-        ELSE s.stage = s.job_stage AND coalesce(s.furthest_place <= s.job_place, true)
-      END AS counts
-    ) c
+    FROM united s
     GROUP BY s.job_id
   ),
   rolled AS (
@@ -233,18 +278,23 @@ BEGIN
       headway.hold_count(CASE WHEN r.total IS NULL THEN o.total ELSE r.total + coalesce(o.total, 0) END) AS shared_total,
       (coalesce(r.percents, 0) + coalesce(o.percents, 0))::float8 / nullif(r.percent_count + o.percent_count, 0) AS percent,
       CASE WHEN r.throughput IS NULL THEN o.throughput ELSE r.throughput + coalesce(o.throughput, 0) END AS all_throughput,
-      coalesce(r.advances, 0) + coalesce(o.advances, 0) >= 3 AS has_rate,
+      coalesce(r.advances, 0) + coalesce(o.advances, 0) >= 3
+        -- One that a worker states counts at once.
+        OR r.states_rate OR coalesce(o.states_rate, false) AS has_rate,
       greatest(r.eta_at, o.eta_at) AS last_eta_at
     FROM reported r
     CROSS JOIN LATERAL (
       SELECT
-        sum(w.processed_count) AS processed, sum(w.total_count) AS total, sum(w.advances) AS advances,
+        sum(w.processed_count) FILTER (WHERE l.agrees) AS processed, sum(w.total_count) FILTER (WHERE l.agrees) AS total,
+        sum(w.advances) FILTER (WHERE l.agrees) AS advances,
+        bool_or(w.throughput_per_second IS NOT NULL) FILTER (WHERE l.reports AND l.agrees) AS states_rate,
         sum(w.progress_percent) AS percents, count(w.progress_percent) AS percent_count,
         sum(coalesce(w.throughput_per_second, headway.worker_rate(w.rate_whole, w.rate_recent, w.advances,
-          headway.seconds(at, w.rate_since), headway.seconds(at, w.rate_at)))) FILTER (WHERE l.reports) AS throughput,
+          headway.seconds(at, w.rate_since), headway.seconds(at, w.rate_at)))) FILTER (WHERE l.reports AND l.agrees) AS throughput,
         max(w.eta_at) FILTER (WHERE l.reports) AS eta_at
       FROM public.job_progress w
-      CROSS JOIN LATERAL (SELECT headway.worker_reports(at, w.heartbeat_at, w.created_at, w.heartbeats) AS reports) l
+      CROSS JOIN LATERAL (SELECT headway.worker_reports(at, w.heartbeat_at, w.created_at, w.heartbeats) AS reports,
+        headway.agrees(w.unit, r.unit) AS agrees) l
       WHERE w.job_id = r.job_id AND w.attempt = r.attempt AND w.worker_id <> ALL (r.worker_ids)
         AND (r.job_place IS NULL OR w.stage = CASE WHEN r.sets_stage THEN r.stage ELSE r.job_stage END)
     ) o
@@ -256,19 +306,20 @@ BEGIN
       j.sampled_at AS was_sampled_at, j.sampled_percent AS was_sampled_percent,
       -- What the weights of the stages say: how much of the job was done before the current one, and how much that is.
       g.weights[1] AS before, g.weights[2] AS stage_weight,
-      CASE WHEN r.all_processed > j.processed_count OR p.stage_advances AND r.job_place > 0 THEN at
+      CASE WHEN r.all_processed > CASE WHEN r.changes_unit THEN 0 ELSE j.processed_count END OR r.others_advance
+        OR p.stage_advances AND r.job_place > 0 THEN at
         ELSE j.advanced_at END AS advanced_at,
       r.workers_changed OR l.new_lifecycle IS NOT NULL
         OR t.all_total IS DISTINCT FROM j.total_count OR o.own IS DISTINCT FROM j.own_total_count
-        OR coalesce(r.unit <> j.unit, false) OR coalesce(m.new_meta <> j.meta, false)
+        OR r.unit <> j.unit OR coalesce(m.new_meta <> j.meta, false)
         OR (r.sets_message AND r.message IS DISTINCT FROM j.message)
         OR (r.sets_stage AND r.stage IS DISTINCT FROM j.stage) AS changed
     FROM rolled r
     JOIN public.progress_jobs j ON j.id = r.job_id
     CROSS JOIN LATERAL (SELECT coalesce(r.stage_place > r.job_place, false) AS stage_advances) p
     CROSS JOIN LATERAL (
-      -- A total belongs to its stage.
-      SELECT CASE WHEN r.clears_total OR p.stage_advances THEN r.own_total
+      -- A total belongs to its stage, and to its unit.
+      SELECT CASE WHEN r.clears_total OR p.stage_advances OR r.changes_unit THEN r.own_total
         ELSE coalesce(r.own_total, j.own_total_count) END AS own
     ) o
     CROSS JOIN LATERAL (SELECT coalesce(o.own, r.shared_total) AS all_total) t
@@ -343,7 +394,7 @@ BEGIN
       total_count = d.all_total,
       own_total_count = d.own,
       progress_percent = d.percent_now,
-      unit = coalesce(d.unit, j.unit),
+      unit = d.unit,
       stage = CASE WHEN d.sets_stage THEN d.stage ELSE j.stage END,
       message = CASE WHEN d.sets_message THEN d.message ELSE j.message END,
       meta = coalesce(d.new_meta, j.meta),

@@ -43,6 +43,7 @@ BEGIN
       WHERE w.job_id = x.job_id AND w.worker_id = x.worker_id AND w.attempt = j.attempt
         -- What a worker has estimated itself, and late reports, are rare.
         AND w.throughput_per_second IS NULL AND w.eta_at IS NULL AND w.progress_percent IS NULL
+        AND headway.agrees(w.unit, j.unit)
         AND coalesce(x.reported_at >= w.reported_at, true)
         AND (j.heartbeat_timeout_seconds = 0 OR w.heartbeat_at >= at - make_interval(secs => j.heartbeat_timeout_seconds))
       OFFSET 0
@@ -50,9 +51,10 @@ BEGIN
     CROSS JOIN LATERAL (
       SELECT
         sum(o.processed_count) AS processed, sum(o.total_count) AS total, sum(o.advances) AS advances,
-        count(o.progress_percent) AS percents, count(o.eta_at) AS etas,
-        sum(coalesce(o.throughput_per_second, headway.worker_rate(o.rate_whole, o.rate_recent, o.advances,
-          headway.seconds(at, o.rate_since), headway.seconds(at, o.rate_at))))
+        count(o.progress_percent) AS percents,
+        count(*) FILTER (WHERE o.eta_at IS NOT NULL OR o.throughput_per_second IS NOT NULL OR o.unit <> j.unit) AS rare,
+        sum(headway.worker_rate(o.rate_whole, o.rate_recent, o.advances,
+          headway.seconds(at, o.rate_since), headway.seconds(at, o.rate_at)))
           FILTER (WHERE headway.worker_reports(at, o.heartbeat_at, o.created_at, o.heartbeats)) AS throughput
       FROM public.job_progress o WHERE o.job_id = x.job_id AND o.worker_id <> x.worker_id AND o.attempt = j.attempt
     ) o
@@ -119,7 +121,7 @@ BEGIN
       ) m
       OFFSET 0
     ) e
-    WHERE o.etas = 0 AND (c.all_total IS NOT NULL OR o.percents = 0)
+    WHERE o.rare = 0 AND (c.all_total IS NOT NULL OR o.percents = 0)
   ),
   written AS (
     UPDATE public.job_progress w SET

@@ -65,7 +65,8 @@ BEGIN
     job_id, (SELECT j.tenant_id FROM public.progress_jobs j WHERE j.id = finish_job_progress.job_id), true, NULL, NULL,
     command, session_user, input) c;
   PERFORM headway.refuse(outcome.code, job_id) WHERE outcome.code IS NOT NULL;
-  PERFORM headway.notify_change(job_id, outcome.revision, true) WHERE outcome.changed;
+  PERFORM headway.notify_change(job_id, outcome.revision, true,
+    CASE command WHEN 'complete' THEN 'completed' WHEN 'fail' THEN 'failed' END) WHERE outcome.changed;
   PERFORM headway.notify_others(outcome.others);
   RETURN headway.worker_answer(job_id);
 END
@@ -98,16 +99,21 @@ BEGIN
 END
 $$;
 
--- Tells every replica of a change, as live/payload.ts does.
-CREATE FUNCTION headway.notify_change(job_id uuid, revision bigint, lifecycle boolean) RETURNS void LANGUAGE sql AS $$
-  SELECT pg_notify('headway', json_build_array(json_build_array(j.tenant_id,
-    json_build_array(json_build_array(j.id, notify_change.revision, notify_change.lifecycle::integer))))::text)
+-- Tells every replica of a change, as live/payload.ts does, and leaves a lifecycle change for the one that logs and counts it.
+-- `event` is which it was, null where only a heartbeat's effect is known.
+CREATE FUNCTION headway.notify_change(job_id uuid, revision bigint, lifecycle boolean, event text DEFAULT NULL)
+RETURNS void LANGUAGE sql AS $$
+  INSERT INTO public.untold_changes (tenant_id, job_id, job_type, revision, event)
+  SELECT j.tenant_id, j.id, j.job_type, notify_change.revision, notify_change.event
+  FROM public.progress_jobs j WHERE j.id = job_id AND notify_change.lifecycle;
+  SELECT pg_notify('headway', json_build_array(json_build_array(j.tenant_id, json_build_array(json_build_array(
+    j.id, notify_change.revision, notify_change.lifecycle::integer, notify_change.lifecycle::integer))))::text)
   FROM public.progress_jobs j WHERE j.id = job_id
 $$;
 
 CREATE FUNCTION headway.notify_others(others json) RETURNS void LANGUAGE sql AS $$
-  SELECT headway.notify_change(o."jobId", o.revision, o.lifecycle)
-  FROM json_to_recordset(coalesce(others, '[]')) AS o ("jobId" uuid, revision bigint, lifecycle boolean)
+  SELECT headway.notify_change(o."jobId", o.revision, o.lifecycle, o.event)
+  FROM json_to_recordset(coalesce(others, '[]')) AS o ("jobId" uuid, revision bigint, lifecycle boolean, event text)
 $$;
 
 CREATE FUNCTION headway.worker_answer(job_id uuid) RETURNS json LANGUAGE sql STABLE AS $$

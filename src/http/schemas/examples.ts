@@ -94,6 +94,7 @@ export const workerExample: WorkerDocument = {
   attempt: 1,
   processedCount: 500,
   totalCount: null,
+  unit: null,
   progressPercent: null,
   throughputPerSecond: 12.5,
   etaSeconds: null,

@@ -32,7 +32,13 @@ const progressFields = {
     .exactOptional()
     .describe('Counts only while no total is known. With `stages`: of the current stage, not of the job.'),
   etaSeconds: count.nullable().exactOptional(),
-  unit: unit.exactOptional(),
+  unit: unit
+    .exactOptional()
+    .describe(
+      'What this worker counts: `unknown` and absent leave it as it is. It becomes the `unit` of the job when no worker has ' +
+        "counted in the job's present one; until then the counts of this worker are not part of those of the job. A worker " +
+        'that changes its unit begins at nothing.',
+    ),
   stage: text(1, 100)
     .nullable()
     .exactOptional()

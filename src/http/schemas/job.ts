@@ -186,6 +186,13 @@ const worker = z
     attempt: z.int(),
     processedCount: z.int(),
     totalCount: nullableCount.describe("The worker's share of the total, where it named one."),
+    unit: z
+      .string()
+      .nullable()
+      .describe(
+        'What this worker counts, where it named it. null: what the job counts. Where it is not the `unit` of the job, its ' +
+          'counts are not part of those of the job.',
+      ),
     progressPercent: nullableCount,
     throughputPerSecond: z.number().nullable(),
     etaSeconds: nullableCount,

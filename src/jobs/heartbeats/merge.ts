@@ -41,11 +41,13 @@ export type Merge =
  * is what the database would have made of the two in order of arrival; where that depends on what is stored, they stay
  * apart: a report with `reportedAt` may turn out late, and one without it never does. The same goes for the stage: a job
  * that has declared its stages may have left it, may not know it, and counts begin at nothing in the next one.
+ * A report in another unit begins at nothing as well, and which unit the earlier one was in may not be known here.
  */
 export const mergeHeartbeats = (waiting: Heartbeat, arriving: Heartbeat): Merge => {
   // One of two metas may be too large, and must not take the other report down with it.
   if (waiting.meta && arriving.meta) return { kind: 'separate' }
   if (waiting.stage !== arriving.stage) return { kind: 'separate' }
+  if (arriving.unit !== undefined && arriving.unit !== waiting.unit) return { kind: 'separate' }
   if (waiting.reportedAt === undefined && arriving.reportedAt === undefined) {
     return { kind: 'merged', heartbeat: combine(waiting, arriving) }
   }
