@@ -434,7 +434,7 @@ t.test('where units differ nothing is summed; what is unknown agrees with all', 
 
 t.test('a unit of its own is kept as it is, and summed with its like alone', async t => {
   const { id, ids } = await createBatch([{ totalCount: 10 }, { totalCount: 30 }, { totalCount: 10 }])
-  const unit = `a\u202e${'🦊'.repeat(28)}`
+  const unit = `aé${'🦊'.repeat(28)}`
   await service.heartbeat(ids[0], { processedCount: 5, unit })
   await service.heartbeat(ids[1], { processedCount: 3, unit })
   t.match(await service.job(ids[0]), { unit })

@@ -3,14 +3,14 @@ import type { BufferedAnswer, DurableAnswer } from '../../jobs/heartbeats/heartb
 import { JOB_STATUSES } from '../../jobs/job.ts'
 import { heartbeatAnswerExample, JOB_ID_EXAMPLE } from './examples.ts'
 import { MAX_META_BYTES, unit } from './job.ts'
-import { count, instant, integer, jsonObject, positiveInt32, rate, text, uuid } from './primitives.ts'
+import { count, instant, integer, jsonObject, positiveInt32, rate, shownText, text, uuid } from './primitives.ts'
 import { errorCode, fieldError } from './problem.ts'
 
 const MAX_PAYLOAD_BYTES = 4 * 1024
 
 export const MAX_BULK_HEARTBEATS = 1000
 
-const workerId = text(1, 200)
+const workerId = shownText(200)
   .exactOptional()
   .describe('Which worker reports. Absent: the worker `default`, whose total is the total of the job.')
 const attempt = positiveInt32
@@ -33,7 +33,7 @@ const progressFields = {
     .describe('Counts only while no total is known. With `stages`: of the current stage, not of the job.'),
   etaSeconds: count.nullable().exactOptional(),
   unit: unit.exactOptional(),
-  stage: text(1, 100)
+  stage: shownText(100)
     .nullable()
     .exactOptional()
     .describe(

@@ -28,15 +28,15 @@ import {
   progressExample,
   workerExample,
 } from './examples.ts'
-import { jsonObject, positiveInt32, text } from './primitives.ts'
+import { jsonObject, positiveInt32, shownText, text } from './primitives.ts'
 
 export const MAX_META_BYTES = 16 * 1024
 export const MAX_MESSAGE_LENGTH = 500
 export const MAX_RESULT_BYTES = 64 * 1024
 
-const UNIT_WORDS = `What is counted: ${UNITS.join(', ')}, or any text, which is shown as it is and never summed with another.`
+const UNIT_WORDS = `What is counted: ${UNITS.join(', ')}, or any text that can be shown within a line; it is shown as it is and never summed with another.`
 
-export const unit = text(1, MAX_UNIT_LENGTH)
+export const unit = shownText(MAX_UNIT_LENGTH)
   .describe(UNIT_WORDS)
   .meta({ examples: [...UNITS] })
 
