@@ -5,6 +5,7 @@ import { conditionOf } from '../client/condition.ts'
 import { hasJustFinished, isFinished } from '../client/documents.ts'
 import { isArriving } from '../client/shown-clock.ts'
 import type { ConnectionState, Headway, JobFilter, LiveJob } from '../client/types.ts'
+import { isolated } from '../messages/language.ts'
 import { followList } from './connections.ts'
 import { Dismissed } from './dismissed.ts'
 import { HeadwayElement } from './element.ts'
@@ -174,7 +175,10 @@ export class HeadwayTopBar extends HeadwayElement {
 
   #renderFirst(job: LiveJob): TemplateResult {
     const { language } = this
-    const text = language.text('progress.first', { name: job.name, percent: language.percent(job.progressPercent) })
+    const text = language.text('progress.first', {
+      name: isolated(job.name),
+      percent: language.percent(job.progressPercent),
+    })
     return html`<span class="first muted" part="first">${text}</span>`
   }
 

@@ -200,6 +200,7 @@ export class BatchModel {
         cancelled: of('cancelled').length,
         current: of('running').map(({ name }) => name),
         errors: failed.map(({ name, errorMessage }) => `${name}: ${errorMessage ?? ''}`),
+        failures: failed.map(({ id, name, failureReason }) => ({ id, name, failureReason })),
       },
     }
   }

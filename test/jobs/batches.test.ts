@@ -50,6 +50,7 @@ t.test('a batch and its partitions are made in one call, the partitions after it
         cancelled: 0,
         current: [],
         errors: [],
+        failures: [],
       },
     },
     'while no partition says anything, neither does the batch',
@@ -543,6 +544,7 @@ t.test('a batch names five partitions that run, and the five errors that came fi
     cancelled: 0,
     current: ['p0', 'p1', 'p2', 'p3', 'p4'],
     errors: [`p13: ${'x'.repeat(500)}`, 'p12: error 1', 'p11: error 2', 'p10: error 3', 'p9: error 4'],
+    failures: [13, 12, 11, 10, 9].map(n => ({ id: ids[n], name: `p${n}`, failureReason: 'worker' })),
   })
   await post(ids.at(-1) ?? '', 'retry')
   t.equal((await service.job(id)).children?.errors[4], 'p8: error 5', 'a retried partition has no error')

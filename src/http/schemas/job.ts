@@ -83,6 +83,9 @@ const children = z
     cancelled: z.int(),
     current: z.array(z.string()).describe('Names of partitions that run now, at most 5.'),
     errors: z.array(z.string()).describe("The first errors of partitions, each after the partition's name, at most 5."),
+    failures: z
+      .array(z.object({ id: z.guid(), name: z.string(), failureReason: z.enum(FAILURE_REASONS).nullable() }))
+      .describe('The partitions that `errors` are of, in the same order. `failureReason` says it without words.'),
   })
   .meta({ id: 'Children' }) satisfies z.ZodType<Children>
 
