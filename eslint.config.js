@@ -83,6 +83,8 @@ export default tseslint.config(
       '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_' }],
       '@typescript-eslint/require-await': 'off',
+      // Characters that combine with others are written as escapes, one by one.
+      'no-misleading-character-class': ['error', { allowEscape: true }],
     },
   },
   // node --test style floating promises are real bugs here too, but tap's `t.test` returns a promise that tap itself awaits.

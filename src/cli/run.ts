@@ -1,6 +1,7 @@
 import { basename } from 'node:path'
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import { MAX_UNIT_LENGTH, UNITS, type Unit } from '../contract/units.ts'
+import { shownText } from '../contract/shown-text.ts'
 import { formatSeconds } from '../terminal/numbers.ts'
 import { createWorker, type Job, type Report, type StopError } from '../worker/headway.ts'
 import { UnheardError } from '../worker/outage.ts'
@@ -59,11 +60,13 @@ const parseTotal = (text: string): number => {
   return total
 }
 
-const parseUnit = (text: string): Unit => {
+/** What can be shown of it. A command is not kept from its work for a unit that nobody would see. */
+const parseUnit = (given: string): Unit => {
+  const text = shownText(given) || 'unknown'
   // Characters are code points, as the service counts them.
   const { length } = Array.from(text)
-  if (length >= 1 && length <= MAX_UNIT_LENGTH) return text
-  throw new InvalidArgumentError(`Write one to ${MAX_UNIT_LENGTH} characters.`)
+  if (length <= MAX_UNIT_LENGTH) return text
+  throw new InvalidArgumentError(`Write at most ${MAX_UNIT_LENGTH} characters.`)
 }
 
 const parsePattern = (text: string): string => {

@@ -27,6 +27,8 @@ export interface Children {
   current: string[]
   /** The first errors of partitions, each after the partition's name, at most 5. */
   errors: string[]
+  /** The partitions that `errors` are of, in the same order: how they failed, for whoever tells it in another language. */
+  failures: { id: string; name: string; failureReason: FailureReason | null }[]
 }
 
 /** A job as REST answers of one job show it. Times are ISO 8601 in UTC with milliseconds. */

@@ -23,14 +23,14 @@ export const chooseLanguage = async (wanted: readonly string[]): Promise<void> =
 /** A text of the message files, with its values filled in. */
 export const text = (key: MessageKey, values?: Values): string => language.text(key, values)
 
-/** What is counted, for so many; one that there are no words for is shown as it is, and an unknown one not at all. */
-export const unitText = (unit: string, count: number): string => {
-  const key = `unit.${unit}`
-  return Object.hasOwn(en, key) ? text(key as MessageKey, { count }) : unit
-}
+/** Whether a unit has words of its own in every language. */
+export const hasWords = (unit: string): boolean => Object.hasOwn(en, `unit.${unit}`)
 
-/** A name amid a sentence: whichever way it is written, and whatever it holds, it turns nothing around it. */
-export const isolated = (name: string): string => `\u2068${name}\u2069`
+/** What is counted, for so many; one that there are no words for is shown as it is, and an unknown one not at all. */
+export const unitText = (unit: string, count: number): string =>
+  hasWords(unit) ? text(`unit.${unit}` as MessageKey, { count }) : unit
+
+export { isolated } from '../messages/language.ts'
 
 // How the visitor's language writes them: see `Language`.
 export const number = (value: number): string => language.number(value)

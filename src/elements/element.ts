@@ -135,12 +135,24 @@ const ERROR_KEYS = {
   job_not_found: 'progress.errors.notFound',
   not_cancellable: 'progress.errors.cannotCancel',
   already_finished: 'progress.errors.alreadyFinished',
+  unauthenticated: 'progress.errors.notAllowed',
+  forbidden: 'progress.errors.notAllowed',
+  unreachable: 'progress.errors.unreachable',
+  overloaded: 'progress.errors.later',
+  rate_limited: 'progress.errors.later',
+  too_much_in_flight: 'progress.errors.later',
+  too_many_streams: 'progress.errors.later',
+  database_unavailable: 'progress.errors.later',
+  internal_error: 'progress.errors.later',
+  keys_unavailable: 'progress.errors.later',
+  outcome_unknown: 'progress.errors.later',
+  shutting_down: 'progress.errors.later',
 } as const
 
 /** Why something did not work, in the visitor's language where there are words for it. */
 export const errorText = (language: ProgressLanguage, error: unknown): string => {
   const code = error instanceof HeadwayProblem ? error.code : ''
-  if (code in ERROR_KEYS) return language.text(ERROR_KEYS[code as keyof typeof ERROR_KEYS])
+  if (Object.hasOwn(ERROR_KEYS, code)) return language.text(ERROR_KEYS[code as keyof typeof ERROR_KEYS])
   const detail = error instanceof Error ? error.message : String(error)
   return language.text('progress.errors.other', { detail })
 }

@@ -123,7 +123,7 @@ export class HeadwayJobCard extends JobElement {
     return html`<div class="card ${look} ${asOf === null ? '' : 'old'}" part="card" tabindex="-1">
       <div class="head">
         ${renderMark(job, nowMs)}
-        <span class="name" part="name">${job.name}</span>
+        <span class="name" part="name" dir="auto">${job.name}</span>
         ${
           this.asking
             ? this.#renderQuestion(job)
@@ -131,7 +131,11 @@ export class HeadwayJobCard extends JobElement {
                 ${this.#renderActions(job)}`
         }
       </div>
-      <p class="small ${job.status === 'failed' || (job.children?.failed ?? 0) > 0 ? 'error' : 'muted'}" part="message">
+      <p
+        class="small ${job.status === 'failed' || (job.children?.failed ?? 0) > 0 ? 'error' : 'muted'}"
+        part="message"
+        dir="auto"
+      >
         ${text}
       </p>
       ${renderBar(view)} ${renderFigures(view)}

@@ -98,13 +98,18 @@ export const statusText = ({ job, nowMs, language }: JobView): string => {
   return language.text(`progress.status.${look}`, { stalled: stalledPartitionsOf(job), running: children.running })
 }
 
+const OWN_REASONS = ['stale', 'never_started', 'partitions'] as const
+
 /** What a card says below the name: of a job that has failed why, and of a batch how many of its partitions have. */
 export const messageText = ({ job, language }: JobView): string => {
-  const { children, message, errorMessage, status } = job
+  const { children, message, errorMessage, failureReason, status } = job
   if (children !== null && children.failed > 0) {
     return language.text('progress.failedParts', { failed: children.failed, total: children.total })
   }
-  return (status === 'failed' ? errorMessage : message) ?? ''
+  if (status !== 'failed') return message ?? ''
+  // What the service writes into `errorMessage` when it ends a job by itself is English.
+  const own = OWN_REASONS.find(each => each === failureReason)
+  return own === undefined ? (errorMessage ?? '') : language.text(`progress.reason.${own}`)
 }
 
 /** A spinner while it runs, else a sign; both are for the eye alone. */

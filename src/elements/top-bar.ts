@@ -7,6 +7,7 @@ import { isFinished } from '../contract/states.ts'
 import { isArriving } from '../browser-client/shown-clock.ts'
 import type { ConnectionState, HeadwayClient, JobFilter } from '../browser-client/types.ts'
 import type { LiveJob } from '../contract/live-job.ts'
+import { isolated } from '../messages/language.ts'
 import { followList } from './connections.ts'
 import { Dismissed } from './dismissed.ts'
 import { HeadwayElement } from './element.ts'
@@ -176,7 +177,10 @@ export class HeadwayTopBar extends HeadwayElement {
 
   #renderFirst(job: LiveJob): TemplateResult {
     const { language } = this
-    const text = language.text('progress.first', { name: job.name, percent: language.percent(job.progressPercent) })
+    const text = language.text('progress.first', {
+      name: isolated(job.name),
+      percent: language.percent(job.progressPercent),
+    })
     return html`<span class="first muted" part="first">${text}</span>`
   }
 

@@ -19,7 +19,9 @@ export interface ProgressEndDetail {
 }
 
 export interface ProgressErrorDetail extends ProgressEndDetail {
+  /** As the worker said it; in English where the service has ended the job by itself, which `failureReason` tells. */
   errorMessage: string
+  failureReason: LiveJob['failureReason']
 }
 
 declare global {
@@ -37,9 +39,10 @@ const MAX_KNOWN = 2_000
 const dispatch = (type: keyof WindowEventMap, detail: unknown): void =>
   void window.dispatchEvent(new CustomEvent(type, { detail }))
 
-const dispatchEnd = ({ id: jobId, jobType, status, errorMessage }: LiveJob): void => {
+const dispatchEnd = ({ id: jobId, jobType, status, errorMessage, failureReason }: LiveJob): void => {
   if (status === 'completed') dispatch('progress:complete', { jobId, jobType })
-  else if (status === 'failed') dispatch('progress:error', { jobId, jobType, errorMessage: errorMessage ?? '' })
+  else if (status === 'failed')
+    dispatch('progress:error', { jobId, jobType, errorMessage: errorMessage ?? '', failureReason })
   else dispatch('progress:cancelled', { jobId, jobType })
 }
 

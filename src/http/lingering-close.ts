@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import type { LoopTurns } from './limits/loop-turns.ts'
+import { readInTurns } from './read-in-turns.ts'
 
 /**
  * Closes the connection behind an answer only when the rest of the request's body has arrived, or its client has fallen silent
@@ -23,18 +24,8 @@ export const registerLingeringClose = (
     }
     request.once('end', () => delete (socket as Partial<typeof socket>).destroySoon)
     // Thrown away, a piece at a time, also where a parser has begun to read it and given up. Of an ended one nothing comes.
-    let waits = false
-    const throwAway = () => {
-      waits = false
-      request.read()
-    }
-    request.on('readable', () => {
-      if (waits) return
-      waits = true
-      loopTurns
-        .run({ tenantId: 'strangers', caller: socket.remoteAddress ?? null }, throwAway)
-        .catch(() => socket.destroy())
-    })
+    const party = { tenantId: 'strangers', caller: socket.remoteAddress ?? null }
+    readInTurns(request, party, { loopTurns, take: () => undefined, fail: () => socket.destroy() })
   }
   const watch = (request: IncomingMessage, response: ServerResponse): void => {
     // First: Node's own listener decides on the connection.

@@ -4,6 +4,7 @@ import { HeadwayError } from '../contract/errors.ts'
 import { holderOf, partyOf } from './answers-in-flight.ts'
 import type { Holding, InFlight } from './limits/in-flight.ts'
 import type { LoopTurns } from './limits/loop-turns.ts'
+import { readInTurns } from './read-in-turns.ts'
 
 const SMALLEST_BLOCK = 1024
 const LARGEST_BLOCK = 256 * 1024
@@ -86,12 +87,12 @@ export const readBody = (
   /** A body that came in one piece, as nearly all do: it need not be copied. */
   let piece: Buffer | null = null
   let ended = false
-  let waits = false
+  let stopTurns: () => void = () => undefined
 
   const stop = () => {
     ended = true
     payload.off('data', onData)
-    payload.off('readable', onReadable)
+    stopTurns()
     payload.off('end', onEnd)
     payload.off('error', fail)
     payload.off('close', onClose)
@@ -118,17 +119,6 @@ export const readBody = (
       fail(error as Error)
     }
   }
-  const takeWhatHasCome = () => {
-    waits = false
-    if (ended) return
-    const chunk = payload.read() as Buffer | null
-    if (chunk) take(chunk)
-  }
-  const onReadable = () => {
-    if (waits) return
-    waits = true
-    loopTurns.run(partyOf(holder), takeWhatHasCome).catch(fail)
-  }
   const onEnd = () => {
     stop()
     holding.settle()
@@ -137,7 +127,7 @@ export const readBody = (
   }
   const onClose = () => fail(new HeadwayError('validation_failed', 'The body ended too early.'))
   if (atMost <= SHORT_BODY) payload.on('data', onData)
-  else payload.on('readable', onReadable)
+  else stopTurns = readInTurns(payload, partyOf(holder), { loopTurns, take, fail })
   payload.on('end', onEnd)
   // With a listener for as long as it may fail: the server would end by it otherwise.
   payload.on('error', fail)

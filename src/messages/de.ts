@@ -28,6 +28,9 @@ export const de: Messages = {
     '{stalled, number} von {running, plural, one {# laufenden Teil} other {# laufenden Teilen}} ohne Lebenszeichen',
   'progress.failedParts':
     '{failed, number} von {total, plural, one {# Teil} other {# Teilen}} {failed, plural, one {ist} other {sind}} fehlgeschlagen',
+  'progress.reason.stale': 'Kein Lebenszeichen mehr',
+  'progress.reason.never_started': 'Er wurde nie begonnen',
+  'progress.reason.partitions': 'Teile sind fehlgeschlagen',
   'progress.status.cancelling': 'Wird abgebrochen',
   'progress.actions.cancel': 'Abbrechen',
   'progress.actions.cancelJob': '{name} abbrechen',
@@ -49,5 +52,8 @@ export const de: Messages = {
   'progress.errors.notFound': 'Diesen Vorgang gibt es nicht',
   'progress.errors.cannotCancel': 'Dieser Vorgang lässt sich nicht abbrechen',
   'progress.errors.alreadyFinished': 'Der Vorgang ist bereits beendet',
+  'progress.errors.notAllowed': 'Das ist Ihnen nicht erlaubt',
+  'progress.errors.unreachable': 'Der Dienst antwortet nicht',
+  'progress.errors.later': 'Der Dienst kann das gerade nicht: bitte gleich noch einmal',
   'progress.errors.other': 'Das hat nicht geklappt: {detail}',
 }

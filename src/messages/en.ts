@@ -26,6 +26,9 @@ export const en = {
   'progress.status.partly_stalled':
     '{stalled, number} of {running, plural, one {# running part} other {# running parts}} {stalled, plural, one {gives} other {give}} no sign of life',
   'progress.failedParts': '{failed, number} of {total, plural, one {# part} other {# parts}} failed',
+  'progress.reason.stale': 'Its workers fell silent',
+  'progress.reason.never_started': 'It was never started',
+  'progress.reason.partitions': 'Parts of it failed',
   'progress.status.cancelling': 'Cancelling',
   'progress.actions.cancel': 'Cancel',
   'progress.actions.cancelJob': 'Cancel {name}',
@@ -47,6 +50,9 @@ export const en = {
   'progress.errors.notFound': 'There is no such job',
   'progress.errors.cannotCancel': 'This job cannot be cancelled',
   'progress.errors.alreadyFinished': 'The job has already finished',
+  'progress.errors.notAllowed': 'You are not allowed to do that',
+  'progress.errors.unreachable': 'The service does not answer',
+  'progress.errors.later': 'The service cannot do it now: try again in a moment',
   'progress.errors.other': 'That did not work: {detail}',
 } as const
 

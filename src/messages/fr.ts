@@ -30,6 +30,9 @@ export const fr: Messages = {
     '{stalled, plural, one {# partie en cours} other {# parties en cours}} sur {running, number} sans signe de vie',
   'progress.failedParts':
     '{failed, plural, one {# partie} other {# parties}} sur {total, number} {failed, plural, one {a échoué} other {ont échoué}}',
+  'progress.reason.stale': 'Plus aucun signe de vie',
+  'progress.reason.never_started': 'Elle n’a jamais commencé',
+  'progress.reason.partitions': 'Des parties ont échoué',
   'progress.status.cancelling': 'Annulation en cours',
   'progress.actions.cancel': 'Annuler',
   'progress.actions.cancelJob': 'Annuler {name}',
@@ -51,5 +54,8 @@ export const fr: Messages = {
   'progress.errors.notFound': 'Cette opération n’existe pas',
   'progress.errors.cannotCancel': 'Cette opération ne peut pas être annulée',
   'progress.errors.alreadyFinished': 'L’opération est déjà terminée',
+  'progress.errors.notAllowed': 'Cela ne vous est pas permis',
+  'progress.errors.unreachable': 'Le service ne répond pas',
+  'progress.errors.later': 'Le service ne peut pas le faire maintenant : réessayez dans un instant',
   'progress.errors.other': 'Cela n’a pas fonctionné : {detail}',
 }

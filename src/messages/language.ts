@@ -142,6 +142,9 @@ export class Language<Key extends string> {
   }
 }
 
+/** A name amid a sentence: whichever way it is written, and whatever it holds, it turns nothing around it. */
+export const isolated = (name: string): string => `\u2068${name}\u2069`
+
 /** The first of the wanted tags whose language is there, and that language; null where none is. */
 export const firstOf = <Name extends string>(
   wanted: readonly string[],

@@ -23,7 +23,7 @@ import type { Opened } from './reporter.ts'
 import { patienceAfter, SLOW_MS } from './patience.ts'
 import { sizeOf, type Trackable } from './source.ts'
 import { isStopCode } from './stop.ts'
-import { readOr } from './texts.ts'
+import { fitShown, readOr } from './texts.ts'
 import { createTracking, type Tracked } from './track.ts'
 import { WaitingLoops } from './waiting-loops.ts'
 
@@ -93,6 +93,10 @@ export interface HeadwayWorker {
   track<Item>(items: Trackable<Item>, job: NewJob & StartOptions): Tracked<Item>
 }
 
+/** As the service takes it. What is no text, or cannot be seen, names no worker. */
+const workerIdOf = ({ workerId }: { workerId?: string }): string | undefined =>
+  fitShown(workerId, 'workerId') || undefined
+
 /** How long work waits for its job to be made by a service that does not answer. */
 const BEGIN_MS = 1_000
 
@@ -149,7 +153,8 @@ const creating = (client: Client, job: NewJob, { idempotencyKey, restart = false
   }
 }
 
-const attaching = (client: Client, jobId: string, { workerId, attempt }: AttachOptions) => {
+const attaching = (client: Client, jobId: string, { attempt, ...options }: AttachOptions) => {
+  const workerId = workerIdOf(options)
   // What is no id at all is for the service to refuse.
   const path = `/jobs/${readOr(() => encodeURIComponent(jobId), '-')}`
   const body = attempt === undefined ? {} : { attempt }
@@ -180,7 +185,7 @@ export const createWorker = (options: HeadwayWorkerOptions = {}): HeadwayWorker 
     const { totalCount, stages } = readOr(() => ({ ...job }), {} as NewJob)
     return new WorkingJob({
       ...shared,
-      workerId: startOptions.workerId,
+      workerId: workerIdOf(startOptions),
       open: creating(client, job, startOptions),
       progress: { totalCount, hasStages: stages !== undefined },
     })
@@ -191,7 +196,7 @@ export const createWorker = (options: HeadwayWorkerOptions = {}): HeadwayWorker 
     attach: (jobId, attachOptions = {}) =>
       new WorkingJob({
         ...shared,
-        workerId: attachOptions.workerId,
+        workerId: workerIdOf(attachOptions),
         open: attaching(client, jobId, attachOptions),
         progress: { hasStages: false },
       }).begun(BEGIN_MS),

@@ -7,7 +7,7 @@ import { UnheardError, type Outage } from './outage.ts'
 import { Progress, type Report } from './progress.ts'
 import { Reporter, reportTime, type Ending, type Opened } from './reporter.ts'
 import { StopError } from './stop.ts'
-import { asJsonObject, errorFields, fit, readOr } from './texts.ts'
+import { asJsonObject, errorFields, fit, fitShown, readOr } from './texts.ts'
 
 /** A job to be made. */
 export interface NewJob {
@@ -179,15 +179,24 @@ export class WorkingJob implements Job {
   }
 }
 
+/** Stages go by the names that their reports carry, which are made to fit as well. What has no name cannot be reported. */
+const fitStages = (stages: NonNullable<NewJob['stages']>): NewJob['stages'] => {
+  const fitting = stages.map(stage => ({ ...stage, name: fitShown(stage.name, 'stage') }))
+  const named = fitting.filter(({ name }) => name !== '')
+  return named.length === 0 ? undefined : named
+}
+
 /** What `POST /jobs` takes, made of what the work says. */
 export const creationOf = (job: NewJob, program: string): Record<string, unknown> => {
-  const { name, jobType, unit, meta, ...others } = readOr(() => ({ ...job }), {} as NewJob)
+  const { name, jobType, unit, stages, meta, ...others } = readOr(() => ({ ...job }), {} as NewJob)
+  const what = fitShown(program, 'jobType') || 'script'
   return (
     asJsonObject({
       ...others,
-      name: fit(name, 'name') || program,
-      ...(others.parentJobId === undefined && { jobType: fit(jobType, 'jobType') || program }),
-      ...(unit !== undefined && { unit: fit(unit, 'unit') || 'unknown' }),
+      name: fitShown(name, 'name') || what,
+      ...(others.parentJobId === undefined && { jobType: fitShown(jobType, 'jobType') || what }),
+      ...(unit !== undefined && { unit: fitShown(unit, 'unit') || 'unknown' }),
+      ...(stages !== undefined && { stages: readOr(() => fitStages(stages), stages) }),
       ...(meta !== undefined && { meta: asJsonObject(meta) ?? {} }),
     }) ?? {}
   )

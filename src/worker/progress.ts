@@ -1,6 +1,6 @@
 import type { Unit } from '../contract/units.ts'
 import type { Details } from './details.ts'
-import { asJsonObject, fit } from './texts.ts'
+import { asJsonObject, fit, fitShown } from './texts.ts'
 
 /** How far the work is. What is left out stays as it was; `null` clears it. */
 export interface Report {
@@ -35,8 +35,9 @@ const tidy = (report: Report): Report => {
     tidied[field] = value
   }
   if (typeof tidied['message'] === 'string') tidied['message'] = fit(tidied['message'], 'message')
-  if (typeof tidied['stage'] === 'string') tidied['stage'] = fit(tidied['stage'], 'stage')
-  if (typeof tidied['unit'] === 'string') tidied['unit'] = fit(tidied['unit'], 'unit') || 'unknown'
+  if (typeof tidied['stage'] === 'string') tidied['stage'] = fitShown(tidied['stage'], 'stage')
+  if (tidied['stage'] === '') delete tidied['stage']
+  if (typeof tidied['unit'] === 'string') tidied['unit'] = fitShown(tidied['unit'], 'unit') || 'unknown'
   if (tidied['payload'] != null) tidied['payload'] = asJsonObject(tidied['payload'])
   if (typeof tidied['progressPercent'] === 'number') {
     tidied['progressPercent'] = Math.max(0, Math.min(Math.floor(tidied['progressPercent']), 100))

@@ -1,20 +1,35 @@
+import { shownText } from '../contract/shown-text.ts'
+
 /** What the service takes (README, "Limits"): a report must not be refused for what the work has put into it. */
 const MAX_CHARACTERS = {
-  name: 255,
-  jobType: 100,
   message: 500,
-  stage: 100,
-  unit: 30,
   errorMessage: 2_000,
   errorStack: 10_000,
 } as const
+const MAX_SHOWN_CHARACTERS = { name: 255, jobType: 100, stage: 100, unit: 30, workerId: 200 } as const
 
-/** Any text as the service keeps it; what is no text is empty. Characters are code points: an emoji is one, and is not cut in two. NUL and halves of surrogate pairs cannot be stored. */
+/** Of a longer text no more is looked at. */
+const MAX_LOOKED_AT = 10_000
+
+/** Characters are code points: an emoji is one, and is not cut in two. */
+const cut = (text: string, max: number): string =>
+  text.length <= max
+    ? text
+    : Array.from(text.slice(0, max * 2))
+        .slice(0, max)
+        .join('')
+
+/** Any text as the service keeps it; what is no text is empty. NUL and halves of surrogate pairs cannot be stored. */
 export const fit = (given: unknown, what: keyof typeof MAX_CHARACTERS): string => {
   const text = typeof given === 'string' ? given : ''
   const max = MAX_CHARACTERS[what]
-  const sound = text.slice(0, max * 2 + 1).replaceAll(/\0|\p{Surrogate}/gu, '\ufffd')
-  return sound.length <= max ? sound : Array.from(sound).slice(0, max).join('')
+  return cut(text.slice(0, max * 2 + 1).replaceAll(/\0|\p{Surrogate}/gu, '\ufffd'), max)
+}
+
+/** Any text as the service takes it where it names something: empty when nothing of it can be seen. */
+export const fitShown = (given: unknown, what: keyof typeof MAX_SHOWN_CHARACTERS): string => {
+  const text = typeof given === 'string' ? given.slice(0, MAX_LOOKED_AT) : ''
+  return shownText(cut(shownText(text), MAX_SHOWN_CHARACTERS[what]))
 }
 
 /** What `read` gives, or `otherwise` where it throws: what the work hands over may have parts that cannot be read. */

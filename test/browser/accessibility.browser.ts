@@ -4,6 +4,7 @@ import type { AxeResults, RunOptions } from 'axe-core'
 import type { Locator, Page } from 'playwright-core'
 import t from 'tap'
 import { startService } from '../helpers/service.ts'
+import { waitFor } from '../helpers/wait.ts'
 import type { Service } from '../helpers/service.ts'
 import { mint, SECRET } from '../helpers/tokens.ts'
 import { openBrowser, visit } from './browser.ts'
@@ -223,4 +224,28 @@ t.test('on paper there is every row, also of a list that is longer than the wind
   await page.emulateMedia({ media: 'print' })
   const bottoms = await page.locator('.row').evaluateAll(rows => rows.map(row => row.getBoundingClientRect().top))
   t.equal(new Set(bottoms).size, 150, 'each at a place of its own')
+})
+
+t.test('on paper there is what has been read, and how many rows have not', async t => {
+  const service = await startService(t)
+  const partitions = Array.from({ length: 230 }, (_, index) => ({ name: `Part ${index}` }))
+  const batch = await service.createJob({ name: 'Many parts', partitions })
+  const { page } = await visit(t, browser, `${service.url}/jobs/${batch.id}`)
+  await page.getByRole('row').filter({ hasText: 'Part 0' }).waitFor()
+  await page.evaluate(() => {
+    const printed: string[] = []
+    Object.assign(globalThis, { printed })
+    addEventListener('beforeprint', () => printed.push(document.querySelector('job-partitions')?.textContent ?? ''))
+  })
+  const printed = async () => {
+    await page.pdf()
+    return page.evaluate(() => (globalThis as unknown as { printed: string[] }).printed.at(-1) ?? '')
+  }
+  const first = await printed()
+  t.match(first, /Part 99\b[^]*130 more rows are not on this paper/)
+  t.notMatch(first, /Loading/)
+  await waitFor(async () => {
+    const next = await printed()
+    return next.includes('Part 229') && !next.includes('not on this paper')
+  })
 })

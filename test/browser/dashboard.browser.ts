@@ -188,7 +188,7 @@ t.test('the page of a job has its own address, survives a reload, and the way ba
   await holds(page.getByRole('region', { name: 'Workers' }), 'worker-1')
   await holds(page.locator('pre'), '"requestedBy": "sales"')
   await service.heartbeat(job.id, { stage: 'writing', processedCount: 2, totalCount: 4, workerId: 'worker-1' })
-  await holds(page.locator('.timeline'), 'Entered stage writing')
+  await holds(page.locator('.timeline'), 'Entered stage \u2068writing\u2069')
   await holds(page.locator('.stages [aria-current=step]'), 'writing')
   await page.locator('canvas').first().waitFor()
   t.match(await page.locator('[data-chart=progress]').getAttribute('aria-label'), /^Progress from 0% at .* to \d+% at /)
@@ -304,6 +304,81 @@ t.test('the page speaks the first language of the visitor that it knows, and wri
     await page.getByRole('link', { name: tab, exact: true }).waitFor()
     await holds(row(page, 'Viele Zeilen'), count)
     t.equal(await page.locator('html').getAttribute('lang'), locale === 'tlh' ? 'en' : locale.slice(0, 2))
+  }
+})
+
+t.test('why the service has ended a job is said in the language of the visitor', async t => {
+  const own = await startService(t, { SWEEP_SCHEDULE: '* * * * * *' })
+  const batch = await own.createJob({
+    name: 'Batch',
+    heartbeatTimeoutSeconds: 1,
+    partitions: [{ name: 'Berlin' }, { name: 'Paris' }],
+  })
+  const [silent = ''] = (batch as unknown as { partitions: { id: string }[] }).partitions.map(({ id }) => id)
+  await own.heartbeat(silent, {})
+  const alone = await own.createJob({ name: 'Alone', heartbeatTimeoutSeconds: 1 })
+  await own.heartbeat(alone.id, {})
+  const late = await own.createJob({ name: 'Late', pendingTimeoutSeconds: 1 })
+  for (const id of [silent, alone.id, late.id]) {
+    await waitFor(async () => (await own.job(id)).status === 'failed', { timeoutMs: 20_000 })
+  }
+  const { page } = await visit(t, browser, `${own.url}/jobs/${alone.id}`, { locale: 'de-DE' })
+  const pages = [
+    [`/jobs/${alone.id}`, ['Kein Heartbeat seit 1 Sek', 'Seine Worker sind verstummt']],
+    [`/jobs/${late.id}`, ['Nicht begonnen innerhalb von 1 Sek', 'Er wurde nie begonnen']],
+    [`/jobs/${batch.id}`, ['Berlin: Seine Worker sind verstummt']],
+    ['/?view=history', ['Er wurde nie begonnen', 'Seine Worker sind verstummt']],
+  ] as const
+  for (const [path, texts] of pages) {
+    await page.goto(`${own.url}${path}`)
+    const main = page.locator('main')
+    for (const text of texts) await holds(main, new RegExp(text.replaceAll(' ', '\\s?')))
+    t.notMatch(await main.innerText(), /heartbeat for|not started|fell silent/i, path)
+  }
+})
+
+t.test('every text of others stands by itself: what is written from the right turns nothing around it', async t => {
+  const own = await startService(t)
+  const rtl = (latin: string) => `שלום ${latin}`
+  const job = await own.createJob({
+    name: rtl('name'),
+    jobType: rtl('type'),
+    unit: rtl('unit'),
+    description: rtl('description'),
+    totalCount: 10,
+  })
+  await own.heartbeat(job.id, {
+    processedCount: 5,
+    message: rtl('message'),
+    workerId: rtl('worker'),
+    stage: rtl('stage'),
+  })
+  const failed = await own.createJob({ name: rtl('failed'), jobType: rtl('type') })
+  await own.call('POST', `/jobs/${failed.id}/fail`, { errorMessage: rtl('error') })
+  /** Texts that stand beside others in one paragraph of bidirectional text, or have the direction of the page. */
+  const bare = (page: Page): Promise<string[]> =>
+    page.evaluate(() => {
+      const found: string[] = []
+      const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
+      while (texts.nextNode()) {
+        const { data, parentElement } = texts.currentNode as Text
+        if (!data.includes('שלום') || parentElement?.closest('script, style, pre, .vh, option') != null) continue
+        const isolated = data.split('\u2068').slice(1).join('').includes('שלום')
+        if (parentElement?.closest('bdi, [dir=auto]') == null && !isolated) found.push(data.trim())
+      }
+      return found
+    })
+  const { page } = await visit(t, browser, own.url)
+  for (const [path, text] of [
+    ['/', rtl('message')],
+    ['/?view=history', rtl('error')],
+    [`/jobs/${job.id}`, rtl('worker')],
+    [`/jobs/${failed.id}`, rtl('error')],
+    ['/statistics', rtl('type')],
+  ] as const) {
+    await page.goto(`${own.url}${path}`)
+    await holds(page.locator('main'), text)
+    t.same(await bare(page), [], path)
   }
 })
 

@@ -76,7 +76,7 @@ t.test('three lines of HTML show what runs in a page of another origin, and tell
   const topBar = page.locator('headway-top-bar')
   const toggle = topBar.getByRole('button', { name: '3 operations running' })
   await toggle.waitFor()
-  t.match(await toggle.textContent(), /Import \(42%\)/)
+  t.match(await toggle.textContent(), /Import\u2069 \(42%\)/)
   t.equal(await toggle.getAttribute('aria-expanded'), 'false')
   t.equal(await topBar.locator('headway-job-card').count(), 0)
 

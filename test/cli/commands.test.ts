@@ -64,7 +64,7 @@ t.test('with a service', { buffered: true }, async t => {
           '--type',
           'script',
           '--unit',
-          'files',
+          'fi\u200bles\n',
           '--parse',
           '--',
           'bash',
@@ -186,9 +186,12 @@ t.test('with a service', { buffered: true }, async t => {
       const make = (name: string, fields = {}) => caller.createJob({ name, ...fields })
       const [done, broken, open] = [
         await make('done'),
-        await make('bro\x1bken', { totalCount: 4 }),
+        await make('broken', { totalCount: 4 }),
         await make('open', { cancellable: true }),
       ]
+      // As it could be named once.
+      const naming = `UPDATE public.progress_jobs SET name = E'bro\\x1bken' WHERE id = $1`
+      await service.database.pool.query(naming, [broken.id])
       await caller.call('POST', `/jobs/${done.id}/complete`, { resultSummary: { rows: 3 } })
       await caller.call('POST', `/jobs/${broken.id}/fail`, { errorMessage: 'no\x1b disk' })
       const call = (...args: string[]) => headway(args, environment)

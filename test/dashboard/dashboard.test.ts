@@ -57,7 +57,7 @@ const batchWith = (over: Record<string, unknown>) => ({
   liveness: 'stalled' as const,
   children: {
     ...{ total: 200, pending: 55, running: 42, stalled: 1, completed: 100, failed: 3, cancelled: 0 },
-    ...{ current: [], errors: [] },
+    ...{ current: [], errors: [], failures: [] },
     ...over,
   },
 })
@@ -88,10 +88,19 @@ t.test('a list says the line of an error that names it, without the stack', asyn
     ],
     ['', ''],
   ] as const
-  for (const [message, said] of texts) t.equal(failureText({ children: null, errorMessage: message }), said)
-  t.equal(failureText({ children: null, errorMessage: null }), '')
-  t.equal(failureText({ ...batchWith({}), errorMessage: null }), '3 of 200 partitions failed')
-  t.equal(failureText({ ...batchWith({ failed: 1, total: 1 }), errorMessage: 'x' }), '1 of 1 partition failed')
+  for (const [message, said] of texts)
+    t.equal(failureText({ children: null, errorMessage: message, failureReason: 'worker' }), said)
+  t.equal(failureText({ children: null, errorMessage: null, failureReason: null }), '')
+  t.equal(
+    failureText({ ...batchWith({}), errorMessage: null, failureReason: 'partitions' }),
+    '3 of 200 partitions failed',
+  )
+  t.equal(
+    failureText({ ...batchWith({ failed: 1, total: 1 }), errorMessage: 'x', failureReason: 'partitions' }),
+    '1 of 1 partition failed',
+  )
+  const ended = { children: null, errorMessage: 'No heartbeat for 60 seconds', failureReason: 'stale' } as const
+  t.equal(failureText(ended), 'Its workers fell silent', 'by the code, where the service has ended it')
 })
 
 t.test('a job that advances seldom is given three of its usual steps before it is said not to advance', async t => {
@@ -228,6 +237,6 @@ t.test('what is counted is told in words, and a unit of its own as it is', t => 
   t.equal(of('iterations'), '1 of 2 iterations')
   t.equal(of('paths', 1), '1 of 1 path')
   t.equal(of('unknown'), '1 of 2')
-  for (const unit of ['Gigapixels', 'toString', '{count}']) t.equal(of(unit), `1 of 2 ${unit}`)
+  for (const unit of ['Gigapixels', 'toString', '{count}']) t.equal(of(unit), `1 of 2 \u2068${unit}\u2069`)
   t.end()
 })

@@ -7,9 +7,11 @@ import { migrate } from '../../src/database/migrate.ts'
 import type { JobDocument, ListedJob } from '../../src/contract/job.ts'
 import type { JobChange } from '../../src/contract/change.ts'
 import { decodePayload } from '../../src/live/payload.ts'
+import { isInLine, isVisible } from '../../src/contract/shown-text.ts'
 import { createTestDatabase, withDatabase } from '../helpers/database.ts'
 import { makeDirectory, postgresOf, spawnService } from '../helpers/process.ts'
 import { startService } from '../helpers/service.ts'
+import { SHOWN_TEXTS, UNSHOWN_TEXTS } from '../helpers/shown-texts.ts'
 import { openStream } from '../helpers/stream.ts'
 import { waitFor } from '../helpers/wait.ts'
 
@@ -140,6 +142,54 @@ t.test('stages are those of HTTP', async t => {
   await t.rejects(update(worker, id, 'c'), { code: 'HW001', message: /^unknown_stage: / })
 })
 
+t.test('a stage may be named as it may be over HTTP', async t => {
+  const isShown = async (texts: string[]): Promise<boolean[]> => {
+    const { rows } = await database.pool.query<{ shown: boolean[] }>(
+      `SELECT array_agg(${FUNCTIONS}.is_shown_text(given) ORDER BY place) AS shown
+       FROM unnest($1::text[]) WITH ORDINALITY AS t (given, place)`,
+      [texts],
+    )
+    return rows[0]!.shown
+  }
+  t.same(
+    await isShown(SHOWN_TEXTS),
+    SHOWN_TEXTS.map(() => true),
+  )
+  t.same(
+    await isShown(UNSHOWN_TEXTS),
+    UNSHOWN_TEXTS.map(() => false),
+  )
+
+  // Of the planes beyond the first, those that have anything hidden, and the edges of the others.
+  const planes: [first: number, last: number][] = [
+    [1, 0xd7ff],
+    [0xe000, 0xffff],
+    [0x1bca0, 0x1bcaf],
+    [0x1d170, 0x1d17f],
+    [0x1f3f0, 0x1f3ff],
+    [0xdfff0, 0xe1000],
+    [0x10fff0, 0x10ffff],
+  ]
+  const characters = planes.flatMap(([first, last]) =>
+    Array.from({ length: last - first + 1 }, (_, index) => String.fromCodePoint(first + index)),
+  )
+  // Alone, between letters, before a joiner, and behind a flag.
+  for (const around of [
+    (c: string) => c,
+    (c: string) => `a${c}b`,
+    (c: string) => `${c}\u200d`,
+    (c: string) => `🏴${c}`,
+  ]) {
+    const texts = characters.map(around)
+    const shown = await isShown(texts)
+    const different = texts.filter((text, place) => shown[place] !== (isVisible(text) && isInLine(text)))
+    t.same(
+      different.map(text => Array.from(text, c => c.codePointAt(0)?.toString(16))),
+      [],
+    )
+  }
+})
+
 t.test('what HTTP refuses is refused, by HW001 with the same code', async t => {
   const { id } = await service.createJob({ totalCount: 100 })
   const finished = await service.createJob()
@@ -162,6 +212,8 @@ t.test('what HTTP refuses is refused, by HW001 with the same code', async t => {
     ['validation_failed', () => update(worker, id, null, null, '9007199254740992')],
     ['validation_failed', () => update(worker, id, '')],
     ['validation_failed', () => update(worker, id, long(101))],
+    ['validation_failed', () => update(worker, id, ' ')],
+    ['validation_failed', () => update(worker, id, 'a\nb')],
     ['validation_failed', () => update(worker, id, null, null, null, long(501))],
     ['validation_failed', () => complete(worker, id, long(501))],
     ['validation_failed', () => error(worker, id, null)],

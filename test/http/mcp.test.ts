@@ -159,12 +159,16 @@ t.test('what others have written is data to an assistant, and all of it can be s
   const hidden = String.fromCodePoint(0xe0063, 0xe0061, 0x202e, 0x9b, 0x200b, 0xfe01, 0x3164, 0x2800, 0xe0101)
   const seen = '\\u{e0063}\\u{e0061}\\u{202e}\\u{9b}\\u{200b}\\u{fe01}\\u{3164}\\u{2800}\\u{e0101}'
   const { id } = await service.createJob({
-    name: `Import\n\nExport [x] (running)${hidden}`,
     description: `❤️ 👍🏽 ü${hidden}`,
     totalCount: 9,
     meta: { [`key${hidden}`]: [{ deep: hidden }] },
   })
-  await service.heartbeat(id, { processedCount: 1, message: `Row 1${hidden}`, stage: hidden, workerId: `w${hidden}` })
+  await service.heartbeat(id, { processedCount: 1, message: `Row 1${hidden}`, stage: 's', workerId: 'w' })
+  // As they could be named once.
+  const { pool } = service.database
+  const name = `Import\n\nExport [x] (running)${hidden}`
+  await pool.query('UPDATE public.progress_jobs SET name = $2, stage = $3 WHERE id = $1', [id, name, hidden])
+  await pool.query('UPDATE public.job_progress SET worker_id = worker_id || $2 WHERE job_id = $1', [id, hidden])
   const { client, call } = await connect(t, overHttp(service))
   const told: (string | undefined)[] = []
   await call('wait_for_job', { jobId: id, timeoutSeconds: 1 }, { onprogress: ({ message }) => void told.push(message) })

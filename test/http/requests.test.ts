@@ -4,12 +4,45 @@ import t from 'tap'
 import { bulkHeartbeat, heartbeat } from '../../src/http/schemas/heartbeat.ts'
 import { isPlainBulkHeartbeat, isPlainHeartbeat, isPlainId } from '../../src/http/schemas/plain-heartbeat.ts'
 import { jobParams } from '../../src/http/schemas/requests.ts'
+import { SHOWN_TEXTS, UNSHOWN_TEXTS } from '../helpers/shown-texts.ts'
 import { JOB_ID, raw, readProblem, send, startServer } from './in-memory.ts'
 
 const heartbeatPath = `/jobs/${JOB_ID}/heartbeat`
 const NUL = '\\u0000'
 const LONE = '\\ud800'
 const bytes = (count: number) => 'x'.repeat(count)
+
+t.test('a text that names something can be seen, and does nothing to the line that it stands in', async t => {
+  const { api } = await startServer(t)
+  const job = { jobType: 'import', name: 'Import' }
+  const fields: [path: string, field: string, body: (text: string) => object][] = [
+    ['/jobs', 'name', name => ({ ...job, name })],
+    ['/jobs', 'jobType', jobType => ({ ...job, jobType })],
+    ['/jobs', 'unit', unit => ({ ...job, unit })],
+    ['/jobs', 'stages[0].name', name => ({ ...job, stages: [{ name }] })],
+    ['/jobs', 'partitions[0].name', name => ({ ...job, partitions: [{ name }] })],
+    [heartbeatPath, 'workerId', workerId => ({ workerId })],
+    [heartbeatPath, 'unit', unit => ({ unit })],
+    [heartbeatPath, 'stage', stage => ({ stage })],
+    [`/jobs/${JOB_ID}/increment`, 'workerId', workerId => ({ workerId, increment: 1 })],
+  ]
+  for (const [path, field, body] of fields) {
+    for (const text of UNSHOWN_TEXTS) {
+      const problem = await readProblem(await send(`${api}${path}`, JSON.stringify(body(text))))
+      t.match(
+        problem,
+        { status: 400, errors: [{ path: field, message: /^must (have a character|not hold line breaks)/ }] },
+        `${field}: ${encodeURIComponent(text)}`,
+      )
+    }
+    for (const text of SHOWN_TEXTS) {
+      const { status } = await send(`${api}${path}`, JSON.stringify(body(text)))
+      t.ok(status < 300, `${field}: ${encodeURIComponent(text)} is ${status}`)
+    }
+  }
+  const prose = { ...job, description: 'one\ntwo\u202e' }
+  t.equal((await send(`${api}/jobs`, JSON.stringify(prose))).status, 201, 'what is told in sentences may have lines')
+})
 
 t.test('a body that breaks a rule is refused, and every bad field is named', async t => {
   const { api, jobs } = await startServer(t)
@@ -765,6 +798,7 @@ t.test('what is taken at a glance, its schema takes as it is', async t => {
   const text = fc.oneof(
     { weight: 3, arbitrary: fc.string({ minLength: 1 }) },
     fc.string({ unit: 'binary', maxLength: 8 }),
+    fc.constantFrom(...SHOWN_TEXTS, ...UNSHOWN_TEXTS),
     fc
       .tuple(lengths, fc.string({ unit: content, maxLength: 1 }))
       .map(([n, end]) => 'x'.repeat(n).slice(end.length) + end),

@@ -184,7 +184,12 @@ t.test('the sweeper ends partitions and never a batch', async t => {
   t.same(await statusesOf(id), ['failed', 'running', 'pending'])
   t.match(await service.job(id), {
     status: 'running',
-    children: { failed: 1, errors: ['p0: No heartbeat for 60 seconds'], current: ['p1'] },
+    children: {
+      failed: 1,
+      errors: ['p0: No heartbeat for 60 seconds'],
+      failures: [{ name: 'p0', failureReason: 'stale' }],
+      current: ['p1'],
+    },
   })
   await service.age(ids[2], 6)
   await sweep()

@@ -201,6 +201,7 @@ export class BatchModel {
         cancelled: of('cancelled').length,
         current: of('running').map(({ name }) => name),
         errors: failed.map(({ name, errorMessage }) => `${name}: ${errorMessage ?? ''}`),
+        failures: failed.map(({ id, name, failureReason }) => ({ id, name, failureReason })),
       },
     }
   }

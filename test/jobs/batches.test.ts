@@ -50,6 +50,7 @@ t.test('a batch and its partitions are made in one call, the partitions after it
         cancelled: 0,
         current: [],
         errors: [],
+        failures: [],
       },
     },
     'while no partition says anything, neither does the batch',
@@ -434,7 +435,7 @@ t.test('where units differ nothing is summed; what is unknown agrees with all', 
 
 t.test('a unit of its own is kept as it is, and summed with its like alone', async t => {
   const { id, ids } = await createBatch([{ totalCount: 10 }, { totalCount: 30 }, { totalCount: 10 }])
-  const unit = `a\u202e${'🦊'.repeat(28)}`
+  const unit = `aé${'🦊'.repeat(28)}`
   await service.heartbeat(ids[0], { processedCount: 5, unit })
   await service.heartbeat(ids[1], { processedCount: 3, unit })
   t.match(await service.job(ids[0]), { unit })
@@ -543,6 +544,7 @@ t.test('a batch names five partitions that run, and the five errors that came fi
     cancelled: 0,
     current: ['p0', 'p1', 'p2', 'p3', 'p4'],
     errors: [`p13: ${'x'.repeat(500)}`, 'p12: error 1', 'p11: error 2', 'p10: error 3', 'p9: error 4'],
+    failures: [13, 12, 11, 10, 9].map(n => ({ id: ids[n], name: `p${n}`, failureReason: 'worker' })),
   })
   await post(ids.at(-1) ?? '', 'retry')
   t.equal((await service.job(id)).children?.errors[4], 'p8: error 5', 'a retried partition has no error')

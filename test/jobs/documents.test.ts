@@ -165,7 +165,9 @@ t.test('a new job has the defaults that are documented', async t => {
 })
 
 t.test('the live document has its fields, without those that are null, on one line', async t => {
-  const { id } = await service.createJob({ meta: { 'line\nbreak': 1 }, name: 'two\nlines' })
+  const { id } = await service.createJob({ meta: { 'line\nbreak': 1 } })
+  // As it could be named once.
+  await service.database.pool.query(`UPDATE public.progress_jobs SET name = E'two\\nlines' WHERE id = $1`, [id])
   const live = async () => {
     const { rows } = await service.database.pool.query<{ json: string }>(
       `SELECT ${FUNCTIONS}.live_document(j)::text AS json FROM public.progress_jobs j WHERE id = $1`,

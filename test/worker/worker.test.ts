@@ -8,10 +8,13 @@ import { setImmediate as turn, setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { CreateJob } from '../../src/contract/requests.ts'
 import type { ListedJob, Page } from '../../src/contract/job.ts'
+import { shownText } from '../../src/http/schemas/primitives.ts'
 import { createWorker, StopError, type HeadwayWorkerOptions, type Job, type NewJob } from '../../src/worker/headway.ts'
 import { patienceAfter } from '../../src/worker/patience.ts'
+import { fitShown } from '../../src/worker/texts.ts'
 import { goodAnswer, heartbeatAnswer, startFakeService, type Script } from '../helpers/fake-service.ts'
 import { startService, type Service } from '../helpers/service.ts'
+import { SHOWN_TEXTS, UNSHOWN_TEXTS } from '../helpers/shown-texts.ts'
 import { mint, SECRET } from '../helpers/tokens.ts'
 import { waitFor } from '../helpers/wait.ts'
 
@@ -186,6 +189,42 @@ t.test('with a service', async t => {
     })
     t.ok(await job.fail(new Error('too late')), 'the first ending counts')
     t.match(await service.job(id), { status: 'completed', errorMessage: null })
+  })
+
+  t.test('a name, unit or stage that could not be shown is made to fit, and costs no report', async t => {
+    const unseen = (text: string) => `\u200b\u202e${text}\n`
+    for (const text of [
+      ...UNSHOWN_TEXTS,
+      'x'.repeat(99),
+      `${'ന'.repeat(29)}\u200d\u200d`,
+      `🏴${'\u{e0067}'.repeat(300)}`,
+    ])
+      for (const what of ['name', 'jobType', 'stage', 'unit', 'workerId'] as const) {
+        const fitting = fitShown(text, what)
+        t.ok(fitting === '' || shownText(300).safeParse(fitting).success, `${what}: ${encodeURIComponent(fitting)}`)
+        t.equal(fitShown(fitting, what), fitting, 'and is then left as it is')
+      }
+    for (const text of SHOWN_TEXTS) t.equal(fitShown(text, 'name'), text.trim())
+
+    const name = 'unshown'
+    const job = await headway.start(
+      { name: unseen(name), jobType: '\n', unit: unseen('rows'), stages: [{ name: unseen('load') }, { name: ' ' }] },
+      { workerId: unseen('w') },
+    )
+    job.report({ stage: unseen('load'), unit: ' ', totalCount: 2 })
+    job.report({ stage: '\u200b' })
+    job.advance()
+    await waitFor(async () => (await service.job(job.id!)).processedCount === 1)
+    t.match(await service.job(job.id!), {
+      name,
+      jobType: 'worker.test',
+      unit: 'unknown',
+      stage: 'load',
+      stages: [{ name: 'load' }],
+      totalCount: 2,
+      workers: [{ workerId: 'w' }],
+    })
+    t.ok(await job.complete())
   })
 
   t.test('entering a stage begins its count anew', async t => {

@@ -83,6 +83,8 @@ export const de: Messages = {
   'jobs.found': '{count, plural, =0 {Keine Jobs} one {# Job} other {# Jobs}} gefunden',
   'jobs.found.many': 'Mehr als {count, number} Jobs gefunden',
   'jobs.failed': 'Die Jobs konnten nicht gelesen werden',
+  'paper.missing':
+    '{count, plural, one {# weitere Zeile steht} other {# weitere Zeilen stehen}} nicht auf diesem Papier',
 
   'column.job': 'Job',
   'column.progress': 'Fortschritt',
@@ -175,6 +177,8 @@ export const de: Messages = {
   'problem.already_finished': 'Der Job ist schon beendet.',
   'problem.not_cancellable': 'Der Job kann nicht abgebrochen werden.',
   'problem.not_retryable': 'Der Job ist aktiv.',
+  'problem.busy': 'Der Dienst hat zu viel zu tun. Versuchen Sie es gleich noch einmal.',
+  'problem.trouble': 'Der Dienst kann das gerade nicht. Versuchen Sie es gleich noch einmal.',
 
   'fact.done': 'Erledigt',
   'fact.speed': 'Tempo',
@@ -230,6 +234,8 @@ export const de: Messages = {
   'reason.stale': 'Seine Worker sind verstummt',
   'reason.partitions': 'Teile sind fehlgeschlagen',
   'reason.never_started': 'Er wurde nie begonnen',
+  'reason.stale.for': 'Kein Heartbeat seit {time}',
+  'reason.never_started.for': 'Nicht begonnen innerhalb von {time}',
   'error.title': 'Fehler',
   'error.stack': 'Aufrufe',
   'result.title': 'Ergebnis',

@@ -82,6 +82,7 @@ export const en = {
   'jobs.found': '{count, plural, =0 {No jobs} one {# job} other {# jobs}} found',
   'jobs.found.many': 'More than {count, number} jobs found',
   'jobs.failed': 'The jobs could not be read',
+  'paper.missing': '{count, plural, one {# more row is} other {# more rows are}} not on this paper',
 
   'column.job': 'Job',
   'column.progress': 'Progress',
@@ -172,6 +173,8 @@ export const en = {
   'problem.already_finished': 'The job has already ended.',
   'problem.not_cancellable': 'The job cannot be cancelled.',
   'problem.not_retryable': 'The job is active.',
+  'problem.busy': 'The service has too much to do. Try again in a moment.',
+  'problem.trouble': 'The service cannot do it now. Try again in a moment.',
 
   'fact.done': 'Done',
   'fact.speed': 'Speed',
@@ -227,6 +230,8 @@ export const en = {
   'reason.stale': 'Its workers fell silent',
   'reason.partitions': 'Partitions failed',
   'reason.never_started': 'It was never started',
+  'reason.stale.for': 'No heartbeat for {time}',
+  'reason.never_started.for': 'Not started within {time}',
   'error.title': 'Error',
   'error.stack': 'Stack',
   'result.title': 'Result',

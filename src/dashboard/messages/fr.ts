@@ -83,6 +83,8 @@ export const fr: Messages = {
   'jobs.found': '{count, plural, =0 {Aucune tâche trouvée} one {# tâche trouvée} other {# tâches trouvées}}',
   'jobs.found.many': 'Plus de {count, number} tâches trouvées',
   'jobs.failed': 'Les tâches n’ont pas pu être lues',
+  'paper.missing':
+    '{count, plural, one {# autre ligne n’est} many {# d’autres lignes ne sont} other {# autres lignes ne sont}} pas sur ce papier',
 
   'column.job': 'Tâche',
   'column.progress': 'Progression',
@@ -175,6 +177,8 @@ export const fr: Messages = {
   'problem.already_finished': 'La tâche est déjà finie.',
   'problem.not_cancellable': 'La tâche ne peut pas être annulée.',
   'problem.not_retryable': 'La tâche est active.',
+  'problem.busy': 'Le service a trop à faire. Réessayez dans un instant.',
+  'problem.trouble': 'Le service ne peut pas le faire pour le moment. Réessayez dans un instant.',
 
   'fact.done': 'Fait',
   'fact.speed': 'Débit',
@@ -231,6 +235,8 @@ export const fr: Messages = {
   'reason.stale': 'Ses workers se sont tus',
   'reason.partitions': 'Des partitions ont échoué',
   'reason.never_started': 'Elle n’a jamais commencé',
+  'reason.stale.for': 'Aucun battement depuis {time}',
+  'reason.never_started.for': 'Pas commencée en {time}',
   'error.title': 'Erreur',
   'error.stack': 'Pile d’appels',
   'result.title': 'Résultat',

@@ -196,6 +196,7 @@ class ActiveJobs extends PageElement {
       ${columns(sort)}
       <virtual-rows
         .rows=${rows}
+        .isRead=${({ job }: Row) => job !== null}
         .rowHeight=${NARROW.matches ? ROW_HEIGHT.narrow : ROW_HEIGHT.wide}
         .renderRow=${(row: Row) => activeRow(row, context)}
         .onLook=${this.#look}

@@ -8,7 +8,7 @@ import { ADDRESS } from '../router.ts'
 import { number, percent, text } from '../words.ts'
 import { bar } from './bar.ts'
 import { actionsOf, confirmAction } from './dialogs.ts'
-import { conditionText, countCell, failureText, leftText, speedNowText } from './figures.ts'
+import { conditionText, countCell, failureText, inOneLine, leftText, speedNowText } from './figures.ts'
 import * as icons from './icons.ts'
 import { problemText } from './problem-text.ts'
 
@@ -60,8 +60,8 @@ const subtitle = (job: LiveJob, isPartition: boolean): TemplateResult => {
     ...(children === null ? [] : [text('job.partitions', { count: children.total, running: children.running })]),
     ...(job.stage === null ? [] : [job.stage]),
     job.message ?? (children === null ? failureText(job) : ''),
-  ].filter(part => part !== '')
-  return html`<span class="subtitle" dir="auto">${parts.join(' · ')}</span>`
+  ]
+  return html`<span class="subtitle">${inOneLine(parts)}</span>`
 }
 
 const cells = (row: Row, job: LiveJob, { nowMs, toggle }: RowContext): TemplateResult => {

@@ -5,7 +5,7 @@ import type { LiveJob } from '../../contract/live-job.ts'
 import type { Unit } from '../../contract/units.ts'
 import { isAdvancing, notAdvancingMs, secondsLeft } from '../../browser-client/condition.ts'
 import type { Condition, JobLike } from '../../browser-client/condition.ts'
-import { bytes, compact, duration, number, rate, text, unitText } from '../words.ts'
+import { bytes, compact, duration, hasWords, isolated, number, rate, text, unitText } from '../words.ts'
 
 const amountOf = (unit: Unit, short: boolean) => (value: number) =>
   unit === 'bytes' ? bytes(value) : short ? compact(value) : number(value)
@@ -24,13 +24,16 @@ const countParts = ({ processedCount, totalCount, unit }: Counted, short: boolea
 }
 
 /** 8,412 of 12,000 rows; '' where nothing is counted. `short`: for a place with little room. */
-export const countText = (job: Counted, { short = false } = {}): string => countParts(job, short).join(' ').trim()
+export const countText = (job: Counted, { short = false } = {}): string => {
+  const [counted, unit] = countParts(job, short)
+  return `${counted} ${hasWords(job.unit) || unit === '' ? unit : isolated(unit)}`.trim()
+}
 
 /** The same for a column: shorter, and in parts that may stand below each other. */
 export const countCell = (job: Counted): TemplateResult | typeof nothing => {
   const [counted, unit] = countParts(job, true)
   if (counted === '') return nothing
-  const named = unit === '' ? nothing : html` <span class="amount unit" title=${unit}>${unit}</span>`
+  const named = unit === '' ? nothing : html` <span class="amount unit" dir="auto" title=${unit}>${unit}</span>`
   return html`<span class="amount">${counted}</span>${named}`
 }
 
@@ -97,8 +100,27 @@ export const errorLine = (message: string): string => {
   return TRACEBACK.test(first) ? first.replace(TRACEBACK, '') + last : first
 }
 
+/** How the service ends a job by itself. What it writes into `errorMessage` then is English. */
+const OWN_REASONS = ['stale', 'never_started', 'partitions'] as const
+
+/** Why a job has failed where the service has ended it, in the visitor's language; null: it was its worker that said why. */
+export const ownReason = (failureReason: unknown): string | null => {
+  const own = OWN_REASONS.find(each => each === failureReason)
+  return own === undefined ? null : text(`reason.${own}`)
+}
+
 /** Why a job has failed, or what of a batch has, in one line for a list; '' where nothing did. */
-export const failureText = ({ children, errorMessage }: Pick<LiveJob, 'children' | 'errorMessage'>): string =>
+export const failureText = ({
+  children,
+  errorMessage,
+  failureReason,
+}: Pick<LiveJob, 'children' | 'errorMessage' | 'failureReason'>): string =>
   children !== null && children.failed > 0
     ? text('batch.failed', { failed: children.failed, total: children.total })
-    : errorLine(errorMessage ?? '')
+    : (ownReason(failureReason) ?? errorLine(errorMessage ?? ''))
+
+/** Texts of others and facts in one line: whichever way one of them is written, it turns none of the others. */
+export const inOneLine = (parts: readonly (string | null)[]): TemplateResult =>
+  html`${parts
+    .filter(part => part !== null && part !== '')
+    .map((part, index) => html`${index === 0 ? '' : ' · '}<bdi>${part}</bdi>`)}`

@@ -9,7 +9,7 @@ import { headway, Live, shownNow } from '../feed.ts'
 import { ADDRESS, withQuery } from '../router.ts'
 import { moment, percent, preciseDuration, text } from '../words.ts'
 import { PageElement } from './element.ts'
-import { countCell, elapsedSeconds, failureText } from './figures.ts'
+import { countCell, elapsedSeconds, failureText, inOneLine } from './figures.ts'
 import { Found } from './found.ts'
 import * as icons from './icons.ts'
 import { empty, failure, loading } from './placeholders.ts'
@@ -166,9 +166,7 @@ class FinishedJobs extends PageElement {
         ${icons.conditionIcon(condition)}
         <div class="names">
           <span class="title"><a href=${ADDRESS.job(job.id)} title=${job.name} dir="auto">${job.name}</a></span>
-          <span class="subtitle" dir="auto"
-            >${[job.jobType, failureText(job) || job.message].filter(Boolean).join(' · ')}</span
-          >
+          <span class="subtitle">${inOneLine([job.jobType, failureText(job) || job.message])}</span>
         </div>
       </div>
       <div class="cell result" role="cell">${text(`condition.${condition}`)}${outcome}</div>

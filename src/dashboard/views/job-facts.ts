@@ -20,7 +20,7 @@ export const detailsList = (job: JobWithWorkers, nowMs: number): TemplateResult 
       ? nothing
       : html`<div>
           <dt>${label}</dt>
-          <dd>${value}</dd>
+          <dd dir="auto">${value}</dd>
         </div>`
   const time = (iso: string | null) => (iso === null ? null : moment(Date.parse(iso), nowMs))
   const timeout = job.heartbeatTimeoutSeconds

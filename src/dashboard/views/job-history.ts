@@ -2,8 +2,8 @@ import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
 import type { JobEvent } from '../../contract/job.ts'
 import type { Condition } from '../../browser-client/condition.ts'
-import { dateAndTime, moment, percent, text } from '../words.ts'
-import { errorLine } from './figures.ts'
+import { dateAndTime, isolated, moment, percent, text } from '../words.ts'
+import { errorLine, inOneLine, ownReason } from './figures.ts'
 import * as icons from './icons.ts'
 
 const MARKS: Partial<Record<JobEvent['type'], Condition>> = {
@@ -21,7 +21,7 @@ const MARKS: Partial<Record<JobEvent['type'], Condition>> = {
 const titleOf = ({ type, attempt, data }: JobEvent, isBatch: boolean): string => {
   // A batch is stalled as soon as one of its partitions is, whatever the others report.
   if (type === 'stalled' && isBatch) return text('event.stalled.batch')
-  if (type === 'stage_changed') return text('event.stage_changed', { stage: String(data['stage']) })
+  if (type === 'stage_changed') return text('event.stage_changed', { stage: isolated(String(data['stage'])) })
   if (type === 'retried') return text('event.retried', { attempt })
   return text(`event.${type}`)
 }
@@ -31,14 +31,17 @@ const entry = (event: JobEvent, nowMs: number, isBatch: boolean): TemplateResult
   const mark = MARKS[type]
   const reached =
     typeof data['progressPercent'] === 'number' && type !== 'stage_changed' ? percent(data['progressPercent']) : ''
-  const error = typeof data['errorMessage'] === 'string' ? errorLine(data['errorMessage']) : ''
-  const more = [reached, actor === null ? '' : text('history.by', { actor }), error].filter(part => part !== '')
+  const said = typeof data['errorMessage'] === 'string' ? errorLine(data['errorMessage']) : ''
+  const error = ownReason(data['failureReason']) ?? said
+  const more = [reached, actor === null ? '' : text('history.by', { actor: isolated(actor) }), error].filter(
+    part => part !== '',
+  )
   const atMs = Date.parse(at)
   return html`<li data-type=${type}>
     ${mark === undefined ? html`<span class="mark"><span class="dot"></span></span>` : icons.conditionIcon(mark)}
     <div>
       <span class="event">${titleOf(event, isBatch)}</span>
-      ${more.length === 0 ? nothing : html`<span class="subtitle">${more.join(' · ')}</span>`}
+      ${more.length === 0 ? nothing : html`<span class="subtitle">${inOneLine(more)}</span>`}
     </div>
     <time datetime=${at} title=${dateAndTime(atMs)}>${moment(atMs, nowMs)}</time>
   </li>`

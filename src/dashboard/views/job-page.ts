@@ -19,6 +19,7 @@ import {
   errorLine,
   failureText,
   leftText,
+  ownReason,
   speedNowText,
 } from './figures.ts'
 import * as icons from './icons.ts'
@@ -31,6 +32,17 @@ import { workers } from './job-workers.ts'
 import { failure, loading } from './placeholders.ts'
 
 const NOT_FOUND = [400, 404]
+
+/** Of a job that the service has ended: what it was allowed, and did not keep; null of any other. */
+const allowedText = ({
+  failureReason,
+  heartbeatTimeoutSeconds,
+  pendingTimeoutSeconds,
+}: JobWithWorkers): string | null => {
+  if (failureReason === 'stale') return text('reason.stale.for', { time: duration(heartbeatTimeoutSeconds) })
+  if (failureReason !== 'never_started' || pendingTimeoutSeconds === null) return null
+  return text('reason.never_started.for', { time: duration(pendingTimeoutSeconds) })
+}
 
 /** One job with all that is known of it. */
 class JobPage extends PageElement {
@@ -139,7 +151,7 @@ class JobPage extends PageElement {
                   </span>`
                 : nothing
             }
-            <span class="muted">${job.jobType}${kind}</span>
+            <span class="muted"><bdi>${job.jobType}</bdi>${kind}</span>
             ${
               job.attempt > 1
                 ? html`<span class="muted">${text('job.attempt', { attempt: job.attempt })}</span>`
@@ -190,7 +202,8 @@ class JobPage extends PageElement {
         job.message === null && !hint && stalled === 0
           ? nothing
           : html`<p class="message">
-              ${job.message} ${hint ? html`<span class="hint" data-condition=${condition}>${hint}</span>` : nothing}
+              <bdi>${job.message}</bdi>
+              ${hint ? html`<span class="hint" data-condition=${condition}>${hint}</span>` : nothing}
               ${
                 stalled === 0
                   ? nothing
@@ -224,12 +237,13 @@ class JobPage extends PageElement {
     const { errorMessage, errorStack, failureReason } = job
     // Of a batch, what failed is said of its partitions.
     if (job.children !== null || (job.status !== 'failed' && errorMessage === null)) return nothing
+    const said = allowedText(job) ?? errorMessage
     return html`<section class="card error" aria-labelledby="error-title">
       <h2 id="error-title">
         ${icons.conditionIcon('failed')}
         ${failureReason === null ? text('error.title') : text(`reason.${failureReason}`)}
       </h2>
-      ${errorMessage === null ? nothing : html`<p>${errorMessage}</p>`}
+      ${said === null ? nothing : html`<p dir="auto">${said}</p>`}
       ${
         errorStack === null
           ? nothing
@@ -248,7 +262,13 @@ class JobPage extends PageElement {
     return html`<section class="card error" aria-labelledby="error-title">
       <h2 id="error-title">${icons.conditionIcon('failed')} ${failureText(job)}</h2>
       <ul class="errors">
-        ${children.errors.map(error => html`<li dir="auto" title=${error}>${errorLine(error)}</li>`)}
+        ${children.errors.map((error, index) => {
+          const { name = '', failureReason = null } = children.failures[index] ?? {}
+          const own = ownReason(failureReason)
+          return own === null
+            ? html`<li dir="auto" title=${error}>${errorLine(error)}</li>`
+            : html`<li><bdi>${name}</bdi>: ${own}</li>`
+        })}
       </ul>
       <p>
         <a href=${ADDRESS.partitions(job.id, 'failed')}>${text('batch.failed.all', { count: children.failed })}</a>

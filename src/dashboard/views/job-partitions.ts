@@ -127,6 +127,7 @@ class JobPartitions extends PageElement {
         </div>
         <virtual-rows
           .rows=${rows}
+          .isRead=${({ job }: (typeof rows)[number]) => job !== null}
           .rowHeight=${NARROW.matches ? NARROW_ROW_HEIGHT : ROW_HEIGHT}
           .renderRow=${(row: (typeof rows)[number]) => activeRow(row, context)}
           .onLook=${(first: number, last: number) => partitions.look(first, last)}

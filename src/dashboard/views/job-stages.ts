@@ -29,7 +29,7 @@ export const stages = (job: JobWithWorkers): TemplateResult | typeof nothing => 
           .style=${`flex-grow: ${Math.max(0.001, stage.weight)}`}
         >
           <span class="rail"><span class="fill" .style=${`transform: translateX(${100 * (filled - 1)}%)`}></span></span>
-          <span class="stage-name">${stage.name}</span>
+          <span class="stage-name" dir="auto">${stage.name}</span>
           <span class="muted"> ${place === 'now' ? percent(Math.floor(100 * fraction)) : text(`stage.${place}`)} </span>
         </li>`
       })}

@@ -5,7 +5,7 @@ import type { JobWithWorkers, WorkerDocument } from '../../contract/job.ts'
 import { isFinished } from '../../contract/states.ts'
 import { number, percent, text } from '../words.ts'
 import { bar } from './bar.ts'
-import { agoText, countCell, speedText } from './figures.ts'
+import { agoText, countCell, inOneLine, speedText } from './figures.ts'
 
 /** A worker that has not been heard of for so long is shown as silent; the service says it of jobs only. */
 const SILENT_MS = 30_000
@@ -32,7 +32,7 @@ const payloadDetails = (payload: WorkerDocument['payload'], workerId: string): T
   payload === null || Object.keys(payload).length === 0
     ? nothing
     : html`<details class="payload">
-        <summary aria-label=${text('workers.payload', { name: workerId })}>${payloadLine(payload)}</summary>
+        <summary dir="auto" aria-label=${text('workers.payload', { name: workerId })}>${payloadLine(payload)}</summary>
         <pre class="code" tabindex="0">${JSON.stringify(payload, null, 2)}</pre>
       </details>`
 
@@ -46,9 +46,9 @@ const row = (
   const share = percentOf(worker)
   const condition = silent ? 'stalled' : job.status
   const speed = isFinished(job) ? '' : speedText(throughputPerSecond, unit)
-  const said = [job.stages !== null && stage !== job.stage ? stage : null, message].filter(Boolean).join(' · ')
+  const said = [job.stages !== null && stage !== job.stage ? stage : null, message]
   return html`<tr role="row" ?data-silent=${silent}>
-    <th role="rowheader" scope="row">${workerId}</th>
+    <th role="rowheader" scope="row"><bdi>${workerId}</bdi></th>
     ${
       hasShares
         ? html`<td role="cell" class="wide" data-label=${text('column.progress')}>
@@ -67,8 +67,8 @@ const row = (
       ${countCell({ processedCount, totalCount, unit })}
     </td>
     <td role="cell" class="figure" data-label=${speed === '' ? nothing : text('column.speed')}>${speed}</td>
-    <td role="cell" class="message" title=${said}>
-      <div dir="auto">${said}</div>
+    <td role="cell" class="message" title=${said.filter(Boolean).join(' · ')}>
+      <div>${inOneLine(said)}</div>
       ${payloadDetails(payload, workerId)}
     </td>
     <td role="cell" class="figure" data-label=${text('workers.seen')}>

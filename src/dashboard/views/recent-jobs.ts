@@ -8,7 +8,7 @@ import { headway, Live, shownNow } from '../feed.ts'
 import { ADDRESS } from '../router.ts'
 import { preciseDuration, text } from '../words.ts'
 import { PageElement } from './element.ts'
-import { agoText, elapsedSeconds, failureText } from './figures.ts'
+import { agoText, elapsedSeconds, failureText, inOneLine } from './figures.ts'
 import * as icons from './icons.ts'
 import { problemText } from './problem-text.ts'
 
@@ -58,7 +58,7 @@ class RecentJobs extends PageElement {
         <a href=${ADDRESS.job(job.id)} title=${job.name} dir="auto">${job.name}</a>
         <span class="vh">${text(`condition.${job.status}`)}</span>
         <span class="facts">
-          <span class="subtitle" dir="auto">${facts.join(' · ')}</span>
+          <span class="subtitle">${inOneLine(facts)}</span>
           <span class="ago">${agoText(job.finishedAt, nowMs)}</span>
         </span>
       </div>

@@ -15,6 +15,7 @@ import { PageElement } from './element.ts'
 import * as icons from './icons.ts'
 import './job-page.ts'
 import './jobs-page.ts'
+import { problemText } from './problem-text.ts'
 import './statistics-page.ts'
 import './token-form.ts'
 
@@ -121,7 +122,7 @@ class HeadwayDashboard extends PageElement {
       const since = lastConnectedMs()
       const lost = since === null ? '' : text('connection.lost', { time: moment(since, Date.now()) })
       // What did answer says why it will not do.
-      const why = problem !== null && problem.status > 0 ? problem.detail : ''
+      const why = problem !== null && problem.status > 0 ? problemText(problem) : ''
       return html`<div class="banner" data-kind="warning">
         <p>${[lost, why].filter(Boolean).join(' ') || text('connection.lost.never')}</p>
         <button type="button" class="button" @click=${() => headway.reconnect()}>${text('connection.retry')}</button>

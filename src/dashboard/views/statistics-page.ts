@@ -140,7 +140,9 @@ class StatisticsPage extends PageElement {
     const { completed, failed, cancelled, failureRate, durationSeconds, itemsPerSecond, unit, stale, recovered } = type
     const time = (seconds: number | null) => (seconds === null ? '–' : preciseDuration(seconds))
     return html`<tr role="row">
-      <th role="rowheader" scope="row"><a href=${ADDRESS.history({ type: type.jobType })}>${type.jobType}</a></th>
+      <th role="rowheader" scope="row">
+        <a href=${ADDRESS.history({ type: type.jobType })} dir="auto">${type.jobType}</a>
+      </th>
       <td role="cell">
         <div
           class="outcomes"

@@ -83,7 +83,7 @@ export const filters = (options: {
         @change=${(event: Event) => set('type', (event.target as HTMLSelectElement).value)}
       >
         <option value="" ?selected=${type === ''}>${text('jobs.type.all')}</option>
-        ${known.map(name => html`<option value=${name} ?selected=${name === type}>${name}</option>`)}
+        ${known.map(name => html`<option value=${name} ?selected=${name === type} dir="auto">${name}</option>`)}
       </select>
     </label>
     ${sort === undefined ? nothing : sortField(sort)}

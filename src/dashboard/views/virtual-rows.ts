@@ -2,6 +2,7 @@ import { html, nothing } from 'lit'
 import type { PropertyDeclarations, TemplateResult } from 'lit'
 import { repeat } from 'lit/directives/repeat.js'
 import { measures, redraw } from '../feed.ts'
+import { text } from '../words.ts'
 import { PageElement } from './element.ts'
 
 const PRINT = matchMedia('print')
@@ -18,7 +19,7 @@ export interface VirtualRow {
 /**
  * The rows of a long table, of which only those near the window are in the document: a thousand cost as much as twenty. All
  * have one height, `--row-height`, so that nothing must be measured to know where a row is. The row that holds the focus stays,
- * wherever the page is scrolled to. On paper all rows are there.
+ * wherever the page is scrolled to. On paper all rows are there that have been read, and how many others there are.
  */
 export class VirtualRows extends PageElement {
   static override properties: PropertyDeclarations = { rows: { attribute: false }, rowHeight: { attribute: false } }
@@ -27,6 +28,8 @@ export class VirtualRows extends PageElement {
   declare rowHeight: number
   /** What is in a row; `index` is that of the row among all. */
   declare renderRow: (row: never, index: number) => TemplateResult
+  /** Whether there is anything in a row yet; of every row when absent. */
+  declare isRead: ((row: never) => boolean) | undefined
   /** Told which rows can be seen, after each rendering. */
   declare onLook: ((first: number, last: number) => void) | undefined
 
@@ -115,9 +118,13 @@ export class VirtualRows extends PageElement {
     this.#top = top
   }
 
+  get #isOnPaper(): boolean {
+    return this.#isPrinted || PRINT.matches
+  }
+
   /** The first row that is rendered, and the first after it that is not. */
   get #range(): [first: number, end: number] {
-    if (this.#isPrinted || PRINT.matches) return [0, Math.min(this.rows.length, MOST_PRINTED)]
+    if (this.#isOnPaper) return [0, Math.min(this.rows.length, MOST_PRINTED)]
     const first = Math.max(0, Math.floor(-this.#top / this.rowHeight) - SPARE)
     const end = Math.min(this.rows.length, Math.ceil((innerHeight - this.#top) / this.rowHeight) + SPARE)
     return [Math.min(first, this.rows.length), Math.max(first, end)]
@@ -131,7 +138,10 @@ export class VirtualRows extends PageElement {
   protected override render(): TemplateResult {
     const { rows, rowHeight } = this
     const [first, end] = this.#range
-    const shown = rows.slice(first, end).map((row, offset) => ({ row, index: first + offset }))
+    const inRange = rows.slice(first, end).map((row, offset) => ({ row, index: first + offset }))
+    // Paper cannot wait: what is asked for now comes on the next one.
+    const shown = this.#isOnPaper ? inRange.filter(({ row }) => this.isRead?.(row as never) ?? true) : inRange
+    const missing = this.#isOnPaper ? rows.length - shown.length : 0
     const focused = this.#focusedKey === null ? -1 : rows.findIndex(({ key }) => key === this.#focusedKey)
     const focusedRow = rows[focused]
     if (focusedRow !== undefined && (focused < first || focused >= end)) shown.push({ row: focusedRow, index: focused })
@@ -154,6 +164,7 @@ export class VirtualRows extends PageElement {
                 </div>`,
             )
       }
+      ${missing === 0 ? nothing : html`<div class="muted unprinted" role="row"><span role="cell">${text('paper.missing', { count: missing })}</span></div>`}
     </div>`
   }
 }

@@ -65,12 +65,16 @@ BEGIN
         'current', CASE WHEN s.running = 0 THEN '[]' ELSE (
           SELECT jsonb_agg(r.name) FROM (
             SELECT p.name FROM public.progress_jobs p WHERE p.parent_job_id = s.id AND p.status = 'running'
-            ORDER BY p.partition_index LIMIT 5) r) END,
-        'errors', CASE WHEN s.failed = 0 THEN '[]' ELSE (
-          SELECT jsonb_agg(format('%s: %s', f.name, left(f.error_message, 500))) FROM (
-            SELECT p.name, p.error_message FROM public.progress_jobs p WHERE p.parent_job_id = s.id AND p.status = 'failed'
+            ORDER BY p.partition_index LIMIT 5) r) END)
+      || CASE WHEN s.failed = 0 THEN '{"errors": [], "failures": []}' ELSE (
+          SELECT jsonb_build_object(
+            'errors', jsonb_agg(format('%s: %s', f.name, left(f.error_message, 500))),
+            'failures', jsonb_agg(jsonb_build_object('id', f.id, 'name', f.name, 'failureReason', f.failure_reason)))
+          FROM (
+            SELECT p.id, p.name, p.error_message, p.failure_reason FROM public.progress_jobs p
+            WHERE p.parent_job_id = s.id AND p.status = 'failed'
             ORDER BY p.finished_at, p.partition_index LIMIT 5) f) END
-      ) AS children,
+      AS children,
       CASE
         WHEN s.finished >= b.partition_count OR s.asked_to_stop AND s.finished = s.existing THEN CASE
           WHEN s.completed >= b.partition_count THEN 'completed' WHEN s.failed > 0 THEN 'failed' ELSE 'cancelled' END

@@ -14,7 +14,9 @@ $$;
 CREATE FUNCTION headway.children_document(c jsonb) RETURNS json LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE WHEN c IS NOT NULL THEN json_build_object('total', c -> 'total', 'pending', c -> 'pending',
     'running', c -> 'running', 'stalled', coalesce(c -> 'stalled', '0'), 'completed', c -> 'completed', 'failed', c -> 'failed', 'cancelled', c -> 'cancelled',
-    'current', c -> 'current', 'errors', c -> 'errors') END
+    'current', c -> 'current', 'errors', c -> 'errors',
+    -- A batch that was last added up by an earlier version has none.
+    'failures', coalesce(c -> 'failures', '[]')) END
 $$;
 
 -- How many workers have reported in the job's present attempt: as many as `workers` of its REST answer has.

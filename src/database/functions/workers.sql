@@ -9,6 +9,23 @@
 -- Each answers what an HTTP heartbeat answers; `cancelRequested` is how a worker learns that it should stop. A refusal is
 -- an exception with SQLSTATE HW001, whose message begins with the code that HTTP would answer.
 
+-- Whether a text that names something can be shown within a line: the rule and the lists of src/shown-text.ts. The first pattern
+-- is what cannot stand in a line, with joiners that stand behind a blank or ASCII, and tags that stand behind no black flag; the
+-- second is whatever can be seen.
+CREATE FUNCTION headway.is_shown_text(given text) RETURNS boolean LANGUAGE sql IMMUTABLE STRICT AS $$
+  SELECT given !~ (
+      '[\u0001-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb'
+      '\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e001f\U000e0080-\U000e00ff\U000e01f0-\U000e0fff]'
+      '|(?<![^\u0001-\u00a0\u00ad\u061c\u115f\u1160\u1680\u17b4\u17b5\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800'
+      '\u3000\u3164\ufeff\uffa0\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a'
+      '\U000e0000-\U000e00ff\U000e01f0-\U000e0fff])[\u200c\u200d]'
+      '|(?<!\U0001f3f4[\U000e0020-\U000e007f]*)[\U000e0020-\U000e007f]')
+    AND given ~ (
+      '[^\u0001-\u0020\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f'
+      '\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb'
+      '\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]')
+$$;
+
 -- A report of the worker `default`. Null leaves a value as it is.
 CREATE FUNCTION headway.update_job_progress(
   job_id uuid, stage text DEFAULT NULL, current_step bigint DEFAULT NULL, total_steps bigint DEFAULT NULL, message text DEFAULT NULL
@@ -25,7 +42,7 @@ BEGIN
   PERFORM headway.refuse('validation_failed', job_id)
   -- Above 2^53-1 no number is exact in JSON.
   WHERE current_step NOT BETWEEN 0 AND 9007199254740991 OR total_steps NOT BETWEEN 0 AND 9007199254740991
-    OR length(stage) NOT BETWEEN 1 AND 100 OR length(message) > 500;
+    OR length(stage) NOT BETWEEN 1 AND 100 OR NOT headway.is_shown_text(stage) OR length(message) > 500;
   FOR outcome IN SELECT * FROM headway.flush_patiently(job_id, report) LOOP
     IF outcome.items IS NULL THEN
       changes := outcome.others;

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { CreateJob } from '../../contract/requests.ts'
 import { JOB_ID_EXAMPLE } from './examples.ts'
 import { MAX_META_BYTES, unit } from './job.ts'
-import { count, decimal, flag, int32, integer, jsonObject, positiveInt32, text, uuid } from './primitives.ts'
+import { count, decimal, flag, int32, integer, jsonObject, positiveInt32, shownText, text, uuid } from './primitives.ts'
 
 /** A day: a longer silence is no heartbeat. */
 const MAX_TIMEOUT_SECONDS = 86_400
@@ -19,7 +19,7 @@ const MAX_WEIGHT = 1e6
 const newStage = z
   .strictObject(
     {
-      name: text(1, 100),
+      name: shownText(100),
       weight: decimal(SMALLEST_WEIGHT, MAX_WEIGHT)
         .exactOptional()
         .describe('How much of the whole it is, compared with the other stages; 1 when absent.'),
@@ -51,7 +51,7 @@ const stages = z
 const newPartition = z
   .strictObject(
     {
-      name: text(1, 255).describe('For people.'),
+      name: shownText(255).describe('For people.'),
       totalCount: count.nullable().exactOptional().describe('null or absent: unknown.'),
       meta: jsonObject(MAX_META_BYTES).exactOptional().describe('At most 16 KB as JSON.'),
     },
@@ -99,13 +99,13 @@ const hasType = ({ jobType, parentJobId }: { jobType?: unknown; parentJobId?: un
 /** What `POST /jobs` takes. */
 export const createJob = z
   .strictObject({
-    jobType: text(1, 100)
+    jobType: shownText(100)
       .exactOptional()
       .describe(
         'What kind of work: history and statistics are kept by it. Only a partition (`parentJobId`) may leave it out: it ' +
           'has that of its batch.',
       ),
-    name: text(1, 255).describe('For people.'),
+    name: shownText(255).describe('For people.'),
     description: text(0, 1000).nullable().exactOptional(),
     totalCount: count
       .nullable()

@@ -81,6 +81,7 @@ export const batchExample: CreatedJob = {
     cancelled: 0,
     current: [],
     errors: [],
+    failures: [],
   },
   revision: 1,
   partitions: [

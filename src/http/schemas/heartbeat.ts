@@ -3,14 +3,14 @@ import type { BufferedAnswer, DurableAnswer } from '../../contract/heartbeat.ts'
 import { JOB_STATUSES } from '../../contract/states.ts'
 import { heartbeatAnswerExample, JOB_ID_EXAMPLE } from './examples.ts'
 import { MAX_META_BYTES, unit } from './job.ts'
-import { count, instant, integer, jsonObject, positiveInt32, rate, text, uuid } from './primitives.ts'
+import { count, instant, integer, jsonObject, positiveInt32, rate, shownText, text, uuid } from './primitives.ts'
 import { errorCode, fieldError } from './problem.ts'
 
 const MAX_PAYLOAD_BYTES = 4 * 1024
 
 export const MAX_BULK_HEARTBEATS = 1000
 
-const workerId = text(1, 200)
+const workerId = shownText(200)
   .exactOptional()
   .describe('Which worker reports. Absent: the worker `default`, whose total is the total of the job.')
 const attempt = positiveInt32
@@ -39,7 +39,7 @@ const progressFields = {
         "counted in the job's present one; until then the counts of this worker are not part of those of the job. A worker " +
         'that changes its unit begins at nothing.',
     ),
-  stage: text(1, 100)
+  stage: shownText(100)
     .nullable()
     .exactOptional()
     .describe(

@@ -23,15 +23,15 @@ import {
   progressExample,
   workerExample,
 } from './examples.ts'
-import { jsonObject, positiveInt32, text } from './primitives.ts'
+import { jsonObject, positiveInt32, shownText, text } from './primitives.ts'
 
 export const MAX_META_BYTES = 16 * 1024
 export const MAX_MESSAGE_LENGTH = 500
 export const MAX_RESULT_BYTES = 64 * 1024
 
-const UNIT_WORDS = `What is counted: ${UNITS.join(', ')}, or any text, which is shown as it is and never summed with another.`
+const UNIT_WORDS = `What is counted: ${UNITS.join(', ')}, or any text that can be shown within a line; it is shown as it is and never summed with another.`
 
-export const unit = text(1, MAX_UNIT_LENGTH)
+export const unit = shownText(MAX_UNIT_LENGTH)
   .describe(UNIT_WORDS)
   .meta({ examples: [...UNITS] })
 
@@ -78,6 +78,9 @@ const children = z
     cancelled: z.int(),
     current: z.array(z.string()).describe('Names of partitions that run now, at most 5.'),
     errors: z.array(z.string()).describe("The first errors of partitions, each after the partition's name, at most 5."),
+    failures: z
+      .array(z.object({ id: z.guid(), name: z.string(), failureReason: z.enum(FAILURE_REASONS).nullable() }))
+      .describe('The partitions that `errors` are of, in the same order. `failureReason` says it without words.'),
   })
   .meta({ id: 'Children' }) satisfies z.ZodType<Children>
 

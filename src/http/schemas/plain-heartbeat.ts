@@ -10,6 +10,9 @@ type Check = (value: unknown) => boolean
 
 /** Also no surrogate pairs: the schema counts them as one character. */
 const TEXT = /^[^\0\ud800-\udfff]*$/
+/** Also no joiners, which the schema takes where they join something, and no blank at the beginning. */
+const SHOWN_TEXT =
+  /^[^\s\p{Cc}\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\u{10000}-\u{10ffff}][^\p{Cc}\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\u{10000}-\u{10ffff}]*$/u
 const ID = /^[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-[\da-f]{4}-[\da-f]{12}$/
 /** As JavaScript writes it. Days that not every month has are left to the schema. */
 const INSTANT = /^2\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z$/
@@ -23,6 +26,10 @@ const text =
   (min: number, max: number): Check =>
   value =>
     typeof value === 'string' && value.length >= min && value.length <= max && TEXT.test(value)
+const shownText =
+  (max: number): Check =>
+  value =>
+    typeof value === 'string' && value.length <= max && SHOWN_TEXT.test(value)
 const nullOr =
   (check: Check): Check =>
   value =>
@@ -30,15 +37,15 @@ const nullOr =
 
 /** Not all that a heartbeat may have: a payload takes longer to look at. */
 const FIELDS: ReadonlyMap<string, Check> = new Map([
-  ['workerId', text(1, 200)],
+  ['workerId', shownText(200)],
   ['processedCount', count],
   ['increment', count],
   ['totalCount', nullOr(count)],
   ['progressPercent', nullOr(integer(0, 100))],
   ['etaSeconds', nullOr(count)],
   ['throughputPerSecond', nullOr(value => typeof value === 'number' && value >= 0 && value <= 1e15)],
-  ['unit', text(1, MAX_UNIT_LENGTH)],
-  ['stage', nullOr(text(1, 100))],
+  ['unit', shownText(MAX_UNIT_LENGTH)],
+  ['stage', nullOr(shownText(100))],
   ['message', nullOr(text(0, 500))],
   ['payload', value => value === null],
   ['reportedAt', value => typeof value === 'string' && INSTANT.test(value)],

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { MAX_COUNT, type JsonObject } from '../../contract/job.ts'
+import { isInLine, isVisible } from '../../contract/shown-text.ts'
 
 /** Postgres stores no NUL in text or JSON, and UTF-8 has no lone surrogates. */
 const UNSTORABLE = /\0|\p{Surrogate}/u
@@ -19,15 +20,27 @@ const hasLength = (text: string, min: number, max: number): boolean => {
   return text.length <= 2 * max && Array.from(text).length <= max
 }
 
-export const text = (min: number, max: number) => {
+const storable = (min: number, max: number) => {
   const sentence =
     min === 0 ? `must be text of at most ${max} characters` : `must be text of ${min} to ${max} characters`
   return z
     .string(must(sentence))
     .refine(value => hasLength(value, min, max), sentence)
     .refine(value => !UNSTORABLE.test(value), UNSTORABLE_MESSAGE)
-    .meta({ minLength: min, maxLength: max })
 }
+
+export const text = (min: number, max: number) => storable(min, max).meta({ minLength: min, maxLength: max })
+
+const VISIBLE_MESSAGE = 'must have a character that can be seen'
+const IN_LINE_MESSAGE =
+  'must not hold line breaks, control characters, or characters that are invisible or turn the direction of text'
+
+/** A text that names something and is shown within a line, of 1 to `max` characters. */
+export const shownText = (max: number) =>
+  storable(1, max)
+    .refine(value => value === '' || isVisible(value), VISIBLE_MESSAGE)
+    .refine(value => UNSTORABLE.test(value) || isInLine(value), IN_LINE_MESSAGE)
+    .meta({ minLength: 1, maxLength: max })
 
 export const integer = (min: number, max: number) => {
   const sentence = `must be a whole number from ${min} to ${max}`
