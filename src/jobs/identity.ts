@@ -1,3 +1,5 @@
+import type { Visibility } from '../visibility.ts'
+
 /** What a caller may do. `progress.*` in a token stands for all of them. */
 export const FEATURES = [
   'progress.view',
@@ -47,6 +49,14 @@ export const scopeOf = (identity: Identity): Scope => ({
   organizationId: identity.organizationId,
   jobId: identity.jobId,
   caller: identity.caller,
+})
+
+/** Which jobs exist for whoever acts in a scope: the same value for all who see the same. */
+export const visibilityOf = ({ tenantId, allOrganizations, organizationId, jobId }: Scope): Visibility => ({
+  tenantId,
+  allOrganizations,
+  organizationId: allOrganizations ? null : organizationId,
+  scopeJobId: jobId,
 })
 
 /** Whoever reaches a service without authentication: every feature, in the nil tenant. */

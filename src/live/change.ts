@@ -1,3 +1,4 @@
+import type { Belonging, Visibility } from '../visibility.ts'
 import type { CommitPosition } from './position.ts'
 
 /** A committed change of one job: what is announced, and no more. Readers fetch the truth by the id. */
@@ -40,25 +41,6 @@ export interface LiveDocument {
   /** The live document, null fields left out, on one line. */
   json: string
 }
-
-/** Which jobs exist for a caller. */
-export interface Visibility {
-  tenantId: string
-  /** The jobs of this organization. null: of all with `allOrganizations`, else those that belong to none. */
-  organizationId: string | null
-  allOrganizations: boolean
-  /** A token's own job: that job and its partitions. */
-  scopeJobId: string | null
-}
-
-/** Where a job belongs. None of it ever changes. */
-export type Belonging = Pick<LiveDocument, 'id' | 'tenantId' | 'organizationId' | 'parentJobId'>
-
-/** Whether a job exists for a caller. */
-export const sees = (caller: Visibility, job: Belonging): boolean =>
-  job.tenantId === caller.tenantId &&
-  (job.organizationId === caller.organizationId || (caller.organizationId === null && caller.allOrganizations)) &&
-  (caller.scopeJobId === null || job.id === caller.scopeJobId || job.parentJobId === caller.scopeJobId)
 
 /** What is looked at for those who wait for a job: much less than a document. */
 export interface JobState extends Belonging {

@@ -1,4 +1,5 @@
-import { sees, type JobChange, type JobState, type LiveSource, type Visibility } from './change.ts'
+import { sees, type Visibility } from '../visibility.ts'
+import type { JobChange, JobState, LiveSource } from './change.ts'
 import { Marks } from './marks.ts'
 import type { LiveStats, Log } from './stats.ts'
 

@@ -46,9 +46,7 @@ BEGIN
     FROM json_populate_recordset(NULL::headway.heartbeat, heartbeats) AS x
     LEFT JOIN LATERAL (
       SELECT * FROM public.progress_jobs j
-      WHERE j.id = x.job_id AND j.tenant_id = x.tenant_id
-        AND (x.all_organizations OR j.organization_id IS NOT DISTINCT FROM x.organization_id)
-        AND (x.scope_job_id IS NULL OR x.scope_job_id IN (j.id, j.parent_job_id))
+      WHERE j.id = x.job_id AND headway.sees(j, x.tenant_id, x.all_organizations, x.organization_id, x.scope_job_id)
       OFFSET 0
     ) j ON true
     LEFT JOIN LATERAL (
