@@ -1,8 +1,7 @@
 import { setMaxListeners } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
-import { scopeOf, type Identity } from '../jobs/identity.ts'
-import type { Visibility } from '../live/change.ts'
+import { scopeOf, visibilityOf, type Identity } from '../jobs/identity.ts'
 import type { JobState, Live } from '../live/live.ts'
 import { refuseExpired } from './identity.ts'
 import type { Hold } from './limits/held.ts'
@@ -57,14 +56,8 @@ export const readShared = <Result>(
   { shape, jobId }: { shape: string; jobId: string },
   read: (identity: Identity) => Promise<Result>,
 ): Promise<Result> => {
-  const { tenantId, allOrganizations, organizationId, jobId: scopeJobId } = scopeOf(identity)
-  const key = JSON.stringify([shape, jobId, tenantId, allOrganizations, organizationId, scopeJobId])
+  const key = JSON.stringify([shape, jobId, visibilityOf(scopeOf(identity))])
   return sharedRead(key, () => read({ ...identity, userId: null, isShared: true }))
-}
-
-export const visibilityOf = (identity: Identity): Visibility => {
-  const { tenantId, allOrganizations, organizationId, jobId } = scopeOf(identity)
-  return { tenantId, allOrganizations, organizationId: allOrganizations ? null : organizationId, scopeJobId: jobId }
 }
 
 /** For how many of `seconds` a caller may wait: not past the end of its token. Raises `unauthenticated` where it has ended. */
@@ -126,7 +119,7 @@ export const readWhenEnough = async <Answer extends JobStateOfAnswer>(
   { identity, jobId, known, isEnough, read, needsNothing }: Wanted<Answer>,
   signal: AbortSignal,
 ): Promise<Answer | JobState> => {
-  const visibility = visibilityOf(identity)
+  const visibility = visibilityOf(scopeOf(identity))
   let seen = known
   for (;;) {
     const state = await live.waitForJob({ visibility, jobId, known: seen, isEnough }, signal)

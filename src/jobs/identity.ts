@@ -1,4 +1,5 @@
 import { FEATURES, type Feature } from '../contract/tokens.ts'
+import type { Visibility } from '../contract/visibility.ts'
 
 /** Who calls. Every use case takes one, and every statement is bound to its scope. */
 export interface Identity {
@@ -39,6 +40,14 @@ export const scopeOf = (identity: Identity): Scope => ({
   organizationId: identity.organizationId,
   jobId: identity.jobId,
   caller: identity.caller,
+})
+
+/** Which jobs exist for whoever acts in a scope: the same value for all who see the same. */
+export const visibilityOf = ({ tenantId, allOrganizations, organizationId, jobId }: Scope): Visibility => ({
+  tenantId,
+  allOrganizations,
+  organizationId: allOrganizations ? null : organizationId,
+  scopeJobId: jobId,
 })
 
 /** Whoever reaches a service without authentication: every feature, in the nil tenant. */

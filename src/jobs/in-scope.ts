@@ -1,15 +1,10 @@
-import { and, eq, isNull, sql, type SQL } from 'drizzle-orm'
-import { progressJobs } from '../database/schema.ts'
-import type { Scope } from './identity.ts'
+import { sql, type SQL } from 'drizzle-orm'
+import { functions } from '../database/functions.ts'
+import { visibilityOf, type Scope } from './identity.ts'
 
-/** The jobs that exist for a caller. Every statement in Drizzle is bound to it. */
-export const inScope = (scope: Scope): SQL | undefined =>
-  and(
-    eq(progressJobs.tenantId, scope.tenantId),
-    scope.allOrganizations
-      ? undefined
-      : scope.organizationId === null
-        ? isNull(progressJobs.organizationId)
-        : eq(progressJobs.organizationId, scope.organizationId),
-    scope.jobId === null ? undefined : sql`${scope.jobId} IN (${progressJobs.id}, ${progressJobs.parentJobId})`,
-  )
+/** The jobs that exist for a caller. Every statement in Drizzle is bound to it; none gives the table another name. */
+export const inScope = (scope: Scope): SQL => {
+  const { tenantId, allOrganizations, organizationId, scopeJobId } = visibilityOf(scope)
+  return sql`${functions}.sees(
+    progress_jobs, ${tenantId}::uuid, ${allOrganizations}::boolean, ${organizationId}::uuid, ${scopeJobId}::uuid)`
+}

@@ -66,10 +66,14 @@ const toDocument = (row: DocumentRow): LiveDocument => ({
 
 /** The conditions of a filter, as SQL over `j`; `bind` takes a value and answers its placeholder. */
 const conditionsOf = (filter: FeedFilter, bind: (value: unknown) => string): string[] => {
-  const conditions = [`j.tenant_id = ${bind(filter.tenantId)}`]
-  if (filter.organizationId !== null) conditions.push(`j.organization_id = ${bind(filter.organizationId)}`)
-  else if (!filter.allOrganizations) conditions.push('j.organization_id IS NULL')
-  if (filter.scopeJobId !== null) conditions.push(`${bind(filter.scopeJobId)} IN (j.id, j.parent_job_id)`)
+  const { tenantId, allOrganizations, organizationId, scopeJobId } = filter
+  const caller = [
+    `${bind(tenantId)}::uuid`,
+    `${bind(allOrganizations)}::boolean`,
+    `${bind(organizationId)}::uuid`,
+    `${bind(scopeJobId)}::uuid`,
+  ]
+  const conditions = [`${FUNCTIONS}.sees(j, ${caller.join(', ')})`]
   if (filter.jobIds.length > 0) conditions.push(`j.id = ANY (${bind(filter.jobIds)}::uuid[])`)
   if (filter.jobType !== null) conditions.push(`j.job_type = ${bind(filter.jobType)}`)
   if (filter.parentJobId !== null) conditions.push(`j.parent_job_id = ${bind(filter.parentJobId)}`)

@@ -1,4 +1,5 @@
 import type { JobChange } from '../contract/change.ts'
+import type { Belonging, Visibility } from '../contract/visibility.ts'
 import type { CommitPosition } from './position.ts'
 
 /** Tells every replica that these jobs changed. Never waits, never throws: an announcement that is lost is found by reconcile. */
@@ -26,25 +27,6 @@ export interface LiveDocument {
   /** The live document, null fields left out, on one line. */
   json: string
 }
-
-/** Which jobs exist for a caller. */
-export interface Visibility {
-  tenantId: string
-  /** The jobs of this organization. null: of all with `allOrganizations`, else those that belong to none. */
-  organizationId: string | null
-  allOrganizations: boolean
-  /** A token's own job: that job and its partitions. */
-  scopeJobId: string | null
-}
-
-/** Where a job belongs. None of it ever changes. */
-export type Belonging = Pick<LiveDocument, 'id' | 'tenantId' | 'organizationId' | 'parentJobId'>
-
-/** Whether a job exists for a caller. */
-export const sees = (caller: Visibility, job: Belonging): boolean =>
-  job.tenantId === caller.tenantId &&
-  (job.organizationId === caller.organizationId || (caller.organizationId === null && caller.allOrganizations)) &&
-  (caller.scopeJobId === null || job.id === caller.scopeJobId || job.parentJobId === caller.scopeJobId)
 
 /** What is looked at for those who wait for a job: much less than a document. */
 export interface JobState extends Belonging {

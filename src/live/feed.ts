@@ -1,5 +1,6 @@
 import { JUST_FINISHED_SECONDS } from '../contract/just-finished.ts'
-import { sees, type FeedFilter, type JobRevision, type LiveDocument, type SnapshotAnswer } from './change.ts'
+import { sees } from '../contract/visibility.ts'
+import type { FeedFilter, JobRevision, LiveDocument, SnapshotAnswer } from './change.ts'
 import { encodeSnapshot, formatEventId, partOf, partOfFrame, type StreamFormat } from './frames.ts'
 import { Marks, type Mark } from './marks.ts'
 import { positionOf } from './position.ts'

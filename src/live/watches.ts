@@ -1,5 +1,6 @@
-import { sees, type JobState, type LiveSource, type Visibility } from './change.ts'
+import { sees, type Visibility } from '../contract/visibility.ts'
 import type { JobChange } from '../contract/change.ts'
+import type { JobState, LiveSource } from './change.ts'
 import { Marks } from './marks.ts'
 import type { LiveStats, Log } from './stats.ts'
 

@@ -418,7 +418,7 @@ t.test('where units differ nothing is summed; what is unknown agrees with all', 
   const agreed = await service.job(id)
   t.match(agreed, { unit: 'rows', processedCount: 8, throughputPerSecond: 3, progressPercent: 16, etaSource: 'rate' })
   t.equal(agreed.etaSeconds, 90, 'never sooner than the slowest partition')
-  await service.heartbeat(ids[1], { unit: 'files' })
+  await service.heartbeat(ids[1], { unit: 'files', processedCount: 3, totalCount: 30 })
   const differing = await service.job(id)
   t.match(differing, {
     unit: 'unknown',

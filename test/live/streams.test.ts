@@ -117,7 +117,7 @@ t.test('a stream shows its tenant, its organization, its token and its filter, a
   const cases: [Parameters<typeof filter>[0], number[]][] = [
     [{}, [1, 2, 4, 5]],
     [{ allOrganizations: false, organizationId: 'o1' }, [1]],
-    [{ allOrganizations: true, organizationId: 'o1' }, [1]],
+    [{ allOrganizations: true, organizationId: 'o1' }, [1, 2, 4, 5]],
     [{ allOrganizations: false, organizationId: null }, [2, 4, 5]],
     [{ tenantId: OTHER_TENANT }, [3]],
     [{ jobType: 'export' }, [4]],

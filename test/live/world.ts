@@ -204,7 +204,7 @@ class FakeClient extends EventEmitter {
 
 const matches = (wanted: FeedFilter, job: JobState): boolean =>
   job.tenantId === wanted.tenantId &&
-  (job.organizationId === wanted.organizationId || (wanted.organizationId === null && wanted.allOrganizations)) &&
+  (wanted.allOrganizations || job.organizationId === wanted.organizationId) &&
   (wanted.scopeJobId === null || [job.id, job.parentJobId].includes(wanted.scopeJobId)) &&
   (wanted.jobIds.length === 0 || wanted.jobIds.includes(job.id)) &&
   (wanted.jobType === null || job.jobType === wanted.jobType) &&

@@ -218,7 +218,7 @@ t.test('with a service', async t => {
     t.match(await service.job(job.id!), {
       name,
       jobType: 'worker.test',
-      unit: 'unknown',
+      unit: 'rows',
       stage: 'load',
       stages: [{ name: 'load' }],
       totalCount: 2,

@@ -16,9 +16,9 @@ DECLARE
 BEGIN
   IF j.parent_job_id IS NOT NULL THEN
     SELECT p.* INTO parent FROM public.progress_jobs p
-    WHERE p.id = j.parent_job_id AND p.tenant_id = create_job.tenant_id
-      AND (create_job.all_organizations OR p.organization_id IS NOT DISTINCT FROM create_job.organization_id)
-      AND (create_job.scope_job_id IS NULL OR p.id = create_job.scope_job_id)
+    -- A token of one job makes partitions of that job alone.
+    WHERE p.id = j.parent_job_id AND coalesce(p.id = create_job.scope_job_id, true) AND headway.sees(
+      p, create_job.tenant_id, create_job.all_organizations, create_job.organization_id, create_job.scope_job_id)
     FOR NO KEY UPDATE;
     IF NOT FOUND THEN
       RETURN QUERY SELECT 'parent_not_found', NULL, NULL::json, NULL::json, NULL::json, NULL;

@@ -33,10 +33,10 @@ BEGIN
       w.worker_id IS NULL AS is_new,
       CASE WHEN v.enters THEN 0 ELSE coalesce(w.processed_count, 0) END AS old_processed,
       CASE WHEN NOT v.enters THEN w.total_count END AS old_total,
-      CASE WHEN NOT v.enters THEN w.progress_percent END AS old_percent,
+      CASE WHEN NOT v.enters_stage THEN w.progress_percent END AS old_percent,
       w.stage AS old_stage, w.message AS old_message, w.payload AS old_payload,
       CASE WHEN NOT v.enters THEN w.throughput_per_second END AS old_throughput,
-      CASE WHEN NOT v.enters THEN w.eta_at END AS old_eta_at, w.reported_at AS old_reported_at,
+      CASE WHEN NOT v.enters_stage THEN w.eta_at END AS old_eta_at, w.reported_at AS old_reported_at,
       w.advanced_at AS old_advanced_at, coalesce(w.created_at, at) AS created_at,
       coalesce(w.heartbeats, 0) + 1 AS heartbeats, coalesce(r.advances, 0) AS old_advances,
       coalesce(r.rate_since, b.begun_at) AS rate_since, coalesce(r.rate_at, b.begun_at) AS old_rate_at,
@@ -46,9 +46,7 @@ BEGIN
     FROM json_populate_recordset(NULL::headway.heartbeat, heartbeats) AS x
     LEFT JOIN LATERAL (
       SELECT * FROM public.progress_jobs j
-      WHERE j.id = x.job_id AND j.tenant_id = x.tenant_id
-        AND (x.all_organizations OR j.organization_id IS NOT DISTINCT FROM x.organization_id)
-        AND (x.scope_job_id IS NULL OR x.scope_job_id IN (j.id, j.parent_job_id))
+      WHERE j.id = x.job_id AND headway.sees(j, x.tenant_id, x.all_organizations, x.organization_id, x.scope_job_id)
       OFFSET 0
     ) j ON true
     LEFT JOIN LATERAL (
@@ -66,10 +64,12 @@ BEGIN
     ) g
     CROSS JOIN LATERAL (SELECT headway.is_late(at, x.reported_at, w.reported_at, w.late_since) AS late OFFSET 0) l
     -- Late reports, and those for a stage that the job has left, refresh liveness only. What applies to another stage than
-    -- the worker's last report, or is in another unit, begins at nothing: counts are those of a stage and of a unit.
+    -- the worker's last report, or is in another unit, begins at nothing: counts are those of a stage and of a unit. The
+    -- worker's own percent and estimate have no unit.
     CROSS JOIN LATERAL (
-      SELECT a.applies, a.applies AND (w.stage <> n.stage_name IS TRUE
-        OR NOT headway.agrees(headway.known_unit(x.unit), coalesce(w.unit, headway.known_unit(j.unit)))) AS enters
+      SELECT a.applies, a.applies AND w.stage <> n.stage_name IS TRUE AS enters_stage,
+        a.applies AND (w.stage <> n.stage_name IS TRUE
+          OR NOT headway.agrees(headway.known_unit(x.unit), coalesce(w.unit, headway.known_unit(j.unit)))) AS enters
       FROM (SELECT NOT (l.late OR coalesce(g.stage_place < g.job_place, false)) AS applies OFFSET 0) a
     ) v
     -- A worker that was silent for longer than the job's timeout rates its work anew: the silence was no work.

@@ -208,9 +208,8 @@ DECLARE
   refusal text;
 BEGIN
   SELECT p.* INTO j FROM public.progress_jobs p
-  WHERE p.id = change_job.job_id AND p.tenant_id = change_job.tenant_id
-    AND (change_job.all_organizations OR p.organization_id IS NOT DISTINCT FROM change_job.organization_id)
-    AND (change_job.scope_job_id IS NULL OR change_job.scope_job_id IN (p.id, p.parent_job_id));
+  WHERE p.id = change_job.job_id AND headway.sees(
+    p, change_job.tenant_id, change_job.all_organizations, change_job.organization_id, change_job.scope_job_id);
   -- The batch before its partition: the order of locks.sql. What the scope looks at never changes.
   SELECT p.* INTO batch FROM public.progress_jobs p WHERE p.id = j.parent_job_id FOR NO KEY UPDATE;
   SELECT p.* INTO j FROM public.progress_jobs p WHERE p.id = j.id FOR NO KEY UPDATE;

@@ -23,9 +23,9 @@ $$;
 
 -- Whether a webhook wants to hear of a job at all.
 CREATE FUNCTION headway.wants_job(w public.webhooks, j public.progress_jobs) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
-  SELECT w.enabled AND w.tenant_id = j.tenant_id AND (NOT w.top_level OR j.parent_job_id IS NULL)
+  SELECT w.enabled AND headway.sees(j, w.tenant_id, w.organization_id IS NULL, w.organization_id, NULL)
+    AND (NOT w.top_level OR j.parent_job_id IS NULL)
     AND coalesce(w.job_type = j.job_type, true)
-    AND (w.organization_id IS NULL OR w.organization_id IS NOT DISTINCT FROM j.organization_id)
 $$;
 
 -- Queues a message for what the statement has just written into the history, if any webhook wants to hear of it: in its

@@ -4,7 +4,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { HeadwayError } from '../../contract/errors.ts'
 import type { Jobs } from '../../jobs/commands.ts'
-import type { Identity } from '../../jobs/identity.ts'
+import { scopeOf, visibilityOf, type Identity } from '../../jobs/identity.ts'
 import type { FeedFilter } from '../../live/change.ts'
 import type { Live, StreamFormat } from '../../live/live.ts'
 import { refuseExpired } from '../identity.ts'
@@ -37,16 +37,14 @@ interface StreamQuery {
 
 /** What this caller may see, narrowed by what it asks for. Raises `forbidden` for another organization. */
 const filterOf = (identity: Identity, query: StreamQuery): FeedFilter => {
-  const manages = identity.features.has('progress.manage')
+  const visibility = visibilityOf(scopeOf(identity))
   const { organizationId } = query
-  if (organizationId !== undefined && !manages && organizationId !== identity.organizationId) {
+  if (organizationId !== undefined && !visibility.allOrganizations && organizationId !== visibility.organizationId) {
     throw new HeadwayError('forbidden', 'Jobs of another organization need the feature progress.manage.')
   }
   return {
-    tenantId: identity.tenantId,
-    organizationId: organizationId ?? (manages ? null : identity.organizationId),
-    allOrganizations: manages && organizationId === undefined,
-    scopeJobId: identity.jobId,
+    ...visibility,
+    ...(organizationId !== undefined && { allOrganizations: false, organizationId }),
     jobIds: query.jobId ?? [],
     jobType: query.jobType ?? null,
     parentJobId: query.parentJobId ?? null,
