@@ -29,6 +29,7 @@ export class HeadwayJobCard extends JobElement {
     css`
       .card {
         display: grid;
+        grid-template-columns: 1fr;
         gap: 4px;
         padding: var(--headway-card-padding, 10px 12px);
         border: 1px solid var(--_border);
@@ -42,11 +43,13 @@ export class HeadwayJobCard extends JobElement {
       }
       .head {
         display: flex;
+        flex-wrap: wrap;
         align-items: center;
-        gap: var(--_gap);
+        gap: 4px var(--_gap);
       }
+      /* Where that leaves no room for what stands beside it, that goes to the next line. */
       .name {
-        flex: 1;
+        flex: 1 1 8em;
         min-width: 0;
         font-weight: 600;
       }
@@ -64,7 +67,9 @@ export class HeadwayJobCard extends JobElement {
         margin: 0;
       }
       .action {
-        flex: none;
+        max-width: 100%;
+        /* Its longest word is what a card needs at least, where its container asks. */
+        overflow-wrap: break-word;
         padding: 2px 10px;
         border: 1px solid var(--_border);
         border-radius: var(--_radius);

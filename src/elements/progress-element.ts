@@ -21,8 +21,8 @@ export class HeadwayProgress extends JobElement {
         gap: var(--_gap);
       }
       .bar {
-        flex: 1;
-        min-width: 3em;
+        flex: 1 1 3em;
+        min-width: 1em;
       }
       .empty {
         visibility: hidden;

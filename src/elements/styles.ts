@@ -22,6 +22,12 @@ export const shared = css`
     display: block;
     font: var(--headway-font, inherit);
     line-height: 1.4;
+  }
+  /* What is inherited would take the layout apart. Not on the host itself, whose rules a page may undo. */
+  :host > * {
+    white-space: normal;
+    text-indent: 0;
+    text-align: start;
     overflow-wrap: anywhere;
   }
   :host([hidden]) {
@@ -122,6 +128,10 @@ export const bar = css`
     border-radius: calc(var(--_bar) / 2);
     background: var(--_track);
     overflow: hidden;
+  }
+  /* A bar begins where a line does. */
+  .track:dir(rtl) {
+    transform: scaleX(-1);
   }
   .fill {
     fill: var(--_accent);

@@ -97,6 +97,7 @@ export class HeadwayTopBar extends HeadwayElement {
       }
       ul {
         display: grid;
+        grid-template-columns: minmax(0, 1fr);
         gap: var(--_gap);
         margin: 0;
         padding: 4px 16px 12px;

@@ -426,6 +426,93 @@ t.test('elements take their colours, sizes and language from the page', async t 
   t.equal(await card.getByText('noch').count(), 0)
 })
 
+t.test('elements stay within their containers, whatever the page does to what is inherited', async t => {
+  const { host, service, front } = await startWorld(t)
+  const long = await service.createJob({
+    name: 'Donaudampfschiff'.repeat(12),
+    totalCount: 2_000_000,
+    cancellable: true,
+  })
+  await service.heartbeat(long.id, { processedCount: 1_000_000, message: 'שלום '.repeat(20), etaSeconds: 400_000 })
+  const elements =
+    `<headway-job-card job-id="${long.id}"></headway-job-card><headway-progress job-id="${long.id}"></headway-progress>` +
+    '<headway-top-bar expanded></headway-top-bar>'
+  host.page('/hostile', {
+    service: front.url,
+    body:
+      `<script type="module" src="${front.url}/elements.js"></script>` +
+      ['narrow', 'large', 'set', 'reverted', 'row'].map(id => `<div id="${id}" lang="de">${elements}</div>`).join('') +
+      `<div id="turned" dir="rtl">${elements}</div>`,
+    script: `const sheet = new CSSStyleSheet()
+      sheet.replaceSync(\`
+        div { width: 320px }
+        #large { width: 200px; font-size: 200% }
+        #set { white-space: pre; text-indent: 60px; text-align: center; letter-spacing: 2px }
+        #reverted * { all: revert }
+        #row { display: flex }
+        button { width: 100%; display: block }\`)
+      document.adoptedStyleSheets.push(sheet)`,
+  })
+  const { page } = await visit(t, browser, `${host.url}/hostile`)
+  await page.locator('#turned headway-top-bar headway-job-card .fill').waitFor({ state: 'attached' })
+  // The question needs more room than anything else that stands beside a name.
+  await page.evaluate(() => {
+    for (const card of document.querySelectorAll('headway-job-card'))
+      card.shadowRoot?.querySelector<HTMLElement>('[part=cancel]')?.click()
+  })
+  await page.locator('#turned > headway-job-card [part=question]').waitFor()
+  const outside = await page.evaluate(() =>
+    [...document.querySelectorAll<HTMLElement>('main > div > *')].flatMap(host => {
+      const room = host.getBoundingClientRect()
+      return [...(host.shadowRoot?.querySelectorAll<HTMLElement>(':not(.spoken, svg *)') ?? [])]
+        .map(element => ({ element, box: element.getBoundingClientRect() }))
+        .filter(({ box }) => box.width > 0 && (box.left < room.left - 1 || box.right > room.right + 1))
+        .map(
+          ({ element }) =>
+            `${host.parentElement?.id ?? ''} ${host.localName}: ${element.className} ${element.part.value}`,
+        )
+    }),
+  )
+  t.same(outside, [])
+  /** How far the bar's fill is from where its track begins, and whether that is on the right. */
+  const fillOf = (area: string) =>
+    page.locator(`${area} > headway-progress .track`).evaluate(track => {
+      const [whole, fill] = [track.getBoundingClientRect(), track.querySelector('.fill')!.getBoundingClientRect()]
+      return { left: Math.round(fill.left - whole.left) > 1, right: Math.round(whole.right - fill.right) > 1 }
+    })
+  t.same(await fillOf('#narrow'), { left: false, right: true })
+  t.same(await fillOf('#turned'), { left: true, right: false }, 'a bar begins where a line of the page does')
+})
+
+t.test(
+  'elements that are moved, removed and added within a frame go on, with the connection that they had',
+  async t => {
+    const { host, service, front } = await startWorld(t)
+    const job = await service.createJob({ name: 'Import', totalCount: 10 })
+    await service.heartbeat(job.id, { processedCount: 1 })
+    host.page('/moved', {
+      service: front.url,
+      body: `<script type="module" src="${front.url}/elements.js"></script>
+      <div id="a"><headway-job-card job-id="${job.id}"></headway-job-card></div><div id="b"></div>`,
+    })
+    const { page } = await visit(t, browser, `${host.url}/moved`)
+    const card = page.locator('headway-job-card')
+    await card.getByText('1 of 10').waitFor()
+    const before = streamsSeen(front).length
+    await page.evaluate(() => {
+      const [a, b] = [document.querySelector('#a')!, document.querySelector('#b')!]
+      const card = a.firstElementChild!
+      for (let turn = 0; turn < 25; turn += 1) {
+        card.remove()
+        ;(turn % 2 === 0 ? b : a).append(card)
+      }
+    })
+    await service.heartbeat(job.id, { processedCount: 2 })
+    await card.getByText('2 of 10').waitFor()
+    t.equal(streamsSeen(front).length, before, 'the same stream')
+  },
+)
+
 t.test('a React page uses the hook and the elements', async t => {
   const { host, service, front } = await startWorld(t)
   const job = await service.createJob({ name: 'Import', totalCount: 4, cancellable: true })
