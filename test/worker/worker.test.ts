@@ -167,6 +167,7 @@ t.test('with a service', async t => {
     job.advance(3)
     job.report({
       unit: `${'x'.repeat(29)}🦊!`,
+      totalCount: 10,
       message: `${'x'.repeat(499)}🦊!\0`,
       payload: { file: 'a' },
       etaSeconds: 5,
