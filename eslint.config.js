@@ -20,7 +20,7 @@ const direction = (folder, forbidden) => ({
         patterns: forbidden.map(name => ({
           group: [`**/${name}/**`],
           allowTypeImports: true,
-          message: `src/${folder} must not import from src/${name}: see "Layout" in the README.`,
+          message: `src/${folder} must not import from src/${name}: see docs/architecture/layout.md.`,
         })),
       },
     ],

@@ -1,4 +1,4 @@
-/** What the service takes (README, "Limits"): a report must not be refused for what the work has put into it. */
+/** What the service takes (docs/operate/limits.md): a report must not be refused for what the work has put into it. */
 const MAX_CHARACTERS = {
   name: 255,
   jobType: 100,
