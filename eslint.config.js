@@ -28,7 +28,7 @@ const direction = (folder, forbidden) => ({
 })
 
 export default tseslint.config(
-  { ignores: ['dist', 'dist-*', 'node_modules', '.tap', '.headway', 'drizzle'] },
+  { ignores: ['dist', 'dist-*', 'node_modules', '.tap', '.headway', 'drizzle', 'docs/.vitepress/{dist,cache}'] },
   js.configs.recommended,
   {
     files: ['**/*.ts'],
