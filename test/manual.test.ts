@@ -251,6 +251,26 @@ t.test('the manual has every code of a refusal with its status, and no other', a
   )
 })
 
+t.test('the manual has every call of the API, and no other', async t => {
+  const { paths } = parse(readFromRoot('openapi.yaml')) as { paths: Record<string, object> }
+  const described = Object.entries(paths).flatMap(([path, methods]) =>
+    Object.keys(methods).map(method => `${method.toUpperCase()} ${path.replace(/\{(\w+)\}/g, ':$1')}`),
+  )
+  const listed = [...readFromRoot('docs/reference/api.md').matchAll(/`([A-Z]+) (\/[^`]*)`/g)].map(
+    ([, method = '', path = '']) =>
+      `${method} ${described.some(call => call.endsWith(` ${path}`)) ? path : `/api/progress${path}`}`,
+  )
+  t.strictSame([...new Set(listed)].sort(), described.sort())
+})
+
+t.test('the site lists every page', async t => {
+  const config = readFromRoot('docs/.vitepress/config.js')
+  for (const page of allPages().filter(page => page !== 'README.md' && !/decisions\/\d/.test(page))) {
+    const address = page.replace(/^docs\//, '/').replace(/(?:index)?\.md$/, '')
+    t.ok(config.includes(`link: '${address.startsWith('/') ? address : `/${address}`}'`), page)
+  }
+})
+
 t.test('the README is short, and leads to every page of the manual within two clicks', async t => {
   t.ok(Buffer.byteLength(readFromRoot('README.md')) < 8 * 1024)
   const reached = new Set(['README.md'])
