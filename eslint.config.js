@@ -58,7 +58,7 @@ const layers = {
       if (!target.startsWith(SRC) || allowed.includes(layerOf(target))) return
       context.report({
         node: source,
-        message: `src/${from} must not import from src/${layerOf(target)}: see "Layout" in the manual.`,
+        message: `src/${from} must not import from src/${layerOf(target)}: see docs/architecture/layout.md.`,
       })
     }
     return {
@@ -72,7 +72,7 @@ const layers = {
 }
 
 export default tseslint.config(
-  { ignores: ['dist', 'dist-*', 'node_modules', '.tap', '.headway', 'drizzle'] },
+  { ignores: ['dist', 'dist-*', 'node_modules', '.tap', '.headway', 'drizzle', 'docs/.vitepress/{dist,cache}'] },
   js.configs.recommended,
   {
     files: ['**/*.ts'],

@@ -6,7 +6,10 @@ export const addServeCommand = (program: Command, { serve: startService }: Surro
   const serve = program
     .command('serve', { isDefault: true })
     .description('start the service (what headway does when nothing else is said)')
-    .addHelpText('after', '\nSettings are environment variables. The README has them all.\n')
+    .addHelpText(
+      'after',
+      '\nSettings are environment variables. The manual has them all (docs/reference/settings.md).\n',
+    )
     // Whatever is no command comes here, and would be told that it is one argument too many.
     .allowExcessArguments()
     .action(async () => {

@@ -10,8 +10,8 @@ import type { ClientBase } from 'pg'
  * - `synchronous_commit` at least `on`: what was answered as durable is on disk. Stricter values stay as they are, and so does
  *   `local`, which waits for this server's disk.
  *
- * Behind a transaction pooler, sessions belong to everybody: there the role has to have these (README, "Behind a transaction
- * pooler").
+ * Behind a transaction pooler, sessions belong to everybody: there the role has to have these (docs/operate/postgres.md,
+ * "Behind a transaction pooler").
  */
 const SETTINGS = `SELECT set_config('search_path', 'pg_catalog', false), set_config('jit', 'off', false),
   set_config('default_transaction_isolation', 'read committed', false),

@@ -3,7 +3,7 @@ import fastifySwaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
 import { jsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod'
 import { stringify } from 'yaml'
-import { description, version } from '../version.ts'
+import { description, homepage, version } from '../version.ts'
 import { protectPages } from './pages.ts'
 import type { Allowed } from './pages.ts'
 import './schemas/problem.ts'
@@ -119,6 +119,7 @@ export const registerDocumentation = async (app: FastifyInstance): Promise<void>
     openapi: {
       openapi: '3.1.0',
       info: INFO,
+      ...(homepage !== undefined && { externalDocs: { url: homepage, description: 'The manual' } }),
       tags: TAGS,
       webhooks: WEBHOOKS,
       components: { securitySchemes: SECURITY_SCHEMES },

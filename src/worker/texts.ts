@@ -1,6 +1,6 @@
 import { shownText } from '../contract/shown-text.ts'
 
-/** What the service takes (README, "Limits"): a report must not be refused for what the work has put into it. */
+/** What the service takes (docs/operate/limits.md): a report must not be refused for what the work has put into it. */
 const MAX_CHARACTERS = {
   message: 500,
   errorMessage: 2_000,

@@ -1,7 +1,7 @@
 import { backdate, finishedJob, runningJob, work } from './fixtures.ts'
 import type { Service } from '../helpers/service.ts'
 
-/** Jobs of a company on an ordinary afternoon: what the pictures in the README show. */
+/** Jobs of a company on an ordinary afternoon: what the pictures of the manual show. */
 export const makeSampleJobs = async (service: Service) => {
   const ended = [
     ['import:products', 'Import spring catalogue', 50, 131, 8_200],

@@ -1,4 +1,4 @@
-// Takes the pictures of the README: `npm run screenshots`. They are written to docs/images/.
+// Takes the pictures of the manual: `npm run screenshots`. They are written to docs/images/.
 import { mkdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { Page } from 'playwright-core'
@@ -18,7 +18,7 @@ const settle = async (page: Page): Promise<void> => {
   await page.waitForTimeout(900)
 }
 
-/** Small enough to be read and loaded with the README. */
+/** Small enough to be read and loaded with a page. */
 const MOST_BYTES = 200_000
 
 t.test('pictures of every page', async t => {

@@ -10,6 +10,7 @@ import { OPEN_IDENTITY } from '../../src/jobs/identity.ts'
 import type { Identify } from '../../src/http/identity.ts'
 import type { Identity } from '../../src/jobs/identity.ts'
 import type { Feature } from '../../src/contract/tokens.ts'
+import { readFromRoot } from '../helpers/manual.ts'
 import { inlineShared } from '../helpers/openapi.ts'
 import { waitFor } from '../helpers/wait.ts'
 import { JOB_ID, raw, readProblem, send, startServer, UNKNOWN_ID } from './in-memory.ts'
@@ -710,6 +711,13 @@ t.test('the documentation names every call, offline', async t => {
   for (const script of scripts) t.equal((await fetch(script)).status, 200, script.pathname)
   t.ok(scripts.length >= 2)
   t.ok(app.swagger())
+})
+
+t.test('the documentation of the API links to the manual, where package.json says where that is', async t => {
+  const { url } = await startServer(t)
+  const { homepage } = JSON.parse(readFromRoot('package.json')) as { homepage?: string }
+  const document = (await (await fetch(`${url}/docs/json`)).json()) as { externalDocs?: object }
+  t.same(document.externalDocs, homepage && { url: homepage, description: 'The manual' })
 })
 
 t.test('whoever asks for the documentation makes the service write it out no second time', async t => {

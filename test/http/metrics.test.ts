@@ -11,6 +11,7 @@ import { startProxy } from '../helpers/proxy.ts'
 import { startService, type Service } from '../helpers/service.ts'
 import { openStream } from '../helpers/stream.ts'
 import { waitFor } from '../helpers/wait.ts'
+import { readFromRoot } from '../helpers/manual.ts'
 import { JOB_ID, raw, readProblem, startServer } from './in-memory.ts'
 
 const UNKNOWN_ID = '0197a3c2-5b1e-7c44-9d0a-000000000000'
@@ -59,7 +60,7 @@ const readDeploy = (path: string): string => readFileSync(new URL(path, DEPLOY),
 const namesIn = (expression: string): string[] => expression.match(/\b(?:headway|nodejs|process)_\w+/g) ?? []
 
 t.test(
-  'the dashboard, the alerts and the README name no metric that /metrics does not have, and omit none of ours',
+  'the dashboard, the alerts and the manual name no metric that /metrics does not have, and omit none of ours',
   async t => {
     const { families, samples } = await scrape((await startService(t)).url)
     const known = new Set([...families.keys(), ...samples.map(({ name }) => name)])
@@ -75,12 +76,10 @@ t.test(
       for (const name of namesIn(expr)) t.ok(known.has(name), `${title}: ${name}`)
       t.match(expr, /\b(?:headway|nodejs|process)_|\bup\{/, title)
     }
-    const [, readme = ''] = readFileSync(new URL('../../README.md', import.meta.url), 'utf8').split(
-      '### Metrics and alerts',
-    )
-    const described = new Set(readme.match(/`headway_\w+/g)?.map(name => name.slice(1)))
+    const page = readFromRoot('docs/reference/metrics.md')
+    const described = new Set(page.match(/`headway_\w+/g)?.map(name => name.slice(1)))
     const ours = [...families.keys()].filter(name => name.startsWith('headway_'))
-    t.strictSame([...described].sort(), ours.sort(), 'the README lists each once it exists, and no other')
+    t.strictSame([...described].sort(), ours.sort(), 'the page lists each once it exists, and no other')
     const drawn = charts.flatMap(({ expr }) => namesIn(expr).map(name => name.replace(/_(?:bucket|sum|count)$/, '')))
     for (const name of ours) t.ok(drawn.includes(name), `${name} is on the dashboard`)
 
@@ -94,7 +93,7 @@ t.test(
     for (const { alert, labels, annotations } of rules) {
       t.match(labels.severity, /^(?:page|ticket)$/, alert)
       t.ok(annotations.summary.length > 40, `${alert} says what to do`)
-      t.ok(readme.includes(`\`${alert}\``), `${alert} is in the README`)
+      t.ok(readFromRoot('docs/operate/alerts.md').includes(`\`${alert}\``), `${alert} is in the manual`)
     }
   },
 )
