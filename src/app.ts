@@ -1,40 +1,34 @@
 import pg from 'pg'
 import type { Logger } from 'pino'
 import type { Config } from './config.ts'
+import type { JobChange } from './contract/change.ts'
 import { clientOptions, openDatabase } from './database/connection.ts'
+import { createNotify } from './database/notify.ts'
 import { readDashboard } from './http/dashboard-files.ts'
-import { createHttpServer } from './http/server.ts'
 import { IN_FLIGHT, InFlight } from './http/limits/in-flight.ts'
+import { createHttpServer } from './http/server.ts'
 import { createTokens } from './http/tokens/identify.ts'
+import { createUseCases } from './jobs/create-use-cases.ts'
 import { createHeartbeatIntake } from './jobs/heartbeats/intake.ts'
-import { countJobs } from './jobs/job-counts.ts'
+import { createHeartbeatWrite } from './jobs/heartbeats/write.ts'
 import { createInTurn, takeTurns } from './jobs/in-turn.ts'
-import { createJobs } from './jobs/jobs.ts'
+import { countJobs } from './jobs/job-counts.ts'
 import { createLiveSource } from './jobs/live-source.ts'
 import { createJobRepository } from './jobs/repository.ts'
 import { createRetention } from './jobs/retention.ts'
 import { createSchedule, intervalSecondsOf } from './jobs/schedule.ts'
 import { createSweeper } from './jobs/sweeper.ts'
+import { countTurnedAway, TurnedAway } from './jobs/turned-away.ts'
 import { createUntoldChanges } from './jobs/untold-changes.ts'
-import { createHeartbeatWrite } from './jobs/heartbeats/write.ts'
-import { tellTurnedAway } from './jobs/turned-away.ts'
 import { createAnnouncer } from './live/announcer.ts'
-import type { Announce } from './live/change.ts'
-import type { JobChange } from './contract/change.ts'
-import { logChanges } from './live/log-changes.ts'
 import { createLive } from './live/live.ts'
+import { logChanges } from './live/log-changes.ts'
+import { CHANNEL } from './live/payload.ts'
 import { watchLoopDelay } from './loop-delay.ts'
 import { createMetrics } from './metrics/metrics.ts'
 import { createReadiness } from './readiness.ts'
 import { version } from './version.ts'
-import { createAddresses } from './webhooks/addresses.ts'
-import { createDeliverer } from './webhooks/deliverer.ts'
-import { takeTurnsForWebhooks } from './webhooks/in-turn.ts'
-import { createOutbox } from './webhooks/outbox.ts'
-import { createPost } from './webhooks/post.ts'
-import { createWebhookRepository } from './webhooks/repository.ts'
-import { createDeliveryRetention } from './webhooks/retention.ts'
-import { createWebhooks } from './webhooks/webhooks.ts'
+import { createWebhookStation } from './webhooks/station.ts'
 
 export interface AppOptions {
   config: Config
@@ -51,25 +45,20 @@ export interface App {
   close(): Promise<void>
 }
 
-/** Once the callers are gone, what is left of a statement that works takes less. */
+/** Two flushes, a try of locked jobs, announcements and sweeps: slow reads of callers must not hold these up. */
+const HEARTBEAT_POOL_SIZE = 5
+/** Once the callers are gone, a statement that still works takes less. */
 const HURRY_MS = 1_000
-
-/** Sweeps are late when so many in a row have not come, and not before so many seconds: one may wait for its statements. */
-const MISSED_SWEEPS = 3
-const LATE_SWEEP_SECONDS = 60
-
-/** A receiver that has not answered by then has failed. */
-const WEBHOOK_TIMEOUT_MS = 15_000
-/** With time to write down what became of it. */
-const WEBHOOK_LEASE_SECONDS = 60
-const DELIVERIES_PER_WEBHOOK = 8
-/** What the build makes of src/dashboard; the same from src/ and from dist/. */
+/** The build makes it of src/dashboard. It is the same from src/ and from dist/. */
 const DASHBOARD = new URL('../dist/dashboard/', import.meta.url)
 
 /** The whole service, wired: every part is made here, with all it needs. */
 export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOptions): Promise<App> => {
+  const { stalledAfterSeconds, maxEventLoopDelayMs, shutdownGraceSeconds, retentionDays } = config
   const sweepIntervalSeconds = intervalSecondsOf(config.sweepSchedule, 'SWEEP_SCHEDULE')
   const retentionIntervalSeconds = intervalSecondsOf(config.retentionSchedule, 'RETENTION_SCHEDULE')
+  let closing = false
+  const isClosing = () => closing
 
   const open = (poolSize: number) =>
     openDatabase({
@@ -80,29 +69,37 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
       onConnectionError: error => log.warn({ reason: error.message }, 'lost a database connection'),
     })
   const database = open(config.databasePoolSize)
-  // Of their own, so that slow reads cannot hold up what the service lives by: two flushes, a try of locked jobs, announcements
-  // and sweeps.
-  const heartbeatDatabase = open(5)
-
-  // What callers have the database do, none of them so much that another one finds no connection.
+  const heartbeatDatabase = open(HEARTBEAT_POOL_SIZE)
   const { inTurn, waiting } = createInTurn(config.databasePoolSize)
 
   const metrics = createMetrics()
+  const loopDelay = watchLoopDelay()
+  const turnedAway = new TurnedAway()
+  const inFlight = new InFlight(IN_FLIGHT)
+
+  // What a change sets off: a line in the log, a count, the streams of all replicas, and messages to webhooks.
   const announcer = createAnnouncer({
-    notify: async payloads => {
-      // Not waiting for the disk: a hint that a crash loses is found by reconcile.
-      await heartbeatDatabase.query(
-        'headway_notify',
-        "SELECT set_config('synchronous_commit', 'off', true), pg_notify('headway', payload) FROM unnest($1::text[]) AS payload",
-        [payloads],
-      )
-    },
+    notify: createNotify(heartbeatDatabase, CHANNEL),
     progressIntervalMs: config.liveIntervalMs,
+    log,
+  })
+  const webhooks = createWebhookStation({
+    database,
+    inTurn,
+    allowedNetworks: config.webhookAllowedNetworks,
+    recordDays: config.webhookRecordDays,
+    userAgent: `headway/${version}`,
+    isClosing,
     log,
   })
   const note = (changes: readonly JobChange[]): void => {
     logChanges(log, changes)
     metrics.countFinished(changes)
+  }
+  const announce = (changes: readonly JobChange[]): void => {
+    note(changes)
+    announcer.announce(changes)
+    webhooks.changed(changes)
   }
   const untold = createUntoldChanges({ database, onChanges: note, log })
   const live = createLive({
@@ -116,110 +113,69 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     log,
   })
 
-  const addresses = createAddresses(config.webhookAllowedNetworks)
-  const outbox = createOutbox({ database, perWebhook: DELIVERIES_PER_WEBHOOK, leaseSeconds: WEBHOOK_LEASE_SECONDS })
-  const deliverer = createDeliverer({
-    outbox,
-    post: createPost({ addresses, timeoutMs: WEBHOOK_TIMEOUT_MS }),
-    userAgent: `headway/${version}`,
-    log,
-  })
-  const webhooks = createWebhooks({
-    repository: createWebhookRepository(database),
-    addresses,
-    takesPlainHttp: config.webhookAllowedNetworks.length > 0,
-    onChange: () => deliverer.look(),
-  })
-  /** The process that made a change also sends its messages, as a rule: the others need not hear of it. */
-  const tell: Announce = changes => {
-    announcer.announce(changes)
-    if (changes.some(change => change.lifecycle)) deliverer.wake()
-  }
-  const announce: Announce = changes => {
-    note(changes)
-    tell(changes)
-  }
-
-  const { maxEventLoopDelayMs, shutdownGraceSeconds } = config
-  const loopDelay = watchLoopDelay()
+  // What makes changes: heartbeats, calls, and the sweeper.
   const intake = createHeartbeatIntake({
     write: metrics.timeFlushes(createHeartbeatWrite(heartbeatDatabase)),
     announce,
     heartbeatIntervalMs: config.heartbeatIntervalMs,
-    stalledAfterSeconds: config.stalledAfterSeconds,
+    stalledAfterSeconds,
     // Workers slow down before calls must be refused.
     pressure: () => (maxEventLoopDelayMs === 0 ? 0 : loopDelay.meanMs() / maxEventLoopDelayMs),
     log,
   })
-  const jobs = createJobs({
-    repository: createJobRepository(database, {
-      stalledAfterSeconds: config.stalledAfterSeconds,
-      sweepIntervalSeconds,
-    }),
+  const jobs = createUseCases({
+    repository: createJobRepository(database, { stalledAfterSeconds, sweepIntervalSeconds }),
     intake,
-    announce: tell,
-    onChanges: note,
+    announce,
     defaultHeartbeatTimeoutSeconds: config.staleJobTimeoutSeconds,
   })
-  let refusedUnderPressure = 0
-  /** Other calls that were turned away for no fault of their callers. */
-  let turnedAway = 0
-  const noteTurnedAway = () => (turnedAway += 1)
-  const inFlight = new InFlight(IN_FLIGHT)
   const sweeper = createSweeper({
     database: heartbeatDatabase,
-    announce: tell,
-    onVerdicts: note,
+    announce,
     intake() {
       const unwritten = intake.unwritten()
-      const refused = unwritten.refused + refusedUnderPressure + turnedAway + inFlight.bodiesTurnedAway
-      return { ...unwritten, refused }
+      return { ...unwritten, refused: unwritten.refused + turnedAway.total + inFlight.bodiesTurnedAway }
     },
-    stalledAfterSeconds: config.stalledAfterSeconds,
+    stalledAfterSeconds,
     intervalSeconds: sweepIntervalSeconds,
     log,
   })
   const sweep = metrics.timeSweeps(() => {
-    // What was missed while the listener was deaf, or no process ran.
+    // Changes that were missed while the listener was deaf, or no process ran.
     untold.look()
     return sweeper.sweep()
   })
-  let closing = false
-  const isClosing = () => closing
-  const { retentionDays } = config
   const eraseExpired = metrics.countErased(createRetention({ database, retentionDays, log, isClosing }))
-  const eraseDeliveries = createDeliveryRetention({ outbox, recordDays: config.webhookRecordDays, log, isClosing })
   const schedules = [
-    createSchedule('sweep', config.sweepSchedule, () => sweep(), log),
-    createSchedule('retention', config.retentionSchedule, () => eraseExpired(), log),
-    createSchedule('retention of deliveries', config.retentionSchedule, () => eraseDeliveries(), log),
+    createSchedule('sweep', config.sweepSchedule, sweep, log),
+    createSchedule('retention', config.retentionSchedule, eraseExpired, log),
+    createSchedule('retention of deliveries', config.retentionSchedule, webhooks.eraseDeliveries, log),
   ]
 
-  const health = {
-    unreadiness: createReadiness({
-      databases: [database, heartbeatDatabase],
-      isFlushRefused: () => intake.stats().flushRefused,
-    }),
-    sweeps: () => sweeper.sinceLastMs() <= 1000 * Math.max(MISSED_SWEEPS * sweepIntervalSeconds, LATE_SWEEP_SECONDS),
-  }
-  // Half of the grace: requests that wait for a database in trouble must leave time to say what could not be written.
   const httpLog = log.child({})
   const tokens =
     config.auth &&
     createTokens({
       auth: config.auth,
       guessesPerSecond: config.rateLimitUnauthenticatedPerSecond,
-      onKeysUnavailable: noteTurnedAway,
+      onKeysUnavailable: () => (turnedAway.otherwise += 1),
       log,
     })
   const http = await createHttpServer({
+    // Half of the grace: requests that wait for a database in trouble must leave time to say what could not be written.
     config: { ...config, shutdownGraceSeconds: shutdownGraceSeconds / 2 },
-    jobs: metrics.countHeartbeats(tellTurnedAway(takeTurns(jobs, inTurn), noteTurnedAway)),
-    webhooks: takeTurnsForWebhooks(webhooks, inTurn),
+    jobs: metrics.countHeartbeats(countTurnedAway(takeTurns(jobs, inTurn), turnedAway)),
+    webhooks: webhooks.useCases,
     live,
-    health,
+    health: {
+      unreadiness: createReadiness({
+        databases: [database, heartbeatDatabase],
+        isFlushRefused: () => intake.stats().flushRefused,
+      }),
+      sweeps: () => sweeper.isOnTime(),
+    },
     metrics,
-    pressure: { maxEventLoopDelayMs, onRefused: () => (refusedUnderPressure += 1) },
+    pressure: { maxEventLoopDelayMs, onRefused: () => (turnedAway.underPressure += 1) },
     inFlight,
     dashboard: readDashboard(DASHBOARD),
     log: httpLog,
@@ -229,29 +185,21 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   metrics.readFrom({
     intake,
     sweeper,
-    refusedUnderPressure: () => refusedUnderPressure,
+    turnedAway,
     inFlight,
     announcer,
     live,
     countJobs: () => countJobs(database),
     retention: { days: retentionDays, intervalSeconds: retentionIntervalSeconds },
-    deliverer,
-    countDeliveries: () => outbox.count(),
-    databases: {
-      requests: {
-        connections() {
-          const connections = database.connections()
-          return { ...connections, waiting: connections.waiting + waiting() }
-        },
-      },
-      heartbeats: heartbeatDatabase,
-    },
+    webhooks,
+    pools: { requests: database, heartbeats: heartbeatDatabase },
+    waitingCalls: waiting,
   })
 
   return {
     async listen() {
       live.start()
-      deliverer.start()
+      webhooks.start()
       tokens?.start()
       // Fastify would say a line of its own for each interface; serve.ts says one.
       httpLog.level = 'silent'
@@ -269,13 +217,13 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
       sweeper.stop()
       // A sweep that waits for a database in trouble must not keep streams and requests from their end.
       const schedulesStopped = Promise.all(schedules.map(schedule => schedule.stop()))
-      const deliverersStopped = deliverer.close((shutdownGraceSeconds * 1000) / 4)
+      const webhooksStopped = webhooks.close((shutdownGraceSeconds * 1000) / 4)
       await http.close()
       await intake.close((shutdownGraceSeconds * 1000) / 4)
       // A statement that the database does not answer is cancelled while there is time: its backend would outlive this process.
       for (const each of [database, heartbeatDatabase]) each.hurry(HURRY_MS)
       await schedulesStopped
-      await deliverersStopped
+      await webhooksStopped
       await untold.close()
       await announcer.close()
       await sweeper.close()

@@ -41,7 +41,7 @@ t.test('callers import nothing of the service but the contract, neither values n
 
 t.test('the contract imports nothing', async t => {
   t.same(says('contract/job.ts', "import type { Unit } from './units.ts'"), [])
-  for (const path of ['../jobs/commands.ts', '../turns/turns.ts', '../client/types.ts', '../version.ts']) {
+  for (const path of ['../jobs/use-cases.ts', '../turns/turns.ts', '../browser-client/types.ts', '../version.ts']) {
     t.equal(says('contract/job.ts', `import type { X } from '${path}'`).length, 1, path)
   }
 })
@@ -50,7 +50,7 @@ t.test('nothing of the service imports a caller, or what puts the service togeth
   for (const part of ['contract', 'turns', 'database', 'live', 'jobs', 'webhooks', 'http', 'metrics', 'config.ts']) {
     const path = part.endsWith('.ts') ? part : `${part}/some.ts`
     const up = part.endsWith('.ts') ? './' : '../'
-    for (const target of ['app.ts', 'serve.ts', 'cli/x.ts', 'worker/x.ts', 'client/x.ts', 'dashboard/x.ts']) {
+    for (const target of ['app.ts', 'serve.ts', 'cli/x.ts', 'worker/x.ts', 'browser-client/x.ts', 'dashboard/x.ts']) {
       t.equal(says(path, `await import('${up}${target}')`).length, 1, `${part} → ${target}`)
     }
   }

@@ -1,5 +1,5 @@
 import { pino } from 'pino'
-import type { Jobs } from '../jobs/commands.ts'
+import type { Jobs } from '../jobs/use-cases.ts'
 import type { Live } from '../live/live.ts'
 import type { Webhooks } from '../webhooks/webhook.ts'
 import { openApiYaml } from './documentation.ts'

@@ -1,7 +1,7 @@
 import { letGoOf } from '../database/failures.ts'
 import { NoTurnError, Turns, type Party, type TurnsOptions } from '../turns/turns.ts'
 import { HeadwayError } from '../contract/errors.ts'
-import type { Jobs } from './commands.ts'
+import type { Jobs } from './use-cases.ts'
 
 /** `wide` is what reads or writes many rows: lists, statistics, snapshots, batches that bring their partitions. */
 export type Width = 'narrow' | 'wide'

@@ -4,7 +4,7 @@ import { FUNCTIONS, functions } from '../database/functions.ts'
 import { jobEvents, progressJobs } from '../database/schema.ts'
 import type { ErrorCode } from '../contract/errors.ts'
 import type { JobChange } from '../contract/change.ts'
-import type { ListEvents, ListJobs } from './commands.ts'
+import type { ListEvents, ListJobs } from './use-cases.ts'
 import type {
   CreatedJob,
   PartitionReference,

@@ -9,8 +9,6 @@ import type { JobChange } from '../contract/change.ts'
 export interface SweeperOptions {
   database: Database
   announce: Announce
-  /** Told of the same changes with all that is known of them, for the log and the metrics. */
-  onVerdicts?: (verdicts: readonly JobChange[]) => void
   log: Logger
   /** What this process has received and not written, or turned away. */
   intake: () => Unwritten
@@ -33,6 +31,8 @@ export interface Sweeper {
   sweep(): Promise<{ stalled: number; ended: number; skipped: 'database' | 'intake' | null }>
   /** Since the last sweep that did not break off, or since the beginning, in milliseconds of a clock that nobody sets. */
   sinceLastMs(): number
+  /** Whether silent jobs are looked for as often as they should be. */
+  isOnTime(): boolean
   /** Ends a sweep that is under way after its present statement. */
   stop(): void
   /** Takes this process out of `service_processes`, so that nobody waits for it. */
@@ -49,19 +49,19 @@ interface ChangeRow {
   event: string | null
 }
 
-const toChange = ({ tenant_id, job_id, revision, lifecycle }: ChangeRow): JobChange => ({
+const toChange = ({ tenant_id, job_id, revision, lifecycle, job_type, event }: ChangeRow): JobChange => ({
   tenantId: tenant_id,
   jobId: job_id,
+  jobType: job_type,
   revision,
   lifecycle,
-})
-
-const toVerdict = (row: ChangeRow): JobChange => ({
-  ...toChange(row),
-  jobType: row.job_type,
-  event: row.event,
+  event,
   isSwept: true,
 })
+
+/** Sweeps are late when so many in a row have not come, and not before so many seconds: one may wait for its statements. */
+const MISSED_SWEEPS = 3
+const LATE_SECONDS = 60
 
 /** Jobs per statement: short locks, whatever has gone silent at once. */
 const BATCH = 500
@@ -122,10 +122,7 @@ export const createSweeper = (options: SweeperOptions): Sweeper => {
     let total = 0
     for (;;) {
       const rows = await database.query<ChangeRow>(name, text, values)
-      if (rows.length > 0) {
-        options.onVerdicts?.(rows.map(toVerdict))
-        announce(rows.map(toChange))
-      }
+      if (rows.length > 0) announce(rows.map(toChange))
       // Beside the jobs come the batches that were rolled up.
       const judged = rows.filter(row => !row.is_batch).length
       total += judged
@@ -156,6 +153,8 @@ export const createSweeper = (options: SweeperOptions): Sweeper => {
     return { stalled, ended, skipped: null }
   }
 
+  const sinceLastMs = (): number => performance.now() - finishedMs
+
   return {
     async sweep() {
       try {
@@ -172,7 +171,8 @@ export const createSweeper = (options: SweeperOptions): Sweeper => {
         throw error
       }
     },
-    sinceLastMs: () => performance.now() - finishedMs,
+    sinceLastMs,
+    isOnTime: () => sinceLastMs() <= 1000 * Math.max(MISSED_SWEEPS * intervalSeconds, LATE_SECONDS),
     stop() {
       closing = true
     },

@@ -1,6 +1,6 @@
 import { sqlStateOf } from '../database/failures.ts'
 import { HeadwayError } from '../contract/errors.ts'
-import type { Jobs } from './commands.ts'
+import type { Jobs } from './use-cases.ts'
 
 /** 57014 query_canceled, 55P03 lock_not_available: most likely for somebody's open transaction, which must not hold up verdicts. */
 const waitedForLock = (error: unknown): boolean => ['57014', '55P03'].includes(sqlStateOf(error) ?? '')
@@ -12,17 +12,28 @@ const isFaultOfService = (error: unknown): boolean => {
   return error.code === 'overloaded'
 }
 
+/** Counts the calls that were turned away for no fault of their callers: each may have been the word of a worker. */
+export class TurnedAway {
+  /** Refused because the process was under pressure. */
+  underPressure = 0
+  /** Refused for other reasons. */
+  otherwise = 0
+
+  get total(): number {
+    return this.underPressure + this.otherwise
+  }
+}
+
 /**
- * The same use cases. `onTurnedAway` is called for each command that the service could not carry out, be it that the database
- * was away or that no turn came in time: a worker that was to start or end its job has spoken in vain, and the sweeper must
- * know that. Heartbeats are counted by the intake.
+ * The same use cases. Counts each command that the service could not carry out, because the database was away or no turn came in
+ * time: a worker that was to start or end its job has spoken in vain, and the sweeper must know that. The intake counts heartbeats.
  */
-export const tellTurnedAway = (jobs: Jobs, onTurnedAway: () => void): Jobs => {
+export const countTurnedAway = (jobs: Jobs, turnedAway: TurnedAway): Jobs => {
   const told = async <T>(command: Promise<T>): Promise<T> => {
     try {
       return await command
     } catch (error) {
-      if (isFaultOfService(error)) onTurnedAway()
+      if (isFaultOfService(error)) turnedAway.otherwise += 1
       throw error
     }
   }

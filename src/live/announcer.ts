@@ -1,7 +1,7 @@
 import type { Announce } from './change.ts'
 import type { JobChange } from '../contract/change.ts'
 import { encodePayloads } from './payload.ts'
-import type { Log } from './stats.ts'
+import type { Log } from './log.ts'
 
 /** Under load, statements that carry only progress follow each other no faster: each one takes a lock of the whole database. */
 const PROGRESS_STATEMENT_GAP_MS = 20
@@ -17,7 +17,7 @@ interface Recent {
 
 export interface AnnouncerOptions {
   /** Sends payloads on the channel `headway`, in one statement of its own. */
-  notify: (payloads: string[]) => Promise<void>
+  notify: (payloads: readonly string[]) => Promise<void>
   /** The progress of one job is announced at most once in this time. */
   progressIntervalMs: number
   log: Log

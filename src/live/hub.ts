@@ -5,7 +5,8 @@ import type { Feed, Snapshot } from './feed.ts'
 import { encodeFrame, formatEventId, type StreamFormat } from './frames.ts'
 import type { Mark } from './marks.ts'
 import { olderOf, positionOf, type CommitPosition } from './position.ts'
-import type { LiveStats, Log } from './stats.ts'
+import type { Log } from './log.ts'
+import type { LiveStats } from './stats.ts'
 import type { Watches } from './watches.ts'
 
 /** More jobs than this are read in several statements: a tenant's first reconcile may ask for all it has. */

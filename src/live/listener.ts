@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import type { JobChange } from '../contract/change.ts'
 import { CHANNEL, decodePayload } from './payload.ts'
-import type { LiveStats, Log } from './stats.ts'
+import type { Log } from './log.ts'
+import type { LiveStats } from './stats.ts'
 
 /** The part of a `pg.Client` that is used here. */
 export interface ListenerClient {

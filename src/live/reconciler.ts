@@ -1,4 +1,4 @@
-import type { Log } from './stats.ts'
+import type { Log } from './log.ts'
 
 export interface ReconcilerOptions {
   reconcile: () => Promise<void>

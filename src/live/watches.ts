@@ -2,7 +2,8 @@ import { sees, type Visibility } from '../contract/visibility.ts'
 import type { JobChange } from '../contract/change.ts'
 import type { JobState, LiveSource } from './change.ts'
 import { Marks } from './marks.ts'
-import type { LiveStats, Log } from './stats.ts'
+import type { Log } from './log.ts'
+import type { LiveStats } from './stats.ts'
 
 /** More jobs than this are read in several statements. */
 const MAX_STATES_PER_READ = 5_000

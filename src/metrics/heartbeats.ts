@@ -1,6 +1,6 @@
 import { Counter, Histogram, type Registry } from 'prom-client'
 import { HeadwayError } from '../contract/errors.ts'
-import type { Jobs } from '../jobs/commands.ts'
+import type { Jobs } from '../jobs/use-cases.ts'
 import type { HeartbeatAnswer } from '../contract/heartbeat.ts'
 import type { HeartbeatWrite } from '../jobs/heartbeats/write.ts'
 

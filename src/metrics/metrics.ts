@@ -4,10 +4,10 @@ import type { InFlight } from '../http/limits/in-flight.ts'
 import type { HeartbeatIntake } from '../jobs/heartbeats/intake.ts'
 import type { JobCounts } from '../jobs/job-counts.ts'
 import type { Sweeper } from '../jobs/sweeper.ts'
+import type { TurnedAway } from '../jobs/turned-away.ts'
 import type { Announcer } from '../live/announcer.ts'
 import type { LiveStation } from '../live/live.ts'
-import type { Deliverer } from '../webhooks/deliverer.ts'
-import type { Outbox } from '../webhooks/outbox.ts'
+import type { WebhookStation } from '../webhooks/station.ts'
 import { createFlushTimes, createHeartbeatCounts } from './heartbeats.ts'
 import { createFinishedCount } from './finished.ts'
 import { createErasedCount, createSweepTimes } from './liveness.ts'
@@ -20,16 +20,17 @@ import { readWebhooks } from './webhooks.ts'
 export interface Sources {
   intake: Pick<HeartbeatIntake, 'stats' | 'oldestWaitMs'>
   sweeper: Pick<Sweeper, 'sinceLastMs'>
-  refusedUnderPressure: () => number
+  turnedAway: Pick<TurnedAway, 'underPressure'>
   inFlight: Pick<InFlight, 'bytesOf' | 'bodiesTurnedAway'>
   announcer: Pick<Announcer, 'stats'>
   live: Pick<LiveStation, 'stats' | 'isListening' | 'openStreams' | 'openFeeds'>
   countJobs: () => Promise<JobCounts>
   retention: { days: number; intervalSeconds: number }
-  deliverer: Pick<Deliverer, 'stats'>
-  countDeliveries: Outbox['count']
-  /** By the name that the metrics show. */
-  databases: Record<string, Pick<Database, 'connections'>>
+  webhooks: Pick<WebhookStation, 'stats' | 'countDeliveries'>
+  /** By the names that the metrics show. */
+  pools: Record<'requests' | 'heartbeats', Pick<Database, 'connections'>>
+  /** Calls that wait for their turn at the pool of requests. */
+  waitingCalls: () => number
 }
 
 /** They walk over every open socket at each scrape, and half of them are gauges that are named like counters. */
@@ -59,23 +60,23 @@ export const createMetrics = () => {
     readFrom({
       intake,
       sweeper,
-      refusedUnderPressure,
+      turnedAway,
       inFlight,
       announcer,
       live,
       countJobs,
       retention,
-      deliverer,
-      countDeliveries,
-      databases,
+      webhooks,
+      pools,
+      waitingCalls,
     }: Sources): void {
-      readIntake(readings, intake, refusedUnderPressure)
+      readIntake(readings, intake, turnedAway)
       readInFlight(readings, inFlight)
       readSweeper(readings, sweeper)
       readLive(readings, announcer, live)
       readJobCounts(readings, countJobs, retention)
-      readWebhooks(readings, deliverer, countDeliveries)
-      readPools(readings, databases)
+      readWebhooks(readings, webhooks)
+      readPools(readings, pools, waitingCalls)
     },
 
     contentType: registry.contentType,

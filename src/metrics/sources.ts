@@ -3,6 +3,7 @@ import type { InFlight } from '../http/limits/in-flight.ts'
 import type { JobCounts } from '../jobs/job-counts.ts'
 import type { HeartbeatIntake } from '../jobs/heartbeats/intake.ts'
 import type { Sweeper } from '../jobs/sweeper.ts'
+import type { TurnedAway } from '../jobs/turned-away.ts'
 import type { Announcer } from '../live/announcer.ts'
 import type { LiveStation } from '../live/live.ts'
 import type { Readings } from './readings.ts'
@@ -11,8 +12,7 @@ import { shareReading } from './shared-reading.ts'
 export const readIntake = (
   { counter, gauge }: Readings,
   intake: Pick<HeartbeatIntake, 'stats' | 'oldestWaitMs'>,
-  /** Calls of the API that were refused because the process was under pressure. */
-  refusedUnderPressure: () => number,
+  turnedAway: Pick<TurnedAway, 'underPressure'>,
 ): void => {
   const stats = () => intake.stats()
   gauge('headway_intake_entries', 'Entries that wait to be written, those in flight included', () => stats().pending)
@@ -45,7 +45,7 @@ export const readIntake = (
   counter(
     'headway_pressure_refused_calls_total',
     'Calls refused because the process was under pressure',
-    refusedUnderPressure,
+    () => turnedAway.underPressure,
   )
 }
 
@@ -184,8 +184,18 @@ export const readJobCounts = (
   )
 }
 
-export const readPools = ({ series }: Readings, databases: Record<string, Pick<Database, 'connections'>>): void => {
-  const pools = () => Object.entries(databases).map(([pool, database]) => ({ pool, ...database.connections() }))
+export const readPools = (
+  { series }: Readings,
+  databases: Record<'requests' | 'heartbeats', Pick<Database, 'connections'>>,
+  waitingCalls: () => number,
+): void => {
+  const pools = () => {
+    const requests = databases.requests.connections()
+    return [
+      { pool: 'requests', ...requests, waiting: requests.waiting + waitingCalls() },
+      { pool: 'heartbeats', ...databases.heartbeats.connections() },
+    ]
+  }
   series('headway_database_connections', 'Open connections to the database', ['pool', 'state'], () =>
     pools().flatMap(({ pool, idle, busy }) => [
       [{ pool, state: 'idle' }, idle],

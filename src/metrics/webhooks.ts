@@ -1,5 +1,4 @@
-import type { Deliverer } from '../webhooks/deliverer.ts'
-import type { Outbox } from '../webhooks/outbox.ts'
+import type { WebhookStation } from '../webhooks/station.ts'
 import type { Readings } from './readings.ts'
 import { shareReading } from './shared-reading.ts'
 
@@ -8,10 +7,8 @@ const COUNTS_EVERY_MS = 15_000
 
 export const readWebhooks = (
   { counter, series }: Readings,
-  deliverer: Pick<Deliverer, 'stats'>,
-  countDeliveries: Outbox['count'],
+  { stats, countDeliveries }: Pick<WebhookStation, 'stats' | 'countDeliveries'>,
 ): void => {
-  const stats = () => deliverer.stats()
   counter('headway_webhook_delivered_total', 'Webhook messages that were delivered', () => stats().delivered)
   counter('headway_webhook_failed_total', 'Attempts that failed, to be made again', () => stats().failed)
   counter('headway_webhook_dead_total', 'Webhook messages that were given up', () => stats().dead)

@@ -1,7 +1,7 @@
 import { HeadwayError } from '../contract/errors.ts'
 import type { Identity } from '../jobs/identity.ts'
 import { LIFECYCLES } from '../contract/states.ts'
-import { run } from '../jobs/run.ts'
+import { withRefusals } from '../jobs/with-refusals.ts'
 import { hostOf, isRefusedLiteral, type Addresses } from './addresses.ts'
 import type { WebhookRepository } from './repository.ts'
 import { newSecret } from './signature.ts'
@@ -66,7 +66,7 @@ export const createWebhooks = ({ repository, addresses, takesPlainHttp, onChange
 
   return {
     create: (identity, input) =>
-      run(async () => {
+      withRefusals(async () => {
         const tenantId = tenantOf(identity)
         refuseBadUrl(input.url)
         const secret = newSecret()
@@ -77,12 +77,12 @@ export const createWebhooks = ({ repository, addresses, takesPlainHttp, onChange
         return { ...webhook, secret }
       }),
 
-    list: identity => run(async () => repository.list(tenantOf(identity))),
+    list: identity => withRefusals(async () => repository.list(tenantOf(identity))),
 
-    get: (identity, id) => run(() => find(identity, id)),
+    get: (identity, id) => withRefusals(() => find(identity, id)),
 
     update: (identity, id, input) =>
-      run(async () => {
+      withRefusals(async () => {
         const tenantId = tenantOf(identity)
         if (input.url !== undefined) refuseBadUrl(input.url)
         const webhook = await repository.update(tenantId, id, input)
@@ -92,12 +92,12 @@ export const createWebhooks = ({ repository, addresses, takesPlainHttp, onChange
       }),
 
     remove: (identity, id) =>
-      run(async () => {
+      withRefusals(async () => {
         if (!(await repository.remove(tenantOf(identity), id))) throw notFound(id)
       }),
 
     rotateSecret: (identity, id) =>
-      run(async () => {
+      withRefusals(async () => {
         const secret = newSecret()
         const webhook = await repository.rotateSecret(tenantOf(identity), id, secret, SECRET_OVERLAP_SECONDS)
         if (!webhook) throw notFound(id)
@@ -105,7 +105,7 @@ export const createWebhooks = ({ repository, addresses, takesPlainHttp, onChange
       }),
 
     test: (identity, id) =>
-      run(async () => {
+      withRefusals(async () => {
         const webhook = await findEnabled(identity, id)
         const body = { type: TEST_TYPE, timestamp: new Date().toISOString(), data: { webhookId: id } }
         const delivery = await repository.queue(webhook.id, TEST_TYPE, JSON.stringify(body))
@@ -114,14 +114,14 @@ export const createWebhooks = ({ repository, addresses, takesPlainHttp, onChange
       }),
 
     deliveries: (identity, id, query) =>
-      run(async () => {
+      withRefusals(async () => {
         const webhook = await find(identity, id)
         const found = await repository.listDeliveries(webhook.id, query)
         return { ...found, page: query.page, pageSize: query.pageSize }
       }),
 
     redeliver: (identity, id, deliveryId) =>
-      run(async () => {
+      withRefusals(async () => {
         const webhook = await findEnabled(identity, id)
         const delivery = await repository.requeue(webhook.id, deliveryId)
         if (!delivery)

@@ -313,7 +313,7 @@ t.test('the ends of jobs are counted by outcome and type, of a hundred types', a
     // Carried out before: it changes nothing.
     await service.call('POST', `/jobs/${id}/${path}`, body)
   }
-  const odd = '"}\\\n# HELP'
+  const odd = '"}\\n# HELP'
   await end(odd, 'complete')
   for (const path of ['complete', 'complete', 'cancel']) await end('import', path)
   await end('import', 'fail', { errorMessage: 'no' })

@@ -3,7 +3,7 @@ import t from 'tap'
 import { openDatabase } from '../../src/database/connection.ts'
 import { OPEN_IDENTITY, type Identity } from '../../src/jobs/identity.ts'
 import type { HeartbeatIntake } from '../../src/jobs/heartbeats/intake.ts'
-import { createJobs } from '../../src/jobs/jobs.ts'
+import { createUseCases } from '../../src/jobs/create-use-cases.ts'
 import { createJobRepository } from '../../src/jobs/repository.ts'
 import type { JobChange } from '../../src/contract/change.ts'
 import { createTestDatabase } from '../helpers/database.ts'
@@ -22,7 +22,7 @@ t.teardown(() => opened.close())
 /** The use cases for any identity, with what they announce. No heartbeat is sent through them. */
 const useCases = ({ defaultHeartbeatTimeoutSeconds = 60 } = {}) => {
   const announced: JobChange[] = []
-  const jobs = createJobs({
+  const jobs = createUseCases({
     repository: createJobRepository(opened),
     intake: {} as HeartbeatIntake,
     announce: changes => announced.push(...changes),

@@ -152,7 +152,7 @@ t.test('a job is stalled after 30 seconds of silence, not before', async t => {
   t.same(await world.service.history(late), ['created', 'started', 'stalled'])
   t.match(await lastEvent(world, late), { actor: null, attempt: 1, data: { heartbeatAt: stalled.heartbeatAt } })
   const tenantId = stalled.tenantId
-  t.same(sweeper.announced, [{ tenantId, jobId: late, revision: 3, lifecycle: true }])
+  t.match(sweeper.announced, [{ tenantId, jobId: late, revision: 3, lifecycle: true, event: 'stalled' }])
   t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: null }, 'it is marked once')
 })
 
@@ -253,7 +253,7 @@ t.test('a stale job says so', async t => {
     at: job.finishedAt ?? '',
     data: { failureReason: 'stale', heartbeatAt: job.heartbeatAt, processedCount: 4, totalCount: 10 },
   })
-  t.same(sweeper.announced, [{ tenantId: job.tenantId, jobId: id, revision: 3, lifecycle: true }])
+  t.match(sweeper.announced, [{ tenantId: job.tenantId, jobId: id, revision: 3, lifecycle: true, event: 'failed' }])
 })
 
 t.test('a silent job that was asked to stop is cancelled', async t => {

@@ -7,13 +7,13 @@ import { openDatabase } from '../../src/database/connection.ts'
 import { UnreachableError } from '../../src/database/failures.ts'
 import { OPEN_IDENTITY, scopeOf } from '../../src/jobs/identity.ts'
 import { createHeartbeatIntake, type HeartbeatIntake } from '../../src/jobs/heartbeats/intake.ts'
-import { createJobs } from '../../src/jobs/jobs.ts'
+import { createUseCases } from '../../src/jobs/create-use-cases.ts'
 import { createInTurn, takeTurns } from '../../src/jobs/in-turn.ts'
-import type { Jobs } from '../../src/jobs/commands.ts'
+import type { Jobs } from '../../src/jobs/use-cases.ts'
 import type { JobRepository } from '../../src/jobs/repository.ts'
 import { createSweeper } from '../../src/jobs/sweeper.ts'
 import { createHeartbeatWrite } from '../../src/jobs/heartbeats/write.ts'
-import { tellTurnedAway } from '../../src/jobs/turned-away.ts'
+import { countTurnedAway, TurnedAway } from '../../src/jobs/turned-away.ts'
 import { createTestDatabase, type TestDatabase } from '../helpers/database.ts'
 import { waitFor } from '../helpers/wait.ts'
 
@@ -252,7 +252,7 @@ t.test('silence counts no longer than all processes have written what they recei
 
 /** Jobs whose commands come to what `change` comes to. */
 const createFailing = (change: () => Promise<never>): Jobs =>
-  createJobs({
+  createUseCases({
     repository: { change } as unknown as JobRepository,
     intake: {} as HeartbeatIntake,
     announce: () => undefined,
@@ -262,37 +262,37 @@ const createFailing = (change: () => Promise<never>): Jobs =>
 t.test(
   'a command that the database cannot carry out counts as a call turned away, one that waits for a lock does not',
   async t => {
-    let failed = 0
+    const turnedAway = new TurnedAway()
     const jobsOver = (error: Error) =>
-      tellTurnedAway(
+      countTurnedAway(
         createFailing(() => Promise.reject(error)),
-        () => (failed += 1),
+        turnedAway,
       )
     const stateOf = (code: string) => Object.assign(new pg.DatabaseError('no', 0, 'error'), { code })
     await t.rejects(jobsOver(stateOf('57014')).start(OPEN_IDENTITY, 'a', {}), { code: 'database_unavailable' })
-    t.equal(failed, 0)
+    t.equal(turnedAway.total, 0)
     for (const error of [new UnreachableError(new Error('away')), stateOf('53100')]) {
       await t.rejects(jobsOver(error).start(OPEN_IDENTITY, 'a', {}), { code: 'database_unavailable' })
     }
-    t.equal(failed, 2)
+    t.equal(turnedAway.total, 2)
   },
 )
 
 t.test(
   'a command that gets no turn in time counts as a call turned away, one whose caller has too many in line does not',
   async t => {
-    let failed = 0
+    const turnedAway = new TurnedAway()
     let end: () => void = () => undefined
     const held = new Promise<never>((_resolve, reject) => {
       end = () => reject(new UnreachableError(new Error('away')))
     })
     const { inTurn } = createInTurn(1, { maxWaitingPerCaller: 1, patienceMs: 20 })
-    const jobs = tellTurnedAway(
+    const jobs = countTurnedAway(
       takeTurns(
         createFailing(() => held),
         inTurn,
       ),
-      () => (failed += 1),
+      turnedAway,
     )
     const commands = [
       (jobs: Jobs) => jobs.start(OPEN_IDENTITY, 'a', {}),
@@ -306,13 +306,13 @@ t.test(
     for (const [index, command] of commands.entries()) {
       const waiting = command(jobs)
       await t.rejects(jobs.complete(OPEN_IDENTITY, 'a', {}), { code: 'rate_limited' })
-      t.equal(failed, index)
+      t.equal(turnedAway.total, index)
       await t.rejects(waiting, { code: 'overloaded' })
-      t.equal(failed, index + 1)
+      t.equal(turnedAway.total, index + 1)
     }
     end()
     await t.rejects(underWay, { code: 'database_unavailable' })
-    t.equal(failed, commands.length + 1)
+    t.equal(turnedAway.total, commands.length + 1)
   },
 )
 

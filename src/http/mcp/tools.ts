@@ -4,7 +4,7 @@ import type { RequestHandlerExtra } from '@modelcontextprotocol/sdk/shared/proto
 import type { FastifyBaseLogger } from 'fastify'
 import { z } from 'zod'
 import { HeadwayError } from '../../contract/errors.ts'
-import type { Jobs } from '../../jobs/commands.ts'
+import type { Jobs } from '../../jobs/use-cases.ts'
 import type { Identity } from '../../jobs/identity.ts'
 import type { Feature } from '../../contract/tokens.ts'
 import { JOB_EVENT_TYPES, JOB_STATUSES, LIFECYCLES, isFinished } from '../../contract/states.ts'

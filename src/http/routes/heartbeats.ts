@@ -1,7 +1,7 @@
 import type { FastifyReply } from 'fastify'
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { HeadwayError } from '../../contract/errors.ts'
-import type { Jobs } from '../../jobs/commands.ts'
+import type { Jobs } from '../../jobs/use-cases.ts'
 import type { Heartbeat, HeartbeatAnswer } from '../../contract/heartbeat.ts'
 import { DEFAULT_WORKER_ID } from '../../contract/job.ts'
 import type { LoopTurns } from '../limits/loop-turns.ts'

@@ -1,5 +1,5 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
-import type { Jobs } from '../../jobs/commands.ts'
+import type { Jobs } from '../../jobs/use-cases.ts'
 import type { Feature } from '../../contract/tokens.ts'
 import { completeJob, failJob, finish, job } from '../schemas/job.ts'
 import { CHANGE_REFUSALS, operation } from '../schemas/operation.ts'

@@ -1,5 +1,5 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
-import type { Jobs } from '../../jobs/commands.ts'
+import type { Jobs } from '../../jobs/use-cases.ts'
 import { operation } from '../schemas/operation.ts'
 import { statistics, statisticsQuery } from '../schemas/statistics.ts'
 

@@ -15,7 +15,7 @@ const toRefusal = (error: unknown): unknown => {
 }
 
 /** Runs a use case. Raises only refusals, and defects as they are. Conflicts have been tried again before they come here. */
-export const run = async <T>(useCase: () => Promise<T>): Promise<T> => {
+export const withRefusals = async <T>(useCase: () => Promise<T>): Promise<T> => {
   try {
     return await useCase()
   } catch (error) {

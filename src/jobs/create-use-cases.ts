@@ -1,7 +1,7 @@
 import { HeadwayError } from '../contract/errors.ts'
 import type { Announce } from '../live/change.ts'
 import type { JobChange } from '../contract/change.ts'
-import type { Jobs } from './commands.ts'
+import type { Jobs } from './use-cases.ts'
 import { scopeOf, type Identity } from './identity.ts'
 import type { HeartbeatIntake } from './heartbeats/intake.ts'
 import type { JobDocument } from '../contract/job.ts'
@@ -9,15 +9,13 @@ import type { Lifecycle } from '../contract/states.ts'
 import { toJobColumns } from './job-columns.ts'
 import { refusalOf, refusalOfCreation } from './refusals.ts'
 import type { JobCommand, JobRepository } from './repository.ts'
-import { run } from './run.ts'
+import { withRefusals } from './with-refusals.ts'
 import { refuseBadWindow } from './statistics.ts'
 
-export interface JobsOptions {
+export interface UseCasesOptions {
   repository: JobRepository
   intake: HeartbeatIntake
   announce: Announce
-  /** Told of the same changes with their types and names, for the log and the metrics. */
-  onChanges?: (changes: readonly JobChange[]) => void
   /** For jobs that name no timeout of their own. */
   defaultHeartbeatTimeoutSeconds: number
 }
@@ -37,7 +35,7 @@ const eventOf = (command: JobCommand, { status, finishedAt }: JobDocument): Life
   command !== 'cancel' ? EVENTS[command] : finishedAt === null ? 'cancel_requested' : (status as Lifecycle)
 
 /** The use cases over a repository and an intake. See `Jobs` for what each does. */
-export const createJobs = (options: JobsOptions): Jobs => {
+export const createUseCases = (options: UseCasesOptions): Jobs => {
   const { repository, intake, announce, defaultHeartbeatTimeoutSeconds } = options
 
   const tell = (
@@ -47,13 +45,11 @@ export const createJobs = (options: JobsOptions): Jobs => {
     revision: number,
     others: JobChange[],
   ): void => {
-    const change = { tenantId, jobId, revision, lifecycle: true }
-    options.onChanges?.([{ ...change, jobType, event }, ...others])
-    announce([change, ...others])
+    announce([{ tenantId, jobId, jobType, revision, lifecycle: true, event }, ...others])
   }
 
   const change = (identity: Identity, jobId: string, command: JobCommand, input: object): Promise<JobDocument> =>
-    run(async () => {
+    withRefusals(async () => {
       const result = await repository.change(scopeOf(identity), jobId, command, identity.userId, input)
       if (result.code !== null || result.job === null) {
         throw refusalOf(result.code ?? 'job_not_found', jobId, result.status)
@@ -67,7 +63,7 @@ export const createJobs = (options: JobsOptions): Jobs => {
 
   return {
     create: (identity, input, idempotencyKey) =>
-      run(async () => {
+      withRefusals(async () => {
         if (identity.jobId !== null && identity.jobId !== input.parentJobId) {
           throw new HeadwayError('forbidden', 'This token is limited to one job and can create only its partitions.')
         }
@@ -99,27 +95,27 @@ export const createJobs = (options: JobsOptions): Jobs => {
       }),
 
     get: (identity, jobId) =>
-      run(async () => {
+      withRefusals(async () => {
         const found = await repository.find(scopeOf(identity), jobId)
         if (!found) throw notFound(jobId)
         return { ...found.job, workers: found.workers }
       }),
 
     progress: (identity, jobId, include = []) =>
-      run(async () => {
+      withRefusals(async () => {
         const progress = await repository.findProgress(scopeOf(identity), jobId, include)
         if (!progress) throw notFound(jobId)
         return progress
       }),
 
     list: (identity, query) =>
-      run(async () => {
+      withRefusals(async () => {
         const { items, total } = await repository.list(scopeOf(identity), query)
         return { items, page: query.page, pageSize: query.pageSize, total }
       }),
 
     active: (identity, recentSeconds) =>
-      run(async () => {
+      withRefusals(async () => {
         const scope = scopeOf(identity)
         // One after the other: a caller has one connection at a time.
         const active = await repository.listActive(scope)
@@ -128,14 +124,14 @@ export const createJobs = (options: JobsOptions): Jobs => {
       }),
 
     events: (identity, jobId, query) =>
-      run(async () => {
+      withRefusals(async () => {
         const found = await repository.listEvents(scopeOf(identity), jobId, query)
         if (!found) throw notFound(jobId)
         return { ...found, page: query.page, pageSize: query.pageSize }
       }),
 
     stats: (identity, query) =>
-      run(() => {
+      withRefusals(() => {
         refuseBadWindow(query)
         return repository.statistics(scopeOf(identity), query)
       }),
@@ -152,7 +148,7 @@ export const createJobs = (options: JobsOptions): Jobs => {
     retry: (identity, jobId) => change(identity, jobId, 'retry', {}),
 
     purge: (identity, jobId) =>
-      run(async () => {
+      withRefusals(async () => {
         const purged = await repository.purge(scopeOf(identity), jobId)
         if (!purged) throw notFound(jobId)
         if (purged.code !== null) throw refusalOf(purged.code, jobId, purged.status)
