@@ -46,12 +46,12 @@ export interface Announcer {
  * Tells every replica which jobs changed, after their commit. While one statement is under way the next one fills.
  * Lifecycle changes go at once, progress of a job at most once per interval: the first at once, the last never lost.
  */
-export function createAnnouncer({
+export const createAnnouncer = ({
   notify,
   progressIntervalMs,
   log,
   now = () => performance.now(),
-}: AnnouncerOptions): Announcer {
+}: AnnouncerOptions): Announcer => {
   /** What the next statement carries, the newest change of each job. */
   let pending = new Map<string, JobChange>()
   let pendingSince = 0

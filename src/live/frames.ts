@@ -25,7 +25,7 @@ export const FAREWELL: Readonly<Record<StreamFormat, Buffer | null>> = {
  * One event, ready for the wire. `json` must be one line, as JSON built by Postgres and by `JSON.stringify` is.
  * SSE: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
  */
-function encodeEvent(format: 'sse' | 'ndjson', event: string, id: string, json: string): Buffer {
+const encodeEvent = (format: 'sse' | 'ndjson', event: string, id: string, json: string): Buffer => {
   return format === 'sse'
     ? Buffer.from(`id: ${id}\nevent: ${event}\ndata: ${json}\n\n`)
     : Buffer.from(`{"event":"${event}","id":"${id}","data":${json}}\n`)
@@ -57,7 +57,12 @@ export const partOfFrame = (format: StreamFormat, frame: Buffer): string => {
   return frame.toString('utf8', frame.indexOf(mark) + mark.length, frame.length - 2)
 }
 
-export function encodeSnapshot(format: StreamFormat, id: string, parts: readonly string[], truncated: boolean): Buffer {
+export const encodeSnapshot = (
+  format: StreamFormat,
+  id: string,
+  parts: readonly string[],
+  truncated: boolean,
+): Buffer => {
   if (format === 'text') return Buffer.from(parts.join(''))
   return encodeEvent(format, 'snapshot', id, `{"jobs":[${parts.join(',')}]${truncated ? ',"truncated":true' : ''}}`)
 }
@@ -85,7 +90,7 @@ export const formatEventId = ({ ms, revision, position }: EventId): string => {
 }
 
 /** What a client sent as its last id. A malformed one counts as none: the snapshot is complete without it. */
-export function parseEventId(id: string | null): EventId | null {
+export const parseEventId = (id: string | null): EventId | null => {
   const match = /^(\d{1,15})\.(\d{1,15})(?:\.(\d{1,15})((?:-\d{1,15}){0,4}))?$/.exec(id ?? '')
   if (!match) return null
   const [, ms, revision, floor, below = ''] = match

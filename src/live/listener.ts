@@ -41,7 +41,7 @@ export interface Listener {
  * Hears what is announced, on a connection of its own, for ever. A NOTIFY is only a hint, so nothing is done about what was
  * missed but to say so. The connection pings itself: a socket whose other end vanished without a word looks idle, not broken.
  */
-export function createListener(options: ListenerOptions): Listener {
+export const createListener = (options: ListenerOptions): Listener => {
   const { onChanges, onConnected, onDeaf, log, stats } = options
   const { pingIntervalMs = 5_000, pingDeadlineMs = 5_000, maxBackoffMs = 1_000, random = Math.random } = options
   let closed = false

@@ -114,7 +114,7 @@ export interface LiveOptions {
 }
 
 /** The station from commit to open streams: listener → hub → feeds → subscribers, with reconcile for what no hint tells. */
-export function createLive(options: LiveOptions): LiveStation {
+export const createLive = (options: LiveOptions): LiveStation => {
   const { source, connectListener, intervalMs, keepaliveSeconds, maxStreams, maxStreamsPerCaller, log } = options
   const { now = () => performance.now(), random = Math.random } = options
   const timing = { ...TIMING, ...options.timing }

@@ -16,7 +16,7 @@ const isUuid = (value: unknown): value is string => typeof value === 'string' &&
  * A payload is `[[tenantId, [[jobId, revision, lifecycle], …]], …]` with lifecycle 1 or 0: a hint about the truth, never a
  * document. `headway.notify_change` builds the same, with a fourth entry, 1, for lifecycle changes that nobody has told of. Makes as few payloads as the changes need, tenant by tenant.
  */
-export function encodePayloads(changes: Iterable<JobChange>): string[] {
+export const encodePayloads = (changes: Iterable<JobChange>): string[] => {
   const tenants = new Map<string, string[]>()
   for (const { tenantId, jobId, revision, lifecycle } of changes) {
     const jobs = tenants.get(tenantId)
@@ -46,7 +46,7 @@ export function encodePayloads(changes: Iterable<JobChange>): string[] {
 }
 
 /** The changes of a payload, or null if it is none of ours: anyone who may connect to the database may notify. */
-export function decodePayload(payload: string): JobChange[] | null {
+export const decodePayload = (payload: string): JobChange[] | null => {
   let tenants: unknown
   try {
     tenants = JSON.parse(payload)

@@ -35,6 +35,9 @@ const nullOr =
   value =>
     value === null || check(value)
 
+/** A UUID in lower case. */
+export const isPlainId = (value: unknown): value is string => typeof value === 'string' && ID.test(value)
+
 /** Not all that a heartbeat may have: a payload takes longer to look at. */
 const FIELDS: ReadonlyMap<string, Check> = new Map([
   ['workerId', shownText(200)],
@@ -59,11 +62,6 @@ const holdsOnly = (fields: ReadonlyMap<string, Check>, value: object): boolean =
     if (!check?.((value as Record<string, unknown>)[name])) return false
   }
   return !('processedCount' in value && 'increment' in value)
-}
-
-/** A UUID in lower case. */
-export function isPlainId(value: unknown): value is string {
-  return typeof value === 'string' && ID.test(value)
 }
 
 /** A body of `POST /jobs/:id/heartbeat`, parsed from JSON. */
