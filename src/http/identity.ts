@@ -50,7 +50,7 @@ export const registerIdentity = (
 ): void => {
   app.addHook('onRoute', ({ config, method, schema, url }) => {
     if (config?.feature === undefined) throw new Error(`${String(method)} ${url} names no feature`)
-    // A test calls every operation of the OpenAPI document without a token. It would miss a route that is not in the document.
+    // A test calls every operation of the OpenAPI document as callers who may not see its job. It would miss this route.
     if (schema?.operationId === undefined) throw new Error(`${String(method)} ${url} has no operation`)
   })
   const admit = (request: FastifyRequest, reply: FastifyReply, identity: Identity) => {
