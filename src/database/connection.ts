@@ -41,11 +41,11 @@ export interface Connections {
 export interface DatabaseOptions {
   url: string
   poolSize: number
-  /** Off behind a transaction pooler: no named statements and no session settings then. */
+  /** Off behind a transaction pooler: there are then no named statements and no session settings. */
   preparedStatements: boolean
   /** Called with errors of connections that belong to no query. */
   onConnectionError: (error: Error) => void
-  /** How long a statement may take before its caller is answered all the same. */
+  /** How long a statement may take. After that its caller is answered, even if the database is silent. */
   answerWithinMs?: number
 }
 

@@ -19,9 +19,9 @@ import { count, publicTable, thisMillisecond, time, transactionId } from './colu
 export * from './webhook-schema.ts'
 
 /**
- * One row per job. A heartbeat updates it, so no index may hold a column that a heartbeat changes (`heartbeat_at`,
- * `updated_at`, counts, `liveness`): such an index ends HOT updates and bloats the table. `fillfactor` 50 (see the
- * migrations) leaves the room that HOT needs.
+ * One row per job. Every heartbeat updates it, so no index may contain a column that a heartbeat changes (`heartbeat_at`,
+ * `updated_at`, counts, `liveness`): with such an index, updates would not be HOT, and the table would bloat. `fillfactor` 50
+ * (see the migrations) leaves the room that HOT updates need.
  */
 export const progressJobs = publicTable(
   'progress_jobs',

@@ -45,7 +45,8 @@ export const applyWorkerRole = async (client: pg.Client): Promise<string | null>
   const { rows } = await client.query("SELECT FROM pg_catalog.pg_roles WHERE rolname = 'headway_worker'")
   const roleExists = rows.length > 0
   const intruders = await readIntruders(client)
-  // Who serves may be another role than who migrates. What the functions touch is guarded by the tables' own rights.
+  // Another role than the one that migrates may run the service. The tables' own rights limit what callers of the functions can
+  // do.
   await client.query(`GRANT USAGE ON SCHEMA headway, ${FUNCTIONS} TO PUBLIC`)
   for (const name of WORKER_FUNCTIONS) {
     await client.query(`REVOKE ALL ON FUNCTION headway.${name} FROM PUBLIC`)
