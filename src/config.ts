@@ -30,7 +30,9 @@ const jwksUrl = z.string().superRefine((value, context) => {
   } else if (url.username !== '' || url.password !== '') context.addIssue('must not hold a user or a password')
 })
 
-/** How tokens are checked: by a secret that is shared with their issuer, or by the public keys that it publishes. */
+/**
+ * How tokens are checked: with a secret that is shared with their issuer, or with the public keys that the issuer publishes.
+ */
 const authFields = {
   AUTH_JWT_SECRET: z
     .string()
@@ -55,11 +57,13 @@ const isProxy = (text: string): boolean => {
   return bits === undefined || Number(bits) <= (version === 4 ? 32 : 128)
 }
 
-/** `https://app.example.com`: as a browser sends it, so that comparing texts is enough. */
+/**
+ * An origin such as `https://app.example.com`, in the form in which a browser sends it, so that two can be compared as texts.
+ */
 const isOrigin = (text: string): boolean =>
   /^https?:[^*]*$/.test(text) && URL.canParse(text) && new URL(text).origin === text
 
-/** Texts between commas. */
+/** A list of texts with commas between them. */
 const list = (isGood: (item: string) => boolean, sentence: string) =>
   z
     .string()
@@ -76,7 +80,7 @@ const corsOrigins = list(
 
 const proxies = list(isProxy, 'must be addresses or networks with commas between them, such as 10.0.0.0/8,::1')
 
-/** Of the same form, without the names. */
+/** A list of addresses and networks as above, without the names. */
 const networks = list(
   item => isProxy(item) && isIP(item.replace(/\/.*/, '')) !== 0,
   'must be addresses or networks with commas between them, such as 10.0.0.0/8,::1',
@@ -123,7 +127,7 @@ const environmentSchema = z
       complain('AUTH_JWKS_URL', 'and AUTH_JWT_SECRET are two ways to check tokens: keep the one that your issuer uses')
     }
     if (!checksTokens) {
-      // Whoever sets these believes that the service asks for tokens: it must not start without doing so.
+      // An operator who sets these believes that the service asks for tokens, so it must not start without asking for them.
       for (const name of ['AUTH_ISSUER', 'AUTH_AUDIENCE'] as const) {
         if (env[name] !== undefined)
           complain(name, 'is checked in tokens: set AUTH_JWT_SECRET or AUTH_JWKS_URL as well')
@@ -154,7 +158,7 @@ const environmentSchema = z
 
 /** How the tokens of callers are checked. */
 export interface AuthConfig {
-  /** The key of HS256; or where the public keys of RS256, ES256 and EdDSA are. */
+  /** The secret for HS256, or the address of the public keys for RS256, ES256 and EdDSA. */
   keys: { secret: string } | { jwksUrl: string }
   /** null: not checked. */
   issuer: string | null
@@ -188,7 +192,10 @@ const parse = <Schema extends z.ZodType>(schema: Schema, environment: NodeJS.Pro
   throw new HeadwayError('validation_failed', `The configuration is not usable. ${sentences.join('. ')}.`)
 }
 
-/** The `AUTH_…` settings alone, for whoever makes tokens; null where none are asked for. Raises like `readConfig`. */
+/**
+ * The `AUTH_…` settings only, for commands that make tokens; null when the service asks for no tokens. Raises like
+ * `readConfig`.
+ */
 export const readAuthConfig = (environment: NodeJS.ProcessEnv): AuthConfig | null =>
   authOf(parse(z.object(authFields), environment))
 
@@ -196,8 +203,8 @@ export const readAuthConfig = (environment: NodeJS.ProcessEnv): AuthConfig | nul
 export type Config = ReturnType<typeof readConfig>
 
 /**
- * Reads the settings from environment variables; an empty variable counts as unset.
- * Raises a `HeadwayError` whose message names every bad one, and never holds a secret.
+ * Reads the settings from environment variables; an empty variable counts as unset. Raises a `HeadwayError` whose message names
+ * every bad setting and contains no secret.
  */
 export const readConfig = (environment: NodeJS.ProcessEnv) => {
   const env = parse(environmentSchema, environment)
@@ -213,9 +220,9 @@ export const readConfig = (environment: NodeJS.ProcessEnv) => {
     authMode: env.AUTH_MODE ?? null,
     /** null: no tokens are asked for. */
     auth: authOf(env),
-    /** Web pages that may call: exact origins, or `*` alone; empty: none but our own. */
+    /** Web pages that may call: exact origins, or `*` alone. Empty: only the service's own pages. */
     corsOrigins: env.CORS_ORIGIN,
-    /** Whose `x-forwarded-for` says where a request comes from. */
+    /** Proxies whose `x-forwarded-for` is believed. */
     trustedProxies: env.TRUSTED_PROXIES,
     stalledAfterSeconds: env.STALLED_AFTER_SECONDS,
     staleJobTimeoutSeconds: env.STALE_JOB_TIMEOUT_SECONDS,
@@ -228,13 +235,13 @@ export const readConfig = (environment: NodeJS.ProcessEnv) => {
     shutdownGraceSeconds: env.SHUTDOWN_GRACE_SECONDS,
     maxStreams: env.MAX_STREAMS,
     maxStreamsPerIdentity: env.MAX_STREAMS_PER_IDENTITY,
-    /** Requests of one identity; 0: any number. */
+    /** Requests per second of one identity; 0: no limit. */
     rateLimitPerSecond: env.RATE_LIMIT_PER_SECOND,
-    /** Requests without a good token of one address; 0: any number. */
+    /** Requests per second without a valid token from one address; 0: no limit. */
     rateLimitUnauthenticatedPerSecond: env.RATE_LIMIT_UNAUTHENTICATED_PER_SECOND,
-    /** Private addresses that webhooks may lead to. */
+    /** Private addresses that webhooks may be sent to. */
     webhookAllowedNetworks: env.WEBHOOK_ALLOWED_NETWORKS,
-    /** How long what became of a delivery can be looked up. */
+    /** How long the record of a delivery is kept. */
     webhookRecordDays: env.WEBHOOK_RECORD_DAYS,
     maxEventLoopDelayMs: env.MAX_EVENT_LOOP_DELAY_MS,
   }

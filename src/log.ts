@@ -4,23 +4,27 @@ import type { DestinationStream, Logger } from 'pino'
 import { causesOf, sqlStateOf } from './database/failures.ts'
 
 /**
- * What JSON leaves as it is, and terminals and viewers do not: C1 controls (U+009B begins an escape sequence), U+2028 and its
- * like, which end a line for some, and marks that turn the direction of what follows.
+ * Characters that JSON leaves as they are, but that mislead readers of a terminal or a log viewer: C1 controls (U+009B begins
+ * an escape sequence), U+2028 and similar characters, which some programs take for the end of a line, and marks that change the
+ * direction of the text after them.
  */
 const MISLEADING = /[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g
 
 const escaped = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
 
-/** Drizzle ends its message with what the statement was given: names of jobs, or what somebody has searched for. */
+/**
+ * The message of an error. Drizzle ends its messages with the parameters of the statement, which are names of jobs or search
+ * texts, so its own are replaced.
+ */
 const messageOf = (error: Error): string => {
   if (error instanceof DrizzleQueryError) return `Failed query: ${error.query}`
   if (error.message !== '' || !(error instanceof AggregateError)) return error.message
   return error.errors.map(each => (each instanceof Error ? each.message : String(each))).join('; ')
 }
 
-/** Without the message, with which Node begins a stack. */
+/** The frames of a stack, without the message with which Node begins it. */
 const framesOf = (error: { stack?: unknown; message: unknown }): string => {
-  // Anybody may have set them to anything: what cannot be logged must not throw where it is logged.
+  // Any code may have set `stack` and `message` to any value, and logging an error must not throw.
   const stack = typeof error.stack === 'string' ? error.stack : ''
   const message = typeof error.message === 'string' ? error.message : ''
   const begin = stack.indexOf('\n    at ', stack.includes(message) ? stack.indexOf(message) + message.length : 0)
@@ -28,8 +32,8 @@ const framesOf = (error: { stack?: unknown; message: unknown }): string => {
 }
 
 /**
- * An error with its causes, and nothing else that hangs on them: pg adds the row that a statement was about, and clients with
- * their passwords.
+ * An error with its causes, without the other properties of error objects: pg adds the row that a statement was about, and some
+ * clients add their passwords.
  */
 const describeError = (error: unknown): unknown => {
   if (!(error instanceof Error)) return error
@@ -45,7 +49,7 @@ const describeError = (error: unknown): unknown => {
   }
 }
 
-/** The log of the process: JSON lines, in which nothing that came from a caller can pass for a line, or hide one. */
+/** The log of the process: JSON lines. Text from a caller cannot look like a line of its own, and cannot hide one. */
 export const createLog = (level: string, destination?: DestinationStream): Logger =>
   pino(
     {

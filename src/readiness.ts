@@ -4,14 +4,17 @@ import { classifyFailure } from './database/failures.ts'
 import { FUNCTIONS } from './database/functions.ts'
 import type { Unreadiness } from './http/routes/health.ts'
 
-/** An orchestrator that asks whether the service is ready does not wait longer. */
+/** Orchestrators do not wait longer for the answer of a readiness probe. */
 const READY_WITHIN_MS = 1_500
 
-/** A function and a table of this version: names, rights and the connection must be in order. The smallest table of all. */
+/**
+ * Uses a function and a table of this version, so that names, rights and the connection are tested. The table is the smallest
+ * one.
+ */
 const STATEMENT = `SELECT ${FUNCTIONS}.clock() FROM public.service_processes LIMIT 1`
 
 export interface ReadinessOptions {
-  /** Every pool that the service works with: each has connections, and may have rights, of its own. */
+  /** Every pool that the service works with. Each has its own connections, and may have other rights. */
   databases: Database[]
   /** Whether the database refuses the statement that writes heartbeats (intake.ts). */
   isFlushRefused: () => boolean

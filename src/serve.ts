@@ -9,7 +9,7 @@ import { HeadwayError } from './contract/errors.ts'
 import { createLog } from './log.ts'
 import { closeOnSignals } from './signals.ts'
 
-/** A database that starts at the same time as the service gets this long. */
+/** How long the service waits for a database that starts at the same time. */
 const DATABASE_START_SECONDS = 30
 
 interface RunningDatabase {
@@ -70,8 +70,8 @@ const migrateWhenReachable = async (url: string, log: Logger): Promise<void> => 
 }
 
 /**
- * Runs the service of this process until a signal ends it, by the settings of the environment. Resolves when it listens. Raises
- * `HeadwayError` with a sentence for the operator where it cannot be started.
+ * Runs the service in this process, with the settings of the environment, until a signal ends it. Resolves when it listens.
+ * Raises a `HeadwayError` with a sentence for the operator when it cannot be started.
  */
 export const serve = async (): Promise<void> => {
   const config = readConfig(process.env)
@@ -84,12 +84,12 @@ export const serve = async (): Promise<void> => {
     await app?.close()
     await database.stop()
   }
-  /** Once: a signal may come while a start that failed is being undone. */
+  /** Closes only once: a signal may come while a failed start is being undone. */
   const close = (): Promise<void> => {
     closing.abort()
     return (closed ??= closeAll())
   }
-  // Before anything is waited for: as the first process of a container, this one would not even hear a signal otherwise.
+  // Before the first `await`: without a listener, the first process of a container does not receive the signal at all.
   closeOnSignals({ close, graceSeconds: config.shutdownGraceSeconds, log })
   try {
     await migrateWhenReachable(database.listenUrl, log).catch((error: unknown) => {
@@ -101,17 +101,17 @@ export const serve = async (): Promise<void> => {
     })
     log.info(`Headway listens on ${address}, on ${database.name}`)
   } catch (error) {
-    // A shutdown that is under way explains the failure, and ends the process itself.
+    // The failure is the result of a shutdown that has begun, and that shutdown ends the process itself.
     const isShutdown = closing.signal.aborted
     await close().catch((failure: unknown) => log.error({ err: failure }, 'could not undo the start'))
     if (!isShutdown) throw error
   }
 }
 
-/** `serve` for a process that does nothing else: where the service cannot be started, it says why and ends the process. */
+/** `serve` for a process that does nothing else: when the service cannot be started, it prints why and ends the process. */
 export const runService = (): Promise<void> =>
   serve().catch((error: unknown) => {
-    // A refusal is a sentence for the operator; anything else is a bug, with its stack.
+    // A refusal is a sentence for the operator. Any other error is a bug and is printed with its stack.
     console.error(error instanceof HeadwayError ? error.message : error)
     process.exit(1)
   })

@@ -1,18 +1,18 @@
 import type { Logger } from 'pino'
 
-/** npm passes a signal on that the terminal has sent to the whole group: it arrives twice within a millisecond. */
+/** npm passes on a signal that the terminal has sent to the whole process group, so it arrives twice within a millisecond. */
 const SAME_SIGNAL_MS = 1_000
 
 export interface ShutdownOptions {
   close: () => Promise<void>
-  /** After this the process ends, whatever `close` is waiting for. */
+  /** The process ends after this time, even if `close` has not resolved. */
   graceSeconds: number
   log: Logger
 }
 
 /**
- * Ends the process in order on SIGTERM, SIGINT and SIGHUP (exit code 0), and on errors that nobody caught (1). A second
- * signal, more than a second after the first, ends it at once.
+ * Ends the process in order on SIGTERM, SIGINT and SIGHUP (exit code 0), and on errors that nobody caught (exit code 1). A
+ * second signal more than a second after the first ends the process at once.
  */
 export const closeOnSignals = ({ close, graceSeconds, log }: ShutdownOptions): void => {
   let begunAt: number | null = null
@@ -45,7 +45,7 @@ export const closeOnSignals = ({ close, graceSeconds, log }: ShutdownOptions): v
   }
   const onError = (error: unknown): void => {
     log.fatal({ err: error }, 'an error that nobody caught: shutting down')
-    // Also where the end has begun already: whoever looks at the code must learn that not everything went well.
+    // Also if the process is ending already: the exit code must say that something went wrong.
     exitCode = 1
     if (begunAt === null) void end()
   }

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 
 const packageFile = new URL('../package.json', import.meta.url)
 
-/** Of this package. `homepage` is where its manual is; undefined where that is not known. */
+/** Version, description and homepage of this package. `homepage` is the address of the manual; undefined if it is not known. */
 export const { version, description, homepage } = JSON.parse(readFileSync(packageFile, 'utf8')) as {
   version: string
   description: string

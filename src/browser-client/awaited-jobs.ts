@@ -6,24 +6,24 @@ import { Waiting } from './waiting.ts'
 
 export interface AwaitedJobsOptions {
   storage: Storage | null
-  /** Whether this is the page's own client, and not that of an element. */
+  /** Whether this is the page's own client, and not the client of an element. */
   isPage: boolean
   store: Pick<JobStore, 'get' | 'loaded'>
-  /** Asks the service for a job. */
+  /** Reads a job from the service. */
   read: (id: string) => Promise<LiveJob>
-  /** Tells listeners. Answers whether there were any. */
+  /** Calls the listeners. Answers whether there were any. */
   emit: (change: JobUpdate) => boolean
   /** Takes a newer document of a job that is followed. */
   apply: (job: LiveJob) => void
 }
 
-/** The ends of jobs that somebody waits for: as the stream tells them, and asked for where it does not. */
+/** The jobs whose end somebody waits for. Most ends come with the stream; the others are read from the service. */
 export class AwaitedJobs {
   readonly #options: AwaitedJobsOptions
   readonly #waiting: Waiting
-  /** Jobs that are being asked for. */
+  /** Jobs that are being read. */
   readonly #asking = new Set<string>()
-  /** Grows with each change of user: answers for the one before are nobody's. */
+  /** Grows with each change of user. Answers that were requested for an earlier user are dropped. */
   #user = 0
 
   constructor(options: AwaitedJobsOptions) {
@@ -39,7 +39,7 @@ export class AwaitedJobs {
       return Promise.resolve(job)
     }
     const waited = this.#waiting.wait(id)
-    // What has failed or was cancelled may have been retried a moment ago: then it is the next attempt that is waited for.
+    // A job that has failed or was cancelled may have been retried a moment ago. The caller then waits for the next attempt.
     if (store.loaded) void this.#ask(id, job === undefined)
     return waited
   }
@@ -52,7 +52,7 @@ export class AwaitedJobs {
     this.#waiting.forget(id)
   }
 
-  /** The place in the storage of what this user waits for. */
+  /** Sets the storage key under which this user's waiting jobs are kept. */
   use(key: string): void {
     this.#waiting.use(key)
   }
@@ -73,12 +73,12 @@ export class AwaitedJobs {
     void this.askForMissing()
   }
 
-  /** A change has told of the end of a job. `told`: somebody heard of it. */
+  /** A change has told of the end of a job. `told`: a listener was called. */
   settle(job: LiveJob, told: boolean): void {
     this.#waiting.settle(job, told)
   }
 
-  /** A snapshot has come: jobs may have ended while nobody was there to see it. */
+  /** A snapshot has arrived. Jobs may have ended while the page was closed or offline. */
   look(): void {
     for (const id of this.#waiting.open()) {
       const job = this.#options.store.get(id)
@@ -87,13 +87,13 @@ export class AwaitedJobs {
     void this.askForMissing()
   }
 
-  /** Asks for what the stream does not show, one after the other: there may be many, and they are in no hurry. */
+  /** Reads jobs that the stream does not show, one after the other, because there may be many and none is urgent. */
   async askForMissing(): Promise<void> {
     if (!this.#options.store.loaded || this.#asking.size > 0) return
     for (const id of this.#waiting.open()) await this.#ask(id, true)
   }
 
-  /** Asks for a job unless the stream will tell of its end. `isNews`: nobody has been told of an end that it may have had. */
+  /** Reads a job, unless the stream will tell of its end. `isNews`: if the job has ended, listeners have not been told. */
   async #ask(id: string, isNews: boolean): Promise<void> {
     const { store, read, apply } = this.#options
     const known = store.get(id)
@@ -109,7 +109,7 @@ export class AwaitedJobs {
       else if (isNews) this.#end(job)
       else this.#waiting.settle(job, true)
     } catch (error) {
-      // Anything else may pass: it is asked for again.
+      // Any other error may pass: the job is read again later.
       if (error instanceof HeadwayProblem && (error.status === 404 || error.status === 400)) {
         this.#waiting.reject(id, error)
       }
@@ -118,7 +118,7 @@ export class AwaitedJobs {
     }
   }
 
-  /** Tells of an end that no change told of. */
+  /** Tells listeners of an end that came with no change. */
   #end(job: LiveJob): void {
     const told = this.#options.emit({ name: job.status as JobUpdate['name'], job })
     this.#waiting.settle(job, told)

@@ -1,10 +1,11 @@
-/** Where the service never said `retry:`. */
+/** Used until the service sends `retry:`. */
 const FIRST_MS = 2_000
 const LONGEST_MS = 30_000
 
 /**
- * How long to wait before attempt number `failures` + 1, in milliseconds: what the service asks for at first, doubled with every
- * further failure, up to 30 seconds. Half of it is chance, so that pages that lost the same service do not come back together.
+ * How long to wait before attempt number `failures` + 1, in milliseconds. The first wait is what the service asks for. It
+ * doubles with every further failure, up to 30 seconds. Half of it is random, so that pages that lost the same service do not
+ * come back together.
  */
 export const backoffMs = ({
   failures,

@@ -1,22 +1,24 @@
 import type { TabChannel, TabLocks } from './sharing.ts'
 
-/** What a client takes from the page that it runs in. Parts that a browser lacks are null, and what needs them is left out. */
+/**
+ * What a client needs from the page that it runs in. A part that the browser lacks is null, and the client works without it.
+ */
 export interface Surroundings {
   fetch: typeof fetch
   locks: TabLocks | null
   openChannel: ((name: string) => TabChannel) | null
   storage: Storage | null
   isVisible: () => boolean
-  /** Calls when the network is back, or the page is looked at or runs again. Answers how to stop it. */
+  /** Calls `listener` when the network is back, or when the page is visible or runs again. Answers a function that stops it. */
   onReturn: (listener: (reason: 'online' | 'visible') => void) => () => void
-  /** Calls when the browser is about to stop the page without closing it. */
+  /** Calls `listener` when the browser is about to suspend the page without closing it. */
   onStop: (listener: () => void) => () => void
-  /** Calls when another tab has written to `storage`; null: it was cleared. */
+  /** Calls `listener` when another tab has written to `storage`; null: the storage was cleared. */
   onStored: (listener: (key: string | null) => void) => () => void
   origin: () => string | null
 }
 
-/** Where a browser forbids storage, even naming it throws. */
+/** A browser that forbids storage throws when the property is read. */
 const storageOf = (): Storage | null => {
   try {
     return globalThis.localStorage
@@ -30,7 +32,7 @@ const listen = (target: EventTarget | undefined, type: string, listener: (event:
   return () => target?.removeEventListener(type, listener)
 }
 
-/** Of the page that this runs in; a worker or Node has less. */
+/** The surroundings of the page that this runs in; a worker or Node has fewer parts. */
 export const surroundingsOfPage = (): Surroundings => {
   const page = globalThis as Partial<Window & typeof globalThis>
   const { document } = page
@@ -54,7 +56,7 @@ export const surroundingsOfPage = (): Surroundings => {
       const stops = [
         // https://developer.chrome.com/docs/web-platform/page-lifecycle-api
         listen(document, 'freeze', listener),
-        // It goes into the cache for pages that one may go back to.
+        // The browser puts the page into its back/forward cache.
         listen(target, 'pagehide', event => (event as PageTransitionEvent).persisted && listener()),
       ]
       return () => stops.forEach(stop => stop())

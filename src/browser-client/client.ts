@@ -29,21 +29,23 @@ import type { LiveJob } from '../contract/live-job.ts'
 import type { JobDocument } from '../contract/job.ts'
 
 const KEEP_FINISHED_SECONDS = 60
-/** How often finished jobs are let go, and jobs that are waited for but not followed are asked for. */
+/** How often finished jobs are dropped, and awaited jobs that are not followed are read. */
 const HOUSEKEEPING_MS = 5_000
 const TOKEN_RETRY_MS = 5_000
-/** Of what tabs say to each other: one that has loaded another release of this file may not understand it. */
+/** The version of messages between tabs. A tab with another release of this file may not understand them. */
 const PROTOCOL = 2
 
 export interface ClientParts {
-  /** What hears of this client is an element or a component, and not the page that waits for jobs; false by default. */
+  /** The client belongs to an element or a component, and not to the page that waits for jobs; false by default. */
   isOfElement?: boolean
-  /** For tests: what a page would give, and how patient to be. */
+  /** For tests: other surroundings and shorter times. */
   surroundings?: Surroundings
   timing?: Partial<ConnectionTiming> & { housekeepingMs?: number; pingMs?: number }
 }
 
-/** Filters that mean the same are the same: two tabs may name their ids in another order. */
+/**
+ * The filter in one form, so that tabs whose filters mean the same share a connection, even if their ids have another order.
+ */
 const canonical = ({ jobId, jobType, parentJobId, topLevel, organizationId }: JobFilter): JobFilter => ({
   ...(jobId !== undefined && { jobId: [...new Set([jobId].flat())].sort() }),
   ...(jobType !== undefined && { jobType }),
@@ -121,7 +123,7 @@ class Client implements HeadwayClient {
     return this.#store.get(id)
   }
 
-  // Functions of their own, so that they can be handed on: `useSyncExternalStore(headway.subscribe, headway.state)`.
+  // Fields and not methods, so that they can be passed on: `useSyncExternalStore(headway.subscribe, headway.state)`.
   state = (): HeadwayState => {
     const { loaded, truncated } = this.#store
     this.#state ??= {
@@ -177,7 +179,7 @@ class Client implements HeadwayClient {
     this.#awaited.rejectAll('The client was closed.')
   }
 
-  /** Finds out whom this page speaks for, and joins the tabs that do so as well. */
+  /** Finds out which user the page's token belongs to, and joins the tabs of the same user. */
   async #join(): Promise<void> {
     const token = await this.#firstToken()
     if (token === undefined) return
@@ -187,7 +189,7 @@ class Client implements HeadwayClient {
       digest([this.#url, identity, this.#filter]),
       digest([this.#url, identity]),
     ])
-    // Meanwhile it may have been closed, or become another's.
+    // The client may have been closed meanwhile, or its user may have changed.
     if (this.#closed.signal.aborted || this.#identity !== identity) return
     this.#awaited.use(`headway:waiting:${user}`)
     const { surroundings, timing } = this.#parts
@@ -208,7 +210,7 @@ class Client implements HeadwayClient {
     this.#tab.start()
   }
 
-  /** Undefined: closed meanwhile. */
+  /** Undefined: the client was closed meanwhile. */
   async #firstToken(): Promise<string | null | undefined> {
     const { signal } = this.#closed
     for (let failures = 1; !signal.aborted; failures++) {
@@ -222,7 +224,7 @@ class Client implements HeadwayClient {
     return undefined
   }
 
-  /** A token has come. One of another user ends all that was shown and shared for the one before. */
+  /** Handles a new token. If it belongs to another user, everything that was shown and shared for the earlier user ends. */
   #meet(token: string | null): void {
     if (this.#identity === null || this.#identity === identityOf(token) || this.#closed.signal.aborted) return
     this.#identity = null
@@ -269,7 +271,7 @@ class Client implements HeadwayClient {
 
   async #command(answer: Promise<JobDocument>): Promise<LiveJob> {
     const job = toLiveJob(await answer)
-    // Before the stream says so: whoever pressed the button sees at once that it worked.
+    // Applied before the stream tells of it, so that a user who pressed a button sees the effect at once.
     if (this.#store.get(job.id)) this.#apply([{ name: 'updated', job }])
     return job
   }
@@ -282,9 +284,9 @@ class Client implements HeadwayClient {
 
 const asProblem = (error: unknown): HeadwayProblem => (error instanceof HeadwayProblem ? error : unreachable(error))
 
-/** As `createClient`, for an element, or in surroundings that a test makes. */
+/** Like `createClient`, for an element, or with the surroundings of a test. */
 export const createClientWith = (options: HeadwayClientOptions, parts: ClientParts): HeadwayClient =>
   new Client(options, parts)
 
-/** Makes a client and connects it. */
+/** Creates a client and connects it. */
 export const createClient = (options: HeadwayClientOptions = {}): HeadwayClient => new Client(options, {})

@@ -2,13 +2,13 @@ import { isSilent, stalledPartitionsOf } from '../contract/liveness.ts'
 import type { LiveJob } from '../contract/live-job.ts'
 
 /**
- * What a person wants to know of a job at a glance: its status, and of a running one whether something is wrong with it.
+ * What a person wants to know about a job at a glance: its status, and whether something is wrong with a running job.
  *
- * - `stalled`: nobody has reported for 30 seconds. Only the service can tell: streams carry no heartbeats in which nothing has changed,
- *   and a silence may be its own. It looks every five seconds.
- * - `not_advancing`: somebody reports, but the count has not grown for long.
- * - `partly_stalled`: of a batch: some of its running partitions are stalled, and the others go on.
- * - `cancelling`: it was asked to stop and has not yet.
+ * - `stalled`: no worker has reported for 30 seconds. Only the service can tell: streams do not carry heartbeats that change
+ *   nothing, and a silent stream may be the service's own fault. The service checks every five seconds.
+ * - `not_advancing`: a worker reports, but the count has not grown for long.
+ * - `partly_stalled`: some of a batch's running partitions are stalled, and the others are not.
+ * - `cancelling`: the job was asked to stop and has not stopped yet.
  */
 export type Condition =
   | 'pending'
@@ -37,21 +37,22 @@ export type JobLike = Pick<
   Partial<Pick<LiveJob, 'revision'>>
 
 const SOON_MS = 30_000
-/** A job that advances now and then is not late before so many of its usual steps are due. */
+/** A job that advances now and then is not late before so many of its usual steps are overdue. */
 const STEPS = 3
 
 /**
- * In how many steps a job has come so far, at most. What is counted is what was done; a percent of one item in ten says nothing of
- * ten steps. Items that are reported many at once are one step: each advance that was reported is a revision of the job, and the
- * first of them is its creation. More revisions than advances, as with a new message each second, leave the count of items.
+ * The number of steps in which a job has come this far, at most. A count of items counts more than a percent: one item of ten
+ * is not ten steps. Items that are reported together are one step. Each reported advance is a revision of the job, and its
+ * first revision is its creation. If there are more revisions than advances, as with a new message each second, the count of
+ * items is used.
  */
 const stepsOf = ({ processedCount, progressPercent, revision = Infinity }: JobLike): number =>
   Math.max(1, Math.min(processedCount > 0 ? processedCount : progressPercent, revision - 1))
 
 /**
- * For how long a running job has not advanced, in milliseconds, where that is longer than it should be; else null. A job that
- * takes ten minutes for each item, or reports five hundred items every ten minutes, is given thirty; one that counts nothing at
- * all is not measured.
+ * For how long a running job has not advanced, in milliseconds, if that is longer than usual for it; otherwise null. A job that
+ * takes ten minutes for each item, or reports five hundred items every ten minutes, may take thirty. A job that counts nothing
+ * is not measured.
  */
 export const notAdvancingMs = (job: JobLike, nowMs: number): number | null => {
   if (job.status !== 'running' || job.startedAt === null) return null
@@ -72,17 +73,17 @@ export const conditionOf = (job: JobLike, nowMs: number): Condition => {
   return job.cancelRequestedAt === null ? 'running' : 'cancelling'
 }
 
-/** What somebody should look at. */
+/** Whether a person should look at the job. */
 export const needsAttention = (condition: Condition): boolean =>
   condition === 'stalled' || condition === 'not_advancing' || condition === 'partly_stalled'
 
-/** Whether work is being done, as far as can be told. */
+/** Whether the job's work goes on, as far as the client can tell. */
 export const isAdvancing = (job: JobLike, nowMs: number): boolean =>
   job.status === 'running' && !isSilent(job) && notAdvancingMs(job, nowMs) === null
 
 /**
- * Seconds left by now: the estimate is as of `updatedAt`, and counts down between two updates. Not below 0. Null where it is
- * unknown, and where nothing is being done: a time that counts down all the same would be a lie.
+ * Seconds left by now, at least 0. The estimate is given for `updatedAt`, and counts down between two updates. Null if it is
+ * unknown, and if the job does not advance: a time that counts down all the same would be wrong.
  */
 export const secondsLeft = (job: JobLike & Pick<LiveJob, 'etaSeconds' | 'updatedAt'>, nowMs: number): number | null => {
   if (job.etaSeconds === null || !isAdvancing(job, nowMs)) return null

@@ -15,33 +15,36 @@ import type { ConnectionState, HeadwayState, JobFilter } from './types.ts'
 
 export type Problem = HeadwayState['problem']
 
-/** Where a connection puts what it hears. */
+/** Gets what a connection receives. */
 export interface ConnectionSink {
-  /** All that there is now. `id`: where to come back to; null where the jobs were polled. */
+  /** All jobs as of now. `id`: where a later stream can resume; null when the jobs were polled. */
   snapshot(jobs: LiveJob[], truncated: boolean, id: string | null): void
   changes(changes: JobUpdate[], id: string): void
   state(connection: ConnectionState, problem: Problem): void
 }
 
-/** Milliseconds. Tests are less patient. */
+/** Milliseconds. Tests use shorter times. */
 export interface ConnectionTiming {
   firstByteMs: number
   pollMs: number
-  /** A stream that lasted for so long was a good one. */
+  /** A stream that lasted this long counts as good. */
   goodMs: number
-  /** A loss that is mended within this time is not worth showing. */
+  /** A loss that is repaired within this time is not shown. */
   graceMs: number
 }
 
 const TIMING: ConnectionTiming = { firstByteMs: 10_000, pollMs: 5_000, goodMs: 5_000, graceMs: 1_000 }
 
-/** Streams that failed in a row before jobs are polled meanwhile. */
+/** After so many failed streams in a row, jobs are polled until a stream works again. */
 const FAILURES_BEFORE_POLLING = 3
-/** The service ends streams every ten minutes: then the next one is opened at once, but not by all pages in the same moment. */
+/**
+ * The service ends streams every ten minutes. The next stream is opened at once, with a random delay, so that not all pages
+ * come at the same moment.
+ */
 const REOPEN_WITHIN_MS = 300
-/** How often a callback that gave no good token is asked again, at first. */
+/** How often a callback that gave no valid token is called again, at first. */
 const UNAUTHORIZED_MS = 5_000
-/** What comes later than this after the beginning of a stream shows that nothing holds it back. */
+/** Bytes that arrive later than this after the beginning of a stream prove that no proxy holds the stream back. */
 const PROVEN_MS = 1_000
 
 export interface ConnectionOptions {
@@ -49,11 +52,11 @@ export interface ConnectionOptions {
   tokens: Tokens
   filter: JobFilter
   sink: ConnectionSink
-  /** What the page holds, for polls. */
+  /** The jobs that the page holds, for polls. */
   known: () => readonly LiveJob[]
-  /** The time of the service, for polls. */
+  /** The service's time, for polls. */
   now: () => number
-  /** The last id of whoever was connected before. */
+  /** The last id that was received by the tab that was connected before. */
   lastEventId: string | null
   timing?: Partial<ConnectionTiming>
   random?: () => number
@@ -61,11 +64,11 @@ export interface ConnectionOptions {
 
 const problemOf = (error: unknown): HeadwayProblem => (error instanceof HeadwayProblem ? error : unreachable(error))
 
-/** The token is no good. A 403 that is not in the service's words is of something on the way, which may let polls pass. */
+/** Whether the token was refused. A 403 that is not a problem document comes from a proxy, which may let polls pass. */
 const isRefusal = ({ status, code }: HeadwayProblem): boolean =>
   status === 401 || code === 'token_unavailable' || (status === 403 && code !== 'unexpected_answer')
 
-/** Keeps a stream open for as long as it is wanted, whatever happens to it, and polls while it cannot. */
+/** Keeps a stream open until it is closed, opens it again whenever it fails, and polls while no stream works. */
 export class Connection {
   readonly #options: ConnectionOptions
   readonly #timing: ConnectionTiming
@@ -74,14 +77,14 @@ export class Connection {
   #lastEventId: string | null
   #retryMs: number | null = null
   #failures = 0
-  /** How often in a row the service would not have the token. */
+  /** How often in a row the service has refused the token. */
   #refusals = 0
-  /** The snapshot of the present stream came at this time. */
+  /** When the snapshot of the present stream arrived. */
   #deliveredAt: number | null = null
-  /** The last stream fell silent after its beginning: the next one must show more than that before it is believed. */
+  /** The last stream fell silent after its snapshot. The next one must deliver bytes for longer before it counts as live. */
   #mustProve = false
   #isLive = false
-  /** Somebody asked for a connection while one was being tried. */
+  /** `wake` was called while a connection was being tried. */
   #eager = false
   #loaded = false
   #polling: AbortController | null = null
@@ -106,13 +109,13 @@ export class Connection {
     }
   }
 
-  /** Does what is due: for pages whose timers the browser holds back. */
+  /** Does everything that is due. It is called in pages whose timers the browser delays. */
   tick(): void {
     this.#checkSilence?.()
     this.#pauses.tick()
   }
 
-  /** Does now what it waits for. */
+  /** Ends the present wait at once. */
   wake(): void {
     this.#eager = true
     this.#pauses.wake()
@@ -189,7 +192,7 @@ export class Connection {
     this.#settle()
   }
 
-  /** The stream is good: what stood in for it may end. */
+  /** The stream works: polling ends. */
   #settle(): void {
     if (this.#isLive || this.#mustProve) return
     this.#isLive = true
@@ -198,7 +201,7 @@ export class Connection {
     this.#options.sink.state('live', null)
   }
 
-  /** How long to stay away after a stream has ended like that, and what to show meanwhile. */
+  /** Answers how long to wait after a stream has ended in this way, and shows the state meanwhile. */
   #judge(end: StreamEnd): number {
     const { problem } = end
     const { random = Math.random } = this.#options
@@ -220,7 +223,7 @@ export class Connection {
     return pauseMs
   }
 
-  /** A refused token is replaced at once; a second refusal in a row is shown, and tried again now and then. */
+  /** A refused token is renewed at once. After a second refusal in a row, the refusal is shown, and renewed now and then. */
   #judgeRefusal(problem: HeadwayProblem): number {
     const { tokens, sink, random = Math.random } = this.#options
     this.#refusals += 1
@@ -280,7 +283,7 @@ const parse = (data: string): unknown => {
   }
 }
 
-/** Runs with a signal that aborts with the given one, or after a time. */
+/** Calls `run` with a signal that aborts together with `signal`, or after the time. */
 const withinTime = async <Value>(
   milliseconds: number,
   signal: AbortSignal,
@@ -298,5 +301,5 @@ const withinTime = async <Value>(
   }
 }
 
-/** Read anew, since TypeScript takes the first look for good. */
+/** A function, because TypeScript would remember the result of an earlier check. */
 const isAborted = (signal: AbortSignal): boolean => signal.aborted

@@ -1,4 +1,4 @@
-// Names that were replaced: they go with the release after 0.2.
+// Replaced names. They will be removed with the release after 0.2.
 import { createClient } from './client.ts'
 import type { HeadwayClient, HeadwayClientOptions } from './types.ts'
 

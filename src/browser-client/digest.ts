@@ -9,12 +9,13 @@ const fnv1a = (text: string, seed: number): string => {
 }
 
 /**
- * A name for what must be told apart, such as whom a token speaks for, that does not show it: names of locks, channels and storage
- * are there to read. Pages without a secure context have no SHA-256; there it names nothing but the storage of this origin.
+ * A name for values such as the user of a token. Names of locks, channels and storage keys are readable, so it does not show
+ * the values. Pages without a secure context have no SHA-256. There it is only used for the storage of this origin, and FNV-1a
+ * is enough.
  */
 export const digest = async (parts: readonly unknown[]): Promise<string> => {
   const text = JSON.stringify(parts)
-  // Missing where the context is not secure, whatever its type says.
+  // Missing where the context is not secure, although its type says otherwise.
   const subtle = globalThis.crypto.subtle as SubtleCrypto | undefined
   if (subtle) return hex(await subtle.digest('SHA-256', new TextEncoder().encode(text)))
   return fnv1a(text, 0x811c9dc5) + fnv1a(text, 0x01000193)

@@ -1,7 +1,7 @@
 import { JUST_FINISHED_SECONDS } from '../contract/just-finished.ts'
 import type { LiveJob, WireJob } from '../contract/live-job.ts'
 
-/** The live document whole again. Fields that only REST answers have are left behind. */
+/** A job document with all its fields. Fields that only REST answers have are left out. */
 export const toLiveJob = (job: WireJob): LiveJob => ({
   id: job.id,
   jobType: job.jobType ?? '',
@@ -42,7 +42,7 @@ export const toLiveJob = (job: WireJob): LiveJob => ({
   revision: job.revision,
 })
 
-/** Whether a finished job is still shown beside those that run. */
+/** Whether a finished job is still shown beside the running jobs. */
 export const hasJustFinished = (
   { status, finishedAt }: Pick<LiveJob, 'status' | 'finishedAt'>,
   nowMs: number,

@@ -4,11 +4,11 @@ import type { Requests } from './requests.ts'
 import { EventParser } from './sse.ts'
 import type { StreamEvent } from './sse.ts'
 
-/** Until the service says otherwise in `x-keepalive-seconds`. */
+/** Used if `x-keepalive-seconds` is missing. */
 const KEEP_ALIVE_MS = 15_000
-/** Silence for more keep-alives than that is the silence of a dead connection. */
+/** A connection that is silent for so many keep-alives is dead. */
 const SILENT_KEEP_ALIVES = 2.5
-/** A stream begins with a snapshot: where none comes, something on the way holds it back. */
+/** A stream begins with a snapshot. If none arrives within this time, a proxy holds the stream back. */
 const FIRST_BYTE_MS = 10_000
 export const CHECK_MS = 500
 
@@ -16,7 +16,7 @@ export const CHECK_MS = 500
 export type StreamEnd =
   /** Refused before it began. */
   | { kind: 'refused'; problem: HeadwayProblem }
-  /** Closed by the service, cut on the way, or silent for too long. `asked`: it asked to stay away for a while at its end. */
+  /** Closed by the service, cut by the network, or silent for too long. `asked`: the service's last message was a `retry:`. */
   | { kind: 'lost'; silent: boolean; asked: boolean; problem: HeadwayProblem }
 
 export interface EventStreamOptions {
@@ -24,14 +24,14 @@ export interface EventStreamOptions {
   path: string
   lastEventId: string | null
   signal: AbortSignal
-  /** Called with all the events of one piece that arrived. */
+  /** Called with all events of a chunk together. */
   onEvents: (events: StreamEvent[]) => void
   onRetry: (retryMs: number) => void
-  /** Called with whatever arrives, keep-alives as well, before it is read. */
+  /** Called for each chunk, keep-alives included, before it is parsed. */
   onBytes?: () => void
   firstByteMs?: number
   now?: () => number
-  /** Calls `check` now and then until stopped; by default with a timer, which a hidden page has once a minute. */
+  /** Calls `check` repeatedly until stopped. By default it uses a timer, which fires once a minute in a hidden page. */
   watch?: (check: () => void) => () => void
 }
 
@@ -51,7 +51,10 @@ const silence = (): HeadwayProblem =>
 const closed = (): HeadwayProblem =>
   new HeadwayProblem({ status: 0, code: 'stream_closed', title: 'The stream ended', detail: 'The stream has ended.' })
 
-/** Reads what a response streams until it ends. Answers whether `retry:` came in the last piece, as a service says that leaves. */
+/**
+ * Reads the events of a response until it ends. Answers whether the last chunk was a `retry:` without events, which the service
+ * sends when it shuts down.
+ */
 const readEvents = async (
   body: ReadableStream<Uint8Array>,
   { onEvents, onRetry, onBytes }: Required<Pick<EventStreamOptions, 'onEvents' | 'onRetry' | 'onBytes'>>,
@@ -72,7 +75,7 @@ const readEvents = async (
   }
 }
 
-/** Opens a stream and reads it until it ends in whatever way. Never raises. */
+/** Opens a stream and reads it until it ends in any way. Never raises. */
 export const readEventStream = async (options: EventStreamOptions): Promise<StreamEnd> => {
   const { requests, path, lastEventId, signal, firstByteMs = FIRST_BYTE_MS, now = Date.now } = options
   const { watch = watchByTimer } = options
@@ -84,7 +87,7 @@ export const readEventStream = async (options: EventStreamOptions): Promise<Stre
   let silent = false
   let patienceMs = firstByteMs
   let heardAt = now()
-  // By the clock, and not one timer for the whole time: after a sleep the connection is dead, and timers have slept as well.
+  // Compares times instead of using one timer: after the machine has slept, the connection is dead and the timers are late.
   const stopWatching = watch(() => {
     if (now() - heardAt < patienceMs) return
     silent = true

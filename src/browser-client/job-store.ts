@@ -2,7 +2,7 @@ import { isFinished } from '../contract/states.ts'
 import type { HeadwayEvent } from './types.ts'
 import type { LiveJob } from '../contract/live-job.ts'
 
-/** What became of one job, by the name that listeners know it under. */
+/** A change of one job, with the name of the event that listeners get. */
 export interface JobUpdate {
   name: Exclude<HeadwayEvent, 'finished'>
   job: LiveJob
@@ -10,25 +10,28 @@ export interface JobUpdate {
 
 interface Entry {
   job: LiveJob
-  /** Larger is newer: jobs have no time of creation on the wire. */
+  /** Larger is newer; live documents have no time of creation. */
   rank: number
   /** By the clock of this page; null: not finished. */
   finishedSeenMs: number | null
 }
 
-/** A lower revision with a later time: the database was restored from a backup, and what is kept here never was. */
+/**
+ * A lower revision with a later time means that the database was restored from a backup: the job that is kept here no longer
+ * exists there.
+ */
 const isNewer = (known: LiveJob, next: LiveJob): boolean =>
   next.revision > known.revision || (next.revision < known.revision && next.updatedAt > known.updatedAt)
 
-/** Estimates change without a revision while a worker says only that it is alive. */
+/** Estimates change without a new revision while heartbeats report no progress. */
 const estimatesDiffer = (known: LiveJob, next: LiveJob): boolean =>
   next.revision === known.revision &&
   next.updatedAt >= known.updatedAt &&
   (next.etaSeconds !== known.etaSeconds || next.throughputPerSecond !== known.throughputPerSecond)
 
 /**
- * The name of a change, from both documents: a stream names only the last of what it merged, and a snapshot nothing at all.
- * `said` is what the stream called it.
+ * The name of a change, from both documents: a stream only names the last of several merged changes, and a snapshot names none.
+ * `said` is the name from the stream.
  */
 const nameOf = (known: LiveJob, next: LiveJob, said: JobUpdate['name'] | null): JobUpdate['name'] => {
   if (isFinished(next) && (next.status !== known.status || next.attempt !== known.attempt)) {
@@ -64,13 +67,16 @@ export class JobStore {
     return this.#entries.get(id)?.job
   }
 
-  /** The same array until something changes. Unfinished first, newest first; then finished ones, the last to finish first. */
+  /**
+   * The same array until something changes. Unfinished jobs come first, newest first; then finished jobs, the last to finish
+   * first.
+   */
   jobs(): readonly LiveJob[] {
     this.#sorted ??= this.#sort()
     return this.#sorted
   }
 
-  /** Takes what the service has now, newest first: what is not in it is gone. Answers what changed of jobs that were known. */
+  /** Takes the service's present jobs, newest first, and drops all others. Answers the changes of jobs that were known. */
   replace(jobs: readonly LiveJob[], truncated: boolean): JobUpdate[] {
     const changes: JobUpdate[] = []
     const members = new Set(jobs.map(job => job.id))
@@ -89,12 +95,12 @@ export class JobStore {
     return changes
   }
 
-  /** Takes one job. Null: nothing that was not known. */
+  /** Takes one job. Null: it brings no change. */
   apply(job: LiveJob, said: JobUpdate['name'] | null): JobUpdate | null {
     return this.#set(job, said, null)
   }
 
-  /** Lets go of jobs that finished a while ago, or nobody would. Answers whether there were any. */
+  /** Drops jobs that finished a while ago. Answers whether there were any. */
   prune(): boolean {
     const before = this.#now() - this.#keepFinishedMs
     let pruned = false

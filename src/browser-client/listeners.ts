@@ -5,7 +5,9 @@ import type { LiveJob } from '../contract/live-job.ts'
 
 type JobListener = (job: LiveJob) => void
 
-/** An error of a page's listener is the page's: it is reported as any uncaught one, and keeps nobody else from being told. */
+/**
+ * Calls a listener of the page. An error in it is reported like any uncaught error, and the other listeners are still called.
+ */
 const call = <Args extends unknown[]>(listener: (...args: Args) => void, ...args: Args): void => {
   try {
     listener(...args)
@@ -16,13 +18,13 @@ const call = <Args extends unknown[]>(listener: (...args: Args) => void, ...args
   }
 }
 
-/** Those who want to be told, and of what. */
+/** The listeners of a client. */
 export class Listeners {
   readonly #changed = new Set<() => void>()
   readonly #named = new Map<HeadwayEvent, Set<JobListener>>()
 
   subscribe(listener: () => void): () => void {
-    // A function of its own: the same listener may subscribe twice, and stop once.
+    // A new function, so that a listener that subscribed twice can be removed once.
     const own = () => listener()
     this.#changed.add(own)
     return () => void this.#changed.delete(own)
@@ -35,7 +37,7 @@ export class Listeners {
     return () => void listeners.delete(own)
   }
 
-  /** Answers whether anyone was told. */
+  /** Answers whether any listener was called. */
   emit({ name, job }: JobUpdate): boolean {
     const finished = isFinished(job) && name === job.status
     const listeners = [...(this.#named.get(name) ?? []), ...((finished && this.#named.get('finished')) || [])]

@@ -1,6 +1,6 @@
 /**
- * Waits that others may end. Browsers let the timers of hidden pages fire once a minute; `tick`, called for any other reason (a
- * message from a visible page, say), ends those that are due.
+ * Waits that can be ended early. Browsers let the timers of hidden pages fire once a minute. `tick` ends the waits that are
+ * due, and may be called for any other reason, such as a message from a visible page.
  */
 export class Pauses {
   readonly #now: () => number
@@ -10,7 +10,7 @@ export class Pauses {
     this.#now = now
   }
 
-  /** Resolves after so long, when woken, or when the signal aborts. */
+  /** Resolves after the time, when woken, or when the signal aborts. */
   wait(milliseconds: number, signal: AbortSignal): Promise<void> {
     return new Promise(resolve => {
       if (signal.aborted) {

@@ -8,15 +8,15 @@ import type { JobFilter } from './types.ts'
 import type { LiveJob } from '../contract/live-job.ts'
 import type { ActiveJobs, JobDocument, ListedJob, Page } from '../contract/job.ts'
 
-/** How many jobs that are no longer listed are asked for one by one, each time. */
+/** How many jobs that have left the list are read one by one in each poll. */
 const MAX_MISSED = 20
 /** Browsers open six connections to a service that speaks HTTP/1.1. */
 const AT_ONCE = 4
-/** As many as `/active` lists. */
+/** As many jobs as `/active` lists. */
 const MAX_ACTIVE = 50
 const ACTIVE = `/active${queryOf({ recentSeconds: LONGEST_JUST_FINISHED_SECONDS })}`
 const PAGE_SIZE = 100
-/** Together as many jobs as a snapshot of the stream holds. */
+/** Together as many jobs as a snapshot of the stream has. */
 const MAX_PAGES = 10
 
 export interface Polled {
@@ -24,9 +24,9 @@ export interface Polled {
   truncated: boolean
 }
 
-/** Reads by plain requests what a stream would have told. */
+/** Reads the jobs by plain requests, in place of a stream. */
 export interface Poller {
-  /** Null: all is as it was. Jobs that are known stay until they are gone from the service. */
+  /** Null: nothing has changed. Known jobs stay in the result until the service no longer has them. */
   read(signal: AbortSignal): Promise<Polled | null>
 }
 
@@ -40,11 +40,11 @@ interface PollerOptions {
   requests: Requests
   filter: JobFilter
   known: () => readonly LiveJob[]
-  /** The time of the service. */
+  /** The service's time. */
   now: () => number
 }
 
-/** One job as it is now; what is known where nothing has changed; null where it does not exist. */
+/** The job as it is now; `known` if it has not changed; null if it does not exist. */
 const readJob = async (
   { call }: Requests,
   id: string,
@@ -61,7 +61,7 @@ const readJob = async (
   }
 }
 
-/** Jobs that were named: each is asked for, until it has completed. What has failed or was cancelled may be retried. */
+/** Polls jobs that are named by their ids. Each is read until it has completed; a failed or cancelled job may be retried. */
 const createJobPoller = ({ requests, known }: PollerOptions, ids: readonly string[]): Poller => ({
   async read(signal) {
     const jobs = new Map(known().map(job => [job.id, job]))
@@ -76,11 +76,11 @@ const createJobPoller = ({ requests, known }: PollerOptions, ids: readonly strin
   },
 })
 
-/** A list of jobs. Those that have left it since are asked for one by one, or their end would be missed. */
+/** Polls a list of jobs. Jobs that have left the list are read one by one, so that their end is not missed. */
 const createListPoller = ({ requests, filter, known, now }: PollerOptions): Poller => {
   const { jobType, parentJobId, organizationId, topLevel } = filter
   const everything = jobType === undefined && parentJobId === undefined && organizationId === undefined
-  /** Of a list after which nothing was left to ask for. */
+  /** The tag of the last list, if there were no more jobs to read after it. */
   let etag: string | null = null
   let turn = 0
   let isFirst = true
@@ -100,7 +100,7 @@ const createListPoller = ({ requests, filter, known, now }: PollerOptions): Poll
     return { jobs, truncated: total > PAGE_SIZE * MAX_PAGES }
   }
 
-  /** What ended before anything was known: a page that is loaded again shows it still. */
+  /** Jobs that ended before the first poll: a page that is reloaded still shows them. */
   const justFinished = async (signal: AbortSignal): Promise<LiveJob[]> => {
     const completedSince = new Date(now() - LONGEST_JUST_FINISHED_SECONDS * 1000).toISOString()
     const query = queryOf({ jobType, parentJobId, organizationId, topLevel, completedSince, pageSize: PAGE_SIZE })
@@ -108,7 +108,7 @@ const createListPoller = ({ requests, filter, known, now }: PollerOptions): Poll
     return (body?.items ?? []).map(toLiveJob)
   }
 
-  /** One small answer for all that runs. It shows no partitions, but changes whenever one of them does. */
+  /** Reads all active jobs in one small answer. It lists no partitions, but it changes whenever one of them does. */
   const readActive = async (signal: AbortSignal): Promise<(Polled & { etag: string | null }) | null> => {
     const headers: Record<string, string> = etag === null ? {} : { 'if-none-match': etag }
     const answer = await requests.call<ActiveJobs>(ACTIVE, { headers, signal })
@@ -121,7 +121,7 @@ const createListPoller = ({ requests, filter, known, now }: PollerOptions): Poll
     const listed = new Set(jobs.map(job => job.id))
     const all = await list(signal)
     jobs.push(...all.jobs.filter(job => !listed.has(job.id)))
-    // The tag of a list that is full says nothing of those that it leaves out.
+    // A full list leaves jobs out, and its tag does not change with them.
     return { jobs, truncated: all.truncated, etag: isFull ? null : answer.etag }
   }
 
@@ -135,7 +135,7 @@ const createListPoller = ({ requests, filter, known, now }: PollerOptions): Poll
       const missed = known().filter(job => !jobs.has(job.id))
       for (const job of missed) jobs.set(job.id, job)
       const open = missed.filter(job => !isFinished(job))
-      // Others each time, where there are too many of them.
+      // If there are too many, each poll reads the next ones.
       const start = turn < open.length ? turn : 0
       turn = start + MAX_MISSED
       await inBatches(open.slice(start, turn), async before => {

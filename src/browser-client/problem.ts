@@ -10,9 +10,9 @@ export interface ProblemFields {
 }
 
 /**
- * Why a call did not do what it should: the problem document of the service, or one in its form. `code` decides:
- * `unreachable` (status 0) where there was no answer, `token_unavailable` (0) where the token callback failed,
- * `unexpected_answer` where something else than Headway answered.
+ * Why a call failed: the problem document of the service, or an error in the same form. Branch on `code`. Three codes do not
+ * come from the service: `unreachable` (status 0) when there was no answer, `token_unavailable` (status 0) when the token
+ * callback failed, `unexpected_answer` when the answer is not Headway's.
  */
 export class HeadwayProblem extends Error {
   override readonly name = 'HeadwayProblem'
@@ -57,7 +57,7 @@ export const unexpectedAnswer = (status: number): HeadwayProblem =>
     detail: `What answered with status ${status} is not Headway: check the address, and what stands before it.`,
   })
 
-/** What stands before a service may ask for days. */
+/** A proxy may ask for days. */
 const LONGEST_RETRY_AFTER_SECONDS = 300
 
 /** Seconds, or a date: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after */
@@ -67,7 +67,7 @@ const retryAfterOf = (headers: Headers): number | null => {
   return Number.isNaN(seconds) ? null : Math.min(Math.max(0, seconds), LONGEST_RETRY_AFTER_SECONDS)
 }
 
-/** The problem in an answer that is none of success. Never raises. */
+/** The problem in an answer that is not a success. Never raises. */
 export const readProblem = async (response: Response): Promise<HeadwayProblem> => {
   const retryAfterSeconds = retryAfterOf(response.headers)
   const isProblem = response.headers.get('content-type')?.startsWith('application/problem+json') ?? false

@@ -5,7 +5,7 @@ import type { HeadwayApi, RequestOptions } from './types.ts'
 
 type QueryValue = string | number | boolean | readonly string[] | undefined
 
-/** `?a=1&b=2&b=3`, or nothing. */
+/** `?a=1&b=2&b=3`, or an empty text. */
 export const queryOf = (fields: Record<string, QueryValue>): string => {
   const query = new URLSearchParams()
   for (const [name, value] of Object.entries(fields)) {
@@ -22,11 +22,11 @@ export interface Call extends RequestOptions {
   headers?: Record<string, string>
 }
 
-/** What is sent besides the token. */
+/** The request without the token. */
 type Sent = Omit<RequestInit, 'headers'> & { headers: Record<string, string> }
 
 export interface Answer<Body> {
-  /** Null: 304, the caller has it. */
+  /** Null: 304, the caller has the document. */
   body: Body | null
   etag: string | null
 }
@@ -34,7 +34,7 @@ export interface Answer<Body> {
 export interface Requests {
   /** One call of the API. A refused token is renewed once. Raises `HeadwayProblem`, or the reason of `signal`. */
   call: <Body>(path: string, call?: Call) => Promise<Answer<Body>>
-  /** Sends a request with the token of now, whatever comes of it. `token` is what was sent. */
+  /** Sends a request with the present token, and answers any response. `token` is the token that was sent. */
   send: (path: string, init: Sent) => Promise<{ response: Response; token: string | null }>
 }
 
@@ -43,13 +43,13 @@ export interface RequestsOptions {
   url: string
   tokens: Tokens
   fetch?: typeof fetch
-  /** Hears the `date` of each answer. */
+  /** Called with the `date` of each answer. */
   onDate?: (date: string | null) => void
 }
 
 const isJson = (response: Response): boolean => /^application\/json\b/.test(response.headers.get('content-type') ?? '')
 
-/** Calls of the service, with the token of the page. */
+/** Calls the service with the page's token. */
 export const createRequests = ({ url, tokens, fetch = globalThis.fetch, onDate }: RequestsOptions): Requests => {
   const base = `${url.replace(/\/+$/, '')}${BASE_PATH}`
 
@@ -57,7 +57,7 @@ export const createRequests = ({ url, tokens, fetch = globalThis.fetch, onDate }
     const token = await tokens.get()
     const headers = { ...(token !== null && { authorization: `Bearer ${token}` }), ...init.headers }
     try {
-      // Not from a cache: a browser would answer 304s by itself, and keep what a logged-out user saw.
+      // Without the browser's cache, which would answer 304s itself and keep the answers of a user who has logged out.
       const response = await fetch(base + path, { cache: 'no-store', ...init, headers })
       onDate?.(response.headers.get('date'))
       return { response, token }
@@ -96,7 +96,7 @@ export const createRequests = ({ url, tokens, fetch = globalThis.fetch, onDate }
 
 const pathOf = (id: string): string => `/jobs/${encodeURIComponent(id)}`
 
-/** The calls that pages make beside the stream. */
+/** The calls that pages make besides the stream. */
 export const createApi = ({ call }: Requests): HeadwayApi => {
   const read = async <Body>(path: string, options?: Call): Promise<Body> => {
     const { body } = await call<Body>(path, options)

@@ -1,16 +1,16 @@
-/** Dates of answers are in whole seconds, and were on their way for a while: a smaller difference may be none. */
+/** Dates of answers are in whole seconds and arrive late, so a smaller difference says nothing. */
 const DATE_TELLS_MS = 2_000
 
 /**
- * The service's time. Event ids tell it to the millisecond, and are never later than the moment in which they arrive, so the latest
- * is the best; that of a snapshot may be hours old, since it is that of the last change. Until one is fresh, the dates of answers
- * show whether the clock of this machine is quite wrong.
+ * The service's time. Event ids contain it in milliseconds. An id never lies in the future when it arrives, so the latest id is
+ * the best one. The id of a snapshot is that of the last change, which may be hours old. Until the id of a change arrives, the
+ * dates of answers show whether the clock of this machine is far off.
  */
 export class ServiceClock {
   #aheadMs = 0
-  /** As the last date had it; 0: about right. */
+  /** From the last date of an answer; 0: the clocks agree. */
   #aheadByDateMs = 0
-  /** A change has told it since the stream began. */
+  /** A change of this stream has brought an exact time. */
   #known = false
   readonly #now: () => number
 
@@ -18,7 +18,7 @@ export class ServiceClock {
     this.#now = now
   }
 
-  /** By how much it is ahead of the clock of this machine. */
+  /** By how many milliseconds the service's clock is ahead of the clock of this machine. */
   get aheadMs(): number {
     return this.#aheadMs
   }
@@ -27,7 +27,7 @@ export class ServiceClock {
     return this.#now() + this.#aheadMs
   }
 
-  /** `fresh`: the id came with a change, in the moment of that change. */
+  /** `fresh`: the id arrived together with its change. */
   observe(id: string | null, fresh: boolean): void {
     const ms = Number(/^(\d{1,15})\./.exec(id ?? '')?.[1])
     if (!(ms > 0)) return
@@ -42,7 +42,7 @@ export class ServiceClock {
     }
   }
 
-  /** The `date` of an answer that has just come. */
+  /** The `date` of an answer that has just arrived. */
   observeDate(date: string | null): void {
     const aheadMs = Date.parse(date ?? '') + 500 - this.#now()
     if (Number.isNaN(aheadMs)) return
@@ -50,7 +50,7 @@ export class ServiceClock {
     if (!this.#known) this.#aheadMs = this.#aheadByDateMs === 0 ? Math.max(0, this.#aheadMs) : this.#aheadByDateMs
   }
 
-  /** What another tab of this machine has found out. */
+  /** Takes the difference that another tab of this machine has found. */
   adopt(aheadMs: number): void {
     this.#known = false
     this.#aheadMs = aheadMs

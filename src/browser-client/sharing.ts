@@ -3,9 +3,12 @@ import type { JobUpdate } from './job-store.ts'
 import type { ConnectionState } from './types.ts'
 import type { LiveJob } from '../contract/live-job.ts'
 
-/** What the tab with the connection tells the others, and they it. Never a token: each tab has its own. */
+/**
+ * Messages between the leader, which is the tab with the connection, and the other tabs. They contain no tokens: each tab has
+ * its own.
+ */
 export type TabMessage =
-  /** To the leader: tell me all. To everyone: is there a leader? */
+  /** Asks the leader for everything. */
   | { kind: 'hello'; from: string }
   | { kind: 'ping'; from: string }
   | { kind: 'wake'; from: string }
@@ -17,61 +20,61 @@ export type TabMessage =
       jobs: readonly LiveJob[]
       truncated: boolean
       lastEventId: string | null
-      /** How far the clock of the service is ahead of that of this machine. */
+      /** By how many milliseconds the service's clock is ahead of the clock of this machine. */
       aheadMs: number
     }
   | { kind: 'changes'; from: string; changes: readonly JobUpdate[]; lastEventId: string }
   | { kind: 'state'; from: string; connection: ConnectionState; problem: Problem }
 
-/** As BroadcastChannel has it. */
+/** The part of BroadcastChannel that is used. */
 export interface TabChannel {
   onmessage: ((event: { data: unknown }) => void) | null
   postMessage(message: unknown): void
   close(): void
 }
 
-/** The part of LockManager that an election needs. */
+/** The part of LockManager that is used. */
 export interface TabLocks {
   request(name: string, options: { signal?: AbortSignal; steal?: boolean }, hold: () => Promise<void>): Promise<unknown>
 }
 
 export interface SharingOptions {
-  /** Names what is shared: tabs with another name have nothing to do with each other. */
+  /** The name of what is shared. Tabs with another name share nothing with this one. */
   name: string
   tab: string
   locks: TabLocks
   channel: TabChannel
-  /** This tab is the one that connects, from now on. */
+  /** This tab is the leader from now on, and must connect. */
   onLead: () => void
-  /** Another tab has taken over, since this one did not answer: it must disconnect. */
+  /** Another tab has become the leader because this one did not answer: this tab must disconnect. */
   onDeposed: () => void
-  /** A tab that does not lead hears something. */
+  /** A tab that is not the leader has received a message. */
   onMessage: (message: Extract<TabMessage, { kind: 'all' | 'changes' | 'state' }>) => void
-  /** The leader is asked for everything, by that tab. */
+  /** The tab with this id asks the leader for everything. */
   onHello: (tab: string) => void
-  /** The leader is told that time has passed; `wake`: that somebody wants a connection now. */
+  /** Another tab has pinged the leader; `wake`: it wants a connection at once. */
   onNudge: (wake: boolean) => void
-  /** The browser gives no locks here, as in a frame without an origin: this tab is on its own. */
+  /** The browser grants no locks here, as in a frame without an origin: this tab connects for itself. */
   onAlone: () => void
-  /** Whether somebody looks at this tab. */
+  /** Whether this tab is visible. */
   isVisible: () => boolean
   pingMs?: number
 }
 
-/** How often a tab that is looked at makes sure that the leader lives. */
+/** How often a visible tab checks that the leader answers. */
 const PING_MS = 2_000
-/** Pings without an answer after which a leader counts as hanging. */
+/** After so many pings without an answer, the leader counts as hanging. */
 const MISSED_PINGS = 2
 const QUEUE_AGAIN_MS = 100
 
 /**
- * One leader among the tabs of an origin. The browser grants a lock to one of them, and to the next one as soon as that one is
- * closed or crashes. A tab that hangs keeps its lock; whoever looks at another tab then takes it away.
+ * Elects one leader among the tabs of an origin. The browser grants a lock to one of them, and to the next one as soon as that
+ * tab is closed or crashes. A tab that hangs keeps its lock; a visible tab then takes the lock away.
  */
 export class Sharing {
   readonly #options: SharingOptions
   readonly #closed = new AbortController()
-  /** Gives the lock back; null: another tab has it. */
+  /** Releases the lock; null: another tab has it. */
   #release: (() => void) | null = null
   #stealing = false
   #timer: ReturnType<typeof setInterval> | undefined
@@ -97,7 +100,7 @@ export class Sharing {
     if (!this.#closed.signal.aborted) this.#options.channel.postMessage(message)
   }
 
-  /** Asks the leader for all that it knows: at first, and when something may have been missed. */
+  /** Asks the leader for everything: at the start, and when this tab may have missed something. */
   hello(): void {
     this.post({ kind: 'hello', from: this.#options.tab })
   }
@@ -114,7 +117,7 @@ export class Sharing {
     this.post({ kind: 'wake', from: this.#options.tab })
   }
 
-  /** Steps down, and hears nothing more. */
+  /** Gives up the lock, and receives no more messages. */
   close(): void {
     clearInterval(this.#timer)
     this.#closed.abort()
@@ -124,13 +127,13 @@ export class Sharing {
     this.#release = null
   }
 
-  /** Queues for the lock, and holds it until closed or deposed; then queues again. */
+  /** Waits for the lock, and holds it until this is closed or the lock is stolen; then waits for it again. */
   async #stand(steal: boolean): Promise<void> {
     const { locks, name, onLead, onDeposed, onAlone } = this.#options
     const { signal } = this.#closed
     const lock: { release: (() => void) | null } = { release: null }
     try {
-      // A lock that is stolen is granted at once: there is nothing for a signal to end.
+      // A stolen lock is granted at once, so it needs no signal.
       await locks.request(name, steal ? { steal } : { signal }, async () => {
         this.#stealing = false
         if (signal.aborted) return
@@ -149,13 +152,13 @@ export class Sharing {
       if (!steal) onAlone()
       return
     }
-    // It was taken away, and not by this tab itself.
+    // Another tab has taken the lock away.
     if (this.#release === lock.release) {
       this.#release = null
       this.#missedPings = 0
       onDeposed()
     }
-    // Who stole a lock still has its place in the queue.
+    // A tab that stole the lock is still in the queue for it.
     if (!steal) setTimeout(() => !signal.aborted && void this.#stand(false), QUEUE_AGAIN_MS)
   }
 
@@ -177,7 +180,7 @@ export class Sharing {
     onMessage(message)
   }
 
-  /** Asks for a sign of life where somebody would notice that there is none. */
+  /** Pings the leader if this tab is visible, and takes over if the leader does not answer. */
   #watch(): void {
     const { isVisible, tab } = this.#options
     if (this.isLeader || !isVisible()) {

@@ -1,14 +1,14 @@
 import type { ConnectionState } from './types.ts'
 
-/** Whether what is shown is as of now. */
+/** Whether the shown jobs are up to date. */
 export const isArriving = (connection: ConnectionState): boolean => connection === 'live' || connection === 'polling'
 
 /**
- * The time that what is shown is of. It stands still while nothing arrives: without the connection nobody knows whether a job
- * gets on, and a time left that counts down all the same would be made up.
+ * The time at which the shown jobs were up to date. It stops while the connection is lost, because the page then does not know
+ * whether a job advances, and a time left that counts down would be invented.
  */
 export class ShownClock {
-  /** When something could last arrive; null: not yet. */
+  /** The last time at which the connection worked; null: it has not worked yet. */
   #lastMs: number | null = null
 
   get lastMs(): number | null {

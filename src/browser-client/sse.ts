@@ -1,4 +1,4 @@
-/** One event of a stream, and the id that a reader who has it may come back with. */
+/** One event of a stream. `id` is where a reader that has the event can resume. */
 export interface StreamEvent {
   event: string
   id: string
@@ -6,11 +6,14 @@ export interface StreamEvent {
 }
 
 /**
- * Reads server-sent events from text that arrives in pieces, cut anywhere.
+ * Parses server-sent events from text that arrives in chunks of any length.
  * https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
  */
 export class EventParser {
-  /** Text without an end of line, in pieces: joined only once its end has come, or a long line would be copied with each piece. */
+  /**
+   * The beginning of an unfinished line, in chunks. They are joined when the line ends; otherwise a long line would be copied
+   * with each chunk.
+   */
   #rest: string[] = []
   #sawCarriageReturn = false
   #event = ''
@@ -18,10 +21,10 @@ export class EventParser {
   #data: string[] = []
   #retryMs: number | null = null
 
-  /** The events that end in this piece. */
+  /** The events that end in this chunk. */
   push(text: string): StreamEvent[] {
     const events: StreamEvent[] = []
-    // A line feed that belongs to the carriage return at the end of the last piece.
+    // A line feed that belongs to the carriage return at the end of the last chunk.
     let start = this.#sawCarriageReturn && text.startsWith('\n') ? 1 : 0
     if (text !== '') this.#sawCarriageReturn = text.endsWith('\r')
     const end = /\r\n|\r|\n/g
@@ -39,7 +42,7 @@ export class EventParser {
     return events
   }
 
-  /** What the service has asked for with `retry:` since this was last called, in milliseconds. */
+  /** The last `retry:` since the previous call, in milliseconds. */
   takeRetry(): number | null {
     const retryMs = this.#retryMs
     this.#retryMs = null

@@ -11,7 +11,7 @@ import type { ConnectionState, JobFilter } from './types.ts'
 import type { LiveJob } from '../contract/live-job.ts'
 
 export interface TabOptions {
-  /** What is shared with other tabs; null: nothing. */
+  /** The name of what is shared with other tabs; null: nothing is shared. */
   name: string | null
   surroundings: Surroundings
   timing: Partial<ConnectionTiming> & { pingMs?: number }
@@ -25,7 +25,7 @@ export interface TabOptions {
   onState: (connection: ConnectionState, problem: Problem) => void
 }
 
-/** One page's place among those that share a connection: it has the connection, or hears from the tab that has it. */
+/** One page among the tabs that share a connection: it has the connection, or gets messages from the tab that has it. */
 export class Tab {
   readonly #options: TabOptions
   readonly #id = crypto.getRandomValues(new Uint32Array(4)).join('-')
@@ -34,7 +34,7 @@ export class Tab {
   #lastEventId: string | null = null
   #state: { connection: ConnectionState; problem: Problem } = { connection: 'connecting', problem: null }
   #closed = false
-  /** The browser has stopped the page, or is about to. */
+  /** The browser has suspended the page, or is about to. */
   #stopped = false
 
   constructor(options: TabOptions) {
@@ -44,7 +44,7 @@ export class Tab {
   start(): void {
     const { name, surroundings, timing } = this.#options
     const { locks, isVisible } = surroundings
-    // Opened only where it is used: in Node an open one keeps the process.
+    // Opened only if it is used: in Node an open channel keeps the process alive.
     const channel = name === null || !locks ? null : this.#openChannel(name)
     if (name === null || !locks || !channel) {
       this.#connect()
@@ -68,15 +68,15 @@ export class Tab {
   }
 
   /**
-   * The browser stops this page: it lets go of what another tab could have. A lock that is held, or queued for, by a page that does
-   * not run would keep the others from the connection.
+   * The browser suspends this page, so it gives up its connection and its lock. A lock that is held or requested by a suspended
+   * page would keep the other tabs from connecting.
    */
   stop(): void {
     this.#stopped = true
     this.#leave()
   }
 
-  /** Somebody looks at this page again: what was due is done, and what may have been missed is asked for. */
+  /** The page is visible again: does what is due, and asks for what it may have missed. */
   look(): void {
     if (this.#restart()) return
     if (this.#connection) this.#connection.tick()
@@ -96,7 +96,7 @@ export class Tab {
     this.#leave()
   }
 
-  /** After a stop. Answers whether there was one. */
+  /** Starts again after a stop. Answers whether there was one. */
   #restart(): boolean {
     if (!this.#stopped || this.#closed) return false
     this.#stopped = false
@@ -144,7 +144,7 @@ export class Tab {
     void connection.run()
   }
 
-  /** The leader's token is no good; the one of this tab may be. */
+  /** Whether the leader's token was refused. This tab's token may be valid. */
   #isRefused(): boolean {
     return this.#state.connection === 'unauthorized'
   }
@@ -153,7 +153,7 @@ export class Tab {
     try {
       return this.#options.surroundings.openChannel?.(name) ?? null
     } catch {
-      // A frame without an origin may have none.
+      // A frame without an origin may have no channel.
       return null
     }
   }
@@ -190,7 +190,7 @@ export class Tab {
     }
   }
 
-  /** Gives one tab, or all, what this one knows. */
+  /** Sends one tab, or all, what this tab knows. */
   #tellAll(to: string | null): void {
     const { jobs, truncated, loaded } = this.#options.held()
     const { aheadMs } = this.#options.clock
@@ -201,7 +201,7 @@ export class Tab {
 
   #tellState(): void {
     const { connection, problem } = this.#state
-    // An error has more than may be sent to another tab.
+    // An error object has properties that cannot be sent to another tab.
     const plain = problem && { status: problem.status, code: problem.code, detail: problem.detail }
     this.#post({ kind: 'state', from: this.#id, connection, problem: plain })
   }

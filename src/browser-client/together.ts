@@ -2,17 +2,17 @@ import { createClientWith } from './client.ts'
 import { identityOf } from './tokens.ts'
 import type { HeadwayClient, HeadwayClientOptions, TokenSource } from './types.ts'
 
-/** Frameworks take parts of a page out and put them in again: a client outlives its last user by so much. */
+/** How long a client is kept after its last user has left: frameworks remove parts of a page and insert them again. */
 export const LINGER_MS = 1_000
-/** So long a callback need not be asked again for whom it speaks: components are mounted twice, elements are moved. */
+/** How long the answer of a callback is reused: components are mounted twice, and elements are moved. */
 const IDENTIFIED_MS = 5_000
 
 type TokenCallback = Extract<TokenSource, (...args: never) => unknown>
 type Token = string | null | undefined
 
-/** What was given for a callback, and when. */
+/** The last answer of each callback, and when it was called. */
 const asked = new WeakMap<TokenCallback, { token: Promise<Token>; atMs: number }>()
-/** Stand for callbacks that fail: nobody knows whom they speak for. */
+/** Counts callbacks that failed. Each gets an identity of its own, because its user is not known. */
 let failures = 0
 
 const ask = (callback: TokenCallback): Promise<Token> => {
@@ -23,7 +23,10 @@ const ask = (callback: TokenCallback): Promise<Token> => {
   return token
 }
 
-/** Calls once with whom a token speaks for; at once where nobody has to be asked. Answers how to prevent it. */
+/**
+ * Calls `use` once with the identity of a token; at once if no callback has to be asked. Answers a function that prevents the
+ * call.
+ */
 export const whenIdentified = (token: TokenSource | undefined, use: (identity: string) => void): (() => void) => {
   if (typeof token !== 'function') {
     use(identityOf(token === undefined || token === '' ? null : token))
@@ -40,11 +43,11 @@ export const whenIdentified = (token: TokenSource | undefined, use: (identity: s
   return () => (wanted = false)
 }
 
-/** What gives tokens of one identity: whoever came last is asked, since the others may be gone. */
+/** The token sources of one identity. The newest one is asked, because the parts of the page with the others may be gone. */
 export class Sources {
   readonly #all = new Set<{ token: TokenSource | undefined }>()
   #latest: TokenSource | undefined
-  /** Undefined: nobody has a token. */
+  /** Undefined: there is no token. */
   readonly source: TokenCallback = () => {
     const last = this.#latest
     if (typeof last !== 'function') return last
@@ -63,7 +66,7 @@ export class Sources {
     this.#latest = token
     return () => {
       this.#all.delete(entry)
-      // The last one of all is kept, for whoever comes back soon.
+      // The last source is kept for a part that comes back soon.
       if (!this.isEmpty) this.#latest = [...this.#all].at(-1)?.token
     }
   }
@@ -77,14 +80,14 @@ interface Shared {
 
 const clients = new Map<string, Shared>()
 
-/** A token that has just come may be better than the one that was refused. */
+/** A new token may be valid where the earlier one was refused. */
 export const tryAgain = (client: HeadwayClient): void => {
   if (client.connection === 'unauthorized') client.reconnect()
 }
 
 /**
- * A client for one part of a page: all parts that follow the same, with tokens of the same user, have one together. Where pages have
- * no Web Locks each client has a connection of its own, and browsers open no more than six. Answers how to give it back.
+ * Gives a part of a page a client. All parts with the same filter, and tokens of the same user, share one. Without Web Locks
+ * each client has its own connection, and browsers open at most six. Answers a function that gives the client back.
  */
 export const followTogether = (
   options: Pick<HeadwayClientOptions, 'url' | 'token' | 'filter'>,

@@ -1,12 +1,12 @@
 import { HeadwayProblem } from './problem.ts'
 import type { TokenSource } from './types.ts'
 
-/** A callback that never answers must not keep the page from saying so. */
+/** A callback that never answers must not keep the page from showing a problem. */
 const CALLBACK_MS = 30_000
-/** A token that is about to expire would be refused on arrival. */
+/** A token that expires sooner than this could be refused when it arrives. */
 const EXPIRES_SOON_MS = 2_000
 
-/** What a JWT says of itself. Nothing is checked: that is for the service. Null: not a JWT. */
+/** The claims of a JWT, unchecked: the service checks them. Null: not a JWT. */
 export const claimsOf = (token: string): Record<string, unknown> | null => {
   const payload = token.split('.')[1]
   if (payload === undefined) return null
@@ -20,8 +20,8 @@ export const claimsOf = (token: string): Record<string, unknown> | null => {
 }
 
 /**
- * Whom a token speaks for, as text: the same for the next token of the same user with the same rights. Pages share a connection,
- * and what they remember, only where this is the same.
+ * The identity of a token as text. It is the same for the next token of the same user with the same rights. Pages share a
+ * connection, and the jobs that they wait for, only if this text is the same.
  */
 export const identityOf = (token: string | null): string => {
   if (token === null) return 'nobody'
@@ -59,27 +59,27 @@ export class Tokens {
   /** A connection has begun with the token in use. */
   #handed = false
 
-  /** `onToken` hears of each token that the source gives. */
+  /** `onToken` is called with each token that the source gives. */
   constructor(source: TokenSource | undefined, onToken: (token: string | null) => void = () => undefined) {
     this.#source = source
     this.#onToken = onToken
     this.renewable = typeof source === 'function'
   }
 
-  /** Null: there is none. Raises `token_unavailable` where the callback fails. */
+  /** The present token; null: there is none. Raises `token_unavailable` if the callback fails. */
   async get(): Promise<string | null> {
     if (this.#current === undefined || (this.renewable && expiresSoon(this.#current, Date.now()))) return this.#ask()
     return this.#current
   }
 
-  /** For a connection: what the source gives now, unless it has just been asked. */
+  /** The token for a new connection. The source is asked, unless its last answer has not been used yet. */
   async next(): Promise<string | null> {
     const token = this.#handed && this.renewable ? await this.#ask() : await this.get()
     this.#handed = true
     return token
   }
 
-  /** What to use instead of a token that was refused: the callback is not called again where somebody else has done so. */
+  /** The token to use instead of a refused one. The callback is not called if another caller has renewed the token already. */
   async renew(refused: string | null): Promise<string | null> {
     if (this.#current !== undefined && this.#current !== refused && this.#asking === null) return this.#current
     return this.#ask()

@@ -38,20 +38,20 @@ export type {
 /**
  * - `connecting`: nothing has arrived yet.
  * - `live`: changes arrive as they happen.
- * - `reconnecting`: the stream is lost; what is shown is as of then.
- * - `polling`: streams do not get through; jobs are asked for every 5 seconds.
- * - `unauthorized`: the service refuses the token, and the callback gave no better one. It is asked again later.
+ * - `reconnecting`: the stream is lost; the shown jobs are as of that moment.
+ * - `polling`: streams do not work here; the jobs are read every 5 seconds.
+ * - `unauthorized`: the service refuses the token, and the callback gave no valid one. It is called again later.
  * - `closed`: `close` was called.
  */
 export type ConnectionState = 'connecting' | 'live' | 'reconnecting' | 'polling' | 'unauthorized' | 'closed'
 
-/** Which jobs to follow. Left out: all that the token may see. */
+/** Which jobs to follow. Without a filter: all that the token may see. */
 export interface JobFilter {
   /** One id, or up to 100. */
   jobId?: string | readonly string[]
   jobType?: string
   parentJobId?: string
-  /** No partitions. */
+  /** Without partitions. */
   topLevel?: boolean
   organizationId?: string
 }
@@ -59,36 +59,38 @@ export interface JobFilter {
 export type TokenSource = string | (() => string | null | undefined | Promise<string | null | undefined>)
 
 export interface HeadwayClientOptions {
-  /** Where the service is, without `/api/progress`; that of the page by default. */
+  /** Address of the service, without `/api/progress`; the page's own origin by default. */
   url?: string
-  /** A token, or what gives one: it is called for each connection, and again when the service refuses what it gave. */
+  /** A token, or a callback that gives one. It is called for each connection, and again when the service refuses the token. */
   token?: TokenSource
   filter?: JobFilter
-  /** One connection for all tabs of the origin that ask for the same with the same identity; true by default. */
+  /** Whether all tabs of the origin with the same filter and identity share one connection; true by default. */
   share?: boolean
   /** How long finished jobs stay in `jobs()`, in seconds; 60 by default. */
   keepFinishedSeconds?: number
 }
 
-/** All that is known at one time. The same object until something changes. */
+/** The client's state. The same object until something changes. */
 export interface HeadwayState {
   readonly connection: ConnectionState
-  /** Unfinished first, newest first; then finished ones, the last to finish first. */
+  /** Unfinished jobs come first, newest first; then finished jobs, the last to finish first. */
   readonly jobs: readonly LiveJob[]
   /** A snapshot has arrived: an empty `jobs` then means that there are none. */
   readonly loaded: boolean
   /** There are more jobs than a snapshot holds (1,000): `api.list` pages through all. */
   readonly truncated: boolean
-  /** Why the connection is not live, as far as the service said; null while it is. */
+  /** Why the connection is not live; null while it is live. */
   readonly problem: { readonly status: number; readonly code: string; readonly detail: string } | null
 }
 
-/** Lifecycle changes as on the wire, `updated` for everything else, and `finished` after completed, failed or cancelled. */
+/**
+ * Lifecycle changes as in the stream, `updated` for every other change, and `finished` after completed, failed or cancelled.
+ */
 export type HeadwayEvent = Lifecycle | 'updated' | 'finished'
 
 export interface ListQuery extends Omit<JobFilter, 'jobId'> {
   status?: JobStatus | readonly JobStatus[]
-  /** Only running jobs: those of this liveness. */
+  /** Only running jobs with this liveness. */
   liveness?: 'ok' | 'stalled'
   startedByUserId?: string
   includeCompleted?: boolean
@@ -115,7 +117,7 @@ export interface RequestOptions {
   signal?: AbortSignal
 }
 
-/** The calls of the service that a page needs beside the stream. All raise `HeadwayProblem`. */
+/** The calls of the service that a page needs besides the stream. All raise `HeadwayProblem`. */
 export interface HeadwayApi {
   job(id: string, options?: RequestOptions): Promise<JobWithWorkers>
   list(query?: ListQuery, options?: RequestOptions): Promise<Page<ListedJob>>
@@ -126,7 +128,7 @@ export interface HeadwayApi {
   retry(id: string, options?: RequestOptions): Promise<JobDocument>
 }
 
-/** Follows jobs, in a page, for as long as it is open. */
+/** Follows jobs in a page until it is closed. */
 export interface HeadwayClient {
   readonly connection: ConnectionState
   readonly api: HeadwayApi
@@ -135,24 +137,27 @@ export interface HeadwayClient {
   /** `state().jobs`: the same array until something changes. */
   jobs(): readonly LiveJob[]
   job(id: string): LiveJob | undefined
-  /** Calls after each change of `state()`, once for all jobs that arrived together. Answers how to stop it. */
+  /**
+   * Calls `listener` after each change of `state()`, once for all jobs that arrived together. Answers a function that stops it.
+   */
   readonly subscribe: (listener: () => void) => () => void
-  /** Calls for each change of a job of this kind. Answers how to stop it. */
+  /** Calls `listener` for each change of a job of this kind. Answers a function that stops it. */
   readonly on: (event: HeadwayEvent, listener: (job: LiveJob) => void) => () => void
   /**
-   * The job once it has finished, whatever it ended as. It is remembered in localStorage until then: after a reload the page
-   * finds it in `waiting()`, and its events come also where it finished meanwhile. Raises `HeadwayProblem` for an unknown job.
+   * Resolves with the job once it has finished, in any status. Until then the job is remembered in localStorage: after a reload
+   * the page finds it in `waiting()`, and its events are emitted even if it finished meanwhile. Raises `HeadwayProblem` for an
+   * unknown job.
    */
   waitFor(id: string): Promise<LiveJob>
   /** The jobs that this page, or an earlier one of the origin with the same identity, still waits for. */
   waiting(): readonly string[]
-  /** No longer waits for a job; its `waitFor` is refused with an AbortError. */
+  /** Stops waiting for a job; its `waitFor` rejects with an AbortError. */
   forget(id: string): void
   cancel(id: string): Promise<LiveJob>
   retry(id: string): Promise<LiveJob>
-  /** The service's time in milliseconds, as far as can be told here: `etaSeconds` is as of `updatedAt` by that clock. */
+  /** The service's time in milliseconds, as far as it is known here: `etaSeconds` is given for `updatedAt` by that clock. */
   now(): number
-  /** Tries at once instead of waiting for the next attempt: when a user asks, or a token is at hand. */
+  /** Connects at once instead of waiting for the next attempt: when a user asks for it, or a token is available. */
   reconnect(): void
   close(): void
 }

@@ -1,6 +1,6 @@
 import type { LiveJob } from '../contract/live-job.ts'
 
-/** More would be a mistake of the page, and each of them costs a request after a reload. */
+/** More would be a mistake of the page, and each job costs a request after a reload. */
 const MAX_REMEMBERED = 100
 const REMEMBERED_MS = 7 * 86_400_000
 
@@ -9,7 +9,7 @@ interface Waiter {
   reject: (error: Error) => void
 }
 
-/** `shown`: an element has told the window of its end, and the page itself has not heard of it. */
+/** `shown`: an element has told the window of the job's end, but the page's own client has not. */
 type Remembered = [id: string, sinceMs: number, shown?: 'shown']
 
 const isRemembered = (entry: unknown): entry is Remembered =>
@@ -18,29 +18,29 @@ const isRemembered = (entry: unknown): entry is Remembered =>
 const abortError = (message: string): Error => new DOMException(message, 'AbortError')
 
 /**
- * The jobs that somebody waits for, in this page and, by way of the storage, in the next one. Storage that is full or forbidden
- * costs the memory across reloads, and nothing else.
+ * The jobs whose end somebody waits for, in this page and, through the storage, in the next one. If the storage is full or
+ * forbidden, the jobs are forgotten at a reload, and nothing else changes.
  */
 export class Waiting {
   readonly #storage: Pick<Storage, 'getItem' | 'setItem' | 'removeItem'> | null
   readonly #isPage: boolean
   readonly #waiters = new Map<string, Waiter[]>()
-  /** The attempt that is waited for, where an earlier one has ended. */
+  /** The attempt that is waited for, if an earlier attempt has ended. */
   readonly #attempts = new Map<string, number>()
-  /** Finished, and nobody has been told yet. */
+  /** Jobs that have finished and of which no listener has been told. */
   readonly #untold = new Set<string>()
   #key: string | null = null
 
   /**
-   * `isPage`: what is told here is told to the page. The client of an element tells nobody who waits: the page may make its own
-   * later, and that shall hear of the same ends.
+   * `isPage`: listeners of this client belong to the page. The listeners of an element's client do not count, because the page
+   * may create its own client later, and that must hear of the same ends.
    */
   constructor(storage: Pick<Storage, 'getItem' | 'setItem' | 'removeItem'> | null, isPage = true) {
     this.#storage = storage
     this.#isPage = isPage
   }
 
-  /** The place of what this user waits for; what was asked for before it was known moves there. */
+  /** Sets the storage key for this user's jobs. Jobs that were waited for before the user was known are stored under it. */
   use(key: string): void {
     this.#key = key
     const remembered = this.#read().slice(-MAX_REMEMBERED)
@@ -49,13 +49,13 @@ export class Waiting {
     this.reload()
   }
 
-  /** Another user has come: what is stored stays for the one before, and who waits in this page waits in vain. */
+  /** The user has changed. The stored jobs stay for the earlier user, and the waiting calls in this page reject. */
   leave(): void {
     this.#key = null
     this.rejectAll('The page has changed its user.')
   }
 
-  /** Takes over what another tab has written, when the browser says so. */
+  /** Reads what another tab has written, when the browser reports it. */
   reload(): void {
     const stored = new Set(this.#read().flatMap(([id, , shown]) => (shown && !this.#isPage ? [] : [id])))
     for (const id of stored) if (!this.#waiters.has(id)) this.#waiters.set(id, [])
@@ -77,7 +77,7 @@ export class Waiting {
     return this.#waiters.has(id)
   }
 
-  /** Those whose end is not known. */
+  /** The jobs whose end is not known yet. */
   open(): string[] {
     return this.ids().filter(id => !this.#untold.has(id))
   }
@@ -91,12 +91,12 @@ export class Waiting {
     return new Promise((resolve, reject) => waiters.push({ resolve, reject }))
   }
 
-  /** It is known to be in this attempt: what is still heard of earlier ones is not its end. */
+  /** The job is known to be in this attempt: ends of earlier attempts are ignored. */
   expect(id: string, attempt: number): void {
     this.#attempts.set(id, attempt)
   }
 
-  /** The job has finished. `told`: a listener heard of it; else it is remembered until somebody asks. */
+  /** The job has finished. `told`: a listener was called; otherwise the job is remembered until somebody waits for it. */
   settle(job: LiveJob, told: boolean): void {
     const waiters = this.#waiters.get(job.id)
     if (!waiters || job.attempt < (this.#attempts.get(job.id) ?? 0)) return
@@ -123,7 +123,7 @@ export class Waiting {
     this.reject(id, abortError(`Nobody waits for the job ${id} any more.`))
   }
 
-  /** What is stored stays. */
+  /** Rejects all waiting calls; stored jobs stay. */
   rejectAll(reason: string): void {
     const all = [...this.#waiters.values()].flat()
     this.#waiters.clear()
@@ -164,7 +164,7 @@ export class Waiting {
           JSON.stringify([...new Map(remembered.map(each => [each[0], each])).values()]),
         )
     } catch {
-      // Forbidden or full: the page itself still waits.
+      // Forbidden or full: this page still waits.
     }
   }
 }

@@ -3,31 +3,31 @@ import type pg from 'pg'
 import { requestCancel, type CancelKey } from './cancel.ts'
 import { sqlStateOf } from './failures.ts'
 
-/** A backend that has been told to cancel answers within milliseconds, unless nothing gets through to or from it. */
+/** A backend that was asked to cancel answers within milliseconds, unless the network or a standby blocks it. */
 const CANCELLED_WITHIN_MS = 2_000
 const CANCEL_TIMEOUT_MS = 5_000
 const RETRY_MS = 1_000
 const END_ATTEMPTS = 3
 const CANNOT_CONNECT_NOW = '57P03'
 
-/** A process number is used again, with another beginning. */
+/** The start time is compared as well, because process numbers are used again. */
 const END_BACKEND = `SELECT pg_terminate_backend(pid, ${CANCELLED_WITHIN_MS})
   FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2::timestamptz`
 
-/** What is needed to end a session from outside. */
+/** What is needed to end a session from another one. */
 export interface Session {
   key: CancelKey | null
-  /** When its backend began, in the server's words; null where that cannot be known. */
+  /** When the session's backend started, as text from the server; null when it is not known. */
   begun: string | null
 }
 
-/** What a connection owes. */
+/** The state of a connection's last statement. */
 interface Owed {
-  /** The server has answered, well or ill: it does nothing more. */
+  /** The server has answered with a result or an error, and does nothing more for the statement. */
   isAnswered: boolean
-  /** The socket is gone: the server cannot answer, and may go on. */
+  /** The socket is gone: the server cannot answer, and may still be working. */
   isLost: boolean
-  /** Resolves with the answer; never when it was lost. */
+  /** Resolves with the answer; never when the connection was lost. */
   answered: Promise<void>
 }
 
@@ -52,22 +52,22 @@ const endOf = (client: pg.PoolClient): Promise<void> => new Promise(resolve => c
 
 export interface Backends {
   /**
-   * Parts with a connection, and resolves when the server has no backend for it any more. `statement` is what it has not
-   * answered; null when it owes nothing. A connection whose statement was cancelled is not used again: the request might meet
-   * the next one.
+   * Gives a connection up, and resolves when the server has no backend for it any more. `statement` is the statement that the
+   * server has not answered, or null. A connection whose statement was cancelled is not used again, because the cancel request
+   * could hit the next statement.
    */
   partWith(client: pg.PoolClient, session: Session, statement: Promise<unknown> | null): Promise<void>
-  /** Gives up whatever still waits for the server. */
+  /** Stops waiting for the server. */
   abandon(): void
 }
 
-/** Ends what the server still has of connections that nobody uses any more. Asks by connections of `pool`. */
+/** Ends backends of connections that are no longer used. Sends its requests over connections of `pool`. */
 export const createBackends = (pool: pg.Pool): Backends => {
   const closing = new AbortController()
-  // Every pause listens to it.
+  // Every pause listens to the signal.
   setMaxListeners(0, closing.signal)
 
-  /** Resolves after so long, or when the service closes. */
+  /** Resolves after so many milliseconds, or when the service closes. */
   const pause = (milliseconds: number) =>
     new Promise<void>(resolve => {
       if (closing.signal.aborted) {
@@ -83,16 +83,19 @@ export const createBackends = (pool: pg.Pool): Backends => {
       closing.signal.addEventListener('abort', end)
     })
 
-  /** One after the other: each is one connection more than the pool may have, for as long as the one that it ends lives. */
+  /**
+   * Backends are ended one after the other: each request needs one connection more than the pool may have, until the backend
+   * has ended.
+   */
   let ending: Promise<void> = Promise.resolve()
 
-  /** Answers whether the server has said that no backend is left. */
+  /** Whether the server has answered that the backend is gone. */
   const askToEnd = async (processId: number, begun: string): Promise<boolean> => {
     let client: pg.PoolClient
     try {
       client = await pool.connect()
     } catch (error) {
-      // A server that is starting or stopping lets nobody in, and has let everybody go.
+      // A server that is starting or stopping accepts no connections, and has no backends left.
       return sqlStateOf(error) === CANNOT_CONNECT_NOW
     }
     const asked = client.query(END_BACKEND, [processId, begun]).then(
@@ -112,7 +115,7 @@ export const createBackends = (pool: pg.Pool): Backends => {
     }
   }
 
-  /** Asks until the request has arrived, or is not needed any more; answers whether a server is there at all. */
+  /** Sends cancel requests until one has arrived or none is needed. Answers whether there is a server at all. */
   const cancel = async (key: CancelKey, owed: Owed): Promise<boolean> => {
     while (!owed.isAnswered && !closing.signal.aborted) {
       const outcome = await requestCancel(key, CANCEL_TIMEOUT_MS)
@@ -138,7 +141,7 @@ export const createBackends = (pool: pg.Pool): Backends => {
       if (!owed.isLost) await Promise.race([owed.answered, ended, pause(CANCELLED_WITHIN_MS)])
     }
     const { isAnswered } = owed
-    // Says goodbye where everything has been answered, and destroys the socket otherwise.
+    // pg closes the session in order if everything was answered, and destroys the socket otherwise.
     client.release(true)
     if (isAnswered && (await Promise.race([ended.then(() => true), pause(CANCELLED_WITHIN_MS).then(() => false)])))
       return

@@ -1,6 +1,6 @@
 import pg from 'pg'
 
-/** Where a session is, and the key that the server gave it for requests to cancel (see `BackendKeyData` in the protocol). */
+/** The address of a session, and the key that the server gave it for cancel requests (see `BackendKeyData` in the protocol). */
 export interface CancelKey {
   host: string
   port: number
@@ -10,13 +10,13 @@ export interface CancelKey {
 }
 
 /**
- * - `delivered`: the server has closed the connection that brought the request, so it has signalled the backend, if there is one.
- * - `refused`: no server is there.
+ * - `delivered`: the server has closed the connection of the request, so it has signalled the backend, if there is one.
+ * - `refused`: there is no server.
  * - `unreachable`: nothing is known.
  */
 export type CancelOutcome = 'delivered' | 'refused' | 'unreachable'
 
-/** What pg has and its types lack. */
+/** Members of pg's connection that its types do not declare. */
 interface CancelConnection extends NodeJS.EventEmitter {
   readonly stream: { destroy(): unknown }
   connect(port: number, host: string): void
@@ -34,7 +34,7 @@ interface SessionClient {
   secretKey: number | null
 }
 
-/** Of a connected client. Null behind something that gives no key. */
+/** The key of a connected client. Null behind a pooler that gives no key. */
 export const cancelKeyOf = (client: pg.PoolClient): CancelKey | null => {
   const { host, port, ssl, processID: processId, secretKey } = client as unknown as SessionClient
   return processId === null || secretKey === null ? null : { host, port, ssl, processId, secretKey }
@@ -43,8 +43,8 @@ export const cancelKeyOf = (client: pg.PoolClient): CancelKey | null => {
 const NOBODY_THERE = new Set(['ECONNREFUSED', 'ENOENT'])
 
 /**
- * Asks the server to cancel what a session does, on a connection that is used for nothing else and counts against no limit of
- * the server (https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS).
+ * Asks the server to cancel the statement of a session. The request uses a connection of its own, which counts against no limit
+ * of the server (https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS).
  */
 export const requestCancel = (key: CancelKey, timeoutMs: number): Promise<CancelOutcome> =>
   new Promise(resolve => {

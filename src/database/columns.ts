@@ -2,14 +2,17 @@ import { sql } from 'drizzle-orm'
 import { bigint, customType, PgSchema, timestamp } from 'drizzle-orm/pg-core'
 
 /**
- * A table that statements name with its schema, so that they find it whatever `search_path` their session has. Drizzle's
- * `pgTable` leaves the name alone, and `pgSchema` does not take this schema.
+ * A table that statements name with its schema, so that they find it with any `search_path` of their session. Drizzle's
+ * `pgTable` leaves the schema out, and `pgSchema` refuses the name `public`.
  */
 export const publicTable = new PgSchema('public').table
 
-/** Milliseconds are what JSON carries; a finer time would not survive a round trip. */
+/** A time in milliseconds, the precision of JSON documents: a finer time would not survive a round trip. */
 export const time = (name: string) => timestamp(name, { withTimezone: true, precision: 3, mode: 'date' })
-/** Truncated like every time that the functions write; stored as it is, now() would be rounded, half of the time into the future. */
+/**
+ * The current time, truncated to milliseconds like every time that the functions write. A plain now() would be rounded when it
+ * is stored, half of the time into the future.
+ */
 export const thisMillisecond = sql`date_trunc('milliseconds', now())`
 export const count = (name: string) => bigint(name, { mode: 'number' })
 

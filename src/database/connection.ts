@@ -8,19 +8,22 @@ import { createSessions, type Sessions } from './sessions.ts'
 export type Schema = typeof schema
 
 export interface Database {
-  /** Ordinary queries, one statement each. Hot ones go through `query`, where a name saves a third. */
+  /**
+   * Ordinary queries, one statement each. Hot statements use `query`, because a prepared statement saves a third of the time.
+   */
   drizzle: Omit<NodePgDatabase<Schema>, 'transaction'>
   /**
-   * Runs a hot statement, prepared once per connection under its name where prepared statements are allowed. Raises `UnreachableError`
-   * when there was no connection to send it on, `ConnectionLostError` when it broke or was not answered in time.
+   * Runs a hot statement. It is prepared once per connection under its name, if prepared statements are allowed. Raises
+   * `UnreachableError` when no connection was available, `ConnectionLostError` when the connection broke or did not answer in
+   * time.
    */
   query<Row extends object>(name: string | null, text: string, values: unknown[]): Promise<Row[]>
-  /** Runs several statements in one transaction, and all of `work` again after a conflict with another one. */
+  /** Runs several statements in one transaction, and repeats all of `work` after a conflict with another transaction. */
   transaction<T>(work: (transaction: Transaction) => Promise<T>): Promise<T>
   connections(): Connections
-  /** From now on, statements under way included, callers wait no longer than this. */
+  /** From now on, no caller waits longer than this, callers of statements in flight included. */
   hurry(answerWithinMs: number): void
-  /** Cancels what is under way, and lets go of the server. */
+  /** Cancels statements in flight, and closes all connections. */
   close(): Promise<void>
 }
 
@@ -28,21 +31,21 @@ export type Transaction = Parameters<Parameters<NodePgDatabase<Schema>['transact
 
 export interface Connections {
   idle: number
-  /** In use, those included that nobody uses and the server has not let go. */
+  /** Connections in use, and connections that were given up but that the server has not ended. */
   busy: number
   max: number
-  /** Statements that wait for one. */
+  /** Statements that wait for a connection. */
   waiting: number
 }
 
 export interface DatabaseOptions {
   url: string
   poolSize: number
-  /** Off behind a transaction pooler: no named statements and no session settings then. */
+  /** Off behind a transaction pooler: there are then no named statements and no session settings. */
   preparedStatements: boolean
   /** Called with errors of connections that belong to no query. */
   onConnectionError: (error: Error) => void
-  /** How long a statement may take before its caller is answered all the same. */
+  /** How long a statement may take. After that its caller is answered, even if the database is silent. */
   answerWithinMs?: number
 }
 
@@ -50,10 +53,10 @@ export interface DatabaseOptions {
 const STATEMENT_TIMEOUT_MS = 10_000
 const CONNECT_TIMEOUT_MS = 5_000
 
-// A bigint beyond 2^53-1 cannot be stored (CHECKs), so a number carries every one of them.
+// A bigint beyond 2^53-1 cannot be stored (CHECKs), so every one fits a number.
 const types = new pg.TypeOverrides()
 types.setTypeParser(pg.types.builtins.INT8, Number)
-// The answers of a flush are arrays of a thousand. Those of the driver come as texts, or one character at a time.
+// The answers of a flush contain arrays of a thousand numbers. The driver would parse them as texts, or character by character.
 const INT4_ARRAY = 1007
 const INT8_ARRAY = 1016
 const parseIntegers = (text: string): unknown => JSON.parse(`[${text.slice(1, -1)}]`)
@@ -68,7 +71,7 @@ export const clientOptions = (url: string): pg.ClientConfig => ({
   types,
 })
 
-/** Drizzle asks its client for nothing but `query`, outside of transactions. */
+/** Outside of transactions, Drizzle only calls `query` of its client. */
 const drizzleClient = (sessions: Sessions) =>
   ({
     query: (config: pg.QueryConfig, values: unknown[]) =>
@@ -76,8 +79,8 @@ const drizzleClient = (sessions: Sessions) =>
   }) as unknown as pg.Client
 
 /**
- * A pool on `url`. Connects when the first query comes. Each statement is a transaction of its own, and is tried again after a
- * conflict with another one (conflicts.ts).
+ * Opens a pool on `url`. It connects when the first query comes. Each statement is a transaction of its own, and is repeated
+ * after a conflict with another one (conflicts.ts).
  */
 export const openDatabase = (options: DatabaseOptions): Database => {
   const { url, poolSize, preparedStatements, onConnectionError } = options
@@ -89,8 +92,8 @@ export const openDatabase = (options: DatabaseOptions): Database => {
     },
     size: poolSize,
     direct: preparedStatements,
-    // A server that stops answering without closing (a black-holed network), or waits at the end of a transaction, where no
-    // time limit of its own counts, must not hold a caller for ever.
+    // A server may stop answering without closing the connection (a black-holed network), or may wait at the end of a
+    // transaction, where its own time limits do not apply. A caller must not wait for it for ever.
     answerWithinMs: options.answerWithinMs ?? STATEMENT_TIMEOUT_MS + 2_000,
     connectWithinMs: CONNECT_TIMEOUT_MS,
     onConnectionError,

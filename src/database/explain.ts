@@ -2,14 +2,16 @@ import pg from 'pg'
 import { HeadwayError } from '../contract/errors.ts'
 import { causesOf, classifyFailure, sqlStateOf, UnreachableError } from './failures.ts'
 
-/** Where a database is, as far as it may be told: without the password. */
+/** The address of a database without the password, for messages. */
 interface Place {
   server: string
   user: string
   database: string
 }
 
-/** `setting` is what the operator has named it by. Raises `validation_failed` where nobody can read `url`. */
+/**
+ * The place that `url` names. `setting` is the operator's name for it. Raises `validation_failed` if `url` cannot be parsed.
+ */
 const placeOf = (url: string, setting: string): Place => {
   try {
     const { host, port, user = '', database = '' } = new pg.Client({ connectionString: url })
@@ -23,7 +25,7 @@ const placeOf = (url: string, setting: string): Place => {
   }
 }
 
-/** By the codes of Node (system errors, and those of its resolver). */
+/** Reasons by the error codes of Node (system errors, and those of its resolver). */
 const WHY_UNREACHABLE: Readonly<Record<string, (place: Place) => string>> = {
   ECONNREFUSED: ({ server }) => `nothing listens on ${server}. Start the database`,
   ENOENT: ({ server }) => `there is no socket in ${server}. Start the database`,
@@ -35,7 +37,7 @@ const WHY_UNREACHABLE: Readonly<Record<string, (place: Place) => string>> = {
   ETIMEDOUT: ({ server }) => `${server} does not answer. Start the database, or let the network pass`,
 }
 
-/** By SQLSTATE: what the server says when it lets nobody in, or not far enough. */
+/** Reasons by SQLSTATE: the server refuses the connection, or a right that the service needs. */
 const WHY_REFUSED: Readonly<Record<string, (place: Place) => string>> = {
   '28P01': ({ server, user }) => `${server} does not let in the user ${user} with this password`,
   '28000': ({ server, user }) => `${server} does not let in the user ${user} from here. Look at its pg_hba.conf`,
@@ -47,7 +49,7 @@ const WHY_REFUSED: Readonly<Record<string, (place: Place) => string>> = {
   '57P03': ({ server }) => `${server} is starting or stopping. Try again`,
 }
 
-/** Waiting would not help: it is for the operator to mend. */
+/** Whether waiting would not help, because the operator has to change something. */
 export const isForOperator = (error: unknown): boolean =>
   ['28P01', '28000', '3D000', '42501', '25006'].includes(sqlStateOf(error) ?? '') ||
   (error instanceof HeadwayError && error.code === 'validation_failed')
@@ -65,13 +67,13 @@ const because = (error: unknown, place: Place): string | null => {
   const unreachable = WHY_UNREACHABLE[code ?? '']
   if (unreachable) return unreachable(place)
   const { cause } = error as UnreachableError
-  // What the driver says of a server that does not answer in time has no code.
+  // The driver's error for a server that does not answer in time has no code.
   return `${place.server} cannot be used (${cause instanceof Error && cause.message !== '' ? cause.message : 'no answer'})`
 }
 
 /**
- * Says in a sentence what keeps the service from the database at `url`, and what to do; any other error comes back as it is.
- * `setting` is the name of the setting that holds the URL.
+ * Turns an error of the database at `url` into a sentence that says the reason and what to do; answers any other error
+ * unchanged. `setting` is the name of the setting that contains the URL.
  */
 export const explainDatabase = (error: unknown, url: string, setting: string): unknown => {
   if (error instanceof HeadwayError) return error
@@ -83,5 +85,5 @@ export const explainDatabase = (error: unknown, url: string, setting: string): u
   })
 }
 
-/** Raises `validation_failed` where `url` cannot be read at all. */
+/** Raises `validation_failed` if `url` cannot be parsed. */
 export const refuseUnreadable = (url: string, setting: string): void => void placeOf(url, setting)

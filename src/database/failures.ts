@@ -1,7 +1,7 @@
 import { DrizzleQueryError } from 'drizzle-orm/errors'
 import pg from 'pg'
 
-/** No connection could be had: the statement was never sent. */
+/** No connection was available: the statement was never sent. */
 export class UnreachableError extends Error {
   override readonly name = 'UnreachableError'
   constructor(cause: unknown) {
@@ -10,17 +10,17 @@ export class UnreachableError extends Error {
 }
 
 /**
- * What a database error means for the caller. Decided by SQLSTATE
- * (https://www.postgresql.org/docs/current/errcodes-appendix.html), never by message text; an error that is not the
- * server's own comes from the connection.
+ * What a database error means for the caller. SQLSTATEs decide it
+ * (https://www.postgresql.org/docs/current/errcodes-appendix.html), never message texts. An error without a SQLSTATE comes from
+ * the connection.
  *
  * - `unreachable`: no connection; nothing was sent.
  * - `connection`: lost, refused, shutting down. Whether the statement was carried out is unknown.
  * - `conflict`: 40001 serialization_failure, 40P01 deadlock_detected. Nothing was done; try again.
  * - `locked`: 55P03 lock_not_available. Nothing was done.
  * - `data`: class 22 (data), 23 (integrity), 54 (limits). The input itself is at fault.
- * - `defect`: class 42 (syntax, missing objects or rights), 3F (missing schema), 0A (not supported), and what is no error of
- *   the database at all. A bug of ours, or somebody took away what this version needs. Nothing was done.
+ * - `defect`: class 42 (syntax, missing objects or rights), 3F (missing schema), 0A (not supported), and errors that do not come
+ *   from the database at all. The service has a bug, or the database lacks what this version needs. Nothing was done.
  * - `server`: everything else (disk full, statement timeout, out of memory). Nothing was done.
  */
 export type FailureKind = 'unreachable' | 'connection' | 'conflict' | 'locked' | 'data' | 'defect' | 'server'
@@ -32,10 +32,10 @@ const CONNECTION_STATES = new Set([
   '57P05', // idle_session_timeout
 ])
 
-/** The connection broke, or did not answer in time, while a statement was under way: it may have been carried out. */
+/** The connection broke or did not answer in time while a statement was in flight. The statement may have been carried out. */
 export class ConnectionLostError extends Error {
   override readonly name = 'ConnectionLostError'
-  /** Resolves when the server has let the connection go, until which it counts as one. */
+  /** Resolves when the server has ended its side of the connection. Until then the connection counts as one of the pool's. */
   readonly letGo: Promise<void>
   constructor(cause: unknown, letGo = Promise.resolve()) {
     super('The connection to the database was lost', { cause })
@@ -43,20 +43,20 @@ export class ConnectionLostError extends Error {
   }
 }
 
-/** Of ours, or of a query that Drizzle ran and pg could not. */
+/** Whether the error comes from a connection: one of this file, or of a Drizzle query that pg could not send. */
 const isConnectionError = (error: unknown): boolean =>
   error instanceof ConnectionLostError || error instanceof DrizzleQueryError
 
 const SPOILING_STATES = new Set([
-  '25006', // read_only_sql_transaction: after a failover, on what is a standby now
+  '25006', // read_only_sql_transaction: after a failover, the server is a standby now
   '0A000', // feature_not_supported: "cached plan must not change result type", after an upgrade
 ])
 
-/** The session itself is at fault: the next statement on it would fare no better. */
+/** Whether the session itself is at fault, so that the next statement on it would fail as well. */
 export const spoilsConnection = (error: unknown): boolean =>
   classifyFailure(error) === 'connection' || SPOILING_STATES.has(sqlStateOf(error) ?? '')
 
-/** An error, what caused it, what caused that. Of a chain that bites its tail, each once. */
+/** An error and its causes, outermost first. Each error comes once, even if the chain of causes is circular. */
 export const causesOf = (error: unknown): Error[] => {
   const chain: Error[] = []
   for (let current = error; current instanceof Error && !chain.includes(current); current = current.cause) {
@@ -65,7 +65,7 @@ export const causesOf = (error: unknown): Error[] => {
   return chain
 }
 
-/** Resolves when the server has let go what the failed statement held; null when nothing was left. */
+/** Resolves when the server has ended what the failed statement was doing; null when there was nothing to end. */
 export const letGoOf = (error: unknown): Promise<void> | null =>
   causesOf(error).find(each => each instanceof ConnectionLostError)?.letGo ?? null
 

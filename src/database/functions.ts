@@ -6,29 +6,29 @@ import { sql } from 'drizzle-orm'
 const FOLDER = fileURLToPath(new URL('./functions/', import.meta.url))
 
 /**
- * The number of this version's functions: a version with other functions has another, and a later one a greater.
- * `npm run generation` writes it, beside the hash of the files that it stands for.
+ * The generation of this version's functions: a number that grows when the functions change. `npm run generation` writes it
+ * together with the hash of the files that it belongs to.
  */
 export const { generation: GENERATION } = JSON.parse(readFileSync(`${FOLDER}generation.json`, 'utf8')) as {
   generation: number
 }
 
 /**
- * The schema that the functions and types of a generation live in. The files of `functions/` call it `headway`, and so do
- * comments. Two versions of the service find each their own functions, while one replaces the other.
+ * The schema of the functions and types of a generation. The files in `functions/` and the comments write `headway` for it.
+ * While one version of the service replaces another, each uses the functions of its own schema.
  */
 export const schemaOf = (generation: number): string => `headway_${generation}`
 
-/** The schema of this version's functions, which statements name. */
+/** The schema of this version's functions, as statements name it. */
 export const FUNCTIONS = schemaOf(GENERATION)
 
-/** The same for templates of Drizzle. */
+/** The same schema for SQL templates of Drizzle. */
 export const functions = sql.identifier(FUNCTIONS)
 
-/** Types come first; what a function calls may come after it. */
+/** The types come first. Functions may come in any order. */
 const TYPES = 'types.sql'
 
-/** The text of the functions as they are made in the schema of this generation, and a hash of what is in the files. */
+/** The text that creates the functions in this generation's schema, and a hash of the files. */
 export const readFunctions = (): { text: string; hash: string } => {
   const bodies = readdirSync(FOLDER).filter(name => name.endsWith('.sql') && name !== TYPES)
   const text = [TYPES, ...bodies.sort()].map(name => readFileSync(FOLDER + name, 'utf8')).join('\n')

@@ -3,10 +3,13 @@ import { HeadwayError } from '../contract/errors.ts'
 import { FUNCTIONS, GENERATION, readFunctions, schemaOf } from './functions.ts'
 import { WORKER_FUNCTIONS } from './worker-role.ts'
 
-/** What the comment of a schema of functions begins with; the hash of their text follows. Other schemas may have such a name. */
+/**
+ * The beginning of the comment on a schema of functions; the hash of their text follows. It tells these schemas from others
+ * with such a name.
+ */
 const MARK = 'Functions of Headway'
 
-/** The hashes of the generations of functions that a database has. */
+/** The generations of functions in the database, with their hashes. */
 const readGenerations = async (client: pg.Client): Promise<Map<number, string>> => {
   const { rows } = await client.query<{ generation: number; hash: string }>(
     `SELECT substr(nspname, length('headway_') + 1)::integer AS generation, substr(comment, length($1) + 2) AS hash
@@ -17,7 +20,10 @@ const readGenerations = async (client: pg.Client): Promise<Map<number, string>> 
   return new Map(rows.map(({ generation, hash }) => [generation, hash]))
 }
 
-/** Raises `database_unavailable` where a later version has made its functions: what it writes, this one may not understand. */
+/**
+ * Raises `database_unavailable` if a later version has created its functions: this version may not understand what that one
+ * writes.
+ */
 export const refuseNewerFunctions = async (client: pg.Client): Promise<void> => {
   const newest = Math.max(...(await readGenerations(client)).keys())
   if (newest <= GENERATION) return
@@ -28,7 +34,7 @@ export const refuseNewerFunctions = async (client: pg.Client): Promise<void> => 
   )
 }
 
-/** The comment of the schema that workers call: it is that of the functions which it leads to. */
+/** The comment on the schema `headway`. It equals the comment on the schema of the functions to which its functions belong. */
 const readFront = async (client: pg.Client): Promise<string | null> => {
   const { rows } = await client.query<{ comment: string | null }>(
     "SELECT obj_description(to_regnamespace('headway'), 'pg_namespace') AS comment",
@@ -36,7 +42,7 @@ const readFront = async (client: pg.Client): Promise<string | null> => {
   return rows[0]?.comment ?? null
 }
 
-/** Those for workers stay where they are called, whatever the generation. Who uses SQL must not learn of it. */
+/** Moves the functions that workers call to the schema `headway`, so that their names do not change with the generation. */
 const moveWorkerFunctions = async (client: pg.Client): Promise<void> => {
   await client.query('DROP SCHEMA IF EXISTS headway CASCADE')
   await client.query('CREATE SCHEMA headway')
@@ -44,26 +50,26 @@ const moveWorkerFunctions = async (client: pg.Client): Promise<void> => {
 }
 
 /**
- * Makes the functions of this version in a schema of their own, unless it is there with the same text. The generation before
- * it stays, for replicas that have not been replaced yet; what is older goes. To be called in a
- * transaction.
+ * Creates the functions of this version in their own schema, unless they are there with the same text. The previous generation
+ * stays, for replicas that have not been replaced yet; older ones are dropped. Call it in a transaction.
  */
 export const applyFunctions = async (client: pg.Client): Promise<void> => {
   const { text, hash } = readFunctions()
   const comment = `${MARK} ${hash}`
   const generations = await readGenerations(client)
-  // Somebody who went back to this version has dropped the newer functions, and with them the trigger.
+  // The front schema differs after an operator went back to an older version: that version dropped the newer functions, and the
+  // trigger with them.
   if (generations.get(GENERATION) === hash && (await readFront(client)) === comment) return
   const previous = Math.max(...[...generations.keys()].filter(generation => generation < GENERATION))
   for (const generation of generations.keys()) {
     if (generation !== previous) await client.query(`DROP SCHEMA ${schemaOf(generation)} CASCADE`)
   }
-  // Bodies name each other, whatever order the files come in.
+  // Function bodies refer to functions that are created later.
   await client.query('SET LOCAL check_function_bodies = off')
   await client.query(`CREATE SCHEMA ${FUNCTIONS}`)
   await client.query(text)
   await moveWorkerFunctions(client)
-  // Whatever default privileges say. What is granted to whom is in worker-role.ts.
+  // Revoked whatever the default privileges are. worker-role.ts grants the rights that are needed.
   await client.query(`REVOKE ALL ON SCHEMA headway, ${FUNCTIONS} FROM PUBLIC`)
   for (const name of WORKER_FUNCTIONS) await client.query(`REVOKE ALL ON FUNCTION headway.${name} FROM PUBLIC`)
   for (const schema of [FUNCTIONS, 'headway']) await client.query(`COMMENT ON SCHEMA ${schema} IS '${comment}'`)

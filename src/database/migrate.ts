@@ -10,7 +10,7 @@ import { applyFunctions, refuseNewerFunctions } from './generations.ts'
 import { cancelOrphans } from './orphans.ts'
 import { applyWorkerRole } from './worker-role.ts'
 
-/** Any constant that no other program uses: the lock that replicas starting at once wait for, one after the other. */
+/** Any constant that no other program uses: the lock by which replicas that start at the same time wait for each other. */
 const MIGRATION_LOCK = 5_272_015_421
 
 const MIGRATIONS_FOLDER = fileURLToPath(new URL('../../drizzle', import.meta.url))
@@ -27,7 +27,7 @@ const refuseOldServer = async (client: pg.Client): Promise<void> => {
   )
 }
 
-/** Raises `database_unavailable` where a later version has changed the tables. */
+/** Raises `database_unavailable` if a later version has changed the tables. */
 const refuseNewerTables = async (client: pg.Client): Promise<void> => {
   const { rows: known } = await client.query("SELECT WHERE to_regclass('drizzle.__drizzle_migrations') IS NOT NULL")
   if (known.length === 0) return
@@ -43,29 +43,30 @@ const refuseNewerTables = async (client: pg.Client): Promise<void> => {
 }
 
 /**
- * Brings the database at `url` to this version: tables by Drizzle's migrations, then the SQL functions. Any number of
- * replicas may call it at once, also while those of the version before are at work. `url` must be a direct connection: a
- * transaction pooler keeps no session lock. Answers warnings for the operator. Raises `UnreachableError` when there is no
- * connection to be had, and `database_unavailable` where the server is too old or the database belongs to a newer version.
+ * Brings the database at `url` to this version: first the tables by Drizzle's migrations, then the SQL functions. Any number of
+ * replicas may call it at the same time, also while replicas of the previous version run. `url` must be a direct connection,
+ * because a transaction pooler keeps no session locks. Answers warnings for the operator. Raises `UnreachableError` when no
+ * connection is available, and `database_unavailable` when the server is too old or a newer version has used the database.
  */
 export const migrate = async (url: string): Promise<string[]> => {
   const client = new pg.Client(clientOptions(url))
-  // The query in flight is rejected as well; without a listener the process would end here.
+  // The query in flight is rejected as well; without a listener the error would end the process.
   client.on('error', () => undefined)
   await client.connect().catch((cause: unknown) => {
     throw new UnreachableError(cause)
   })
   try {
     await refuseOldServer(client)
-    // Built-in functions and operators alone may stand in constraints, defaults and indexes: where others may create some in
-    // public, one of theirs could fit better. Migrations name the schema of each table.
+    // Constraints, defaults and indexes may only use built-in functions and operators. If others may create some in public, one
+    // of theirs could match better. Migrations name the schema of each table.
     await client.query('SET search_path = pg_catalog')
     await cancelOrphans(client)
     await client.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK])
     await refuseNewerTables(client)
     await refuseNewerFunctions(client)
     await applyMigrations(drizzle(client), { migrationsFolder: MIGRATIONS_FOLDER })
-    // Together, so that nobody finds the functions without the rights to call them. What fails leaves all as it was.
+    // In one transaction, so that the functions never exist without the rights to call them. If a statement fails, nothing is
+    // changed.
     await client.query('BEGIN')
     await applyFunctions(client)
     const warning = await applyWorkerRole(client)

@@ -1,12 +1,12 @@
 import type pg from 'pg'
 
-/** A living process cancels what has not been answered for less than half of it. */
+/** A live process cancels its own unanswered statements after less than half of this time. */
 const ORPHAN_AFTER_SECONDS = 30
 
 /**
- * Cancels statements of processes that have died while their backends waited for a synchronous standby: such a backend does not
- * look at its socket, so that a service that is restarted again and again would leave one after the other. What they wrote is
- * committed already, and nobody was told so.
+ * Cancels statements of dead processes whose backends wait for a synchronous standby. Such a backend does not look at its
+ * socket, so a service that is restarted again and again would leave more and more of them. Their changes are committed
+ * already, and no caller was told so.
  */
 export const cancelOrphans = async (client: pg.Client, olderThanSeconds = ORPHAN_AFTER_SECONDS): Promise<void> => {
   await client.query(

@@ -19,9 +19,9 @@ import { count, publicTable, thisMillisecond, time, transactionId } from './colu
 export * from './webhook-schema.ts'
 
 /**
- * One row per job. A heartbeat updates it, so no index may hold a column that a heartbeat changes (`heartbeat_at`,
- * `updated_at`, counts, `liveness`): such an index ends HOT updates and bloats the table. `fillfactor` 50 (see the
- * migrations) leaves the room that HOT needs.
+ * One row per job. Every heartbeat updates it, so no index may contain a column that a heartbeat changes (`heartbeat_at`,
+ * `updated_at`, counts, `liveness`): with such an index, updates would not be HOT, and the table would bloat. `fillfactor` 50
+ * (see the migrations) leaves the room that HOT updates need.
  */
 export const progressJobs = publicTable(
   'progress_jobs',
@@ -37,7 +37,10 @@ export const progressJobs = publicTable(
     progressPercent: smallint('progress_percent').notNull().default(0),
     processedCount: count('processed_count').notNull().default(0),
     totalCount: count('total_count'),
-    /** What the job itself declared or its worker `default` reported; the workers' shares count only while it is null. */
+    /**
+     * The total that was declared for the job, or that its worker `default` reported. While it is null, the shares of the
+     * workers are added up.
+     */
     ownTotalCount: count('own_total_count'),
     remainingCount: count('remaining_count').generatedAlwaysAs(
       sql`CASE WHEN status = 'completed' THEN 0 WHEN total_count < processed_count THEN 0 ELSE total_count - processed_count END`,
@@ -46,7 +49,7 @@ export const progressJobs = publicTable(
     throughputPerSecond: doublePrecision('throughput_per_second'),
     etaSeconds: count('eta_seconds'),
     etaSource: text('eta_source'),
-    /** How long jobs of this type usually take, looked up when it starts. Null when none has completed yet. */
+    /** How long jobs of this type usually take, looked up when the job starts. Null when none has completed yet. */
     expectedSeconds: doublePrecision('expected_seconds'),
     stage: text('stage'),
     stages: jsonb('stages'),
@@ -60,8 +63,8 @@ export const progressJobs = publicTable(
     heartbeatAt: time('heartbeat_at'),
     finishedAt: time('finished_at'),
     /**
-     * The transaction that finished it. `finished_at` is when that happened, which may be long before others could see it: what a
-     * reader has missed is told by this. Null: it finished before there was this column.
+     * The transaction that finished the job. `finished_at` is the time of the change, and other sessions may see it much later,
+     * so this column tells which ends a reader has not seen. Null: the job finished before the column existed.
      */
     finishedXact: transactionId('finished_xact'),
     createdAt: time('created_at').notNull().default(thisMillisecond),
@@ -86,15 +89,17 @@ export const progressJobs = publicTable(
     /** Counts of a batch's partitions, current names and first errors; null for a job that is no batch. */
     children: jsonb('children'),
 
-    /** What the history last noted of its progress, and when. Null: nothing in this attempt. */
+    /** When the history last noted the job's progress, and the percent that it noted. Null: nothing in this attempt. */
     sampledAt: time('sampled_at'),
     sampledPercent: smallint('sampled_percent'),
 
-    /** What statistics read of a completed job. Null until then, so that their index stays out of the way of heartbeats. */
+    /**
+     * What statistics read of a completed job. Null until the job has completed, so that heartbeats do not change the index.
+     */
     completedCount: count('completed_count').generatedAlwaysAs(
       sql`CASE WHEN status = 'completed' THEN processed_count END`,
     ),
-    /** Null also where it counted nothing. */
+    /** Also null when the job counted nothing. */
     completedUnit: text('completed_unit').generatedAlwaysAs(
       sql`CASE WHEN status = 'completed' AND processed_count > 0 THEN unit END`,
     ),
@@ -103,11 +108,11 @@ export const progressJobs = publicTable(
     ),
 
     revision: count('revision').notNull().default(1),
-    /** The last lifecycle change, and the revision it made: what a live frame is named after. */
+    /** The last lifecycle change, and the revision that it made. The frames of live streams are named after it. */
     lifecycle: text('lifecycle').notNull().default('created'),
     lifecycleRevision: count('lifecycle_revision').notNull().default(1),
     idempotencyKey: text('idempotency_key'),
-    /** SHA-256 of the creating request: the same key with another body is refused. */
+    /** SHA-256 of the request that created the job: the same key with another request is refused. */
     idempotencyHash: text('idempotency_hash'),
   },
   table => [
@@ -115,7 +120,8 @@ export const progressJobs = publicTable(
       'cascade',
     ),
     uniqueIndex('progress_jobs_partition').on(table.parentJobId, table.partitionIndex),
-    // Which batch a job is or belongs to, for those who lock many: small, because it holds nothing else.
+    // Which batch a job is or belongs to, for statements that lock many jobs. It is small, because it contains batches and
+    // partitions only.
     index('progress_jobs_batch')
       .on(table.id, table.parentJobId)
       .where(sql`partition_count IS NOT NULL`),
@@ -126,12 +132,12 @@ export const progressJobs = publicTable(
         table.idempotencyKey,
       )
       .where(sql`${table.idempotencyKey} IS NOT NULL`),
-    // Read backwards for "newest first"; no index names a direction, for DESC in an index would also fix where nulls go.
+    // Read backwards for "newest first". No index names a direction, because DESC would also fix the place of nulls.
     index('progress_jobs_active')
       .on(table.tenantId, table.createdAt)
       .where(sql`${table.finishedAt} IS NULL`),
-    // All that statistics read of a job, so that they need not visit the table's wide rows (jobs/statistics.ts). Neither
-    // status nor started_at is here: they change when a job starts, and that update is HOT too.
+    // All columns that statistics read, so that they need not read the table's wide rows (jobs/statistics.ts). Status and
+    // started_at are left out: they change when a job starts, and that update is HOT as well.
     index('progress_jobs_finished')
       .on(
         table.tenantId,
@@ -145,19 +151,19 @@ export const progressJobs = publicTable(
         table.completedUnit,
       )
       .where(sql`${table.finishedAt} IS NOT NULL`),
-    // The last jobs of a type that completed, for what is to be expected of the next. Partitions apart from whole jobs.
+    // The last completed jobs of a type, for the expected duration of the next one. Partitions are separate from other jobs.
     index('progress_jobs_durations')
       .on(table.tenantId, table.jobType, sql`(parent_job_id IS NULL)`, table.finishedAt, table.completedSeconds)
       .where(sql`completed_seconds IS NOT NULL`),
     index('progress_jobs_finished_at')
       .on(table.finishedAt)
       .where(sql`${table.finishedAt} IS NOT NULL`),
-    // What has been committed since a reader's last look (functions/revisions.sql, jobs/live-source.ts).
+    // Ends that were committed since a reader's last look (functions/revisions.sql, jobs/live-source.ts).
     index('progress_jobs_finished_xact')
       .on(table.tenantId, table.finishedXact)
       .where(sql`${table.finishedAt} IS NOT NULL`),
     index('progress_jobs_created').on(table.tenantId, table.createdAt),
-    // What one user has begun, newest first. None of it ever changes.
+    // The jobs that a user has started, newest first. The columns never change.
     index('progress_jobs_started_by')
       .on(table.tenantId, table.startedByUserId, table.createdAt)
       .where(sql`${table.startedByUserId} IS NOT NULL`),
@@ -214,34 +220,34 @@ export const jobProgress = publicTable(
     workerId: text('worker_id').notNull(),
     attempt: integer('attempt').notNull(),
     processedCount: count('processed_count').notNull().default(0),
-    /** The worker's share of the total, where it named one. */
+    /** The worker's share of the total, if it named one. */
     totalCount: count('total_count'),
-    /** What the worker counts, where it named it; null: what the job counts. Only what is in the job's unit is summed. */
+    /** The unit of the worker's counts, if it named one; null: the job's unit. Only counts in the job's unit are added up. */
     unit: text('unit'),
-    /** As reported; counts only while no total is known. */
+    /** As reported; it only counts while no total is known. */
     progressPercent: smallint('progress_percent'),
     stage: text('stage'),
     message: text('message'),
     payload: jsonb('payload'),
-    /** As reported; wins over the measured rate. */
+    /** As reported; it is used instead of the measured rate. */
     throughputPerSecond: doublePrecision('throughput_per_second'),
-    /** When the worker expects to be done, from its own `etaSeconds`; wins over the measured rate. */
+    /** When the worker expects to be done, from its own `etaSeconds`; it is used instead of the measured rate. */
     etaAt: time('eta_at'),
 
-    /** The worker's clock at its last applied report that carried one. Orders its own reports, nothing else. */
+    /** The worker's clock at its last applied report that had a time. It only orders the worker's own reports. */
     reportedAt: time('reported_at'),
-    /** When the first of its late reports came, if none has applied since. */
+    /** When the first of the worker's late reports came, if no report has applied since. */
     lateSince: time('late_since'),
     heartbeatAt: time('heartbeat_at').notNull(),
     createdAt: time('created_at').notNull(),
     advancedAt: time('advanced_at'),
 
-    /** What the measured rate is made of (functions/arithmetic.sql). */
+    /** The values from which the rate is measured (functions/arithmetic.sql). */
     heartbeats: count('heartbeats').notNull().default(1),
     advances: count('advances').notNull().default(0),
-    /** When this worker's own rate began to count. */
+    /** When the measurement of this worker's rate began. */
     rateSince: time('rate_since').notNull(),
-    /** Where the next advance is measured from: the database's clock, and the worker's where it sends one. */
+    /** The time from which the next advance is measured: by the database's clock, and by the worker's clock if it sends one. */
     rateAt: time('rate_at').notNull(),
     rateReportedAt: time('rate_reported_at'),
     /** Averages of the worker's pace, in units per second: over all its time, and over about the last eighth of it. */
@@ -267,7 +273,7 @@ export const jobProgress = publicTable(
   ],
 )
 
-/** The history: every lifecycle change of a job, its stages and samples of its progress, for as long as the job lives. */
+/** The history: every lifecycle change of a job, its stages and samples of its progress. It is kept as long as the job. */
 export const jobEvents = publicTable(
   'job_events',
   {
@@ -284,7 +290,7 @@ export const jobEvents = publicTable(
       'cascade',
     ),
     index('job_events_history').on(table.jobId, table.id),
-    // For statistics. Alarms are rare: the other entries pay for it with a look at their type.
+    // For statistics. Alarms are rare, so for all other entries the index only costs a check of their type.
     index('job_events_stale')
       .on(table.at, table.jobId, table.attempt, table.id)
       .where(sql`type = 'failed' AND data ->> 'failureReason' = 'stale'`),
@@ -292,8 +298,8 @@ export const jobEvents = publicTable(
 )
 
 /**
- * Lifecycle changes that workers made in SQL, until one process has told its log and its metrics of them. Their jobs may be gone
- * by then.
+ * Lifecycle changes that workers made in SQL, until one process has logged and counted them. Their jobs may have been erased by
+ * then.
  */
 export const untoldChanges = publicTable('untold_changes', {
   id: bigint('id', { mode: 'number' }).generatedAlwaysAsIdentity().primaryKey(),
@@ -304,15 +310,18 @@ export const untoldChanges = publicTable('untold_changes', {
   event: text('event'),
 })
 
-/** Processes that take heartbeats. One that went missing delays verdicts: its workers may be on their way to another. */
+/**
+ * The processes that take heartbeats. One that is missing delays verdicts: its workers may be about to report to another
+ * process.
+ */
 export const serviceProcesses = publicTable('service_processes', {
   id: uuid('id').primaryKey(),
   startedAt: time('started_at').notNull(),
   seenAt: time('seen_at').notNull(),
   /** Since when this process has swept on time and reached the database. */
   healthySince: time('healthy_since').notNull(),
-  /** All reports that this process received before this moment are written, apart from those of `waiting_job_ids`. */
+  /** All reports that this process received before this moment are written, except those for `waiting_job_ids`. */
   heardUntil: time('heard_until'),
-  /** Jobs that another session holds locked and whose reports wait in this process: nobody judges them. */
+  /** Jobs whose reports wait in this process because another session has locked them: they are not judged. */
   waitingJobIds: uuid('waiting_job_ids').array(),
 })

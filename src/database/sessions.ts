@@ -5,44 +5,44 @@ import { ConnectionLostError, spoilsConnection, sqlStateOf, UnreachableError } f
 import { Slots } from './slots.ts'
 
 export interface SessionsOptions {
-  /** Of the pool, without the number of its connections. */
+  /** Configuration of the pool, without the number of its connections. */
   config: pg.PoolConfig
-  /** Connections that the server may have of this pool, whatever becomes of them. */
+  /** The most connections that the server may have from this pool, given-up ones included. */
   size: number
-  /** Off behind a transaction pooler: the server process that a session names is not its own there. */
+  /** Off behind a transaction pooler: there, the server process of a session changes from one transaction to the next. */
   direct: boolean
-  /** A caller is answered after so long, also where the server is silent. */
+  /** A caller is answered within this time, also if the server is silent. */
   answerWithinMs: number
-  /** A caller waits so long for a connection. */
+  /** How long a caller waits for a connection. */
   connectWithinMs: number
   onConnectionError: (error: Error) => void
 }
 
 export interface Sessions {
   readonly pool: pg.Pool
-  /** Connections in use, those included that nobody uses and the server has not let go. */
+  /** Connections in use, and connections that were given up but that the server has not ended. */
   readonly busy: number
   /** Callers that wait for a connection. */
   readonly waiting: number
   /**
-   * Runs `work` on a connection of its own. Raises `UnreachableError` when there was none to be had, `ConnectionLostError` when it
-   * broke or did not answer in time.
+   * Runs `work` on a connection of its own. Raises `UnreachableError` when no connection was available, `ConnectionLostError`
+   * when the connection broke or did not answer in time.
    */
   use<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T>
-  /** From now on, statements under way included, a caller waits no longer than this. */
+  /** From now on, no caller waits longer than this, callers of statements in flight included. */
   hurry(answerWithinMs: number): void
-  /** Cancels what is under way, and closes all connections. */
+  /** Cancels statements in flight, and closes all connections. */
   close(): Promise<void>
 }
 
-/** Whoever meets a longer line is better off elsewhere, or later. */
+/** With more callers waiting, a caller is refused, so that it can try another replica or come later. */
 const MAX_WAITING = 200
-/** A process that ends waits so long for what it has cancelled. */
+/** How long a closing process waits for statements that it has cancelled. */
 const CLOSE_WITHIN_MS = 2_000
 
 /**
- * The server finds out by itself that a client has vanished: within a minute, instead of two hours, which is the default of
- * Linux. Without effect on a unix socket.
+ * Reads when the session's backend started, and makes the server notice within a minute that a client has vanished, instead of
+ * within two hours, the default of Linux. The keepalive settings have no effect on a unix socket.
  */
 const IDENTIFY = `
   SELECT backend_start::text AS begun, set_config('tcp_keepalives_idle', '30', false),
@@ -52,22 +52,23 @@ const IDENTIFY = `
 const LATE = Symbol('late')
 
 /**
- * A pool that knows how many connections the server has of it. A backend may outlive its client: one that waits for a synchronous
- * standby neither times out nor looks at its socket. So a connection whose statement is not answered in time, or breaks under
- * one, keeps its slot: its backend is asked to cancel until it answers, or until the server says that it is gone.
+ * A pool that limits the number of its backends on the server. A backend may live longer than its client: while it waits for a
+ * synchronous standby, it neither times out nor reads its socket. So a connection whose statement is not answered in time, or
+ * that breaks during a statement, keeps its slot until its backend has answered a cancel request, or the server says that the
+ * backend is gone.
  */
 export const createSessions = (options: SessionsOptions): Sessions => {
   const { config, size, direct, connectWithinMs, onConnectionError } = options
   let { answerWithinMs } = options
-  // Slots decide who may connect: nobody waits in the pool itself.
+  // Slots decide who may connect, so no caller waits inside the pool.
   const pool = new pg.Pool({ ...config, max: size, connectionTimeoutMillis: connectWithinMs })
   const backends = createBackends(pool)
   const slots = new Slots({ size, maxWaiting: MAX_WAITING, patienceMs: connectWithinMs })
   const sessions = new WeakMap<pg.PoolClient, Session>()
-  /** Of the statements under way: lets their callers go. */
+  /** A function for each statement in flight that shortens its caller's wait. */
   const impatient = new Set<(withinMs: number) => void>()
-  // Heard at each client, idle or not: one that breaks in use fails its query and says so besides, and unheard, that would
-  // end the process. The pool repeats what idle ones say.
+  // A client that breaks in use fails its query and also emits an error, which without a listener would end the process. So
+  // each client has a listener. The pool repeats the errors of idle clients.
   pool.on('error', () => undefined)
   pool.on('connect', client => client.on('error', onConnectionError))
 

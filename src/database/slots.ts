@@ -1,20 +1,20 @@
 import { Line } from '../turns/line.ts'
 
-/** Why no slot was given: the database is not at fault, or not alone. */
+/** Why no slot was given. The database is not at fault, or not only the database. */
 export class NoSlotError extends Error {
   override readonly name = 'NoSlotError'
 }
 
 export interface SlotsOptions {
-  /** Slots that can be taken at once. */
+  /** Slots that can be taken at the same time. */
   size: number
-  /** Callers that may wait for one. */
+  /** Callers that may wait for a slot. */
   maxWaiting: number
   /** A caller that has waited for so long is refused. */
   patienceMs: number
 }
 
-/** A counted resource, given in the order in which it was asked for. The line is bounded: who finds it full is refused at once. */
+/** A limited number of slots, given in the order in which callers ask. A caller that finds the line full is refused at once. */
 export class Slots {
   readonly #options: SlotsOptions
   readonly #line = new Line<void>()
@@ -33,7 +33,7 @@ export class Slots {
     return this.#line.length
   }
 
-  /** Resolves with a slot, which `giveBack` returns. Raises `NoSlotError` when there is none in time. */
+  /** Resolves with a slot, which `giveBack` returns. Raises `NoSlotError` when none is free in time. */
   take(): Promise<void> {
     const { size, maxWaiting, patienceMs } = this.#options
     if (this.#taken < size) {
@@ -49,7 +49,7 @@ export class Slots {
     )
   }
 
-  /** Returns a slot that was taken: the first of the line has it then. */
+  /** Returns a slot. The first caller in the line gets it. */
   giveBack(): void {
     if (this.#line.length > 0) {
       this.#line.serveFirst()
@@ -59,7 +59,7 @@ export class Slots {
     if (this.#taken === 0) for (const tell of this.#onAllFree.splice(0)) tell()
   }
 
-  /** Refuses whoever waits. */
+  /** Refuses all callers that wait. */
   refuseWaiting(message: string): void {
     this.#line.refuseAll(new NoSlotError(message))
   }

@@ -2,7 +2,7 @@ import { sql } from 'drizzle-orm'
 import { bigint, boolean, check, index, integer, smallint, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core'
 import { count, publicTable, thisMillisecond, time } from './columns.ts'
 
-/** Where a tenant wants to be told of what happens to its jobs, and of what. */
+/** The webhooks of a tenant: where messages are sent, and about which events. */
 export const webhooks = publicTable(
   'webhooks',
   {
@@ -11,32 +11,35 @@ export const webhooks = publicTable(
     url: text('url').notNull(),
     description: text('description'),
 
-    /** Lifecycle changes it is told of. */
+    /** Lifecycle changes that the webhook is sent. */
     events: text('events').array().notNull(),
-    /** Filters; null lets all through. None of what they look at ever changes in a job. */
+    /** Filters; null lets all jobs pass. They use only columns of a job that never change. */
     jobType: text('job_type'),
     organizationId: uuid('organization_id'),
     topLevel: boolean('top_level').notNull().default(true),
-    /** Null: no progress. */
+    /** Null: no messages about progress. */
     progressIntervalSeconds: integer('progress_interval_seconds'),
-    /** When jobs were last compared with what was queued of their progress. */
+    /** When the tenant's jobs were last compared with the messages about their progress. */
     progressCheckedAt: time('progress_checked_at'),
 
     enabled: boolean('enabled').notNull().default(true),
-    /** Its receiver answered 410. */
+    /** The receiver answered 410. */
     gone: boolean('gone').notNull().default(false),
     secret: text('secret').notNull(),
-    /** The one before, which signs as well until then: a receiver has time to take the new one over. */
+    /**
+     * The secret before the present one. It signs messages as well until `previousSecretUntil`, so that the receiver has time
+     * to change.
+     */
     previousSecret: text('previous_secret'),
     previousSecretUntil: time('previous_secret_until'),
 
-    /** Attempts that failed since the last success: while there are any, one delivery at a time is tried. */
+    /** Failed attempts since the last success. While there are any, one delivery is tried at a time. */
     consecutiveFailures: integer('consecutive_failures').notNull().default(0),
-    /** When the first of them failed: the longer ago, the longer are the pauses. */
+    /** When the first of them failed. The longer ago that is, the longer the pauses are. */
     failingSince: time('failing_since'),
-    /** The receiver is left alone until then: because it fails, or because it asked for it. */
+    /** The receiver gets no attempts until then, because it fails or because it asked for a pause. */
     pausedUntil: time('paused_until'),
-    /** When that was decided: a pause that began in the future is of before the clock was set back, and is none. */
+    /** When the pause was set. If that is in the future, the clock was set back since, and the pause does not count. */
     pausedAt: time('paused_at'),
     deliveredAt: time('delivered_at'),
     /** Messages that were left out because too many waited, and when that last happened. */
@@ -47,8 +50,8 @@ export const webhooks = publicTable(
   },
   table => [
     index('webhooks_tenant').on(table.tenantId),
-    // Whether there is any that has to be told of a change, and of progress. On nothing that attempts change, so that these
-    // updates stay HOT.
+    // For the question whether any webhook wants a change, or progress. The indexes contain no column that an attempt changes,
+    // so that updates by attempts stay HOT.
     index('webhooks_enabled')
       .on(table.tenantId)
       .where(sql`enabled`),
@@ -65,17 +68,20 @@ export const webhooks = publicTable(
 )
 
 /**
- * What changes of jobs leave in their transaction: one row for a change, whoever wants to hear of it, since that transaction
- * may be a flush of everyone's heartbeats. What sends makes deliveries of it, and erases it.
+ * Messages that a job's change stores in its own transaction. There is one row per change, however many webhooks want it,
+ * because the transaction may be a flush of many tenants' heartbeats. The sender makes deliveries of the messages and then
+ * erases them.
  */
 export const webhookMessages = publicTable(
   'webhook_messages',
   {
-    /** In the order of a job's changes: they are queued under the job's lock. */
+    /** In the order of a job's changes, because messages are queued under the job's lock. */
     id: bigint('id', { mode: 'number' }).generatedAlwaysAsIdentity().primaryKey(),
-    /** Whose turn it is. The default is for versions that do not know the column: a change must not fail for it. */
+    /**
+     * Tenants take turns. The default is for versions of the service that do not know the column: their changes must not fail.
+     */
     tenantId: uuid('tenant_id').notNull().default('00000000-0000-0000-0000-000000000000'),
-    /** Who wanted to hear of it when it happened. */
+    /** The webhooks that wanted the message when the change happened. */
     webhookIds: uuid('webhook_ids').array().notNull(),
     jobId: uuid('job_id').notNull(),
     type: text('type').notNull(),
@@ -85,45 +91,51 @@ export const webhookMessages = publicTable(
   },
   table => [
     index('webhook_messages_tenant').on(table.tenantId, table.id),
-    // Whether a job has a change that is no delivery yet.
+    // For the question whether a job has a change that is not a delivery yet.
     index('webhook_messages_job').on(table.jobId),
   ],
 )
 
-/** How many deliveries wait for each webhook, those included that were deleted: at most so many, since nobody counts down. */
+/**
+ * How many deliveries wait for each webhook, deleted webhooks included. The number is an upper limit, because no statement
+ * counts down.
+ */
 export const webhookBacklogs = publicTable(
   'webhook_backlogs',
   {
     webhookId: uuid('webhook_id').primaryKey(),
     tenantId: uuid('tenant_id').notNull(),
     waiting: count('waiting').notNull(),
-    /** When they were last counted. */
+    /** When the deliveries were last counted. */
     countedAt: time('counted_at').notNull(),
   },
   table => [index('webhook_backlogs_tenant').on(table.tenantId)],
 )
 
 /**
- * What is to be sent to whom, and the record of what became of it. No foreign keys: whoever deletes a webhook need not wait
- * for its deliveries, and a job that is erased takes none of its messages along. Retention erases what has no webhook any more.
+ * Deliveries to webhooks, and the record of what happened to them. There are no foreign keys: deleting a webhook need not wait
+ * for its deliveries, and erasing a job does not erase its messages. The retention erases deliveries of webhooks that are gone.
  */
 export const webhookDeliveries = publicTable(
   'webhook_deliveries',
   {
     /** In the order of a job's changes. */
     id: bigint('id', { mode: 'number' }).generatedAlwaysAsIdentity().primaryKey(),
-    /** What receivers and callers know it by. */
+    /** The id by which receivers and callers know the message. */
     messageId: uuid('message_id').notNull().defaultRandom(),
     webhookId: uuid('webhook_id').notNull(),
-    /** Null for a test. */
+    /** Null for a test message. */
     jobId: uuid('job_id'),
     type: text('type').notNull(),
-    /** Of the job, as it is in the body. */
+    /** The job's revision in the body. */
     revision: count('revision'),
     body: text('body').notNull(),
     status: text('status').notNull().default('waiting'),
     attempts: integer('attempts').notNull().default(0),
-    /** Whose attempt is under way. It runs out at `due_at`: then its process has died, and the delivery is anyone's. */
+    /**
+     * The claim of the attempt in progress. It ends at `due_at`: the process that made the attempt has died then, and any
+     * process may take the delivery.
+     */
     claim: uuid('claim'),
     dueAt: time('due_at').notNull(),
     createdAt: time('created_at').notNull().default(thisMillisecond),
@@ -140,18 +152,19 @@ export const webhookDeliveries = publicTable(
     index('webhook_deliveries_due')
       .on(table.webhookId, table.dueAt)
       .where(sql`status = 'waiting'`),
-    // What was queued or attempted in the future: before the clock was set back. As functions/webhooks.sql has it.
+    // For deliveries that were queued or attempted at a time in the future, before the clock was set back
+    // (functions/webhooks.sql).
     index('webhook_deliveries_waiting_since')
       .on(sql`(CASE WHEN attempts = 0 THEN due_at ELSE attempted_at END)`)
       .where(sql`status = 'waiting'`),
     index('webhook_deliveries_claimed')
       .on(table.webhookId)
       .where(sql`claim IS NOT NULL`),
-    // Which of a job's messages come before another.
+    // For the order of a job's messages.
     index('webhook_deliveries_waiting')
       .on(table.webhookId, table.jobId, table.id)
       .where(sql`status = 'waiting'`),
-    // What was last queued of a job.
+    // For the last message that was queued for a job.
     index('webhook_deliveries_job').on(table.webhookId, table.jobId, table.id),
     index('webhook_deliveries_record').on(table.webhookId, table.id),
     index('webhook_deliveries_finished')

@@ -1,12 +1,12 @@
 import type pg from 'pg'
 import { FUNCTIONS } from './functions.ts'
 
-/** What workers with a database connection may call (functions/workers.sql). They live in the schema `headway`. */
+/** The functions that workers with a database connection may call (functions/workers.sql). They are in the schema `headway`. */
 export const WORKER_FUNCTIONS = ['update_job_progress', 'complete_job_progress', 'error_job_progress']
 
 /**
- * Roles that own the functions do not, and that may create others in a schema that these name: one of theirs could fit a
- * call better, and would run with the rights of the owner.
+ * Roles that do not own the functions, and that may create others in the same schemas. One of theirs could match a call better,
+ * and would run with the owner's rights.
  */
 const readIntruders = async (client: pg.Client): Promise<string[]> => {
   const { rows } = await client.query<{ intruder: string }>(
@@ -27,9 +27,10 @@ const readIntruders = async (client: pg.Client): Promise<string[]> => {
 }
 
 /**
- * Lets members of the role `headway_worker`, and nobody else, call the functions for workers. Roles belong to the whole
- * server: where this one may not create roles, an administrator does, and the next start grants the rest. So it does after
- * a restore that left grants out, or everybody could call what nothing is said of. Answers a warning where nothing was granted because it would not be safe.
+ * Lets members of the role `headway_worker`, and no other role, call the functions for workers. Roles belong to the whole
+ * server: if this user may not create roles, an administrator creates the role, and the next start grants the rights. A start
+ * also grants them after a restore that left grants out. Otherwise every role could call the functions, because that is
+ * Postgres' default. Answers a warning if nothing was granted because it would not be safe.
  */
 export const applyWorkerRole = async (client: pg.Client): Promise<string | null> => {
   await client.query(`
@@ -44,7 +45,8 @@ export const applyWorkerRole = async (client: pg.Client): Promise<string | null>
   const { rows } = await client.query("SELECT FROM pg_catalog.pg_roles WHERE rolname = 'headway_worker'")
   const roleExists = rows.length > 0
   const intruders = await readIntruders(client)
-  // Who serves may be another role than who migrates. What the functions touch is guarded by the tables' own rights.
+  // Another role than the one that migrates may run the service. The tables' own rights limit what callers of the functions can
+  // do.
   await client.query(`GRANT USAGE ON SCHEMA headway, ${FUNCTIONS} TO PUBLIC`)
   for (const name of WORKER_FUNCTIONS) {
     await client.query(`REVOKE ALL ON FUNCTION headway.${name} FROM PUBLIC`)

@@ -7,31 +7,31 @@ import { watchClient } from './waiting.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Of its body, once that has arrived. */
+    /** The bytes of the request's body that are in flight, once the body has arrived. */
     bodyHolding: Holding | null
   }
   interface FastifyContextConfig {
-    /** Bytes that it answers with are those of a file, which the process holds however many are answered. */
+    /** The route answers with files, which the process keeps in memory however many answers are in flight. */
     answersWithFile?: boolean
   }
 }
 
-/** What is shorter weighs less than the request that it answers. */
+/** An answer that is shorter than this is not counted: it takes less memory than its request. */
 const SHORT_ANSWER = 4 * 1024
 
-/** Whom the bytes of a request and its answer count for: who calls; where nobody asks for that, the address. */
+/** For whom the bytes of a request and its answer count: for the caller, or for the address on routes that ask for no token. */
 export const holderOf = (request: FastifyRequest): Holder => {
   const identity = request.identity as Identity | undefined
   if (identity) return { tenant: identity.tenantId, caller: identity.caller }
   return { tenant: 'strangers', caller: networkOf(request.ip) }
 }
 
-/** The same, as whoever takes a turn. */
+/** The same holder in the form in which turns take it. */
 export const partyOf = ({ tenant, caller }: Holder): Party => ({ tenantId: tenant, caller })
 
 /**
- * Counts an answer until its client has taken it, or has left. Raises `too_much_in_flight` and `overloaded`, except for what
- * must be told since it has been done.
+ * Counts an answer as in flight until its client has read it or has left. Raises `too_much_in_flight` and `overloaded`, unless
+ * `mustBeTold`: the call has changed something, and the client must learn that.
  */
 export const holdAnswer = (
   inFlight: InFlight,
@@ -41,7 +41,7 @@ export const holdAnswer = (
   { mustBeTold }: { mustBeTold: boolean },
 ): void => {
   const { raw } = request
-  // Nothing can be told to a client that does not read.
+  // When memory runs short, this closes the connection: a client that does not read cannot be told anything.
   const holding = inFlight.open(holderOf(request), 'answer', () => raw.socket.destroy())
   try {
     if (mustBeTold) holding.force(bytes)
@@ -57,15 +57,16 @@ export const holdAnswer = (
   })
 }
 
-/** What waits in memory for the client, in bytes; 0 for what is streamed, which waits for its reader elsewhere. */
+/** The bytes of an answer that wait in memory for the client; 0 for a streamed answer. */
 const bytesOf = (payload: unknown): number => {
   if (typeof payload === 'string') return payload.length > SHORT_ANSWER ? Buffer.byteLength(payload) : 0
   return ArrayBuffer.isView(payload) && payload.byteLength > SHORT_ANSWER ? payload.byteLength : 0
 }
 
 /**
- * Counts what is answered as in flight until it has been read, and bodies no longer once there is an answer. What many share
- * counts for each of them: whoever reads last keeps it in memory. Only files, which are in memory anyway, do not count.
+ * Counts every answer as in flight until it has been read, and ends the count of the request's body when there is an answer. A
+ * buffer that several answers share counts for each of them, because the slowest reader keeps it in memory. Only files do not
+ * count.
  */
 export const registerAnswersInFlight = (app: FastifyInstance, inFlight: InFlight): void => {
   app.decorateRequest('bodyHolding', null)

@@ -8,7 +8,7 @@ import type { LoopTurns } from './limits/loop-turns.ts'
 import { readBody, SHORT_BODY } from './read-body.ts'
 import { fieldPath } from './validation.ts'
 
-/** Deep enough for any payload; shallow enough that no recursive reader of it, ours or Postgres', runs out of stack. */
+/** Deeper than any sensible payload, and shallow enough that no recursive reader, here or in Postgres, runs out of stack. */
 export const MAX_JSON_DEPTH = 32
 
 const QUOTE = 0x22
@@ -27,11 +27,14 @@ const endOfString = (text: string, start: number): number => {
 
 interface Shape {
   deepest: number
-  /** Members of all its objects, those of the same name included. */
+  /** Members of all objects in the text; a name that comes twice counts twice. */
   members: number
 }
 
-/** One pass over the text, before anything recursive sees it; it stops below `limit`. Knows strings, and nothing else of JSON. */
+/**
+ * Reads the text once before any recursive reader does, and stops below `limit`. It knows where strings begin and end, and no
+ * more of JSON.
+ */
 const shapeOf = (limit: number, text: string): Shape => {
   let [depth, deepest, members] = [0, 0, 0]
   for (let at = 0; at < text.length && deepest <= limit; at++) {
@@ -52,10 +55,10 @@ const membersOf = (value: unknown): number => {
   return members
 }
 
-/** Behind the name of a member. */
+/** The colon after the name of a member. */
 const NAME_END = /\s*:/y
 
-/** Where the first member is whose name its object has had before. `text` is JSON that has one. */
+/** The path of the first member whose name its object already has. `text` is JSON with such a member. */
 const pathOfRepeated = (text: string): PropertyKey[] => {
   const open: { names: Set<string> | null; at: PropertyKey }[] = []
   for (let at = 0; at < text.length; at++) {
@@ -83,8 +86,8 @@ const refuse = (message: string, path = '') =>
   new HeadwayError('validation_failed', `${path === '' ? '' : `${path} `}${message}.`, { errors: [{ path, message }] })
 
 /**
- * Parses a body that must be a JSON object. Raises `validation_failed`, also where an object has a name twice: of the two,
- * readers take the first, or the last (RFC 8259, section 4).
+ * Parses a body that must be a JSON object. Raises `validation_failed`, also where an object has a name twice: some readers
+ * take the first of the two, others the last (RFC 8259, section 4).
  */
 export const parseJsonObject = (body: Buffer): object => {
   if (!isUtf8(body)) throw refuse('The body is not valid UTF-8')
@@ -115,12 +118,12 @@ const notJson = () =>
     "A body must be JSON and say so: add -H 'content-type: application/json'. An empty body needs no content type.",
   )
 
-/** A value of a header, as it may stand in a sentence. */
+/** The value of a header in a form that is safe in a message. */
 const shown = (value: string): string => value.slice(0, 40).replace(/[^\x21-\x7e]/g, '?')
 
 const CHARSET = /;\s*charset\s*(?:=\s*(?:"([^"]*)"|([^\s;]*)))?/gi
 
-/** Refuses what a body says of itself and nobody here would heed. Raises `unsupported_media_type`, naming it. */
+/** Refuses a body whose encoding or charset the service does not support. Raises `unsupported_media_type`, which names it. */
 const refuseEncoded = ({ 'content-encoding': coding, 'content-type': type = '' }: IncomingHttpHeaders): void => {
   if (coding !== undefined && coding.trim().toLowerCase() !== 'identity') {
     throw unsupported(`A body in the encoding ${shown(coding)} is not read: send it without Content-Encoding.`)
@@ -134,10 +137,10 @@ const refuseEncoded = ({ 'content-encoding': coding, 'content-type': type = '' }
 }
 
 /**
- * One parser for every content type: an empty body is `{}` whatever it claims to be (`curl -d ''` calls it a form), and
- * anything else must be JSON and say so. JSON under the name of a form or of plain text stays refused: those are the
- * types a foreign web page may send without asking first (Fetch Standard, "CORS-safelisted request-header").
- * What is read counts as in flight for its caller until the answer is made.
+ * Registers one parser for every content type. An empty body is `{}` whatever its type says (`curl -d ''` calls it a form). Any
+ * other body must be JSON and have a JSON type. JSON with the type of a form or of plain text is refused, because a foreign web
+ * page may send those types without asking first (Fetch Standard, "CORS-safelisted request-header"). A body that has been read
+ * counts as in flight for its caller until the answer is made.
  */
 export const registerBodyParser = (app: FastifyInstance, inFlight: InFlight, loopTurns: LoopTurns): void => {
   const parse = (request: FastifyRequest, body: Buffer): object => {
@@ -145,7 +148,7 @@ export const registerBodyParser = (app: FastifyInstance, inFlight: InFlight, loo
     return body.length === 0 ? {} : parseJsonObject(body)
   }
   app.removeAllContentTypeParsers()
-  // JSON by its name as well: Fastify reads the header anew for every body that only `*` takes.
+  // `application/json` is named besides `*`, because Fastify parses the header again for every body that only `*` matches.
   app.addContentTypeParser(['application/json', '*'], (request: FastifyRequest, payload, done) => {
     if (request.headers['content-length'] !== '0') refuseEncoded(request.headers)
     readBody(request, payload, { inFlight, loopTurns }, (error, body) => {
@@ -168,8 +171,8 @@ export const registerBodyParser = (app: FastifyInstance, inFlight: InFlight, loo
 }
 
 /**
- * An empty body has no type to be wrong about, not even an unreadable one: Fastify would refuse that before any parser. A
- * chunked body may yet prove empty: under a type that can be read, it is the parser above that decides.
+ * Removes the type of an empty body. Fastify would refuse an unreadable type before any parser runs, but an empty body needs no
+ * type. A chunked body may be empty as well: it gets a type that Fastify accepts, and the parser above decides.
  */
 export const forgetTypeOfEmptyBody = ({ headers }: FastifyRequest): void => {
   const { 'content-type': type } = headers

@@ -6,19 +6,19 @@ interface Versioned {
   revision: number
 }
 
-/** Weak: two answers of one revision may differ in heartbeatAt, updatedAt, throughput, eta and what is said of workers. */
+/** A weak tag: two answers of the same revision may differ in heartbeatAt, updatedAt, throughput, eta and the workers. */
 export const etagOf = ({ id, revision }: Versioned): string => `W/"${id}.${revision}"`
 
 const ENTITY_TAG = /(?:W\/)?"([^"]*)"/g
 
-/** The weak comparison of RFC 9110, sections 8.8.3.2 and 13.1.2. `tag` as `etagOf` makes them. */
+/** The weak comparison of RFC 9110, sections 8.8.3.2 and 13.1.2. `tag` is a result of `etagOf`. */
 const matches = (ifNoneMatch: string | undefined, tag: string): boolean => {
   if (ifNoneMatch === undefined) return false
   if (ifNoneMatch.trim() === '*') return true
   return [...ifNoneMatch.matchAll(ENTITY_TAG)].some(([, opaque]) => `W/"${opaque}"` === tag)
 }
 
-/** The newest revision of a job that an `If-None-Match` names; -1: none. */
+/** The newest revision of a job that an `If-None-Match` names; -1 when it names none. */
 export const newestRevisionIn = (ifNoneMatch: string | undefined, id: string): number => {
   let newest = -1
   for (const [, opaque = ''] of (ifNoneMatch ?? '').matchAll(ENTITY_TAG)) {
@@ -32,7 +32,7 @@ export const newestRevisionIn = (ifNoneMatch: string | undefined, id: string): n
 export const alreadyHas = (ifNoneMatch: string | undefined, document: Versioned): boolean =>
   matches(ifNoneMatch, etagOf(document))
 
-/** Of many documents: which they are, in which order, and the revision of each. */
+/** The tag of several documents: their ids in order, and the revision of each. */
 const etagOfAll = (documents: readonly Versioned[]): string => {
   const hash = createHash('sha256')
   for (const { id, revision } of documents) hash.update(`${id}.${revision} `)
@@ -40,8 +40,8 @@ const etagOfAll = (documents: readonly Versioned[]): string => {
 }
 
 /**
- * Answers with the document, or with 304 where the caller's `If-None-Match` says that it has this revision. `json` is the
- * document as it goes out, where it has been made ready for many.
+ * Answers with the document, or with 304 if the caller's `If-None-Match` names this revision. `json` is the document as bytes,
+ * if it was encoded once for many callers.
  */
 export const sendVersioned = (
   request: FastifyRequest,
@@ -55,7 +55,7 @@ export const sendVersioned = (
   return reply.send(document)
 }
 
-/** Answers with a body made of these documents, or with 304 where the caller has exactly these revisions. */
+/** Answers with a body made of these documents, or with 304 if the caller has exactly these revisions. */
 export const sendVersionedAll = (
   request: FastifyRequest,
   reply: FastifyReply,

@@ -3,7 +3,7 @@ import fastifyCors from '@fastify/cors'
 import type { FastifyCorsOptions } from '@fastify/cors'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 
-/** What a page may read beyond the headers that every page may (Fetch Standard, "CORS-safelisted response-header name"). */
+/** Headers that a page may read, besides those that every page may (Fetch Standard, "CORS-safelisted response-header name"). */
 const EXPOSED_HEADERS = [
   'allow',
   'date',
@@ -20,7 +20,7 @@ const EXPOSED_HEADERS = [
   HEADER.requestId,
 ]
 
-/** What a page may send beyond what every page may. */
+/** Headers that a page may send, besides those that every page may. */
 const ALLOWED_HEADERS = [
   'authorization',
   'cache-control',
@@ -34,16 +34,17 @@ const ALLOWED_HEADERS = [
   HEADER.requestId,
 ]
 
-/** How long a browser need not ask again: Chromium keeps it no longer. */
+/** How long a browser may keep the answer to a preflight. Chromium keeps it no longer than this. */
 const PREFLIGHT_SECONDS = 7_200
 
-/** What a browser asks before it lets a page call; any other OPTIONS is a method like those that no route has. */
+/** Whether a browser asks if a page may call. Any other OPTIONS request is handled like a method that no route has. */
 const isPreflight = ({ method, headers }: FastifyRequest): boolean =>
   method === 'OPTIONS' && headers.origin !== undefined && headers['access-control-request-method'] !== undefined
 
 /**
- * Lets web pages of these origins call; `*`: of any. Without credentials of the browser's own: who calls is in the token, so a
- * page can do no more than whoever gave it one. Without origins there is nothing to register, and browsers refuse by themselves.
+ * Lets web pages of these origins call; with `*`, pages of any origin. Cookies are not allowed: the caller is named by the
+ * token, so a page can do no more than the person who gave it the token. Without origins nothing is registered, and browsers
+ * refuse by themselves.
  */
 export const registerCors = async (app: FastifyInstance, origins: readonly string[]): Promise<void> => {
   if (origins.length === 0) return

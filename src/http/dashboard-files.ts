@@ -18,8 +18,8 @@ const TYPES: Readonly<Record<string, string>> = {
 }
 
 /**
- * What the build has made of src/dashboard, in memory: a few files, which no request can lead out of. Throws where there was
- * no build.
+ * Reads the files that the build makes of src/dashboard into memory. They are few, and no path in a request can lead to a file
+ * outside of them. Throws when there was no build.
  */
 export const readDashboard = (directory: URL): DashboardFile[] =>
   readdirSync(directory).flatMap(name => {

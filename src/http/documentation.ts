@@ -25,7 +25,7 @@ const INFO = {
   license: { name: 'MIT', identifier: 'MIT' },
 }
 
-/** Swagger's pages have their pictures in their styles. */
+/** The styles of Swagger's pages contain their pictures as data. */
 const ALLOWED: Allowed = {
   scriptSrc: ["'self'"],
   styleSrc: ["'self'"],
@@ -68,8 +68,8 @@ interface Components {
 const refersTo = (text: string, name: string) => text.includes(`"#/components/schemas/${name}"`)
 
 /**
- * Every zod schema with an id arrives twice, as what is read (`JobInput`) and as what is answered (`Job`).
- * Drops the ones that nothing refers to, and gives a request that has no answer of its name the plain one.
+ * Every zod schema with an id comes twice, as input (`JobInput`) and as output (`Job`). Removes the ones that nothing refers
+ * to, and renames an input without an output of the same name to the plain name.
  */
 export const tidyComponents = <Document extends Components>(document: Document): Document => {
   const { schemas } = document.components
@@ -101,7 +101,7 @@ interface Operations {
   >
 }
 
-/** A body whose fields are all optional may be left out: that is the empty body. */
+/** Marks a body as optional if all its fields are: no body then means the same as an empty object. */
 const markOptionalBodies = <Document extends Components & Operations>(document: Document): Document => {
   const resolve = (schema: BodySchema = {}): BodySchema =>
     schema.$ref === undefined ? schema : (document.components.schemas[schema.$ref.replace(/^.*\//, '')] ?? {})
@@ -113,7 +113,10 @@ const markOptionalBodies = <Document extends Components & Operations>(document: 
   return document
 }
 
-/** The OpenAPI document and its pages, `/openapi.json`, `/openapi.yaml` and `/docs`. Call it before the routes are registered. */
+/**
+ * Serves the OpenAPI document and its pages: `/openapi.json`, `/openapi.yaml` and `/docs`. Call it before the routes are
+ * registered.
+ */
 export const registerDocumentation = async (app: FastifyInstance): Promise<void> => {
   await app.register(fastifySwagger, {
     openapi: {
@@ -124,7 +127,7 @@ export const registerDocumentation = async (app: FastifyInstance): Promise<void>
       webhooks: WEBHOOKS,
       components: { securitySchemes: SECURITY_SCHEMES },
     },
-    // Requests are described by zod; answers have described themselves (schemas/operation.ts).
+    // zod describes the requests. The answers are JSON schemas already (schemas/operation.ts).
     transform: input => {
       const { response, ...requests } = input.schema as { response?: unknown }
       const { schema, url } = jsonSchemaTransform({ ...input, schema: requests })
@@ -134,8 +137,8 @@ export const registerDocumentation = async (app: FastifyInstance): Promise<void>
       ...shareComponents(
         writePlainly(markOptionalBodies(tidyComponents(jsonSchemaTransformObject(input) as Components & Operations))),
       ),
-      // Relative to the document: below which path a proxy shows the service, only its reader knows. The plugin takes no such
-      // address as an option.
+      // Relative to the document, because only the reader knows under which path a proxy shows the service. The plugin accepts
+      // no relative address as an option.
       servers: [{ url: '.' }],
     }),
   })
@@ -145,7 +148,7 @@ export const registerDocumentation = async (app: FastifyInstance): Promise<void>
       routePrefix: '/docs',
       // Without this the page asks a public service to validate the document.
       uiConfig: { validatorUrl: null },
-      // The page reads a copy of the document from its own folder, and names its files relative to that.
+      // The page reads a copy of the document from its own folder, so the address of the API is one folder up.
       transformSpecification: document => ({ ...document, servers: [{ url: '..' }] }),
       transformSpecificationClone: false,
       uiHooks: {
@@ -159,13 +162,13 @@ export const registerDocumentation = async (app: FastifyInstance): Promise<void>
     })
   })
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger())
-  // Written out once: it takes a hundred times as long as a heartbeat, and everyone may ask for it.
+  // Made once: it takes a hundred times as long as a heartbeat, and anybody may ask for it.
   let yaml: string | null = null
   app.get('/openapi.yaml', { schema: { hide: true } }, async (_request, reply) =>
     reply.header('content-type', 'application/yaml').send((yaml ??= openApiYaml(app))),
   )
 }
 
-/** The document as `openapi.yaml` holds it. */
+/** The document as the text of `openapi.yaml`. */
 export const openApiYaml = (app: FastifyInstance): string =>
   stringify(app.swagger(), { lineWidth: 0, aliasDuplicateObjects: false })

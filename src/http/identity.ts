@@ -11,37 +11,37 @@ export type Identify = (request: FastifyRequest) => Identity | Promise<Identity>
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Who calls. Only on routes of the API. */
+    /** The caller. Only set on routes of the API. */
     identity: Identity
   }
   interface FastifyContextConfig {
-    /** What the caller must be allowed to do; a function where the query decides. */
+    /** The feature that the caller needs; a function if it depends on the query. */
     feature?: Feature | ((request: FastifyRequest) => Feature)
   }
 }
 
 /**
- * Refuses what lasts longer than a request to a token that has ended: the clock skew that is forgiven elsewhere would open a
- * stream or hold an answer that ends at once, for a client that then asks for the next one.
+ * Refuses an expired token for a call that lasts longer than a request. Other calls forgive a difference of clocks. Here that
+ * would open a stream or hold an answer that ends at once, and the client would ask for the next one again and again.
  */
 export const refuseExpired = ({ expiresAtMs }: Identity): void => {
   if (expiresAtMs === null || expiresAtMs > Date.now()) return
   throw new HeadwayError('unauthenticated', 'The token has expired: get a new one.')
 }
 
-/** A service without any auth setting: whoever reaches it may do everything. */
+/** The identity on a service without any auth setting: every caller may do everything. */
 export const identifyEveryone: Identify = () => OPEN_IDENTITY
 
 export interface Admission {
   rateLimit: RateLimit | null
-  /** Told of the tenant of each request that is let in. */
+  /** Called with the tenant of each request that is admitted. */
   onAdmitted: (tenantId: string) => void
 }
 
 /**
- * Gives every request of `app` its identity before its body is read, and refuses it without the feature that the route names.
- * A route that names none does not start: one that was forgotten would be open to all. What is refused counts for the rate
- * limit as well.
+ * Gives every request of `app` its identity before its body is read, and refuses the request if the caller lacks the feature
+ * that its route names. A route that names no feature fails at start, because it would be open to all. Refused requests count
+ * for the rate limit as well.
  */
 export const registerIdentity = (
   app: FastifyInstance,
@@ -50,7 +50,7 @@ export const registerIdentity = (
 ): void => {
   app.addHook('onRoute', ({ config, method, schema, url }) => {
     if (config?.feature === undefined) throw new Error(`${String(method)} ${url} names no feature`)
-    // What is not in the OpenAPI document is not met by the test that calls everything as a stranger.
+    // A test calls every operation of the OpenAPI document as callers who may not see its job. It would miss this route.
     if (schema?.operationId === undefined) throw new Error(`${String(method)} ${url} has no operation`)
   })
   const admit = (request: FastifyRequest, reply: FastifyReply, identity: Identity) => {
@@ -65,7 +65,7 @@ export const registerIdentity = (
   }
   app.decorateRequest('identity')
   const refuse = createLateRefusals()
-  // Without a promise where there is nothing to wait for: this runs for every heartbeat.
+  // Without a promise if `identify` answers at once, because this runs for every heartbeat.
   app.addHook('onRequest', (request, reply, done) => {
     const refused = (error: unknown) => refuse(error, request, done)
     try {

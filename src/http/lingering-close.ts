@@ -4,11 +4,10 @@ import type { LoopTurns } from './limits/loop-turns.ts'
 import { readInTurns } from './read-in-turns.ts'
 
 /**
- * Closes the connection behind an answer only when the rest of the request's body has arrived, or its client has fallen silent
- * for `silentMs`; the time that a whole request may take bounds it all.
- * Node alone would close at once. To bytes that come after that the kernel answers with a reset, which takes from the client what
- * it has not read yet, and fails it before it reads at all if it is still sending: it would never learn why it was
- * refused (RFC 9112, section 9.6).
+ * When a request is answered before its body has arrived, keeps the connection open until the rest of the body has arrived, or
+ * the client has sent nothing for `silentMs`. The time that a whole request may take limits it, too. Node would close the
+ * connection at once. The kernel answers bytes that arrive after that with a reset. The reset discards what the client has not
+ * read yet, so a client that is still sending would never learn why it was refused (RFC 9112, section 9.6).
  */
 export const registerLingeringClose = (
   app: FastifyInstance,
@@ -16,23 +15,24 @@ export const registerLingeringClose = (
 ): void => {
   const linger = (request: IncomingMessage): void => {
     const { socket } = request
-    // Node calls it behind the last answer of a connection, and not where another request may follow.
+    // Node calls this after the last answer of a connection, and not if another request may follow.
     socket.destroySoon = () => {
       socket.end()
       socket.setTimeout(silentMs)
       request.once('end', () => socket.destroy())
     }
     request.once('end', () => delete (socket as Partial<typeof socket>).destroySoon)
-    // Thrown away, a piece at a time, also where a parser has begun to read it and given up. Of an ended one nothing comes.
+    // The rest of the body is read piece by piece and thrown away, also if a parser had begun to read it. A request that has
+    // ended delivers nothing more.
     const party = { tenantId: 'strangers', caller: socket.remoteAddress ?? null }
     readInTurns(request, party, { loopTurns, take: () => undefined, fail: () => socket.destroy() })
   }
   const watch = (request: IncomingMessage, response: ServerResponse): void => {
-    // First: Node's own listener decides on the connection.
+    // Before Node's own listener, which decides about the connection.
     response.prependOnceListener('finish', () => {
       if (!request.complete) linger(request)
     })
   }
-  // Of the second kind are those that `refuseExpectation` answers: each request is one or the other.
+  // Requests that `refuseExpectation` answers come as `checkExpectation`, all others as `request`.
   for (const kind of ['request', 'checkExpectation']) app.server.prependListener(kind, watch)
 }

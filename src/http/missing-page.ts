@@ -1,19 +1,22 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
-/** Below these paths programs call: to them a page would be of no use. */
+/** Programs call the paths below these, and a page is of no use to them. */
 const OF_PROGRAMS = ['/api', '/mcp']
 
 const isOfPrograms = (path: string): boolean =>
   OF_PROGRAMS.some(start => path === start || path.startsWith(`${start}/`))
 
-/** A browser that is shown a page names HTML; programs that take anything do not. */
+/** Whether a browser asks for a page: it names HTML in `Accept`, and programs that accept anything do not. */
 const asksForPage = ({ method, headers }: FastifyRequest): boolean =>
   (method === 'GET' || method === 'HEAD') && /(?:^|,)\s*text\/html\s*(?:[;,]|$)/i.test(headers.accept ?? '')
 
-/** From a path to where the service begins: below which path a proxy shows it, only the reader's browser knows. */
+/**
+ * The relative path back to the start of the service. Only the reader's browser knows under which path a proxy shows the
+ * service.
+ */
 const wayBack = (path: string): string => '../'.repeat(path.split('/').length - 2) || './'
 
-/** Nothing that was asked for is repeated in it. */
+/** The page repeats nothing from the request. */
 const pageOf = (path: string): string => `<!doctype html>
 <html lang="en">
 <head>
@@ -29,7 +32,7 @@ const pageOf = (path: string): string => `<!doctype html>
 </html>
 `
 
-/** Answers 404 with a page that has a way back, where it is a browser that asked for a page. Says whether it has answered. */
+/** Answers 404 with a page that links back to the service, if a browser asked for a page. Says whether it has answered. */
 export const sendMissingPage = (request: FastifyRequest, reply: FastifyReply): boolean => {
   const path = request.url.split('?', 1)[0] ?? '/'
   if (isOfPrograms(path) || !asksForPage(request)) return false

@@ -11,7 +11,10 @@ const EVENTS: readonly Format[] = [
   { format: 'ndjson', type: 'application/x-ndjson' },
 ]
 
-/** One job is a line; of many it would be anybody's guess whose. */
+/**
+ * A stream of one job can be text, one line per change. In a stream of several jobs, a line would not say which job it is
+ * about.
+ */
 const WITH_TEXT: readonly Format[] = [...EVENTS, { format: 'text', type: 'text/plain' }]
 
 /** How much `range` says about `type`: 3 exact, 2 its main type, 1 anything, 0 nothing. */
@@ -34,7 +37,7 @@ const weightOf = (type: string, accept: string): number => {
   return best.weight
 }
 
-/** The format of a stream by the Accept header; SSE where the client does not mind. Raises `not_acceptable`. */
+/** The format of a stream by the Accept header; SSE if the client names no preference. Raises `not_acceptable`. */
 export const streamFormat = (accept: string | undefined, { ofOneJob }: { ofOneJob: boolean }): StreamFormat => {
   if (accept === undefined || accept === '') return 'sse'
   let best: { format: StreamFormat | null; weight: number } = { format: null, weight: 0 }

@@ -4,9 +4,10 @@ import { HeadwayError } from '../contract/errors.ts'
 const LOOPBACK_HOST = /^(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?$/i
 
 /**
- * Keeps web pages out of an open service on loopback. The browser of whoever works on this machine can reach it, and so
- * can every page in that browser: by a name that its owner points at 127.0.0.1 (DNS rebinding, caught by the Host), or by
- * a request across origins (caught by Origin and Sec-Fetch-Site, which pages cannot forge). Pages of `allowedOrigins` may call.
+ * Keeps web pages out of a service without authentication on a loopback address. A browser on this machine can reach the
+ * service, and so can every page in that browser: by a name that the page's owner points at 127.0.0.1 (DNS rebinding,
+ * recognised by the Host header), or by a request to another origin (recognised by Origin and Sec-Fetch-Site, which pages
+ * cannot forge). Pages of `allowedOrigins` may call.
  */
 export const refuseWebPages = (allowedOrigins: readonly string[]) => {
   const allowed = new Set(allowedOrigins)
@@ -29,7 +30,7 @@ export const refuseWebPages = (allowedOrigins: readonly string[]) => {
   }
 }
 
-/** HTTP/1.1 has a server refuse a request that does not say whom it is for (RFC 9112, section 3.2). */
+/** HTTP/1.1 requires a server to refuse a request without a Host header (RFC 9112, section 3.2). */
 export const requireHost = ({ headers, raw }: FastifyRequest): void => {
   if (headers.host !== undefined || raw.httpVersion !== '1.1') return
   throw new HeadwayError('validation_failed', 'The header Host is missing.', {

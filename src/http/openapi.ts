@@ -6,10 +6,10 @@ import { openApiYaml } from './documentation.ts'
 import { IN_FLIGHT, InFlight } from './limits/in-flight.ts'
 import { createHttpServer } from './server.ts'
 
-/** Stands in for what is handed in but never called: only the routes are read. */
+/** Stands for the parts that are required but never called: only the routes are read. */
 const unused: unknown = new Proxy({}, { get: () => () => Promise.reject(new Error('Nothing runs here')) })
 
-/** The text of `openapi.yaml`, made from the routes themselves; needs no database and opens no socket. */
+/** The text of `openapi.yaml`, made from the routes. Needs no database and opens no socket. */
 export const buildOpenApi = async (): Promise<string> => {
   const app = await createHttpServer({
     config: {

@@ -4,15 +4,15 @@ import { HeadwayError } from '../contract/errors.ts'
 import { sendMissingPage } from './missing-page.ts'
 import { handleError } from './problems.ts'
 
-/** What pages may load, by directive, beside nothing at all. */
+/** What pages may load, by directive of the content security policy. Everything else is forbidden. */
 export type Allowed = Readonly<Record<string, string[]>>
 
 /**
- * For what a browser shows: nothing but what is `allowed`, no inline scripts, in no frame. `scope` must be an encapsulated one:
- * what programs read needs none of these headers, and heartbeats would pay for them.
+ * Protects pages that a browser shows: they may load only what is `allowed`, run no inline scripts, and appear in no frame.
+ * `scope` must be encapsulated: programs need none of these headers, and they would cost every heartbeat time.
  */
 export const protectPages = async (scope: FastifyInstance, allowed: Allowed): Promise<void> => {
-  // Of files, what cannot be sent is not there: paths that lead out of their folder, names with dots and NULs.
+  // A file that cannot be sent is answered as missing: paths that lead out of the folder, names with dots and NULs.
   scope.setErrorHandler((error: FastifyError, request, reply) => {
     const isMissing = error.statusCode !== undefined && error.statusCode < 500
     if (isMissing && sendMissingPage(request, reply)) return reply
@@ -34,7 +34,7 @@ export const protectPages = async (scope: FastifyInstance, allowed: Allowed): Pr
       },
     },
     frameguard: { action: 'deny' },
-    // Whether a host is reached by TLS alone is for whoever ends TLS before the service.
+    // Whether a host may only be reached by TLS is a decision for the proxy that ends TLS.
     strictTransportSecurity: false,
   })
 }

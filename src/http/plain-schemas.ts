@@ -4,7 +4,7 @@ type JsonSchema = { [name: string]: Json }
 const isObject = (value: Json | undefined): value is JsonSchema =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-/** `T | null` in the words of JSON Schema 2020: a list of types, in place of a list of schemas. */
+/** `T | null` as a list of types instead of a list of schemas (JSON Schema 2020). */
 const joinNull = (schema: JsonSchema): JsonSchema => {
   const { anyOf, ...rest } = schema
   if (!Array.isArray(anyOf) || anyOf.length !== 2 || 'type' in rest) return schema
@@ -16,7 +16,7 @@ const joinNull = (schema: JsonSchema): JsonSchema => {
   return { type: [type, 'null'], ...(Array.isArray(values) && { enum: [...values, null] }), ...limits, ...rest }
 }
 
-/** What says nothing: the largest numbers that JavaScript counts by, and a pattern that spells a format out. */
+/** Drops limits that say nothing: the largest integers of JavaScript, and a pattern that spells out a format. */
 const dropNothings = (schema: JsonSchema): JsonSchema => {
   const kept = { ...schema }
   if (kept.maximum === Number.MAX_SAFE_INTEGER) delete kept.maximum
@@ -25,10 +25,10 @@ const dropNothings = (schema: JsonSchema): JsonSchema => {
   return kept
 }
 
-/** Under these stand values of the caller's, or names that are no words of JSON Schema. */
+/** The values of these keywords are examples and constants, not schemas. */
 const VALUES = new Set(['example', 'examples', 'default', 'enum', 'const'])
 
-/** The schemas of a document, in the shortest words that mean the same. */
+/** The schemas of a document in the shortest form that means the same. */
 export const writePlainly = <Document>(document: Document): Document => {
   const walk = (value: Json): Json => {
     if (Array.isArray(value)) return value.map(walk)

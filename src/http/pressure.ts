@@ -4,9 +4,12 @@ import type { FastifyInstance } from 'fastify'
 import { HeadwayError } from '../contract/errors.ts'
 
 export interface PressureLimits {
-  /** Mean of the last second, in milliseconds beyond what an idle loop takes; 0: no limit. */
+  /** Mean of the last second, in milliseconds more than in an idle loop; 0: no limit. */
   maxEventLoopDelayMs: number
-  /** Of V8's heap; by default nine tenths of what V8 may use, since the next large request could be the end. 0: no limit. */
+  /**
+   * Bytes of V8's heap. By default nine tenths of what V8 may use, because the next large request could exceed that. 0: no
+   * limit.
+   */
   maxHeapBytes?: number
   /** Called for every call that is refused. */
   onRefused: () => void
@@ -14,16 +17,19 @@ export interface PressureLimits {
 
 const MAX_HEAP_PART = 0.9
 
-/** Looked at so often, and a caller should wait at least as long. */
+/** How often the limits are checked. A caller should wait at least as long. */
 const SAMPLE_INTERVAL_MS = 1_000
 const RETRY_AFTER_SECONDS = 2
 
-/** One line tells of a time of pressure, however many calls it costs; after so long without a refusal the next one is another. */
+/**
+ * A period of pressure is logged once, however many calls are refused. After so long without a refusal, the next one begins a
+ * new period.
+ */
 const QUIET_MS = 10_000
 
 /**
- * Refuses the calls of `api` with `overloaded` while the process has more to do than it can: a refusal costs a fraction of
- * a call, and needs no memory for its body. What is open already goes on. Register it before the caller is identified.
+ * Refuses the calls of `api` with `overloaded` while the process has more work than it can do. A refusal costs a fraction of a
+ * call and needs no memory for its body. Calls and streams that are open continue. Register it before the caller is identified.
  */
 export const registerPressure = async (api: FastifyInstance, limits: PressureLimits): Promise<void> => {
   const { maxEventLoopDelayMs, maxHeapBytes = MAX_HEAP_PART * getHeapStatistics().heap_size_limit, onRefused } = limits

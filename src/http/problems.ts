@@ -6,12 +6,12 @@ import type { Socket } from 'node:net'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { HeadwayError, type ErrorCode, type ErrorDetails } from '../contract/errors.ts'
 
-/** What only the transport can refuse, before there is a request to speak of. */
+/** Refusals of the transport, before there is a request. */
 type TransportCode = 'malformed_request' | 'request_timeout' | 'headers_too_large' | 'expectation_failed'
 
 export type ProblemCode = ErrorCode | TransportCode
 
-/** The one place where a code meets its HTTP status. Clients branch on the code; the title is for people. */
+/** The one table from codes to HTTP statuses. Clients branch on the code; the title is for people. */
 export const PROBLEMS: Readonly<Record<ProblemCode, { status: number; title: string }>> = {
   malformed_request: { status: 400, title: 'The request is not valid HTTP' },
   validation_failed: { status: 400, title: 'The request is not valid' },
@@ -57,7 +57,7 @@ export const PROBLEMS: Readonly<Record<ProblemCode, { status: number; title: str
   outcome_unknown: { status: 503, title: 'The outcome is unknown' },
 }
 
-/** An error answer as RFC 9457 has it, with the stable `code`. */
+/** An error answer in the form of RFC 9457, with the stable `code`. */
 interface ProblemDocument extends Pick<ErrorDetails, 'errors' | 'jobStatus' | 'reason' | 'retryAfterSeconds'> {
   type: string
   title: string
@@ -88,14 +88,14 @@ export const sendProblem = (reply: FastifyReply, error: HeadwayError): FastifyRe
   const { code, message, details } = error
   if (details.retryAfterSeconds !== undefined) reply.header('retry-after', Math.ceil(details.retryAfterSeconds))
   const document = JSON.stringify(problemDocument(code, message, reply.request.id, details))
-  // As bytes: to text Fastify would add a charset, which this media type does not have.
+  // As bytes: to a text Fastify would add a charset, which this media type does not have.
   return reply
     .code(PROBLEMS[code].status)
     .header('content-type', 'application/problem+json')
     .send(Buffer.from(document))
 }
 
-/** What Fastify itself refuses, in our words. Anything else that is not ours is a fault of ours. */
+/** The refusal for an error of Fastify itself; null for any other error, which is a bug of the service. */
 const fromFramework = (error: FastifyError): HeadwayError | null => {
   switch (error.code) {
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
@@ -104,7 +104,7 @@ const fromFramework = (error: FastifyError): HeadwayError | null => {
       return new HeadwayError('validation_failed', 'The path is not valid percent-encoded text.')
     case 'FST_ERR_MAX_PARAM_LENGTH':
       return new HeadwayError('route_not_found', 'A part of the path is too long.')
-    // The client went away in the middle of its body: nobody reads the answer, but it is not a fault of ours either.
+    // The client left while it was sending the body. Nobody reads the answer, but it is no bug of the service.
     case 'ECONNRESET':
       return new HeadwayError('validation_failed', 'The body ended too early.')
     default:
@@ -112,7 +112,10 @@ const fromFramework = (error: FastifyError): HeadwayError | null => {
   }
 }
 
-/** Answers with a problem document. What is not a refusal of ours is logged with its stack, and the caller learns only the request id. */
+/**
+ * Answers with a problem document. An error that is not a refusal is logged with its stack, and the caller only learns the
+ * request id.
+ */
 export const handleError = (error: Error, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
   const refusal = error instanceof HeadwayError ? error : fromFramework(error as FastifyError)
   if (refusal) {
@@ -139,13 +142,13 @@ const transportProblem = (code: TransportCode, detail: string) => {
     'x-content-type-options': 'nosniff',
     [HEADER.requestId]: requestId,
     'content-length': Buffer.byteLength(body),
-    // What follows on this connection may be the body of what was refused.
+    // The next bytes on this connection may be the body of the refused request.
     connection: 'close',
   }
   return { status: PROBLEMS[code].status, headers, body }
 }
 
-/** Answers an `Expect` other than `100-continue`, which Node would refuse with an empty answer before any route. */
+/** Answers an `Expect` other than `100-continue`. Node would refuse it with an empty answer before any route is called. */
 export const refuseExpectation = (_request: IncomingMessage, response: ServerResponse): void => {
   const { status, headers, body } = transportProblem(
     'expectation_failed',
@@ -155,13 +158,14 @@ export const refuseExpectation = (_request: IncomingMessage, response: ServerRes
 }
 
 /**
- * Answers what the HTTP parser refuses. There is no request then, only a socket, and nobody looks after it any more: a client
- * that neither closes it nor stops sending would keep it, and what it has sent, for ever. It gets `lingerMs` to read why.
+ * Answers bytes that the HTTP parser refuses. There is no request then, only a socket, and Node no longer watches it: a client
+ * that neither closes it nor stops sending would keep the socket, and the bytes that it has sent, for ever. So the socket is
+ * closed after `lingerMs`, in which the client can read the answer.
  */
 export const clientErrorHandler =
   ({ lingerMs }: { lingerMs: number }) =>
   (error: NodeJS.ErrnoException, socket: Socket): void => {
-    // A reset by the peer leaves nobody to answer; a response that has begun must not be followed by another one.
+    // After a reset by the peer nobody reads an answer. If an answer has begun, no other one may follow it.
     if (error.code === 'ECONNRESET' || !socket.writable || socket.bytesWritten > 0) {
       socket.destroy()
       return

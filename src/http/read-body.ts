@@ -10,22 +10,23 @@ const SMALLEST_BLOCK = 1024
 const LARGEST_BLOCK = 256 * 1024
 
 /**
- * What has arrived of a body, copied into blocks of its own. Node hands over a chunk of HTTP as a part of the buffer that it was
- * read into: kept as it is, a body in chunks of one byte would take a hundred times its length. A block is as long as what has
- * arrived before it, so that at most twice as much is held, and that is what is counted.
+ * The part of a body that has arrived, copied into blocks of its own. Node hands over each chunk of HTTP as a part of the
+ * buffer that it was read into. If these were kept, a body in chunks of one byte would take a hundred times its length. A block
+ * is as long as all blocks before it, so at most twice the body's length is held. The length of the blocks is what counts as in
+ * flight.
  */
 class Blocks {
   length = 0
   readonly #blocks: Buffer[] = []
   readonly #holding: Holding
-  /** Of the last block. */
+  /** Free bytes of the last block. */
   #free = 0
 
   constructor(holding: Holding) {
     this.#holding = holding
   }
 
-  /** `expected`: how much is to come at most, this chunk included. Raises what the holding raises. */
+  /** `expected` is how many bytes may still come, this chunk included. Raises what the holding raises. */
   append(chunk: Buffer, expected: number): void {
     let from = 0
     while (from < chunk.length) {
@@ -55,16 +56,16 @@ class Blocks {
 
 type Done = (...result: [error: Error, body: null] | [error: null, body: Buffer]) => void
 
-/** A body that may be longer arrives in turns. */
+/** A body that may be longer than this is read in turns. */
 export const SHORT_BODY = 16 * 1024
 
 const tooLarge = (limit: number) =>
   new HeadwayError('payload_too_large', `The body may have at most ${limit / 1024} KB here: send less at once.`)
 
 /**
- * Reads the body of a request whose caller is known, counted as what that caller has in flight. Raises `payload_too_large`, and
- * `too_much_in_flight` and `overloaded` where there is no room for it. How long it may take is for the server to say. What may
- * be long is read a piece at a time, each in its caller's turn; meanwhile the rest waits with the client.
+ * Reads the body of a request and counts it as in flight for its caller. Raises `payload_too_large`, and `too_much_in_flight`
+ * or `overloaded` if there is no room for it. The server limits how long it may take. A body that may be long is read piece by
+ * piece, each piece in its caller's turn. The rest waits at the client meanwhile.
  */
 export const readBody = (
   request: FastifyRequest,
@@ -81,10 +82,10 @@ export const readBody = (
   }
   const holder = holderOf(request)
   const holding = inFlight.open(holder, 'body', refusal => fail(refusal))
-  // As large as the limit and one more, which tells that it is larger.
+  // One byte more than the limit, so that a body that is too large is recognised.
   const atMost = announced ?? limit + 1
   const blocks = new Blocks(holding)
-  /** A body that came in one piece, as nearly all do: it need not be copied. */
+  /** The body, if it came in one piece, as nearly all do: it need not be copied. */
   let piece: Buffer | null = null
   let ended = false
   let stopTurns: () => void = () => undefined
@@ -129,7 +130,7 @@ export const readBody = (
   if (atMost <= SHORT_BODY) payload.on('data', onData)
   else stopTurns = readInTurns(payload, partyOf(holder), { loopTurns, take, fail })
   payload.on('end', onEnd)
-  // With a listener for as long as it may fail: the server would end by it otherwise.
+  // The stream needs a listener for as long as it may fail: without one, an error would end the process.
   payload.on('error', fail)
   payload.on('close', onClose)
 }

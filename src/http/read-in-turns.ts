@@ -3,8 +3,8 @@ import type { Party } from '../turns/turns.ts'
 import type { LoopTurns } from './limits/loop-turns.ts'
 
 /**
- * Reads a stream a piece at a time, each piece in a turn of `party`; what has not been read waits with its sender. `take` gets
- * each piece. `fail` is told what `take` raises, and that no turn came (`overloaded`). Answers how to stop.
+ * Reads a stream piece by piece, each in a turn of `party`. The rest waits at the sender. `take` gets each piece. `fail` gets
+ * an error that `take` raises, or `overloaded` if no turn came in time. Answers a function that stops the reading.
  */
 export const readInTurns = (
   stream: Readable,
@@ -12,7 +12,7 @@ export const readInTurns = (
   { loopTurns, take, fail }: { loopTurns: LoopTurns; take: (piece: Buffer) => void; fail: (error: Error) => void },
 ): (() => void) => {
   let isStopped = false
-  // A stream says that it is readable whenever more has come. One turn is enough for all of it.
+  // A stream says that it is readable whenever more has arrived. One turn reads all of it.
   let waits = false
   const read = () => {
     waits = false

@@ -2,12 +2,12 @@ import { HEADER } from '../contract/http.ts'
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 
-/** What is safe to repeat in headers and logs. */
+/** Ids that are safe to repeat in headers and logs. */
 const ACCEPTABLE = /^[A-Za-z0-9._-]{1,128}$/
 
 /**
- * Names requests: by the caller's own `x-request-id` where it can be repeated safely, else by a new id. New ones share a
- * random beginning, which no other server has, and are counted from there: a UUID for each costs 5 % of a heartbeat.
+ * Answers the id of a request: the caller's own `x-request-id` if it is safe to repeat, otherwise a new id. New ids share a
+ * random beginning that no other server has, and end with a number: a UUID for each request would cost 5 % of a heartbeat.
  */
 export const createRequestIds = (): ((request: Pick<IncomingMessage, 'headers'>) => string) => {
   const beginning = randomUUID().slice(0, 18)

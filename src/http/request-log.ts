@@ -3,8 +3,8 @@ import type { FastifyBaseLogger } from 'fastify'
 type Level = 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace'
 
 /**
- * The log of one request: every line of it names the request, those that Fastify writes by itself included. Made for every
- * heartbeat, so the child logger, which would cost as much as a validation, comes only with a line.
+ * The log of one request. Every line names the request, also the lines that Fastify writes itself. The object is made for every
+ * heartbeat. A child logger would cost as much as a validation, so it is only made when a line is written.
  */
 export class RequestLog {
   readonly #log: FastifyBaseLogger
@@ -42,7 +42,7 @@ export class RequestLog {
     this.#write('trace', line)
   }
   silent(): void {
-    // As the name says.
+    // Fastify requires the method; it writes nothing.
   }
 
   #write(level: Level, line: unknown[]): void {

@@ -1,7 +1,10 @@
 import { HEADER } from '../contract/http.ts'
 import type { FastifyContextConfig, FastifyInstance, FastifyReply } from 'fastify'
 
-/** An answered request. `route` is a pattern, never a URL (each value is remembered for ever), and `none` where nothing is. */
+/**
+ * An answered request. `route` is a pattern and never a URL, because every value is kept for ever; `none` when there is no
+ * route.
+ */
 export interface AnsweredRequest {
   method: string
   route: string
@@ -11,16 +14,16 @@ export interface AnsweredRequest {
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** Answers last as long as their readers want: their time says nothing. */
+    /** The answer lasts as long as its reader wants, so its time says nothing about the service. */
     endless?: boolean
   }
 }
 
-/** The answer was kept open on purpose: a stream, or `Prefer: wait`. */
+/** Whether the answer was kept open on purpose: a stream, or `Prefer: wait`. */
 const wasHeld = (reply: FastifyReply, { endless = false }: FastifyContextConfig): boolean =>
   reply.statusCode < 400 && (endless || reply.hasHeader(HEADER.preferenceApplied))
 
-/** Tells `answered` of every request that was answered, except those that are held open: what they took is not our doing. */
+/** Calls `answered` for every answered request, except those that were kept open: their readers decide how long they take. */
 export const registerRequestTimes = (app: FastifyInstance, answered: (request: AnsweredRequest) => void): void => {
   app.addHook('onResponse', (request, reply, done) => {
     // Read once: Fastify makes a new object each time.

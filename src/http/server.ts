@@ -46,19 +46,22 @@ import { validatorCompiler } from './validation.ts'
 
 const BODY_LIMIT = 256 * 1024
 
-/** How long clients may take, in milliseconds. The defaults are what the documentation promises; tests are less patient. */
+/** How long clients may take, in milliseconds. The defaults are documented; tests use shorter ones. */
 export interface HttpTiming {
-  /** A client gets this long for its headers, also where it sends nothing at all. */
+  /** For the headers of a request, also if the client sends nothing at all. */
   headersMs: number
-  /** And this long for the whole of its request. Answers and streams are not meant. */
+  /** For a whole request. Answers and streams are not limited by it. */
   requestMs: number
-  /** How often Node looks for those who took longer: they may take so much more. */
+  /** How often Node looks for requests that took too long; they may take this much longer. */
   checkMs: number
-  /** A socket on which nothing moves. Longer than the longest `Prefer: wait`; streams are exempt. */
+  /** For a socket on which no byte moves. Longer than the longest `Prefer: wait`. Streams are exempt. */
   silentMs: number
-  /** A connection between two requests. Longer than the idle timeout of common load balancers (60 s), so that it is they who close first, not we under a request. */
+  /**
+   * For a connection between two requests. It is longer than the idle timeout of common load balancers (60 s), so that the
+   * balancer closes the connection first. Otherwise the service could close it while a request is on its way.
+   */
   keepAliveMs: number
-  /** A client that has its answer and still owes the rest of a body that nobody reads. */
+  /** For a client that has its answer and is still sending a body that is not read. */
   lingerMs: number
 }
 
@@ -93,20 +96,21 @@ export interface HttpParts {
   pressure: PressureLimits
   dashboard: readonly DashboardFile[]
   log: FastifyBaseLogger
-  /** Absent: the service is open. */
+  /** Absent: the service has no authentication. */
   identify?: Identify
   timing?: Partial<HttpTiming>
   inFlight: InFlight
 }
 
-/** What every answer carries: the name of its request, and that it is what its content type says. */
+/** Sets the headers of every answer: the id of its request, and that browsers must not guess another content type. */
 const sign = (request: FastifyRequest, reply: FastifyReply): FastifyReply =>
   reply.header(HEADER.requestId, request.id).header('x-content-type-options', 'nosniff')
 
 const createFastify = (log: FastifyBaseLogger, trustedProxies: string[], timing: HttpTiming): FastifyInstance =>
   Fastify({
     loggerInstance: log,
-    // Two lines a heartbeat would be the most expensive thing the service does, and urls with their queries would be in them.
+    // Two log lines per heartbeat would cost more than anything else the service does, and would contain URLs with their
+    // queries.
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
     childLoggerFactory: (logger, bindings) => new RequestLog(logger, bindings),
     genReqId: createRequestIds(),
@@ -118,14 +122,15 @@ const createFastify = (log: FastifyBaseLogger, trustedProxies: string[], timing:
     connectionTimeout: timing.silentMs,
     requestTimeout: timing.requestMs,
     keepAliveTimeout: timing.keepAliveMs,
-    // Node would refuse a request without Host with an empty answer; `requireHost` does with a problem.
+    // Node would refuse a request without Host with an empty answer; `requireHost` refuses it with a problem document.
     http: {
       headersTimeout: timing.headersMs,
       connectionsCheckingInterval: timing.checkMs,
       requireHostHeader: false,
     },
     forceCloseConnections: true,
-    // Fastify means plugins that never load, but also gives up closing after it (10 s), whatever grace was asked for.
+    // Fastify means this as a limit for plugins that never load, but it also stops waiting for its own close after it (10 s by
+    // default), even if the shutdown may take longer.
     pluginTimeout: 0,
     return503OnClosing: false,
     trustProxy: trustedProxies.length > 0 && trustedProxies,
@@ -133,8 +138,8 @@ const createFastify = (log: FastifyBaseLogger, trustedProxies: string[], timing:
   })
 
 /**
- * Everything between a socket and the domain, not yet listening. Closing it ends the streams (`live.close`) and lets requests end,
- * for at most `shutdownGraceSeconds`.
+ * The HTTP side of the service, not yet listening. Closing it ends the streams (`live.close`) and lets requests end, for at
+ * most `shutdownGraceSeconds`.
  */
 export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstance> => {
   const { config, jobs, webhooks, live, health, metrics, pressure, dashboard, log, identify, inFlight } = parts
@@ -142,8 +147,8 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
   const timing = { ...TIMING, ...parts.timing }
   const app = createFastify(log, trustedProxies, timing)
   app.setValidatorCompiler(validatorCompiler)
-  // Answers are wire documents of our own: nothing is left to encode, and zod would take six times as long. With an end of
-  // line, or a terminal's next prompt would stand behind them.
+  // Answers are documents in their final form, so nothing is left to encode; zod would take six times as long. They end with a
+  // line feed, so that the next prompt of a terminal stands on a line of its own.
   const serialize = (data: unknown) => `${JSON.stringify(data)}\n`
   app.setSerializerCompiler(() => serialize)
   app.setReplySerializer(serialize)
@@ -164,7 +169,8 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
     done()
   })
   registerRequestTimes(app, metrics.answered)
-  // After the check above: the pages that it turns away learn nothing. Before everything else: the others may read every refusal.
+  // After the check above, so that the pages that it refuses learn nothing. Before everything else, so that allowed pages can
+  // read every refusal.
   await registerCors(app, corsOrigins)
   app.server.on('checkExpectation', refuseExpectation)
   const { closing } = registerShutdown(app, {
@@ -174,7 +180,7 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
   registerUnknownRoutes(app)
 
   await registerDocumentation(app)
-  // Outside the API, so that neither pressure nor a missing token keeps them from answering.
+  // Outside the API, so that they answer under pressure and without a token.
   await app.register(healthRoutes, { health, live })
   await app.register(metricsRoutes, { metrics })
   await app.register(dashboardRoutes, { files: dashboard })

@@ -1,4 +1,4 @@
-/** As much of an OpenAPI document as is looked at here. */
+/** The parts of an OpenAPI document that are used here. */
 interface Shareable {
   paths: Record<string, Record<string, unknown>>
   components: object
@@ -44,7 +44,7 @@ class Shared {
     this.#counts.set(text, (this.#counts.get(text) ?? 0) + 1)
   }
 
-  /** A reference to what is stated more than once; what is stated once stays as it is. */
+  /** A reference to a part that is stated more than once; a part that is stated once stays as it is. */
   share<Part extends object>(part: Part, wanted: string): Part | Reference {
     const text = JSON.stringify(part)
     if ((this.#counts.get(text) ?? 0) < 2) return part
@@ -67,7 +67,7 @@ const mapParts = <Part>(
   change: (part: Part, name: string) => Part,
 ): Record<string, Part> => Object.fromEntries(Object.entries(parts).map(([name, part]) => [name, change(part, name)]))
 
-/** States every header, parameter and answer that several calls have in common once, under `components`. */
+/** States every header, parameter and answer that several operations share once, under `components`. */
 export const shareComponents = <Document extends Shareable>(document: Document): Document => {
   const headers = new Shared('headers')
   const answers = new Shared('responses')

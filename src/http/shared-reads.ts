@@ -1,4 +1,4 @@
-/** How many of those who share a read go on in one turn of the event loop: each of them then writes an answer. */
+/** How many callers of a shared read are answered in one turn of the event loop. */
 const PER_TURN = 50
 
 interface Sharer<Result> {
@@ -11,15 +11,15 @@ interface Queued {
   sharers: Sharer<unknown>[]
 }
 
-/** Runs `read`, or joins those who asked for the same and whose read has not begun yet. */
+/** Runs `read`, or joins callers who asked for the same key and whose read has not begun yet. */
 export type SharedRead = <Result>(key: string, read: () => Promise<Result>) => Promise<Result>
 
 const nextTurn = () => new Promise<void>(resolve => setImmediate(resolve))
 
 /**
- * Lets many who want the same at once share one read: of one key at most one is under way, and all who come meanwhile share the
- * next one, which begins after they have asked. Nothing is kept after that. They go on in small groups, so that a thousand
- * answers do not hold up what else the process has to do.
+ * Lets callers who ask for the same at the same time share one read. At most one read of a key is in flight. All callers who
+ * ask meanwhile share the next one, which begins after they have asked. Results are not kept. The callers are answered in small
+ * groups, so that a thousand answers do not block the process.
  */
 export const createSharedRead = (): SharedRead => {
   const queued = new Map<string, Queued>()
@@ -27,7 +27,7 @@ export const createSharedRead = (): SharedRead => {
 
   const run = async (key: string): Promise<void> => {
     underWay.add(key)
-    // With those who ask in this turn: a change sets all who wait for it free at once.
+    // Together with callers who ask in this turn: a change wakes all who wait for it at once.
     await nextTurn()
     const { read, sharers } = queued.get(key) as Queued
     queued.delete(key)

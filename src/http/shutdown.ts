@@ -7,19 +7,20 @@ import { HeadwayError } from '../contract/errors.ts'
 
 const DRAIN_CHECK_MS = 20
 
-/** How long a client may take to send the rest of its body, or to take its answer. */
+/** How long a client may take to send the rest of its body, or to read its answer. */
 const CLIENT_GRACE_MS = 500
 
 export interface ShutdownOptions {
   /** How long requests that have begun may take to end. */
   graceMs: number
-  /** Ends what would not end by itself. */
+  /** Ends the streams, which would not end by themselves. */
   endStreams: () => Promise<void>
 }
 
 /**
- * The requests that have begun and not ended, by their connection (of an idle one there are none): an answer that is queued
- * behind another one has no socket yet, and never hears that its client left.
+ * The requests that have begun and not ended, by their connection; an idle connection has none. They are kept by connection
+ * because an answer that waits behind another one of its connection has no socket yet, and does not notice that its client
+ * left.
  */
 const trackRequests = (app: FastifyInstance): ReadonlyMap<Socket, ReadonlySet<ServerResponse>> => {
   const connections = new Map<Socket, Set<ServerResponse>>()
@@ -29,7 +30,7 @@ const trackRequests = (app: FastifyInstance): ReadonlyMap<Socket, ReadonlySet<Se
   function left(this: Socket) {
     connections.delete(this)
   }
-  // Not the hook onResponse: it does not run when the client leaves first.
+  // Not the hook onResponse, which does not run when the client leaves first.
   app.server.on('request', ({ socket }: IncomingMessage, response: ServerResponse) => {
     let responses = connections.get(socket)
     if (!responses) {
@@ -38,27 +39,27 @@ const trackRequests = (app: FastifyInstance): ReadonlyMap<Socket, ReadonlySet<Se
       socket.once('close', left)
     }
     responses.add(response)
-    // It comes once, and `on` costs less than `once`.
+    // The event comes once, and `on` costs less than `once`.
     response.on('close', ended)
   })
   return connections
 }
 
-/** The service has done its part: the rest of the request, or the reading of its answer, is with the client. */
+/** Whether only the client is missing: it has not sent the whole request, or has not read the whole answer. */
 const waitsForClient = (response: ServerResponse): boolean => !response.req.complete || response.writableEnded
 
 /**
- * Closing `app` refuses new requests, ends streams and waits, and lets the requests that have begun end;
- * `closing` aborts first, for requests that wait for something. A client that does not send or does not read gets
- * half a second: it must not use up the time of what is to be written yet.
- * Fastify alone would cut them all: with `forceCloseConnections` it closes every socket at once.
+ * When `app` closes, refuses new requests, ends the streams and waits until the requests that have begun have ended. `closing`
+ * aborts first, for requests that wait for something. A client that does not send or does not read gets half a second, so that
+ * it does not use up the time for writing heartbeats. Fastify alone would cut all requests: with `forceCloseConnections` it
+ * closes every socket at once.
  */
 export const registerShutdown = (
   app: FastifyInstance,
   { graceMs, endStreams }: ShutdownOptions,
 ): { closing: AbortSignal } => {
   const closing = new AbortController()
-  // Everyone who waits for a change listens to it.
+  // Every request that waits for a change listens to the signal.
   setMaxListeners(0, closing.signal)
   const connections = trackRequests(app)
   const areUnderWay = () => [...connections.values()].some(({ size }) => size > 0)

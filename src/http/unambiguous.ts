@@ -3,8 +3,9 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { HeadwayError } from '../contract/errors.ts'
 
 /**
- * Headers that say one thing. Of several lines Node keeps the first, or joins them; whatever stands before the service may have
- * looked at another one. Lists (`Accept`, `Prefer`, `X-Forwarded-For` and so on) may come in several lines (RFC 9110, section 5.3).
+ * Headers that may come once only. If one comes in several lines, Node keeps the first line or joins them, and a proxy in front
+ * of the service may use another one. Lists (`Accept`, `Prefer`, `X-Forwarded-For` and so on) may come in several lines (RFC
+ * 9110, section 5.3).
  */
 const SAID_ONCE = new Set([
   'authorization',
@@ -35,16 +36,16 @@ const refuseRepeated = (rawHeaders: readonly string[]): void => {
   }
 }
 
-/** RFC 3986, section 3.2.2, without commas: a list is no host. Empty where a target has no authority. */
+/** RFC 3986, section 3.2.2, without commas, because a list is no host. Empty where a target has no authority. */
 const HOST = /^(?:\[[\da-f:.]+\]|[\w.~%!$&'()*+;=-]*)(?::\d{0,5})?$/i
 
-/** `http://` and what it is of, as proxies are sent it (RFC 9112, section 3.2.2). */
+/** The absolute form of a target, as a client sends it to a proxy (RFC 9112, section 3.2.2). */
 const ABSOLUTE = /^(https?):\/\/([^/?#]*)/i
 
 const withoutDefaultPort = (authority: string, scheme: string): string =>
   authority.toLowerCase().replace(scheme.toLowerCase() === 'http' ? /:80$/ : /:443$/, '')
 
-/** A target that names its host names the one of the header: a proxy goes by one of them, and the service by the other. */
+/** A target that names a host must name that of the Host header: a proxy may use one of the two, and the service the other. */
 const refuseForeignTarget = (url: string, host: string | undefined): void => {
   const [, scheme = '', authority = ''] = ABSOLUTE.exec(url) ?? []
   if (withoutDefaultPort(authority, scheme) === withoutDefaultPort(host ?? '', scheme)) return
@@ -54,7 +55,7 @@ const refuseForeignTarget = (url: string, host: string | undefined): void => {
   )
 }
 
-/** Of text that cannot be decoded, one reader takes what is there for itself, and another one something else. */
+/** Whether a query can be decoded. Different readers take different texts from a query that cannot. */
 const isEncodedText = (query: string): boolean => {
   try {
     decodeURIComponent(query)
@@ -65,7 +66,8 @@ const isEncodedText = (query: string): boolean => {
 }
 
 const refuseTarget = (url: string, host: string | undefined): void => {
-  // A fragment stays with who follows a link (RFC 9110, section 7.1): to some readers it would be a part of the path.
+  // A fragment is not sent by a client that follows a link (RFC 9110, section 7.1). Some readers would take it for a part of
+  // the path.
   if (url.includes('#')) {
     throw new HeadwayError('validation_failed', 'The address must not have a fragment: write # as %23.')
   }
@@ -79,7 +81,7 @@ const refuseTarget = (url: string, host: string | undefined): void => {
   }
 }
 
-/** What a body is sent in, beside `chunked`, nobody here would undo. Node itself refuses it together with a length. */
+/** The only transfer coding that is supported is `chunked`. Node itself refuses it together with a length. */
 const refuseTransferEncoding = (encoding: string | undefined, httpVersion: string): void => {
   if (encoding === undefined) return
   if (encoding.toLowerCase() !== 'chunked') throw refuse('transfer-encoding', 'must be chunked, or absent')
@@ -87,13 +89,13 @@ const refuseTransferEncoding = (encoding: string | undefined, httpVersion: strin
 }
 
 /**
- * Refuses what two readers of one request may understand in two ways, before anyone here has understood it in one: headers that
- * come twice, a host in the request line that is not the one of the header, text that cannot be decoded. What Node's parser
- * refuses by itself (a length beside `chunked`, two lengths, folded lines, bare line feeds) is `malformed_request`.
+ * Refuses a request that two readers may understand in different ways, before the service has read it: headers that come twice,
+ * a host in the request line that differs from the Host header, text that cannot be decoded. Node's parser refuses other cases
+ * itself as `malformed_request`: a length besides `chunked`, two lengths, folded lines, bare line feeds.
  */
 export const refuseAmbiguous = ({ headers, raw }: FastifyRequest): void => {
   const { rawHeaders, url = '', httpVersion } = raw
-  // Nearly every request: as many names as lines.
+  // Nearly every request has as many header names as lines.
   if (Object.keys(headers).length * 2 < rawHeaders.length) refuseRepeated(rawHeaders)
   const { host, 'transfer-encoding': transferEncoding } = headers
   if (host !== undefined && !HOST.test(host)) throw refuse('host', 'must be a host, with or without a port')
@@ -101,7 +103,7 @@ export const refuseAmbiguous = ({ headers, raw }: FastifyRequest): void => {
   refuseTarget(url, host)
 }
 
-/** Lets Node hand over every header that it takes, 16 KB in all: by default it leaves those after the 2,000th out, silently. */
+/** Makes Node hand over every header that it accepts, 16 KB in all. By default it silently drops those after the 2,000th. */
 export const keepEveryHeader = (app: FastifyInstance): void => {
   app.server.maxHeadersCount = 0
 }

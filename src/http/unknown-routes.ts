@@ -2,33 +2,37 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { HeadwayError } from '../contract/errors.ts'
 import { sendMissingPage } from './missing-page.ts'
 
-/** As the router sees it: without query and fragment. */
+/** The path as the router sees it: without query and fragment. */
 const pathOf = (url: string): string => url.split(/[?#]/, 1)[0] ?? url
 
-/** What may be repeated: behind a semicolon some clients put what belongs into the query, tokens included. */
+/**
+ * The part of the path that a message may repeat: after a semicolon, some clients put what belongs in the query, tokens
+ * included.
+ */
 const shownOf = (path: string): string => path.split(';', 1)[0] ?? path
 
-/** The paths of a route: `:id` is one part of a path. */
+/** The paths that a route matches: `:id` is one part of a path. */
 const patternOf = (url: string): RegExp =>
   new RegExp(`^${url.replace(/[.*+?^${}()|[\]\\]/g, '\\$&').replace(/:\w+/g, '[^/]+')}$`)
 
 /**
- * Answers 404 where no route is, and 405 with `Allow` where there is one for another method, be it one that only WebDAV knows;
- * before the body is read, so that neither depends on what it holds. A browser that asks for a page gets one with a way back.
+ * Answers 404 if there is no route for a path, and 405 with `Allow` if there is one for another method, also for methods that
+ * only WebDAV has. It answers before the body is read, so the answer does not depend on the body. A browser that asks for a
+ * page gets a page with a link back.
  */
 export const registerUnknownRoutes = (app: FastifyInstance): void => {
   const refuse = (request: FastifyRequest) =>
     new HeadwayError('route_not_found', `Nothing is at ${shownOf(pathOf(request.url))}: see /docs.`)
   const routes = new Map<string, { pattern: RegExp; methods: Set<string> }>()
   app.addHook('onRoute', ({ url, method }) => {
-    // What takes every path is a plugin's, and none that is meant.
+    // A route for every path belongs to a plugin, and is none that the service offers.
     if (url.includes('*')) return
     const route = routes.get(url) ?? { pattern: patternOf(url), methods: new Set() }
     for (const name of [method].flat()) route.methods.add(name)
     routes.set(url, route)
   })
   app.addHook('onRequest', (request, reply, done) => {
-    // The route of @fastify/cors takes every OPTIONS; those that come this far are no preflights.
+    // The route of @fastify/cors matches every OPTIONS request. A request that gets here is no preflight.
     if (!request.is404 && (request.method !== 'OPTIONS' || request.routeOptions.url !== '*')) {
       done()
       return
@@ -43,7 +47,7 @@ export const registerUnknownRoutes = (app: FastifyInstance): void => {
     }
     if (!sendMissingPage(request, reply)) done(refuse(request))
   })
-  // What the pages of the documentation do not have.
+  // For files that the documentation pages do not have.
   app.setNotFoundHandler((request, reply) => {
     if (!sendMissingPage(request, reply)) throw refuse(request)
   })

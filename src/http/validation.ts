@@ -2,10 +2,10 @@ import type { FastifySchemaCompiler } from 'fastify'
 import { z } from 'zod'
 import { HeadwayError, type FieldError } from '../contract/errors.ts'
 
-/** A body of 256 KB can be wrong in a hundred thousand places: nobody reads more than this. */
+/** A body of 256 KB can have a hundred thousand bad fields, and nobody reads more than this. */
 const MAX_ERRORS = 100
 
-/** Long enough for any name of ours: a hostile key is not repeated whole. */
+/** Longer than any field name of the API. A longer key is cut, because it may be hostile. */
 const MAX_KEY_LENGTH = 100
 
 /** `['heartbeats', 3, 'workerId']` → `heartbeats[3].workerId` */
@@ -18,7 +18,7 @@ export const fieldPath = (path: readonly PropertyKey[]): string =>
     })
     .join('')
 
-/** Every bad field, once each, at most a hundred. `prefix` is where the checked value sits in the body. */
+/** Every bad field once, at most a hundred. `prefix` is the path of the checked value in the body. */
 export const fieldErrors = (error: z.core.$ZodError, prefix: readonly PropertyKey[] = []): FieldError[] => {
   const found = new Map<string, FieldError>()
   const add = (path: readonly PropertyKey[], message: string) => {
@@ -34,14 +34,14 @@ export const fieldErrors = (error: z.core.$ZodError, prefix: readonly PropertyKe
 
 const sentenceOf = ({ path, message }: FieldError): string => (path === '' ? `It ${message}` : `${path} ${message}`)
 
-/** The refusal of a request, or of one item of a bulk, that names every bad field. */
+/** The refusal of a request, or of one item of a bulk request, that names every bad field. */
 export const validationFailed = (errors: FieldError[]): HeadwayError => {
   const shown = errors.slice(0, 3).map(sentenceOf).join('; ')
   const more = errors.length > 3 ? `; and ${errors.length - 3} more` : ''
   return new HeadwayError('validation_failed', `${shown}${more}.`, { errors })
 }
 
-/** Lets Fastify validate with zod, and refuse in our words. A body that was never sent is the empty one. */
+/** Lets Fastify validate with zod and refuse with the service's own errors. A body that is absent counts as empty. */
 export const validatorCompiler: FastifySchemaCompiler<z.ZodType> =
   ({ schema }) =>
   (data: unknown) => {
@@ -49,10 +49,10 @@ export const validatorCompiler: FastifySchemaCompiler<z.ZodType> =
     return result.success ? { value: result.data } : { error: validationFailed(fieldErrors(result.error)) }
   }
 
-/** What of a request is taken without a look at its schema, since the schema would take it as it is. */
+/** Tests for values that need no validation, because their schema would accept them unchanged. */
 export type Plain = Partial<Record<'params' | 'querystring' | 'body', (value: unknown) => boolean>>
 
-/** The same for a route that must be fast: only what is not `plain` is shown to its schema. */
+/** The same for a route that must be fast: only a value that is not `plain` is validated by its schema. */
 export const plainFirst =
   <Schema>(plain: Plain): FastifySchemaCompiler<Schema> =>
   part => {

@@ -7,13 +7,13 @@ import { refuseExpired } from './identity.ts'
 import type { Hold } from './limits/held.ts'
 import type { SharedRead } from './shared-reads.ts'
 
-/** Longer than most proxies let a request be silent would be of no use. */
+/** Most proxies do not let a request be silent for longer. */
 export const MAX_WAIT_SECONDS = 60
 
-/** So that a job of which two reads tell different things cannot become a busy loop. */
+/** If `waitForJob` and the read answer different states of a job, the loop pauses for this long between tries. */
 const DISAGREEMENT_PAUSE_MS = 100
 
-/** N of `Prefer: wait=N` (RFC 7240, section 4.3), at most 60; null where there is none, or none that can be understood. */
+/** N of `Prefer: wait=N` (RFC 7240, section 4.3), at most 60; null if there is none, or none that can be understood. */
 export const preferredWaitSeconds = (prefer: string | string[] | undefined): number | null => {
   const preferences = typeof prefer === 'string' ? prefer.split(/[,;]/) : []
   for (const preference of preferences) {
@@ -24,31 +24,32 @@ export const preferredWaitSeconds = (prefer: string | string[] | undefined): num
 }
 
 /**
- * Calls `leave` when the client goes, at once if it has gone; answers what ends the watch. By the connection and not by the
- * answer: behind another one that has not ended, an answer never hears that its client left.
+ * Calls `leave` when the client leaves, or at once if it has left; answers a function that ends the watch. It watches the
+ * connection and not the answer, because an answer that waits behind another one of its connection does not notice that its
+ * client left.
  */
 export const watchClient = ({ socket }: IncomingMessage, leave: () => void): (() => void) => {
-  // Each request of a pipeline watches it.
+  // Each request of a pipeline adds a listener.
   setMaxListeners(0, socket)
   socket.once('close', leave)
   if (socket.destroyed) leave()
   return () => socket.off('close', leave)
 }
 
-/** What waiting takes, the same for whoever waits. */
+/** The parts that every waiting call needs. */
 export interface WaitParts {
   live: Pick<Live, 'waitForJob'>
-  /** Aborts when the service shuts down: a wait then ends with what is known. */
+  /** Aborts when the service shuts down. A waiting call is then answered with the present state. */
   closing: AbortSignal
-  /** Waits are answers that are held, and counted as such. */
+  /** Counts waiting calls as answers that are held. */
   hold: Hold
   sharedRead: SharedRead
 }
 
 /**
- * Reads what one caller sees of one job, once for all who see the same and ask for it in the same `shape`. `read` gets an
- * identity that sees as much and whose calls are shared: a read that many share waits behind no other calls of the one who asked
- * first, and is not refused for them.
+ * Reads what a caller sees of one job, once for all callers who see the same and ask for it in the same `shape`. `read` gets an
+ * identity that sees as much and whose calls are shared. So the shared read does not wait behind other calls of the caller who
+ * asked first, and is not refused because of them.
  */
 export const readShared = <Result>(
   sharedRead: SharedRead,
@@ -60,7 +61,10 @@ export const readShared = <Result>(
   return sharedRead(key, () => read({ ...identity, userId: null, isShared: true }))
 }
 
-/** For how many of `seconds` a caller may wait: not past the end of its token. Raises `unauthenticated` where it has ended. */
+/**
+ * How many of `seconds` a caller may wait, in milliseconds: not past the end of its token. Raises `unauthenticated` if that has
+ * expired.
+ */
 export const patienceMs = (identity: Identity, seconds: number): number => {
   refuseExpired(identity)
   const { expiresAtMs } = identity
@@ -68,9 +72,9 @@ export const patienceMs = (identity: Identity, seconds: number): number => {
 }
 
 /**
- * Holds a request for at most `ms`, while `use` runs: its signal aborts when the time is up, when the caller leaves (`watch`
- * calls its argument then) and when the service shuts down. Raises `too_many_streams` where too many are held. However it
- * ends, nothing stays registered.
+ * Holds a request for at most `ms` while `use` runs. The signal aborts when the time is up, when the caller leaves (`watch`
+ * then calls its argument), and when the service shuts down. Raises `too_many_streams` if too many requests are held. Removes
+ * all its listeners in every case.
  */
 export const held = async <Result>(
   { hold, closing }: Pick<WaitParts, 'hold' | 'closing'>,
@@ -99,20 +103,20 @@ export const held = async <Result>(
 export interface Wanted<Answer extends JobStateOfAnswer> {
   identity: Identity
   jobId: string
-  /** The newest revision that the caller says it has; -1: none. */
+  /** The newest revision that the caller has; -1 when it names none. */
   known: number
   isEnough: (state: JobStateOfAnswer) => boolean
-  /** Reads the answer. Shared, where others want the same. */
+  /** Reads the answer; callers who want the same share the read. */
   read: () => Promise<Answer>
-  /** Whether a caller whose time is up needs no answer of the job: it has it already. */
+  /** Whether a caller whose time is up needs no document, because it has this state already. */
   needsNothing: (state: JobStateOfAnswer) => boolean
 }
 
 export type JobStateOfAnswer = Pick<JobState, 'id' | 'revision' | 'finished'>
 
 /**
- * Waits until a job is enough, and reads it then: what is held meanwhile is its revision, not its document. When `signal` aborts,
- * it answers with the job as it is then, or only with its state where the caller needs no more.
+ * Waits until `isEnough` accepts the job's state, and then reads the job. While it waits, it keeps the job's revision and not
+ * its document. When `signal` aborts, answers the job as it is then, or only its state if the caller needs no more.
  */
 export const readWhenEnough = async <Answer extends JobStateOfAnswer>(
   { live }: Pick<WaitParts, 'live'>,

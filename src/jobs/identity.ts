@@ -1,7 +1,7 @@
 import { FEATURES, type Feature } from '../contract/tokens.ts'
 import type { Visibility } from '../contract/visibility.ts'
 
-/** Who calls. Every use case takes one, and every statement is bound to its scope. */
+/** Who calls. Every use case takes an identity, and every statement is limited to its scope. */
 export interface Identity {
   tenantId: string
   /** null: sees the jobs that belong to no organization. */
@@ -10,18 +10,19 @@ export interface Identity {
   features: ReadonlySet<Feature>
   /** Limits the caller to one job and its partitions. */
   jobId: string | null
-  /** When the caller's right ends (milliseconds since 1970); null when it does not. A stream never outlives it. */
+  /** When the caller's right ends (milliseconds since 1970); null when it does not end. A stream ends with it. */
   expiresAtMs: number | null
   /**
-   * Whom every limit counts for (requests, streams, held answers, bytes in flight): a user of a tenant; where the token names
-   * none, everyone who may do the same. null: nobody is counted, since everyone is the same one.
+   * The name under which every limit counts (requests, streams, held answers, bytes in flight): a user of a tenant. If the
+   * token names no user, all callers with the same rights count as one. null: no limit counts, because without authentication
+   * all callers look the same.
    */
   caller: string | null
-  /** Whether others may share what is read for it; see `Party` of the turns. */
+  /** Whether other callers may share what is read for this one; see `Party` in turns.ts. */
   isShared?: boolean
 }
 
-/** The rows an identity may see, and whose name the history notes, in the form the statements take it. */
+/** Which rows an identity may see, and the name that the history notes, in the form that the statements take. */
 export interface Scope {
   actor: string | null
   tenantId: string
@@ -29,7 +30,7 @@ export interface Scope {
   allOrganizations: boolean
   organizationId: string | null
   jobId: string | null
-  /** Whom the share of what waits to be written counts for; see `Identity.caller`. */
+  /** The name that counts for the share of the heartbeat queue; see `Identity.caller`. */
   caller?: string | null
 }
 
@@ -42,7 +43,7 @@ export const scopeOf = (identity: Identity): Scope => ({
   caller: identity.caller,
 })
 
-/** Which jobs exist for whoever acts in a scope: the same value for all who see the same. */
+/** Which jobs exist for a caller with this scope. Callers who see the same jobs have equal values. */
 export const visibilityOf = ({ tenantId, allOrganizations, organizationId, jobId }: Scope): Visibility => ({
   tenantId,
   allOrganizations,
@@ -50,7 +51,7 @@ export const visibilityOf = ({ tenantId, allOrganizations, organizationId, jobId
   scopeJobId: jobId,
 })
 
-/** Whoever reaches a service without authentication: every feature, in the nil tenant. */
+/** The identity of every caller of a service without authentication: every feature, in the nil tenant. */
 export const OPEN_IDENTITY: Identity = {
   tenantId: '00000000-0000-0000-0000-000000000000',
   organizationId: null,

@@ -2,7 +2,10 @@ import { sql, type SQL } from 'drizzle-orm'
 import { functions } from '../database/functions.ts'
 import { visibilityOf, type Scope } from './identity.ts'
 
-/** The jobs that exist for a caller. Every statement in Drizzle is bound to it; none gives the table another name. */
+/**
+ * The condition that limits a statement in Drizzle to the jobs that exist for a caller. The statement must not give the table
+ * an alias.
+ */
 export const inScope = (scope: Scope): SQL => {
   const { tenantId, allOrganizations, organizationId, scopeJobId } = visibilityOf(scope)
   return sql`${functions}.sees(

@@ -3,26 +3,26 @@ import { NoTurnError, Turns, type Party, type TurnsOptions } from '../turns/turn
 import { HeadwayError } from '../contract/errors.ts'
 import type { Jobs } from './use-cases.ts'
 
-/** `wide` is what reads or writes many rows: lists, statistics, snapshots, batches that bring their partitions. */
+/** `wide` calls read or write many rows: lists, statistics, snapshots, batches that are created with their partitions. */
 export type Width = 'narrow' | 'wide'
 
 /**
- * Runs a use case when it is its party's turn, which lasts until the server has let go of what the use case held there. Raises
- * `rate_limited` and `overloaded`.
+ * Runs a use case when it is its party's turn. The turn lasts until the database has ended the statements of the use case, also
+ * after an error. Raises `rate_limited` and `overloaded`.
  */
 export type InTurn = <T>(party: Party, width: Width, useCase: () => Promise<T>) => Promise<T>
 
 export interface CallTurns {
   inTurn: InTurn
-  /** Calls that wait. */
+  /** Number of calls that wait for their turn. */
   waiting: () => number
 }
 
-/** Of one identity. More than a browser or a worker sends at once; a flood is refused without waiting. */
+/** Of one identity. A browser or a worker sends fewer at once; a flood of calls is refused without waiting. */
 const MAX_WAITING_PER_CALLER = 1_000
 const PATIENCE_MS = 5_000
 
-/** The defaults are what the documentation promises; tests have less. */
+/** The defaults are documented; tests use smaller values. */
 export type Waiting = Partial<Pick<TurnsOptions, 'maxWaitingPerCaller' | 'patienceMs'>>
 
 const refusalOfTurn = ({ reason }: NoTurnError): HeadwayError =>
@@ -35,9 +35,10 @@ const refusalOfTurn = ({ reason }: NoTurnError): HeadwayError =>
       })
 
 /**
- * Shares the connections of the pool for calls among tenants, and among the identities of each. One connection stays for what
- * the service does by itself; one more for the tenant that comes next. While several tenants call, none has more than a third.
- * What is wide has half of the pool, of which one tenant among several has a third: a database with few cores feels each.
+ * Shares the pool's connections for calls among tenants, and among the identities of each tenant. One connection is kept for
+ * the service's own work, and one more for the next tenant that comes. While several tenants call, none has more than a third.
+ * Wide calls have half of the pool, of which one tenant among several has a third, because each wide call slows a database with
+ * few cores.
  */
 export const createInTurn = (poolSize: number, waiting: Waiting = {}): CallTurns => {
   const { maxWaitingPerCaller = MAX_WAITING_PER_CALLER, patienceMs = PATIENCE_MS } = waiting
@@ -90,10 +91,10 @@ export const createInTurn = (poolSize: number, waiting: Waiting = {}): CallTurns
   return { inTurn, waiting: () => wideTurns.waiting + turns.waiting }
 }
 
-/** A batch with more partitions at once writes for as long as a list reads. */
+/** A batch that is created with more partitions writes for as long as a list reads. */
 const FEW_PARTITIONS = 20
 
-/** The same use cases, each in its caller's turn. Heartbeats have a queue of their own (see `HeartbeatIntake`). */
+/** The same use cases, each run in its caller's turn. Heartbeats have their own queue (see `HeartbeatIntake`). */
 export const takeTurns = (jobs: Jobs, inTurn: InTurn): Jobs => ({
   heartbeat: (identity, heartbeat) => jobs.heartbeat(identity, heartbeat),
   heartbeats: (identity, heartbeats) => jobs.heartbeats(identity, heartbeats),

@@ -4,7 +4,10 @@ import type { CreateJob } from '../contract/requests.ts'
 import type { Identity } from './identity.ts'
 import type { JsonObject, Stage } from '../contract/job.ts'
 
-/** A job to be stored: columns by name, as headway.create_job reads them. What is null takes its default or its parent's. */
+/**
+ * The columns of a new job by name, as headway.create_job reads them. A column that is null takes its default, or its parent's
+ * value.
+ */
 export interface JobColumns {
   tenant_id: string
   organization_id: string | null
@@ -23,20 +26,21 @@ export interface JobColumns {
   parent_job_id: string | null
   partition_index: number | null
   partition_count: number | null
-  /** Not null makes it a batch. */
+  /** Not null: the job is a batch. */
   children: JsonObject | null
   idempotency_key: string | null
   idempotency_hash: string | null
-  /** Those that a batch brings along. */
+  /** The partitions with which a batch is created. */
   partitions: { name: string; total_count: number | null; meta: JsonObject }[]
-  /** What the partitions of a batch get instead of the batch itself. */
+  /** The unit and stages that the partitions of a batch get, because the batch itself has none. */
   partition_unit: string | null
   partition_stages: Stage[] | null
 }
 
 /**
- * Tells requests apart, not spellings: arrays keep their order, objects lose theirs. What the request leaves open is left
- * out, so that neither another default nor a later version makes another request of it.
+ * The same hash for two requests that mean the same: the order of an object's properties does not matter, the order of an array
+ * does. Properties that the request leaves out are left out of the hash, so that neither a changed default nor a later version
+ * changes it.
  */
 const hashOf = (request: CreateJob): string => {
   const given = Object.entries(request).filter(([, value]) => value !== null && value !== undefined)
@@ -48,7 +52,7 @@ const hashOf = (request: CreateJob): string => {
   return createHash('sha256').update(canonical).digest('hex')
 }
 
-/** Weights that sum up to 1: what each stage is of the whole. */
+/** Stages with weights that add up to 1. */
 const normalise = (stages: CreateJob['stages']): Stage[] | null => {
   if (!stages) return null
   const sum = stages.reduce((total, { weight = 1 }) => total + weight, 0)
@@ -87,7 +91,9 @@ const refusalOfCombination = (input: CreateJob): HeadwayError | null => {
   return null
 }
 
-/** What a request asks to be stored. Raises `invalid_partition` or `invalid_stages` where its fields do not go together. */
+/**
+ * The columns that a request asks to store. Raises `invalid_partition` or `invalid_stages` where its fields do not go together.
+ */
 export const toJobColumns = (
   identity: Identity,
   input: CreateJob,

@@ -1,17 +1,19 @@
 import type { Database } from '../database/connection.ts'
 
-/** How many jobs there are that have not finished, of all tenants, and the oldest. Stalled ones are running too. */
+/**
+ * How many jobs of all tenants have not finished, and how old the oldest expirable job is. `running` includes the stalled jobs.
+ */
 export interface JobCounts {
   pending: number
   running: number
   stalled: number
-  /** How long ago the first of those to be erased finished, or was last touched while it was pending; 0: there is none. */
+  /** How long ago the next job to be erased finished, or last changed if it is pending; 0 when there is none. */
   oldestSeconds: number
 }
 
 /**
- * Reads active jobs alone, by the partial index `progress_jobs_active`, and the first entries of `progress_jobs_finished_at`: what
- * has finished costs nothing, however much it is. Partitions are erased with their batch.
+ * Reads the active jobs by the partial index `progress_jobs_active`, and the first entries of `progress_jobs_finished_at`. Its
+ * cost does not grow with the number of finished jobs. Partitions are left out, because they are erased with their batch.
  */
 export const countJobs = async (database: Database): Promise<JobCounts> => {
   const rows = await database.query<JobCounts>(

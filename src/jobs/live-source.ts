@@ -14,10 +14,13 @@ const DOCUMENT = `
   round(1000 * date_part('epoch', j.finished_at))::bigint AS finished_at_ms,
   j.revision, j.lifecycle, j.lifecycle_revision, ${FUNCTIONS}.live_document(j)::text AS json`
 
-/** How far back a reader without a position sees finished jobs. The index gives the longest; what was shorter is left out. */
+/**
+ * How far back a reader without a position sees finished jobs. The index is read for the longest period, and this condition
+ * removes jobs whose own period is shorter.
+ */
 const { completed, failed } = JUST_FINISHED_SECONDS
 const JUST_FINISHED = `AND (j.status = 'failed' OR j.finished_at >= now() - interval '${completed} seconds')`
-/** Reconcile looks this far back; everything older has left the feeds. */
+/** How far back reconciliation looks. Feeds keep no job that finished earlier. */
 const RECONCILE_SECONDS = 120
 
 interface DocumentRow {
@@ -37,7 +40,7 @@ interface DocumentRow {
   json: string
 }
 
-/** One of them carries the snapshot, and no job. */
+/** A row with a job's revision. One further row has no job and carries the database's snapshot. */
 interface RevisionRow {
   id: string
   tenant_id: string
@@ -64,7 +67,7 @@ const toDocument = (row: DocumentRow): LiveDocument => ({
   json: row.json,
 })
 
-/** The conditions of a filter, as SQL over `j`; `bind` takes a value and answers its placeholder. */
+/** The conditions of a filter, as SQL about `j`. `bind` takes a value and answers its placeholder. */
 const conditionsOf = (filter: FeedFilter, bind: (value: unknown) => string): string[] => {
   const { tenantId, allOrganizations, organizationId, scopeJobId } = filter
   const caller = [
@@ -81,7 +84,7 @@ const conditionsOf = (filter: FeedFilter, bind: (value: unknown) => string): str
   return conditions
 }
 
-/** A stream that cannot begin is refused like any other call. */
+/** Raises a failed read as the refusal of the stream that it was for. */
 const refuse = (error: unknown): never => {
   if (error instanceof HeadwayError || classifyFailure(error) === 'defect') throw error
   throw new HeadwayError('database_unavailable', 'The database cannot be reached or is busy: connect again.', {
@@ -91,8 +94,8 @@ const refuse = (error: unknown): never => {
 }
 
 /**
- * What the live side reads, each in one statement. Snapshots are read in the turn of their tenant: one is shared by all who
- * follow the same.
+ * The statements that read for live streams. A snapshot is read in the turn of its tenant, and shared by all readers of the
+ * same feed.
  */
 export const createLiveSource = (database: Database, inTurn: InTurn): LiveSource => ({
   async readStates(jobIds) {
@@ -118,7 +121,7 @@ export const createLiveSource = (database: Database, inTurn: InTurn): LiveSource
     const values: unknown[] = []
     const bind = (value: unknown) => `$${values.push(value)}`
     const where = conditionsOf(filter, bind).join(' AND ')
-    // Named jobs are shown whatever their age.
+    // Jobs that are named by their ids are shown whatever their age.
     const from =
       filter.jobIds.length > 0
         ? "'-infinity'::timestamptz"
@@ -128,8 +131,9 @@ export const createLiveSource = (database: Database, inTurn: InTurn): LiveSource
     const isRecent = filter.jobIds.length > 0 || since ? '' : JUST_FINISHED
     const most = `${bind(limit + 1)}::integer`
     const position = filter.jobIds.length > 0 ? null : since?.position
-    // Ends that were written earlier and committed later: the newest by their transactions, however many there may be. As in
-    // functions/revisions.sql, what is older than a day or of another server's future is none.
+    // Jobs whose end was written before `from`, but committed after the reader's position: the newest by their transactions. As
+    // in functions/revisions.sql, ends that are older than a day, and transactions that have not begun on this server, are left
+    // out.
     const late = position
       ? `UNION ALL
          (SELECT j.id, 1 AS half, j.finished_at AS ordered_by FROM public.progress_jobs j
@@ -143,8 +147,8 @@ export const createLiveSource = (database: Database, inTurn: InTurn): LiveSource
             WHERE j.finished_at IS NOT NULL AND j.finished_xact = ANY (${bind(position.open)}::xid8[]) AND ${where}
             LIMIT ${most})))`
       : ''
-    // One arm for each partial index, so that none walks every job of the tenant. Documents are made of those that are shown.
-    // The clock and the snapshot come along even when there is no job.
+    // One SELECT for each partial index, so that none reads every job of the tenant. Documents are only made of the jobs that
+    // are shown. The time and the snapshot are answered even when there is no job.
     const text = `WITH halves AS (
          (SELECT j.id, 0 AS half, j.created_at AS ordered_by FROM public.progress_jobs j
           WHERE j.finished_at IS NULL AND ${where} ORDER BY j.created_at DESC LIMIT ${most})

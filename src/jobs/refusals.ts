@@ -2,7 +2,7 @@ import { sqlStateOf } from '../database/failures.ts'
 import { HeadwayError, type ErrorCode } from '../contract/errors.ts'
 import type { JobStatus } from '../contract/states.ts'
 
-/** The sentences for what the database refuses, by the code that its functions answer. */
+/** The sentence for each code with which the database's functions refuse a call. */
 const SENTENCES: Partial<Record<ErrorCode, (jobId: string, status: JobStatus | null) => string>> = {
   job_not_found: id => `There is no job ${id}, or it is not yours.`,
   already_finished: (id, status) => `Job ${id} has already finished (${status ?? 'unknown'}): stop working on it.`,
@@ -38,7 +38,7 @@ const PARTITION_SENTENCES: Record<string, string> = {
   type_differs: 'A partition has the jobType of its batch: leave it out, or send the same one.',
 }
 
-/** The refusal of a new job by what headway.create_job answered. */
+/** The refusal of a new job, from the answer of headway.create_job. */
 export const refusalOfCreation = (
   { code, reason }: { code: ErrorCode; reason: string | null },
   parentJobId = '',
@@ -48,8 +48,8 @@ export const refusalOfCreation = (
     : new HeadwayError(code, PARTITION_SENTENCES[reason] ?? `The partition is not possible: ${reason}.`)
 
 /**
- * The refusal with a code that a statement answered. Without a stack, which says nothing of what the caller did, and takes ten
- * times as long as the rest: a thousand may come with one request.
+ * The refusal for a code that a statement answered. It has no stack: a stack would say nothing about the call, and making it
+ * takes ten times as long as the rest, while one request may get a thousand refusals.
  */
 export const refusalOf = (code: ErrorCode, jobId: string, status: JobStatus | null): HeadwayError => {
   const { stackTraceLimit } = Error
@@ -65,7 +65,7 @@ export const refusalOf = (code: ErrorCode, jobId: string, status: JobStatus | nu
   }
 }
 
-/** The refusal of input that the database cannot store: a failure of the kind `data`. */
+/** The refusal of input that the database cannot store (`data` in failures.ts). */
 export const refusalOfData = (error: unknown): HeadwayError =>
   new HeadwayError(
     'validation_failed',

@@ -23,7 +23,7 @@ import type { JobColumns } from './job-columns.ts'
 import { readStatistics, type StatisticsQuery } from './statistics.ts'
 import type { Statistics } from '../contract/statistics.ts'
 
-/** Counting stops here: a page number beyond it helps nobody, and counting millions of rows would cost every list. */
+/** The total of a list is not counted further than this, because counting millions of rows would slow every list. */
 const MAX_TOTAL = 10_000
 const MAX_ACTIVE = 50
 const MAX_RECENT = 10
@@ -33,25 +33,28 @@ export type JobCommand = 'start' | 'complete' | 'fail' | 'cancel' | 'acknowledge
 export interface ChangeResult {
   code: ErrorCode | null
   status: JobStatus | null
-  /** False when the command had been carried out before. */
+  /** False when the command had had its effect before. */
   changed: boolean
   revision: number
   job: JobDocument | null
-  /** Partitions or the batch that changed beside it. */
+  /** The other jobs that changed: the partitions of a batch, or the batch of a partition. */
   others: JobChange[]
 }
 
 export type CreateResult =
   | { code: null; job: CreatedJob; others: JobChange[] }
-  /** The idempotency key had made this job already, from a request with this hash. */
+  /** The idempotency key created this job earlier, by a request with this hash. */
   | { code: 'exists'; job: CreatedJob; requestHash: string }
   | { code: ErrorCode; reason: string | null }
 
-/** Of a row of the queried table as a whole: with its schema it would be taken for a column. */
+/**
+ * A document of the queried table's row. The table is named without its schema, because with it the name would be read as a
+ * column.
+ */
 const document = <T>(kind: 'job' | 'listed_job' | 'progress') =>
   sql<T>`${functions}.${sql.raw(kind)}_document(progress_jobs)`
 
-/** `%` and `_` in what a person types mean themselves. */
+/** `%` and `_` in a search text are ordinary characters. */
 const escapeLike = (text: string): string => text.replace(/[\\%_]/g, '\\$&')
 
 const listFilter = (scope: Scope, query: ListJobs): SQL | undefined => {
@@ -87,7 +90,10 @@ const SORT_COLUMNS = {
   partitionIndex: progressJobs.partitionIndex,
 }
 
-/** Jobs without the sorted value come last in both directions; the id settles ties, so that pages do not overlap. */
+/**
+ * Jobs without a value to sort by come last in both directions. The id orders jobs with equal values, so that pages do not
+ * overlap.
+ */
 const listOrder = ({ key, descending }: ListJobs['sort']): SQL[] => {
   const column = SORT_COLUMNS[key]
   const mayBeNull = key === 'startedAt' || key === 'finishedAt' || key === 'partitionIndex'
@@ -99,8 +105,8 @@ const listOrder = ({ key, descending }: ListJobs['sort']): SQL[] => {
 }
 
 /**
- * Every statement on jobs but the flush and the sweeper's. Each is bound to a scope; what is outside it does not exist.
- * `stalledAfterSeconds` is how long a worker may be silent before its document says so.
+ * Every statement on jobs except the flush and those of the sweeper. Each is limited to a scope; jobs outside it do not exist
+ * for it. `stalledAfterSeconds` is how long a worker may be silent before its document says that it is stalled.
  */
 export const createJobRepository = (
   database: Database,
@@ -111,7 +117,9 @@ export const createJobRepository = (
 ) => {
   const db = database.drizzle
   return {
-    /** Makes a job, and its partitions where it brings some. Null when the job that held its key has just been erased. */
+    /**
+     * Creates a job, with the partitions that it names. Null when the job with this idempotency key was erased during the call.
+     */
     async create(scope: Scope, job: JobColumns): Promise<CreateResult | null> {
       const rows = await database.query<{
         code: ErrorCode | 'exists' | null
@@ -134,7 +142,7 @@ export const createJobRepository = (
         : { code: 'exists', job: created, requestHash: row.request_hash }
     },
 
-    /** The job and its workers as of one moment. */
+    /** The job and its workers at the same moment. */
     async find(scope: Scope, jobId: string): Promise<{ job: JobDocument; workers: WorkerDocument[] } | null> {
       const workers = sql<WorkerDocument[]>`${functions}.workers_document(
         progress_jobs, ${sweepIntervalSeconds}, ${stalledAfterSeconds})`
@@ -168,8 +176,8 @@ export const createJobRepository = (
     },
 
     /**
-     * A page, and how many there are. The page's ids are chosen first: a document costs fifty times what its row does, and one that
-     * is asked for together with OFFSET is made of every row that is skipped.
+     * A page of jobs, and the number of all. The ids of the page are selected first, because making a document takes fifty
+     * times as long as reading its row. Selected together with OFFSET, documents would be made for all skipped rows, too.
      */
     async list(scope: Scope, query: ListJobs): Promise<{ items: ListedJob[]; total: number }> {
       const where = listFilter(scope, query)
@@ -231,7 +239,7 @@ export const createJobRepository = (
         .from(progressJobs)
         .where(and(eq(progressJobs.id, jobId), inScope(scope)))
       if (!found[0]) return null
-      // As in `list`: what is skipped is not looked at but for its id.
+      // As in `list`: of skipped entries only the ids are read.
       const shown = db
         .select({ id: jobEvents.id })
         .from(jobEvents)
@@ -257,7 +265,7 @@ export const createJobRepository = (
 
     statistics: (scope: Scope, query: StatisticsQuery): Promise<Statistics> => readStatistics(database, scope, query),
 
-    /** Carries out one command on one job, decided under the job's lock. */
+    /** Carries out one command on one job; headway.change_job decides about it under the job's lock. */
     async change(
       scope: Scope,
       jobId: string,
@@ -292,7 +300,7 @@ export const createJobRepository = (
       return { code, status, changed, revision, job, others: others ?? [] }
     },
 
-    /** Erases a finished job. Answers the code that stands in the way and the job's status, null when there is no such job. */
+    /** Erases a finished job. Answers the job's status and the code of a refusal, or null when there is no such job. */
     async purge(scope: Scope, jobId: string): Promise<{ code: ErrorCode | null; status: JobStatus } | null> {
       const found = and(eq(progressJobs.id, jobId), inScope(scope))
       const erased = await db

@@ -3,18 +3,24 @@ import type { Database } from '../database/connection.ts'
 import { classifyFailure } from '../database/failures.ts'
 import { FUNCTIONS } from '../database/functions.ts'
 
-/** Jobs per statement, with their workers and history: short locks, and no flood of dead rows at once. */
+/**
+ * Jobs per statement, with their workers and history. Small batches hold their locks for a short time and leave few dead rows
+ * at once.
+ */
 const BATCH = 500
 
 export interface RetentionOptions {
   database: Database
   retentionDays: number
   log: Logger
-  /** Asked between two statements: a shutdown waits for one, not for all. */
+  /** Called between two statements, so that a shutdown waits for one statement and not for all. */
   isClosing?: () => boolean
 }
 
-/** Runs a statement of an erasure. Where another session holds what it needs (55P03), the next run erases it: answers `nothing`. */
+/**
+ * Runs a statement that erases. If another session has locked what it needs (55P03), logs that and answers `nothing`; the next
+ * run erases it.
+ */
 export const waitWhereLocked = async <Erased>(
   log: Logger,
   of: string,
@@ -31,8 +37,8 @@ export const waitWhereLocked = async <Erased>(
 }
 
 /**
- * Erases what is older than `retentionDays`; answers how many jobs and batches. 0 keeps everything. Where another session holds
- * a row that goes with an expired job, the erasure waits for its next run.
+ * Erases jobs and batches that are older than `retentionDays`, and answers how many. 0 days keep everything. If another session
+ * has locked a row that is erased with an expired job, the next run erases them.
  */
 export const createRetention =
   ({ database, retentionDays, log, isClosing = () => false }: RetentionOptions) =>

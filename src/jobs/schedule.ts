@@ -4,16 +4,16 @@ import { HeadwayError } from '../contract/errors.ts'
 
 export interface Schedule {
   start(): void
-  /** Resolves when no run is under way any more. */
+  /** Resolves when no run is in progress. */
   stop(): Promise<void>
 }
 
-/** Enough runs to meet the longest gap of an uneven expression: 0 and 50 seconds past, say. */
+/** Number of runs to compare: enough to include the longest gap of an uneven expression, such as 0 and 50 seconds past. */
 const RUNS_LOOKED_AT = 13
 
 /**
- * The longest time between two runs of a cron expression (with or without a field for seconds), in seconds. Raises a
- * sentence for a bad one.
+ * The longest time between two runs of a cron expression (with or without a field for seconds), in seconds. Raises
+ * `validation_failed` for a bad expression.
  */
 export const intervalSecondsOf = (expression: string, setting: string): number => {
   if (!validate(expression)) {
@@ -33,16 +33,19 @@ export const intervalSecondsOf = (expression: string, setting: string): number =
   return Math.max(...gaps) / 1000
 }
 
-/** Node's timers take no longer ones. */
+/** The longest time that Node's timers take. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1
-/** A run that is nearer than this part of the interval is the one that has just been: a timer may be early by the wall clock. */
+/**
+ * A timer may fire early by the wall clock. A due time that is nearer than this part of the interval is the run that has just
+ * begun.
+ */
 const TOO_NEAR = 0.1
 
 /**
- * Runs `run` by a cron expression, never twice at a time. What it raises is logged as a failure of `name`.
+ * Runs `run` by a cron expression, never twice at the same time. An error is logged as a failure of `name`.
  *
- * The wall clock says when the next run is due, once, after each run. It is waited for by a clock that nobody sets, and for no
- * longer than two runs are ever apart: whoever sets the wall clock, ahead or back, moves one run by at most that.
+ * After each run, the wall clock says once when the next one is due. A monotonic clock then measures the time until that, at
+ * most the longest time between two runs. So a change of the wall clock moves one run, by that time at most.
  */
 export const createSchedule = (
   name: string,
@@ -63,7 +66,7 @@ export const createSchedule = (
   }
 
   const begin = (): void => {
-    // One that takes longer than the interval goes on, and this turn is left out.
+    // A run that takes longer than the interval goes on, and the run that is due now is left out.
     underWay ??= run()
       .catch((error: unknown) => log.error({ err: error }, `${name} failed`))
       .finally(() => (underWay = null))

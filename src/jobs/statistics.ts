@@ -7,26 +7,26 @@ import type { Scope } from './identity.ts'
 import { inScope } from './in-scope.ts'
 import type { Statistics, TypeStatistics } from '../contract/statistics.ts'
 
-/** What is to be counted: jobs that finished from `since` on and before `until`. */
+/** Which jobs to count: those that finished from `since` on and before `until`. */
 export interface StatisticsQuery {
   jobType?: string
-  /** 7 days before `until`. */
+  /** Default: 7 days before `until`. */
   since?: Date
-  /** Now. */
+  /** Default: now. */
   until?: Date
 }
 
 export type { Statistics, TypeStatistics }
 
 const DEFAULT_DAYS = 7
-/** A leap year. What one call reads is bounded, however long jobs are kept. */
+/** A leap year. This limits what one call reads, however long jobs are kept. */
 const MAX_DAYS = 366
 const DAY_MS = 86_400_000
 
 const badSince = (message: string) =>
   new HeadwayError('validation_failed', `since ${message}.`, { errors: [{ path: 'since', message }] })
 
-/** Raises `validation_failed` for a time that ends before it begins, or is too long. */
+/** Raises `validation_failed` for a period that ends before it begins, or that is too long. */
 export const refuseBadWindow = ({ since, until }: StatisticsQuery): void => {
   if (!since) return
   const lengthMs = (until?.getTime() ?? Date.now()) - since.getTime()
@@ -36,18 +36,18 @@ export const refuseBadWindow = ({ since, until }: StatisticsQuery): void => {
 
 const time = (date: Date): SQL => sql`${date.toISOString()}::timestamptz`
 
-/** The millisecond that has begun belongs to the past: what finished just now is counted. */
+/** The end of the current millisecond, so that a job that has just finished is counted. */
 const END_OF_NOW = sql`date_trunc('milliseconds', now()) + interval '1 millisecond'`
 
 /**
- * Counts what finished, in one statement, from indexes that hold all that it reads.
+ * Counts finished jobs in one statement, from indexes that contain every column it reads.
  *
- * `outcomes` must stay an index-only scan of `progress_jobs_finished`: 100,000 jobs have 100 MB or more of rows, and 8 MB
- * there. That is why the outcome is told from columns that only finished jobs have (CHECKs of the table): a completed one
- * has `completed_seconds`, a failed one a `failure_reason`, a cancelled one neither.
- * Counts are summed as in a batch: only where units agree, and 'unknown' agrees with all.
- * `alarms` begins with `job_events_stale`, and visits the jobs of those few entries one by one.
- * Types are compared by their bytes: sorting a hundred thousand names by the rules of a language takes longer than all else.
+ * `outcomes` must stay an index-only scan of `progress_jobs_finished`: 100,000 jobs have 100 MB or more of rows, and 8 MB in
+ * the index. So the outcome is read from columns that only finished jobs have (CHECKs of the table): a completed job has
+ * `completed_seconds`, a failed job a `failure_reason`, a cancelled job neither. As in a batch, counts are added up only if
+ * units agree, and 'unknown' agrees with all. `alarms` begins with the index `job_events_stale`, and reads the jobs of those
+ * few entries one by one. Job types are compared by their bytes: sorting 100,000 names by the rules of a language would take
+ * longer than the rest.
  */
 export const readStatistics = async (
   database: Database,

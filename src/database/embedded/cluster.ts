@@ -32,7 +32,7 @@ const SETTINGS = {
   max_logical_replication_workers: '0',
 }
 
-/** The superuser that initdb makes. */
+/** The superuser that initdb creates. */
 export const SUPERUSER = 'postgres'
 
 const READY_POLL_MS = 10
@@ -43,9 +43,9 @@ const FAST_SHUTDOWN_MS = 30_000
 export interface Server {
   host: string
   port: number
-  /** Resolves when it has gone, for whatever reason. */
+  /** Resolves when the server has ended, for any reason. */
   gone: Promise<void>
-  /** Ends its connections and shuts it down; resolves when it has gone. */
+  /** Ends the server's connections and shuts it down; resolves when it has ended. */
   stop: () => Promise<void>
 }
 
@@ -74,7 +74,7 @@ const readPostmasterFile = (place: Place): PostmasterFile | null => {
 
 const program = (bin: string, name: string) => join(bin, 'bin', process.platform === 'win32' ? `${name}.exe` : name)
 
-/** Programs of Postgres run as its user, in a folder that user can enter, and blind to PG… variables of the caller. */
+/** Programs of Postgres run as its user, in a folder that this user can enter, and without the caller's PG… variables. */
 const spawnOptions = (place: Place, log: number): SpawnOptions => ({
   cwd: place.home,
   detached: process.platform !== 'win32',
@@ -94,7 +94,7 @@ const spawnProgram = async (place: Place, command: string, args: string[]): Prom
     await once(child, 'spawn')
     return child
   } catch (error) {
-    // "No such file" of a file that is there means its loader: npm installs the package on musl as well.
+    // ENOENT for a file that exists means that its loader is missing: npm installs the package on musl as well.
     if (errorCode(error) !== 'ENOENT' || !existsSync(command)) throw error
     throw new Error(
       `${command} cannot run on this system, it needs glibc: set DATABASE_URL to a PostgreSQL 14 or later`,
@@ -120,8 +120,8 @@ const writeDurably = (path: string, content: string, place: Place): void => {
 }
 
 /**
- * Makes the cluster where there is none, under another name first: what has the name `cluster` is complete.
- * Called under the lock, so whatever draft it finds was left by a start that was cut short.
+ * Creates the cluster if there is none. It is made under another name and then renamed, so a folder named `cluster` is always
+ * complete. Call it under the lock: every draft that it finds was then left by a start that was interrupted.
  */
 const initialize = async ({ place, settings }: GuardOptions, bin: string): Promise<void> => {
   for (const name of readdirSync(place.home)) {
@@ -137,13 +137,13 @@ const initialize = async ({ place, settings }: GuardOptions, bin: string): Promi
     ...['-D', join(draft, 'data'), '-U', SUPERUSER, '-E', 'UTF8'],
     ...['--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8'],
     ...['-A', 'scram-sha-256', `--pwfile=${password}`, '--no-instructions'],
-    // Who runs the server without fsync has said that the data may be lost.
+    // An operator who runs the server without fsync has accepted that data may be lost.
     ...(settings['fsync'] === 'off' ? ['--no-sync'] : []),
   ])
   renameSync(draft, place.cluster)
 }
 
-/** A server of another major version cannot read the data: say so before Postgres says it to a log file. */
+/** Refuses data of another major version, with a message. Postgres itself would only write to its log file. */
 const checkVersion = ({ place, programs }: GuardOptions): void => {
   const found = readFileSync(join(dataOf(place), 'PG_VERSION'), 'utf8').trim()
   const brought = programs.version.split('.')[0]
@@ -168,7 +168,7 @@ const isFree = async (port: number): Promise<number | null> => {
   return chosen
 }
 
-/** The port of the last time where it is free, so that addresses handed out before stay valid. */
+/** The port of the last start if it is free, so that addresses that were given out stay valid. */
 const choosePort = async (place: Place): Promise<number> => {
   const file = join(place.home, 'port')
   const last = existsSync(file) ? Number(readFileSync(file, 'utf8')) : 0
@@ -182,7 +182,9 @@ const listenSettings = async ({ place, transport }: GuardOptions): Promise<Recor
     ? { listen_addresses: '127.0.0.1', port: String(await choosePort(place)), unix_socket_directories: '' }
     : { listen_addresses: '', port: '5432', unix_socket_directories: place.run, unix_socket_permissions: '0700' }
 
-/** The process of the server, ours or one that a killed guard has left running. */
+/**
+ * Resolves when the server's process has ended. The process is a child of this guard, or was left running by a killed guard.
+ */
 const watch = (pid: number, child: ChildProcess | null): Promise<void> =>
   child !== null
     ? once(child, 'close').then(() => undefined)
@@ -201,7 +203,7 @@ const shutDown = async (place: Place, bin: string, pid: number, gone: Promise<vo
     try {
       process.kill(pid, name)
     } catch {
-      // It has gone by itself.
+      // The process has ended by itself.
     }
   }
   signal('SIGINT')
@@ -210,7 +212,7 @@ const shutDown = async (place: Place, bin: string, pid: number, gone: Promise<vo
   clearTimeout(timer)
 }
 
-/** Resolves with what the server says of itself once it takes connections; null if it has gone before. */
+/** Resolves with the contents of postmaster.pid once the server accepts connections; null if the server has ended before. */
 const untilReady = async (place: Place, pid: number, gone: Promise<void>): Promise<PostmasterFile | null> => {
   for (;;) {
     const file = readPostmasterFile(place)
@@ -220,15 +222,15 @@ const untilReady = async (place: Place, pid: number, gone: Promise<void>): Promi
 }
 
 /**
- * Removes what a dead server has left. Postgres judges these files by whether a process with their number lives, and
- * refuses to start if the number belongs to someone else now (after a power cut, in a restarted container) or to a zombie.
- * Children of the dead server may still be there: Postgres finds them by its shared memory, and they end by themselves.
+ * Removes the files that a dead server has left. Postgres refuses to start if a process with the number in these files exists,
+ * also if the number now belongs to another program (after a power cut, in a restarted container) or to a zombie. Children of
+ * the dead server may still be running. Postgres finds them by its shared memory, and they end by themselves.
  */
 const removeTraces = (place: Place): void => {
   for (const path of [postmasterPidPath(place), join(place.run, `${SERVER_SOCKET}.lock`)]) rmSync(path, { force: true })
 }
 
-/** Gives the running server of the cluster, or starts it; makes the cluster where there is none. Called under the lock. */
+/** Answers the running server of the cluster, or starts it; creates the cluster if there is none. Call it under the lock. */
 export const startServer = async (options: GuardOptions, bin: string): Promise<Server> => {
   const { place } = options
   await initialize(options, bin)

@@ -1,10 +1,10 @@
 /**
- * The Postgres that Headway brings along, for the case that DATABASE_URL is not set: a real server from npm packages,
- * so that the code path is that of production.
+ * Runs the Postgres of Headway's npm packages, for the case that DATABASE_URL is not set. It is a real server, so the code path
+ * is that of production.
  *
- * This process only claims the server (`guard-connection.ts`). A process of its own, the guard (`guard.ts`), runs it
- * while anyone claims it. `place.ts` decides where the files are and which user runs the server, `binaries.ts` finds
- * the programs, `cluster.ts` makes and starts the database. docs/decisions/0001-embedded-postgres.md says why.
+ * This process only claims the server (`guard-connection.ts`). A process of its own, the guard (`guard.ts`), runs the server
+ * while any process claims it. `place.ts` decides where the files are and which user runs the server, `binaries.ts` finds the
+ * programs, `cluster.ts` creates and starts the database. docs/decisions/0001-embedded-postgres.md says why.
  */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -15,27 +15,27 @@ import type { Transport } from './messages.ts'
 import { choosePlace } from './place.ts'
 
 export interface EmbeddedPostgresOptions {
-  /** Directory of Headway's own data; made where it does not exist. */
+  /** Directory of Headway's own data; created if it does not exist. */
   dataDir: string
-  /** Told what an operator may want to know: that the server ended and came back. */
+  /** Called with messages for the operator: that the server has ended, and that it is running again. */
   log?: (message: string) => void
-  /** Server settings by name, for the process that starts the server; who joins takes it as it is. */
+  /** Server settings by name. They apply if this process starts the server, and not if it joins a running one. */
   settings?: Record<string, string>
   /** How clients reach the server. Default: a unix socket that only this user can open; 127.0.0.1 on Windows. */
   transport?: Transport
 }
 
-/** A claim on the embedded server, shared by all processes that use the same data directory. */
+/** A claim on the embedded server, which all processes with the same data directory share. */
 export interface EmbeddedPostgres {
-  /** For `pg`; with the password. It stays valid when the server comes back after a failure. */
+  /** A URL for `pg`, with the password. It stays valid when the server is started again after a failure. */
   url: string
-  /** Of the server, such as 18.4. */
+  /** The server's version, such as 18.4. */
   version: string
-  /** Where the data are: under the directory asked for, unless Postgres cannot enter that. */
+  /** Where the data are: in the directory that was asked for, unless the user of Postgres cannot enter that. */
   dataDir: string
-  /** What the operator should know about this machine, one sentence each. */
+  /** Warnings about this machine for the operator, one sentence each. */
   warnings: string[]
-  /** Gives the claim up; the server is shut down unless another process uses it. A killed process loses it as well. */
+  /** Gives the claim up. The server is shut down unless another process claims it. A killed process loses its claim as well. */
   stop: () => Promise<void>
 }
 
@@ -46,9 +46,9 @@ const toUrl = (host: string, port: number, password: string): string => {
 }
 
 /**
- * Starts the embedded Postgres on `dataDir`, or joins the one that runs there already. It is ready for connections
- * when this resolves. Raises `database_unavailable` with what to do when the platform has no programs, the data
- * belong to someone else, or the server does not start.
+ * Starts the embedded Postgres on `dataDir`, or joins the one that runs there already. The server accepts connections when this
+ * resolves. Raises `database_unavailable` with instructions when the platform has no programs, the data belong to another user,
+ * or the server does not start.
  */
 export const startEmbeddedPostgres = async ({
   dataDir,

@@ -8,12 +8,12 @@ import { LEAVE, readMessages, whenClosed, type GuardOptions } from './messages.t
 import { errorCode } from './processes.ts'
 import { openLog, readLogEnd } from './server-log.ts'
 
-/** Initialising on a slow disk, or recovery after a power cut, may take a while. */
+/** Creating a cluster on a slow disk, or recovery after a power cut, may take long. */
 const START_TIMEOUT_MS = 120_000
 const CONNECT_AGAIN_MS = 20
 const MAX_BACKOFF_MS = 5000
 
-/** Where the server takes connections. */
+/** Where the server accepts connections. */
 export interface Address {
   host: string
   port: number
@@ -22,13 +22,13 @@ export interface Address {
 /** This process's claim on the server. */
 export interface GuardConnection {
   address: Address
-  /** Gives the claim up. Resolves when the guard has stopped the server, or keeps it for others. */
+  /** Gives the claim up. Resolves when the guard has stopped the server, or keeps it running for other processes. */
   leave: () => Promise<void>
 }
 
 const GUARD = fileURLToPath(new URL('./guard.js', import.meta.url))
 
-/** Null when no guard is there. */
+/** Connects to a guard; null when there is none. */
 const connectTo = (path: string): Promise<Socket | null> =>
   new Promise((resolve, reject) => {
     const socket = connect(path)
@@ -46,7 +46,7 @@ const startGuard = (options: GuardOptions): ChildProcess => {
     detached: true,
     windowsHide: true,
     stdio: ['pipe', log, log],
-    // A loader or a coverage tool of this process is not the guard's.
+    // Loaders and coverage tools of this process must not run in the guard.
     env: { ...process.env, NODE_OPTIONS: '', NODE_V8_COVERAGE: '' },
   })
   closeSync(log)
@@ -58,7 +58,7 @@ const startGuard = (options: GuardOptions): ChildProcess => {
 
 const failure = (message: string) => new HeadwayError('database_unavailable', message)
 
-/** Connects to the guard; starts one where there is none. Of two that start at once, the one with the lock stays. */
+/** Connects to the guard, and starts one if there is none. If two are started at once, the one that gets the lock stays. */
 const reachGuard = async (options: GuardOptions, deadline: number): Promise<Socket> => {
   const { place } = options
   let child: ChildProcess | null = null
@@ -74,12 +74,12 @@ const reachGuard = async (options: GuardOptions, deadline: number): Promise<Sock
       await delay(CONNECT_AGAIN_MS)
     }
   } finally {
-    // Until here the guard has known us by this pipe.
+    // Until here, this pipe was the guard's sign that this process is alive.
     child?.stdin?.destroy()
   }
 }
 
-/** Resolves when the server is ready; null when the guard has gone before it said anything. */
+/** Resolves when the server is ready; null when the guard has ended before it answered. */
 const awaitReady = (socket: Socket, log: (message: string) => void, deadline: number): Promise<Address | null> =>
   new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
@@ -113,9 +113,9 @@ const attach = async (
 }
 
 /**
- * Claims the server of `options.place`: starts it, or joins those who use it. The claim ends with this process at the latest.
- * When the guard goes away, the claim is made again for as long as it takes, so that the server comes back at the
- * same address. Raises `database_unavailable` when the first claim fails.
+ * Claims the server of `options.place`: starts it, or joins the processes that use it. The claim ends with this process at the
+ * latest. If the guard ends, the claim is made again until it succeeds, and the server comes back at the same address. Raises
+ * `database_unavailable` when the first claim fails.
  */
 export const connectToGuard = async (
   options: GuardOptions,

@@ -1,15 +1,16 @@
 /**
- * The guard: a process of its own that runs the Postgres of one data directory for as long as someone uses it.
+ * The guard: a process of its own that runs the Postgres of one data directory for as long as a process uses it.
  *
- * - Each process that uses the server (a user) holds a connection to the guard, and the first one also its stdin. The kernel closes them
- *   when the process dies, however it dies, so the guard always knows who is left: nobody, and it shuts the server down.
- * - The guard is the one that holds the lock. It keeps it until it dies; then it is free for the next, which finds the
- *   server still running and takes it over. Each user starts a new guard when its connection breaks.
- * - It leads its own session, so Ctrl-C in a terminal reaches neither it nor Postgres: the server outlives the
- *   orderly end of its users.
+ * - Each process that uses the server (a user) holds a connection to the guard. The first user also holds the guard's stdin. The
+ *   kernel closes both when the user's process dies for any reason, so the guard always knows which users are left. When none is
+ *   left, it shuts the server down.
+ * - The guard holds the lock until it dies. After that a new guard can take the lock, finds the server still running, and takes
+ *   it over. Each user starts a new guard when its connection breaks.
+ * - The guard leads its own session, so Ctrl-C in a terminal reaches neither the guard nor Postgres: the server runs until its
+ *   users have ended in order.
  *
- * So each process may be killed at any moment: a user (its connection closes), the guard (the next adopts the
- * server), the server (the guard starts it again), all at once (locks and pid files name processes that are dead).
+ * So any process may be killed at any moment: a user (its connection closes), the guard (the next guard takes the server over),
+ * the server (the guard starts it again), or all at once (the locks and pid files name dead processes).
  */
 import { chmodSync, chownSync, rmSync } from 'node:fs'
 import { createServer, type Server as Listener, type Socket } from 'node:net'
@@ -23,7 +24,10 @@ import { LEAVE, whenClosed, type GuardMessage, type GuardOptions } from './messa
 import type { Place } from './place.ts'
 import { boundLog, readLogEnd } from './server-log.ts'
 
-/** After a kill -9 of the server its own children need a moment to notice; until then it cannot be started again. */
+/**
+ * After a kill -9 of the server, its children need a moment to notice. The server cannot be started again before they have
+ * ended.
+ */
 const START_ATTEMPTS = 5
 const FIRST_RETRY_MS = 100
 const BOUND_LOG_EVERY_MS = 10_000
@@ -33,7 +37,7 @@ const send = (socket: Socket, message: GuardMessage): void => {
   socket.write(`${JSON.stringify(message)}\n`)
 }
 
-/** Who needs the server, and who waits to hear that it has gone. */
+/** The users of the server, and the users that have left and wait until it has ended. */
 class Users {
   readonly #present = new Set<Readable>()
   readonly #sockets = new Set<Socket>()
@@ -77,13 +81,13 @@ class Users {
     for (const socket of this.#sockets) send(socket, message)
   }
 
-  /** What newcomers hear first: how the server is. Null while that is not known. */
+  /** Sets the first message for new users, which says whether the server is ready; null while that is not known. */
   greetWith(message: GuardMessage | null): void {
     this.#greeting = message
     if (message !== null) this.tell(message)
   }
 
-  /** Lets those go on who wait for the server's end. */
+  /** Answers the users that have left and wait for the server's end. */
   releaseLeaving(): void {
     for (const socket of this.#leaving) socket.end()
     this.#leaving.clear()
@@ -104,7 +108,7 @@ class Users {
 const listen = async (place: Place, users: Users): Promise<Listener> => {
   const listener = createServer({ allowHalfOpen: false }, socket => users.connect(socket))
   const isFile = process.platform !== 'win32'
-  // Whoever left this socket has lost the lock, so nobody listens on it.
+  // The guard that left this socket has lost the lock, so no process listens on it.
   if (isFile) rmSync(place.guardSocket, { force: true })
   listener.listen(place.guardSocket)
   await once(listener, 'listening')
@@ -114,7 +118,7 @@ const listen = async (place: Place, users: Users): Promise<Listener> => {
   return listener
 }
 
-/** Starts the server, several times if need be. Null when it does not start; the users have been told why. */
+/** Starts the server, several times if needed. Null when it does not start; the users have then been told why. */
 const startOrTell = async (options: GuardOptions, users: Users): Promise<Server | null> => {
   for (let attempt = 1; ; attempt += 1) {
     try {
@@ -135,7 +139,7 @@ const startOrTell = async (options: GuardOptions, users: Users): Promise<Server 
   }
 }
 
-/** Keeps the server running while there are users. Someone may come while it stops: then it is started again. */
+/** Keeps the server running while it has users. If a user comes while the server stops, the server is started again. */
 const serve = async (options: GuardOptions, users: Users): Promise<void> => {
   while (users.anyone()) {
     const server = await startOrTell(options, users)

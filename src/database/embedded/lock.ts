@@ -11,7 +11,10 @@ const read = (path: string): string | null => {
   }
 }
 
-/** A file cut short by a power failure names nobody, and so counts as left behind. */
+/**
+ * Whether the owner that a lock names is alive. A file that a power failure has cut names no process, and counts as left
+ * behind.
+ */
 const ownerLives = (content: string): boolean => processIdentity(Number.parseInt(content, 10)) === content
 
 const linkIfFree = (from: string, to: string): boolean => {
@@ -25,8 +28,8 @@ const linkIfFree = (from: string, to: string): boolean => {
 }
 
 /**
- * Moves a lock whose owner has died out of the way. The rename takes whatever is there now, so what it took is
- * looked at again: a lock that someone has made meanwhile goes back to its place.
+ * Moves a lock whose owner has died out of the way. The rename moves whatever file is there now, so the moved file is read
+ * again. If another process has made a new lock meanwhile, that lock is put back.
  */
 const removeAbandoned = (path: string, abandoned: string): void => {
   const aside = `${path}.${randomUUID()}`
@@ -41,13 +44,13 @@ const removeAbandoned = (path: string, abandoned: string): void => {
 }
 
 /**
- * Takes the lock for the rest of this process's life, or gives null when a living process has it.
- * Node has no flock(2), so the file names its owner, and a dead owner has lost it. Returns the release.
+ * Takes the lock for the rest of this process's life, and answers a function that releases it; null when a living process has
+ * the lock. Node has no flock(2), so the file names its owner, and the lock of a dead owner is free.
  */
 export const acquireLock = (path: string): (() => void) | null => {
   const mine = processIdentity(process.pid) ?? String(process.pid)
   const draft = `${path}.${randomUUID()}`
-  // A hard link appears with its content at once: nobody can see the lock empty and take it for abandoned.
+  // A hard link appears together with its content, so no other process can see the lock empty and take it for abandoned.
   writeFileSync(draft, mine)
   chmodSync(draft, 0o644)
   try {

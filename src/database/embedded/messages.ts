@@ -2,23 +2,23 @@ import type { Socket } from 'node:net'
 import type { Place } from './place.ts'
 import type { Programs } from './binaries.ts'
 
-/** How clients reach the server: a unix socket, or 127.0.0.1 where there are none. */
+/** How clients reach the server: by a unix socket, or at 127.0.0.1 on systems without them. */
 export type Transport = 'socket' | 'tcp'
 
-/** What a guard is started with, as JSON in its first argument. */
+/** The guard's options, as JSON in its first argument. */
 export interface GuardOptions {
   place: Place
   programs: Programs
   transport: Transport
-  /** Server settings by name, over those of Headway. */
+  /** Server settings by name; they take precedence over Headway's own. */
   settings: Record<string, string>
 }
 
-/** What a guard tells its users, one JSON document per line. */
+/** Messages of a guard to its users, one JSON document per line. */
 export type GuardMessage =
   { type: 'ready'; host: string; port: number } | { type: 'failed'; reason: string } | { type: 'log'; text: string }
 
-/** What a user tells the guard before it closes the connection, if it can: "tell me when you are done with me". */
+/** The message with which a user leaves: the guard closes the connection when it has nothing more to do for the user. */
 export const LEAVE = 'leave\n'
 
 /** Calls `onMessage` for each complete line. */
@@ -32,7 +32,7 @@ export const readMessages = (socket: Socket, onMessage: (message: GuardMessage) 
   })
 }
 
-/** Resolves when the connection has closed, be it by an error: the other side may be killed at any time. */
+/** Resolves when the connection has closed, also by an error: the other process may be killed at any time. */
 export const whenClosed = (socket: Socket): Promise<void> =>
   new Promise(resolve => {
     if (socket.closed) resolve()

@@ -5,25 +5,27 @@ import { HeadwayError } from '../../contract/errors.ts'
 import { chooseAccount, giveTo, mayEnter, type Account } from './account.ts'
 import { errorCode } from './processes.ts'
 
-/** Where everything of one embedded Postgres is. The same data directory gives the same place in every process. */
+/** Where the files of one embedded Postgres are. Every process with the same data directory gets the same place. */
 export interface Place {
-  /** Owned by the user that Postgres runs as, and closed to others: cluster, log, lock, and copied programs. */
+  /** Belongs to the user that Postgres runs as, and is closed to others: cluster, log, lock, and copied programs. */
   home: string
-  /** Appears complete: `data` (the data directory of Postgres) and `password`. */
+  /** Only exists when it is complete: `data` (the data directory of Postgres) and `password`. */
   cluster: string
   /** Folder of the server's socket. */
   run: string
   log: string
   lock: string
-  /** Where the guard listens. */
+  /** The socket on which the guard listens. */
   guardSocket: string
   account: Account | null
   warnings: string[]
 }
 
-/** Longest path of a socket that every system takes: `sun_path` is 108 bytes on Linux, 104 on macOS, with the final NUL. */
+/**
+ * The longest path of a socket that every system accepts: `sun_path` is 108 bytes on Linux, 104 on macOS, with the final NUL.
+ */
 const MAX_SOCKET_PATH_BYTES = 103
-/** The name that Postgres gives the socket of port 5432. */
+/** The name that Postgres gives to the socket of port 5432. */
 export const SERVER_SOCKET = '.s.PGSQL.5432'
 
 const inaccessible = (path: string, cause: unknown) =>
@@ -34,7 +36,7 @@ const inaccessible = (path: string, cause: unknown) =>
     { cause },
   )
 
-/** Makes a directory that only the user of Postgres may enter; one that someone else has put there is refused. */
+/** Makes a directory that only the user of Postgres may enter. Refuses a directory of another user. */
 const makePrivate = (path: string, account: Account | null): void => {
   try {
     mkdirSync(path, { mode: 0o700 })
@@ -44,7 +46,8 @@ const makePrivate = (path: string, account: Account | null): void => {
   }
   if (process.platform === 'win32') return
   const stat = lstatSync(path)
-  // An owner of 0 is a directory whose maker was killed before it could give it away, or one restored from a backup.
+  // A directory with owner 0 was restored from a backup, or the process that made it was killed before it could change the
+  // owner.
   if (account !== null && stat.isDirectory() && stat.uid === 0) giveTo(account, path)
   else if (!stat.isDirectory() || stat.uid !== (account?.uid ?? process.getuid?.())) throw inaccessible(path, undefined)
   chmodSync(path, 0o700)
@@ -71,11 +74,11 @@ const chooseHome = (base: string): { home: string; account: Account | null; move
 const chooseRun = (home: string): string => {
   const run = join(home, 'run')
   if (Buffer.byteLength(join(run, SERVER_SOCKET)) <= MAX_SOCKET_PATH_BYTES) return run
-  // Not os.tmpdir(): TMPDIR differs between processes, and all on the same data must agree.
+  // Not os.tmpdir(): TMPDIR differs between processes, and all processes with the same data must use the same folder.
   return join('/tmp', `headway-${short(home)}`)
 }
 
-/** Decides where the embedded Postgres of `dataDir` lives, and makes its directories. */
+/** Decides where the files of the embedded Postgres are, and makes its directories. */
 export const choosePlace = (dataDir: string): Place => {
   try {
     mkdirSync(dataDir, { recursive: true })

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 
-/** What a system call or file call failed with, such as `ENOENT`. */
+/** The code of a failed system call or file call, such as `ENOENT`. */
 export const errorCode = (error: unknown): string =>
   error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
 
@@ -31,8 +31,8 @@ const exists = (pid: number): boolean => {
 }
 
 /**
- * Names a living process so that no later one can be taken for it: after a power cut, or in a container that was
- * started again, the same number belongs to someone else. Null when it is dead; a zombie is dead.
+ * Names a living process so that no later process has the same name: after a power cut, or in a restarted container, the same
+ * number may belong to another program. Null when the process is dead; a zombie counts as dead.
  */
 export const processIdentity = (pid: number): string | null => {
   if (!Number.isSafeInteger(pid) || pid <= 0 || !exists(pid)) return null
@@ -43,15 +43,18 @@ export const processIdentity = (pid: number): string | null => {
   }
   const stat = readOrNull(`/proc/${pid}/stat`)
   if (stat === null) return null
-  // proc_pid_stat(5): the name in parentheses may hold anything; the state is the first field after it, the start
-  // time (in ticks since boot) the twentieth.
+  // proc_pid_stat(5): the name in parentheses may contain any character. The state is the first field after it, the start time
+  // (in ticks since boot) the twentieth.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   if (fields[0] === 'Z' || fields[0] === 'X') return null
   const boot = readOrNull('/proc/sys/kernel/random/boot_id')?.trim() ?? ''
   return `${pid} ${fields[19] ?? ''} ${boot}`
 }
 
-/** Whether `pid` lives and was started with `argument` on its command line. Where that cannot be seen, being alive counts. */
+/**
+ * Whether `pid` is alive and was started with `argument` on its command line. On Windows, where that cannot be read, being
+ * alive is enough.
+ */
 export const runsWith = (pid: number, argument: string): boolean => {
   if (processIdentity(pid) === null) return false
   if (process.platform === 'win32') return true

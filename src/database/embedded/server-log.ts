@@ -3,14 +3,14 @@ import type { Place } from './place.ts'
 
 const MAX_LOG_BYTES = 4 * 1024 * 1024
 
-/** Opens the log for appending. Postgres writes to it itself, so that no line is lost when the guard is killed. */
+/** Opens the log for appending. Postgres writes to the file itself, so that no line is lost when the guard is killed. */
 export const openLog = ({ log, account }: Pick<Place, 'log' | 'account'>): number => {
   const file = openSync(log, 'a', 0o600)
   if (account !== null) fchownSync(file, account.uid, account.gid)
   return file
 }
 
-/** Keeps one older log, and the log below twice its limit. It is cut, not renamed: Postgres keeps its descriptor. */
+/** Limits the log: keeps one older log and empties the file. The file is not renamed, because Postgres keeps its descriptor. */
 export const boundLog = (path: string): void => {
   const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0
   if (size <= MAX_LOG_BYTES) return
@@ -18,7 +18,7 @@ export const boundLog = (path: string): void => {
   truncateSync(path)
 }
 
-/** The last lines, for the message of a start that failed. */
+/** The last lines of the log, for the message of a failed start. */
 export const readLogEnd = (path: string, maxBytes = 1000): string => {
   const file = openSync(path, 'r')
   try {

@@ -1,21 +1,22 @@
--- A batch is what its partitions make it. Whoever changes a partition holds the batch's lock (locks.sql), and rolls the
--- batch up before it commits.
+-- The state of a batch follows from its partitions. A transaction that changes a partition holds the lock of the batch
+-- (locks.sql), and rolls the batch up before it commits.
 
 CREATE FUNCTION headway.change_document(c headway.change) RETURNS json LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT json_build_object('tenantId', c.tenant_id, 'jobId', c.job_id, 'revision', c.revision, 'lifecycle', c.lifecycle,
     'jobType', c.job_type, 'event', c.event)
 $$;
 
--- Makes batches from their partitions anew, and answers those whose documents changed. The caller holds their locks.
+-- Computes batches anew from their partitions, and answers those whose documents changed. The caller holds their locks.
 --
--- `cause` is what happened to partitions: 'heartbeat', 'create', 'sweep', or a command. With complete and fail the batch has
--- begun, though no partition may run. Its percent falls where its counts do, and may fall after a retry. `event` is a command's own lifecycle change where
--- the command was given to the batch itself.
+-- `cause` is what happened to partitions: 'heartbeat', 'create', 'sweep', or a command. After complete and fail the batch has
+-- started, even if no partition is running. `event` is the lifecycle change that a command makes when it is given to the batch
+-- itself.
 --
--- Counts are summed where units agree ('unknown' agrees with all) and no partition has stages, whose counts belong to a
--- stage. A completed partition is done to its end, whatever it counted. The total is known once all partitions exist and
--- have one; until then the percent is the mean, where those that do not exist count 0.
--- The estimate is that of the rates together, but never sooner than that of the slowest partition.
+-- The percent of a batch falls when its counts fall, and it may fall after a retry. Counts are added up if all units agree
+-- ('unknown' agrees with all) and no partition has declared stages, because counts then belong to a stage. A completed
+-- partition counts as wholly done, whatever it counted. The total is known once all partitions exist and each has a total.
+-- Until then, the percent is the mean of the partitions' percents, and a partition that does not exist yet counts 0. The
+-- estimate comes from the rates together, but it is never shorter than that of the slowest partition.
 CREATE FUNCTION headway.roll_up(
   batch_ids uuid[], at timestamptz, cause text, event text DEFAULT NULL, actor text DEFAULT NULL, event_data jsonb DEFAULT '{}'
 ) RETURNS SETOF headway.change
@@ -29,7 +30,7 @@ BEGIN
   WITH summed AS MATERIALIZED (
     SELECT b.id, s.*, s.units <= 1 AND NOT s.staged AS adds_up,
       s.completed + s.failed + s.cancelled AS finished,
-      -- The retry of a partition takes back the wish to stop a batch that had ended.
+      -- The batch had been asked to stop and has ended: the retry of a partition withdraws that request.
       b.cancel_requested_at IS NOT NULL AND NOT (cause = 'retry' AND b.finished_at IS NOT NULL) AS asked_to_stop
     FROM unnest(batch_ids) AS i (id)
     JOIN public.progress_jobs b ON b.id = i.id

@@ -1,8 +1,9 @@
--- Makes a job, a batch with its partitions, or a partition of a batch, in one transaction. `job` is the row as JSON, with
--- `partitions` where the job is a batch that brings its own; the scope is the caller's.
+-- Makes a job, a batch with its partitions, or a partition of a batch, in one transaction. `job` is the row as JSON; for a
+-- batch that is created with its partitions it has `partitions`. The other parameters are what the caller may see.
 --
--- Answers the document and what changed beside it; or the code of a refusal and its reason. `exists` is the job that the
--- idempotency key has made already, with the hash of the request that did; without a job when it has been erased since.
+-- Answers the document and the other jobs that changed; or the code of a refusal and its reason. With the code `exists`, the
+-- answer is the job that this idempotency key created earlier, and the hash of that request. It has no job if that job has been
+-- erased since.
 CREATE FUNCTION headway.create_job(
   tenant_id uuid, all_organizations boolean, organization_id uuid, scope_job_id uuid, job jsonb
 ) RETURNS TABLE (code text, reason text, document json, partitions json, others json, request_hash text)
@@ -16,7 +17,7 @@ DECLARE
 BEGIN
   IF j.parent_job_id IS NOT NULL THEN
     SELECT p.* INTO parent FROM public.progress_jobs p
-    -- A token of one job makes partitions of that job alone.
+    -- A token of one job can make partitions of that job only.
     WHERE p.id = j.parent_job_id AND coalesce(p.id = create_job.scope_job_id, true) AND headway.sees(
       p, create_job.tenant_id, create_job.all_organizations, create_job.organization_id, create_job.scope_job_id)
     FOR NO KEY UPDATE;
@@ -24,7 +25,7 @@ BEGIN
       RETURN QUERY SELECT 'parent_not_found', NULL, NULL::json, NULL::json, NULL::json, NULL;
       RETURN;
     END IF;
-    -- Before anything else is refused: the same call again answers as the first one did.
+    -- Before any other refusal: a repeated call is answered as the first one was.
     RETURN QUERY SELECT * FROM headway.existing_job(j.tenant_id, parent.organization_id, j.idempotency_key);
     IF FOUND THEN
       RETURN;
@@ -71,8 +72,9 @@ BEGIN
 END
 $$;
 
--- The job that an idempotency key has made, as create_job answers it. It is locked, for which a commit waits as for a write: the
--- transaction that made the job may have been cancelled while it waited for a synchronous standby, which may not have it yet.
+-- The job that an idempotency key created, as create_job answers it. The row is locked, so that the commit waits as it does
+-- after a write. The transaction that created the job may have been cancelled while it waited for a synchronous standby, and
+-- the standby may not have the job yet.
 CREATE FUNCTION headway.existing_job(tenant_id uuid, organization_id uuid, idempotency_key text)
 RETURNS TABLE (code text, reason text, document json, partitions json, others json, request_hash text)
 LANGUAGE sql AS $$
@@ -84,7 +86,7 @@ LANGUAGE sql AS $$
   FOR KEY SHARE OF j
 $$;
 
--- What stands in the way of a new partition of `parent`: a code and a reason, or nulls.
+-- Why a new partition of `parent` is refused: a code and a reason, or nulls.
 CREATE FUNCTION headway.partition_refusal(j public.progress_jobs, parent public.progress_jobs, OUT code text, OUT reason text)
 LANGUAGE sql STABLE AS $$
   SELECT r.code, r.reason FROM (VALUES
@@ -103,7 +105,7 @@ LANGUAGE sql STABLE AS $$
   ) AS r (holds, code, reason) WHERE r.holds LIMIT 1
 $$;
 
--- A partition with what it takes from its batch: where it belongs, and whatever it does not say itself.
+-- A partition with the values that it inherits: some always come from its batch, others only if the partition names none.
 CREATE FUNCTION headway.inherit(j public.progress_jobs, parent public.progress_jobs) RETURNS public.progress_jobs LANGUAGE plpgsql AS $$
 BEGIN
   j.tenant_id := parent.tenant_id;
@@ -117,7 +119,7 @@ BEGIN
 END
 $$;
 
--- Stores new jobs with the beginning of their history, and answers the ids. A job whose idempotency key exists is left out.
+-- Stores new jobs with the first entry of their history, and answers their ids. A job whose idempotency key exists is left out.
 CREATE FUNCTION headway.insert_jobs(at timestamptz, jobs public.progress_jobs[]) RETURNS uuid[] LANGUAGE sql AS $$
   WITH created AS (
     INSERT INTO public.progress_jobs (

@@ -1,30 +1,30 @@
--- Documents are built where the row is: one place maps columns to JSON fields, for every reader.
+-- Documents are built in the database: this is the one place that maps columns to JSON fields, for every reader.
 
 CREATE FUNCTION headway.iso(t timestamptz) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT to_char(t AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
 $$;
 
--- A rate as documents show it: what stands behind the fourth digit is chance.
+-- A rate as documents show it: digits after the fourth are chance.
 CREATE FUNCTION headway.four_digits(rate float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE WHEN rate > 0 THEN round(rate::numeric, 3 - floor(log(rate))::integer)::float8 ELSE rate END
 $$;
 
--- What a batch says of its partitions. jsonb sorts keys by their length; people read them in this order. A batch that was
--- last rolled up before `stalled` was counted does not say it.
+-- The document of a batch's partitions. jsonb sorts keys by their length; this is the order for people. `stalled` is 0 for a
+-- batch that was last rolled up by a version that did not count it.
 CREATE FUNCTION headway.children_document(c jsonb) RETURNS json LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE WHEN c IS NOT NULL THEN json_build_object('total', c -> 'total', 'pending', c -> 'pending',
     'running', c -> 'running', 'stalled', coalesce(c -> 'stalled', '0'), 'completed', c -> 'completed', 'failed', c -> 'failed', 'cancelled', c -> 'cancelled',
     'current', c -> 'current', 'errors', c -> 'errors',
-    -- A batch that was last added up by an earlier version has none.
+    -- A batch that was last rolled up by an earlier version has no `failures`.
     'failures', coalesce(c -> 'failures', '[]')) END
 $$;
 
--- How many workers have reported in the job's present attempt: as many as `workers` of its REST answer has.
+-- How many workers have reported in the job's present attempt: the length of `workers` in the job's REST answer.
 CREATE FUNCTION headway.worker_count(j public.progress_jobs) RETURNS bigint LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT count(*) FROM public.job_progress w WHERE w.job_id = j.id AND w.attempt = j.attempt
 $$;
 
--- The job as REST lists show it: without the stack of its error, of which a page of 100 could hold a megabyte.
+-- The job as REST lists show it: without the stack of its error, because the stacks of a page of 100 could be a megabyte.
 CREATE FUNCTION headway.listed_job_document(j public.progress_jobs) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT row_to_json(d) FROM (SELECT
     j.id, j.job_type AS "jobType", j.name, j.description, j.status,
@@ -45,12 +45,12 @@ CREATE FUNCTION headway.listed_job_document(j public.progress_jobs) RETURNS json
   ) d
 $$;
 
--- The job as REST answers of one job show it.
+-- The job as the REST answer of a single job shows it.
 CREATE FUNCTION headway.job_document(j public.progress_jobs) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT (left(headway.listed_job_document(j)::text, -1) || ',"errorStack":' || coalesce(to_json(j.error_stack)::text, 'null') || '}')::json
 $$;
 
--- What a poller needs, and no more.
+-- The fields that a polling client needs.
 CREATE FUNCTION headway.progress_document(j public.progress_jobs) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT row_to_json(d) FROM (SELECT
     j.id, j.status, j.progress_percent AS "progressPercent", j.processed_count AS "processedCount",
@@ -60,7 +60,7 @@ CREATE FUNCTION headway.progress_document(j public.progress_jobs) RETURNS json L
   ) d
 $$;
 
--- What the live document has of a job apart from its result: null fields are left out, on one line.
+-- The live document without the job's result, on one line. Fields that are null are left out.
 CREATE FUNCTION headway.live_fields(j public.progress_jobs) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT json_strip_nulls(row_to_json(d)) FROM (SELECT
     j.id, j.job_type AS "jobType", j.name, j.description, j.status, j.progress_percent AS "progressPercent",
@@ -77,9 +77,9 @@ CREATE FUNCTION headway.live_fields(j public.progress_jobs) RETURNS json LANGUAG
   ) d
 $$;
 
--- The live document. The result is what the job's worker made it, its nulls included. Of more than 8 KB as JSON, the
--- document says only that there is one: feeds keep the ends of a minute and snapshots have a thousand, and an end by success
--- should weigh no more than one by failure, whose error message may have 2,000 characters of 4 bytes.
+-- The live document. The result is what the job's worker sent, its nulls included. A result of more than 8 KB as JSON is
+-- replaced by the note that there is one: feeds keep all jobs that ended within a minute and snapshots have a thousand jobs. A
+-- success should weigh no more than a failure, whose error message may have 2,000 characters of 4 bytes.
 CREATE FUNCTION headway.live_document(j public.progress_jobs) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT CASE
     WHEN j.result_summary IS NULL THEN headway.live_fields(j)
@@ -88,7 +88,7 @@ CREATE FUNCTION headway.live_document(j public.progress_jobs) RETURNS json LANGU
   END
 $$;
 
--- A worker's row. `at` is the database's time: what is left of the worker's own estimate is as of then.
+-- A worker's row. `at` is the database's time; the worker's own estimate is given as the time left at that moment.
 CREATE FUNCTION headway.worker_document(w public.job_progress, at timestamptz, liveness text) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT row_to_json(d) FROM (SELECT
     w.worker_id AS "workerId", w.attempt, w.processed_count AS "processedCount", w.total_count AS "totalCount", w.unit,
@@ -105,13 +105,13 @@ CREATE FUNCTION headway.worker_document(w public.job_progress, at timestamptz, l
   ) d
 $$;
 
--- The partitions of a batch by index, as far as whoever hands them out needs to know them.
+-- The partitions of a batch in the order of their indexes: the fields that a program needs to hand them out to workers.
 CREATE FUNCTION headway.partition_references(batch_id uuid) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT json_agg(json_build_object('id', p.id, 'name', p.name, 'partitionIndex', p.partition_index) ORDER BY p.partition_index)
   FROM public.progress_jobs p WHERE p.parent_job_id = batch_id
 $$;
 
--- What the history notes of a job's progress.
+-- The data of a progress entry in the history.
 CREATE FUNCTION headway.sample_document(
   progress_percent integer, processed_count bigint, total_count bigint, throughput float8, eta float8, stage text,
   advanced_at timestamptz
@@ -121,7 +121,7 @@ CREATE FUNCTION headway.sample_document(
     'throughputPerSecond', headway.four_digits(throughput), 'etaSeconds', eta, 'stage', stage, 'advancedAt', headway.iso(advanced_at)))
 $$;
 
--- What the history notes of a job's end.
+-- The data of the entry in the history for a job's end.
 CREATE FUNCTION headway.end_document(
   progress_percent integer, processed_count bigint, total_count bigint, failure_reason text, error_message text
 ) RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$

@@ -1,8 +1,8 @@
--- Writes a batch of heartbeats, at most one per job and worker, and answers each. First come the plain ones, which are alone
--- in the batch with their jobs, by the columns of headway.plain_heartbeats (`job_tenant_ids` are its `tenant_ids`); they are
--- numbered from 0. `others`, of the jobs `other_ids`, go on from there: each carries its number as `i`. `tenant_ids` are those
--- of all: other tenants' jobs are not locked.
--- Replicas of another version call the function of their own schema (generations.ts), so the parameters may change freely.
+-- Writes a batch of heartbeats, at most one per job and worker, and answers each. The plain ones come first, as columns in the
+-- form of headway.plain_heartbeats (`job_tenant_ids` are its `tenant_ids`), and are numbered from 0. A plain heartbeat is the
+-- only one of its job in the batch. `others` are the remaining heartbeats, each with its number as `i`, and `other_ids` are
+-- their jobs. `tenant_ids` are the tenants of all heartbeats: jobs of other tenants are not locked. A replica of another
+-- version calls the function of its own schema (generations.ts), so the parameters may change freely.
 CREATE FUNCTION headway.flush(
   skip_locked boolean, tenant_ids uuid[], other_ids uuid[], others json, job_ids uuid[], job_tenant_ids uuid[],
   worker_ids text[], attempts integer[], organization_bound boolean[], organization_ids uuid[], scope_job_ids uuid[],
@@ -21,13 +21,14 @@ DECLARE
   rest json := others;
 BEGIN
   IF skip_locked THEN
-    -- Whoever writes the row of a worker holds its job first: a row that is locked under a free job is held by somebody from
-    -- outside, and worth no wait. Each try may meet another one, and the reports of all other jobs wait behind it.
+    -- Every writer of a worker's row locks the job first. If the row is locked while its job is free, another program holds it,
+    -- and waiting for it gains nothing. Each try may meet another such row, and the reports of all other jobs wait meanwhile.
     PERFORM set_config('lock_timeout', '10ms', true);
   END IF;
   SELECT l.held, l.batches INTO held, batches FROM headway.lock_jobs(job_ids || other_ids, skip_locked, tenant_ids) AS l;
   at := headway.clock();
-  -- Where some are locked by somebody else, each one must be looked up among those that are held: flush_any does.
+  -- With `skip_locked`, some jobs may be locked by another session. headway.flush_any looks each job up among those that are
+  -- held; headway.flush_plain does not.
   IF NOT skip_locked AND job_ids IS NOT NULL THEN
     FOR answer IN
       SELECT * FROM headway.flush_plain(at, job_ids, job_tenant_ids, worker_ids, attempts, organization_bound,
@@ -53,7 +54,7 @@ BEGIN
     RETURN QUERY SELECT * FROM headway.flush_any(rest, at, held, skip_locked);
   END IF;
   IF batches <> '{}' THEN
-    -- Those of partitions that took a report: who is refused must not move a batch.
+    -- Only batches of partitions that took a report: a refused report must not change a batch.
     batches := ARRAY(
       SELECT DISTINCT p.parent_job_id FROM public.progress_jobs p
       WHERE p.id = ANY (held) AND p.partition_count IS NOT NULL AND p.parent_job_id IS NOT NULL AND p.heartbeat_at = at);
@@ -65,8 +66,9 @@ BEGIN
 END
 $$;
 
--- Heartbeats of flush_plain, column by column, because the JSON of a report costs ten times the numbers in it. A column that
--- none of them fills is null: worker `default`, all organizations of the tenant, any job. A single tenant stands for all.
+-- The plain heartbeats as rows. They are sent column by column, because a report as JSON takes ten times the bytes of its
+-- numbers. A column is null if no heartbeat has a value in it. That means worker `default`, all organizations of the tenant, or
+-- a token for any job. A single tenant id stands for all heartbeats.
 CREATE FUNCTION headway.plain_heartbeats(
   job_ids uuid[], tenant_ids uuid[], worker_ids text[], attempts integer[], organization_bound boolean[],
   organization_ids uuid[], scope_job_ids uuid[], actors text[], processed_counts bigint[], increments bigint[],

@@ -1,13 +1,15 @@
--- Writes heartbeats of any kind, at most one per job and worker, whose jobs are locked; what is in nobody's hands is not in
--- `held`, and is only looked at with `skip_locked`. Rolls their jobs up, and answers them. A refused one leaves nothing
--- behind; code `locked` means: not now, keep it.
+-- Writes heartbeats of any kind, at most one per job and worker, updates their jobs from the rows of all their workers, and
+-- answers each heartbeat. `held` are the jobs that the caller has locked. It is only read with `skip_locked`: a heartbeat whose
+-- job is not in `held` is answered with code `locked`, and the service keeps it and tries it again. A refused heartbeat stores
+-- nothing.
 --
--- One statement after the lock, so that worker rows, roll-up and history are one change. Read it downwards: `judged` reads
--- each row once, `stepped` is the next state of each worker's row, `united` knows which of them count in the job's unit,
--- `written` stores it, `rolled` sums it with the rows of the workers that did not report, `updated` changes the job.
--- Every table is reached by primary key in a correlated subquery, and no intermediate result is joined with another: that
--- leaves the planner, which cannot know how many rows the JSON holds, one plan that is right for one report and for a
--- thousand. It is planned once per connection; compiling it as well (jit) would take longer than running it.
+-- It is one statement, so that worker rows, roll-up and history are one change. The caller has locked the jobs before it. Its
+-- steps in order: `judged` reads each row once and decides which heartbeats are refused, `stepped` computes the next state of
+-- each worker's row, `united` decides which workers count in the job's unit, `written` stores the workers' rows, `rolled` adds
+-- the rows of the workers that did not report, `updated` changes the jobs. Every table is read by its primary key in a
+-- correlated subquery, and no intermediate result is joined with another. The planner cannot know how many heartbeats the JSON
+-- holds. In this form it has only one plan, which is right for one heartbeat and for a thousand. Each connection plans the
+-- statement once. Compiling it with jit would take longer than running it.
 CREATE FUNCTION headway.flush_any(heartbeats json, at timestamptz, held uuid[], skip_locked boolean)
 RETURNS SETOF headway.heartbeat_answers
 LANGUAGE plpgsql
@@ -21,15 +23,15 @@ BEGIN
     SELECT
       x.*, j.id IS NOT NULL AS exists, NOT skip_locked OR x.job_id = ANY (held) AS is_held,
       j.status AS job_status, j.failure_reason, j.children IS NOT NULL AS is_batch, j.attempt AS job_attempt,
-      -- Of a job with declared stages. A worker that names none goes on with its own, or joins the job's.
+      -- For a job with declared stages: a worker that names no stage stays in its own, or joins the job's current one.
       g.stage_name, g.stage_place, g.job_place, j.stage AS job_stage, v.enters,
       j.unit AS job_unit, w.unit AS old_unit,
       j.stages IS NOT NULL AND (g.stage_place IS NULL OR x.clears @> '{stage}') AS stage_unknown,
-      -- What is too large already may not grow.
+      -- A meta that is larger than the limit already is accepted as long as it does not grow.
       x.meta IS NOT NULL AND NOT headway.json_fits(j.meta || x.meta, 16384)
         AND octet_length((j.meta || x.meta)::text) > octet_length(j.meta::text)
         AS meta_outgrows,
-      -- The worker's row as it was. One of an earlier attempt is no row: the worker begins at nothing.
+      -- The worker's row before this heartbeat. A row of an earlier attempt counts as no row: the worker begins at 0.
       w.worker_id IS NULL AS is_new,
       CASE WHEN v.enters THEN 0 ELSE coalesce(w.processed_count, 0) END AS old_processed,
       CASE WHEN NOT v.enters THEN w.total_count END AS old_total,
@@ -63,29 +65,30 @@ BEGIN
       OFFSET 0
     ) g
     CROSS JOIN LATERAL (SELECT headway.is_late(at, x.reported_at, w.reported_at, w.late_since) AS late OFFSET 0) l
-    -- Late reports, and those for a stage that the job has left, refresh liveness only. What applies to another stage than
-    -- the worker's last report, or is in another unit, begins at nothing: counts are those of a stage and of a unit. The
-    -- worker's own percent and estimate have no unit.
+    -- A late report, and a report for a stage that the job has left, refresh liveness only. A report for another stage than the
+    -- worker's last one, or in another unit, begins at 0, because counts belong to a stage and a unit. The worker's own percent
+    -- and estimate have no unit and stay.
     CROSS JOIN LATERAL (
       SELECT a.applies, a.applies AND w.stage <> n.stage_name IS TRUE AS enters_stage,
         a.applies AND (w.stage <> n.stage_name IS TRUE
           OR NOT headway.agrees(headway.known_unit(x.unit), coalesce(w.unit, headway.known_unit(j.unit)))) AS enters
       FROM (SELECT NOT (l.late OR coalesce(g.stage_place < g.job_place, false)) AS applies OFFSET 0) a
     ) v
-    -- A worker that was silent for longer than the job's timeout rates its work anew: the silence was no work.
+    -- A worker that was silent for longer than the job's timeout gets a new rate: it did no work in that time.
     LEFT JOIN LATERAL (
       SELECT w.advances, w.rate_since, w.rate_at, w.rate_reported_at, w.rate_whole, w.rate_recent
       WHERE NOT v.enters AND (j.heartbeat_timeout_seconds = 0
         OR w.heartbeat_at >= at - make_interval(secs => j.heartbeat_timeout_seconds))
     ) r ON true
-    -- The first workers of a started job have been at work since its start; one that joins or returns later, since now.
+    -- The first workers of a started job have been at work since the job's start. A worker that joins or returns later has been
+    -- at work since now.
     CROSS JOIN LATERAL (
       SELECT CASE WHEN j.status = 'running' AND j.advanced_at IS NULL AND w.worker_id IS NULL THEN j.started_at
         ELSE at END AS begun_at
     ) b
   ),
   crowded AS (
-    -- New workers of jobs that have their thousand already, or would get more than that by this batch.
+    -- New workers of jobs that already have 1,000 workers, or would have more than that after this batch.
     SELECT n.i FROM (
       SELECT f.i, f.job_id, f.job_attempt, row_number() OVER (PARTITION BY f.job_id ORDER BY f.i) AS place
       FROM found f WHERE f.exists AND f.is_new
@@ -114,11 +117,12 @@ BEGIN
     END AS processed
     FROM judged h WHERE h.code IS NULL
   ),
-  -- Materialized, so that the arithmetic below takes columns: longer expressions would not be inlined.
+  -- Materialized, so that the expressions below refer to columns. The planner does not inline a function whose arguments are
+  -- long expressions.
   timed AS MATERIALIZED (
     SELECT c.*,
       c.processed <> c.old_processed AS moves,
-      -- A worker that appears with its count has no time that the count could be divided by.
+      -- The first report of a worker is no sample of its rate: the time in which the worker made that count is not known.
       c.processed > c.old_processed AND c.old_rate_at < at AS is_sample,
       headway.advance_seconds(at, c.old_rate_at, c.reported_at, c.old_rate_reported_at) AS elapsed,
       greatest(0.001, headway.seconds(at, c.rate_since)) AS spent
@@ -128,7 +132,7 @@ BEGIN
     SELECT
       t.i, t.job_id, t.worker_id, t.actor, t.job_attempt, t.is_new, t.applies, t.meta, t.created_at, t.heartbeats,
       t.stage_place, t.job_place, t.job_stage,
-      -- The furthest stage that the job's workers report in this batch.
+      -- The furthest stage that the job's workers report in this batch of heartbeats.
       max(CASE WHEN t.applies THEN t.stage_place END) OVER (PARTITION BY t.job_id) AS furthest_place,
       t.processed, t.old_processed, t.old_total, t.old_percent, t.old_stage, t.old_message, t.old_payload,
       t.worker_id = 'default' AS is_default,
@@ -137,7 +141,8 @@ BEGIN
       t.applies AND t.clears @> '{total_count}' AS clears_total,
       t.applies AND (coalesce(t.stage, t.stage_name) IS NOT NULL OR t.clears @> '{stage}') AS sets_stage,
       t.applies AND (t.message IS NOT NULL OR t.clears @> '{message}') AS sets_message,
-      -- Absent stays, null clears, and a late report changes nothing but the heartbeat.
+      -- A field that is absent keeps its value, null clears it, and a late report changes nothing but the time of the
+      -- heartbeat.
       CASE WHEN NOT t.applies THEN t.old_total
         WHEN t.clears @> '{total_count}' THEN NULL
         ELSE coalesce(t.total_count, t.old_total) END AS named_total,
@@ -153,7 +158,7 @@ BEGIN
         ELSE coalesce(t.throughput_per_second, t.old_throughput) END AS throughput,
       CASE WHEN NOT t.applies THEN t.old_eta_at WHEN t.clears @> '{eta_seconds}' THEN NULL
         WHEN t.eta_seconds IS NULL THEN t.old_eta_at
-        -- Beyond a thousand years a timestamp gains nothing and would overflow.
+        -- An estimate is cut at 1,000 years: a longer one would overflow the timestamp.
         ELSE at + make_interval(secs => least(t.eta_seconds, 31557600000)) END AS eta_at,
       CASE WHEN t.applies THEN coalesce(t.reported_at, t.old_reported_at) ELSE t.old_reported_at END AS reported_at,
       t.late_since, CASE WHEN t.processed > t.old_processed THEN at ELSE t.old_advanced_at END AS advanced_at,
@@ -174,7 +179,7 @@ BEGIN
   ),
   placed AS MATERIALIZED (
     SELECT s.*, c.counts,
-      -- A unit that the job could have instead of its own.
+      -- A unit that a worker reports and that differs from the job's: it may replace the job's unit.
       min(s.unit) FILTER (WHERE s.applies AND c.counts AND s.unit <> s.job_unit
         AND (s.names_unit OR s.processed > 0 OR s.named_total IS NOT NULL)) OVER job AS claimed_unit,
       bool_or(c.counts AND headway.agrees(s.unit, s.job_unit) AND (s.processed > 0 OR s.named_total IS NOT NULL))
@@ -190,11 +195,12 @@ BEGIN
     ) c
     WINDOW job AS (PARTITION BY s.job_id)
   ),
-  -- The unit is the job's, and counts of different units are never added up. Who names none counts in the job's. Another one
-  -- becomes the job's when no worker has counted in the present one; until then the worker that reports it counts for itself.
+  -- A job has one unit, and counts of different units are never added up. A worker that names no unit counts in the job's. A
+  -- different unit becomes the job's when no worker has counted in the present one. Until then, the job does not count the
+  -- worker that reports it.
   united AS MATERIALIZED (
     SELECT p.*, u.next_unit, a.agrees,
-      -- The total that `default` names is the job's, and no share.
+      -- A total that the worker `default` names is the job's total, and not this worker's share of it.
       CASE WHEN NOT (p.is_default AND p.applies AND a.agrees) THEN p.named_total END AS total,
       CASE WHEN p.is_default AND p.applies AND a.agrees THEN p.named_total END AS given_total
     FROM placed p
@@ -236,7 +242,8 @@ BEGIN
       rate_whole = excluded.rate_whole, rate_recent = excluded.rate_recent
   ),
   reported AS MATERIALIZED (
-    -- What this batch says about each job: its workers' sums, and of single values the last to arrive.
+    -- What this batch of heartbeats says about each job: the sums over its workers, and of single values the one that came
+    -- last.
     SELECT
       s.job_id, min(s.job_attempt) AS attempt, array_agg(s.worker_id) AS worker_ids, array_agg(s.actor) AS actors,
       array_agg(s.i) AS items, array_agg(s.applies) AS applied,
@@ -271,15 +278,15 @@ BEGIN
     GROUP BY s.job_id
   ),
   rolled AS (
-    -- The same sums with the workers that are not in this batch. Correlated, because the planner would compare every job
-    -- of one intermediate result with every job of the other.
+    -- The same sums together with the workers that are not in this batch. A correlated subquery, because the planner would
+    -- compare every job of one intermediate result with every job of the other.
     SELECT r.*,
       headway.hold_count(coalesce(r.processed, 0) + coalesce(o.processed, 0)) AS all_processed,
       headway.hold_count(CASE WHEN r.total IS NULL THEN o.total ELSE r.total + coalesce(o.total, 0) END) AS shared_total,
       (coalesce(r.percents, 0) + coalesce(o.percents, 0))::float8 / nullif(r.percent_count + o.percent_count, 0) AS percent,
       CASE WHEN r.throughput IS NULL THEN o.throughput ELSE r.throughput + coalesce(o.throughput, 0) END AS all_throughput,
       coalesce(r.advances, 0) + coalesce(o.advances, 0) >= 3
-        -- One that a worker states counts at once.
+        -- A rate that a worker states itself counts at once.
         OR r.states_rate OR coalesce(o.states_rate, false) AS has_rate,
       greatest(r.eta_at, o.eta_at) AS last_eta_at
     FROM reported r
@@ -300,11 +307,12 @@ BEGIN
     ) o
   ),
   decided AS MATERIALIZED (
-    -- What becomes of the job, as far as it is not an estimate. The row is read once; `was_` is how it was.
+    -- What the job will be, without its estimate. The job's row is read once; columns named `was_` hold its old values.
     SELECT r.*, o.own, t.all_total, m.new_meta, l.new_lifecycle, p.stage_advances, f.fraction, e.expected,
       coalesce(j.started_at, at) AS started_at, j.progress_percent AS was_percent, j.total_count AS was_total,
       j.sampled_at AS was_sampled_at, j.sampled_percent AS was_sampled_percent,
-      -- What the weights of the stages say: how much of the job was done before the current one, and how much that is.
+      -- The weights of the declared stages: `before` is the part of the job that came before the current stage, `stage_weight`
+      -- is the part that the current stage is.
       g.weights[1] AS before, g.weights[2] AS stage_weight,
       CASE WHEN r.all_processed > CASE WHEN r.changes_unit THEN 0 ELSE j.processed_count END OR r.others_advance
         OR p.stage_advances AND r.job_place > 0 THEN at
@@ -318,7 +326,7 @@ BEGIN
     JOIN public.progress_jobs j ON j.id = r.job_id
     CROSS JOIN LATERAL (SELECT coalesce(r.stage_place > r.job_place, false) AS stage_advances) p
     CROSS JOIN LATERAL (
-      -- A total belongs to its stage, and to its unit.
+      -- A total belongs to the stage and the unit in which it was reported.
       SELECT CASE WHEN r.clears_total OR p.stage_advances OR r.changes_unit THEN r.own_total
         ELSE coalesce(r.own_total, j.own_total_count) END AS own
     ) o
@@ -328,7 +336,7 @@ BEGIN
       WHEN j.status = 'failed' OR j.liveness = 'stalled' THEN 'recovered' END AS new_lifecycle) l
     CROSS JOIN LATERAL (SELECT CASE WHEN r.job_place IS NOT NULL
       THEN headway.stage_fraction(r.all_processed, t.all_total, r.percent) END AS fraction) f
-    -- A function in FROM would be called for jobs without stages, too.
+    -- The call stands in a CASE: as a function in FROM it would be called for jobs without stages, too.
     CROSS JOIN LATERAL (
       SELECT CASE WHEN r.job_place IS NOT NULL THEN headway.stage_weights(j.stages, r.stage_place) END AS weights OFFSET 0
     ) g
@@ -337,15 +345,15 @@ BEGIN
       ELSE j.expected_seconds END AS expected) e
   ),
   measured AS MATERIALIZED (
-    -- The percent to show, and the time left by the rate alone.
+    -- The percent to show, and the time left according to the rate alone.
     SELECT d.*, p.percent_now, p.done,
       headway.rate_eta(
         CASE WHEN d.all_total < d.all_processed THEN 0 ELSE d.all_total - d.all_processed END,
-        -- The first advances of a stage say less than what was done before it.
+        -- In a new stage, the pace of the stages before it says more than the first advances of the new one.
         CASE WHEN d.job_place IS NULL OR d.has_rate THEN d.all_throughput END,
         coalesce(1 - d.before - d.stage_weight, 0), p.done, headway.seconds(at, d.started_at)) AS rate_eta,
       headway.seconds(at, d.started_at) AS spent,
-      -- Since what the history last noted, and how long the job had taken then.
+      -- `unsampled` is the time since the last progress entry in the history, `sampled` the time that the job had run by then.
       headway.seconds(at, coalesce(d.was_sampled_at, d.started_at)) AS unsampled,
       headway.seconds(coalesce(d.was_sampled_at, d.started_at), d.started_at) AS sampled,
       d.all_total IS NULL OR NOT coalesce(d.advanced_at > coalesce(d.was_sampled_at, d.started_at), false) AS flat
@@ -386,7 +394,7 @@ BEGIN
       finished_xact = NULL,
       failure_reason = NULL,
       error_message = CASE WHEN j.status = 'failed' THEN NULL ELSE j.error_message END,
-      -- A partition that comes back to a batch that was asked to stop is asked as well.
+      -- A partition that recovers is asked to stop if its batch was asked to stop.
       cancel_requested_at = CASE WHEN j.status = 'failed'
         THEN (SELECT b.cancel_requested_at FROM public.progress_jobs b WHERE b.id = j.parent_job_id)
         ELSE j.cancel_requested_at END,
@@ -399,7 +407,8 @@ BEGIN
       message = CASE WHEN d.sets_message THEN d.message ELSE j.message END,
       meta = coalesce(d.new_meta, j.meta),
       throughput_per_second = d.all_throughput,
-      -- As of updated_at, which a bare heartbeat leaves where it was: the time since is added, for readers subtract it.
+      -- Readers subtract the time since updated_at from the estimate. A heartbeat that changes nothing leaves updated_at as it
+      -- is, so the time since then is added here.
       eta_seconds = headway.hold_seconds(ceil(d.eta)
         + CASE WHEN d.changed THEN 0 ELSE greatest(0, ceil(headway.seconds(at, j.updated_at))) END),
       eta_source = CASE WHEN d.eta IS NULL THEN NULL WHEN d.last_eta_at IS NOT NULL THEN 'worker'

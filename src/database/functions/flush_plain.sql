@@ -1,10 +1,10 @@
--- Writes the heartbeats that nearly all are: of a worker that has reported before, alone in the batch with its job, about a
--- running job without declared stages; they say how far it is, and no more. Answers as headway.flush does, for those that
--- it took; what turns out to be anything else it leaves to headway.flush_any, which comes to the same result for them
--- and costs twice as much (docs/decisions/0010-plain-heartbeats.md).
+-- Writes plain heartbeats, which are nearly all heartbeats. A plain heartbeat comes from a worker that has reported before, is
+-- the only one of its job in the batch, is about a running job without declared stages, and says how far the worker is and no
+-- more. Answers as headway.flush does, for those that it wrote. It leaves every other heartbeat to headway.flush_any, which
+-- would store the same for a plain one and costs twice as much (docs/decisions/0010-plain-heartbeats.md).
 --
--- Each row is found once, by its key, and written by its place: the jobs are locked, so nobody moves them. Two updates
--- and one aggregate over what they store, because each further step of a plan costs every heartbeat.
+-- Each row is found once by its key and then updated by its ctid. The jobs are locked, so no row moves in between. There are
+-- only two updates and one aggregate over them, because each further step of the plan costs time for every heartbeat.
 CREATE FUNCTION headway.flush_plain(
   at timestamptz, job_ids uuid[], tenant_ids uuid[], worker_ids text[], attempts integer[], organization_bound boolean[],
   organization_ids uuid[], scope_job_ids uuid[], actors text[], processed_counts bigint[], increments bigint[],
@@ -24,7 +24,7 @@ BEGIN
       n.processed, s.share, coalesce(x.message, w.message) AS worker_message, coalesce(x.reported_at, w.reported_at) AS reported_at,
       n.processed > w.processed_count AS advances_count, r.advances, n.moves, x.reported_at AS moved_at,
       r.rate_whole, r.rate_recent,
-      -- The job's.
+      -- The job's row.
       s.own, c.all_processed, c.all_total, x.message, c.throughput, c.percent_now, c.changed, c.advanced_at, e.eta, e.weight,
       headway.sample_is_due(e.unsampled, e.sampled, c.percent_now, coalesce(j.sampled_percent, 0),
         c.all_total IS NULL OR NOT coalesce(c.advanced_at > coalesce(j.sampled_at, j.started_at), false)) AS samples
@@ -39,7 +39,8 @@ BEGIN
     CROSS JOIN LATERAL (
       SELECT w.ctid AS place, w.* FROM public.job_progress w
       WHERE w.job_id = x.job_id AND w.worker_id = x.worker_id AND w.attempt = j.attempt
-        -- What a worker has estimated itself, and late reports, are rare.
+        -- Workers that state a rate, an estimate or a percent themselves, and late reports, are rare: headway.flush_any writes
+        -- them.
         AND w.throughput_per_second IS NULL AND w.eta_at IS NULL AND w.progress_percent IS NULL
         AND headway.agrees(w.unit, j.unit)
         AND coalesce(x.reported_at >= w.reported_at, true)
@@ -147,7 +148,8 @@ BEGIN
       progress_percent = s.percent_now,
       message = coalesce(s.message, j.message),
       throughput_per_second = s.throughput,
-      -- As of updated_at, which a bare heartbeat leaves where it was: the time since is added, for readers subtract it.
+      -- Readers subtract the time since updated_at from the estimate. A heartbeat that changes nothing leaves updated_at as it
+      -- is, so the time since then is added here.
       eta_seconds = headway.hold_seconds(ceil(s.eta)
         + CASE WHEN s.changed THEN 0 ELSE greatest(0, ceil(headway.seconds(at, j.updated_at))) END),
       eta_source = CASE WHEN s.eta IS NULL THEN NULL WHEN s.weight > 0.5 THEN 'history' ELSE 'rate' END,

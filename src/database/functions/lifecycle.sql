@@ -1,14 +1,16 @@
--- Everything that changes a job's state apart from heartbeats. Decided by the row under its lock, never by read-then-write,
--- in one round trip: no lock is ever held while a caller thinks.
+-- Every change of a job's state that is not made by a heartbeat or by the sweeper. Each function locks the job's row first and
+-- then decides by what the locked row says. A command is one round trip, so no lock is held while a caller computes.
 
--- Has the command had its effect already? Its answer may have been lost: it changes nothing then, and is no error. What a
--- batch takes from nobody cannot have had an effect on it.
+-- Whether a command has already had its effect on a job. The caller may repeat a command because its first answer was lost. The
+-- repetition changes nothing, and it is no error. A batch accepts only `cancel` and `retry`, so no other command can have had
+-- its effect on one.
 CREATE FUNCTION headway.is_done_already(j public.progress_jobs, command text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
   SELECT (j.children IS NULL OR command IN ('cancel', 'retry')) AND CASE command
     WHEN 'start' THEN j.status = 'running'
     WHEN 'complete' THEN j.status = 'completed'
     WHEN 'fail' THEN j.status = 'failed' AND j.failure_reason <> 'stale'
-    -- A batch that was asked to stop may end as failed by what its partitions did before.
+    -- `cancel` has had its effect on a batch that was asked to stop, even if the batch then ended as failed because some of its
+    -- partitions had failed before.
     WHEN 'cancel' THEN j.status = 'cancelled'
       OR j.cancel_requested_at IS NOT NULL AND (j.status = 'running' OR j.children IS NOT NULL)
     WHEN 'acknowledge_cancel' THEN j.status = 'cancelled'
@@ -16,14 +18,14 @@ CREATE FUNCTION headway.is_done_already(j public.progress_jobs, command text) RE
   END
 $$;
 
--- Why the command cannot be given to the job: an error code, or null. `batch` is the job's batch where it is a partition.
+-- The error code with which the command is refused for the job, or null. `batch` is the job's batch if the job is a partition.
 CREATE FUNCTION headway.refusal_of(j public.progress_jobs, batch public.progress_jobs, command text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
   SELECT CASE
     WHEN j.children IS NOT NULL AND command IN ('start', 'complete', 'fail', 'acknowledge_cancel') THEN 'is_batch'
     WHEN command = 'retry' THEN CASE
       WHEN j.status = 'completed' THEN 'already_finished'
       WHEN j.status IN ('pending', 'running') THEN 'not_retryable'
-      -- New work for a batch that is on its way to its end.
+      -- The batch was asked to stop and has not ended yet: a retry would give it new work.
       WHEN batch.cancel_requested_at IS NOT NULL AND batch.finished_at IS NULL THEN 'not_retryable'
     END
     WHEN j.finished_at IS NOT NULL AND NOT (coalesce(j.failure_reason = 'stale', false)
@@ -33,8 +35,8 @@ CREATE FUNCTION headway.refusal_of(j public.progress_jobs, batch public.progress
   END
 $$;
 
--- Carries out a command on a job that is no batch, whose lock the caller holds and to which nothing stands in the way, and
--- answers its new row. One change, one entry in the history.
+-- Carries out a command on a job that is no batch, and answers its new row. The caller holds the job's lock and has checked
+-- that nothing refuses the command. One change makes one entry in the history.
 CREATE FUNCTION headway.apply_command(j public.progress_jobs, at timestamptz, command text, actor text, input jsonb)
 RETURNS public.progress_jobs LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -52,7 +54,7 @@ BEGIN
       j.started_at := at;
       j.heartbeat_at := at;
       j.expected_seconds := headway.expected_seconds(j.tenant_id, j.job_type, j.parent_job_id IS NOT NULL);
-      -- As a heartbeat would say it: that others took no time at all says nothing.
+      -- As in a heartbeat: an expectation of 0 seconds is no estimate.
       IF j.expected_seconds > 0 THEN
         j.eta_seconds := ceil(j.expected_seconds);
         j.eta_source := 'history';
@@ -66,7 +68,7 @@ BEGIN
       DELETE FROM public.job_progress w WHERE w.job_id = j.id;
       j := headway.begin_attempt(j);
     ELSE
-      -- complete, fail, acknowledge_cancel, and cancel of a job that has not begun
+      -- complete, fail, acknowledge_cancel, and cancel of a job that is still pending
       j.liveness := NULL;
       j.finished_at := at;
       j.finished_xact := pg_current_xact_id();
@@ -75,7 +77,8 @@ BEGIN
       j.failure_reason := NULL;
       j.error_message := NULL;
       j.message := coalesce(input ->> 'message', j.message);
-      -- A job that nobody started has begun by now. One change, one entry in the history: its end.
+      -- A job can end without having been started. It then starts and ends at the same time, and the history has one entry, for
+      -- the end.
       IF command IN ('complete', 'fail') THEN
         j.started_at := coalesce(j.started_at, at);
       END IF;
@@ -144,7 +147,7 @@ BEGIN
 END
 $$;
 
--- Writes what a command may change, and answers the row.
+-- Stores every column that a command may change, and answers the stored row.
 CREATE FUNCTION headway.store_job(j public.progress_jobs) RETURNS public.progress_jobs LANGUAGE sql AS $$
   UPDATE public.progress_jobs p SET
     status = j.status, progress_percent = j.progress_percent, processed_count = j.processed_count,
@@ -160,8 +163,9 @@ CREATE FUNCTION headway.store_job(j public.progress_jobs) RETURNS public.progres
   RETURNING p.*
 $$;
 
--- Cancels or retries a batch, whose lock the caller holds, by what it does to the partitions: the pending are cancelled and
--- the running asked to stop; the failed and the cancelled begin anew. Answers all that changed, the batch included.
+-- Cancels or retries a batch by changing its partitions. The caller holds the batch's lock. `cancel` cancels the pending
+-- partitions and asks the running ones to stop. `retry` begins a new attempt of the failed and the cancelled partitions.
+-- Answers all jobs that changed, the batch included.
 CREATE FUNCTION headway.change_batch(b public.progress_jobs, at timestamptz, command text, actor text)
 RETURNS SETOF headway.change LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -193,7 +197,8 @@ $$;
 --   acknowledge_cancel pending, running, failed as stale -> cancelled (asked to stop, or cancellable)
 --   retry              failed, cancelled -> pending, next attempt
 --
--- Answers an error code, or null and the job's document. `others` are what changed beside it: partitions or their batch.
+-- Answers an error code, or null and the job's document. `others` are the other jobs that changed: the partitions of a batch,
+-- or the batch of a partition.
 CREATE FUNCTION headway.change_job(
   job_id uuid, tenant_id uuid, all_organizations boolean, organization_id uuid, scope_job_id uuid,
   command text, actor text, input jsonb
@@ -210,7 +215,8 @@ BEGIN
   SELECT p.* INTO j FROM public.progress_jobs p
   WHERE p.id = change_job.job_id AND headway.sees(
     p, change_job.tenant_id, change_job.all_organizations, change_job.organization_id, change_job.scope_job_id);
-  -- The batch before its partition: the order of locks.sql. What the scope looks at never changes.
+  -- Locks the batch before its partition, in the order that locks.sql prescribes. `headway.sees` reads only columns that never
+  -- change, so its result still holds after the lock is taken.
   SELECT p.* INTO batch FROM public.progress_jobs p WHERE p.id = j.parent_job_id FOR NO KEY UPDATE;
   SELECT p.* INTO j FROM public.progress_jobs p WHERE p.id = j.id FOR NO KEY UPDATE;
   IF NOT FOUND THEN

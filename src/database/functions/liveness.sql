@@ -1,21 +1,20 @@
--- The statements of the sweeper and of the retention. None waits for a lock for longer than 250 ms: a process that waits
--- cannot say meanwhile that it is there, nor what it has not written, and the jobs that it has locked would wait with it. Each
--- takes a batch, skips what someone else holds (its holder is alive), and judges the newest version of a row. Jobs are locked
--- before their batches, against the order of locks.sql: who skips what is locked never waits, and cannot be part of a
--- deadlock. For the same reason a batch of the sweeper is in no order: with ORDER BY id the planner walks the primary key,
--- through every job there ever was, in the hope of finding a batch soon. Nor may the sweeper scan the table: what a sweep
--- costs must grow with the active jobs, not with the history.
+-- The statements of the sweeper and of the retention. None waits for a lock for longer than 250 ms. While a process waits, it
+-- cannot say that it is there or which reports it has not written, and the jobs that it has locked wait with it. Each statement
+-- takes a batch of rows, skips rows that another session has locked (that session is alive), and decides by the newest version
+-- of a row. Jobs are locked before their batches, against the order of locks.sql. This cannot cause a deadlock, because a
+-- statement that skips locked rows never waits. The rows of a sweep have no order. With ORDER BY id the planner would walk the
+-- primary key through every job that ever was, and hope to find enough rows soon. The sweeper's statements never scan the
+-- table: the cost of a sweep must grow with the active jobs and not with the history.
 
--- Says that a process is there, and answers for how many seconds it has been healthy without a break. The window begins
--- anew when `troubled` (the process could not reach the database), when its last visit is more than three intervals ago
--- (a paused database, a suspended host), or when the clock went back.
--- `heard_until` and `waiting_job_ids` say which reports this process has written, for headway.heard_until and
--- headway.waiting_jobs below.
+-- Records that a process is there, and answers for how many seconds it has been healthy without a break. That time begins anew
+-- in three cases: `troubled` says that the process could not reach the database; the last visit of the process is more than
+-- three intervals ago (a paused database, a suspended host); the clock went back. `heard_until` and `waiting_job_ids` say which
+-- reports this process has written. headway.heard_until and headway.waiting_jobs below read them.
 CREATE FUNCTION headway.visit(
   process_id uuid, interval_seconds float8, troubled boolean, heard_until timestamptz, waiting_job_ids uuid[]
 ) RETURNS float8
 LANGUAGE sql SET jit = off SET lock_timeout = '250ms' AS $$
-  -- A process that was not seen for a day delays no verdict any more.
+  -- A process that was not seen for a day no longer delays any verdict.
   DELETE FROM public.service_processes WHERE id IN (
     SELECT id FROM public.service_processes WHERE seen_at < now() - interval '1 day' FOR UPDATE SKIP LOCKED);
   INSERT INTO public.service_processes AS p (id, started_at, seen_at, healthy_since, heard_until, waiting_job_ids)
@@ -30,13 +29,15 @@ LANGUAGE sql SET jit = off SET lock_timeout = '250ms' AS $$
   RETURNING headway.seconds(now(), healthy_since)
 $$;
 
--- May a job that has been silent for its timeout be judged? Not before the process has been healthy for that long, and not
--- while another process is missing for less than that: its workers may be on their way to another one. Nor by a window whose
--- last visit is more than three intervals ago: the process was suspended between its visit and this statement.
--- An hour is enough for any timeout: a service that is started anew every day would otherwise never judge a longer one. And
--- a process that went missing right after its start had no workers: one that crashes again and again must not delay for ever.
+-- Whether a job may be judged that has been silent for `timeout_seconds`. Three conditions hold: This process has been healthy
+-- for that long, and its last visit is at most three intervals ago. With an older visit, the process was suspended between its
+-- visit and this statement. No other process went missing less than that long ago: its workers may be about to report to
+-- another process. No other process was in trouble less than that long ago. One hour is enough for any timeout. Otherwise a
+-- service that is restarted every day would never judge a longer one. A process that went missing right after its start had no
+-- workers: a process that crashes again and again must not delay verdicts for ever.
 CREATE FUNCTION headway.may_judge(process_id uuid, interval_seconds float8, timeout_seconds float8) RETURNS boolean
--- The table is small and has no index for this: where it may not be scanned, all plans seem equally bad.
+-- The table is small and has no index for this. With sequential scans forbidden, all plans would seem equally bad to the
+-- planner.
 LANGUAGE sql STABLE SET jit = off SET enable_seqscan = on AS $$
   SELECT EXISTS (
     SELECT FROM public.service_processes p
@@ -49,34 +50,35 @@ LANGUAGE sql STABLE SET jit = off SET enable_seqscan = on AS $$
       AND headway.seconds(now(), p.seen_at) < 1.5 * interval_seconds + least(timeout_seconds, 3600)
       AND headway.seconds(p.seen_at, p.started_at) >= 3 * interval_seconds
   ) AND NOT EXISTS (
-    -- Another one was in trouble less than the timeout ago: reports that it has accepted may still wait in its memory. A window
-    -- that began with its process tells of no trouble, nor does a visit that is still to come: the database's clock was set
-    -- back, or another server took over, and a process that lives visits anew.
+    -- Another process was in trouble less than the timeout ago: reports that it accepted may still wait in its memory. If its
+    -- healthy time began when the process started, there was no trouble. A visit in the future says nothing either: the
+    -- database's clock was set back, or another server took over, and a live process visits again.
     SELECT FROM public.service_processes p
     WHERE p.id <> process_id AND p.healthy_since > p.started_at AND p.seen_at <= now()
       AND headway.seconds(now(), p.healthy_since) < least(timeout_seconds, 3600)
   )
 $$;
 
--- The moment up to which silence counts: every process that is there has written all reports that it received before it, but
--- for those of headway.waiting_jobs. A job whose last heartbeat was written at H has then said nothing from H to this moment:
--- what it has said since may still wait in a process that will tell of it with its next visit. A process that is missing
--- delays verdicts in may_judge. One of an older version names no moment: its visit is taken for it, as that version does.
+-- The moment up to which silence counts. Every live process has written all reports that it received before this moment, except
+-- those for the jobs of headway.waiting_jobs. So a job whose last heartbeat was written at time H has said nothing between H
+-- and this moment. Reports that arrived later may still wait in a process, which will name them at its next visit. A missing
+-- process delays verdicts in headway.may_judge. A process of an older version names no moment, and its last visit is used
+-- instead, as that version does.
 CREATE FUNCTION headway.heard_until(process_id uuid, interval_seconds float8) RETURNS timestamptz
 LANGUAGE sql STABLE SET jit = off SET enable_seqscan = on AS $$
   SELECT least(now(), min(coalesce(p.heard_until, p.seen_at))) FROM public.service_processes p
   WHERE p.id = process_id OR p.seen_at <= now() AND headway.seconds(now(), p.seen_at) <= 1.5 * interval_seconds
 $$;
 
--- Since when a job has been silent whose last sign of life is of `spoke_at`. Where that is still to come, the database's clock
--- was set back since (or another server took over): before this process's healthy window began, for that begins anew then.
--- Otherwise a dead job would be taken for a live one until the clock had caught up.
+-- Since when a job has been silent. `spoke_at` is the time of its last heartbeat. If that is in the future, the database's
+-- clock was set back afterwards, or another server took over. The healthy time of this process began anew at that moment, so
+-- the silence counts from there. Otherwise a dead job would look alive until the clock had caught up.
 CREATE FUNCTION headway.silent_since(spoke_at timestamptz, healthy_since timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
   SELECT CASE WHEN spoke_at > now() + interval '1 minute' THEN healthy_since ELSE spoke_at END
 $$;
 
--- Jobs whose reports wait in some process because another session holds the job locked. As soon as it lets go, a sweep could
--- come before the report is written.
+-- Jobs whose reports wait in some process because another session holds the job's lock. When that session ends, a sweep could
+-- run before the report is written, so these jobs are not judged.
 CREATE FUNCTION headway.waiting_jobs(process_id uuid, interval_seconds float8) RETURNS uuid[]
 LANGUAGE sql STABLE SET jit = off SET enable_seqscan = on AS $$
   SELECT ARRAY(
@@ -84,9 +86,10 @@ LANGUAGE sql STABLE SET jit = off SET enable_seqscan = on AS $$
     WHERE p.id = process_id OR p.seen_at <= now() AND headway.seconds(now(), p.seen_at) <= 1.5 * interval_seconds)
 $$;
 
--- The workers of a job in its present attempt. `liveness` of one tells whether it has been silent for `after_seconds`, by the
--- rules for jobs: nobody is judged for a silence in which some process was in trouble. Its job may go on by the others. Judged
--- where it is read, because a sweep would have to look at every worker there is; and only where one seems to be silent.
+-- The workers of a job in its present attempt. The `liveness` of a worker says whether it has been silent for `after_seconds`.
+-- The rules are those for jobs: no worker is judged for a silence during which some process was in trouble. A silent worker
+-- does not stall its job while other workers report. Liveness of workers is computed when it is read, because a sweep would
+-- have to look at every worker. The rules are only evaluated if some worker seems silent.
 CREATE FUNCTION headway.workers_document(j public.progress_jobs, interval_seconds float8, after_seconds float8) RETURNS json
 LANGUAGE plpgsql STABLE AS $$
 #variable_conflict use_column
@@ -115,7 +118,7 @@ BEGIN
 END
 $$;
 
--- Marks running jobs as stalled that had no heartbeat for `after_seconds`.
+-- Marks running jobs as stalled that have had no heartbeat for `after_seconds`.
 CREATE FUNCTION headway.mark_stalled(process_id uuid, interval_seconds float8, after_seconds float8, batch integer)
 RETURNS SETOF headway.change LANGUAGE plpgsql SET jit = off SET lock_timeout = '250ms' SET enable_seqscan = off AS $$
 #variable_conflict use_column
@@ -138,7 +141,7 @@ BEGIN
   at := headway.clock();
   RETURN QUERY
   WITH marked AS (
-    -- Judged again: it may have spoken before the lock was taken.
+    -- Checked again: a heartbeat may have been written before the lock was taken.
     UPDATE public.progress_jobs j SET liveness = 'stalled', updated_at = at,
       revision = j.revision + 1, lifecycle = 'stalled', lifecycle_revision = j.revision + 1
     WHERE j.id = ANY (held) AND j.status = 'running' AND j.liveness = 'ok'
@@ -157,8 +160,8 @@ BEGIN
 END
 $$;
 
--- Is a job abandoned: running without a heartbeat for its own timeout, or pending for longer than it may be. Silence after
--- `heard` does not count.
+-- Whether a job is abandoned. A running job is abandoned when it has had no heartbeat for its own timeout, a pending one when
+-- nobody has started it within its pending timeout. Silence after `heard` does not count.
 CREATE FUNCTION headway.is_abandoned(j public.progress_jobs, heard timestamptz, healthy timestamptz) RETURNS boolean
 LANGUAGE sql STABLE AS $$
   SELECT CASE j.status
@@ -169,7 +172,7 @@ LANGUAGE sql STABLE AS $$
     ELSE false END
 $$;
 
--- Ends running jobs that had no heartbeat for their own timeout, and pending ones that nobody started in time.
+-- Ends running jobs that have had no heartbeat for their own timeout, and pending jobs that nobody started in time.
 CREATE FUNCTION headway.end_abandoned(process_id uuid, interval_seconds float8, batch integer)
 RETURNS SETOF headway.change LANGUAGE plpgsql SET jit = off SET lock_timeout = '250ms' SET enable_seqscan = off AS $$
 #variable_conflict use_column
@@ -187,11 +190,11 @@ BEGIN
       AND headway.may_judge(process_id, interval_seconds,
         CASE j.status WHEN 'running' THEN j.heartbeat_timeout_seconds ELSE j.pending_timeout_seconds END)
     LIMIT batch FOR NO KEY UPDATE SKIP LOCKED), true) AS l;
-  -- One time for all that is written, read after the locks are taken: later than whatever the rows hold.
+  -- One time for all rows written here. It is read after the locks are taken, so it is later than every time in the rows.
   at := headway.clock();
   RETURN QUERY
   WITH ended AS (
-    -- Judged again: it may have spoken before the lock was taken.
+    -- Checked again: a heartbeat may have been written before the lock was taken.
     UPDATE public.progress_jobs j SET
       status = CASE WHEN j.cancel_requested_at IS NULL THEN 'failed' ELSE 'cancelled' END,
       lifecycle = CASE WHEN j.cancel_requested_at IS NULL THEN 'failed' ELSE 'cancelled' END,
@@ -220,9 +223,10 @@ BEGIN
 END
 $$;
 
--- Erases what is older than the retention: finished jobs, and pending ones that nobody touched for as long. Workers,
--- history and partitions go with the job. Answers how many; 0 also while another process erases. A job that someone else holds
--- is skipped. Rows that go with a job are not: where someone holds one of them, or a table, nothing is erased (55P03).
+-- Erases jobs that are older than the retention: finished jobs, and pending jobs that did not change for as long. Workers,
+-- history and partitions are erased with their job. Answers how many jobs were erased; 0 also while another process erases. A
+-- job that another session has locked is skipped. The rows that are erased with a job are not skipped: where another session
+-- holds one of them, or a table, the statement fails (55P03) and nothing is erased.
 CREATE FUNCTION headway.erase_expired(retention_days integer, batch integer) RETURNS bigint
 LANGUAGE plpgsql SET jit = off SET lock_timeout = '250ms' AS $$
 DECLARE

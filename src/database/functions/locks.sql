@@ -1,19 +1,19 @@
--- Locks jobs in the one order that every writer follows: batches by id, then the others by id. Nothing else happens here:
--- sums are read by later statements, whose snapshot begins after the wait. A statement that locks and sums at once sums what
--- was there before it waited, and loses counts. FOR NO KEY UPDATE, because FOR UPDATE would also block the foreign-key
--- checks of the history.
--- A partition is held together with its batch, which is rolled up in the same transaction: two last partitions that finish
--- at once would otherwise each miss the other, and leave the batch running for ever.
--- Answers the ids it holds, and the batches that they are or belong to. With `skip_locked` what someone else holds is left
--- out, and with a batch all its partitions.
--- With `tenant_ids`, jobs of other tenants are not touched: the lock is a write, and who asks for a stranger's job could hold
--- it up, and would tell by the time it takes that it exists.
+-- Locks jobs in the one order that every writer follows: first batches by id, then the other jobs by id. FOR NO KEY UPDATE,
+-- because FOR UPDATE would also block the foreign-key checks of the history. This function only locks. Later statements read
+-- and add up the rows, because their snapshots begin after the wait for the lock. A statement that locks and adds up at once
+-- would use the rows as they were before it waited, and lose counts. A partition is locked together with its batch, which is
+-- rolled up in the same transaction. Otherwise, if the last two partitions finished at the same time, neither transaction would
+-- see the other's end, and the batch would stay running for ever. `held` are the ids that are locked now. `batches` are the
+-- batches among them, and the batches that their partitions belong to. With `skip_locked`, jobs that another session holds are
+-- left out; if that is a batch, its partitions are left out, too. With `tenant_ids`, jobs of other tenants are not touched. A
+-- lock is a write: a caller that asks for another tenant's job could delay that job, and could tell from the time of the answer
+-- that the job exists.
 CREATE FUNCTION headway.lock_jobs(
   ids uuid[], skip_locked boolean, tenant_ids uuid[] DEFAULT NULL, OUT held uuid[], OUT batches uuid[]
 )
 LANGUAGE plpgsql SET jit = off SET enable_seqscan = off AS $$
 BEGIN
-  -- From an index that holds nothing but batches and partitions: most jobs are none, and need not be looked at for this.
+  -- This reads an index of batches and partitions only. Most jobs are neither, and their rows are not read here.
   batches := ARRAY(
     SELECT DISTINCT coalesce(parent_job_id, id) FROM public.progress_jobs WHERE id = ANY (ids) AND partition_count IS NOT NULL);
   IF skip_locked THEN

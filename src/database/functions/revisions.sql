@@ -1,12 +1,12 @@
--- What reconcile compares: the revisions of all jobs of these tenants that are active, finished within `seconds`, or whose end
--- was committed since a position in the order of commits; and of those in `also`, of any tenant. A job may come more than once,
--- always with the same revision.
--- The position: every transaction below `position_floor` was committed or rolled back by then, except those in `position_open`.
--- Null: none. A transaction that is older than a day is not looked for, nor is one that is yet to begin: such numbers are those
--- of another server, from which the rows were restored.
--- One arm per partial index, so that what it costs grows with the tenants that someone watches and with no other; sorting out
--- duplicates would cost more than reading them. A function, because only that can forbid a scan of the table: where a fifth of
--- all jobs runs, the planner takes one, and reads five times as much.
+-- What the reconciler compares: the revisions of all jobs of `tenants` that are active, that finished within `seconds`, or
+-- whose end was committed after a position in the order of commits. The jobs in `also` are answered as well, of any tenant. A
+-- job may come more than once, always with the same revision. The position: every transaction below `position_floor` was
+-- committed or rolled back by then, except those in `position_open`. With null, no job is answered for its position. Ends that
+-- are older than a day, and transactions that have not begun yet, are left out. A number that has not begun here belongs to
+-- another server, from which the rows were restored. There is one SELECT per partial index, so that the cost grows with the
+-- watched tenants only. Removing duplicates would cost more than reading them. It is a function, because only a function can
+-- forbid a scan of the table. Where a fifth of all jobs is running, the planner would choose a scan, and read five times as
+-- many rows.
 CREATE FUNCTION headway.revisions(tenants uuid[], seconds integer, also uuid[], position_floor xid8, position_open xid8[])
 RETURNS TABLE (id uuid, tenant_id uuid, revision bigint, updated_at_ms bigint, ended_since boolean)
 LANGUAGE sql STABLE SET jit = off SET enable_seqscan = off AS $$

@@ -1,7 +1,7 @@
--- Whether a job exists for a caller: the one place in the database that decides it, as src/visibility.ts does in the service.
--- The planner puts the body in place of the call, and of arguments that it knows it leaves nothing but comparisons of columns
--- with values, which indexes take. For that it must stay one expression, without SET; and organizations are compared by `=`
--- and IS NULL, since no index takes IS NOT DISTINCT FROM.
+-- Whether a job exists for a caller. This is the one place in the database that decides it; src/contract/visibility.ts decides
+-- it in the service. The planner replaces the call by the body. With known arguments only comparisons of columns with values
+-- remain, and indexes can be used for them. This requires a single expression without SET. Organizations are compared by `=`
+-- and IS NULL, since no index supports IS NOT DISTINCT FROM.
 CREATE FUNCTION headway.sees(
   j public.progress_jobs, tenant_id uuid, all_organizations boolean, organization_id uuid, scope_job_id uuid
 ) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$

@@ -1,17 +1,17 @@
--- For workers that have a database connection, and no HTTP: what a heartbeat, `complete` and `fail` do, under the same rules
--- and with the same events. They run with the rights of their owner, so that a worker's role needs none on the tables, and
--- only members of the role headway_worker may call them (database/worker-role.ts).
--- They search pg_catalog alone, and so does what they call: where others may create functions and operators, one of theirs
--- could fit better than a built-in one, and would run with the owner's rights.
--- The first three are moved to the schema `headway`, whatever schema their generation has: that is what workers call.
+-- Functions for workers that have a database connection and no HTTP. They do what a heartbeat, `complete` and `fail` do, under
+-- the same rules and with the same events. They run with the rights of their owner, so a worker's role needs no rights on the
+-- tables. Only members of the role headway_worker may call them (database/worker-role.ts). They and the functions that they
+-- call search pg_catalog alone. In a schema where others may create functions and operators, one of these could match better
+-- than a built-in one, and would run with the owner's rights. Workers call update_job_progress, complete_job_progress and
+-- error_job_progress in the schema `headway`. The service moves these three there, whatever schema the generation has.
 --
--- They notify in the caller's transaction, and hold the job's lock until it ends: commit at once, and one job at a time.
--- Each answers what an HTTP heartbeat answers; `cancelRequested` is how a worker learns that it should stop. A refusal is
--- an exception with SQLSTATE HW001, whose message begins with the code that HTTP would answer.
+-- They notify in the caller's transaction, and hold the job's lock until that transaction ends. A caller should commit at once,
+-- and change one job per transaction. Each function answers what an HTTP heartbeat answers; `cancelRequested` tells the worker
+-- to stop. A refusal is an exception with SQLSTATE HW001, whose message begins with the error code that HTTP would answer.
 
--- Whether a text that names something can be shown within a line: the rule and the lists of src/shown-text.ts. The first pattern
--- is what cannot stand in a line, with joiners that stand behind a blank or ASCII, and tags that stand behind no black flag; the
--- second is whatever can be seen.
+-- Whether a text that names something can be shown within a line: the rule and the lists of src/contract/shown-text.ts. The
+-- first pattern matches characters that cannot stand in a line, joiners that follow a blank or ASCII, and tags that follow no
+-- black flag. The second pattern matches any character that can be seen.
 CREATE FUNCTION headway.is_shown_text(given text) RETURNS boolean LANGUAGE sql IMMUTABLE STRICT AS $$
   SELECT given !~ (
       '[\u0001-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb'
@@ -26,7 +26,7 @@ CREATE FUNCTION headway.is_shown_text(given text) RETURNS boolean LANGUAGE sql I
       '\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]')
 $$;
 
--- A report of the worker `default`. Null leaves a value as it is.
+-- A report of the worker `default`. A parameter that is null leaves its value as it is.
 CREATE FUNCTION headway.update_job_progress(
   job_id uuid, stage text DEFAULT NULL, current_step bigint DEFAULT NULL, total_steps bigint DEFAULT NULL, message text DEFAULT NULL
 ) RETURNS json

@@ -1,34 +1,34 @@
-/** What a caller has used up is given back over this time, evenly: a rate is an average over it. */
+/** Used allowance comes back evenly over this time, so a rate is an average over it. */
 export const WINDOW_SECONDS = 10
 
 const WINDOW_MS = WINDOW_SECONDS * 1000
 
 export interface AllowancesOptions {
-  /** How many uses a second each key has, on average; up to ten seconds' worth of them at once. */
+  /** Uses per second of each key, on average. Up to ten seconds' worth may come at once. */
   perSecond: number
-  /** How many keys are remembered, at least; twice as many at most. */
+  /** How many keys are remembered: at least this many, at most twice as many. */
   maxKeys: number
-  /** Milliseconds of a clock that nobody sets. */
+  /** Milliseconds of a monotonic clock. */
   now: () => number
 }
 
-/** How it stands after a use, or after one that was refused. */
+/** The state of an allowance after a use, or after a refused one. */
 export interface Allowance {
   granted: boolean
-  /** How many more may follow at once. */
+  /** How many more uses may follow at once. */
   remaining: number
-  /** When everything has been given back, if nothing more is used. */
+  /** When the allowance will be full again, if nothing more is used. */
   fullAfterSeconds: number
   /** When the next use is granted; 0: at once. */
   retryAfterSeconds: number
 }
 
 /**
- * One allowance for each key, as a token bucket. Of a bucket only the moment is kept at which it will be full again (the
- * "theoretical arrival time" of the generic cell rate algorithm, ITU-T I.371): one number a key, and nothing to refill.
- * Whoever has not used anything for a window is full, and may be forgotten. So keys are kept in two generations, of which
- * the older one is dropped after a window, or sooner where strangers bring ever new keys: their number is bounded, and
- * nothing ever walks through them.
+ * One allowance for each key, as a token bucket. For each bucket only the moment is kept at which it will be full again (the
+ * "theoretical arrival time" of the generic cell rate algorithm, ITU-T I.371): one number per key, and nothing to refill. A key
+ * that was not used for a window is full and may be forgotten. So keys are kept in two generations. The older one is dropped
+ * after a window, or sooner if callers bring more new keys than that: the number of keys is bounded, and the maps are never
+ * iterated.
  */
 export class Allowances {
   readonly limit: number
@@ -49,13 +49,13 @@ export class Allowances {
     return this.#young.size + this.#old.size
   }
 
-  /** Uses one of `key`, where there is one left. */
+  /** Uses one of the allowance of `key`, if one is left. */
   use(key: string): Allowance {
     const now = this.#options.now()
     const fullAt = Math.max(this.#fullAt(key), now)
     const fullAtThen = fullAt + this.#costMs
     const missingMs = fullAtThen - now - WINDOW_MS
-    // Half a use of tolerance: sums of fractions come out a little too large.
+    // Half a use of tolerance, because sums of fractions are rounded up a little.
     const granted = missingMs < this.#costMs / 2
     if (granted) this.#remember(key, fullAtThen, now)
     const spentMs = (granted ? fullAtThen : fullAt) - now

@@ -2,17 +2,17 @@ import { isIPv6 } from 'node:net'
 import { HeadwayError } from '../../contract/errors.ts'
 import { Allowances } from './allowances.ts'
 
-/** Of each, only a number is kept: 10 MB at most, however many addresses a flood comes from. */
+/** Only a number is kept per address: 10 MB at most, however many addresses a flood comes from. */
 const MAX_ADDRESSES = 50_000
 
-/** With room for a port, which some proxies write behind it. */
+/** With room for a port, which some proxies append to the address. */
 const MAX_ADDRESS_LENGTH = 64
 
-/** Requests without a good token, by the address they come from. */
+/** Counts requests without a valid token by the address that they come from. */
 export interface Guesses {
-  /** Counts a request whose token is not known to be good. Raises `rate_limited` where its address has sent too many. */
+  /** Counts a request whose token is not known to be valid. Raises `rate_limited` if its address has sent too many. */
   count(address: string): void
-  /** It was good after all, or nobody could tell. */
+  /** Takes the count back: the token was valid, or could not be checked. */
   takeBack(address: string): void
 }
 
@@ -26,9 +26,9 @@ const firstGroupsOf = (address: string): string => {
 }
 
 /**
- * What one subscriber of the net is given: an IPv4 address, or a network of 64 bits (RFC 6177), any address of which is as good.
- * A proxy may pass on whatever it was sent as an address: the key is short, and a copy, since V8 keeps the whole header
- * alive for a part of it.
+ * The part of an address that one internet subscriber has: an IPv4 address, or an IPv6 network of 64 bits (RFC 6177), whose
+ * addresses the subscriber can choose freely. A proxy may pass on any text as an address, so the key is cut. The key is a copy,
+ * because V8 would keep the whole header in memory for a part of it.
  */
 export const networkOf = (address: string): string => {
   const [, mapped = address] = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address) ?? []
@@ -37,13 +37,13 @@ export const networkOf = (address: string): string => {
 }
 
 export interface GuessesOptions {
-  /** Of one address, on average over ten seconds; 0: no limit. */
+  /** Requests of one address, on average over ten seconds; 0: no limit. */
   perSecond: number
-  /** Milliseconds of a clock that nobody sets. */
+  /** Milliseconds of a monotonic clock. */
   now: () => number
 }
 
-/** Bounds how many tokens can be tried, and how many signatures a stranger can make the service check. */
+/** Limits how many tokens a caller without a valid one can try, and how many signatures it can make the service check. */
 export const createGuesses = ({ perSecond, now }: GuessesOptions): Guesses => {
   if (perSecond === 0) return { count: () => undefined, takeBack: () => undefined }
   const allowances = new Allowances({ perSecond, maxKeys: MAX_ADDRESSES, now })

@@ -1,20 +1,20 @@
 import { HeadwayError } from '../../contract/errors.ts'
 
 export interface HeldLimits {
-  /** Answers that one caller may let be held at a time. */
+  /** Answers of one caller that may be held at the same time. */
   maxPerCaller: number
-  /** Of the process. */
+  /** Answers of the process that may be held at the same time. */
   max: number
 }
 
-/** Takes a place for an answer that is held, and gives the function that gives it back. Raises `too_many_streams`. */
+/** Takes a place for an answer that is held, and answers the function that gives the place back. Raises `too_many_streams`. */
 export type Hold = (caller: string | null) => () => void
 
 const refuse = (message: string) => new HeadwayError('too_many_streams', message, { retryAfterSeconds: 5 })
 
 /**
- * Bounds the answers that `Prefer: wait` holds as streams are bounded: each keeps a request in memory for up to a minute, and one
- * connection can send thousands of them behind each other.
+ * Limits the answers that `Prefer: wait` holds, as streams are limited. Each keeps a request in memory for up to a minute, and
+ * one connection can send thousands of them without waiting for the answers.
  */
 export const createHold = ({ maxPerCaller, max }: HeldLimits): Hold => {
   const heldOf = new Map<string, number>()

@@ -3,25 +3,28 @@ import { HeadwayError } from '../../contract/errors.ts'
 export interface InFlightLimits {
   /** Of the process. */
   maxBytes: number
-  /** Of these, what one caller may hold. */
+  /** Of one caller. */
   maxBytesPerCaller: number
 }
 
-/** For each caller four of the largest bodies. */
+/** Each caller may hold four of the largest bodies. */
 export const IN_FLIGHT: InFlightLimits = { maxBytes: 128 * 1024 * 1024, maxBytesPerCaller: 32 * 1024 * 1024 }
 
-/** What has not grown for so long stands still. */
+/** A holding that has not grown for this long stands still. */
 const STANDS_STILL_MS = 1_000
 
-/** What arrives a few bytes at a time stands still as well: only so much more counts as growth. */
+/**
+ * A holding counts as growing only if it has grown by this much, so that a body that arrives in a few bytes at a time stands
+ * still.
+ */
 const STEP_BYTES = 16 * 1024
 
 const RETRY_AFTER_SECONDS = 2
 
-/** Whom bytes count for. */
+/** For whom bytes count. */
 export interface Holder {
   tenant: string
-  /** null: everyone is the same one. Only the limit of the process counts then. */
+  /** null: the service does not tell callers apart, and only the limit of the process applies. */
   caller: string | null
 }
 
@@ -38,13 +41,13 @@ interface Tenant {
   bytes: number
 }
 
-/** What may be in flight: what a client sends, and what it is answered. */
+/** What may be in flight: the body that a client sends, or the answer that it gets. */
 export type Kind = 'body' | 'answer'
 
-/** Ends what was held, and tells its client why where it still can. */
+/** Ends a body or an answer, and tells its client why, if that is still possible. */
 export type GiveWay = (refusal: HeadwayError) => void
 
-/** The bytes of one body, or of one answer. Counted until `release`. */
+/** The bytes of one body or one answer. They count until `release`. */
 export class Holding {
   bytes = 0
   movedAt: number
@@ -62,13 +65,13 @@ export class Holding {
     this.movedAt = owner.now()
   }
 
-  /** Counts so many more. Raises `too_much_in_flight` and `overloaded`; the bytes are not counted then. */
+  /** Counts so many more bytes. Raises `too_much_in_flight` or `overloaded`, and does not count them then. */
   take(bytes: number): void {
     this.#owner.makeRoom(this, bytes)
     this.force(bytes)
   }
 
-  /** Counts so many more, whether or not there is room: for what cannot be refused any more. */
+  /** Counts so many more bytes even if there is no room: for answers that can no longer be refused. */
   force(bytes: number): void {
     this.#owner.count(this, bytes)
     if (this.bytes < this.#grownTo + STEP_BYTES) return
@@ -80,19 +83,19 @@ export class Holding {
     return this.#giveWay !== null
   }
 
-  /** It has arrived: from now on it does not give way. */
+  /** The body has arrived: from now on it is not ended to make room. */
   settle(): void {
     this.#giveWay = null
   }
 
-  /** Lets others go on at the cost of this one. */
+  /** Ends this holding to make room for others. */
   giveWay(refusal: HeadwayError): void {
     const giveWay = this.#giveWay
     this.release()
     giveWay?.(refusal)
   }
 
-  /** As often as one likes. */
+  /** Ends the count. May be called more than once. */
   release(): void {
     this.#giveWay = null
     this.#owner.forget(this)
@@ -117,18 +120,18 @@ const overProcess = () =>
   )
 
 /**
- * Bounds the memory that clients make the process hold: bodies that have begun to arrive and are not answered yet, and answers
- * that their clients have not taken yet. Counted is what is held, as it grows, and not what is announced.
+ * Limits the memory that clients make the process hold: bodies that have begun to arrive and are not answered yet, and answers
+ * that clients have not read yet. It counts bytes as they are held, and not as they are announced.
  *
- * Where there is no room for more, who holds most gives way: of the tenant that holds most the caller that holds most, and of
- * that what has stood still for longest. A caller that holds less never gives way for one that holds more. Within one caller
- * only what has stood still for a second gives way, and what would have grown is refused otherwise: of many bodies that all
- * move, some must arrive.
+ * If there is no room, the caller that holds most must give way: of the tenant that holds most the caller that holds most, and
+ * of that caller the holding that has stood still for longest. A caller that holds less never gives way to one that holds more.
+ * Among the holdings of one caller, only those that have stood still for a second give way; otherwise the growing one is
+ * refused. If many bodies all move, some of them must be able to arrive.
  */
 export class InFlight {
   readonly #limits: InFlightLimits
   readonly #tenants = new Map<string, Tenant>()
-  /** Milliseconds of a clock that nobody sets. */
+  /** Milliseconds of a monotonic clock. */
   readonly now: () => number
   readonly #bytes: Record<Kind, number> = { body: 0, answer: 0 }
   #bodiesTurnedAway = 0
@@ -138,7 +141,7 @@ export class InFlight {
     this.now = now
   }
 
-  /** Of all holdings together. */
+  /** Bytes of all holdings. */
   get bytes(): number {
     return this.#bytes.body + this.#bytes.answer
   }
@@ -147,12 +150,12 @@ export class InFlight {
     return this.#bytes[kind]
   }
 
-  /** Bodies that were refused for what the process held, and not for what their caller held. */
+  /** Bodies that were refused because of what the process held, and not because of what their caller held. */
   get bodiesTurnedAway(): number {
     return this.#bodiesTurnedAway
   }
 
-  /** A holding without bytes. `giveWay` is called at most once, after its release; null: it never gives way. */
+  /** Opens a holding without bytes. `giveWay` is called at most once, after its release; null: the holding never gives way. */
   open({ tenant: id, caller }: Holder, kind: Kind, giveWay: GiveWay | null): Holding {
     let tenant = this.#tenants.get(id)
     if (!tenant) this.#tenants.set(id, (tenant = { id, callers: new Map(), bytes: 0 }))
@@ -199,13 +202,13 @@ export class InFlight {
     }
   }
 
-  /** What has stood still for longest, and for a second at least. */
+  /** The holding that has stood still for longest, if for a second at least. */
   #standingStill(account: Account, except: Holding): Holding | null {
     const oldest = oldestOf(account, except)
     return oldest && this.now() - oldest.movedAt >= STANDS_STILL_MS ? oldest : null
   }
 
-  /** What gives way for a holding of someone who holds less, that included by which it would grow. */
+  /** The holding that gives way to a caller that holds less, even after that caller's holding has grown by `bytes`. */
   #heavier({ account }: Holding, bytes: number): Holding | null {
     const heavierTenants = [...this.#tenants.values()].filter(tenant => tenant.bytes > account.tenant.bytes + bytes)
     const heavierCallers = [...account.tenant.callers.values()].filter(caller => caller.bytes > account.bytes + bytes)
@@ -223,7 +226,7 @@ export class InFlight {
 
 const byBytes = <Weighed extends { bytes: number }>(all: Weighed[]): Weighed[] => all.sort((a, b) => b.bytes - a.bytes)
 
-/** What may give way, and has moved least recently. */
+/** The holding that has moved least recently, of those that may give way. */
 const oldestOf = ({ holdings }: Account, except?: Holding): Holding | null => {
   let oldest: Holding | null = null
   for (const holding of holdings) {

@@ -3,19 +3,25 @@ import { HeadwayError } from '../../contract/errors.ts'
 import { Allowances } from './allowances.ts'
 import { networkOf } from './guesses.ts'
 
-/** Refusals of one address that are told at once, on average over ten seconds. */
+/** Refusals of one address that are answered at once, per second, on average over ten seconds. */
 const AT_ONCE_PER_SECOND = 10
 
-/** Of each, only a number is kept. */
+/** Only a number is kept per address. */
 const MAX_ADDRESSES = 50_000
 
-/** As long as `Retry-After` asks for at least, and up to twice as long, so that they do not come all at once. */
+/**
+ * The shortest delay, which is also the shortest `Retry-After`. The delay is up to twice as long, so that refusals do not come
+ * all at once.
+ */
 const LATE_MS = 1_000
 
-/** Nobody who waits for answers has so many refusals to come on one connection: it sends on without reading them. */
+/**
+ * A client that waits for answers never has so many late refusals on one connection. One that does, sends requests without
+ * reading.
+ */
 const MAX_LATE_PER_CONNECTION = 100
 
-/** Tells a refusal of `request`: calls `tell` at once, or after a while. */
+/** Answers a refusal of `request`: calls `tell` at once, or after a delay. */
 export type Refuse = (
   error: unknown,
   request: { ip: string; raw: { readonly socket: Socket } },
@@ -23,10 +29,11 @@ export type Refuse = (
 ) => void
 
 /**
- * Callers that send more than they may and do not wait when they are told so make as much work by what is refused as by what is
- * answered. So all but the first of such refusals (`rate_limited`) come late: whoever sends the next request behind the answer
- * sends one a second on each connection, and whoever waits as `Retry-After` says notices nothing. Each that waits holds its
- * request in memory: a connection on which a hundred wait is cut, and with its connection all that wait on it end.
+ * Delays refusals for callers that send more than they may and do not wait. Otherwise refused requests would cost as much work
+ * as answered ones. All but the first `rate_limited` refusals are answered late. A caller that sends its next request after
+ * each answer then sends one per second on each connection. A caller that waits as `Retry-After` says does not notice the
+ * delay. Each delayed refusal keeps its request in memory, so a connection with a hundred of them is closed, which ends them
+ * all.
  */
 export const createLateRefusals = (now: () => number = () => performance.now()): Refuse => {
   const atOnce = new Allowances({ perSecond: AT_ONCE_PER_SECOND, maxKeys: MAX_ADDRESSES, now })

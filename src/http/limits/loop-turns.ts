@@ -2,23 +2,26 @@ import { NoTurnError, Turns, type Party } from '../../turns/turns.ts'
 import { HeadwayError } from '../../contract/errors.ts'
 import { Recent } from '../../turns/recent.ts'
 
-/** The event loop serves many others in the meantime: what takes longer is cut into pieces of so many milliseconds. */
+/** Longer work is cut into pieces of this many milliseconds, so that the event loop can serve others between them. */
 const PIECE_MS = 4
 
-/** Where other tenants call, the loop is free for twice as long as a piece took: all large requests together take a third of it. */
+/**
+ * While other tenants call, the loop rests from large requests for twice as long as the last piece took: all large requests
+ * together take a third of the loop's time.
+ */
 const REST = 2
 
 /** Longer than a request may take. */
 const PATIENCE_MS = 60_000
 
-/** Shorter lists are gone through at once: that takes less than waiting would. */
+/** A shorter list is processed at once, because that takes less time than waiting. */
 const SHORT_LIST = 50
 
 /**
- * Shares the event loop among those who give it much to do: one piece of work at a time, a tenant's after another's, and among
- * those of a tenant an identity's after another's. Between two pieces the loop serves whatever else has come, so that a small
- * request waits for one piece at most, however many large ones there are. While other tenants call (`saw`), a piece is followed
- * by a rest; who is alone loses nothing.
+ * Shares the event loop among callers whose requests need much of it. Only one piece of work runs at a time. Tenants take
+ * turns, and within a tenant its identities take turns. Between two pieces the loop serves other requests, so a small request
+ * waits for one piece at most, however many large ones there are. While other tenants call (`saw`), a rest follows each piece;
+ * a tenant that calls alone loses no time.
  */
 export class LoopTurns {
   readonly #callers = new Recent()
@@ -30,12 +33,12 @@ export class LoopTurns {
     patienceMs: PATIENCE_MS,
   })
 
-  /** A tenant has called, for whatever. */
+  /** Notes that a tenant has called, with any request. */
   saw(tenantId: string): void {
     this.#callers.add(tenantId, performance.now())
   }
 
-  /** Runs `work` when it is the party's turn. Raises what it raises, and `overloaded`. */
+  /** Runs `work` when it is the party's turn. Raises what `work` raises, or `overloaded`. */
   async run<T>(party: Party, work: () => T): Promise<T> {
     const end = await this.#turns.take(party).catch((error: unknown) => {
       throw error instanceof NoTurnError
@@ -54,7 +57,7 @@ export class LoopTurns {
     }
   }
 
-  /** `items.map(each)`, as many items in a turn as it has time for. */
+  /** `items.map(each)`, in pieces of as many items as a turn has time for. */
   async map<In, Out>(party: Party, items: readonly In[], each: (item: In, index: number) => Out): Promise<Out[]> {
     if (items.length <= SHORT_LIST) return items.map(each)
     const results: Out[] = []

@@ -7,19 +7,19 @@ import { Allowances, WINDOW_SECONDS } from './allowances.ts'
 const MAX_CALLERS = 100_000
 
 export interface RateLimitOptions {
-  /** Requests of one identity, on average over ten seconds; 0: no limit. */
+  /** Requests per second of one identity, on average over ten seconds; 0: no limit. */
   perSecond: number
-  /** Milliseconds of a clock that nobody sets. */
+  /** Milliseconds of a monotonic clock. */
   now?: () => number
 }
 
-/** Counts a request, says in headers how much is left, and raises `rate_limited` when nothing is. */
+/** Counts a request and says in headers how many are left. Raises `rate_limited` when none is left. */
 export type RateLimit = (identity: Identity, reply: FastifyReply) => void
 
 /**
- * Keeps one caller from taking the service away from all others. The headers are those of the IETF draft
- * (draft-ietf-httpapi-ratelimit-headers-06): how many requests a full allowance has, how many may follow at once, and in
- * how many seconds the allowance is full again.
+ * Limits the requests of one caller, so that it cannot use up the service. The headers are those of the IETF draft
+ * (draft-ietf-httpapi-ratelimit-headers-06): how many requests a full allowance has, how many may follow at once, and in how
+ * many seconds the allowance is full again.
  */
 export const createRateLimit = ({ perSecond, now = () => performance.now() }: RateLimitOptions): RateLimit | null => {
   if (perSecond === 0) return null

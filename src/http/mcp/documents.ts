@@ -2,7 +2,10 @@ import { z } from 'zod'
 import type { JobWithWorkers, JobEvent, ListedJob } from '../../contract/job.ts'
 import { JOB_EVENT_TYPES, JOB_STATUSES, LIVENESS } from '../../contract/states.ts'
 
-/** What an assistant needs to know of a job: fewer fields than REST shows, since each one costs it room to think. */
+/**
+ * What an assistant needs to know about a job. It has fewer fields than REST, because each field takes room in the assistant's
+ * context.
+ */
 export const jobSummary = z.object({
   id: z.string(),
   name: z.string(),

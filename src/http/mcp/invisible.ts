@@ -1,17 +1,17 @@
 /**
- * What people do not see and models read: control and format characters, separators, what programs may ignore (variation
- * selectors, fillers, tags), the empty pattern of Braille. Each of them can carry hidden text. Ends of lines and tabs are seen,
- * and so is the selector that makes a picture of the character before it.
+ * Characters that people do not see and models read: control and format characters, separators, characters that programs may
+ * ignore (variation selectors, fillers, tags), and the empty Braille pattern. Each of them can carry hidden text. Line feeds,
+ * tabs, and the selector that turns the character before it into an emoji are visible and stay.
  */
 const INVISIBLE =
   /(?![\n\t])(?!(?<=\p{Emoji})\ufe0f)[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800]/gu
 
 const named = (character: string): string => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`
 
-/** Text with everything in it to be seen: `\u{202e}` for what is not. */
+/** Text in which every invisible character is written out, such as `\u{202e}`. */
 export const visibleText = (text: string): string => text.replace(INVISIBLE, named)
 
-/** The same of every text in a document, names of members included. */
+/** Does the same with every text in a document, names of members included. */
 export const visible = <Value>(value: Value): Value => {
   const convert = (part: unknown): unknown => {
     if (typeof part === 'string') return visibleText(part)
@@ -22,5 +22,5 @@ export const visible = <Value>(value: Value): Value => {
   return convert(value) as Value
 }
 
-/** Text as one line that drives no terminal. */
+/** Text as one line that cannot control a terminal. */
 export const visibleLine = (text: string): string => text.replace(INVISIBLE, ' ').replace(/[\n\t]/g, ' ')

@@ -27,13 +27,13 @@ export interface ToolParts extends WaitParts {
   jobs: Jobs
   identity: Identity
   log: FastifyBaseLogger
-  /** Counts what is answered as in flight. Raises `too_much_in_flight` and `overloaded`, but not where it `mustBeTold`. */
+  /** Counts an answer as in flight. Raises `too_much_in_flight` and `overloaded`, unless `mustBeTold`. */
   countAnswer: (bytes: number, options: { mustBeTold: boolean }) => void
 }
 
 export type Extra = RequestHandlerExtra<ServerRequest, ServerNotification>
 
-/** Longer than clients wait for an answer by default (60 s), which those that heed progress notifications may do. */
+/** Longer than clients wait for an answer by default (60 s). Clients that heed progress notifications may wait this long. */
 const MAX_WAIT_SECONDS = 300
 const DEFAULT_WAIT_SECONDS = 45
 const MAX_LISTED = 50
@@ -41,7 +41,7 @@ const MAX_HISTORY = 200
 
 const jobId = uuid.describe('The id of the job, a UUID.')
 
-/** What a tool takes, and nothing else: a name that is misspelt must not be lost silently. */
+/** The arguments of a tool. An unknown name is refused, so that a misspelt one is not lost silently. */
 const argumentsOf = <Shape extends z.ZodRawShape>(shape: Shape) =>
   z.strictObject(shape, {
     error: issue => {
@@ -51,7 +51,7 @@ const argumentsOf = <Shape extends z.ZodRawShape>(shape: Shape) =>
     },
   })
 
-// Made once: each call has a server of its own, and to make schemas costs more than to use them.
+// Made once: each call has its own server, and making the schemas costs more than using them.
 const LIST = argumentsOf({
   status: z.array(oneOf(JOB_STATUSES)).optional().describe('Only jobs with one of these.'),
   includeFinished: flag.optional().describe('true: jobs that have finished as well. Without effect beside status.'),
@@ -83,19 +83,20 @@ const refused = (code: string, sentence: string): CallToolResult => ({
   content: [{ type: 'text', text: visibleText(`${code}: ${sentence}`) }],
 })
 
-/** The tools of one caller. What REST would refuse is refused here by the same code, as the error of the tool. */
+/** Registers the tools for one caller. A call that REST would refuse is refused with the same code, as an error of the tool. */
 export const registerTools = (server: McpServer, parts: ToolParts): void => {
   const { jobs, identity, log, countAnswer, sharedRead } = parts
   /**
-   * The document, and as JSON for clients that take only text: the same in both, with everything in it to be seen. Nothing of it
-   * is told in sentences: in those, what others have written as a name or message could pass for ours, or for another job.
+   * The answer of a tool: the document, and the same as JSON text for clients that only take text. All invisible characters are
+   * written out. Nothing is told in sentences, because a name or message that somebody wrote could then look like a sentence of
+   * the service, or like another job.
    */
   const made = (document: Record<string, unknown>): MadeResult => {
     const structuredContent = visible(document)
     const text = JSON.stringify(structuredContent)
     return { result: { content: [{ type: 'text', text }], structuredContent }, bytes: 2 * Buffer.byteLength(text) }
   }
-  /** To this caller, who may share it with others. */
+  /** Answers this caller with a result that other callers may share. */
   const answered = ({ result, bytes }: MadeResult, { mustBeTold = false } = {}): CallToolResult => {
     countAnswer(bytes, { mustBeTold })
     return result
@@ -168,7 +169,7 @@ export const registerTools = (server: McpServer, parts: ToolParts): void => {
     (input, extra) =>
       attempt('progress.view', async () => {
         await waitForJob(parts, input, extra)
-        // Whoever waited with this one asks for the same now.
+        // Callers who waited for the same job ask for it at the same time, so they share the read.
         const shared = await readShared(
           sharedRead,
           identity,

@@ -4,28 +4,31 @@ import { held, patienceMs, readShared, readWhenEnough, type JobStateOfAnswer } f
 import { visibleLine } from './invisible.ts'
 import type { Extra, ToolParts } from './tools.ts'
 
-/** Clients give up on a call that they hear nothing of; those that heed progress begin their count anew with each notification. */
+/**
+ * Clients give up on a call from which they hear nothing. Clients that heed progress begin their timeout anew with each
+ * notification.
+ */
 const SIGN_OF_LIFE_MS = 10_000
 
-/** Notifications must grow (MCP, "Progress"): this much is too little to be seen. */
+/** The progress of each notification must be greater than the last one (MCP, "Progress"). This step is too small to be seen. */
 const SMALLEST_STEP = 0.001
 
 const percentOf = ({ status, progressPercent, processedCount, totalCount }: ProgressDocument): number => {
   if (status === 'completed') return 100
-  // With the fraction that the job's own percent leaves out, so that small advances are seen.
+  // With the fraction that the job's percent leaves out, so that small advances are visible.
   const exact = totalCount !== null && totalCount > 0 ? (100 * processedCount) / totalCount : progressPercent
   return Math.floor(exact) === progressPercent ? exact : progressPercent
 }
 
 const messageOf = ({ status, stage, message, processedCount, totalCount, unit }: ProgressDocument): string => {
   const counted = `${processedCount}${totalCount === null ? '' : ` of ${totalCount}`}${unit === 'unknown' ? '' : ` ${unit}`}`
-  // Programs show it in terminals.
+  // As a line, because programs show it in terminals.
   return visibleLine(
     [status, stage, processedCount > 0 ? counted : null, message].filter(part => part !== null).join(', '),
   )
 }
 
-/** Sends what is new of a job, to a caller who asked for it. */
+/** Sends the changes of a job as progress notifications, if the caller asked for them. */
 const createReports = ({ _meta, sendNotification }: Extra) => {
   const progressToken = _meta?.progressToken
   let told = -1
@@ -33,7 +36,7 @@ const createReports = ({ _meta, sendNotification }: Extra) => {
   const tell = (document: ProgressDocument) => {
     if (progressToken === undefined) return
     told = Math.max(percentOf(document), told + SMALLEST_STEP)
-    // To a caller who has left there is nothing to tell.
+    // A caller who has left cannot be told.
     sendNotification({
       method: 'notifications/progress',
       params: { progressToken, progress: told, total: 100, message: messageOf(document) },
@@ -52,10 +55,10 @@ const createReports = ({ _meta, sendNotification }: Extra) => {
 }
 
 /**
- * Waits for the end of a job by what the hub hears, not by asking again and again. Ends early
- * when the caller leaves or takes the call back, when its token ends, and when the service shuts down. The job is read only for
- * those who are told of its progress. Raises what reading the job raises, `unauthenticated` for a token that has ended, and
- * `too_many_streams` where too many are held.
+ * Waits until a job has finished. The hub tells of changes, so nothing is polled. Ends early when the caller leaves or cancels
+ * the call, when its token expires, and when the service shuts down. The job is only read for callers who asked for progress.
+ * Raises what reading the job raises, `unauthenticated` for an expired token, and `too_many_streams` if too many calls are
+ * held.
  */
 export const waitForJob = async (
   parts: Omit<ToolParts, 'log' | 'countAnswer'>,

@@ -4,8 +4,8 @@ import { protectPages } from '../pages.ts'
 import type { Allowed } from '../pages.ts'
 
 /**
- * Files at addresses that stay the same. The pages of the dashboard are one document, which reads its address by itself; it is
- * there twice, since it names its files relative to where it is. The elements are named by pages of others.
+ * Files with addresses that stay the same. The pages of the dashboard are one document, which reads its own address. The
+ * document exists twice, because it names its files relative to its address. Pages of other programs load elements.js.
  */
 const LASTING: Readonly<Record<string, readonly string[]>> = {
   'index.html': ['/', '/statistics'],
@@ -13,7 +13,7 @@ const LASTING: Readonly<Record<string, readonly string[]>> = {
   'elements.js': ['/elements.js'],
 }
 
-/** Its own files and the API. Text becomes markup through Lit alone, which escapes what it is given. */
+/** Its own files and the API. Only Lit turns text into markup, and it escapes what it is given. */
 const ALLOWED: Allowed = {
   scriptSrc: ["'self'"],
   styleSrc: ["'self'"],
@@ -23,7 +23,7 @@ const ALLOWED: Allowed = {
   trustedTypes: ['lit-html'],
 }
 
-/** The names of the other files change with what they hold. */
+/** The names of the other files change with their contents. */
 const FOR_EVER = 'public, max-age=31536000, immutable'
 
 const send = (request: FastifyRequest, reply: FastifyReply, file: DashboardFile, caching: string): FastifyReply => {
@@ -32,7 +32,7 @@ const send = (request: FastifyRequest, reply: FastifyReply, file: DashboardFile,
   return reply.type(file.type).send(file.content)
 }
 
-/** The pages of the dashboard. They hold no data, so they need no token: what they show they ask the API for. */
+/** The pages of the dashboard. They contain no data and need no token; they read their data from the API. */
 export const dashboardRoutes = async (
   app: FastifyInstance,
   { files }: { files: readonly DashboardFile[] },

@@ -4,7 +4,7 @@ import { HeadwayError } from '../../contract/errors.ts'
 import type { Live } from '../../live/live.ts'
 import { operation } from '../schemas/operation.ts'
 
-/** Why the process should get no traffic, by the name that /readyz gives it, and what it says about it. */
+/** Why the process should get no traffic: the name of the reason in /readyz, and its sentence. */
 const REASONS = {
   database: 'The database cannot be reached.',
   statements:
@@ -17,11 +17,11 @@ const REASONS = {
 
 export type Unreadiness = keyof typeof REASONS
 
-/** What readiness is made of. Handed in, so that http needs no database. */
+/** What readiness depends on. It is passed in, so that http needs no database. */
 export interface Health {
   /** Null when the process should get traffic. */
   unreadiness(): Promise<Unreadiness | null>
-  /** Silent jobs are looked for as often as they should be. */
+  /** Whether this process looks for silent jobs as often as it should. */
   sweeps(): boolean
 }
 
@@ -72,8 +72,8 @@ export const healthRoutes: FastifyPluginAsyncZod<{ health: Health; live: Pick<Li
     handler: async () => {
       const reason = await health.unreadiness()
       if (reason !== null) throw unready(reason)
-      // Heartbeats do not need the listener, and reconcile replaces it: degraded, not down. Nor do they need sweeps, which other
-      // replicas make as well: without traffic, this one would serve nobody.
+      // Heartbeats do not need the listener, and the reconciler does its work more slowly, so the process is degraded and not
+      // down. Sweeps are made by other replicas as well, and without traffic this replica would serve nobody.
       const degraded: ('listener' | 'sweeps')[] = []
       if (!live.isListening()) degraded.push('listener')
       if (!health.sweeps()) degraded.push('sweeps')

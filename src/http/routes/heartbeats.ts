@@ -46,13 +46,16 @@ const reporting = (documentation: Pick<Operation, 'id' | 'summary' | 'descriptio
     refusals,
   })
 
-/** Answers with `report`. Not with the reply: it has a `then`, for which a promise takes three more turns. */
+/**
+ * Sets the status for `report` and answers it. A handler that returned the reply would cost three more turns, because a reply
+ * is a thenable.
+ */
 const answer = (reply: FastifyReply, report: HeartbeatAnswer): HeartbeatAnswer => {
   reply.code(report.durable ? 200 : 202)
   return report
 }
 
-/** A heartbeat with its worker, or why it is refused. */
+/** A heartbeat with its worker, or its refusal. */
 const readItem = (item: unknown, index: number): Heartbeat | HeadwayError => {
   if (isPlainBulkHeartbeat(item)) return { workerId: DEFAULT_WORKER_ID, ...item }
   const parsed = bulkHeartbeat.safeParse(item)
@@ -65,7 +68,7 @@ const isBuffered = (result: HeartbeatAnswer | HeadwayError): boolean =>
 
 const textOrNull = (value: unknown): string | null => (typeof value === 'string' ? value : null)
 
-/** How a bulk's answer shows an item that was refused. What the item claimed to be may be anything. */
+/** A refused item in the answer of a bulk request. The item may be any value. */
 const refusedItem = (item: unknown, { code, message, details }: HeadwayError) => {
   const { jobId, workerId = DEFAULT_WORKER_ID } = (item ?? {}) as { jobId?: unknown; workerId?: unknown }
   return {
@@ -122,7 +125,7 @@ const bulkRoute: FastifyPluginAsyncZod<HeartbeatRouteParts> = async (app, { jobs
   })
 }
 
-/** Everything that reports progress is a heartbeat: these routes differ only in what they take. */
+/** The routes for heartbeats. All report progress, and differ only in the fields that they take. */
 export const heartbeatRoutes: FastifyPluginAsyncZod<HeartbeatRouteParts> = async (app, { jobs, loopTurns }) => {
   const request = { params: jobParams, querystring: nothing }
   app.route({

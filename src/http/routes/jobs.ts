@@ -51,7 +51,7 @@ interface JobRouteParts extends WaitParts {
   jobs: Jobs
 }
 
-/** An answer that is ready to go out to all who wait for it: made once, and shared. */
+/** An answer in bytes, made once and shared by all callers who wait for it. */
 interface ReadyAnswer extends JobStateOfAnswer {
   json: Buffer
 }
@@ -67,12 +67,12 @@ interface Held {
   jobId: string
   seconds: number
   untilFinished: boolean
-  /** What it reads, as part of the name under which it is shared. */
+  /** The kind of document, as part of the key under which the read is shared. */
   shape: string
   read: (identity: Identity) => Promise<{ id: string; revision: number; status: string }>
 }
 
-/** Holds the answer until it is what the caller waits for, or its time is up. */
+/** Holds the answer until the job is in the state that the caller waits for, or its time is up. */
 const answerWhenEnough = async (
   parts: WaitParts,
   request: FastifyRequest,
@@ -97,7 +97,7 @@ const answerWhenEnough = async (
           jobId,
           known: newestRevisionIn(ifNoneMatch, jobId),
           isEnough: state => (untilFinished ? state.finished : !has(state)),
-          // Nor does one who has left.
+          // A caller who has left needs no answer either.
           needsNothing: state => request.raw.socket.destroyed || (!untilFinished && has(state)),
           read: () =>
             readShared(parts.sharedRead, identity, { shape, jobId }, async reader => ready(await read(reader))),
@@ -111,7 +111,7 @@ const answerWhenEnough = async (
   })
 }
 
-/** Making jobs, finding them and reading them. */
+/** Routes that create, find and read jobs. */
 export const jobRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { jobs, ...waiting }) => {
   app.route({
     method: 'POST',
@@ -147,7 +147,7 @@ export const jobRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { job
       const { identity, body, headers } = request
       const { job, created } = await jobs.create(identity, body, headers[HEADER.idempotencyKey] ?? null)
       if (!created) return reply.send(job)
-      // Relative: below which path a proxy shows the service, only the caller knows.
+      // Relative, because only the caller knows under which path a proxy shows the service.
       return reply.code(201).header('location', `jobs/${job.id}`).send(job)
     },
   })
@@ -208,7 +208,7 @@ export const jobRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { job
   await app.register(readingRoutes, { jobs, ...waiting })
 }
 
-/** One job: whole, in short, and its history. */
+/** Routes that read one job: the whole job, its progress, and its history. */
 const readingRoutes: FastifyPluginAsyncZod<JobRouteParts> = async (app, { jobs, ...waiting }) => {
   for (const { url, id, summary, description, schema, querystring, read } of [
     {

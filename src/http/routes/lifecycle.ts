@@ -20,7 +20,7 @@ const changed = (id: string, summary: string, description: string, refusals: Pro
 const byWorker: ProblemCode[] = ['already_finished', 'superseded', 'is_batch']
 const update: { feature: Feature } = { feature: 'progress.update' }
 
-/** What its worker says about the end of a job, and about its beginning. */
+/** Commands that a worker gives about its job. */
 const workerRoutes: FastifyPluginAsyncZod<{ jobs: Jobs }> = async (app, { jobs }) => {
   const request = { params: jobParams, querystring: nothing }
   app.route({
@@ -72,7 +72,7 @@ const workerRoutes: FastifyPluginAsyncZod<{ jobs: Jobs }> = async (app, { jobs }
   })
 }
 
-/** What a person asks of a job. */
+/** Commands that a person gives about a job. */
 const operatorRoutes: FastifyPluginAsyncZod<{ jobs: Jobs }> = async (app, { jobs }) => {
   const request = { params: jobParams, querystring: nothing, body: nothing }
   const cancelRefusals: ProblemCode[] = ['already_finished', 'not_cancellable']
@@ -133,7 +133,7 @@ const operatorRoutes: FastifyPluginAsyncZod<{ jobs: Jobs }> = async (app, { jobs
   })
 }
 
-/** From start to end, and back. */
+/** Every command on a job: start, end, cancel, erase and retry. */
 export const lifecycleRoutes: FastifyPluginAsyncZod<{ jobs: Jobs }> = async (app, options) => {
   await app.register(workerRoutes, options)
   await app.register(operatorRoutes, options)

@@ -26,7 +26,7 @@ const message = z.looseObject({ jsonrpc: z.literal('2.0', 'must be "2.0"'), meth
   examples: [{ jsonrpc: '2.0', id: 1, method: 'tools/list' }],
 })
 
-/** Whoever takes anything takes both of what the protocol asks for. */
+/** A client that accepts anything accepts both types that the protocol requires. */
 const acceptOf = (accept: string | undefined): string =>
   accept === undefined || accept.includes('*/*') ? 'application/json, text/event-stream' : accept
 
@@ -34,7 +34,7 @@ const toWebRequest = ({ headers, body }: FastifyRequest): [Request, { parsedBody
   const given = Object.entries({ ...headers, accept: acceptOf(headers.accept) }).flatMap(([name, value]) =>
     typeof value === 'string' ? [[name, value] as [string, string]] : [],
   )
-  // The address is of no account: nothing but the headers is looked at.
+  // The address is not used: the transport reads the headers only.
   return [new Request('http://mcp.invalid/mcp', { method: 'POST', headers: given }), { parsedBody: body }]
 }
 
@@ -49,14 +49,17 @@ const protocolRefusalOf = async (response: Response): Promise<HeadwayError> => {
   return new HeadwayError(code, `${error?.message ?? 'This is no message of MCP'}.`)
 }
 
-/** The answers of this process that are under way, by who may take them back. */
+/** The calls of this process that are in progress, by the client that may cancel them. */
 type UnderWay = Map<string, McpServer>
 
-/** Ids of requests are those of one client among all who come with the same token, or with none: its session tells it apart. */
+/**
+ * A key for a call. Clients choose the ids of requests, and several clients may use the same token or none, so the session is
+ * part of it.
+ */
 const keyOf = ({ identity, headers }: FastifyRequest, requestId: unknown): string =>
   JSON.stringify([identity.tenantId, identity.caller, headers[SESSION], requestId])
 
-/** Sends the headers at once, by a comment: clients and proxies that hear nothing for long give up. */
+/** Sends the headers at once together with a comment: clients and proxies give up if they hear nothing for long. */
 const beginAtOnce = (response: Response): Response => {
   if (response.body === null) return response
   const start = (controller: TransformStreamDefaultController<Uint8Array>) =>
@@ -65,9 +68,9 @@ const beginAtOnce = (response: Response): Response => {
 }
 
 /**
- * One message, one request, and no state between two of them: any replica may answer any of them, a restart goes unnoticed,
- * and each is checked for its token. The id of a session is a name, by which a client can take back a call that is under
- * way; nothing is kept for it.
+ * Answers one message in one request. No state is kept between two messages: any replica may answer any of them, clients do not
+ * notice a restart, and the token of each message is checked. The id of a session is only a name by which a client can cancel a
+ * call in progress; nothing is kept for it.
  */
 const answer = async (parts: ToolParts, underWay: UnderWay, request: FastifyRequest, reply: FastifyReply) => {
   const { method, id, params } = request.body as z.infer<typeof message>
@@ -78,7 +81,7 @@ const answer = async (parts: ToolParts, underWay: UnderWay, request: FastifyRequ
   const key = keyOf(request, id)
   if (method === 'initialize') void reply.header(SESSION, randomUUID())
   else if (request.headers[SESSION] !== undefined && id !== undefined) underWay.set(key, server)
-  // The end of the answer, or of a caller's patience: whatever still waits ends with it.
+  // When the answer has ended or the caller has left, the call that still waits ends as well.
   const end = () => {
     if (underWay.get(key) === server) underWay.delete(key)
     void server.close()
@@ -97,7 +100,7 @@ const answer = async (parts: ToolParts, underWay: UnderWay, request: FastifyRequ
   return reply.send(beginAtOnce(response))
 }
 
-/** The door for assistants: the Model Context Protocol by Streamable HTTP. */
+/** The route for assistants: the Model Context Protocol over Streamable HTTP. */
 export const mcpRoutes: FastifyPluginAsyncZod<
   Omit<ToolParts, 'identity' | 'log' | 'countAnswer'> & { inFlight: InFlight }
 > = async (app, { inFlight, ...parts }) => {
@@ -105,7 +108,7 @@ export const mcpRoutes: FastifyPluginAsyncZod<
   app.route({
     method: 'POST',
     url: '/mcp',
-    // Answers last as long as what is waited for.
+    // An answer lasts as long as its tool waits.
     config: { feature: 'progress.view', endless: true },
     schema: {
       ...operation({

@@ -6,7 +6,7 @@ const example = `# HELP headway_streams_open Open streams
 headway_streams_open 12
 `
 
-/** What Prometheus reads. Handed in, so that http knows no library for it. */
+/** The text that Prometheus reads. It is passed in, so that http needs no library for it. */
 export interface MetricsText {
   contentType: string
   /** Takes at most about a second. */
@@ -14,8 +14,8 @@ export interface MetricsText {
 }
 
 /**
- * For Prometheus. Beside the API, like the health of the process: it says nothing of any tenant, and must be there when
- * nothing else is.
+ * The route for Prometheus. It is outside the API like the health routes: it shows no data of any tenant, and must answer when
+ * the API does not.
  */
 export const metricsRoutes: FastifyPluginAsyncZod<{ metrics: MetricsText }> = async (app, { metrics }) => {
   app.route({

@@ -3,7 +3,7 @@ import type { Jobs } from '../../jobs/use-cases.ts'
 import { operation } from '../schemas/operation.ts'
 import { statistics, statisticsQuery } from '../schemas/statistics.ts'
 
-/** How jobs went, by type. */
+/** The route for statistics of finished jobs, by type. */
 export const statisticsRoutes: FastifyPluginAsyncZod<{ jobs: Jobs }> = async (app, { jobs }) => {
   app.route({
     method: 'GET',

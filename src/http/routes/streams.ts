@@ -21,10 +21,10 @@ const CONTENT_TYPES: Record<StreamFormat, string> = {
   text: 'text/plain; charset=utf-8',
 }
 
-/** The plugin writes no frame and no heartbeat of its own: every byte after the headers is the hub's. */
+/** The plugin writes no frames and no keepalive of its own: the hub writes every byte after the headers. */
 const SSE = { kind: 'manual', heartbeat: false } as const
 
-/** An EventSource cannot set headers. */
+/** An EventSource cannot set headers, so streams take the token in the query. */
 const STREAM_CONFIG = { feature: 'progress.view', takesTokenInQuery: true, endless: true } as const
 
 interface StreamQuery {
@@ -35,7 +35,7 @@ interface StreamQuery {
   organizationId?: string
 }
 
-/** What this caller may see, narrowed by what it asks for. Raises `forbidden` for another organization. */
+/** The jobs that this caller may see, narrowed by its query. Raises `forbidden` for another organization. */
 const filterOf = (identity: Identity, query: StreamQuery): FeedFilter => {
   const visibility = visibilityOf(scopeOf(identity))
   const { organizationId } = query
@@ -53,8 +53,8 @@ const filterOf = (identity: Identity, query: StreamQuery): FeedFilter => {
 }
 
 /**
- * A request that is pipelined behind an unfinished answer has no socket yet, and would never hear that its client left: its
- * stream would keep its place for nobody.
+ * Refuses a stream behind an unfinished answer of the same connection. Its response has no socket yet and would not notice that
+ * the client left, so the stream would keep its place for nobody.
  */
 const refusePipelined = ({ raw }: FastifyReply): void => {
   if (raw.socket !== null) return
@@ -65,7 +65,7 @@ const refusePipelined = ({ raw }: FastifyReply): void => {
   )
 }
 
-/** Hands the response over to the hub: until then every refusal is an ordinary problem, from then on nothing here writes. */
+/** Hands the response over to the hub. Until then every refusal is a problem document; after that only the hub writes. */
 const stream = async (
   live: Pick<Live, 'open'>,
   request: FastifyRequest<{ Querystring: { lastEventId?: string } }>,
@@ -87,7 +87,8 @@ const stream = async (
   })
   const open = await opening.finally(unwatch)
   const { raw } = reply
-  // A client that left while the snapshot was read closed a response nobody was listening to yet: it would never be noticed.
+  // If the client left while the snapshot was read, the response was closed before the hub listened to it, and the hub would
+  // not notice.
   if (raw.destroyed || raw.writableEnded || request.raw.socket.destroyed) {
     open.abandon()
     return reply.hijack()
@@ -101,7 +102,7 @@ const stream = async (
     .header('cache-control', 'no-cache, no-transform')
     .header('x-accel-buffering', 'no')
     .header('vary', [reply.getHeader('vary') ?? [], 'accept'].flat().join(', '))
-  // The hub cuts readers that are too slow by rules of its own; a feed in which nothing happens is not one.
+  // No timeout: the hub ends readers that are too slow by its own rules, and a stream without changes may be silent.
   request.raw.socket.setTimeout(0)
   reply.sse.keepAlive()
   reply.sse.sendHeaders()
@@ -156,11 +157,11 @@ const streaming = (documentation: Pick<Operation, 'id' | 'summary' | 'refusals'>
 interface StreamRouteParts {
   jobs: Jobs
   live: Pick<Live, 'open'>
-  /** How often an idle stream is written to. */
+  /** How often something is written to an idle stream. */
   keepaliveSeconds: number
 }
 
-/** Live streams, of many jobs and of one. HEAD is off: the plugin would open a stream and never end it. */
+/** Live streams, of many jobs and of one. HEAD is off, because the plugin would open a stream and never end it. */
 export const streamRoutes: FastifyPluginAsyncZod<StreamRouteParts> = async (app, { jobs, live, keepaliveSeconds }) => {
   await app.register(fastifySSE)
   app.addHook('onRequest', (_request, reply, done) => {
@@ -204,7 +205,7 @@ export const streamRoutes: FastifyPluginAsyncZod<StreamRouteParts> = async (app,
     },
     handler: async (request, reply) => {
       const { identity, params } = request
-      // An unknown job is an ordinary 404, not a stream in which nothing ever happens.
+      // An unknown job is answered with 404, and not with a stream that stays silent.
       await jobs.progress(identity, params.id)
       const filter = filterOf(identity, { jobId: [params.id] })
       return stream(live, request, reply, { filter, untilFinishedJobId: params.id })

@@ -35,7 +35,7 @@ const queued: Answer = {
   schema: delivery,
 }
 
-/** Making webhooks, and changing them. */
+/** Routes that create, read, change and delete webhooks. */
 const webhookCalls: FastifyPluginAsyncZod<{ webhooks: Webhooks }> = async (app, { webhooks }) => {
   app.route({
     method: 'POST',
@@ -154,7 +154,7 @@ const webhookCalls: FastifyPluginAsyncZod<{ webhooks: Webhooks }> = async (app, 
   })
 }
 
-/** What became of messages, and sending them again. */
+/** Routes that list deliveries and send messages. */
 const deliveryCalls: FastifyPluginAsyncZod<{ webhooks: Webhooks }> = async (app, { webhooks }) => {
   app.route({
     method: 'POST',
@@ -211,7 +211,7 @@ const deliveryCalls: FastifyPluginAsyncZod<{ webhooks: Webhooks }> = async (app,
   })
 }
 
-/** Telling others of what happens to jobs. */
+/** Every route for webhooks. */
 export const webhookRoutes: FastifyPluginAsyncZod<{ webhooks: Webhooks }> = async (app, options) => {
   await app.register(webhookCalls, options)
   await app.register(deliveryCalls, options)

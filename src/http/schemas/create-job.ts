@@ -4,7 +4,7 @@ import { JOB_ID_EXAMPLE } from './examples.ts'
 import { MAX_META_BYTES, unit } from './job.ts'
 import { count, decimal, flag, int32, integer, jsonObject, positiveInt32, shownText, text, uuid } from './primitives.ts'
 
-/** A day: a longer silence is no heartbeat. */
+/** A day: a job that reports more rarely does not report heartbeats. */
 const MAX_TIMEOUT_SECONDS = 86_400
 
 const MAX_STAGES = 32
@@ -12,7 +12,10 @@ const MAX_PARTITIONS = 1000
 
 const DEFAULT_WEIGHT = 1
 
-/** A share of a job that is too small for a double is an error in Postgres (22003, underflow), at the heartbeat that meets it. */
+/**
+ * With a smaller weight, a stage's share of the job could be too small for a double, and Postgres would refuse the heartbeat
+ * that reaches it (22003, underflow).
+ */
 const SMALLEST_WEIGHT = 1e-6
 const MAX_WEIGHT = 1e6
 
@@ -66,7 +69,7 @@ const partitions = z
   .min(1, mustBePartitions)
   .max(MAX_PARTITIONS, mustBePartitions)
 
-/** What a job can be made of: a batch of partitions, a part of a batch, a row of stages. Which of them go together, the domain says. */
+/** The structure of a job: partitions, a place in a batch, or stages. jobs/job-columns.ts decides which of them go together. */
 const structure = {
   stages: stages
     .exactOptional()
@@ -96,7 +99,7 @@ const structure = {
 const hasType = ({ jobType, parentJobId }: { jobType?: unknown; parentJobId?: unknown }): boolean =>
   jobType !== undefined || parentJobId !== undefined
 
-/** What `POST /jobs` takes. */
+/** The body of `POST /jobs`. */
 export const createJob = z
   .strictObject({
     jobType: shownText(100)
@@ -130,7 +133,7 @@ export const createJob = z
   .refine(hasType, {
     path: ['jobType'],
     error: 'is missing: only a partition, which has a parentJobId, may leave it out',
-    // Also beside other bad fields: all of them are named at once.
+    // Also if other fields are bad, so that all of them are named at once.
     when: ({ value }) => typeof value === 'object' && value !== null,
   })
   .meta({

@@ -3,7 +3,7 @@ import type { DurableAnswer } from '../../contract/heartbeat.ts'
 
 export const JOB_ID_EXAMPLE = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55'
 
-/** One job in the middle of its work, as every page of the documentation shows it. */
+/** The job that every example of the documentation shows: one in the middle of its work. */
 export const listedJobExample: ListedJob = {
   id: JOB_ID_EXAMPLE,
   jobType: 'import:products',
@@ -52,7 +52,7 @@ export const listedJobExample: ListedJob = {
 
 export const jobExample: JobDocument = { ...listedJobExample, errorStack: null }
 
-/** A batch as it is answered to the one who made it: with its partitions, before any of them has begun. */
+/** A batch as the answer to its creation shows it: with its partitions, before any of them has started. */
 export const batchExample: CreatedJob = {
   ...jobExample,
   name: 'Importing products of two shops',

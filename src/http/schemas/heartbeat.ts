@@ -20,7 +20,7 @@ const reportedAt = instant
   .exactOptional()
   .describe("The worker's clock. It orders this worker's reports: a late one moves nothing back.")
 
-/** Absent fields stay as they are; `null` clears. */
+/** A field that is absent keeps its value; `null` clears it. */
 const progressFields = {
   processedCount: count.exactOptional().describe('How much is done, all in all; with `stages`: of the current stage.'),
   totalCount: count
@@ -99,7 +99,7 @@ export const bulkHeartbeat = z
 
 const mustBeList = `must be a list of at most ${MAX_BULK_HEARTBEATS} heartbeats`
 
-/** Items are validated one by one, so that a bad one fails alone. */
+/** Items are validated one by one, so that a bad item does not fail the others. */
 export const bulkHeartbeats = z
   .strictObject({
     heartbeats: z

@@ -10,7 +10,7 @@ interface Header {
 
 export interface Answer {
   description: string
-  /** A schema with an id, shown by reference; absent where the answer has no body. */
+  /** A schema with an id, shown by reference; absent if the answer has no body. */
   schema?: z.ZodType
   /** For answers that are not one JSON document. */
   content?: Record<string, { schema: object; example: unknown }>
@@ -23,9 +23,9 @@ export interface Operation {
   description?: string
   tag: string
   answers: Record<number, Answer>
-  /** `access_token` is an alternative to the header. */
+  /** The token may be sent as `access_token` instead of in the header. */
   takesTokenInQuery?: boolean
-  /** Refusals of this call beyond those that every call has, and, unless it is for operations, every call of the API. */
+  /** Refusals of this call, besides those of every call and, unless the tag is `operations`, those of every call of the API. */
   refusals?: ProblemCode[]
 }
 
@@ -37,7 +37,10 @@ const RETRY_AFTER: Record<string, Header> = {
   'retry-after': { type: 'integer', description: 'Seconds to wait before the next try.' },
 }
 
-/** Refusals of every call, health included. What only broken clients meet (408, 417, 431) is described once, in the introduction. */
+/**
+ * Refusals of every call, health included. The introduction of the document describes those that only broken clients get (408,
+ * 417, 431).
+ */
 const EVERY_CALL: ProblemCode[] = ['validation_failed', 'misdirected_request', 'internal_error', 'shutting_down']
 
 const CHALLENGE: Record<string, Header> = {
@@ -47,7 +50,7 @@ const CHALLENGE: Record<string, Header> = {
   },
 }
 
-/** Refusals of calls that know who calls, and what is asked, and that may be too much. */
+/** Refusals of every call of the API: those of tokens, of parameters and of limits. */
 const API_CALLS: ProblemCode[] = [
   'unauthenticated',
   'forbidden',
@@ -57,7 +60,7 @@ const API_CALLS: ProblemCode[] = [
   'overloaded',
 ]
 
-/** What lets a caller in: every scheme is one way. Nothing is needed where there is nothing to protect. */
+/** The security schemes of a call, each of which is sufficient. Calls for operations need none. */
 const securityOf = ({ tag, takesTokenInQuery = false }: Pick<Operation, 'tag' | 'takesTokenInQuery'>) => {
   if (tag === 'operations') return []
   return [{ bearer: [] }, ...(takesTokenInQuery ? [{ accessToken: [] }] : [])]
@@ -83,7 +86,7 @@ const documentAnswer = ({ description, schema, content, headers }: Answer): obje
   ...(!schema && !content && { type: 'null' }),
 })
 
-/** One answer per status, naming the codes that it may carry. */
+/** One answer per status, which names the codes that it may have. */
 const documentRefusals = (codes: readonly ProblemCode[]): Record<string, object> => {
   const byStatus = new Map<number, ProblemCode[]>()
   for (const code of codes) {
@@ -104,7 +107,10 @@ const documentRefusals = (codes: readonly ProblemCode[]): Record<string, object>
   )
 }
 
-/** What a route says about itself in the OpenAPI document. Requests are validated by the schemas beside it, answers are not: they are documents of our own. */
+/**
+ * A route's description for the OpenAPI document. The schemas beside it validate requests. Answers are not validated, because
+ * the service makes them itself.
+ */
 export const operation = ({ id, summary, description, tag, answers, takesTokenInQuery, refusals = [] }: Operation) => ({
   operationId: id,
   summary,
@@ -120,8 +126,10 @@ export const operation = ({ id, summary, description, tag, answers, takesTokenIn
 /** Refusals of every call that takes a body. */
 const BODY_REFUSALS: ProblemCode[] = ['payload_too_large', 'unsupported_media_type']
 
-/** Refusals of every call that changes a job, other than by a report. */
+/** Refusals of every call that changes a job, except reports. */
 export const CHANGE_REFUSALS: ProblemCode[] = [...BODY_REFUSALS, 'database_unavailable']
 
-/** Refusals of reports: without the database they are kept, until there is no room for more (`overloaded`, like every call). */
+/**
+ * Refusals of reports. Without the database, reports are kept until there is no more room (`overloaded`, as for every call).
+ */
 export const REPORT_REFUSALS: ProblemCode[] = [...BODY_REFUSALS, 'outcome_unknown']

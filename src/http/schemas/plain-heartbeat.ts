@@ -2,19 +2,20 @@ import type { Heartbeat } from '../../contract/heartbeat.ts'
 import { MAX_COUNT } from '../../contract/job.ts'
 import { MAX_UNIT_LENGTH } from '../../contract/units.ts'
 
-// Heartbeats are most of what the service takes, and zod needs 4 µs for one. Nearly all of them are plain: valid, and left by
-// the schema as they are. That can be seen at a glance; whatever cannot goes to the schema, which decides alone what is
-// valid and says why not. A test holds both together: what is plain, the schema takes unchanged.
+// Recognises plain heartbeats: valid ones that the schema would leave unchanged. Most requests are heartbeats, and nearly all
+// of them are plain. zod needs 4 µs to validate one, and these checks need much less. Every other heartbeat is validated by the
+// schema, which alone decides what is valid and says what is wrong. A test checks that the schema accepts every plain heartbeat
+// unchanged.
 
 type Check = (value: unknown) => boolean
 
-/** Also no surrogate pairs: the schema counts them as one character. */
+/** Without surrogate pairs, because the schema counts a pair as one character. */
 const TEXT = /^[^\0\ud800-\udfff]*$/
-/** Also no joiners, which the schema takes where they join something, and no blank at the beginning. */
+/** Without joiners, which the schema accepts only where they join something, and without a blank at the beginning. */
 const SHOWN_TEXT =
   /^[^\s\p{Cc}\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\u{10000}-\u{10ffff}][^\p{Cc}\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\u{10000}-\u{10ffff}]*$/u
 const ID = /^[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-[\da-f]{4}-[\da-f]{12}$/
-/** As JavaScript writes it. Days that not every month has are left to the schema. */
+/** The format in which JavaScript writes times. Days after the 28th are left to the schema. */
 const INSTANT = /^2\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z$/
 
 const integer =
@@ -38,7 +39,7 @@ const nullOr =
 /** A UUID in lower case. */
 export const isPlainId = (value: unknown): value is string => typeof value === 'string' && ID.test(value)
 
-/** Not all that a heartbeat may have: a payload takes longer to look at. */
+/** Not all fields of a heartbeat: a payload takes longer to check. */
 const FIELDS: ReadonlyMap<string, Check> = new Map([
   ['workerId', shownText(200)],
   ['processedCount', count],

@@ -8,7 +8,7 @@ const UNSTORABLE_MESSAGE = 'must not hold NUL characters or lone surrogates'
 
 const INT32_MAX = 2_147_483_647
 
-/** One sentence for whatever is wrong with a field: what it must be. */
+/** One sentence for everything that may be wrong with a field: what it must be. */
 const must = (sentence: string) => ({
   error: (issue: { input?: unknown }) => (issue.input === undefined ? 'is missing' : sentence),
 })
@@ -53,7 +53,7 @@ export const count = integer(0, MAX_COUNT)
 const RATE_SENTENCE = 'must be a number from 0 to 1e15'
 export const rate = z.number(must(RATE_SENTENCE)).min(0, RATE_SENTENCE).max(1e15, RATE_SENTENCE)
 
-/** 0, or a number from `smallest` to `max`: what is tiny is taken for a mistake. */
+/** 0, or a number from `smallest` to `max`. A smaller number is considered a mistake. */
 export const decimal = (smallest: number, max: number) => {
   const sentence = `must be 0 or a number from ${smallest} to ${max}`
   return z
@@ -69,7 +69,7 @@ export const oneOf = <const Values extends readonly string[]>(values: Values) =>
 
 const UUID = /^[\da-fA-F]{8}(?:-[\da-fA-F]{4}){3}-[\da-fA-F]{12}$/
 
-/** Any UUID, of any version. Lower case, as Postgres writes it: ids are compared as text. */
+/** A UUID of any version. It is converted to lower case, as Postgres writes it, because ids are compared as texts. */
 export const uuid = z
   .string(must('must be a UUID'))
   .regex(UUID, 'must be a UUID')
@@ -94,7 +94,7 @@ const isInstant = (value: string): boolean => {
   return ms >= EARLIEST_MS && ms <= LATEST_MS
 }
 
-/** A moment, in UTC with milliseconds whatever zone and precision it came with: JavaScript takes zones that Postgres refuses. */
+/** A time in any zone and precision, converted to UTC with milliseconds: JavaScript accepts zones that Postgres refuses. */
 export const instant = z
   .string(must(INSTANT_SENTENCE))
   .refine(isInstant, INSTANT_SENTENCE)
@@ -103,10 +103,10 @@ export const instant = z
 
 type Complain = (path: PropertyKey[], message: string) => void
 
-/** What Postgres could not keep as it was sent: unstorable text, numbers that JSON readers round, keys that JavaScript swallows. */
 /** Postgres writes a number of JSON out in full: 5e-324 would come back as 326 characters. */
 const SMALLEST = 1e-100
 
+/** Finds values that could not be stored as they were sent: unstorable text, numbers that JSON readers round, keys that JavaScript drops. */
 const inspect = (value: unknown, path: PropertyKey[], complain: Complain): void => {
   if (typeof value === 'string') {
     if (UNSTORABLE.test(value)) complain(path, UNSTORABLE_MESSAGE)
@@ -124,7 +124,7 @@ const inspect = (value: unknown, path: PropertyKey[], complain: Complain): void 
   }
 }
 
-/** An object of the caller's own making, at most `maxBytes` as JSON in UTF-8. */
+/** An object with any members, of at most `maxBytes` as JSON in UTF-8. */
 export const jsonObject = (maxBytes: number) =>
   z
     .custom<JsonObject>()
@@ -137,7 +137,7 @@ export const jsonObject = (maxBytes: number) =>
     })
     .meta({ type: 'object', additionalProperties: true })
 
-/** In a query everything is text: what looks like the other type becomes it, and the schema refuses the rest. */
+/** A number in a query. A text that looks like a number is converted, and the schema refuses any other. */
 export const queryInteger = (min: number, max: number) =>
   z.preprocess(
     value => (typeof value === 'string' && /^-?\d{1,15}$/.test(value) ? Number(value) : value),
@@ -150,5 +150,5 @@ export const queryFlag = z.preprocess(value => (value === 'true' ? true : value 
 export const queryList = <Item extends z.ZodType>(item: Item, max: number) =>
   z.preprocess(value => [value].flat(), z.array(item).max(max, `may be given at most ${max} times`))
 
-/** For calls that take no body fields or no query: whatever comes is a mistake worth telling. */
+/** For calls without body fields or without a query: any field is refused as a mistake. */
 export const nothing = z.strictObject({})

@@ -94,7 +94,7 @@ export const deleteQuery = z.strictObject({
     ),
 })
 
-/** Whatever it is: an id that means nothing counts as none, as in the header. */
+/** Any text: an id that the service does not know counts as none, as in the header. */
 const lastEventId = z
   .preprocess(value => (typeof value === 'string' ? value : ''), z.string())
   .exactOptional()
@@ -103,7 +103,7 @@ const lastEventId = z
       'It shows what was committed since; take it as it is.',
   )
 
-/** Checked where the caller is identified. */
+/** The token; it is checked when the caller is identified. */
 const accessToken = z
   .string('must be given once')
   .exactOptional()

@@ -36,7 +36,7 @@ const testMessage = z.object({
   data: z.object({ webhookId: z.uuid() }),
 })
 
-/** What receivers get. */
+/** The messages that receivers get. */
 export const webhookMessage = z.union([jobMessage, testMessage]).meta({
   id: 'WebhookMessage',
   examples: [
@@ -77,7 +77,7 @@ const header = (name: string, description: string, example: string): OpenAPIV3_1
   example,
 })
 
-/** What the OpenAPI document says of the requests that the service makes. */
+/** The requests that the service sends, for the OpenAPI document. */
 export const WEBHOOKS: Record<string, OpenAPIV3_1.PathItemObject> = {
   jobChanged: {
     post: {

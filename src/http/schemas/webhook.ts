@@ -18,7 +18,7 @@ const DELIVERY_ID_EXAMPLE = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3c07'
 
 const URL_SENTENCE = 'must be a URL such as https://hooks.example.com/headway'
 
-/** As it is going to be called: spellings of a host and its port become one. */
+/** The address in the form in which it is called: host and port have one spelling. */
 const receiverUrl = text(1, MAX_URL_LENGTH)
   .superRefine((value, context) => {
     const url = URL.canParse(value) ? new URL(value) : null

@@ -3,12 +3,12 @@ import { HeadwayError } from '../../contract/errors.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** Clients of this route may be unable to set headers: it takes `?access_token=` as well (RFC 6750, section 2.3). */
+    /** Clients of this route may be unable to set headers, so it takes `?access_token=` as well (RFC 6750, section 2.3). */
     takesTokenInQuery?: boolean
   }
 }
 
-/** Half of what Node takes for all headers. */
+/** Half of what Node accepts for all headers. */
 const MAX_TOKEN_LENGTH = 8192
 
 const BEARER = /^bearer\b/i
@@ -17,11 +17,11 @@ const TOKEN = /^bearer +([\w.~+/-]+=*) *$/i
 const queryTokenOf = ({ query, routeOptions }: FastifyRequest): unknown =>
   routeOptions.config.takesTokenInQuery === true ? (query as { access_token?: unknown }).access_token : undefined
 
-/** Whether a token came along, be it a good one or not. Credentials of other schemes are for whoever stands before the service. */
+/** Whether the request has a token, valid or not. Credentials of other schemes are for a proxy in front of the service. */
 export const hasToken = (request: FastifyRequest): boolean =>
   BEARER.test(request.headers.authorization ?? '') || (queryTokenOf(request) ?? '') !== ''
 
-/** The token of a request, that of the header before that of the query. Raises `unauthenticated`. */
+/** The token of a request: the one in the header, otherwise the one in the query. Raises `unauthenticated`. */
 export const tokenOf = (request: FastifyRequest): string => {
   const { authorization } = request.headers
   if (!hasToken(request)) {

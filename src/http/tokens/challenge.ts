@@ -5,7 +5,7 @@ import { hasToken } from './bearer.ts'
 
 const REALM = 'Bearer realm="headway"'
 
-/** Inside the quotes of a parameter (RFC 6750, section 3). */
+/** A sentence as it may stand between the quotes of a parameter (RFC 6750, section 3). */
 const quotable = (sentence: string): string => sentence.replace(/["\\]/g, "'").replace(/[^\x20-\x7e]/g, '?')
 
 const challengeOf = (error: unknown, request: FastifyRequest): string | null => {
@@ -13,11 +13,11 @@ const challengeOf = (error: unknown, request: FastifyRequest): string | null => 
   const refused = (reason: string) => `${REALM}, error="${reason}", error_description="${quotable(error.message)}"`
   if (error.code === 'forbidden') return refused('insufficient_scope')
   if (error.code !== 'unauthenticated') return null
-  // Who sent no token is told that one is needed, and of no error.
+  // A caller without a token is told that a token is needed, and not that its token is wrong.
   return hasToken(request) ? refused('invalid_token') : REALM
 }
 
-/** Lets the refusals of `api` say with `WWW-Authenticate` which token would have been needed. */
+/** Makes the refusals of `api` say with `WWW-Authenticate` which token would be needed. */
 export const registerChallenges = (api: FastifyInstance): void => {
   api.setErrorHandler((error: Error, request, reply) => {
     const challenge = challengeOf(error, request)

@@ -20,13 +20,14 @@ const names = z.union(
 )
 
 /**
- * The claims that Headway reads; others may stand beside them. null is not "absent": of a claim that limits a token, an issuer
- * that writes null may have meant either.
+ * The claims that Headway reads; a token may have others. A null is refused and not read as "absent": an issuer that writes
+ * null for a claim that limits the token may have meant either.
  */
 export const claimsSchema = z.object({
   sub: text(1, 255).exactOptional(),
   tenant_id: uuid,
-  // For the index of idempotency keys, the nil UUID is "no organization": a token of it would share the keys of those without.
+  // The index of idempotency keys uses the nil UUID for "no organization", so a token of that organization would share the keys
+  // of jobs without one.
   organization_id: uuid
     .refine(id => id !== NIL_UUID, 'must not be the nil UUID: leave it out where there is no organization')
     .exactOptional(),
@@ -35,23 +36,26 @@ export const claimsSchema = z.object({
   exp: z.number('must be a time in seconds since 1970').exactOptional(),
 }) satisfies z.ZodType<object, Claims>
 
-/** Names that mean nothing here are those of other services, or of a later version. */
+/** The features that a token names. Unknown names belong to other services or to a later version. */
 const featuresOf = (given: readonly string[]): ReadonlySet<Feature> =>
   new Set(given.includes(ALL_FEATURES) ? FEATURES : FEATURES.filter(feature => given.includes(feature)))
 
 type Verified = z.output<typeof claimsSchema>
 
 /**
- * Whom limits count for, by what was verified. Not by the text of a token: its signature has several spellings that are all
- * good (the spare bits of base64url), and a token that is renewed would bring new limits. A tenant's id has a fixed length, so
- * that no user of one can be taken for a user of another.
+ * The caller for whom limits count, made of verified claims. The text of a token would not do: a signature can be spelled in
+ * several ways that are all valid (the spare bits of base64url), and a renewed token would bring new limits. A tenant's id has
+ * a fixed length, so a user of one tenant cannot be taken for a user of another.
  */
 const callerOf = ({ sub, tenant_id, organization_id, job_id }: Verified, features: ReadonlySet<Feature>): string =>
   sub === undefined
     ? `token ${JSON.stringify([tenant_id, organization_id, job_id, ...features])}`
     : `user ${tenant_id} ${sub}`
 
-/** Who calls, by the claims of a token whose signature and times have been checked. Raises `unauthenticated`, naming the claim. */
+/**
+ * The identity by the claims of a token whose signature and times have been checked. Raises `unauthenticated`, which names the
+ * claim.
+ */
 export const identityOf = (claims: unknown): Identity => {
   const parsed = claimsSchema.safeParse(claims)
   if (!parsed.success) {

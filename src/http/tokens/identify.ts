@@ -12,19 +12,19 @@ import { createVerifyToken } from './verify.ts'
 export interface TokensOptions {
   auth: AuthConfig
   log: KeysLog
-  /** Requests without a good token that one address may send, on average over ten seconds; 0: any number. */
+  /** Requests per second without a valid token from one address, on average over ten seconds; 0: no limit. */
   guessesPerSecond: number
-  /** Called for every token that cannot be checked because its issuer is away: it may be that of a worker. */
+  /** Called for every token that cannot be checked because its issuer is away. The token may belong to a worker. */
   onKeysUnavailable?: () => void
-  /** Milliseconds of a clock that nobody sets. */
+  /** Milliseconds of a monotonic clock. */
   now?: () => number
 }
 
-/** Knows callers by their tokens. */
+/** Identifies callers by their tokens. */
 export interface Tokens {
-  /** Without a promise for a token that was checked a short time ago. */
+  /** Answers without a promise for a token that was checked a short time ago. */
   identify: Identify
-  /** Fetches the keys, where they must be fetched, before the first caller needs them. */
+  /** Fetches the keys, if they must be fetched, before the first caller needs them. */
   start(): void
 }
 
@@ -35,7 +35,7 @@ export const createTokens = (options: TokensOptions): Tokens => {
   const verified = new VerifiedTokens(now)
   const guesses = createGuesses({ perSecond: guessesPerSecond, now })
   const check = async (token: string) => {
-    // Asked first: what is checked while the keys change counts as checked with the old ones.
+    // Read before the check: if the keys change meanwhile, the check counts as one with the old keys.
     const generation = keys.generation()
     const identity = await verify(token)
     verified.add(token, identity, generation)
@@ -49,7 +49,10 @@ export const createTokens = (options: TokensOptions): Tokens => {
       throw error
     }
   }
-  /** Counted before it is checked: many that are sent at once are not all checked before the first is known to be bad. */
+  /**
+   * Counts a token before it is checked. Otherwise all of many tokens sent at once would be checked before the first is found
+   * bad.
+   */
   const checkGuess = async (token: string, address: string) => {
     guesses.count(address)
     try {
@@ -71,5 +74,5 @@ export const createTokens = (options: TokensOptions): Tokens => {
   }
 }
 
-/** Whether it was the fault of the caller: not where the keys are unavailable. */
+/** Whether the caller is at fault, and not the availability of the keys. */
 const isGuess = (error: unknown): boolean => error instanceof HeadwayError && error.code === 'unauthenticated'

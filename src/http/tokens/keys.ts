@@ -4,21 +4,24 @@ import type { AuthConfig } from '../../config.ts'
 import { createRemoteKeys } from './remote-keys.ts'
 import type { RemoteKeysOptions } from './remote-keys.ts'
 
-/** What signatures are checked with. */
+/** The keys with which signatures are checked. */
 export interface TokenKeys {
-  /** Fixed by where the keys come from, never by the token: a public key can so not be taken for a secret (RFC 8725, section 2.1). */
+  /**
+   * Depends on where the keys come from, and never on the token, so that a public key cannot be used as a secret (RFC 8725,
+   * section 2.1).
+   */
   algorithms: readonly string[]
   /** The key for a token's header. Raises the errors of jose, and `keys_unavailable`. */
   find: JWTVerifyGetKey
   /** Grows when the keys change. */
   generation(): number
-  /** Whether what was checked with the keys of `generation` still holds, and is known well enough to be relied on. */
+  /** Whether a check with the keys of `generation` still holds, and those keys are recent enough to rely on. */
   isCurrent(generation: number): boolean
-  /** Begins to fetch what must be fetched, so that the first caller need not wait for it. */
+  /** Begins to fetch the keys, so that the first caller need not wait for them. */
   start(): void
 }
 
-/** One secret, shared with the issuer; its key is the text as it is, in UTF-8. */
+/** One secret that is shared with the issuer. The key is the secret's text in UTF-8. */
 const createSecretKeys = (secret: string): TokenKeys => {
   const key = createSecretKey(Buffer.from(secret))
   return {

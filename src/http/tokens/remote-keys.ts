@@ -3,34 +3,40 @@ import type { JSONWebKeySet, JWTVerifyGetKey } from 'jose'
 import { HeadwayError } from '../../contract/errors.ts'
 import type { TokenKeys } from './keys.ts'
 
-/** Keys older than this are fetched again, while callers go on with those that are known. */
+/** Keys older than this are fetched again; until they arrive, the old ones are used. */
 const REFRESH_AFTER_MS = 120_000
 
-/** Keys older than this are not used before they were fetched again: so long at most does a key live on after its issuer withdrew it. */
+/**
+ * Keys older than this are not used until they were fetched again. So a key that its issuer withdraws is used for at most this
+ * long.
+ */
 const MAX_AGE_MS = 300_000
 
-/** After a failure, and after a token with an unknown key, the issuer is left alone for so long: neither must become a flood of calls. */
+/**
+ * The shortest time between calls to the issuer after a failure, and after a token with an unknown key. Neither may become a
+ * flood of calls.
+ */
 const FAILURE_PAUSE_MS = 5_000
 const UNKNOWN_KEY_PAUSE_MS = 10_000
 
 const FETCH_TIMEOUT_MS = 5_000
 
-/** A set of a hundred RSA keys with their certificates; whatever is larger is something else. */
+/** Room for a hundred RSA keys with their certificates. A larger answer is no key set. */
 const MAX_BYTES = 512 * 1024
 
-/** What logs are needed for: something the operator should look at, and its end. */
+/** The log calls that are needed: a warning for the operator, and the note that its reason is over. */
 export interface KeysLog {
   warn(details: object, message: string): void
   info(message: string): void
 }
 
 export interface RemoteKeysOptions {
-  /** Where the issuer publishes its key set (RFC 7517, section 5). */
+  /** The address at which the issuer publishes its key set (RFC 7517, section 5). */
   url: string
   log: KeysLog
-  /** Called for every token that cannot be checked because the issuer is away: it may be that of a worker. */
+  /** Called for every token that cannot be checked because the issuer is away. The token may belong to a worker. */
   onUnavailable?: (() => void) | undefined
-  /** Milliseconds of a clock that nobody sets. */
+  /** Milliseconds of a monotonic clock. */
   now: () => number
 }
 
@@ -47,14 +53,14 @@ const readBody = async (response: Response): Promise<string> => {
 
 const fetchKeySet = async (url: string): Promise<JSONWebKeySet> => {
   const signal = AbortSignal.timeout(FETCH_TIMEOUT_MS)
-  // A redirect is not followed: the keys would be those of another address than the operator has named.
+  // Redirects are not followed: the operator named this address, and the keys must come from it.
   const response = await fetch(url, { redirect: 'manual', signal, headers: { accept: 'application/json' } })
   if (response.status !== 200) {
     await response.body?.cancel()
     throw new Error(`it answered ${response.status}`)
   }
   const keySet = JSON.parse(await readBody(response)) as Partial<JSONWebKeySet> | null
-  // Without a single key nobody could come in: rather a fault of the issuer than its wish.
+  // Without any key no caller could be let in. This is more likely a fault of the issuer than its intention.
   if (!Array.isArray(keySet?.keys) || keySet.keys.length === 0)
     throw new Error('it answered with something without keys')
   return { keys: keySet.keys }
@@ -67,18 +73,18 @@ const reasonOf = (error: unknown): string => {
   return error.cause instanceof Error ? error.cause.message : error.message
 }
 
-/** The same for every order of the same keys. */
+/** The same text for the same keys in any order. */
 const fingerprintOf = ({ keys }: JSONWebKeySet): string => JSON.stringify(keys.map(key => JSON.stringify(key)).sort())
 
 /**
- * The public keys that an issuer publishes, fetched again every few minutes, and when a token names one that is not among
- * them. Keys that are known are used for as long as their issuer is away; before any is known, `keys_unavailable` is raised.
+ * The public keys that an issuer publishes. They are fetched again every few minutes, and when a token names a key that is not
+ * among them. While the issuer is away, the known keys are used. Before any is known, `keys_unavailable` is raised.
  */
 export const createRemoteKeys = ({ url, log, onUnavailable, now }: RemoteKeysOptions): TokenKeys => {
   let keys: JWTVerifyGetKey | null = null
   let fingerprint = ''
   let generation = 0
-  /** When the answer that is known was asked for. */
+  /** When the request was sent whose answer is in use. */
   let askedAt = -Infinity
   let failedAt = -Infinity
   let missedAt = -Infinity
@@ -104,12 +110,15 @@ export const createRemoteKeys = ({ url, log, onUnavailable, now }: RemoteKeysOpt
       isFailing = true
     }
   }
-  /** One call for all who need it; none in the pause after a failure. Never rejects. */
+  /**
+   * Fetches the keys, with one call for all who need them at the same time, and with none shortly after a failure. Never
+   * rejects.
+   */
   const refresh = (): Promise<void> => {
     if (!pending && now() - failedAt >= FAILURE_PAUSE_MS) pending = load().finally(() => (pending = null))
     return pending ?? Promise.resolve()
   }
-  /** While the issuer is away there is nothing to wait for: what is known is as good as it gets. */
+  /** While the issuer is away, waiting would not help: the known keys are used. */
   const isTooOld = () => keys === null || (now() - askedAt > MAX_AGE_MS && !isFailing)
   const refreshInTime = () => {
     if (now() - askedAt > REFRESH_AFTER_MS) void refresh()
@@ -137,7 +146,8 @@ export const createRemoteKeys = ({ url, log, onUnavailable, now }: RemoteKeysOpt
         return await keys(header, token)
       } catch (error) {
         if (!(error instanceof errors.JWKSNoMatchingKey)) throw error
-        // It may be newer than what is known. After a rotation everyone comes with it at once: all wait for the same call.
+        // The key may be newer than the known ones. After a rotation many callers bring it at once, and all wait for the same
+        // call.
         const mayAsk = pending !== null || now() - missedAt >= UNKNOWN_KEY_PAUSE_MS
         if (mayAsk) {
           missedAt = now()

@@ -6,21 +6,21 @@ const KEPT_MS = 300_000
 
 interface Verified {
   identity: Identity
-  /** Of the keys that it was checked with. */
+  /** The generation of the keys with which the token was checked. */
   generation: number
   until: number
 }
 
 /**
- * Tokens that were found good, so that a heartbeat does not pay for a signature: the 10,000 used last, each for 5 minutes and
- * never past its own end. By their digest: of the tokens themselves, up to 80 MB would lie in memory, where a heap dump shows
- * them to whoever reads it. A Map keeps the order of insertion, which is all that "used last" takes.
+ * Tokens that were found valid, so that not every heartbeat pays for the check of a signature. It keeps the 10,000 used last,
+ * each for 5 minutes and never past its own end. It keeps digests: the tokens would take up to 80 MB, and a heap dump would
+ * show them. A Map keeps the order of insertion, and an entry that is used is inserted again.
  */
 export class VerifiedTokens {
   readonly #tokens = new Map<string, Verified>()
   readonly #now: () => number
 
-  /** `now`: milliseconds of a clock that nobody sets. The end of a token is compared with the time of day. */
+  /** `now`: milliseconds of a monotonic clock. The end of a token is compared with the time of day. */
   constructor(now: () => number) {
     this.#now = now
   }

@@ -6,10 +6,13 @@ import type { Identity } from '../../jobs/identity.ts'
 import { identityOf } from './claims.ts'
 import type { TokenKeys } from './keys.ts'
 
-/** How far the clocks of the issuer and of this machine may be apart. */
+/** How much the clocks of the issuer and of this machine may differ. */
 const CLOCK_SKEW_SECONDS = 60
 
-/** By the claim that jose has refused. What it holds is not repeated: answers must not carry parts of tokens. */
+/**
+ * Sentences by the claim that jose refused. The claim's value is not repeated, because answers must not contain parts of
+ * tokens.
+ */
 const CLAIM_SENTENCES: Record<string, string> = {
   iss: 'The token is from another issuer than AUTH_ISSUER.',
   aud: 'The token is not meant for this service: its claim aud does not name AUTH_AUDIENCE.',
@@ -30,11 +33,11 @@ const sentenceOf = (error: errors.JOSEError, algorithms: readonly string[]): str
   return 'What was sent is not a signed JSON Web Token.'
 }
 
-/** What a failed check means for the caller: without its cause, which holds the claims and would come into the log. */
+/** The refusal for a failed check. It has no cause: the cause contains the claims, and they would appear in the log. */
 const toRefusal = (error: unknown, algorithms: readonly string[]): HeadwayError => {
   if (error instanceof HeadwayError) return error
   if (error instanceof errors.JOSEError) return new HeadwayError('unauthenticated', sentenceOf(error, algorithms))
-  // A published key that cannot be used: too short, or not what it says it is.
+  // The published key cannot be used: it is too short, or not of the type that it says.
   return new HeadwayError(
     'keys_unavailable',
     'The key that the token is signed with cannot be used as it is published.',
@@ -45,7 +48,7 @@ const toRefusal = (error: unknown, algorithms: readonly string[]): HeadwayError 
   )
 }
 
-/** A token without a key id may fit several keys of its issuer: one of them must have made it. */
+/** A token without a key id may match several keys of its issuer. The check succeeds if one of them has signed it. */
 const tryEach = async (token: string, matching: errors.JWKSMultipleMatchingKeys, options: JWTVerifyOptions) => {
   for await (const key of matching) {
     try {
@@ -66,7 +69,10 @@ const check = async (token: string, find: JWTVerifyGetKey, options: JWTVerifyOpt
   }
 }
 
-/** Checks signature, times, issuer, audience and claims. Raises `unauthenticated`, and `keys_unavailable` where it cannot tell. */
+/**
+ * Checks signature, times, issuer, audience and claims. Raises `unauthenticated`, or `keys_unavailable` if the keys are not
+ * available.
+ */
 export type VerifyToken = (token: string) => Promise<Identity>
 
 export const createVerifyToken = ({ issuer, audience }: AuthConfig, keys: TokenKeys): VerifyToken => {

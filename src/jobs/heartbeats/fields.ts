@@ -1,16 +1,18 @@
 import type { Heartbeat } from '../../contract/heartbeat.ts'
 
-/** What a heartbeat says, beside whose it is. */
+/** The fields of a heartbeat, without the job and worker that it is about. */
 export type HeartbeatField = Exclude<keyof Heartbeat, 'jobId' | 'workerId'>
 
 interface FieldRules {
-  /** Its name in headway.heartbeat (types.sql), and where it has one its column of job_progress. */
+  /** The field's name in headway.heartbeat (types.sql), and its column of job_progress if it has one. */
   column: string
-  /** `null` clears it. */
+  /** Whether null clears the value. */
   clearable: boolean
-  /** A report with nothing else is written in the shorter way (headway.flush_plain), which takes it as a parameter. */
+  /**
+   * Whether headway.flush_plain takes the field as a parameter. A report without other fields is written by that shorter way.
+   */
   plain: boolean
-  /** It is about the worker's progress. What is not only says when the report was made, and for which attempt. */
+  /** Whether the field is about the worker's progress. The others say when the report was made, and for which attempt. */
   progress: boolean
 }
 
@@ -22,7 +24,7 @@ const progress = (column: string, rules: Partial<FieldRules> = {}): FieldRules =
   ...rules,
 })
 
-/** The one table of a heartbeat's fields, which the statement, the merging of reports and the test of plainness go by. */
+/** The one table of a heartbeat's fields. The statement, the merging of reports and the choice of plain reports use it. */
 export const HEARTBEAT_FIELDS: Readonly<Record<HeartbeatField, FieldRules>> = {
   processedCount: progress('processed_count', { plain: true }),
   increment: progress('increment', { plain: true }),
@@ -39,5 +41,5 @@ export const HEARTBEAT_FIELDS: Readonly<Record<HeartbeatField, FieldRules>> = {
   attempt: { column: 'attempt', clearable: false, plain: true, progress: false },
 }
 
-/** Them, as a list. */
+/** The same table as a list. */
 export const FIELD_ENTRIES = Object.entries(HEARTBEAT_FIELDS) as [HeartbeatField, FieldRules][]

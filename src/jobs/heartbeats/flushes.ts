@@ -5,33 +5,37 @@ import type { Entry, HeartbeatQueue } from './queue.ts'
 import type { HeartbeatOutcome, HeartbeatWrite, WriteResult } from './write.ts'
 import { WriteTrouble } from './write-trouble.ts'
 
-/** What an entry came to, and will stay. */
+/** The final outcome of an entry: it was written, or refused. */
 export type Settled = Extract<HeartbeatOutcome, { kind: 'written' | 'refused' }>
 
 export interface Flushes {
-  /** Something has been added to the queue: it leaves in this turn of the event loop, or with the next batch. */
+  /**
+   * Says that something was added to the queue. It is written in a flush that begins in this turn of the event loop, or later.
+   */
   begin(): void
   /** Entries that are being written. */
   inFlight(): Iterable<Entry>
-  /** Jobs that somebody else held locked at the last try. */
+  /** Number of jobs that another session held locked at the last try. */
   readonly lockedJobs: number
-  /** Whether somebody else held the row of a job, or of its batch, at a try of the last two seconds. */
+  /** Whether another session held the row of the job, or of its batch, at a try in the last two seconds. */
   isRowLocked(jobId: string): boolean
   /**
-   * Whether the last flush failed because the database knows this version's statement, tables or rights no more (`defect`
-   * in failures.ts). No retry will help before somebody mends that; until then everything waits.
+   * Whether the last flush failed because the database does not have the statement, the tables or the rights of this version
+   * (`defect` in failures.ts). Retries fail until an operator mends that, and all entries wait meanwhile.
    */
   readonly isRefused: boolean
-  /** Resolves when everything is written. */
+  /** Resolves when every entry is written or refused. */
   drained(): Promise<void>
-  /** Starts no more. */
+  /** Starts no more flushes. */
   abandon(): void
 }
 
 export interface FlushesOptions {
   queue: HeartbeatQueue
   write: HeartbeatWrite
-  /** Called once for each entry that is written or refused. It still counts in the queue: `queue.forget` ends that. */
+  /**
+   * Called once for each entry that is written or refused. The entry still counts in the queue until `queue.forget` is called.
+   */
   settle: (entry: Entry, outcome: Settled) => void
   /** Called after the entries of a flush are settled. */
   onWritten: (entries: Entry[], result: WriteResult) => void
@@ -42,7 +46,7 @@ export interface FlushesOptions {
 
 interface Flush {
   entries: Entry[]
-  /** Of jobs that were locked at the last try: those that still are, are skipped. */
+  /** The entries are of jobs that were locked at the last try. Jobs that are still locked are skipped. */
   retriesLocked: boolean
   begunMs: number
 }
@@ -59,7 +63,10 @@ const outcomeUnknown = () =>
     { retryAfterSeconds: 1 },
   )
 
-/** The flushes that are being written, and their jobs: no job is in two of them, so that its reports are written in their order. */
+/**
+ * The flushes that are being written, and their jobs. No job is in two of them, so that the reports of a job are written in
+ * order.
+ */
 class InFlight {
   readonly #flushes = new Set<Flush>()
   readonly #jobs = new Set<string>()
@@ -68,7 +75,7 @@ class InFlight {
     return this.#flushes.size
   }
 
-  /** Of those that do not retry locked jobs. */
+  /** How many of the flushes do not retry locked jobs. */
   get regular(): number {
     let regular = 0
     for (const { retriesLocked } of this.#flushes) if (!retriesLocked) regular += 1
@@ -103,9 +110,9 @@ class InFlight {
 }
 
 /**
- * Takes batches out of a queue and writes them. While one commits, the next one fills: an idle service flushes at once, a
- * busy one batches more, and there is no timer to tune. A second flush begins beside the first only with a full batch
- * (docs/decisions/0018-two-flushes.md).
+ * Takes batches of entries out of a queue and writes them. While one batch commits, the next one fills: an idle service flushes
+ * at once, a busy one writes larger batches, and there is no timer to tune. A second flush begins beside the first only with a
+ * full batch (docs/decisions/0018-two-flushes.md).
  */
 export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }: FlushesOptions): Flushes => {
   const inFlight = new InFlight()
@@ -113,20 +120,23 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
   const trouble = new WriteTrouble(log)
   /** After a failure nothing is written until the timer ends. */
   let resting = false
-  /** No second batch was full when it was last tried: none is tried before a flush ends. */
+  /** There were not enough entries for a second batch at the last try. The next try comes when a flush has ended. */
   let noSecondBatch = false
   let timer: NodeJS.Timeout | undefined
   let begun = false
   let abandoned = false
   let onDrained: () => void = () => undefined
 
-  /** Locked jobs are retried in flushes of their own, so that someone's open transaction holds up no other job. */
+  /** Locked jobs are retried in flushes of their own, so that an open transaction of another program delays no other job. */
   const takeLocked = (): Entry[] => {
     if (inFlight.retriesLocked || !locked.someDue()) return []
     return queue.take(maxBatch, jobId => !inFlight.hasJob(jobId) && locked.isDue(jobId))
   }
 
-  /** Whether locked jobs wait for the flushes in flight to end, because only then they are sure to meet no lock of ours. */
+  /**
+   * Whether the retry of locked jobs should wait until the regular flushes have ended. Those flushes lock jobs, too: only when
+   * none is in flight, the retry cannot meet a lock of this process.
+   */
   const waitsForOurLocks = (): boolean =>
     inFlight.regular > 0 && !inFlight.retriesLocked && locked.someDue({ long: true })
 
@@ -164,7 +174,7 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
     write(entries, retriesLocked)
       .then(result => finish(started, result))
       .catch((error: unknown) => {
-        // A bug. What was under way has an outcome that nobody knows any more; the rest must go on.
+        // A bug. Nobody knows what became of the entries of this flush. The other entries must still be written.
         log.fatal({ err: error }, 'the heartbeat intake broke')
         if (inFlight.has(started)) finish(started, lost(started))
       })
@@ -190,12 +200,12 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
       locked.clear()
       onDrained()
     }
-    // Answering takes Node as long as a third of a flush: the next one starts first.
+    // Answering a flush takes Node up to a third as long as the flush itself, so the next flush starts first.
     if (inFlight.size > 0) setImmediate(tell)
     else tell()
   }
 
-  /** One answer that breaks, which is a bug, must not keep the others from theirs. */
+  /** Runs `work`. If one answer throws, which is a bug, the other callers are still answered. */
   const guard = (work: () => void): void => {
     try {
       work()
@@ -204,7 +214,7 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
     }
   }
 
-  /** What an entry came to; null when it was put back. */
+  /** Puts an entry back into the queue if it must be written again, and answers null; otherwise answers its final outcome. */
   const conclude = ({ begunMs }: Flush, entry: Entry, outcome: HeartbeatOutcome): Settled | null => {
     const { jobId, increment } = entry.heartbeat
     switch (outcome.kind) {
@@ -215,7 +225,7 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
       case 'not_written':
         break
       case 'unknown':
-        // What was set may be set again; what was added might count twice.
+        // An absolute value may be written again. An increment might then count twice.
         if (increment !== undefined) return { kind: 'refused', error: outcomeUnknown() }
         queue.mayBeWritten(entry)
         break
@@ -241,7 +251,7 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
     begin() {
       if (begun) return
       begun = true
-      // What the event loop reads from its sockets in this turn goes into the same flush.
+      // Requests that the event loop reads from its sockets in this turn go into the same flush.
       setImmediate(() => {
         begun = false
         flush()

@@ -13,11 +13,17 @@ import type { HeartbeatWrite, WriteResult } from './write.ts'
 export interface HeartbeatIntake {
   /** Resolves when the report is on disk, or after `answerWithinMs` as buffered. Raises the refusal, or `overloaded`. */
   submit(scope: Scope, heartbeat: Heartbeat): Promise<HeartbeatAnswer>
-  /** One outcome per report, in order. Raises `overloaded` when the queue cannot take all of them: none is taken then. */
+  /**
+   * Resolves to one outcome per report, in order. Raises `overloaded` when the queue cannot take all of them, and takes none
+   * then.
+   */
   submitAll(scope: Scope, heartbeats: Heartbeat[]): Promise<(HeartbeatAnswer | HeadwayError)[]>
-  /** How long the oldest report has waited, in milliseconds; 0 when none waits. Without those of `unwritten().lockedJobIds`. */
+  /**
+   * How long the oldest report has waited, in milliseconds; 0 when none waits. Reports for `unwritten().lockedJobIds` do not
+   * count.
+   */
   oldestWaitMs(): number
-  /** What sweepers must know before they judge anybody. */
+  /** What the sweepers must know before they judge a job. */
   unwritten(): Unwritten
   stats(): IntakeStats
   /** Refuses new reports, and resolves when everything accepted is written or `graceMs` have passed. */
@@ -25,16 +31,18 @@ export interface HeartbeatIntake {
 }
 
 export interface IntakeStats {
-  /** Entries that wait, those in flight included, and their rough size. */
+  /** Entries that wait or are in flight, and their approximate size. */
   pending: number
   bytes: number
-  /** Jobs that somebody else held locked at the last try. */
+  /** Jobs that another session held locked at the last try. */
   lockedJobs: number
   /** Reports answered as buffered that were refused later. */
   dropped: number
-  /** Calls turned away for lack of room. */
+  /** Calls that were refused because the queue was full. */
   refused: number
-  /** The database refuses the statement that writes (flushes.ts): nothing will be written before somebody mends that. */
+  /**
+   * The database refuses the statement that writes heartbeats (flushes.ts). Nothing is written until an operator mends that.
+   */
   flushRefused: boolean
 }
 
@@ -44,21 +52,27 @@ export interface HeartbeatIntakeOptions {
   log: Logger
   heartbeatIntervalMs: number
   stalledAfterSeconds: number
-  /** How near the process is to refusing calls, from 0 to 1, whatever else it has to do. */
+  /** How near the process is to refusing calls for other reasons than this queue, from 0 to 1. */
   pressure?: () => number
-  /** Entries in memory; beyond it new reports are refused. */
+  /** Entries in memory. When there are more, new reports are refused. */
   maxEntries?: number
   maxBytes?: number
-  /** Entries for jobs that a token limited to another job may not be for, of each such job. */
+  /**
+   * A token that is limited to one job may report for the partitions of that job. This is how many of its entries may wait for
+   * jobs that are not yet known to be partitions.
+   */
   maxUnproven?: number
-  /** Entries per flush: larger ones gain little and make every report in them wait. */
+  /** Entries per flush. Larger flushes gain little and make every report in them wait. */
   maxBatch?: number
-  /** A report that is not on disk by then is answered as buffered. */
+  /** A report that is not on disk after this time is answered as buffered. */
   answerWithinMs?: number
 }
 
 const RETRY_AFTER_SECONDS = 1
-/** Jobs that `unwritten` names: each visit of a sweeper writes them down. Where more are locked, all of them count as waiting. */
+/**
+ * Jobs that `unwritten` names at most: each visit of a sweeper writes them down. If more are locked, their reports count as
+ * waiting like all others.
+ */
 const MAX_NAMED_JOBS = 1_000
 
 /**
@@ -84,7 +98,7 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
     maxEntries = 50_000,
     maxBytes = 64 * 1024 * 1024,
     maxBatch = 500,
-    // No batch has more partitions.
+    // A batch has at most this many partitions.
     maxUnproven = 1_000,
     answerWithinMs = 2_000,
   } = options
@@ -94,10 +108,12 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
   let closing = false
   let dropped = 0
   let refused = 0
-  /** Reports whose callers were told that they may not be stored, for no fault of theirs. */
+  /** Reports whose callers were told that the report may not be stored, because of a fault of the service or the database. */
   let lost = 0
 
-  /** The cadence to ask for: slower under load, never so slow that a job would look silent between two reports. */
+  /**
+   * The interval to ask workers for. It is longer under load, but never so long that a job looks silent between two reports.
+   */
   const intervalFor = (timeoutSeconds: number): number => {
     const load = Math.max(queue.entries / maxEntries, queue.bytes / maxBytes, Math.min(1, pressure()))
     const wanted = options.heartbeatIntervalMs * (1 + 4 * load)
@@ -154,7 +170,7 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
     }
   }
 
-  /** Announces each job that a flush changed, once. A batch that was written in parts has changed in each of them. */
+  /** Announces each job that a flush changed once. When a flush was written in parts, a batch may have changed in each part. */
   const announceChanges = (entries: Entry[], { outcomes, batches }: WriteResult): void => {
     const changes = new Map<string, JobChange>()
     const note = (change: JobChange): void => {
@@ -184,7 +200,7 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
     }
     if (scope.jobId === null) return
     const doubtful = arriving.filter(heartbeat => unproven.concerns(scope, heartbeat)).length
-    // No trouble of the service: it would be one that anybody with such a token can make.
+    // This does not count as trouble of the service (`refused`), because anybody with such a token can cause it.
     if (doubtful > 0 && !unproven.hasRoom(scope, doubtful))
       throw new HeadwayError(
         'overloaded',
@@ -267,7 +283,7 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
           resolve()
         }, graceMs)
       })
-      // A flush that is under way may wait longer for its database than there is time.
+      // A flush in flight may wait for the database for longer than `graceMs`.
       await Promise.race([flushes.drained(), graceOver])
       clearTimeout(deadline)
       clearInterval(overdueTimer)

@@ -1,19 +1,24 @@
-/** How often a job that somebody else holds locked is tried again. */
+/** How often a job that another session holds locked is tried again. */
 const RETRY_MS = 250
-/** A try that is older tells nothing any more. */
+/** How long the result of a try is believed. */
 const KNOWN_MS = 2_000
-/** A job that has been locked for longer may be so by our own flushes, which hold the batch of a partition in turns. */
+/**
+ * A job that stays locked for longer may be locked by this process's own flushes: one after the other locks the batch of a
+ * partition.
+ */
 const LONG_MS = 1_000
 
 interface Lock {
-  /** When it was met first, and when to try again; by `performance.now()`. */
+  /** When the lock was first met, and when to try again, by `performance.now()`. */
   sinceMs: number
   dueMs: number
-  /** It is the job's row that is locked, or its batch's, and not another row or table that a report for it takes. */
+  /** The row of the job or of its batch is locked. False: another row or a table that the report needs is locked. */
   ofJobRow: boolean
 }
 
-/** Jobs that somebody else held locked at the last try, and when each is tried again. Times are those of `performance.now()`. */
+/**
+ * Jobs that another session held locked at the last try, and when each is tried again. Times are those of `performance.now()`.
+ */
 export class LockedJobs {
   readonly #locks = new Map<string, Lock>()
 
@@ -25,7 +30,10 @@ export class LockedJobs {
     return this.#locks.has(jobId)
   }
 
-  /** A flush that began at `begunMs` has met the job locked. Of its reports for one job, one that met another lock is enough. */
+  /**
+   * Notes that a flush that began at `begunMs` met the job locked. If the flush met another lock for one of the job's reports,
+   * `ofJobRow` is false.
+   */
   add(jobId: string, begunMs: number, { ofJobRow }: { ofJobRow: boolean }): void {
     const known = this.#locks.get(jobId)
     const metAnother = known?.ofJobRow === false && known.dueMs > begunMs
@@ -37,7 +45,10 @@ export class LockedJobs {
     })
   }
 
-  /** A flush that began at `begunMs` has tried the job again. A lock that it met itself stays: that has moved its next try. */
+  /**
+   * Notes that a flush that began at `begunMs` has tried the job again. A lock that this flush has met stays: `add` has moved
+   * its next try.
+   */
   removeTried(jobId: string, begunMs: number): void {
     const lock = this.#locks.get(jobId)
     if (lock && lock.dueMs <= begunMs) this.#locks.delete(jobId)
@@ -52,7 +63,7 @@ export class LockedJobs {
     return lock !== undefined && lock.dueMs <= performance.now()
   }
 
-  /** Whether any is due; `long`: one that has been locked for a second. */
+  /** Whether any job is due; with `long`, whether one is due that has been locked for a second. */
   someDue({ long = false } = {}): boolean {
     const now = performance.now()
     for (const { sinceMs, dueMs } of this.#locks.values()) {
@@ -61,7 +72,7 @@ export class LockedJobs {
     return false
   }
 
-  /** Whether the row of the job, or of its batch, was locked at a try of the last two seconds. */
+  /** Whether the row of the job, or of its batch, was locked at a try in the last two seconds. */
   isRowLocked(jobId: string): boolean {
     const lock = this.#locks.get(jobId)
     return lock?.ofJobRow === true && lock.dueMs > performance.now() - KNOWN_MS

@@ -2,7 +2,10 @@ import { FIELD_ENTRIES } from './fields.ts'
 import type { Heartbeat } from '../../contract/heartbeat.ts'
 import { MAX_COUNT } from '../../contract/job.ts'
 
-/** A report older than the last one by more than this was not late: the worker's clock was set. As in functions/flush.sql. */
+/**
+ * A report that is older than the last one by more than this is not late: the worker's clock was set. The same limit stands in
+ * headway.is_late.
+ */
 const LATE_WITHIN_MS = 5 * 60_000
 
 const PROGRESS_FIELDS = FIELD_ENTRIES.filter(([, { progress }]) => progress).map(([field]) => field)
@@ -12,13 +15,13 @@ const addCounts = (a: number, b: number): number => Math.min(MAX_COUNT, a + b)
 /** `later` on top of `earlier`: an absolute value replaces, an increment adds. */
 const combine = (earlier: Heartbeat, later: Heartbeat): Heartbeat => {
   const combined: Heartbeat = { ...earlier, ...later }
-  // Both may stand: what was added to an absolute count stays added where a higher count is kept instead of it.
+  // If a higher count is kept instead of `processedCount`, the increment is still added to it, so both can stay.
   if (later.processedCount !== undefined) delete combined.increment
   else if (later.increment !== undefined) combined.increment = addCounts(earlier.increment ?? 0, later.increment)
   return combined
 }
 
-/** Nothing of `earlier` would be left after `later`. */
+/** Whether `later` replaces every field of `earlier`. */
 const supersedes = (later: Heartbeat, earlier: Heartbeat): boolean =>
   later.increment === undefined &&
   later.meta === undefined &&
@@ -31,20 +34,22 @@ const supersedes = (later: Heartbeat, earlier: Heartbeat): boolean =>
 
 export type Merge =
   | { kind: 'merged'; heartbeat: Heartbeat }
-  /** Older than what waits: it refreshes liveness, which the waiting one does as well. */
+  /** The arriving report is older than the waiting one. It only refreshes liveness, and the waiting one does that as well. */
   | { kind: 'late' }
   /** Writing the two one after the other could give another result than writing them as one. */
   | { kind: 'separate' }
 
 /**
- * Joins a report with one of the same worker that still waits to be written, so that one row is written once. The outcome
- * is what the database would have made of the two in order of arrival; where that depends on what is stored, they stay
- * apart: a report with `reportedAt` may turn out late, and one without it never does. The same goes for the stage: a job
- * that has declared its stages may have left it, may not know it, and counts begin at nothing in the next one.
- * A report in another unit begins at nothing as well, and which unit the earlier one was in may not be known here.
+ * Joins a report with one of the same worker that still waits to be written, so that the worker's row is written once. The
+ * result is what the database would have stored for the two in the order of their arrival. Where that depends on stored values,
+ * the reports stay separate:
+ *
+ * - A report with `reportedAt` may be late; one without it never is.
+ * - A job with declared stages may have left the stage, may not know it, and counts begin at 0 in the next one.
+ * - In another unit counts begin at 0 as well, and the unit of the waiting report may not be known here.
  */
 export const mergeHeartbeats = (waiting: Heartbeat, arriving: Heartbeat): Merge => {
-  // One of two metas may be too large, and must not take the other report down with it.
+  // If one of two metas is too large, the database must not refuse the other report with it.
   if (waiting.meta && arriving.meta) return { kind: 'separate' }
   if (waiting.stage !== arriving.stage) return { kind: 'separate' }
   if (arriving.unit !== undefined && arriving.unit !== waiting.unit) return { kind: 'separate' }

@@ -11,40 +11,46 @@ export interface Waiter {
   resolve: (answer: HeartbeatAnswer) => void
   reject: (error: HeadwayError) => void
   since: number
-  /** Its report was older than one that waited already. */
+  /** The report of this request was older than the one that it was merged with. */
   late: boolean
 }
 
-/** What one worker has reported since its last flush, and who wants to hear of it. Only the queue changes it. */
+/** What one worker has reported since its last flush, and the requests that wait for the answer. Only the queue changes it. */
 export type Entry = Readonly<EntryState>
 
 interface EntryState {
   scope: Scope
   heartbeat: Heartbeat
-  /** Written late or twice, an absolute count must not undo what the worker reported through another replica. */
+  /**
+   * The entry may be written late or twice: its absolute count must not lower what the worker reported through another replica.
+   */
   keepHigher: boolean
   waiters: Waiter[]
-  /** A request was answered as buffered: nobody hears of a refusal any more. */
+  /** A request was answered as buffered, so its caller does not learn of a later refusal. */
   buffered: boolean
   since: number
   bytes: number
-  /** Whose share of the queue it takes. */
+  /** The tenant and caller whose share of the queue the entry takes. */
   holder?: Holder
-  /** Of a token that is limited to another job, of which this one is not known to be a partition. */
+  /** The token is limited to another job, and it is not known that this job is a partition of that one. */
   isUnproven: boolean
 }
 
-/** Of one tenant while others report: whoever comes next waits for a short batch to be written. */
+/**
+ * The part of a batch that one tenant may take while others report. A tenant that comes next then waits for a short batch only.
+ */
 const PART_OF_A_BATCH = 1 / 4
 
-/** An entry without a payload, but with a message, has no more. */
+/** The most that an entry without a payload, but with a message, takes. */
 const USUAL_BYTES = 2 * 1024
 
 const weightOf = ({ bytes }: Entry): number => Math.max(1, bytes / USUAL_BYTES)
 
 const rowOf = ({ jobId, workerId }: Heartbeat): string => `${jobId}/${workerId}`
 
-/** Reports of different rights or attempts never merge: nobody's report rides on another's right. */
+/**
+ * Only reports with the same rights and of the same attempt may merge: no report is written by the rights of another caller.
+ */
 const hasSameRight = (entry: Entry, scope: Scope, heartbeat: Heartbeat): boolean =>
   entry.heartbeat.attempt === heartbeat.attempt &&
   entry.scope.tenantId === scope.tenantId &&
@@ -52,16 +58,16 @@ const hasSameRight = (entry: Entry, scope: Scope, heartbeat: Heartbeat): boolean
   entry.scope.allOrganizations === scope.allOrganizations &&
   entry.scope.jobId === scope.jobId
 
-/** By job and worker. */
+/** The entries of a tenant by job and worker. */
 type Rows = Map<string, EntryState[]>
 
 /**
- * Heartbeats that wait to be written, at most one entry per right, job and worker where merging allows it. A worker's
- * entries leave in the order in which its reports came, one per batch. Each tenant has rows of its own, so that its reports
- * for a job that is not its own hold up nobody, and batches take from all tenants in turns.
+ * Heartbeats that wait to be written. Reports of the same worker with the same rights share one entry where merging allows it.
+ * A worker's entries are written in the order in which its reports came, one per batch. Each tenant has its own rows, so its
+ * reports for another tenant's job delay nobody else's, and batches take entries from all tenants in turns.
  */
 export class HeartbeatQueue {
-  /** Those whose turn it is come first. */
+  /** The tenant whose turn is next comes first. */
   readonly #tenants = new Map<string, Rows>()
   readonly #shares: Shares
   readonly #reporting = new Recent()
@@ -71,7 +77,7 @@ export class HeartbeatQueue {
     this.#shares = new Shares(limits)
   }
 
-  /** Entries, those in flight included: they come back when a flush fails. */
+  /** Entries that wait or are in flight. Those in flight come back when a flush fails. */
   get entries(): number {
     return this.#shares.held.entries
   }
@@ -80,7 +86,9 @@ export class HeartbeatQueue {
     return this.#shares.held.bytes
   }
 
-  /** Rows (tenant, job, worker) that have an entry to write, those in flight not included: a batch takes one of each. */
+  /**
+   * Rows (tenant, job, worker) with an entry that waits; entries in flight do not count. A batch takes one entry of each row.
+   */
   get rows(): number {
     return this.#rows
   }
@@ -90,14 +98,14 @@ export class HeartbeatQueue {
     return this.#rows === 0
   }
 
-  /** Whether so many reports of a caller would find room, none of them merged. */
+  /** Whether the queue has room for these reports of a caller if none of them can be merged. */
   hasRoom({ tenantId, caller = null }: Scope, heartbeats: Heartbeat[]): boolean {
     let bytes = 0
     for (const heartbeat of heartbeats) bytes += sizeOfHeartbeat(heartbeat)
     return this.#shares.hasRoom(tenantId, caller, { entries: heartbeats.length, bytes })
   }
 
-  /** Whether the report has an entry of its own: else it was merged with one that waits. */
+  /** Adds a report. Answers whether it has an entry of its own; false means that it was merged with one that waits. */
   add(scope: Scope, heartbeat: Heartbeat, waiter: Waiter, isUnproven = false): boolean {
     this.#reporting.add(scope.tenantId, waiter.since)
     const rows = this.#rowsOf(scope.tenantId)
@@ -151,9 +159,10 @@ export class HeartbeatQueue {
   }
 
   /**
-   * The first entry of each row whose job is `wanted`, one of each tenant in turn, and of a tenant the oldest rows first. Up to
-   * `limit` of the usual size, a quarter of them of one tenant while others report, and none where these are fewer than `least`; a large one counts as several, since it takes as
-   * long to write. Each must be put back or forgotten.
+   * Takes the first entry of each row whose job is `wanted`: one of each tenant in turn, and the oldest rows of a tenant first.
+   * The batch has up to `limit` entries of the usual size. A large entry counts as several, because it takes as long to write.
+   * While other tenants report, one tenant fills at most a quarter of the batch. Takes none if there are fewer than `least`.
+   * Each entry must be put back or forgotten.
    */
   take(limit: number, wanted: (jobId: string) => boolean, least = 1): Entry[] {
     const batch: Entry[] = []
@@ -191,36 +200,38 @@ export class HeartbeatQueue {
         const [, ...behind] = rows.get(row) ?? []
         rows.delete(row)
         this.#rows -= 1
-        // Rows with more to come go to the end: they must not keep others waiting batch after batch.
+        // A row with more entries goes to the end, so that it does not delay the other rows in every batch.
         if (behind.length > 0) this.#put(rows, row, behind)
       }
-      // The tenant's turn comes again when the others have had theirs.
+      // The tenant goes to the end: its next turn comes after the others have had theirs.
       this.#tenants.delete(tenantId)
       if (rows.size > 0) this.#tenants.set(tenantId, rows)
     }
     return batch
   }
 
-  /** Returns an entry that could not be written to its place before what its worker has said since; its row goes to the end. */
+  /**
+   * Returns an entry that could not be written. It goes before the later reports of its worker, and its row goes to the end.
+   */
   putBack(entry: EntryState): void {
     const rows = this.#rowsOf(entry.scope.tenantId)
     const row = rowOf(entry.heartbeat)
     this.#put(rows, row, [entry, ...(rows.get(row) ?? [])])
   }
 
-  /** Whoever waits for the entry is answered before it is written: answers them. It may reach the database late. */
+  /** Takes the requests that wait for the entry, to be answered before it is written. The entry may reach the database late. */
   answerBuffered(entry: EntryState): Waiter[] {
     entry.buffered = true
     entry.keepHigher = true
     return entry.waiters.splice(0)
   }
 
-  /** It was sent to the database, and nobody knows what became of it: it may be written twice. */
+  /** Notes that the entry was sent to the database and its outcome is unknown, so it may be written twice. */
   mayBeWritten(entry: EntryState): void {
     entry.keepHigher = true
   }
 
-  /** The entry has its outcome: it no longer counts. */
+  /** Ends an entry that has its outcome: it no longer counts in the queue. */
   forget(entry: Entry): void {
     if (entry.holder) this.#shares.giveBack(entry.holder, entry.bytes)
   }

@@ -21,22 +21,25 @@ export interface SharesOptions {
 }
 
 /**
- * A tenant may hold up to nine times what is left for all, so that one alone may have 85 % and leaves room for the next: the
- * dynamic thresholds of Choudhury and Hahne ("Dynamic queue length thresholds for shared-memory packet switches", 1998).
- * They need no list of who might come, and shrink while others fill their part.
+ * A tenant may hold up to nine times what is left of the queue, so that a tenant that is the only one may hold 85 % and leaves
+ * room for the next one. These are the dynamic thresholds of Choudhury and Hahne ("Dynamic queue length thresholds for
+ * shared-memory packet switches", 1998). They need no list of possible tenants, and a tenant's limit shrinks while others fill
+ * the queue.
  */
 const TENANT_FACTOR = 9
-/** Likewise for a caller, of what is left for its tenant: 83 % of the whole for one that is alone. */
+/** The same for a caller, of what is left for its tenant: a caller that is the only one may hold 83 % of the queue. */
 const CALLER_FACTOR = 4
-/** Kept from everybody who holds more than `MODEST`, so that there is room for a newcomer whatever the others have done. */
+/**
+ * The part of the queue that is kept free for callers whose tenant holds no more than `MODEST`, so that a newcomer finds room.
+ */
 const RESERVE = 0.05
 /** A 500th: 100 of 50,000 entries. */
 const MODEST = 0.002
 
 /**
- * Who holds how much of the queue. While there is room for all, nobody is refused; when it runs short, those who hold most
- * are, first among tenants and then among the callers of a tenant. Callers that are nobody in particular (no authentication)
- * share the whole.
+ * Who holds how much of the queue. While there is room for all, no report is refused. When room runs short, the tenants that
+ * hold most are refused first, and within a tenant the callers that hold most. Callers without an identity (no authentication)
+ * share the whole queue.
  */
 export class Shares {
   readonly #max: Amount
@@ -51,16 +54,16 @@ export class Shares {
     return this.#held
   }
 
-  /** Of the whole, from 0 to 1, by entries or bytes: whichever is nearer to its limit. */
+  /** The part of the queue that an amount is, from 0 to 1: by entries or by bytes, whichever is larger. */
   #part({ entries, bytes }: Amount): number {
     return Math.max(entries / this.#max.entries, bytes / this.#max.bytes)
   }
 
-  /** Whether a caller may add so much. */
+  /** Whether a caller may add this amount. */
   hasRoom(tenantId: string, caller: string | null, added: Amount): boolean {
     const { entries, bytes } = this.#held
     const used = this.#part(this.#held)
-    // Bytes are known by what is held, not by what comes: one report may go beyond.
+    // Bytes are compared before the reports are added, so one call may exceed the limit.
     if (entries + added.entries > this.#max.entries || bytes > this.#max.bytes) return false
     if (caller === null) return true
     const tenant = this.#tenants.get(tenantId)
@@ -74,7 +77,7 @@ export class Shares {
     return ofCaller <= CALLER_FACTOR * (most - ofTenant + more)
   }
 
-  /** The holder to whom an entry of so many bytes is counted from now on. */
+  /** Counts a new entry of so many bytes, and answers the holder that it is counted for. */
   take(tenantId: string, caller: string | null, bytes: number): Holder {
     let tenant = this.#tenants.get(tenantId)
     if (!tenant) {
@@ -90,12 +93,12 @@ export class Shares {
     return holder
   }
 
-  /** An entry has grown, or shrunk. */
+  /** Changes the size of a holder's entry by `bytes`. */
   resize(holder: Holder, bytes: number): void {
     this.#add(holder, 0, bytes)
   }
 
-  /** An entry is no more. */
+  /** Ends an entry of so many bytes. */
   giveBack(holder: Holder, bytes: number): void {
     this.#add(holder, -1, -bytes)
     if (holder.entries > 0) return

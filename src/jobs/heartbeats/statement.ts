@@ -8,7 +8,7 @@ import { DEFAULT_WORKER_ID } from '../../contract/job.ts'
 import type { JobStatus } from '../../contract/states.ts'
 import { refusalOf } from '../refusals.ts'
 
-/** What became of a heartbeat that the database answered. */
+/** The outcome of a heartbeat that the database answered. */
 export type AnsweredOutcome =
   | {
       kind: 'written'
@@ -23,10 +23,15 @@ export type AnsweredOutcome =
       lifecycleChanged: boolean
     }
   | { kind: 'refused'; error: HeadwayError }
-  /** Another session holds the row of the job, or of its batch. No sweeper can touch it meanwhile. Nothing was stored. */
+  /**
+   * Another session holds the row of the job, or of its batch, so no sweeper can change the job meanwhile. Nothing was stored.
+   */
   | { kind: 'locked' }
 
-/** headway.heartbeat_answers: what entries share that came to the same, and beside `items`, their places, what differs. */
+/**
+ * A row of headway.heartbeat_answers: the result that several entries share. Arrays beside `items` hold what differs between
+ * them.
+ */
 interface FlushRow {
   /** Null in the one row that carries `others`. */
   items: number[] | null
@@ -35,7 +40,7 @@ interface FlushRow {
   cancel_requested: boolean
   progress_percents: number[]
   revisions: number[]
-  /** Null: all of them were applied. */
+  /** Null when all of them were applied. */
   applied: boolean[] | null
   heartbeat_timeout_seconds: number
   changed: boolean
@@ -43,20 +48,23 @@ interface FlushRow {
   others: JobChange[] | null
 }
 
-/** Fields that headway.flush_plain does not know, and those whose null it does not. */
+/** Fields that headway.flush_plain does not take; below, fields that it takes but cannot clear. */
 const RARE_FIELDS = FIELD_ENTRIES.filter(([, { plain }]) => !plain).map(([field]) => field)
 const PLAIN_CLEARABLE = FIELD_ENTRIES.filter(([, { plain, clearable }]) => plain && clearable).map(([field]) => field)
 
-/** Says how far a worker is, and no more: such entries are written in a shorter way where they are alone with their job. */
+/**
+ * Whether an entry says how far a worker is and no more. It is then written by a shorter way, if it is its job's only entry in
+ * the batch.
+ */
 const isPlain = ({ heartbeat, keepHigher }: Entry): boolean =>
   !keepHigher &&
-  // The driver would write another character in place of half of one; as JSON, Postgres refuses it.
+  // The driver would replace half of a surrogate pair by another character. As JSON, Postgres refuses it.
   heartbeat.workerId.isWellFormed() &&
   heartbeat.message?.isWellFormed() !== false &&
   RARE_FIELDS.every(field => heartbeat[field] === undefined) &&
   PLAIN_CLEARABLE.every(field => heartbeat[field] !== null)
 
-/** An entry as headway.heartbeat (types.sql). What is undefined or null is left out: of the record it is null. */
+/** An entry as headway.heartbeat (types.sql). A value that is undefined or null is left out, and is null in the record. */
 const toRecord = ({ scope, heartbeat, keepHigher }: Entry, i: number) => {
   const record: Record<string, unknown> = {
     i,
@@ -80,7 +88,7 @@ const toRecord = ({ scope, heartbeat, keepHigher }: Entry, i: number) => {
   return record
 }
 
-/** What headway.plain_heartbeats takes beside job and tenant, in its order. */
+/** The parameters of headway.plain_heartbeats after job and tenant, in order. */
 const PLAIN_COLUMNS: ((entry: Entry) => string | number | boolean | null | undefined)[] = [
   ({ heartbeat }) => (heartbeat.workerId === DEFAULT_WORKER_ID ? null : heartbeat.workerId),
   ({ heartbeat }) => heartbeat.attempt,
@@ -95,7 +103,7 @@ const PLAIN_COLUMNS: ((entry: Entry) => string | number | boolean | null | undef
   ({ heartbeat }) => heartbeat.reportedAt,
 ]
 
-/** Null when no entry has a value; false is none. */
+/** One value per entry; null when no entry has a value. False counts as no value. */
 const toColumn = (entries: Entry[], read: (entry: Entry) => unknown): unknown[] | null => {
   const values = entries.map(read)
   return values.some(value => value !== undefined && value !== null && value !== false) ? values : null
@@ -122,8 +130,8 @@ const PARAMETERS = 6 + PLAIN_COLUMNS.length
 const STATEMENT = `SELECT f.* FROM ${FUNCTIONS}.commit_durably(), ${FUNCTIONS}.flush(${Array.from({ length: PARAMETERS }, (_, i) => `$${i + 1}`).join(', ')}) f`
 
 /**
- * The one hot statement of the service: one round trip writes a batch, whatever its size. Answers an outcome per entry, in
- * order, and the batches that changed with their partitions. Raises as `Database.query` does.
+ * Writes a batch of heartbeats in one round trip, whatever its size. This is the one hot statement of the service. Answers an
+ * outcome per entry, in order, and the batches that changed with their partitions. Raises as `Database.query` does.
  */
 export const flushHeartbeats = async (
   database: Database,

@@ -1,19 +1,19 @@
 import type { Heartbeat } from '../../contract/heartbeat.ts'
 import type { Scope } from '../identity.ts'
 
-/** Partitions that are remembered for certain; up to twice as many. About 150 bytes each. */
+/** The last 20,000 to 40,000 proven partitions are remembered, at about 150 bytes each. */
 const MAX_PROVEN = 20_000
 
 /**
- * Reports of tokens that are limited to one job, for other jobs than that. They may be for its partitions, which only the
- * database knows, and are refused there if they are not. Until then each takes a place in the queue, and whoever has such a
- * token could fill the queue with ids that he made up. So of the jobs that the database has not yet accepted from such a token,
- * only so many reports may wait.
+ * Limits the reports that a token of one job sends for other jobs. These may be partitions of the token's job. Only the
+ * database knows, and it refuses them if they are not. Until then each report takes a place in the queue, so anybody with such
+ * a token could fill the queue with invented ids. Therefore only so many of a token's reports may wait for jobs that the
+ * database has not yet accepted from it.
  */
 export class UnprovenJobs {
   readonly #most: number
   readonly #waiting = new Map<string, number>()
-  /** Two generations, the older one dropped when the younger is full: nothing ever walks through them. */
+  /** Two generations. The older one is dropped when the younger one is full, so the sets are never iterated. */
   #young = new Set<string>()
   #old = new Set<string>()
 
@@ -21,7 +21,7 @@ export class UnprovenJobs {
     this.#most = most
   }
 
-  /** Whether a report is of that kind. */
+  /** Whether a report is for a job that has not been proven to be a partition of the token's job. */
   concerns({ tenantId, jobId }: Scope, heartbeat: Heartbeat): boolean {
     if (jobId === null || jobId === heartbeat.jobId) return false
     const pair = pairOf(tenantId, jobId, heartbeat.jobId)
@@ -37,7 +37,7 @@ export class UnprovenJobs {
     this.#waiting.set(token, (this.#waiting.get(token) ?? 0) + 1)
   }
 
-  /** One that was added has its answer. */
+  /** Notes that a report that was added has its answer. */
   remove(scope: Scope): void {
     const token = tokenOf(scope)
     const left = (this.#waiting.get(token) ?? 0) - 1
@@ -45,7 +45,10 @@ export class UnprovenJobs {
     else this.#waiting.delete(token)
   }
 
-  /** The database took a report of it: it is a partition of the token's job, and will be. */
+  /**
+   * Notes that the database accepted a report for the job, which proves that the job is a partition of the token's job. That
+   * never changes.
+   */
   prove({ tenantId, jobId }: Scope, heartbeat: Heartbeat): void {
     if (jobId === null || jobId === heartbeat.jobId) return
     if (this.#young.size >= MAX_PROVEN) {

@@ -3,10 +3,10 @@ import { classifyFailure, sqlStateOf } from '../../database/failures.ts'
 
 const FIRST_BACKOFF_MS = 50
 const LONGEST_BACKOFF_MS = 1_000
-/** How often the log repeats that nothing can be written. */
+/** How often the log repeats that heartbeats cannot be written. */
 const REMINDER_MS = 60_000
 
-/** Knows whether the database takes what is written, tells the log of it, and says how long to rest after a failure. */
+/** Knows whether the database writes heartbeats, logs when that changes, and says how long to wait after a failure. */
 export class WriteTrouble {
   readonly #log: Logger
   #backoffMs = 0
@@ -18,12 +18,15 @@ export class WriteTrouble {
     this.#log = log
   }
 
-  /** The last write failed because the database knows this version's statement, tables or rights no more (`defect` in failures.ts). */
+  /**
+   * Whether the last write failed because the database does not have the statement, tables or rights of this version (`defect`
+   * in failures.ts).
+   */
   get isRefused(): boolean {
     return this.#refused
   }
 
-  /** A write failed while `pending` entries wait. */
+  /** Notes that a write failed while `pending` entries wait. */
   failed(cause: unknown, pending: number): void {
     this.#failedMs = performance.now()
     const refused = sqlStateOf(cause) !== null && classifyFailure(cause) === 'defect'
@@ -39,13 +42,16 @@ export class WriteTrouble {
     )
   }
 
-  /** How long to rest, in milliseconds: twice as long each time, up to a second, and up to half less, by chance. */
+  /** How long to wait, in milliseconds: twice as long after each failure, up to a second, less a random part of up to half. */
   nextRestMs(): number {
     this.#backoffMs = Math.min(LONGEST_BACKOFF_MS, Math.max(FIRST_BACKOFF_MS, this.#backoffMs * 2))
     return this.#backoffMs * (0.5 + Math.random() / 2)
   }
 
-  /** A write that began at `begunMs` went well. One that began before the last failure tells nothing of the time after it. */
+  /**
+   * Notes that a write that began at `begunMs` succeeded. If it began before the last failure, it says nothing about the time
+   * after that.
+   */
   succeeded(begunMs: number, pending: number): void {
     if (this.#backoffMs === 0 || begunMs < this.#failedMs) return
     this.#backoffMs = 0

@@ -7,11 +7,11 @@ import { refusalOfData } from '../refusals.ts'
 
 export type HeartbeatOutcome =
   | AnsweredOutcome
-  /** Another session holds something that writing it takes, and not the job's row: sweepers can touch the job. */
+  /** Another session holds a row or table that the write needs, but not the job's row: sweepers can still change the job. */
   | { kind: 'blocked' }
-  /** The database cannot do it now. Nothing was stored. */
+  /** The database cannot write the entry now. Nothing was stored. */
   | { kind: 'not_written' }
-  /** The connection was lost while it was written: it may be stored, or not. */
+  /** The connection was lost while the entry was written. It may be stored or not. */
   | { kind: 'unknown' }
 
 export interface WriteResult {
@@ -19,14 +19,14 @@ export interface WriteResult {
   outcomes: HeartbeatOutcome[]
   /** The batches that changed with their partitions. */
   batches: JobChange[]
-  /** Why some were not written, or may not have been; null when the database did what was asked. */
+  /** Why some entries were not written, or may not have been; null when the database answered for all. */
   failure: { cause: unknown } | null
 }
 
 /** Writes at most one entry per job and worker. Never raises. */
 export type HeartbeatWrite = (entries: Entry[], skipLocked: boolean) => Promise<WriteResult>
 
-/** Writes batches to `database`, and finds out what became of each entry where that fails. */
+/** Writes batches of entries to `database`. If a write fails, finds out the outcome of each entry. */
 export const createHeartbeatWrite = (database: Database): HeartbeatWrite => {
   const failed = (entries: Entry[], kind: 'not_written' | 'unknown', cause: unknown): WriteResult => ({
     outcomes: entries.map(() => ({ kind })),
@@ -35,7 +35,9 @@ export const createHeartbeatWrite = (database: Database): HeartbeatWrite => {
   })
   const alone = (outcome: HeartbeatOutcome): WriteResult => ({ outcomes: [outcome], batches: [], failure: null })
 
-  /** Splits a batch until the report that the database refuses stands alone, and fails alone. */
+  /**
+   * Splits a batch in halves until the report that the database refuses is the only one, so that no other report fails with it.
+   */
   const writeHalves = async (entries: Entry[], skipLocked: boolean): Promise<WriteResult> => {
     const halves = [entries.slice(0, entries.length >> 1), entries.slice(entries.length >> 1)]
     const result: WriteResult = { outcomes: [], batches: [], failure: null }
@@ -58,7 +60,8 @@ export const createHeartbeatWrite = (database: Database): HeartbeatWrite => {
     switch (classifyFailure(error)) {
       case 'locked':
         if (!skipLocked) return write(entries, true)
-        // What is locked is not the job but a worker's row, or a table, and cannot be skipped: the others go on without it.
+        // A worker's row or a table is locked, and not the job. It cannot be skipped, so the other entries are written without
+        // this one.
         return entries.length > 1 ? writeHalves(entries, skipLocked) : alone({ kind: 'blocked' })
       case 'data':
         return entries.length > 1
