@@ -72,7 +72,7 @@ const layers = {
 }
 
 export default tseslint.config(
-  { ignores: ['dist', 'dist-*', 'node_modules', '.tap', '.headway', 'drizzle'] },
+  { ignores: ['dist', 'dist-*', 'packages/*/dist*', 'node_modules', '.tap', '.headway', 'drizzle'] },
   js.configs.recommended,
   {
     files: ['**/*.ts'],
