@@ -76,6 +76,8 @@ const bundleClient = async (directory, values) => {
       platform: 'node',
       minify: module === 'elements.mjs',
       legalComments: 'eof',
+      // CommonJS does not know where it came from. The elements then ask the origin of their page, as when they are bundled.
+      define: { 'import.meta.url': '"about:blank"' },
     })
     const renamed = modules.reduce((text, name) => text.replaceAll(`./${name}`, `./${asCommonJs(name)}`), code)
     writeFileSync(join(directory, asCommonJs(module)), renamed)

@@ -488,6 +488,20 @@ for (const react of [18, 19] as const) {
   })
 }
 
+t.test('elements that were required ask the origin of their page', async t => {
+  const host = await startHost(t)
+  host.page('/required', {
+    service: "'self'",
+    body: '<headway-progress job-id="0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55"></headway-progress>',
+    script: await bundle("require('@headway/client/elements')"),
+  })
+  const { page, complaints } = await visit(t, browser, 'about:blank')
+  complaints.forgive(/status of 404/)
+  const asked = page.waitForRequest(request => request.url().startsWith(`${host.url}/api/`))
+  await page.goto(`${host.url}/required`)
+  t.ok(await asked)
+})
+
 t.test('elements heed what is set before their file has come, and after they were added', async t => {
   const { host, service, front } = await startWorld(t, { AUTH_JWT_SECRET: SECRET })
   const token = await mint({ tenant_id: '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55' })
