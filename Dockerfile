@@ -7,7 +7,7 @@ COPY . .
 # The service imports none of the packages below packages/; `headway/worker` and the like, which do, are not for containers.
 RUN node scripts/build.js --if-stale && \
     npm ci --omit=dev --omit=optional --ignore-scripts --workspaces=false && \
-    rm -r node_modules/@headway && npm cache clean --force
+    rm -rf node_modules/@headway && npm cache clean --force
 
 FROM node:20-bookworm-slim
 LABEL org.opencontainers.image.title="Headway" \
