@@ -6,6 +6,21 @@ import { manifestOf, npx, packAll, ROOT, runIn, type Packed } from './packed.ts'
 
 const { packed, callers, everything, withReact } = await packAll(t)
 
+/** The compiler reads its own libraries and the types of others once for all programs. */
+const libraries = new Map<string, ts.SourceFile | undefined>()
+
+const hostOf = (options: ts.CompilerOptions): ts.CompilerHost => {
+  const host = ts.createCompilerHost(options, true)
+  const read = host.getSourceFile.bind(host)
+  host.getSourceFile = (file, kind, ...more) => {
+    if (!/node_modules\/(?:typescript|@types|undici-types|csstype)\//.test(file)) return read(file, kind, ...more)
+    const key = `${file} ${typeof kind === 'object' ? kind.impliedNodeFormat : ''}`
+    if (!libraries.has(key)) libraries.set(key, read(file, kind, ...more))
+    return libraries.get(key)
+  }
+  return host
+}
+
 /** What the compiler says of programs and of the declarations of our packages, as `file:line: text`. */
 const errorsIn = (project: string, files: Record<string, string>, options: ts.CompilerOptions): string[] => {
   const names = Object.entries(files).map(([name, source]) => {
@@ -15,10 +30,9 @@ const errorsIn = (project: string, files: Record<string, string>, options: ts.Co
     return file
   })
   const strict = { strict: true, exactOptionalPropertyTypes: true, noEmit: true, jsx: ts.JsxEmit.ReactJSX }
-  const program = ts.createProgram(
-    names.filter(name => !name.endsWith('.json')),
-    { target: ts.ScriptTarget.ES2022, types: [], ...strict, ...options },
-  )
+  const all = { target: ts.ScriptTarget.ES2022, types: [], ...strict, ...options }
+  const sources = names.filter(name => !name.endsWith('.json'))
+  const program = ts.createProgram(sources, all, hostOf(all))
   const checked = program
     .getSourceFiles()
     .filter(({ fileName }) => names.includes(fileName) || /node_modules\/(?:@headway|headway)\//.test(fileName))
