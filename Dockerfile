@@ -4,7 +4,10 @@ COPY package.json package-lock.json .npmrc ./
 # What packages do after their installation is not needed. esbuild comes as an optional package for each platform.
 RUN npm ci --ignore-scripts
 COPY . .
-RUN npm run build && npm ci --omit=dev --omit=optional --ignore-scripts && npm cache clean --force
+# The service imports none of the packages below packages/; `headway/worker` and the like, which do, are not for containers.
+RUN node scripts/build.js --if-stale && \
+    npm ci --omit=dev --omit=optional --ignore-scripts --workspaces=false && \
+    rm -rf node_modules/@headway && npm cache clean --force
 
 FROM node:20-bookworm-slim
 LABEL org.opencontainers.image.title="Headway" \

@@ -72,7 +72,18 @@ const layers = {
 }
 
 export default tseslint.config(
-  { ignores: ['dist', 'dist-*', 'node_modules', '.tap', '.headway', 'drizzle', 'docs/.vitepress/{dist,cache}'] },
+  {
+    ignores: [
+      'dist',
+      'dist-*',
+      'packages/*/dist*',
+      'node_modules',
+      '.tap',
+      '.headway',
+      'drizzle',
+      'docs/.vitepress/{dist,cache}',
+    ],
+  },
   js.configs.recommended,
   {
     files: ['**/*.ts'],

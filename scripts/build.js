@@ -1,15 +1,14 @@
 // Compiles src/ to dist/, without checking types: `npm run types` does that, and a first start should not wait for it. With
 // --if-stale it does so only when something is newer than the last build, and it tolerates a missing compiler where dist/
-// exists (a production install has no dev dependencies). headway/worker, which others import, is compiled once more, as CommonJS
-// with declarations: Node 20 cannot require a module, and everything can import CommonJS.
+// exists (a production install has no dev dependencies). What others import is built as packages, by scripts/packages.js.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
   chmodSync,
   cpSync,
   existsSync,
+  mkdirSync,
   readdirSync,
-  renameSync,
   rmSync,
   statSync,
   utimesSync,
@@ -17,6 +16,7 @@ import {
 } from 'node:fs'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
+import { replaceFolder } from './replace-folder.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const stamp = `${root}dist/.built`
@@ -27,11 +27,12 @@ const newest = path => {
   return Math.max(stat.mtimeMs, ...readdirSync(path).map(name => newest(`${path}/${name}`)))
 }
 
+const SOURCES = ['src', 'tsconfig.json', 'tsconfig.build.json', 'package.json']
+const BUILT = ['dist/.built', 'packages/worker/dist/index.js', 'packages/client/dist/index.js']
+
 const isFresh = () =>
-  existsSync(stamp) &&
-  ['src', 'tsconfig.json', 'tsconfig.build.json', 'tsconfig.worker.json', 'package.json'].every(
-    path => !existsSync(root + path) || newest(root + path) <= statSync(stamp).mtimeMs,
-  )
+  BUILT.every(path => existsSync(root + path)) &&
+  SOURCES.every(path => !existsSync(root + path) || newest(root + path) <= statSync(stamp).mtimeMs)
 
 const findCompiler = () => {
   try {
@@ -55,50 +56,38 @@ if (compiler === null) {
 const started = new Date()
 // Beside dist/ and renamed at the end, so that nobody who runs from it sees half of it.
 const fresh = `${root}dist-${process.pid}`
-const compile = async ([project, directory]) => {
-  const args = [compiler, '-p', `${root}${project}`, '--noCheck', '--outDir', directory]
-  const [code] = await once(spawn(process.execPath, args, { stdio: 'inherit' }), 'close')
-  return code === 0
-}
-const compiled = await Promise.all(
-  Object.entries({ 'tsconfig.build.json': fresh, 'tsconfig.worker.json': `${fresh}/commonjs` }).map(compile),
-)
-if (compiled.includes(false)) {
+const args = [compiler, '-p', `${root}tsconfig.build.json`, '--noCheck', '--outDir', fresh]
+const [code] = await once(spawn(process.execPath, args, { stdio: 'inherit' }), 'close')
+if (code !== 0) {
   rmSync(fresh, { recursive: true, force: true })
   process.exit(1)
 }
-// The package is one of modules.
-writeFileSync(`${fresh}/commonjs/package.json`, '{ "type": "commonjs" }\n')
 // `npm link` makes a link to it, which must still work after the next build.
 chmodSync(`${fresh}/cli/main.js`, 0o755)
 cpSync(`${root}src/database/functions`, `${fresh}/database/functions`, { recursive: true })
 // Imported late: where dev dependencies are missing, nothing is built and nothing must be bundled.
 const { buildDashboard } = await import('./dashboard.js')
-const { buildElements, declareExports } = await import('./elements.js')
+const { buildElements } = await import('./elements.js')
+const { buildPackages } = await import('./packages.js')
 try {
   await buildDashboard(`${fresh}/dashboard`)
-  // Served beside the pages of the dashboard, and exported by the package.
+  // Served beside the pages of the dashboard.
   await buildElements(`${fresh}/dashboard/elements.js`)
+  // A start needs no types, and should not wait for them.
+  await buildPackages({ withTypes: !process.argv.includes('--if-stale') })
 } catch (error) {
   // esbuild has said where.
   if (!Array.isArray(error.errors)) console.error(error)
   rmSync(fresh, { recursive: true, force: true })
   process.exit(1)
 }
-// For those who use the package. A start needs no types, and should not wait for them.
-if (!process.argv.includes('--if-stale') && !declareExports(compiler, fresh)) {
-  rmSync(fresh, { recursive: true, force: true })
-  process.exit(1)
+// `headway/worker` and the like, until the release after 0.2: whoever imports them gets what the packages export.
+mkdirSync(`${fresh}/deprecated`)
+for (const name of ['worker', 'client/elements', 'client/react', 'client']) {
+  const file = `${fresh}/deprecated/${name.replace('client/', '')}`
+  for (const kind of ['js', 'd.ts', 'd.cts']) writeFileSync(`${file}.${kind}`, `export * from '@headway/${name}'\n`)
+  writeFileSync(`${file}.cjs`, `module.exports = require('@headway/${name}')\n`)
 }
 writeFileSync(`${fresh}/.built`, `${started.toISOString()}\n`)
 utimesSync(`${fresh}/.built`, started, started)
-const outdated = `${root}dist-${process.pid}-outdated`
-try {
-  if (existsSync(`${root}dist`)) renameSync(`${root}dist`, outdated)
-  renameSync(fresh, `${root}dist`)
-} catch (error) {
-  // Another build was faster: its result is as good.
-  if (!['ENOENT', 'ENOTEMPTY', 'EEXIST'].includes(error.code)) throw error
-  rmSync(fresh, { recursive: true, force: true })
-}
-rmSync(outdated, { recursive: true, force: true })
+replaceFolder(`${root}dist`, fresh)

@@ -57,7 +57,8 @@ const generationIsCurrent = () => run(process.execPath, ['scripts/generation.js'
 const runtimePackages = () => {
   const { packages } = JSON.parse(readFileSync(`${root}package-lock.json`, 'utf8'))
   const installed = Object.entries(packages).filter(
-    ([path, { dev, optional, devOptional }]) => path !== '' && !dev && !optional && !devOptional,
+    ([path, { dev, optional, devOptional, link }]) =>
+      path.startsWith('node_modules/') && !dev && !optional && !devOptional && !link,
   )
   return [...new Set(installed.map(([path]) => path.replace(/^.*node_modules\//, '')))].sort()
 }

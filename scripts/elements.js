@@ -1,6 +1,4 @@
-// Bundles src/elements into one file that a page of any origin may load with one script tag, and declares what the folders for
-// users of the package export.
-import { spawnSync } from 'node:child_process'
+// Bundles src/elements into one file that a page of any origin may load with one script tag.
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { BUNDLING } from './bundling.js'
@@ -17,13 +15,4 @@ export const buildElements = async file => {
     outfile: file,
     tsconfig: `${source}/tsconfig.json`,
   })
-}
-
-/** Writes the types of headway/client, headway/elements and headway/react to `directory`. Says whether it went well. */
-export const declareExports = (compiler, directory) => {
-  const project = fileURLToPath(new URL('../src/react', import.meta.url))
-  const emit = ['--noEmit', 'false', '--declaration', '--emitDeclarationOnly', '--sourceMap', 'false', '--noCheck']
-  const root = fileURLToPath(new URL('../src', import.meta.url))
-  const args = [compiler, '-p', project, ...emit, '--rootDir', root, '--outDir', directory]
-  return spawnSync(process.execPath, args, { stdio: 'inherit' }).status === 0
 }

@@ -79,7 +79,7 @@ const bundle = async sources => {
 /** Compiles what has changed, and takes away what has no source any more. Types are not checked: `npm run types` does. */
 export const compileTests = async () => {
   const files = readdirSync(SOURCES, { recursive: true })
-    .filter(name => !name.startsWith('bench') && !name.endsWith('.d.ts'))
+    .filter(name => !/^bench|^react-19/.test(name) && !name.endsWith('.d.ts'))
     .map(name => join(SOURCES, name))
     .filter(path => statSync(path).isFile())
   const sources = files.filter(path => path.endsWith('.ts'))

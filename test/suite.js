@@ -10,7 +10,16 @@ import { compiledPath } from './compile.js'
 const FOLDER = fileURLToPath(new URL('.', import.meta.url))
 
 /** Beginnings of paths: what takes longest begins first, so that it does not run alone at the end. */
-const SLOWEST = ['faults', 'database/embedded', 'demo', 'process.', 'jobs/batch-model', 'jobs/liveness', 'http/fuzz']
+const SLOWEST = [
+  'faults',
+  'database/embedded',
+  'demo',
+  'process.',
+  'jobs/batch-model',
+  'jobs/liveness',
+  'http/fuzz',
+  'packages',
+]
 
 const rank = file => {
   const place = SLOWEST.findIndex(name => relative(FOLDER, file).startsWith(name))

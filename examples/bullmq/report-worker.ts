@@ -1,4 +1,4 @@
-// Shows the jobs of a BullMQ worker in Headway. Copy this file; it needs headway/worker and BullMQ 5.60 or later.
+// Shows the jobs of a BullMQ worker in Headway. Copy this file; it needs @headway/worker and BullMQ 5.60 or later.
 //
 //   const worker = new Worker('imports', processor, { connection })
 //   const reporting = reportWorker(worker)
@@ -17,7 +17,7 @@ import {
   type NewJob,
   type Report,
   type StopError,
-} from 'headway/worker'
+} from '@headway/worker'
 
 export interface ReportOptions extends HeadwayWorkerOptions {
   /** What Headway shows for a job, the same whenever it is asked: name, unit, totalCount, meta and the like. */

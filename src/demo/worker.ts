@@ -1,5 +1,5 @@
 /**
- * One worker of the demo: hashes its share of the files and reports for itself, through `headway/worker`. That client sees to
+ * One worker of the demo: hashes its share of the files and reports for itself, through `@headway/worker`. That client sees to
  * everything a worker owes the service: heartbeats in time, absolute counts, the attempt it works on.
  */
 import { createNodeClient, RefusedError, settingsOf, type Client } from '../node-client/client.ts'

@@ -1,5 +1,5 @@
 /**
- * `headway/worker`: reports the progress of work to a Headway service, in one line.
+ * `@headway/worker`: reports the progress of work to a Headway service, in one line.
  *
  *     const headway = createWorker()
  *     for await (const row of headway.track(rows, { name: 'Nightly import' })) await store(row)

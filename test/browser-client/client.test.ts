@@ -592,7 +592,7 @@ t.test('an end that an element has shown is still told to a client that the page
 t.test('the name that was replaced is still there', async t => {
   const root = new URL('../..', import.meta.url)
   const script =
-    "const c = await import('headway/client'), e = await import('headway/elements'); console.log(c.createHeadway === c.createClient, e.createHeadway === e.createClient)"
+    "const c = await import('@headway/client'), e = await import('@headway/client/elements'); console.log(c.createHeadway === c.createClient, e.createHeadway === e.createClient)"
   const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], { cwd: root })
   t.equal(stdout, 'true true\n')
 })
@@ -600,7 +600,7 @@ t.test('the name that was replaced is still there', async t => {
 t.test('a process in Node ends after its client was closed', async t => {
   const service = await startService(t)
   const script = `
-    const { createClient } = await import('headway/client')
+    const { createClient } = await import('@headway/client')
     for (const url of ['${service.url}', 'http://127.0.0.1:1']) {
       const headway = createClient({ url })
       const isSettled = () => ['live', 'reconnecting', 'polling'].includes(headway.connection)

@@ -513,59 +513,80 @@ t.test(
   },
 )
 
-t.test('a React page uses the hook and the elements', async t => {
-  const { host, service, front } = await startWorld(t)
-  const job = await service.createJob({ name: 'Import', totalCount: 4, cancellable: true })
-  host.page('/react', {
-    service: front.url,
-    body: '<div id="root"></div>',
-    script: await bundle(`
-      import { StrictMode, useState } from 'react'
-      import { createRoot } from 'react-dom/client'
-      import { useProgress } from 'headway/react'
-      import 'headway/elements'
-      // As where there is no HTTPS.
-      Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })
-      const Progress = () => {
-        const progress = useProgress({ url: '${front.url}', token: () => undefined })
-        const { activeJobs, recentlyCompleted, isLoading, error, connection, cancel } = progress
-        window.renders = (window.renders ?? 0) + 1
-        return <>
-          <p id="state">{[isLoading, error, connection].join()}</p>
-          <ul id="active">{activeJobs.map(job => <li key={job.id} onClick={() => cancel(job.id)}>{job.name} {job.progressPercent}</li>)}</ul>
-          <ul id="recent">{recentlyCompleted.map(job => <li key={job.id}>{job.name} {job.status}</li>)}</ul>
-        </>
-      }
-      const Count = () => <p id="count">{useProgress({ url: '${front.url}', token: () => '' }).activeJobs.length}</p>
-      const App = () => {
-        const [shown, show] = useState(true)
-        return <>
-          <headway-progress url="${front.url}" job-id="${job.id}"></headway-progress>
-          <button onClick={() => show(!shown)}>toggle</button>
-          {shown && <><Progress /><Count /></>}
-        </>
-      }
-      createRoot(document.getElementById('root')).render(<StrictMode><App /></StrictMode>)`),
+for (const react of [18, 19] as const) {
+  t.test(`a page of React ${react} uses the hook and the elements`, async t => {
+    const { host, service, front } = await startWorld(t)
+    const job = await service.createJob({ name: 'Import', totalCount: 4, cancellable: true })
+    host.page('/react', {
+      service: front.url,
+      body: '<div id="root"></div>',
+      script: await bundle(
+        `
+        import { StrictMode, useState, version } from 'react'
+        import { createRoot } from 'react-dom/client'
+        import { useProgress } from '@headway/client/react'
+        import '@headway/client/elements'
+        // As where there is no HTTPS.
+        Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })
+        const Progress = () => {
+          const progress = useProgress({ url: '${front.url}', token: () => undefined })
+          const { activeJobs, recentlyCompleted, isLoading, error, connection, cancel } = progress
+          window.renders = (window.renders ?? 0) + 1
+          return <>
+            <p id="state">{[isLoading, error, connection].join()}</p>
+            <ul id="active">{activeJobs.map(job => <li key={job.id} onClick={() => cancel(job.id)}>{job.name} {job.progressPercent}</li>)}</ul>
+            <ul id="recent">{recentlyCompleted.map(job => <li key={job.id}>{job.name} {job.status}</li>)}</ul>
+          </>
+        }
+        const Count = () => <p id="count">{useProgress({ url: '${front.url}', token: () => '' }).activeJobs.length}</p>
+        const App = () => {
+          const [shown, show] = useState(true)
+          return <>
+            <headway-progress url="${front.url}" job-id="${job.id}"></headway-progress>
+            <button onClick={() => show(!shown)}>toggle</button>
+            {shown && <><Progress /><Count /></>}
+          </>
+        }
+        document.body.dataset.react = version
+        createRoot(document.getElementById('root')).render(<StrictMode><App /></StrictMode>)`,
+        { react },
+      ),
+    })
+    const { page } = await visit(t, browser, `${host.url}/react`)
+    await page.locator('#active li', { hasText: 'Import 0' }).waitFor()
+    t.equal(await page.locator('#state').textContent(), 'false,,live')
+    t.match(await page.locator('body').getAttribute('data-react'), new RegExp(`^${react}\\.`))
+    await service.heartbeat(job.id, { processedCount: 1 })
+    await page.locator('#active li', { hasText: 'Import 25' }).click()
+    await waitFor(async () => (await service.job(job.id)).cancelRequestedAt !== null)
+    await page.locator('headway-progress').getByRole('progressbar').waitFor()
+    t.equal(await page.locator('headway-progress').getByRole('progressbar').getAttribute('aria-valuenow'), '25')
+    await service.call('POST', `/jobs/${job.id}/complete`)
+    await page.locator('#recent li', { hasText: 'Import completed' }).waitFor()
+    t.equal(await page.locator('#active li').count(), 0)
+    const renders = await page.evaluate(() => (globalThis as unknown as { renders: number }).renders)
+    t.ok(renders < 40, `${renders} renders`)
+    t.equal(await page.locator('#count').textContent(), '0')
+    t.equal(front.openStreams, 2, 'all hooks have one, and the element of a single job another')
+    await page.getByRole('button').click()
+    await waitFor(() => front.openStreams === 1)
+    await page.getByRole('button').click()
+    await page.locator('#recent li', { hasText: 'Import completed' }).waitFor()
   })
-  const { page } = await visit(t, browser, `${host.url}/react`)
-  await page.locator('#active li', { hasText: 'Import 0' }).waitFor()
-  t.equal(await page.locator('#state').textContent(), 'false,,live')
-  await service.heartbeat(job.id, { processedCount: 1 })
-  await page.locator('#active li', { hasText: 'Import 25' }).click()
-  await waitFor(async () => (await service.job(job.id)).cancelRequestedAt !== null)
-  await page.locator('headway-progress').getByRole('progressbar').waitFor()
-  t.equal(await page.locator('headway-progress').getByRole('progressbar').getAttribute('aria-valuenow'), '25')
-  await service.call('POST', `/jobs/${job.id}/complete`)
-  await page.locator('#recent li', { hasText: 'Import completed' }).waitFor()
-  t.equal(await page.locator('#active li').count(), 0)
-  const renders = await page.evaluate(() => (globalThis as unknown as { renders: number }).renders)
-  t.ok(renders < 40, `${renders} renders`)
-  t.equal(await page.locator('#count').textContent(), '0')
-  t.equal(front.openStreams, 2, 'all hooks have one, and the element of a single job another')
-  await page.getByRole('button').click()
-  await waitFor(() => front.openStreams === 1)
-  await page.getByRole('button').click()
-  await page.locator('#recent li', { hasText: 'Import completed' }).waitFor()
+}
+
+t.test('elements that were required ask the origin of their page', async t => {
+  const host = await startHost(t)
+  host.page('/required', {
+    service: "'self'",
+    body: '<headway-progress job-id="0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55"></headway-progress>',
+    script: await bundle("require('@headway/client/elements')"),
+  })
+  const { page, complaints } = await visit(t, browser, 'about:blank')
+  complaints.forgive(/status of 404/)
+  const asked = page.waitForRequest(request => request.url().startsWith(`${host.url}/api/`))
+  await page.goto(`${host.url}/required`)
+  t.ok(await asked)
 })
 
 t.test('elements heed what is set before their file has come, and after they were added', async t => {
@@ -632,7 +653,7 @@ t.test('a Vue page binds attributes and properties of the elements', async t => 
     body: '<div id="root"></div>',
     script: await bundle(`
       import { createApp, h, ref } from 'vue'
-      import 'headway/elements'
+      import '@headway/client/elements'
       const id = ref('${one.id}')
       const token = async () => '${token}'
       createApp({ render: () => [

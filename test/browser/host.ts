@@ -48,15 +48,16 @@ export const startHost = async (t: Test): Promise<Host> => {
   }
 }
 
-/** What a bundler makes of a module that imports headway/client or headway/react, React or Vue. */
-export const bundle = async (source: string): Promise<string> => {
+/** What a bundler makes of a module that imports @headway/client, as it is published, React or Vue. */
+export const bundle = async (source: string, { react = 18 }: { react?: 18 | 19 } = {}): Promise<string> => {
   const root = fileURLToPath(new URL('../..', import.meta.url))
   const { outputFiles } = await build({
     stdin: { contents: source, resolveDir: root, loader: 'tsx' },
     alias: {
-      'headway/client': `${root}src/browser-client/index.ts`,
-      'headway/elements': `${root}src/elements/index.ts`,
-      'headway/react': `${root}src/react/index.ts`,
+      ...(react === 19 && {
+        react: `${root}test/react-19/node_modules/react`,
+        'react-dom': `${root}test/react-19/node_modules/react-dom`,
+      }),
       vue: 'vue/dist/vue.runtime.esm-bundler.js',
     },
     define: {

@@ -327,7 +327,7 @@ t.test('a server that cannot start says why', async t => {
 
 t.test('an installation without the programs says what to do', async t => {
   const root = makeDirectory(t)
-  for (const path of ['dist/database/embedded', 'dist/errors.js', 'package.json']) {
+  for (const path of ['dist/database/embedded', 'dist/contract', 'package.json']) {
     cpSync(join(ROOT, path), join(root, path), { recursive: true })
   }
   await t.rejects(startUser(t, { dataDir: join(root, 'data') }, { root }).started, /set DATABASE_URL/)
@@ -336,7 +336,7 @@ t.test('an installation without the programs says what to do', async t => {
 t.test('a copy of the service elsewhere', { skip: process.platform === 'win32' }, async t => {
   const base = makeDirectory(t)
   const root = join(base, 'copy')
-  for (const path of [PACKAGE, 'dist/database/embedded', 'dist/errors.js', 'package.json']) {
+  for (const path of [PACKAGE, 'dist/database/embedded', 'dist/contract', 'package.json']) {
     mkdirSync(dirname(join(root, path)), { recursive: true })
     cpSync(realpathSync(join(ROOT, path)), join(root, path), { recursive: true, verbatimSymlinks: true })
   }

@@ -620,7 +620,7 @@ let programs = 0
 /** A program that uses the published subpath, in a process of its own. It must lie in this package to find it by its name. */
 const runProgram = (t: Test, url: string, source: string) => {
   const file = join(PROGRAMS, `program-${++programs}.mjs`)
-  writeFileSync(file, `import { createWorker } from 'headway/worker'\nconst headway = createWorker()\n${source}`)
+  writeFileSync(file, `import { createWorker } from '@headway/worker'\nconst headway = createWorker()\n${source}`)
   const child = spawn(process.execPath, [file], {
     env: { PATH: process.env['PATH'], HEADWAY_URL: url },
     stdio: ['ignore', 'pipe', 'pipe'],
