@@ -1,8 +1,8 @@
 import type { Fraction } from './read-line.ts'
 
 /**
- * The share from which a part counts as done, and, subtracted from 1, as just begun: some programs skip the last or the first
- * line of a part.
+ * The share from which a part counts as about done, and the share below which it counts as just begun: some programs skip the
+ * last line of a part, or the first.
  */
 const ABOUT_ALL = 0.9
 const BEGINNING = 0.5
