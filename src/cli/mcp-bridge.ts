@@ -90,7 +90,7 @@ export const runBridge = ({ url, headers }: BridgeOptions): Promise<void> => {
 
   return new Promise(resolve => {
     stdio.onmessage = message => void pass(message)
-    stdio.onerror = error => process.stderr.write(`What arrived is no message of MCP: ${error.message}\n`)
+    stdio.onerror = error => process.stderr.write(`The input is not a message of MCP: ${error.message}\n`)
     // The client has ended, and does not expect any more answers.
     process.stdin.once('end', () => {
       for (const call of underWay.values()) call.abort()

@@ -79,7 +79,7 @@ const parsePattern = (text: string): string => {
 const failureOf = (command: string, { code, signal, error, left }: Ended, tail: Tail): Error => {
   if (left.length > 0) {
     const names = left.map(({ pid, name }) => `${pid} (${name})`).join(', ')
-    return new Error(`${command} was stopped, and what it has started could not be: ${names}`)
+    return new Error(`${command} was stopped, but processes that it has started could not be stopped: ${names}`)
   }
   const how = error
     ? `could not be started: ${error.code === 'ENOENT' ? 'there is no such command' : error.message}`

@@ -103,7 +103,7 @@ const textOr = (value: unknown, otherwise: string): string => (typeof value === 
  */
 export const errorOfAnswer = (status: number, text: string, retryAfter: string | undefined): Error => {
   const { code, detail, jobStatus } = (parse(text) ?? {}) as { code?: unknown; detail?: unknown; jobStatus?: unknown }
-  const sentence = textOr(detail, `The answer is ${status}, and not one of Headway.`)
+  const sentence = textOr(detail, `The answer with status ${status} does not come from Headway.`)
   // Any program that finds the body too large will find it too large again.
   if (status === 413) return new RefusedError('payload_too_large', status, sentence)
   const isRefusal = typeof code === 'string' && status >= 400 && status < 500 && status !== 408 && status !== 429
@@ -171,7 +171,7 @@ export const createNodeClient = ({ url, token }: { url: string; token: TokenSour
     if (sent.status < 200 || sent.status > 299) throw errorOfAnswer(sent.status, sent.text, sent.retryAfter)
     const answer = parse(sent.text)
     if (answer === null || typeof answer !== 'object') {
-      throw new UnavailableError(`What answers at ${base} is not Headway.`)
+      throw new UnavailableError(`Another program than Headway answers at ${base}.`)
     }
     return answer as Answer
   }

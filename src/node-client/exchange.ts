@@ -40,7 +40,9 @@ export const exchange = (
     const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }
     const outgoing = request(url, { method, headers: { ...headers, ...length }, signal })
     if (silenceMs !== undefined) {
-      outgoing.setTimeout(silenceMs, () => outgoing.destroy(new Error(`There was silence for ${silenceMs / 1000} s.`)))
+      outgoing.setTimeout(silenceMs, () =>
+        outgoing.destroy(new Error(`The service was silent for ${silenceMs / 1000} s.`)),
+      )
     }
     const giveUp = (): void => {
       if (outgoing.socket?.connecting !== false) outgoing.destroy(new Error('The connection took too long.'))
@@ -63,7 +65,7 @@ export const readText = async (answer: IncomingMessage): Promise<string> => {
   let bytes = 0
   for await (const chunk of answer as AsyncIterable<Buffer>) {
     bytes += chunk.length
-    if (bytes > MAX_ANSWER_BYTES) throw new Error('The answer is larger than any of Headway.')
+    if (bytes > MAX_ANSWER_BYTES) throw new Error('The answer is larger than any answer of Headway.')
     chunks.push(chunk)
   }
   return Buffer.concat(chunks).toString()

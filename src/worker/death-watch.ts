@@ -72,7 +72,7 @@ export const createDeathWatch = (): DeathWatch => {
   }
   const onExit = (code: number): void => {
     if (code !== 0 && uncaught) sayAll(uncaught)
-    else sayAll(withoutStack(`The process ended with code ${code}, and the job had not.`))
+    else sayAll(withoutStack(`The process ended with code ${code} before the job had ended.`))
   }
   const onSignal = (signal: NodeJS.Signals): void => {
     // Removed first: some handlers of others only kill the process if they are the only ones.

@@ -116,7 +116,7 @@ interface Found extends Opened {
 /** The service's answer about a job that it has created or started. */
 const readJob = (answer: Record<string, unknown>): Found => {
   const { id, attempt, status, cancelRequestedAt, stages } = answer
-  if (typeof id !== 'string' || typeof attempt !== 'number') throw new UnavailableError('The answer is no job.')
+  if (typeof id !== 'string' || typeof attempt !== 'number') throw new UnavailableError('The answer contains no job.')
   return { id, attempt, status, cancelRequested: cancelRequestedAt != null, hasStages: Array.isArray(stages) }
 }
 
@@ -146,7 +146,7 @@ const creating = (client: Client, job: NewJob, { idempotencyKey, restart = false
       if (isTaken) {
         const body = {
           attempt: found.attempt,
-          errorMessage: 'Its worker had not ended it when another one began anew.',
+          errorMessage: 'Another worker restarted the job before its worker had ended it.',
         }
         await client.call('POST', `${path}/fail`, { body, weak: true, connecting })
       }

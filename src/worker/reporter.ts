@@ -191,7 +191,8 @@ export class Reporter {
         weak: true,
         connecting,
       })
-      if (typeof answer['durable'] !== 'boolean') throw new UnavailableError('The answer to a heartbeat is none.')
+      if (typeof answer['durable'] !== 'boolean')
+        throw new UnavailableError('The answer to a heartbeat does not come from Headway.')
       if (!answer['durable']) restore()
       this.#follow(answer['heartbeatIntervalMs'])
       if (answer['cancelRequested'] === true) this.#stopWork(new StopError('cancel_requested'))

@@ -467,7 +467,7 @@ DECLARE
   orphaned bigint;
   deleted_webhook uuid;
 BEGIN
-  -- Of webhooks that are disabled, or fail and are left alone: others die by their last attempt.
+  -- Deliveries of webhooks that are disabled or paused. All others become dead by their last attempt.
   UPDATE public.webhook_deliveries d SET
     status = 'dead', finished_at = at, claim = NULL,
     error = coalesce(d.error, 'Not tried for three days: the webhook was disabled, or failing')
@@ -480,7 +480,7 @@ BEGIN
     SELECT r.id FROM public.webhook_deliveries r WHERE r.finished_at < at - make_interval(days => record_days)
     ORDER BY r.finished_at LIMIT batch FOR UPDATE SKIP LOCKED);
   GET DIAGNOSTICS erased = ROW_COUNT;
-  -- From one webhook to the next in the index, past all that each has.
+  -- Finds the webhooks by stepping through the index, and skips all other deliveries of each webhook.
   WITH RECURSIVE known AS (
     (SELECT d.webhook_id AS id FROM public.webhook_deliveries d ORDER BY d.webhook_id, d.id LIMIT 1)
     UNION ALL
@@ -495,7 +495,7 @@ BEGIN
   DELETE FROM public.webhook_backlogs b USING (SELECT k.webhook_id FROM public.webhook_backlogs k ORDER BY k.webhook_id) k
   WHERE b.webhook_id = k.webhook_id AND NOT EXISTS (SELECT FROM public.webhooks w WHERE w.id = k.webhook_id)
     AND NOT EXISTS (SELECT FROM public.webhook_deliveries d WHERE d.webhook_id = k.webhook_id);
-  -- There may be another one.
+  -- There may be another deleted webhook.
   IF orphaned > 0 THEN
     orphaned := batch;
   END IF;
