@@ -223,7 +223,7 @@ export class Connection {
     return pauseMs
   }
 
-  /** A refused token is renewed at once. After a second refusal in a row, the refusal is shown, and renewed now and then. */
+  /** A refused token is renewed at once. After a second refusal in a row, the refusal is shown, and the token is renewed now and then. */
   #judgeRefusal(problem: HeadwayProblem): number {
     const { tokens, sink, random = Math.random } = this.#options
     this.#refusals += 1

@@ -120,7 +120,7 @@ export class Waiting {
   }
 
   forget(id: string): void {
-    this.reject(id, abortError(`Nobody waits for the job ${id} any more.`))
+    this.reject(id, abortError(`The page no longer waits for the job ${id}.`))
   }
 
   /** Rejects all waiting calls; stored jobs stay. */

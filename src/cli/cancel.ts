@@ -28,7 +28,7 @@ export const addCancelCommand = (program: Command, { environment, out, err, exit
           const job = await ask<JobDocument>(client, 'POST', `/jobs/${encodeURIComponent(id)}/cancel`)
           out(`${printable(job.name)}: ${isFinished(job) ? job.status : 'asked to stop'}\n`)
         } catch (error) {
-          // The others are to stop all the same.
+          // The other jobs are still asked to stop.
           if (!(error instanceof RefusedError)) throw error
           err(`${printable(`${id}: ${error.message}`)}\n`)
           exit(EXIT.usage)

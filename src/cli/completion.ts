@@ -16,7 +16,7 @@ const optionsOf = (command: Command): Word[] =>
     .visibleOptions(command)
     .flatMap(({ long, description }: Option) => (long ? [{ name: long, description }] : []))
 
-/** What there is to complete, from the program itself: a new command completes without a line here. */
+/** The commands to complete, read from the program itself, so that a new command needs no line here. */
 const commandsOf = (program: Command): CompletedCommand[] =>
   program
     .createHelp()
@@ -25,7 +25,7 @@ const commandsOf = (program: Command): CompletedCommand[] =>
 
 const names = (words: readonly Word[]): string => words.map(({ name }) => name).join(' ')
 
-/** In single quotes, as all three shells read them. */
+/** A text in single quotes, which all three shells understand. */
 const quoted = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`
 
 const bash = (commands: readonly CompletedCommand[]): string => `# eval "$(headway completion bash)"
@@ -43,7 +43,7 @@ ${commands.map(({ name, options }) => `      ${name}) words=${quoted(names(optio
 complete -o default -F _headway headway
 `
 
-/** A colon parts a word from its description. */
+/** A colon separates a word from its description. */
 const described = ({ name, description }: Word): string => quoted(`${name.replaceAll(':', '\\:')}:${description}`)
 
 const zsh = (commands: readonly CompletedCommand[]): string => `#compdef headway
@@ -64,7 +64,7 @@ ${commands.map(({ name, options }) => `    ${name}) entries=(${options.map(descr
 compdef _headway headway
 `
 
-/** fish knows one escape in single quotes more than the others. */
+/** In fish a backslash is an escape within single quotes as well. */
 const fishQuoted = (text: string): string => `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`
 
 const fish = (commands: readonly CompletedCommand[]): string => {
@@ -87,7 +87,7 @@ Examples:
   headway completion fish > ~/.config/fish/completions/headway.fish
 `
 
-/** `headway completion`: a script by which a shell completes the words of this command. */
+/** `headway completion`: prints a script by which a shell completes the words of this command. */
 export const addCompletionCommand = (program: Command, { out }: Surroundings): void => {
   program
     .command('completion')

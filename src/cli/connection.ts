@@ -6,7 +6,7 @@ export interface ConnectionOptions {
   token?: string
 }
 
-/** How long a call that someone waits for at a terminal is tried. */
+/** How long a call is tried while a person waits at a terminal. */
 const PATIENCE_MS = 10_000
 
 /** Adds `--url` and `--token` to a command that calls a service. */
@@ -18,7 +18,7 @@ export const withConnection = (command: Command): Command =>
 export const connect = (options: ConnectionOptions, environment: NodeJS.ProcessEnv): Client =>
   createNodeClient(settingsOf(options, environment))
 
-/** A call that may be repeated. Raises `RefusedError`, and `UnavailableError` when there is no answer in ten seconds. */
+/** Makes a call that may be repeated. Raises `RefusedError`, or `UnavailableError` when there is no answer in ten seconds. */
 export const ask = async <Answer>(client: Client, method: string, path: string): Promise<Answer> => {
   const signal = AbortSignal.timeout(PATIENCE_MS)
   try {

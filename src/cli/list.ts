@@ -48,7 +48,7 @@ const queryOf = ({ all, status = [], type, search, startedBy, limit }: ListOptio
   return query
 }
 
-/** Columns that stand under each other; the last one is as long as it is. */
+/** Aligns columns. The last column is not padded. */
 const table = (rows: readonly (readonly string[])[]): string => {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map(row => widthOf(row[column] ?? ''))))
   return rows
@@ -68,7 +68,7 @@ const rowOf = (job: ListedJob): string[] => [
   `${job.progressPercent} %`,
   shorten(printable(job.name), NAME_WIDTH),
   [
-    // Why it has failed is what is looked for.
+    // Why the job has failed is what people look for.
     ...(job.status === 'failed' ? [reasonOf(job)] : []),
     ...factsOf(job, Date.now() - Date.parse(job.updatedAt)),
     currentOf(job),

@@ -1,14 +1,14 @@
 #!/usr/bin/env node
 import { runProgram } from './program.ts'
 
-// Whoever reads the output may go away (`| head`).
+// The reader of the output may go away (`| head`).
 process.stdout.on('error', () => undefined)
 
 const code = await runProgram(process.argv.slice(2), {
   environment: process.env,
   out: text => process.stdout.write(text),
   err: text => process.stderr.write(text),
-  // Not before it is wanted: the other commands need neither its parts nor its signals.
+  // Imported only when needed: the other commands need neither the service's modules nor its signal handlers.
   serve: async () => (await import('../serve.ts')).runService(),
 })
 process.exitCode = code

@@ -3,24 +3,24 @@ import type { JSONRPCMessage, RequestId } from '@modelcontextprotocol/sdk/types.
 import { EventSourceParserStream } from 'eventsource-parser/stream'
 
 export interface BridgeOptions {
-  /** Of /mcp. */
+  /** Address of /mcp. */
   url: URL
-  /** What lets the caller in. */
+  /** The headers with the token. */
   headers: Record<string, string>
 }
 
-/** JSON-RPC leaves -32000 to -32099 to servers. */
+/** JSON-RPC reserves -32000 to -32099 for servers. */
 const SERVICE_FAILED = -32_000
 
 const idOf = (message: JSONRPCMessage): RequestId | null => ('method' in message && 'id' in message ? message.id : null)
 
-/** What a notification takes back: its answer is not wanted any more. */
+/** The id of the request that a notification cancels. */
 const cancelledBy = (message: JSONRPCMessage): RequestId | null => {
   if (!('method' in message) || message.method !== 'notifications/cancelled') return null
   return (message.params as { requestId?: RequestId } | undefined)?.requestId ?? null
 }
 
-/** The sentence of a problem document, or what can be said without one. */
+/** The sentence of a problem document, or a sentence about the status. */
 const explain = async (response: Response): Promise<string> => {
   const problem = (await response.json().catch(() => null)) as { code?: string; detail?: string } | null
   return problem?.code === undefined
@@ -29,14 +29,14 @@ const explain = async (response: Response): Promise<string> => {
 }
 
 /**
- * Passes messages between standard input and output and the service, until the input ends. There is one implementation of
- * the tools, that of the service: this knows nothing of them. Each request is one POST, whose answer may tell of progress
- * first. What a client takes back is broken off, so that the service need not go on waiting.
+ * Passes messages between standard input and output and the service until the input ends. The service implements the tools, and
+ * the bridge knows nothing about them. Each request is one POST, whose answer may contain notifications of progress first. When
+ * a client cancels a request, its POST is aborted, so that the service does not wait for it any longer.
  */
 export const runBridge = ({ url, headers }: BridgeOptions): Promise<void> => {
   const stdio = new StdioServerTransport()
   const underWay = new Map<RequestId, AbortController>()
-  /** What was agreed on at initialization goes with each message from then on. */
+  /** The version that was agreed on at initialization; every later message names it. */
   let protocolVersion: string | null = null
 
   const passBack = async (response: Response, id: RequestId | null): Promise<boolean> => {
@@ -79,7 +79,7 @@ export const runBridge = ({ url, headers }: BridgeOptions): Promise<void> => {
       if (!response.ok) await fail(await explain(response))
       else if (!(await passBack(response, id))) await fail('The connection to the service was lost: try again.')
     } catch (error) {
-      // Nobody waits for the answer to what was taken back.
+      // The client does not expect an answer to a cancelled request.
       if (call.signal.aborted) return
       const reason = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error)
       await fail(`The service cannot be reached at ${url.origin} (${reason}): start it, or correct HEADWAY_URL.`)
@@ -90,8 +90,8 @@ export const runBridge = ({ url, headers }: BridgeOptions): Promise<void> => {
 
   return new Promise(resolve => {
     stdio.onmessage = message => void pass(message)
-    stdio.onerror = error => process.stderr.write(`What arrived is no message of MCP: ${error.message}\n`)
-    // The client has gone, and with it whoever waits for an answer.
+    stdio.onerror = error => process.stderr.write(`The input is not a message of MCP: ${error.message}\n`)
+    // The client has ended, and does not expect any more answers.
     process.stdin.once('end', () => {
       for (const call of underWay.values()) call.abort()
       void stdio.close().then(resolve)

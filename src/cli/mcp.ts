@@ -18,7 +18,7 @@ export const addMcpCommand = (program: Command, { environment }: Surroundings): 
     .description('let an assistant use a running service, by MCP on standard input and output')
     .addHelpText('after', HELP)
     .action(async (options: ConnectionOptions) => {
-      // Not before it is wanted: it brings the protocol's library along.
+      // Imported only when needed, because it loads the protocol's library.
       const { runBridge } = await import('./mcp-bridge.ts')
       const client = connect(options, environment)
       const { headers } = await client.address('')

@@ -24,7 +24,7 @@ export const addMigrateCommand = (program: Command, { environment, out }: Surrou
       if (url === null) {
         throw new HeadwayError(
           'validation_failed',
-          'Set DATABASE_URL: a Postgres that Headway brings itself is brought up to date when it starts.',
+          'Set DATABASE_URL. The embedded Postgres needs no migration: the service migrates it at its start.',
         )
       }
       const { migrate } = await import('../database/migrate.ts')

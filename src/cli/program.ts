@@ -59,7 +59,7 @@ const createProgram = (surroundings: Surroundings): Command => {
   return program.addHelpText('after', EXAMPLES)
 }
 
-/** Does what the arguments of `headway` say, and resolves with the exit code of the process. */
+/** Runs `headway` with these arguments, and resolves with the exit code of the process. */
 export const runProgram = async (args: readonly string[], given: Omit<Surroundings, 'exit'>): Promise<number> => {
   let code: number = EXIT.ok
   try {

@@ -18,11 +18,11 @@ interface RunOptions extends ConnectionOptions {
   type?: string
   total?: number
   unit?: Unit
-  /** true: what usually stands in lines. */
+  /** A pattern for the command's output; true: the usual forms of progress are recognised. */
   parse?: string | true
   /** In seconds. */
   grace: number
-  /** In seconds; by how long the command took when absent. */
+  /** In seconds; if absent, it depends on how long the command took. */
   patience?: number
 }
 
@@ -60,7 +60,7 @@ const parseTotal = (text: string): number => {
   return total
 }
 
-/** What can be shown of it. A command is not kept from its work for a unit that nobody would see. */
+/** A unit that can be shown. A unit that is not visible must not keep the command from running. */
 const parseUnit = (given: string): Unit => {
   const text = shownText(given) || 'unknown'
   // Characters are code points, as the service counts them.
@@ -75,11 +75,11 @@ const parsePattern = (text: string): string => {
   return text
 }
 
-/** Why the command has failed, for the job: a sentence, and the last lines in place of a stack. */
+/** Why the command has failed, for the job: a sentence, and the last lines of output instead of a stack. */
 const failureOf = (command: string, { code, signal, error, left }: Ended, tail: Tail): Error => {
   if (left.length > 0) {
     const names = left.map(({ pid, name }) => `${pid} (${name})`).join(', ')
-    return new Error(`${command} was stopped, and what it has started could not be: ${names}`)
+    return new Error(`${command} was stopped, but processes that it has started could not be stopped: ${names}`)
   }
   const how = error
     ? `could not be started: ${error.code === 'ENOENT' ? 'there is no such command' : error.message}`
@@ -92,8 +92,8 @@ const failureOf = (command: string, { code, signal, error, left }: Ended, tail: 
 }
 
 /**
- * Tells the service how the command went. One that was asked to stop and ends with 0 has stopped, which is all that can be
- * known; one that had ended by itself before the signal was sent was not asked.
+ * Tells the service how the command ended. If it was asked to stop and exits with 0, it has stopped; more cannot be known. If
+ * it ended by itself before the signal was sent, it was not asked.
  */
 const end = (job: Job, command: string, ended: Ended, tail: Tail): Promise<boolean> => {
   const { code, wasAsked, left } = ended
@@ -102,13 +102,13 @@ const end = (job: Job, command: string, ended: Ended, tail: Tail): Promise<boole
   return isStopped ? job.cancelled() : job.complete()
 }
 
-/** A command that was cancelled and says 0 must not let `headway run … && deploy` go on. */
+/** A cancelled command that exits with 0 must not let `headway run … && deploy` continue. */
 const codeOf = (ended: Ended, job: Job): number =>
   ended.code === 0 && ended.wasAsked && job.signal.aborted
     ? exitCodeOf({ code: null, signal: 'SIGTERM', error: null })
     : exitCodeOf(ended)
 
-/** `headway run`: runs any command as a job, and resolves with what the process should end with. */
+/** `headway run`: runs any command as a job, and resolves with the exit code of the process. */
 const run = async (
   command: string,
   args: string[],
@@ -123,15 +123,15 @@ const run = async (
     ...(url !== undefined && { url }),
     ...(token !== undefined && { token }),
     onProblem: problem => {
-      // That the end was not heard is said below, once, whatever was the reason.
+      // If the service did not learn of the end, the message below says so once, for any reason.
       if (problem instanceof UnheardError) unheard = `${problem.url} has not answered. `
       else err(`headway: ${problem.message}\n`)
     },
-    // The command is what may die here; this process sees to that itself.
+    // The command may die, and this process reports that itself.
     watchDeath: false,
     ...(patience !== undefined && { patienceMs: patience * 1000 }),
   })
-  // Not the arguments: they may be secrets.
+  // Without the arguments, because they may be secrets.
   const job = await headway.start({
     name: name ?? program,
     jobType: type ?? program,
@@ -187,7 +187,7 @@ export const addRunCommand = (program: Command, surroundings: Surroundings): voi
   withConnection(program.command('run'))
     .description('run a command as a job')
     .argument('<command...>', 'the command and its arguments, after --')
-    // What follows the command belongs to it.
+    // Options after the command belong to the command.
     .passThroughOptions()
     .option('--name <text>', 'what people call the job; the name of the command when absent')
     .option('--type <jobType>', 'what kind of work it is; the name of the command when absent')

@@ -10,7 +10,7 @@ export const addServeCommand = (program: Command, { serve: startService }: Surro
       'after',
       '\nSettings are environment variables. The manual has them all (docs/reference/settings.md).\n',
     )
-    // Whatever is no command comes here, and would be told that it is one argument too many.
+    // A mistyped command gets here, and would otherwise be reported as one argument too many.
     .allowExcessArguments()
     .action(async () => {
       const [unknown] = serve.args

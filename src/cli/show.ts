@@ -12,10 +12,10 @@ interface ShowOptions extends ConnectionOptions {
   json?: true
 }
 
-/** The most that one answer holds. */
+/** The most entries of one answer. */
 const PAGE_SIZE = 1_000
 
-/** So many changes are recent. */
+/** How many changes are shown. */
 const RECENT = 20
 
 const EXAMPLES = `
@@ -26,7 +26,7 @@ Examples:
   headway show --json 0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55 | jq '.events[-1]'
 `
 
-/** The newest changes of a job, oldest first; samples of its progress are none. */
+/** The newest changes of a job without samples of progress, oldest first. */
 const recentEvents = async (client: Client, path: string): Promise<JobEvent[]> => {
   const query = new URLSearchParams(
     JOB_EVENT_TYPES.filter(type => type !== 'progress').map((type): [string, string] => ['type', type]),
@@ -39,7 +39,7 @@ const recentEvents = async (client: Client, path: string): Promise<JobEvent[]> =
   return (last > 1 ? (await pageAt(last)).items : first.items).slice(-RECENT)
 }
 
-/** `headway show`: all there is to say of one job. */
+/** `headway show`: prints everything about one job. */
 export const addShowCommand = (program: Command, { environment, out }: Surroundings): void => {
   withConnection(program.command('show'))
     .description('show one job: its workers, times, error, result and history')

@@ -1,10 +1,10 @@
-/** What commands read and write, and what they leave to others. */
+/** What commands read and write, and what they leave to their caller. */
 export interface Surroundings {
   environment: NodeJS.ProcessEnv
   out: (text: string) => void
   err: (text: string) => void
   /** Starts the service. */
   serve: () => Promise<unknown>
-  /** What the process ends with, where it is not what commander or an error says. */
+  /** Sets the exit code, if it is not the one of commander or of an error. */
   exit: (code: number) => void
 }

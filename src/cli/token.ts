@@ -21,7 +21,7 @@ interface TokenOptions {
   expires: number
 }
 
-/** Refused here as the service would refuse it in the token. */
+/** Refuses a value that the service would refuse in the token. */
 const claim =
   (schema: z.ZodType<string | undefined>) =>
   (value: string): string => {
@@ -30,7 +30,7 @@ const claim =
     return parsed.data ?? value
   }
 
-/** Services ignore the features that they do not know: a typing error must be told here, or nowhere. */
+/** Services ignore unknown features, so a typing error would not be noticed later. */
 const parseFeatures = (list: string): string[] => {
   const known: string[] = [...FEATURES, ALL_FEATURES]
   return list.split(',').map(name => {
@@ -44,7 +44,7 @@ const parseFeatures = (list: string): string[] => {
 /** Seconds; Infinity is never. */
 const parseExpires = (text: string): number => (text === 'never' ? Infinity : parseDuration(text))
 
-/** The secret is not taken from the command line, which every user of the machine can read. */
+/** The secret is not read from the command line, because every user of the machine can read that. */
 const readSecret = (environment: NodeJS.ProcessEnv): AuthConfig & { keys: { secret: string } } => {
   const auth = readAuthConfig(environment)
   if (auth && 'secret' in auth.keys) return { ...auth, keys: auth.keys }
@@ -93,7 +93,7 @@ Examples:
   curl -H "authorization: Bearer $(headway token --tenant …)" http://127.0.0.1:3000${BASE_PATH}/jobs
 `
 
-/** `headway token`: writes a token for a service that checks tokens by AUTH_JWT_SECRET. */
+/** `headway token`: prints a token for a service that checks tokens with AUTH_JWT_SECRET. */
 export const addTokenCommand = (program: Command, { environment, out }: Surroundings): void => {
   const { tenant_id, organization_id, sub, job_id } = claimsSchema.shape
   program

@@ -15,7 +15,7 @@ interface WaitOptions extends ConnectionOptions {
   json?: true
 }
 
-/** The service holds the answer for so long, or until the job has finished. */
+/** How long the service holds each answer, unless the job finishes before. */
 const HOLD_SECONDS = 30
 
 const EXAMPLES = `
@@ -24,7 +24,7 @@ Examples:
   headway wait --timeout 10m --json 0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55 | jq .resultSummary
 `
 
-/** The job once it has finished; null when `signal` aborts before. */
+/** The job once it has finished; null when `signal` aborts first. */
 const untilFinished = async (
   client: Client,
   id: string,
@@ -68,7 +68,7 @@ export const addWaitCommand = (program: Command, { environment, out, err, exit }
       const client = connect(options, environment)
       const job = await untilFinished(client, id, signal, err)
       if (!job) {
-        // What cannot be reached at all is another matter than a job that takes long.
+        // A service that cannot be reached at all is an error, and not a job that takes long.
         await client.call('GET', `/jobs/${encodeURIComponent(id)}/progress`).catch((error: unknown) => {
           if (error instanceof UnavailableError) throw error
         })

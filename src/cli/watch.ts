@@ -18,7 +18,7 @@ interface WatchOptions extends ConnectionOptions {
 
 interface Shown {
   job: WireJob
-  /** By this machine's clock: its estimate is as old as that. */
+  /** By this machine's clock: the job's estimate is as old as that. */
   receivedAtMs: number
 }
 
@@ -34,16 +34,16 @@ Examples:
 
 const NOT_CONNECTED = 'There is no connection to the service; trying again.'
 
-/** What stands below a batch. */
+/** The indentation of partitions below their batch. */
 const MARGIN = '  '
 
 const NAME_WIDTH = 28
 const WIDEST_BAR = 30
 const NARROWEST_BAR = 5
-/** What stands beside name and bar at least: percent, state, and a fact or two. */
+/** The least room beside name and bar: for the percent, the state, and a fact or two. */
 const FACTS_WIDTH = 40
 
-/** Those facts that fit beside each other into `room` columns, or as much of the first as does. */
+/** As many facts as fit into `room` columns, or as much of the first one as does. */
 const fitting = (facts: readonly string[], room: number): string => {
   const kept: string[] = []
   for (const fact of facts.filter(each => each !== '')) {
@@ -52,7 +52,7 @@ const fitting = (facts: readonly string[], room: number): string => {
   return kept.join(', ')
 }
 
-/** One line. What is below another is set in by `margin`. */
+/** One line. A partition is indented by `margin`. */
 const drawJob = ({ job, receivedAtMs }: Shown, nowMs: number, paper: Paper, margin = ''): string => {
   const state = stateOf(job)
   const nameWidth = Math.min(NAME_WIDTH, Math.floor(paper.columns / 3))
@@ -78,21 +78,21 @@ const drawJob = ({ job, receivedAtMs }: Shown, nowMs: number, paper: Paper, marg
   )
 }
 
-/** What stands below a batch: what runs, then what waits, by their places in it. */
+/** The open partitions of a batch: first the running ones, then the pending ones, by index. */
 const openPartitions = (partitions: ReadonlyMap<string, Shown>): Shown[] => {
   const placeOf = ({ job }: Shown): number => (job.status === 'running' ? 0 : 1e9) + (job.partitionIndex ?? 0)
   return [...partitions.values()].filter(({ job }) => !isFinished(job)).sort((a, b) => placeOf(a) - placeOf(b))
 }
 
-/** The jobs that are watched: in the order in which they were named, or in which they came. */
+/** The watched jobs, in the order in which they were named, or in which they appeared. */
 class Watched implements Picture {
   readonly #ids: readonly string[]
   readonly #shown = new Map<string, Shown>()
-  /** Of the batches that unfold, by their ids. */
+  /** The partitions of the batches that are unfolded, by the batches' ids. */
   readonly #partitions = new Map<string, Map<string, Shown>>()
-  /** null: not yet. */
+  /** null: no connection has been tried yet. */
   #isConnected: boolean | null = null
-  /** Since then nothing is heard, and no time goes on. */
+  /** The time at which the connection was lost: the shown times stop there. */
   #lostAtMs = Infinity
 
   constructor(ids: readonly string[]) {
@@ -112,7 +112,7 @@ class Watched implements Picture {
     this.#shown.delete(id)
   }
 
-  /** Whether that is news. */
+  /** Notes whether the connection works. Answers whether that has changed. */
   connected(isConnected: boolean): boolean {
     const isNews = this.#isConnected !== isConnected
     if (isNews) this.#lostAtMs = isConnected ? Infinity : Date.now()
@@ -128,7 +128,7 @@ class Watched implements Picture {
     const all = this.#inOrder()
     const nowMs = Math.min(Date.now(), this.#lostAtMs)
     const draw = (shown: Shown, margin?: string): string => drawJob(shown, nowMs, paper, margin)
-    // One row stays free for the cursor, one for the last line.
+    // One row stays free for the cursor, and one for the last line.
     const room = Math.max(1, paper.rows - 2)
     const wanted = all.flatMap(shown => [draw(shown), ...this.#below(shown, draw, paper)])
     const lines = wanted.slice(0, room)
@@ -139,7 +139,7 @@ class Watched implements Picture {
     return lines
   }
 
-  /** A batch, unfolded: its failures first, since they ask for something to be done. */
+  /** The partitions below a batch. Failures come first, because a person should act on them. */
   #below({ job }: Shown, draw: (shown: Shown, margin: string) => string, paper: Paper): string[] {
     const partitions = this.#partitions.get(job.id)
     if (!partitions) return []
@@ -153,7 +153,7 @@ class Watched implements Picture {
   describe(): ReadonlyMap<string, string> {
     const lines = new Map<string, string>()
     for (const { job } of this.#inOrder()) {
-      // Of a batch's partitions a log holds how they ended.
+      // A log only says how a batch's partitions ended.
       for (const { job: partition } of this.#partitions.get(job.id)?.values() ?? [])
         if (isFinished(partition)) lines.set(partition.id, `${MARGIN}${endLine(partition)}`)
       lines.set(job.id, isFinished(job) ? endLine(job) : plainLine(job))
@@ -171,7 +171,7 @@ const isFinishedStatus = (status: string | undefined): boolean => status !== und
 
 const endLine = (job: WireJob): string => `${printable(job.name ?? job.id)}: ${outcomeOf(job)}`
 
-/** `headway watch`: live bars of some jobs until they have finished, or of all that run. */
+/** `headway watch`: shows live bars of some jobs until they have finished, or of all running jobs. */
 export const addWatchCommand = (program: Command, { environment, err, exit }: Surroundings): void => {
   withConnection(program.command('watch'))
     .description('follow jobs live')
@@ -190,7 +190,7 @@ export const addWatchCommand = (program: Command, { environment, err, exit }: Su
       const client = connect(options, environment)
       const screen = startScreen(watched, process.stdout)
       const unfolded = new Map<string, Promise<void>>()
-      /** Follows the partitions of a batch that was named, as long as the batch is watched. */
+      /** Follows the partitions of a named batch as long as the batch is watched. */
       const unfold = (batchId: string): Promise<void> =>
         follow(
           client,
@@ -198,7 +198,7 @@ export const addWatchCommand = (program: Command, { environment, err, exit }: Su
           { onJob: job => watched.takePartition(batchId, job), onConnection: () => undefined },
           done.signal,
         ).catch((error: unknown) => {
-          // The batch itself is shown all the same; what is refused for another reason is refused there as well.
+          // The batch is still shown. If the service refuses this caller, it refuses the batch's stream as well.
           if (!(error instanceof RefusedError)) throw error
         })
       const follower: Follower = {
@@ -207,7 +207,7 @@ export const addWatchCommand = (program: Command, { environment, err, exit }: Su
           if (ids.length > 0 && job.children && !unfolded.has(job.id)) unfolded.set(job.id, unfold(job.id))
           if (ids.length === 0 && isFinished(job)) {
             watched.forget(job.id)
-            // After a reconnect, what finished a short time ago comes again.
+            // After a reconnect, the snapshot repeats jobs that finished a short time ago.
             if (!told.has(job.id)) screen.say(endLine(job))
             told.add(job.id)
           }

@@ -1,4 +1,4 @@
-/** Everything Headway refuses, by its stable code. Callers branch on the code; the detail is for people. */
+/** Every refusal of Headway, by its stable code. Callers branch on the code; the detail is for people. */
 export type ErrorCode =
   | 'validation_failed'
   | 'unauthenticated'
@@ -40,7 +40,7 @@ export type ErrorCode =
   | 'internal_error'
 
 export interface FieldError {
-  /** Where: `processedCount`, `heartbeats[3].workerId`, or empty for the body as a whole. */
+  /** The field: `processedCount`, `heartbeats[3].workerId`, or empty for the body as a whole. */
   path: string
   message: string
 }
@@ -48,9 +48,9 @@ export interface FieldError {
 export interface ErrorDetails {
   /** Every bad field of a request. */
   errors?: FieldError[]
-  /** With `already_finished`: what the job ended as. */
+  /** With `already_finished`: the status of the job. */
   jobStatus?: string
-  /** Of /readyz: what is not in order. */
+  /** With /readyz: why the process is not ready. */
   reason?: string
   /** How long the caller should wait before it tries again, in seconds. */
   retryAfterSeconds?: number

@@ -3,8 +3,8 @@ import type { JobStatus } from './states.ts'
 import type { Unit } from './units.ts'
 
 /**
- * What one worker reports. A field that is absent stays as it is; `null` clears it.
- * Counts are absolute unless `increment` is given. `reportedAt` comes from the worker's clock and only orders its own reports.
+ * A report of one worker. A field that is absent keeps its value; `null` clears it. Counts are absolute unless `increment` is
+ * given. `reportedAt` comes from the worker's clock and only orders the worker's own reports.
  */
 export interface Heartbeat {
   jobId: string
@@ -13,7 +13,7 @@ export interface Heartbeat {
   processedCount?: number
   /** Added to the worker's count. */
   increment?: number
-  /** Of the worker `default`: the job's total. Of any other: that worker's share. */
+  /** From the worker `default`: the job's total. From any other worker: that worker's share. */
   totalCount?: number | null
   progressPercent?: number | null
   unit?: Unit
@@ -34,18 +34,18 @@ export interface DurableAnswer {
   jobId: string
   workerId: string
   status: JobStatus
-  /** How a worker learns that it should stop. */
+  /** Tells the worker to stop. */
   cancelRequested: boolean
   progressPercent: number
   revision: number
   /** false: the report was late and only refreshed liveness. */
   applied: boolean
-  /** The cadence the service asks for, in milliseconds. */
+  /** The interval of heartbeats that the service asks for, in milliseconds. */
   heartbeatIntervalMs: number
   durable: true
 }
 
-/** The answer while the database is away or slow: kept in memory, nothing checked yet. HTTP 202. */
+/** The answer while the database is away or slow: the report is kept in memory and has not been checked. HTTP 202. */
 export interface BufferedAnswer {
   jobId: string
   workerId: string

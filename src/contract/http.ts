@@ -1,14 +1,14 @@
-/** Below it are all routes of the API; `/healthz`, `/readyz`, `/metrics` and pages are not. */
+/** The prefix of all routes of the API. `/healthz`, `/readyz`, `/metrics` and the pages have no prefix. */
 export const BASE_PATH = '/api/progress'
 
-/** Names of headers that mean something of Headway's own, as Node has them: in lower case. */
+/** Names of headers that have a meaning of Headway's own, in lower case as in Node. */
 export const HEADER = {
-  /** With `POST /jobs`: the same key makes the same job once. */
+  /** For `POST /jobs`: the same key creates a job only once. */
   idempotencyKey: 'idempotency-key',
-  /** With the stream: where the reader goes on. */
+  /** For streams: where the reader resumes. */
   lastEventId: 'last-event-id',
   requestId: 'x-request-id',
-  /** For how long an answer could have been held (RFC 7240). */
+  /** How long an answer could have been held (RFC 7240). */
   preferenceApplied: 'preference-applied',
   webhookId: 'webhook-id',
   webhookTimestamp: 'webhook-timestamp',

@@ -1,10 +1,10 @@
 import type { EtaSource, FailureReason, JobEventType, JobStatus, Liveness } from './states.ts'
 import type { Unit } from './units.ts'
 
-/** The worker that a report belongs to when it names none. */
+/** The worker of a report that names none. */
 export const DEFAULT_WORKER_ID = 'default'
 
-/** The largest integer that JSON carries exactly: 2^53-1. A sum above it is held there. */
+/** The largest integer that JSON carries exactly: 2^53-1. Larger sums are cut to it. */
 export const MAX_COUNT = Number.MAX_SAFE_INTEGER
 
 export type JsonObject = Record<string, unknown>
@@ -18,34 +18,37 @@ export interface Children {
   total: number
   pending: number
   running: number
-  /** Of those that run: how many have not been heard of for a while, `liveness` 'stalled'. */
+  /** How many of the running ones are stalled. */
   stalled: number
   completed: number
   failed: number
   cancelled: number
-  /** Names of partitions that run now, at most 5. */
+  /** Names of running partitions, at most 5. */
   current: string[]
   /** The first errors of partitions, each after the partition's name, at most 5. */
   errors: string[]
-  /** The partitions that `errors` are of, in the same order: how they failed, for whoever tells it in another language. */
+  /**
+   * The partitions of `errors`, in the same order, with the reason of their failure, so that a reader can tell it in another
+   * language.
+   */
   failures: { id: string; name: string; failureReason: FailureReason | null }[]
 }
 
-/** A job as REST answers of one job show it. Times are ISO 8601 in UTC with milliseconds. */
+/** A job as the REST answer of a single job shows it. Times are ISO 8601 in UTC with milliseconds. */
 export interface JobDocument {
   id: string
   jobType: string
   name: string
   description: string | null
   status: JobStatus
-  /** 0..100, floored; 100 only once completed. */
+  /** 0 to 99 and rounded down; 100 only when the job has completed. */
   progressPercent: number
   processedCount: number
   totalCount: number | null
   remainingCount: number | null
   unit: Unit
   throughputPerSecond: number | null
-  /** As of `updatedAt`: readers subtract the time since. */
+  /** As of `updatedAt`: readers subtract the time since then. */
   etaSeconds: number | null
   etaSource: EtaSource | null
   stage: string | null
@@ -82,7 +85,7 @@ export interface JobDocument {
   revision: number
 }
 
-/** A job as lists show it: the stack of an error has up to 10,000 characters, and only the job itself tells it. */
+/** A job as lists show it: without the stack of its error, which has up to 10,000 characters. */
 export type ListedJob = Omit<JobDocument, 'errorStack'>
 
 /** One worker's share of a job, in the job's current attempt. */
@@ -90,9 +93,12 @@ export interface WorkerDocument {
   workerId: string
   attempt: number
   processedCount: number
-  /** The worker's share of the total, where it named one. */
+  /** The worker's share of the total, if it named one. */
   totalCount: number | null
-  /** What it counts, where it named it; null: what the job counts. Only what is in the job's unit is part of the job's counts. */
+  /**
+   * The unit of the worker's counts, if it named one; null: the job's unit. Only counts in the job's unit are part of the job's
+   * counts.
+   */
   unit: Unit | null
   progressPercent: number | null
   throughputPerSecond: number | null
@@ -100,26 +106,26 @@ export interface WorkerDocument {
   stage: string | null
   message: string | null
   payload: JsonObject | null
-  /** Of its own: a job goes on by its other workers. null: the job does not run. */
+  /** The worker's own liveness: the job may go on with its other workers. null: the job does not run. */
   liveness: Liveness | null
   advancedAt: string | null
   heartbeatAt: string
   createdAt: string
 }
 
-/** What a worker needs to know of the partitions that were made with their batch. */
+/** What a worker needs to know about a partition that was created with its batch. */
 export interface PartitionReference {
   id: string
   name: string
   partitionIndex: number
 }
 
-/** The job that was made; of a batch that was made with its partitions, these too, by index. */
+/** The job that was created; for a batch that was created with partitions, these as well, by index. */
 export type CreatedJob = JobDocument & { partitions?: PartitionReference[] }
 
 export type JobWithWorkers = JobDocument & { workers: WorkerDocument[] }
 
-/** What a poller needs, and no more. */
+/** The fields that a polling client needs. */
 export type ProgressDocument = Pick<
   JobDocument,
   | 'id'
@@ -139,13 +145,13 @@ export type ProgressDocument = Pick<
   | 'updatedAt'
   | 'revision'
 > & {
-  /** Only for those who ask for it. */
+  /** Only if it was asked for. */
   meta?: JsonObject
-  /** Only for those who ask for it: of the worker that was heard of last, among those that have sent one. */
+  /** Only if it was asked for: the payload of the worker that reported last, among those that have sent one. */
   payload?: JsonObject | null
 }
 
-/** What a poller may ask for beside that. The message is always there. */
+/** The further parts that a polling client may ask for. The message is always included. */
 export const PROGRESS_PARTS = ['message', 'meta', 'payload'] as const
 export type ProgressPart = (typeof PROGRESS_PARTS)[number]
 
@@ -154,7 +160,7 @@ export interface JobEvent {
   id: string
   type: JobEventType
   at: string
-  /** The user who caused it; null for workers without one and for the service itself. */
+  /** The user who caused it; null for workers without a user, and for the service itself. */
   actor: string | null
   attempt: number
   data: JsonObject
@@ -165,11 +171,11 @@ export interface Page<Item> {
   /** From 1. */
   page: number
   pageSize: number
-  /** Of all pages; of jobs it stops counting at 10,000. */
+  /** The total of all pages; for jobs the count stops at 10,000. */
   total: number
 }
 
-/** What a view of running work shows. */
+/** The jobs that a view of running work shows. */
 export interface ActiveJobs {
   active: ListedJob[]
   recentlyCompleted: ListedJob[]

@@ -1,6 +1,9 @@
 import type { JobDocument } from './job.ts'
 
-/** A job as the live stream shows it, with null where the wire leaves a field out. Objects are never changed, only replaced. */
+/**
+ * A job as the live stream shows it, with null for each field that the stream leaves out. Objects are replaced and never
+ * changed.
+ */
 export type LiveJob = Readonly<
   Pick<
     JobDocument,
@@ -41,12 +44,12 @@ export type LiveJob = Readonly<
     | 'organizationId'
     | 'revision'
   > & {
-    /** There is a result that is too large for the stream (over 8 KB): `api.job` has it. */
+    /** The job has a result that is too large for the stream (over 8 KB): `api.job` reads it. */
     resultSummaryOmitted?: true
   }
 >
 
 type Always = 'id' | 'status' | 'progressPercent' | 'processedCount' | 'revision'
 
-/** A live job as the wire has it: fields that are null are left out. */
+/** A live job as the stream sends it: fields that are null are left out. */
 export type WireJob = Pick<LiveJob, Always> & Partial<LiveJob>

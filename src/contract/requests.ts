@@ -1,7 +1,7 @@
 import type { JsonObject } from './job.ts'
 import type { Unit } from './units.ts'
 
-/** A partition that is made with its batch. It takes job type, unit, stages, timeouts and the like from there. */
+/** A partition that is created with its batch, and takes job type, unit, stages, timeouts and so on from it. */
 export interface NewPartition {
   name: string
   totalCount?: number | null
@@ -10,7 +10,7 @@ export interface NewPartition {
 
 /** The body of `POST /jobs`. */
 export interface CreateJob {
-  /** May be left out of a partition: it has that of its batch. */
+  /** May be left out for a partition, which has its batch's. */
   jobType?: string
   name: string
   description?: string | null
@@ -20,11 +20,11 @@ export interface CreateJob {
   stages?: { name: string; weight?: number }[]
   /** Makes this job a batch, with these partitions. */
   partitions?: NewPartition[]
-  /** Of a batch: how many partitions it is going to have. It finishes when so many have. */
+  /** For a batch: how many partitions it will have. It finishes when so many have finished. */
   partitionCount?: number
   /** Makes this job a partition of that batch. */
   parentJobId?: string
-  /** From 0; the next free one when absent. */
+  /** From 0; the next free one if absent. */
   partitionIndex?: number
   cancellable?: boolean
   meta?: JsonObject
@@ -33,15 +33,15 @@ export interface CreateJob {
   pendingTimeoutSeconds?: number | null
 }
 
-/** What each of the three ends may say. */
+/** The fields of all commands that end a job. */
 export interface Finish {
-  /** Refused as `superseded` when it is not the job's own. */
+  /** The command is refused as `superseded` if this is not the job's present attempt. */
   attempt?: number
 }
 
 export interface CompleteJob extends Finish {
   resultSummary?: JsonObject
-  /** The job's last message; the one before stays when absent. */
+  /** The job's last message; if absent, the earlier message stays. */
   message?: string
 }
 

@@ -16,14 +16,14 @@ export type JobStatus = (typeof JOB_STATUSES)[number]
 
 const FINISHED: ReadonlySet<string> = new Set(FINISHED_STATUSES)
 
-/** Whether a job has ended, in whatever way. */
+/** Whether a job has ended, with any status. */
 export const isFinished = ({ status }: { status: string }): boolean => FINISHED.has(status)
 
-/** Whether a running job is heard of. */
+/** Whether the workers of a running job report. */
 export const LIVENESS = ['ok', 'stalled'] as const
 export type Liveness = (typeof LIVENESS)[number]
 
-/** Lifecycle changes: the history keeps them for ever, and the live stream names its events after them. */
+/** Lifecycle changes. The history keeps them as long as the job, and the live stream names its events after them. */
 export const LIFECYCLES = [
   'created',
   'started',
@@ -37,7 +37,7 @@ export const LIFECYCLES = [
 ] as const
 export type Lifecycle = (typeof LIFECYCLES)[number]
 
-/** What the history holds: lifecycle changes, the stages a job went through, and samples of its progress. */
+/** The types of entries in the history: lifecycle changes, changes of stage, and samples of progress. */
 export const JOB_EVENT_TYPES = [...LIFECYCLES, 'stage_changed', 'progress'] as const
 export type JobEventType = (typeof JOB_EVENT_TYPES)[number]
 

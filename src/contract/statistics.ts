@@ -1,22 +1,22 @@
 import type { Unit } from './units.ts'
 
-/** How the jobs of one type went. A batch is one job here; its partitions are part of it. */
+/** The results of the jobs of one type. A batch counts as one job; its partitions are not counted. */
 export interface TypeStatistics {
   jobType: string
   completed: number
   failed: number
   cancelled: number
-  /** failed / (completed + failed); null when there were none of both. */
+  /** failed / (completed + failed); null if there were none. */
   failureRate: number | null
-  /** Of completed jobs, from start to end, interpolated between neighbours; null when none completed. */
+  /** From start to end of completed jobs, interpolated between neighbours; null if none completed. */
   durationSeconds: { p50: number | null; p95: number | null; max: number | null }
-  /** Of completed jobs that counted something; null when none did, or when they counted different units. */
+  /** For completed jobs that counted something; null if there were none, or if they counted in different units. */
   itemsPerSecond: number | null
-  /** What is counted; null where `itemsPerSecond` is. */
+  /** The unit of the counts; null if `itemsPerSecond` is. */
   unit: Unit | null
-  /** Jobs and partitions whose silence ended them in this time, whatever became of them. */
+  /** Jobs and partitions that ended as stale in this period, even if they recovered later. */
   stale: number
-  /** Those among the stale that turned out to be alive after all. */
+  /** Those of the stale ones that recovered. */
   recovered: number
 }
 

@@ -8,21 +8,21 @@ export const FEATURES = [
 ] as const
 export type Feature = (typeof FEATURES)[number]
 
-/** In a token it stands for all features. */
+/** Stands for all features in a token. */
 export const ALL_FEATURES = 'progress.*'
 
-/** What a token carries, as its issuer writes it. Other claims may stand beside these. */
-// A type: an interface is not taken where any object is.
+/** The claims of a token, as its issuer writes them. A token may have others. */
+// A type and no interface, because an interface cannot be passed where any object is expected.
 export type Claims = {
   /** The user. */
   sub?: string
   tenant_id: string
-  /** Without it: the jobs that belong to no organization. */
+  /** Without it: the token is for the jobs that belong to no organization. */
   organization_id?: string
   /** Names of features, in a list or in one text with spaces between them. */
   features?: string[] | string | undefined
   /** Limits the token to this job and its partitions. */
   job_id?: string
-  /** When it ends, in seconds since 1970. */
+  /** When the token ends, in seconds since 1970. */
   exp?: number
 }

@@ -1,15 +1,15 @@
 /** Which jobs exist for a caller. */
 export interface Visibility {
   tenantId: string
-  /** The jobs of every organization of the tenant. */
+  /** Whether the caller sees the jobs of every organization of the tenant. */
   allOrganizations: boolean
-  /** Without `allOrganizations`: the jobs of this organization; null: those that belong to none. */
+  /** Without `allOrganizations`: the organization whose jobs the caller sees; null: jobs that belong to none. */
   organizationId: string | null
-  /** A token's own job: that job and its partitions. null: any job. */
+  /** The job of a token that is limited to one job and its partitions. null: any job. */
   scopeJobId: string | null
 }
 
-/** Where a job belongs. None of it ever changes. */
+/** What a job belongs to. None of it ever changes. */
 export interface Belonging {
   id: string
   tenantId: string
@@ -18,8 +18,8 @@ export interface Belonging {
 }
 
 /**
- * Whether a job exists for a caller. What is decided here, headway.sees (functions/visibility.sql) decides in the database, and
- * nothing else does: a test compares the two.
+ * Whether a job exists for a caller. headway.sees (functions/visibility.sql) decides the same in the database, and no other
+ * code does: a test compares the two.
  */
 export const sees = (caller: Visibility, job: Belonging): boolean =>
   job.tenantId === caller.tenantId &&

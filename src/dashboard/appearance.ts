@@ -1,5 +1,5 @@
-// Runs before anything is painted, so that a page that is to be dark does not begin with a white flash. A classic script, which
-// exports nothing: views/appearance-switch.ts stores what a visitor chooses, and says so by an event.
+// Runs before anything is painted, so that a dark page does not begin with a white flash. It is a classic script and exports
+// nothing: views/appearance-switch.ts stores the visitor's choice and dispatches an event.
 {
   const system = matchMedia('(prefers-color-scheme: dark)')
 
@@ -7,7 +7,7 @@
     try {
       return localStorage.getItem('headway.appearance')
     } catch {
-      // Storage may be forbidden to the page: it then looks as the system does.
+      // Storage may be forbidden: the page then looks like the system.
       return null
     }
   }

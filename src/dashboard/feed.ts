@@ -4,31 +4,34 @@ import { ShownClock } from '../browser-client/shown-clock.ts'
 import { ROOT } from './root.ts'
 import { readToken } from './session.ts'
 
-/** The one connection of this page. Batches come without their partitions: those are asked for where they are looked at. */
+/** The one connection of this page. It follows batches without their partitions, which are read where they are shown. */
 export const headway = createClient({ url: ROOT.href, token: readToken, filter: { topLevel: true } })
 
 const clock = new ShownClock()
 
-/** The time that what is shown is of, by the service's clock. */
+/** The time, by the service's clock, at which the shown jobs were up to date. */
 export const shownNow = (): number => clock.read(headway.connection, headway.now())
 
-/** When the connection was last good; null: not yet. */
+/** When the connection last worked; null: it has not worked yet. */
 export const lastConnectedMs = (): number | null => clock.lastMs
 
 const SECOND_MS = 1_000
 
-/** Called when what a frame was asked for has been rendered. */
+/** Called when a frame has been rendered. */
 export const settled = new Set<() => void>()
 
-/** What reads the layout does so at the beginning of a frame, when nothing has been written yet: it then forces none. */
+/**
+ * Functions that read the layout. They run at the beginning of a frame, before anything is written, so that they force no extra
+ * layout.
+ */
 export const measures = new Set<() => void>()
 
 const hosts = new Set<ReactiveControllerHost>()
 let asked = false
 
 /**
- * Renders everything that is shown once more, at the next frame. However much happens until then, the browser lays the page
- * out once; of a tab that nobody sees it asks for no frame at all.
+ * Renders everything that is shown once more, at the next frame. All changes until then cost one layout. A hidden tab requests
+ * no frame.
  */
 export const redraw = (): void => {
   if (asked) return
@@ -37,14 +40,14 @@ export const redraw = (): void => {
     asked = false
     for (const measure of measures) measure()
     for (const host of hosts) host.requestUpdate()
-    // Elements render in microtasks, those within them in later ones.
+    // Elements render in microtasks, and those within them in later ones.
     setTimeout(() => {
       for (const then of settled) then()
     })
   })
 }
 
-/** Lets an element follow the jobs, the connection and the clock. */
+/** Renders an element again when the jobs, the connection or the clock change. */
 export class Live implements ReactiveController {
   readonly #host: ReactiveControllerHost
 
@@ -62,12 +65,12 @@ export class Live implements ReactiveController {
   }
 }
 
-/** A tab that nobody sees draws nothing, and must know all the same until when it was connected. */
+/** A hidden tab renders nothing, but it must still record until when it was connected. */
 const look = (): void => {
   shownNow()
   redraw()
 }
 
 headway.subscribe(look)
-// What counts down does so between two changes as well.
+// Times count down between two changes.
 setInterval(look, SECOND_MS)

@@ -2,14 +2,14 @@ import { settled } from './feed.ts'
 
 const FOCUSABLE = 'a[href], button:not(:disabled), input, select, [tabindex]'
 
-/** An element and what is around it, the innermost first: where to look when it has gone. */
+/** An element and its ancestors, the innermost first: where to move the focus when the element is removed. */
 export const surroundingsOf = (element: Element | null): Element[] => {
   const path: Element[] = []
   for (let each = element; each !== null && each !== document.body; each = each.parentElement) path.push(each)
   return path
 }
 
-/** Of a row that has gone, what now is at its place, or before it. */
+/** The element at the place of a removed row, or in the row before it. */
 const inNeighbour = (place: Element, row: Element): HTMLElement | null => {
   const index = Number(row.getAttribute('aria-rowindex'))
   for (const near of [index, index - 1]) {
@@ -19,7 +19,7 @@ const inNeighbour = (place: Element, row: Element): HTMLElement | null => {
   return null
 }
 
-/** Gives the focus to the first of these elements, or to what is nearest to it and still there. */
+/** Focuses the first of these elements that still exists, or the one nearest to it. */
 export const focusNear = (path: readonly Element[]): void => {
   const [wanted] = path
   if (wanted instanceof HTMLElement && wanted.isConnected) {
@@ -36,17 +36,17 @@ export const focusNear = (path: readonly Element[]): void => {
   }
 }
 
-/** Nothing has the focus: what had it was taken out of the page, or put elsewhere in it. */
+/** Whether no element has the focus, because the one that had it was removed or moved. */
 export const isFocusLost = (): boolean => document.activeElement === null || document.activeElement === document.body
 
 /**
- * Jobs end while somebody stands on them with the keyboard, and buttons go once they were pressed. The browser then begins at
- * the top of the page; this goes to what is nearest.
+ * Keeps the focus near its place. Jobs end while a keyboard user is on them, and buttons disappear after they were pressed. The
+ * browser would then begin at the top of the page; this moves the focus to the nearest element.
  */
 export const keepFocus = (): void => {
   let path: readonly Element[] = []
   addEventListener('focusin', ({ target }) => (path = surroundingsOf(target as Element)))
-  // Whoever clicks beside everything wants nothing to have it.
+  // A click beside all elements removes the focus on purpose.
   addEventListener('pointerdown', () => (path = []))
   settled.add(() => {
     if (path.length > 0 && isFocusLost()) focusNear(path)

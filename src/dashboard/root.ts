@@ -1,5 +1,5 @@
 /**
- * Where the service is, as this browser sees it, with a slash at the end. The bundle lies in `dashboard/` below it: a proxy may
- * have put the whole of it below a path, of which the service knows nothing.
+ * The address of the service as this browser sees it, with a slash at the end. The bundle is in `dashboard/` below it. A proxy
+ * may have put the service below a path that the service does not know.
  */
 export const ROOT = new URL('..', import.meta.url)

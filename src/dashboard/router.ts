@@ -1,18 +1,21 @@
 import { ROOT } from './root.ts'
 
-/** Where in the dashboard a visitor is. `query` holds the filters, so that a filtered list can be bookmarked and shared. */
+/**
+ * The page of the dashboard that a visitor is on. `query` has the filters, so that a filtered list can be bookmarked and
+ * shared.
+ */
 export type Route = { query: URLSearchParams } & (
   { page: 'jobs' } | { page: 'job'; id: string } | { page: 'statistics' }
 )
 
-/** The addresses of the pages, and of what is beside them. */
+/** The addresses of the pages, and of the documentation. */
 export const ADDRESS = {
   jobs: ROOT.pathname,
   statistics: `${ROOT.pathname}statistics`,
-  // With the slash, or it would name its files from the root of the host.
+  // With the slash, because without it the page would resolve its files from the root of the host.
   documentation: `${ROOT.pathname}docs/`,
   job: (id: string) => `${ROOT.pathname}jobs/${id}`,
-  /** The page of a batch, with those of its partitions that are in this state. */
+  /** The page of a batch, with only the partitions in this state. */
   partitions: (id: string, state: string) =>
     `${ROOT.pathname}jobs/${id}?${new URLSearchParams({ partitions: state }).toString()}`,
   history: (filters: Record<string, string> = {}) =>
@@ -30,7 +33,7 @@ export const routeOf = (url: URL): Route | null => {
   return id === undefined ? null : { page: 'job', id: id.toLowerCase(), query }
 }
 
-/** Where the visitor is: the service gives this page at the addresses of the dashboard alone. */
+/** The present page. The service only serves this document at addresses of the dashboard. */
 export const currentRoute = (): Route => {
   const url = new URL(location.href)
   return routeOf(url) ?? { page: 'jobs', query: url.searchParams }
@@ -38,7 +41,10 @@ export const currentRoute = (): Route => {
 
 const MOVED = 'headway:moved'
 
-/** Goes to an address of the dashboard without loading a page. `replace`: the way back does not lead over the present one. */
+/**
+ * Goes to an address of the dashboard without loading a page. `replace`: the present address is not kept in the browser's
+ * history.
+ */
 export const navigate = (address: string, { replace = false } = {}): void => {
   if (replace) history.replaceState(null, '', address)
   else history.pushState(null, '', address)
@@ -62,7 +68,7 @@ export const watchAddress = (moved: () => void): void => {
   })
 }
 
-/** The address with some parts of its query changed; null and '' take a part out. */
+/** The present address with a changed query; null and '' remove a parameter. */
 export const withQuery = (changes: Record<string, string | null>): string => {
   const url = new URL(location.href)
   for (const [name, value] of Object.entries(changes)) {

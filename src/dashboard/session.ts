@@ -2,9 +2,9 @@ import { ROOT } from './root.ts'
 import { storedText } from './storage.ts'
 
 /**
- * The token that was entered. In sessionStorage: it ends with the tab, is not sent with any request by itself, and no other tab
- * gets it. What runs in this page could read it, which is why the page runs nothing but its own files. An origin may have
- * several services at several paths: none is sent the token of another.
+ * The token that was entered. It is kept in sessionStorage: it ends with the tab, the browser does not send it by itself, and
+ * no other tab gets it. Scripts in this page could read it, which is why the page runs only its own files. An origin may have
+ * several services at several paths, so the key contains the path: no service gets the token of another.
  */
 const token = storedText(() => sessionStorage, `headway.token ${ROOT.pathname}`)
 
@@ -27,8 +27,8 @@ const claimsOf = (jwt: string): Claims | null => {
 }
 
 /**
- * Whether the token says that its bearer may do this; without a token everyone may. Only so that the page offers no button
- * that will be refused: the service decides.
+ * Whether the token allows this; without a token everything is allowed. It only keeps the page from offering a button that
+ * would be refused: the service decides.
  */
 export const mayDo = (feature: Feature, jwt = readToken()): boolean => {
   if (jwt === null) return true

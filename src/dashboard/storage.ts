@@ -1,10 +1,10 @@
-/** Text that a page keeps. Where the browser forbids storage, as long as the page lives. */
+/** A text that a page stores. If the browser forbids storage, it is kept as long as the page exists. */
 export interface StoredText {
   read: () => string | null
   write: (value: string | null) => void
 }
 
-/** `area` is read late: where storage is forbidden, even naming it throws. */
+/** `area` is read on use: where storage is forbidden, reading the property throws. */
 export const storedText = (area: () => Storage, key: string): StoredText => {
   let unsaved: string | null = null
   return {
@@ -21,7 +21,7 @@ export const storedText = (area: () => Storage, key: string): StoredText => {
         if (value === null) area().removeItem(key)
         else area().setItem(key, value)
       } catch {
-        // It is kept in `unsaved`.
+        // The text is kept in `unsaved`.
       }
     },
   }

@@ -13,7 +13,7 @@ const NAMES = ['en', 'de', 'fr'] as const
 
 let language = new Language<MessageKey>(en, 'en')
 
-/** Takes the first of the visitor's languages that there are words in. Call it before anything is rendered. */
+/** Loads the first of the visitor's languages that has texts. Call it before anything is rendered. */
 export const chooseLanguage = async (wanted: readonly string[]): Promise<void> => {
   const { tag, name } = firstOf(wanted, NAMES) ?? { tag: 'en', name: 'en' as const }
   language = new Language<MessageKey>(await LANGUAGES[name](), tag)
@@ -23,16 +23,16 @@ export const chooseLanguage = async (wanted: readonly string[]): Promise<void> =
 /** A text of the message files, with its values filled in. */
 export const text = (key: MessageKey, values?: Values): string => language.text(key, values)
 
-/** Whether a unit has words of its own in every language. */
+/** Whether a unit has a text in every language. */
 export const hasWords = (unit: string): boolean => Object.hasOwn(en, `unit.${unit}`)
 
-/** What is counted, for so many; one that there are no words for is shown as it is, and an unknown one not at all. */
+/** The unit for a count. A unit without a text is shown as it is, and an unknown one is not shown. */
 export const unitText = (unit: string, count: number): string =>
   hasWords(unit) ? text(`unit.${unit}` as MessageKey, { count }) : unit
 
 export { isolated } from '../messages/language.ts'
 
-// How the visitor's language writes them: see `Language`.
+// Numbers in the visitor's language: see `Language`.
 export const number = (value: number): string => language.number(value)
 export const compact = (value: number): string => language.compact(value)
 export const percent = (value: number): string => language.percent(value)

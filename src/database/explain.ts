@@ -32,9 +32,9 @@ const WHY_UNREACHABLE: Readonly<Record<string, (place: Place) => string>> = {
   ENOTFOUND: ({ server }) => `the host of ${server} is not known`,
   EAI_AGAIN: ({ server }) => `the host of ${server} cannot be looked up at present. Try again`,
   ECONNRESET: ({ server }) => `${server} has closed the connection. Look at its log`,
-  EHOSTUNREACH: ({ server }) => `no way leads to ${server}`,
-  ENETUNREACH: ({ server }) => `no way leads to ${server}`,
-  ETIMEDOUT: ({ server }) => `${server} does not answer. Start the database, or let the network pass`,
+  EHOSTUNREACH: ({ server }) => `there is no route to ${server}`,
+  ENETUNREACH: ({ server }) => `there is no route to ${server}`,
+  ETIMEDOUT: ({ server }) => `${server} does not answer. Start the database, or open the network to it`,
 }
 
 /** Reasons by SQLSTATE: the server refuses the connection, or a right that the service needs. */

@@ -59,7 +59,7 @@ export const applyWorkerRole = async (client: pg.Client): Promise<string | null>
   }
   if (intruders.length === 0) return null
   return (
-    `Members of headway_worker may not call its functions, which run with the rights of their owner: others may create ` +
-    `functions beside them (${intruders.join(', ')}). REVOKE CREATE ON SCHEMA there, and start again.`
+    `Members of headway_worker get no right to call the functions for workers: these run with their owner's rights, and other ` +
+    `roles may create functions in the same schemas (${intruders.join(', ')}). Run REVOKE CREATE ON SCHEMA for them, and start again.`
   )
 }

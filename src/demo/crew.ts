@@ -7,7 +7,7 @@ import type { Assignment, Ending, Result, Stopped } from './messages.ts'
 const WORKER = fileURLToPath(new URL('./worker.js', import.meta.url))
 
 export interface Crew {
-  /** Resolves when all worker processes have gone, with the sum of what they did. */
+  /** Resolves when all worker processes have ended, with the sum of their results. */
   gone: Promise<Result>
   /** Ends them at once. */
   kill: () => void
@@ -25,7 +25,7 @@ const sumUp = (results: readonly Result[]): Result => {
   return { ...sum, fingerprint: fingerprint.toHex() }
 }
 
-/** How the job ends when all workers have stopped; null when that is not for them to say any more. */
+/** How the job ends when all workers have stopped; null when the workers may no longer decide it. */
 const endingOf = (stopped: readonly Stopped[]): Ending | null => {
   const reasons = new Set(stopped.map(({ why }) => why))
   if (reasons.has('superseded')) return null
@@ -34,8 +34,9 @@ const endingOf = (stopped: readonly Stopped[]): Ending | null => {
 }
 
 /**
- * Starts a process for each assignment. They report for themselves; here it is only noticed who is the last to stop, since that one
- * ends the job for all. `onLost` hears of a worker that ended without a word: then nobody here ends the job.
+ * Starts a process for each assignment. The workers report for themselves. This process only notices which worker is the last
+ * to stop, because that one ends the job for all. `onLost` is called for a worker that ended without a message; then no worker
+ * ends the job.
  */
 export const startCrew = (assignments: readonly Assignment[], onLost: (reason: string) => void): Crew => {
   const workers = new Map<ChildProcess, Stopped | null>()
@@ -53,7 +54,7 @@ export const startCrew = (assignments: readonly Assignment[], onLost: (reason: s
     workers.set(worker, null)
     const exited = once(worker, 'exit')
     worker.on('message', message => onStopped(worker, message as Stopped))
-    // A worker that has gone cannot be written to; its exit tells.
+    // A worker that has ended cannot be written to; its exit event follows.
     worker.on('error', () => undefined)
     worker.send(assignment)
     const [code, signal] = (await exited) as [number | null, NodeJS.Signals | null]

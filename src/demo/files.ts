@@ -9,11 +9,11 @@ export interface FoundFile {
 
 export interface FoundFiles {
   files: FoundFile[]
-  /** Folders that could not be opened, and files that were gone or closed to us. */
+  /** Folders that could not be opened, and files that were gone or not readable. */
   unreadable: number
 }
 
-/** Every regular file under `folder`, in no particular order. Links are not followed: what they point at may be anywhere. */
+/** Every regular file under `folder`, in no particular order. Links are not followed, because their targets may be anywhere. */
 export const findFiles = async (folder: string, signal: AbortSignal): Promise<FoundFiles> => {
   const found: FoundFiles = { files: [], unreadable: 0 }
   const countUnreadable = (): void => {
@@ -33,10 +33,10 @@ export const findFiles = async (folder: string, signal: AbortSignal): Promise<Fo
   return found
 }
 
-/** What opening and closing a file costs, in bytes that could be hashed meanwhile. */
+/** The cost of opening and closing a file, in bytes that could be hashed in that time. */
 const FILE_OVERHEAD_BYTES = 50_000
 
-/** Shares of about equal work: the largest file goes first, each to the share with the least so far. */
+/** Shares of about equal work: the files go, largest first, to the share with the least work so far. */
 export const shareOut = (files: readonly FoundFile[], shares: number): FoundFile[][] => {
   const result = Array.from({ length: shares }, () => ({ files: [] as FoundFile[], load: 0 }))
   for (const file of [...files].sort((a, b) => b.size - a.size)) {

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 const CHUNK_BYTES = 256 * 1024
 const DIGEST_BYTES = 32
 
-/** SHA-256 over the path and the content of one file. A file of any size takes one buffer; `signal` ends it between two reads. */
+/** SHA-256 of the path and the content of one file. A file of any size takes one buffer; `signal` ends it between two reads. */
 export const createFileHasher = (folder: string) => {
   const buffer = Buffer.allocUnsafe(CHUNK_BYTES)
   return async (path: string, onBytes: (bytes: number) => void, signal: AbortSignal): Promise<Buffer> => {
@@ -25,7 +25,7 @@ export const createFileHasher = (folder: string) => {
   }
 }
 
-/** Folds digests into one that does not depend on their order: a folder has the same however it was shared out. */
+/** Combines digests into one that does not depend on their order: it is the same however the files were shared out. */
 export const createFingerprint = () => {
   const sum = Buffer.alloc(DIGEST_BYTES)
   return {

@@ -1,6 +1,6 @@
 /**
- * `npm run demo [folder]`: four processes hash every file under a folder and report to a Headway service, whose live stream is drawn
- * here. The drawing knows only what the service says. Exit code 0 completed, 130 cancelled, 1 failed.
+ * `npm run demo [folder]`: four processes hash every file under a folder and report to a Headway service. This program draws
+ * the service's live stream, and knows only what the service says. Exit code 0 completed, 130 cancelled, 1 failed.
  */
 import { HEADER, BASE_PATH } from '../contract/http.ts'
 import { randomUUID } from 'node:crypto'
@@ -21,13 +21,13 @@ import { pictureOf, type View } from './view.ts'
 
 const WORKERS = 4
 
-/** npm passes a signal on that the terminal has sent to the whole group: it arrives twice within a millisecond. */
+/** npm passes on a signal that the terminal has sent to the whole process group, so it arrives twice within a millisecond. */
 const SAME_SIGNAL_MS = 1_000
 
-/** How often the workers' own numbers are read; the stream has only those of the job. */
+/** How often the workers' own numbers are read; the stream only has those of the job. */
 const READ_WORKERS_MS = 500
 
-/** What a job that was ended by others may take until it shows as finished. */
+/** How long a job that was ended elsewhere may take until it shows as finished. */
 const LAST_EVENT_MS = 5_000
 
 const EXIT_CODES: Partial<Record<string, number>> = { completed: 0, cancelled: 130 }
@@ -57,7 +57,7 @@ const checkFolder = (folder: string): void => {
 
 const createJob = (client: Client, folder: string, { files }: FoundFiles, signal: AbortSignal) =>
   client.persist<{ id: string; attempt: number }>('POST', '/jobs', {
-    // Creating is the one call that must not be repeated blindly: with a key it may be.
+    // Creating a job is the one call that must not be repeated without a key.
     headers: { [HEADER.idempotencyKey]: randomUUID() },
     signal,
     body: {
@@ -69,7 +69,7 @@ const createJob = (client: Client, folder: string, { files }: FoundFiles, signal
     },
   })
 
-/** Reads the workers as long as the job is followed. What cannot be read now is read the next time. */
+/** Reads the workers while the job is followed. If a read fails, the next one follows. */
 const watchWorkers = async (client: Client, view: View, jobId: string, signal: AbortSignal): Promise<void> => {
   while (!signal.aborted) {
     await client
@@ -84,7 +84,7 @@ const tell = async (client: Client, path: string, body?: object): Promise<void> 
   try {
     await client.persist('POST', path, body && { body })
   } catch (error) {
-    // The job has ended meanwhile: then there is nothing to cancel or to fail.
+    // The job has ended meanwhile, so there is nothing to cancel or to fail.
     if (!(error instanceof RefusedError)) throw error
   }
 }
@@ -224,7 +224,7 @@ const main = async (): Promise<number> => {
   }
 }
 
-// Whoever reads the output may go away (`| head`): the job goes on.
+// The reader of the output may go away (`| head`): the job goes on.
 process.stdout.on('error', () => undefined)
 process.exitCode = await main().catch((error: unknown) => {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)

@@ -1,4 +1,4 @@
-/** What the demo tells a worker process, and what it hears from it. */
+/** Messages between the demo and its worker processes. */
 
 export interface Assignment {
   kind: 'assignment'
@@ -11,7 +11,7 @@ export interface Assignment {
   files: string[]
 }
 
-/** What a worker has done, or all of them together. */
+/** The result of one worker, or of all of them together. */
 export interface Result {
   files: number
   bytes: number
@@ -20,12 +20,15 @@ export interface Result {
   fingerprint: string
 }
 
-/** To the worker that was the last to stop: it ends the job in the name of all. */
+/** To the worker that stopped last: it ends the job for all. */
 export type Ending = { kind: 'complete'; result: Result } | { kind: 'acknowledge-cancel' }
 
 export type ToWorker = Assignment | Ending
 
-/** `done`: all files. `cancelled`: a heartbeat said so. `superseded`: the job has ended without us, or is another's. */
+/**
+ * `done`: all files are hashed. `cancelled`: a heartbeat said so. `superseded`: the job has ended elsewhere, or has another
+ * attempt.
+ */
 export type Stop = 'done' | 'cancelled' | 'superseded'
 
 export interface Stopped {

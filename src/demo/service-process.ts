@@ -1,5 +1,5 @@
 import { runService } from '../serve.ts'
 
-/** A service that lives no longer than the demo that started it, however that ends. */
+/** Ends this service when the demo that started it has ended in any way. */
 process.on('disconnect', () => process.kill(process.pid, 'SIGTERM'))
 await runService()

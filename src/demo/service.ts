@@ -11,7 +11,7 @@ const START_POLL_MS = 50
 
 export interface DemoService {
   url: string
-  /** Whether the demo has started it, and ends it. */
+  /** Whether the demo has started the service, and ends it. */
   own: boolean
   end(): Promise<void>
 }
@@ -19,7 +19,7 @@ export interface DemoService {
 const isReady = async (url: string): Promise<boolean> => {
   try {
     const response = await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(PROBE_TIMEOUT_MS) })
-    // Something else may listen there, and answer 200 to anything.
+    // Another program may listen there, and answer 200 to anything.
     return response.ok && ((await response.json()) as { status?: string }).status === 'ready'
   } catch {
     return false
@@ -48,7 +48,7 @@ const waitUntilReady = async (url: string, service: ChildProcess, signal: AbortS
 const startService = async (signal: AbortSignal): Promise<DemoService> => {
   const port = await freePort()
   const url = `http://127.0.0.1:${port}`
-  // In a process group of its own: Ctrl-C must not end it before the job has been cancelled through it.
+  // In a process group of its own: Ctrl-C must not end the service before the job has been cancelled through it.
   const service = fork(fileURLToPath(new URL('./service-process.js', import.meta.url)), {
     detached: true,
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
@@ -68,7 +68,10 @@ const startService = async (signal: AbortSignal): Promise<DemoService> => {
   return { url, own: true, end }
 }
 
-/** The service of HEADWAY_URL, or the one that runs on this machine, or one of our own. Raises an error that says what to do. */
+/**
+ * The service of HEADWAY_URL, or the one that runs on this machine, or one that this demo starts. Raises an error that says
+ * what to do.
+ */
 export const findOrStartService = async (signal: AbortSignal): Promise<DemoService> => {
   const given = process.env.HEADWAY_URL?.replace(/\/+$/, '')
   const url = given ? given : DEFAULT_URL

@@ -8,14 +8,14 @@ import { paint, piece, type Piece } from '../terminal/paint.ts'
 import type { Paper, Picture } from '../terminal/screen.ts'
 import { printable, shorten } from '../terminal/text.ts'
 
-/** Everything that is shown, as known at one moment. */
+/** Everything that is shown at one moment. */
 export interface View {
   folder: string
-  /** Of the job's document, or of the service before there is one. */
+  /** Address of the job's document, or of the service before there is a job. */
   url: string
   totalBytes: number
   job: WireJob | null
-  /** When `job` arrived, by this machine's clock: its ETA is as old as that. */
+  /** When `job` arrived, by this machine's clock: its estimate is as old as that. */
   jobReceivedAtMs: number
   workers: readonly WorkerDocument[]
   cancelling: boolean
@@ -48,7 +48,7 @@ const factsOf = ({ job, jobReceivedAtMs, workers, totalBytes }: View, nowMs: num
   return [...jobFactsOf({ unit: 'files', ...job }, nowMs - jobReceivedAtMs), ...bytes]
 }
 
-/** As many facts as fit, whole ones only; the first one in any case. */
+/** As many whole facts as fit; the first one in any case. */
 const fitting = (facts: readonly string[], columns: number, separator: string): string => {
   let line = facts[0] ?? ''
   for (const fact of facts.slice(1)) {
@@ -69,7 +69,7 @@ const jobLine = (view: View, paper: Paper): Piece[] => {
   const lead = [piece(MARGIN)]
   const tail = [piece(percent, 'bold'), piece(MARGIN), state]
   if (width < 5) return [...lead, ...tail]
-  // By the counts, which are finer than the percent; a finished job is as full as its percent says.
+  // By the counts, which are finer than the percent. A finished job's bar shows its percent.
   const exact = job && !isFinished(job) ? fractionOf(job.processedCount, job.totalCount) : 0
   const { done, left } = bar(Math.max(exact, (job?.progressPercent ?? 0) / 100), width, paper.unicode)
   const style = job?.status === 'failed' ? 'red' : job?.status === 'cancelled' ? 'yellow' : 'green'
@@ -90,7 +90,7 @@ const workerLine = (worker: WorkerDocument, { columns, unicode }: Paper, nameWid
 
 const byName = (a: WorkerDocument, b: WorkerDocument): number => (a.workerId < b.workerId ? -1 : 1)
 
-/** The picture of a moment: lines no longer than the paper is wide, and no more of them than it is high. */
+/** The present state as lines no longer than the paper is wide, and no more of them than it is high. */
 export const render = (view: View, paper: Paper, nowMs: number): string[] => {
   const { job, folder, url, cancelling } = view
   const [separator, ellipsis] = paper.unicode ? [' · ', '…'] : [' - ', '~']
@@ -115,19 +115,19 @@ export const render = (view: View, paper: Paper, nowMs: number): string[] => {
   ]
   const spacious = [[], ...head, [], ...workers, [], ...(active ? foot : []), []]
   const tight = [...head, ...workers, ...(active ? foot : [])]
-  // One row stays free: that of the cursor.
+  // One row stays free for the cursor.
   const lines = spacious.length < paper.rows ? spacious : tight.slice(0, Math.max(1, paper.rows - 1))
   return lines.map(line => paint(line, paper))
 }
 
-/** The moment as one line of a log. */
+/** The present state as one line of a log. */
 export const renderPlain = (view: View, nowMs: number): string => {
   const { job } = view
   const parts = [`${job?.progressPercent ?? 0} %`, stateOf(view).text, ...factsOf(view, nowMs)]
   return [...parts, ...(job?.message ? [printable(job.message)] : [])].join(', ')
 }
 
-/** What is shown of the moment that `view` has come to. */
+/** The picture of a view, for a screen. */
 export const pictureOf = (view: View): Picture => ({
   draw: paper => render(view, paper, Date.now()),
   describe: () => new Map(view.job ? [['job', renderPlain(view, Date.now())]] : []),

@@ -1,6 +1,6 @@
 /**
- * One worker of the demo: hashes its share of the files and reports for itself, through `@headway/worker`. That client sees to
- * everything a worker owes the service: heartbeats in time, absolute counts, the attempt it works on.
+ * One worker of the demo. It hashes its share of the files and reports through `@headway/worker`, which takes care of what a
+ * worker owes the service: heartbeats in time, absolute counts, and the attempt.
  */
 import { createNodeClient, RefusedError, settingsOf, type Client } from '../node-client/client.ts'
 import { createWorker, StopError, type Job } from '../worker/headway.ts'
@@ -31,7 +31,7 @@ const hashFiles = async (job: Job, { folder, files }: Assignment): Promise<Stopp
     try {
       fingerprint.add(await hashFile(file, onBytes, job.signal))
     } catch {
-      // Stopped in the middle of a file, which then does not count; or the file cannot be read.
+      // The worker was stopped in the middle of a file, which then does not count, or the file cannot be read.
       if (whyStopped(job) !== 'done') break
       done.errors++
     }
@@ -39,7 +39,7 @@ const hashFiles = async (job: Job, { folder, files }: Assignment): Promise<Stopp
     report(file)
   }
   await job.leave()
-  // A cancellation that came after the last file stopped nothing.
+  // A cancellation after the last file has stopped nothing.
   const why = done.files === files.length && whyStopped(job) === 'cancelled' ? 'done' : whyStopped(job)
   return { kind: 'stopped', why, result: { ...done, fingerprint: fingerprint.toHex() } }
 }
@@ -50,7 +50,7 @@ const endJob = async (client: Client, { jobId, attempt }: Assignment, ending: En
       await client.persist('POST', `/jobs/${jobId}/complete`, { body: { attempt, resultSummary: ending.result } })
     } else await client.persist('POST', `/jobs/${jobId}/cancelled`, { body: { attempt } })
   } catch (error) {
-    // Whoever reads the job sees how it ended; there is nothing left to do for it here.
+    // The job shows how it ended; this worker has nothing left to do.
     if (!(error instanceof RefusedError)) throw error
   }
 }
@@ -65,7 +65,7 @@ const main = async (): Promise<void> => {
   const job = await createWorker({ url }).attach(jobId, { attempt, workerId })
   try {
     const stopped = await hashFiles(job, assignment)
-    // Listen first: the answer may come at once.
+    // Listens first, because the answer may come at once.
     const ending = nextMessage()
     process.send?.(stopped)
     const message = await ending
@@ -78,8 +78,8 @@ const main = async (): Promise<void> => {
   process.disconnect()
 }
 
-// Ctrl-C reaches every process of the terminal. A worker stops because a heartbeat told it.
+// Ctrl-C reaches every process of the terminal. A worker stops because a heartbeat tells it to.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined)
-// Without the process that started it nobody waits for its work: its job fails.
+// Without the process that started it, nobody waits for its work, and its job fails.
 process.on('disconnect', () => process.exit())
 await main()

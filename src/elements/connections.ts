@@ -3,7 +3,7 @@ import { followTogether, LINGER_MS, Sources, tryAgain, whenIdentified } from '..
 import type { HeadwayClient, JobFilter, TokenSource } from '../browser-client/types.ts'
 import { dispatchProgressEvents } from './window-events.ts'
 
-/** As many as one stream takes. */
+/** The most jobs that one stream takes. */
 const MAX_JOBS = 100
 const JOB_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
@@ -12,7 +12,7 @@ export interface Source {
   token: TokenSource | undefined
 }
 
-/** Follows a list, with one client for all elements of a page that show the same. Answers how to stop. */
+/** Follows a list of jobs. All elements of a page with the same list share one client. Answers a function that stops it. */
 export const followList = (
   { url, token }: Source,
   filter: JobFilter,
@@ -31,7 +31,7 @@ export const followList = (
 
 interface Watcher {
   jobId: string
-  /** Another client has taken over. */
+  /** Called with the client that has the job now. */
   onClient: (client: HeadwayClient) => void
 }
 
@@ -40,7 +40,10 @@ interface Opened {
   close: () => void
 }
 
-/** Up to a hundred jobs that single elements of a page show, in one stream. It is opened anew, behind the present one, when they change. */
+/**
+ * Up to a hundred jobs that single elements of a page show, in one stream. When the jobs change, a new stream is opened, and
+ * replaces the present one when it has a snapshot.
+ */
 class JobGroup {
   readonly #url: string
   readonly #sources = new Sources()
@@ -80,7 +83,7 @@ class JobGroup {
     return new Set([...this.#watchers].map(({ jobId }) => jobId))
   }
 
-  /** In a moment: a page adds its elements one after the other. */
+  /** Waits a moment, because a page adds its elements one after the other. */
   #plan(milliseconds: number): void {
     clearTimeout(this.#timer)
     this.#timer = setTimeout(() => this.#follow(), milliseconds)
@@ -103,7 +106,7 @@ class JobGroup {
       this.#take(next)
       return
     }
-    // What is shown stays until the next one has something to show.
+    // The present client stays until the next one has a snapshot.
     this.#next = next
     const stop = next.client.subscribe(() => {
       if (this.#next !== next || !next.client.state().loaded) return
@@ -136,7 +139,7 @@ class JobGroup {
   }
 }
 
-/** By service and user. */
+/** The groups by service and user. */
 const groups = new Map<string, Set<JobGroup>>()
 
 const groupFor = (key: string, url: string, jobId: string): JobGroup => {
@@ -152,10 +155,10 @@ const groupFor = (key: string, url: string, jobId: string): JobGroup => {
   return group
 }
 
-/** Whether there can be a job of that name at all: the service refuses a stream for the sake of one that is none. */
+/** Whether a text can be the id of a job. The service refuses a whole stream if one id in it cannot. */
 export const isJobId = (text: string): boolean => JOB_ID.test(text)
 
-/** Follows one job together with all others that single elements of the page show. */
+/** Follows one job, in a stream that other single elements of the page share. */
 export const followJob = ({ url, token }: Source, watcher: Watcher): (() => void) => {
   let stop = (): void => undefined
   const forget = whenIdentified(token, identity => {

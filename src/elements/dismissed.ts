@@ -2,7 +2,7 @@ import type { LiveJob } from '../contract/live-job.ts'
 import { LONGEST_JUST_FINISHED_SECONDS } from '../contract/just-finished.ts'
 
 const KEY = 'headway:top-bar:dismissed'
-/** After that a finished job is shown no more in any case; twice as long, since the clock of this machine may differ. */
+/** After this time a finished job is not shown in any case. It is doubled because the clock of this machine may differ. */
 const KEPT_MS = 2_000 * LONGEST_JUST_FINISHED_SECONDS
 
 const attemptOf = ({ id, attempt }: LiveJob): string => `${id} ${attempt}`
@@ -11,8 +11,8 @@ const isEntry = (entry: unknown): entry is [attempt: string, atMs: number] =>
   Array.isArray(entry) && typeof entry[0] === 'string' && typeof entry[1] === 'number'
 
 /**
- * Finished jobs that somebody has taken out of sight, each in one attempt. All bars of an origin leave them out, also after a
- * reload. Where storage is full or forbidden, this page alone remembers.
+ * Finished jobs that the user has dismissed, each in one attempt. All bars of an origin leave them out, also after a reload. If
+ * storage is full or forbidden, only this page remembers them.
  */
 export class Dismissed {
   readonly #here = new Map<string, number>()
@@ -30,11 +30,14 @@ export class Dismissed {
     try {
       localStorage.setItem(KEY, JSON.stringify([...this.#here]))
     } catch {
-      // It is forgotten with the page.
+      // Storage is full or forbidden: only this page remembers.
     }
   }
 
-  /** Takes what other bars have added. Parsed only where it has changed: this is asked for each job whenever a bar is drawn. */
+  /**
+   * Reads what other bars have stored. It is parsed only when it has changed, because this is called for each job whenever a
+   * bar is drawn.
+   */
   #read(): void {
     try {
       const text = localStorage.getItem(KEY)
@@ -44,7 +47,7 @@ export class Dismissed {
       if (!Array.isArray(entries)) return
       for (const entry of entries as unknown[]) if (isEntry(entry)) this.#here.set(...entry)
     } catch {
-      // What is there is none of this.
+      // The stored text was written by another program.
     }
   }
 }

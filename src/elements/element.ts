@@ -11,13 +11,13 @@ import type { Source } from './connections.ts'
 
 const SECOND_MS = 1_000
 
-/** The service that this file came from; the page's own origin where a bundler has put it into another file. */
+/** The service that this file was loaded from; the page's own origin if a bundler has put it into another file. */
 const originOfFile = (): string => {
   const { protocol, pathname, origin } = new URL(import.meta.url)
   return protocol.startsWith('http') && pathname === '/elements.js' ? origin : location.origin
 }
 
-/** The nearest ancestor that says what language it is in, out of whatever shadow roots this is in. */
+/** The language of the nearest ancestor that has a `lang`, also across shadow roots. */
 const langAround = (start: Element): string | null => {
   for (let at: Node | null = start; at; at = at instanceof ShadowRoot ? at.host : at.parentNode) {
     const lang = at instanceof Element ? at.getAttribute('lang') : null
@@ -26,25 +26,28 @@ const langAround = (start: Element): string | null => {
   return null
 }
 
-/** What the elements have in common: where the service is, who asks, and the language. */
+/** What the elements have in common: the service's address, the token and the language. */
 export abstract class HeadwayElement extends LitElement {
   static override properties: PropertyDeclarations = {
     url: {},
     token: { noAccessor: true },
   }
 
-  /** The address of the service; by default the one that this file came from. */
+  /** The address of the service; by default the one that this file was loaded from. */
   declare url: string | undefined
 
   #token: TokenSource | undefined
-  /** Stands for all functions that the page gives: frameworks make a new one with each render, which is no new connection. */
+  /**
+   * Stands for all token functions of the page: frameworks make a new one with each render, and that must not open a new
+   * connection.
+   */
   readonly #ask = (): ReturnType<Extract<TokenSource, (...args: never) => unknown>> =>
     typeof this.#token === 'function' ? this.#token() : this.#token
   readonly #clock = new ShownClock()
   #unfollow: (() => void) | null = null
   #ticking: ReturnType<typeof setInterval> | undefined
 
-  /** A token, or, as a property, a function that gives one: it is asked again when a token has expired. */
+  /** A token, or, as a property, a function that gives one. It is called again when a token has expired. */
   get token(): TokenSource | undefined {
     return this.#token
   }
@@ -62,18 +65,21 @@ export abstract class HeadwayElement extends LitElement {
   }
 
   /**
-   * The time that what is shown of a job is of, by the clock of the service. An element that was added while nothing arrived has
-   * the job as it was when it last changed, and can say nothing of later.
+   * The time, by the service's clock, at which the shown job was up to date. For an element that was added while the connection
+   * was lost, it is the time of the job's last change.
    */
   protected shownMs(client: HeadwayClient, { updatedAt }: Pick<LiveJob, 'updatedAt'>): number {
     this.#clock.read(client.connection, client.now())
     return this.#clock.lastMs ?? Date.parse(updatedAt)
   }
 
-  /** Whose connection tells until when what is shown was as of now; null: nobody's. */
+  /** The client whose connection says whether the shown job is up to date; null: there is none. */
   protected abstract readonly client: HeadwayClient | null | undefined
 
-  /** What is said of a job that has not finished while nothing arrives: of when it is. Null: it is as of now. */
+  /**
+   * A text for an unfinished job while the connection is lost: the time at which the job was up to date. Null: it is up to
+   * date.
+   */
   protected asOf(client: HeadwayClient, job: LiveJob): string | null {
     const shownMs = this.shownMs(client, job)
     if (isFinished(job) || isArriving(client.connection)) return null
@@ -85,13 +91,15 @@ export abstract class HeadwayElement extends LitElement {
     return progressLanguage(own ? [own, ...navigator.languages] : navigator.languages)
   }
 
-  /** Begins to follow what the properties in `followed` name. Answers how to stop; null: they name nothing. */
+  /**
+   * Begins to follow the jobs that the properties in `followed` name. Answers a function that stops it; null: they name no job.
+   */
   protected abstract follow(): (() => void) | null
   protected abstract readonly followed: readonly string[]
 
   override connectedCallback(): void {
     super.connectedCallback()
-    // Before its first update a page, or a framework, may still set what it shall follow.
+    // Before the first update, a page or a framework may still set the properties.
     if (this.hasUpdated) this.#follow()
   }
 
@@ -115,7 +123,7 @@ export abstract class HeadwayElement extends LitElement {
     this.#unfollow = null
   }
 
-  /** Renders every second while that is so: what is left counts down between two reports as well. */
+  /** Renders every second while `needed`, because the time left counts down between two reports. */
   protected tickWhile(needed: boolean): void {
     if (!needed) {
       clearInterval(this.#ticking)
@@ -123,7 +131,8 @@ export abstract class HeadwayElement extends LitElement {
     } else {
       this.#ticking ??= setInterval(() => {
         const { client } = this
-        // Also where nobody looks: otherwise a connection that is lost meanwhile would have been lost when somebody last looked.
+        // Also while the page is hidden: otherwise a connection that is lost meanwhile would seem lost since the page was last
+        // visible.
         if (client) this.#clock.read(client.connection, client.now())
         if (document.visibilityState === 'visible') this.requestUpdate()
       }, SECOND_MS)
@@ -149,7 +158,7 @@ const ERROR_KEYS = {
   shutting_down: 'progress.errors.later',
 } as const
 
-/** Why something did not work, in the visitor's language where there are words for it. */
+/** Why something failed, in the visitor's language if there is a text for it. */
 export const errorText = (language: ProgressLanguage, error: unknown): string => {
   const code = error instanceof HeadwayProblem ? error.code : ''
   if (Object.hasOwn(ERROR_KEYS, code)) return language.text(ERROR_KEYS[code as keyof typeof ERROR_KEYS])

@@ -9,13 +9,13 @@ export type * from './types.ts'
 export type * from '../browser-client/types.ts'
 export type { ProgressEndDetail, ProgressErrorDetail, ProgressUpdateDetail } from './window-events.ts'
 
-// What Lit adds is left out: the package does not bring its types.
+// The types leave out what Lit adds, because the package does not include Lit's types.
 export const HeadwayProgress: new () => HeadwayProgressElement = Progress
 export const HeadwayJobCard: new () => HeadwayJobCardElement = JobCard
 export const HeadwayTopBar: new () => HeadwayTopBarElement = TopBar
 
-// A page may load this file twice, as its own bundle and from the service: the first one stays. A server that renders pages has no
-// elements.
+// A page may load this file twice, in its own bundle and from the service: the first definition stays. A server that renders
+// pages has no custom elements.
 const define = (name: string, element: CustomElementConstructor): void => {
   const registry = globalThis.customElements as CustomElementRegistry | undefined
   if (registry && !registry.get(name)) registry.define(name, element)

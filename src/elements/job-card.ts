@@ -10,8 +10,8 @@ import { messageText, renderBar, renderFigures, renderMark, statusText } from '.
 import { bar, shared } from './styles.ts'
 
 /**
- * `<headway-job-card job-id="…">`: one job with its bar, what its worker says, and buttons to cancel it, which asks first, and to
- * retry it. Parts: card, name, status, message, error, bar, track, fill, figures, count, rate, eta, as-of, cancel, question,
+ * `<headway-job-card job-id="…">`: one job with its bar, its worker's message, and buttons to cancel it, after a question, and
+ * to retry it. Parts: card, name, status, message, error, bar, track, fill, figures, count, rate, eta, as-of, cancel, question,
  * cancel-yes, cancel-no, retry, dismiss.
  */
 export class HeadwayJobCard extends JobElement {
@@ -94,13 +94,13 @@ export class HeadwayJobCard extends JobElement {
     `,
   ]
 
-  /** The request is on its way. */
+  /** A request of the card is in flight. */
   declare busy: boolean | undefined
-  /** Cancelling waits for a second word: what it stops may have taken hours. */
+  /** The card asks before it cancels, because the work may have taken hours. */
   declare asking: boolean | undefined
-  /** Why it was refused, until something else happens. */
+  /** Why the last request was refused, until the job changes or another request is made. */
   declare refusal: string | undefined
-  /** Takes a finished job out of sight, where whoever shows it can. */
+  /** Dismisses a finished job; absent if the card's owner cannot. */
   declare dismiss: ((job: LiveJob) => void) | undefined
   #focus: string | null = null
 
@@ -194,7 +194,7 @@ export class HeadwayJobCard extends JobElement {
     </button>`
   }
 
-  /** An id that leads nowhere is said, once the service has said so. Until then the room of a card is kept. */
+  /** Says that there is no job with this id, once the service has said so. Until then the room of a card is kept. */
   #renderMissing(): TemplateResult | typeof nothing {
     if (this.isNoJobId || this.client?.state().loaded) {
       return html`<p class="small muted" part="message">${this.language.text('progress.errors.notFound')}</p>`
@@ -208,7 +208,7 @@ export class HeadwayJobCard extends JobElement {
     </div>`
   }
 
-  /** The answer that changes nothing has the focus: who presses twice by accident cancels nothing. */
+  /** The answer that changes nothing gets the focus, so that pressing twice by accident cancels nothing. */
   #ask(asking: boolean): void {
     this.asking = asking
     this.#focus = asking ? '[part=cancel-no]' : '[part=cancel]'

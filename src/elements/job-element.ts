@@ -5,7 +5,7 @@ import type { LiveJob } from '../contract/live-job.ts'
 import { followJob, isJobId } from './connections.ts'
 import { HeadwayElement } from './element.ts'
 
-/** An element that shows one job: the one of its `job-id`, or one that it is given with the client that follows it. */
+/** An element that shows one job: the one of its `job-id`, or one that it is given together with a client. */
 export abstract class JobElement extends HeadwayElement {
   static override properties: PropertyDeclarations = {
     ...HeadwayElement.properties,
@@ -15,7 +15,7 @@ export abstract class JobElement extends HeadwayElement {
   }
 
   declare jobId: string | undefined
-  /** The job to show, for whoever follows it already. */
+  /** The job to show, for an owner that follows it already. */
   declare job: LiveJob | undefined
   declare client: HeadwayClient | undefined
 
@@ -24,11 +24,11 @@ export abstract class JobElement extends HeadwayElement {
 
   protected override willUpdate(changed: PropertyValues): void {
     super.willUpdate(changed)
-    // What is left becomes less, and one that does not advance shows it.
+    // The time left counts down, and a job that stops advancing must show it.
     this.tickWhile(this.job !== undefined && !isFinished(this.job))
   }
 
-  /** There can be no job of that name. */
+  /** Whether the text in `job-id` cannot be the id of a job. */
   protected get isNoJobId(): boolean {
     return this.jobId !== undefined && this.jobId !== '' && !isJobId(this.#id)
   }
@@ -54,9 +54,9 @@ export abstract class JobElement extends HeadwayElement {
     this.client = client
     const id = this.#id
     const look = () => {
-      // A finished job is let go by the client after a while; whoever shows it still does.
+      // The client drops a finished job after a while; the element keeps showing it.
       this.job = client.job(id) ?? this.job
-      // Loaded or not, connected or not.
+      // Also when only `loaded` or the connection has changed.
       this.requestUpdate()
     }
     this.#unsubscribe = client.subscribe(look)

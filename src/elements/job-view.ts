@@ -10,18 +10,18 @@ import type { ProgressLanguage } from '../messages/progress.ts'
 
 export interface JobView {
   job: LiveJob
-  /** What is shown is of this time. */
+  /** The time at which the job was up to date. */
   nowMs: number
   language: ProgressLanguage
-  /** Nothing arrives: of when the job is. */
+  /** While the connection is lost: the time at which the job was up to date. */
   asOf: string | null
 }
 
-/** Nobody knows how far a running job is: neither a total nor a percent was ever reported. */
+/** Whether it is not known how far a running job is: neither a total nor a percent was ever reported. */
 const isUnknown = ({ status, progressPercent, totalCount }: LiveJob): boolean =>
   status === 'running' && progressPercent === 0 && totalCount === null
 
-/** A width in percent as an attribute of SVG: a style would need a page that allows inline styles. */
+/** The width in percent is an attribute of SVG, because a style would need a page that allows inline styles. */
 export const renderBar = ({ job, nowMs, language, asOf }: JobView): TemplateResult => {
   const unknown = isUnknown(job)
   const width = unknown ? 30 : job.progressPercent
@@ -67,7 +67,7 @@ const leftText = ({ job, nowMs, language }: JobView): string => {
   return seconds === null || seconds <= 0 ? '' : remainingText(language, seconds)
 }
 
-/** One line: how much, how fast, how long. */
+/** One line: the count, the rate, and the time left. */
 export const renderFigures = (view: JobView): TemplateResult => {
   const { job } = view
   const isStill = isFinished(job) || view.asOf !== null
@@ -90,7 +90,7 @@ const MARKS: Partial<Record<Condition, string>> = {
   partly_stalled: '!',
 }
 
-/** The status in words. Of a batch some of whose partitions are silent: how many. */
+/** The status in words. For a batch with stalled partitions: how many there are. */
 export const statusText = ({ job, nowMs, language }: JobView): string => {
   const look = conditionOf(job, nowMs)
   const { children } = job
@@ -100,19 +100,19 @@ export const statusText = ({ job, nowMs, language }: JobView): string => {
 
 const OWN_REASONS = ['stale', 'never_started', 'partitions'] as const
 
-/** What a card says below the name: of a job that has failed why, and of a batch how many of its partitions have. */
+/** The text below the name on a card: why a job has failed, and how many partitions of a batch have. */
 export const messageText = ({ job, language }: JobView): string => {
   const { children, message, errorMessage, failureReason, status } = job
   if (children !== null && children.failed > 0) {
     return language.text('progress.failedParts', { failed: children.failed, total: children.total })
   }
   if (status !== 'failed') return message ?? ''
-  // What the service writes into `errorMessage` when it ends a job by itself is English.
+  // When the service ends a job by itself, `errorMessage` is in English.
   const own = OWN_REASONS.find(each => each === failureReason)
   return own === undefined ? (errorMessage ?? '') : language.text(`progress.reason.${own}`)
 }
 
-/** A spinner while it runs, else a sign; both are for the eye alone. */
+/** A spinner while the job runs, otherwise a sign. Both are hidden from screen readers. */
 export const renderMark = (job: LiveJob, nowMs: number): TemplateResult => {
   const look = conditionOf(job, nowMs)
   const mark = MARKS[look]

@@ -5,8 +5,8 @@ import { renderBar } from './job-view.ts'
 import { bar, shared } from './styles.ts'
 
 /**
- * `<headway-progress job-id="…">`: a bar and how far it is, for a line of text or a cell of a table.
- * Parts: bar, track, fill, percent, as-of. Attribute `plain`: the bar alone.
+ * `<headway-progress job-id="…">`: a bar and its percent, for a line of text or a cell of a table. Parts: bar, track, fill,
+ * percent, as-of. Attribute `plain`: only the bar.
  */
 export class HeadwayProgress extends JobElement {
   static override properties = { ...JobElement.properties, plain: { type: Boolean } }
@@ -40,14 +40,14 @@ export class HeadwayProgress extends JobElement {
   protected override render(): TemplateResult {
     const room = this.plain ? nothing : html`<span class="percent small" aria-hidden="true">&nbsp;</span>`
     const { job, client, language } = this
-    // Its room is kept, so that the page does not move when the job comes.
+    // Keeps its room, so that the page does not move when the job arrives.
     if (!job || !client)
       return html`<div class="line">
         <div class="bar"><div class="track empty"></div></div>
         ${room}
       </div>`
     const asOf = this.asOf(client, job)
-    // The bar says the percent already.
+    // Hidden from screen readers, because the bar says the percent already.
     const percent = html`<span class="percent small" part="percent" aria-hidden="true"
       >${language.percent(job.progressPercent)}</span
     >`

@@ -1,8 +1,8 @@
 import { css } from 'lit'
 
 /**
- * Colours follow the text of the page, so that the elements fit in a dark page and in a light one. Everything that a page may want
- * to change is a custom property or a part.
+ * Colours follow the text of the page, so that the elements fit into dark and light pages. Everything that a page may want to
+ * change is a custom property or a part.
  */
 export const shared = css`
   :host {

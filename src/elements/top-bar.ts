@@ -14,10 +14,10 @@ import { HeadwayElement } from './element.ts'
 import { renderMark } from './job-view.ts'
 import { shared } from './styles.ts'
 
-/** More cards than anyone reads would only make the page slow. */
+/** More cards would only make the page slow. */
 const MAX_CARDS = 20
 const EXPANDED_KEY = 'headway:top-bar:expanded'
-/** What ends together is announced together. */
+/** Jobs that end within this time are announced together. */
 const ANNOUNCE_MS = 500
 const MAX_ANNOUNCED = 3
 
@@ -33,14 +33,14 @@ const keepExpanded = (expanded: boolean): void => {
   try {
     localStorage.setItem(EXPANDED_KEY, String(expanded))
   } catch {
-    // It is forgotten with the page.
+    // Storage is full or forbidden: only this page remembers.
   }
 }
 
 /**
- * `<headway-top-bar>`: one line that says what runs, and unfolds into a card per job. Takes no room while there is nothing to say.
- * Attributes `job-type` and `organization-id` narrow it down.
- * Parts: bar, summary, spinner, count, first, connection, toggle, list, more.
+ * `<headway-top-bar>`: one line about the running jobs, which unfolds into a card per job. It takes no room while there is no
+ * job to show. The attributes `job-type` and `organization-id` narrow the jobs down. Parts: bar, summary, spinner, count,
+ * first, connection, toggle, list, more.
  */
 export class HeadwayTopBar extends HeadwayElement {
   static override properties: PropertyDeclarations = {
@@ -110,7 +110,7 @@ export class HeadwayTopBar extends HeadwayElement {
 
   declare jobType: string | undefined
   declare organizationId: string | undefined
-  /** Unfolded. Remembered for all pages of the origin; the attribute wins where it is set. */
+  /** Whether the bar is unfolded. The choice is stored for all pages of the origin; the attribute takes precedence. */
   declare expanded: boolean
 
   protected readonly followed = ['jobType', 'organizationId']
@@ -128,13 +128,13 @@ export class HeadwayTopBar extends HeadwayElement {
 
   protected override willUpdate(changed: PropertyValues): void {
     super.willUpdate(changed)
-    // What has finished leaves with time, and what is left becomes less.
+    // Finished jobs leave after a while, and the time left counts down.
     this.tickWhile(this.#jobs().length > 0)
     this.#hadFocus = this.shadowRoot?.activeElement?.localName === 'headway-job-card'
   }
 
   protected override updated(): void {
-    // The card that had the focus is gone: without this it would be lost to the page.
+    // The card that had the focus is gone. Without this the page would lose the focus.
     if (this.#hadFocus && !this.shadowRoot?.activeElement) this.renderRoot.querySelector('button')?.focus()
   }
 
@@ -185,7 +185,7 @@ export class HeadwayTopBar extends HeadwayElement {
     return html`<span class="first muted" part="first">${text}</span>`
   }
 
-  /** Only where it is not as it should be. */
+  /** Shown only if the connection is not live. */
   #renderConnection(connection: ConnectionState): TemplateResult | typeof nothing {
     if (connection === 'live' || connection === 'connecting') return nothing
     const text = this.language.text(`progress.connection.${connection}`)
@@ -211,7 +211,7 @@ export class HeadwayTopBar extends HeadwayElement {
     ${more > 0 ? html`<li class="muted small" part="more">${this.language.text('progress.more', { count: more })}</li>` : nothing}`
   }
 
-  /** What runs and what has just finished, in this order. */
+  /** The running jobs, and then those that have just finished. */
   #jobs(): readonly LiveJob[] {
     const client = this.client
     if (!client) return []
@@ -255,7 +255,7 @@ export class HeadwayTopBar extends HeadwayElement {
     }
   }
 
-  /** Ends are spoken, progress never is: a voice that counts to a hundred is noise. */
+  /** Screen readers announce ends and no progress: a voice that counts to a hundred is noise. */
   #announce(job: LiveJob): void {
     this.#ended.push(job)
     this.#announcing ??= setTimeout(() => {

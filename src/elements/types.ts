@@ -1,16 +1,16 @@
 import type { TokenSource } from '../browser-client/types.ts'
 
 interface HeadwayElement extends HTMLElement {
-  /** The address of the service; by default the one that the file of the elements came from. */
+  /** The address of the service; by default the one that the file of the elements was loaded from. */
   url: string | undefined
-  /** A token, or a function that gives one: it is asked again when a token has expired. */
+  /** A token, or a function that gives one. It is called again when a token has expired. */
   token: TokenSource | undefined
 }
 
 /** `<headway-progress>` */
 export interface HeadwayProgressElement extends HeadwayElement {
   jobId: string | undefined
-  /** The bar alone. */
+  /** Only the bar. */
   plain: boolean | undefined
 }
 
@@ -23,11 +23,13 @@ export interface HeadwayJobCardElement extends HeadwayElement {
 export interface HeadwayTopBarElement extends HeadwayElement {
   jobType: string | undefined
   organizationId: string | undefined
-  /** Unfolded. */
+  /** Whether the bar is unfolded. */
   expanded: boolean
 }
 
-/** By element: for pages that are written in JSX. A function for `token` needs what sets it as a property, as React 19 does. */
+/**
+ * Attributes by element, for pages that are written in JSX. A function for `token` must be set as a property, as React 19 does.
+ */
 export interface HeadwayElementAttributes {
   'headway-progress': { url?: string; token?: TokenSource; 'job-id'?: string; plain?: boolean }
   'headway-job-card': { url?: string; token?: TokenSource; 'job-id'?: string }

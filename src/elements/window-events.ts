@@ -19,7 +19,7 @@ export interface ProgressEndDetail {
 }
 
 export interface ProgressErrorDetail extends ProgressEndDetail {
-  /** As the worker said it; in English where the service has ended the job by itself, which `failureReason` tells. */
+  /** The worker's text. It is in English if the service has ended the job by itself, which `failureReason` tells. */
   errorMessage: string
   failureReason: LiveJob['failureReason']
 }
@@ -33,7 +33,7 @@ declare global {
   }
 }
 
-/** Jobs whose last event is known: more than a page shows. */
+/** How many jobs are remembered with their last event: more than a page shows. */
 const MAX_KNOWN = 2_000
 
 const dispatch = (type: keyof WindowEventMap, detail: unknown): void =>
@@ -46,7 +46,7 @@ const dispatchEnd = ({ id: jobId, jobType, status, errorMessage, failureReason }
   else dispatch('progress:cancelled', { jobId, jobType })
 }
 
-/** The revision of each job that the window was told last: several elements may follow one job. */
+/** The revision of each job that the window was last told, because several elements may follow one job. */
 const told = new Map<string, number>()
 
 const tell = (job: LiveJob): void => {
@@ -69,7 +69,10 @@ const tell = (job: LiveJob): void => {
   if (isFinished(job)) dispatchEnd(job)
 }
 
-/** Tells the window of each change that a client hears of, once, however many clients hear of it. Answers how to stop it. */
+/**
+ * Dispatches an event on the window for each change that a client receives, once, however many clients receive it. Answers a
+ * function that stops it.
+ */
 export const dispatchProgressEvents = (client: HeadwayClient): (() => void) => {
   const stops = [...LIFECYCLES, 'updated' as const].map(event => client.on(event, tell))
   return () => stops.forEach(stop => stop())

@@ -1,5 +1,5 @@
-// Takes the place of what only a browser has, in the bundle: a server that renders pages must be able to load it. The elements
-// are made in the browser, and nothing of this is used there.
+// Replaces parts that only a browser has, in the bundle, so that a server that renders pages can load it. The elements are made
+// in the browser, and nothing from this file is used there.
 
 export const HTMLElement = (globalThis.HTMLElement as typeof globalThis.HTMLElement | undefined) ?? Object
 

@@ -14,8 +14,9 @@ const SENTENCES: Partial<Record<ErrorCode, (jobId: string, status: JobStatus | n
       : `Job ${id} belongs to a batch that is being cancelled: retry it when the batch has ended.`,
   not_cancellable: id => `Job ${id} was created without "cancellable": it cannot be cancelled.`,
   superseded: id => `Job ${id} has gone on to another attempt: this worker belongs to an earlier one and should stop.`,
-  unknown_stage: id => `Job ${id} has declared its stages, and the one reported is none of them: name one that is.`,
-  is_partition: id => `Job ${id} is a partition, and part of what its batch counts: erase the batch.`,
+  unknown_stage: id =>
+    `Job ${id} has declared stages, and the reported stage is not among them: report one of the declared stages.`,
+  is_partition: id => `Job ${id} is a partition and counts in its batch: erase the whole batch instead.`,
   parent_not_found: id => `There is no job ${id} that could be the parent, or it is not yours.`,
   parent_finished: id => `Job ${id} has finished or is being cancelled, and takes no more partitions.`,
   is_batch: id => `Job ${id} is a batch: report to its partitions instead.`,
@@ -29,9 +30,9 @@ const PARTITION_SENTENCES: Record<string, string> = {
   not_a_batch:
     'The parent has begun to work itself, or has a total or stages of its own: create the batch as a job with partitionCount.',
   count_missing:
-    'Say in partitionCount how many partitions the batch is going to have: by it, it knows when it is done.',
+    'Send in partitionCount how many partitions the batch will have: the batch ends when so many have ended.',
   count_differs: 'partitionCount is not that of the batch: leave it out, or send the same one.',
-  batch_full: 'The batch has all of its partitions already: it was to have no more than its partitionCount.',
+  batch_full: 'The batch already has as many partitions as its partitionCount says.',
   index_outside: 'partitionIndex must be below partitionCount; the first is 0.',
   index_taken: 'The batch has a partition with this partitionIndex already: leave it out to get the next free one.',
   cancellable_differs: 'A partition is cancellable if its batch is: leave cancellable out, or send the same value.',

@@ -31,7 +31,7 @@ export const waitWhereLocked = async <Erased>(
     return await erase()
   } catch (error) {
     if (classifyFailure(error) !== 'locked') throw error
-    log.warn({ err: error }, `another session holds what belongs to ${of}: they are erased at the next run`)
+    log.warn({ err: error }, `another session has locked rows of ${of}: the next run erases them`)
     return nothing
   }
 }

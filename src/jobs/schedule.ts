@@ -19,7 +19,7 @@ export const intervalSecondsOf = (expression: string, setting: string): number =
   if (!validate(expression)) {
     throw new HeadwayError(
       'validation_failed',
-      `The configuration is not usable. ${setting}: "${expression}" is no cron expression.`,
+      `The configuration is not usable. ${setting}: "${expression}" is not a cron expression.`,
     )
   }
   const runs = createTask(expression, () => undefined).getNextRuns(RUNS_LOOKED_AT)
@@ -27,7 +27,7 @@ export const intervalSecondsOf = (expression: string, setting: string): number =
   if (gaps.length === 0) {
     throw new HeadwayError(
       'validation_failed',
-      `The configuration is not usable. ${setting}: "${expression}" never comes round.`,
+      `The configuration is not usable. ${setting}: "${expression}" never runs.`,
     )
   }
   return Math.max(...gaps) / 1000

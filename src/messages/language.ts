@@ -11,14 +11,14 @@ const PARTS: readonly [unit: string, seconds: number][] = [
   ['second', 1],
 ]
 
-/** Some countries write a million as they write a minute: 221m. */
+/** In some locales the letter for a million is that of a minute: 221m would be ambiguous. */
 const DURATION_LETTER = /^[dhms]$/
 
 const isSameDay = (a: number, b: number): boolean => new Date(a).toDateString() === new Date(b).toDateString()
 
 /**
- * Words, numbers and times in one language: the one place that says how they are written. `messages` are ICU messages; `locale`
- * is a whole tag, since numbers and dates are written differently in de-CH and de-DE. What Intl makes is kept: making it is slow.
+ * Texts, numbers and times in one language. `messages` are ICU messages. `locale` is a whole tag, because numbers and dates
+ * differ between de-CH and de-DE. Objects of Intl are kept, because making them is slow.
  */
 export class Language<Key extends string> {
   readonly locale: string
@@ -32,11 +32,11 @@ export class Language<Key extends string> {
     this.locale = locale
   }
 
-  /** A message with its values filled in. Values are text, whatever they look like. */
+  /** A message with its values filled in. Values are always text, never markup. */
   text(key: Key, values?: Values): string {
     let format = this.#texts.get(key)
     if (format === undefined) {
-      // A tag in a message would be markup; none of them has any.
+      // Messages contain no tags, and a tag would be read as markup.
       format = new IntlMessageFormat(this.#messages[key], this.locale, undefined, { ignoreTag: true })
       this.#texts.set(key, format)
     }
@@ -47,7 +47,7 @@ export class Language<Key extends string> {
     return this.#number({}).format(value)
   }
 
-  /** Short, for places with little room: 1.2M. */
+  /** A short number, for places with little room: 1.2M. */
   compact(value: number): string {
     if (value < 10_000) return this.number(value)
     return this.#number({ notation: 'compact', maximumFractionDigits: 1 })
@@ -56,18 +56,18 @@ export class Language<Key extends string> {
       .join('')
   }
 
-  /** Of 0 to 100. */
+  /** A percent from 0 to 100. */
   percent(value: number): string {
     return this.#number({ style: 'percent' }).format(value / 100)
   }
 
-  /** A share of 1 with as many digits as a reader needs: 0.5 %, 12 %. */
+  /** A share of 1 as percent, with as many digits as a reader needs: 0.5 %, 12 %. */
   share(value: number): string {
     const maximumFractionDigits = value > 0 && value < 0.1 ? 1 : 0
     return this.#number({ style: 'percent', maximumFractionDigits }).format(value)
   }
 
-  /** Bytes by thousands, as their Intl units are. */
+  /** Bytes in powers of 1000, as Intl's units are. */
   bytes(value: number): string {
     const power = Math.min(BYTE_UNITS.length - 1, value < 1 ? 0 : Math.floor(Math.log10(value) / 3))
     const scaled = value / 1000 ** power
@@ -76,13 +76,13 @@ export class Language<Key extends string> {
     return this.#number({ style: 'unit', unit, maximumFractionDigits }).format(scaled)
   }
 
-  /** A number that is small or large, with three digits that count. */
+  /** A number that may be small or large, with three significant digits. */
   rate(value: number): string {
     if (value >= 10_000) return this.compact(value)
     return this.#number({ maximumSignificantDigits: value < 1000 ? 3 : 4 }).format(value)
   }
 
-  /** 4m 12s, 2h 5m, 3d 4h: the two largest parts, so that it stays legible at any length. */
+  /** 4m 12s, 2h 5m, 3d 4h: the two largest parts, which is readable at any length. */
   duration(seconds: number): string {
     let rest = Math.max(0, Math.round(seconds))
     const first = PARTS.findIndex(([, size]) => rest >= size)
@@ -91,13 +91,13 @@ export class Language<Key extends string> {
       const count = Math.floor(rest / size)
       rest -= count * size
       if (index > 0 && count === 0) return ''
-      // A line may end between the parts, and not within one.
+      // A line may break between the parts, and not within one.
       return this.#number({ style: 'unit', unit, unitDisplay: 'narrow' }).format(count).replaceAll(' ', '\u00a0')
     })
     return texts.filter(part => part !== '').join(' ')
   }
 
-  /** As `duration`, and with fractions below ten seconds: statistics of short jobs would all be 0 s. */
+  /** Like `duration`, with fractions below ten seconds: otherwise statistics of short jobs would all be 0 s. */
   preciseDuration(seconds: number): string {
     if (seconds >= 10) return this.duration(seconds)
     const digits = { style: 'unit', unit: 'second', unitDisplay: 'narrow', maximumSignificantDigits: 2 } as const
@@ -120,7 +120,7 @@ export class Language<Key extends string> {
     return this.#date({ dateStyle: 'medium', timeStyle: 'medium' }).format(ms)
   }
 
-  /** The time alone where it was today, else the day as well. */
+  /** Only the time if it was today, otherwise the day as well. */
   moment(ms: number, nowMs: number): string {
     return isSameDay(ms, nowMs)
       ? this.timeOfDay(ms)
@@ -142,10 +142,10 @@ export class Language<Key extends string> {
   }
 }
 
-/** A name amid a sentence: whichever way it is written, and whatever it holds, it turns nothing around it. */
+/** A name within a sentence. It is isolated, so that its writing direction does not affect the text around it. */
 export const isolated = (name: string): string => `\u2068${name}\u2069`
 
-/** The first of the wanted tags whose language is there, and that language; null where none is. */
+/** The first of the wanted tags whose language exists, and that language; null if none does. */
 export const firstOf = <Name extends string>(
   wanted: readonly string[],
   names: readonly Name[],
@@ -157,7 +157,7 @@ export const firstOf = <Name extends string>(
   return null
 }
 
-/** What a page writes into `lang` may be anything, and Intl raises for what is no tag. */
+/** The `lang` of a page may be any text, and Intl throws for a text that is no tag. */
 const isTag = (tag: string): boolean => {
   try {
     return Intl.getCanonicalLocales(tag).length === 1

@@ -10,7 +10,7 @@ export const PROGRESS_MESSAGES: Readonly<Record<'en' | 'de' | 'fr', Messages>> =
 
 const languages = new Map<string, ProgressLanguage>()
 
-/** The language of the elements: the first wanted one that there is, or English. */
+/** The language of the elements: the first wanted one that exists, or English. */
 export const progressLanguage = (wanted: readonly string[]): ProgressLanguage => {
   const { tag, name } = firstOf(wanted, ['en', 'de', 'fr'] as const) ?? { tag: 'en', name: 'en' as const }
   const language = languages.get(tag) ?? new Language(PROGRESS_MESSAGES[name], tag)
@@ -18,7 +18,7 @@ export const progressLanguage = (wanted: readonly string[]): ProgressLanguage =>
   return language
 }
 
-/** The time that is left: exact when it is near, rounded up when it is not. */
+/** The time left: exact when it is short, rounded up when it is long. */
 export const remainingText = (language: ProgressLanguage, seconds: number): string => {
   const whole = Math.max(0, Math.ceil(seconds))
   if (whole < 60) return language.text('progress.eta.seconds', { count: language.number(whole) })

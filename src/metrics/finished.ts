@@ -2,12 +2,12 @@ import { isFinished } from '../contract/states.ts'
 import { Counter, type Registry } from 'prom-client'
 import type { JobChange } from '../contract/change.ts'
 
-/** Each type makes three series at most. Types are the callers' own words: what comes beyond is counted as `other`. */
+/** Each type makes three series at most. Callers choose the types freely, so further types are counted as `other`. */
 const MAX_TYPES = 100
 
 /**
- * Counts the ends of jobs that this process has made, by calls and by its sweeps, and of those that workers have made in SQL the
- * ones that it was the first to hear of.
+ * Counts the ends of jobs: those that this process has made, by calls and by its sweeps, and those that workers made in SQL and
+ * this process was the first to read.
  */
 export const createFinishedCount = (registry: Registry): ((changes: readonly JobChange[]) => void) => {
   const types = new Set<string>()

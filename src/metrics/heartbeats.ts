@@ -4,9 +4,9 @@ import type { Jobs } from '../jobs/use-cases.ts'
 import type { HeartbeatAnswer } from '../contract/heartbeat.ts'
 import type { HeartbeatWrite } from '../jobs/heartbeats/write.ts'
 
-/** The same use cases; heartbeats are counted by what their callers were answered. */
+/** The same use cases; counts heartbeats by their answers. */
 export const createHeartbeatCounts = (registry: Registry): ((jobs: Jobs) => Jobs) => {
-  // Plain numbers until somebody looks: nearly every heartbeat is one of the two.
+  // Plain numbers until a scrape, because nearly every heartbeat counts in one of the two.
   let written = 0
   let buffered = 0
   const answered = new Counter({
@@ -14,7 +14,7 @@ export const createHeartbeatCounts = (registry: Registry): ((jobs: Jobs) => Jobs
     help: 'Heartbeats by what was answered: written (200), buffered (202), or refused with a code',
     labelNames: ['outcome', 'code'],
     registers: [registry],
-    // From the start, also with 0: a rate knows nothing of the step from "no such series" to 1.
+    // Exported from the start, also with 0: rate() does not see a step from a missing series to 1.
     collect() {
       this.inc({ outcome: 'written' }, written)
       this.inc({ outcome: 'buffered' }, buffered)
@@ -33,7 +33,7 @@ export const createHeartbeatCounts = (registry: Registry): ((jobs: Jobs) => Jobs
 
   return jobs => ({
     ...jobs,
-    // The promise is passed on as it is: another one would cost as much as the counting.
+    // The promise is passed on unchanged: another promise would cost as much as the counting.
     heartbeat(identity, heartbeat) {
       const answer = jobs.heartbeat(identity, heartbeat)
       answer.then(countAnswer, countRefusalOnce)
@@ -48,7 +48,7 @@ export const createHeartbeatCounts = (registry: Registry): ((jobs: Jobs) => Jobs
             else countAnswer(result)
           }
         },
-        // Refused whole.
+        // All of them were refused.
         (error: unknown) => countRefusal(error, heartbeats.length),
       )
       return results
@@ -56,7 +56,7 @@ export const createHeartbeatCounts = (registry: Registry): ((jobs: Jobs) => Jobs
   })
 }
 
-/** The same write; how much each flush carried, and how long it took. */
+/** The same write; measures how many entries each flush had, and how long it took. */
 export const createFlushTimes = (registry: Registry): ((write: HeartbeatWrite) => HeartbeatWrite) => {
   const registers = [registry]
   const seconds = new Histogram({

@@ -3,7 +3,7 @@ import type { Sweeper } from '../jobs/sweeper.ts'
 
 type Sweep = Sweeper['sweep']
 
-/** The same sweep; how long each took, what it did, and why it judged nobody. */
+/** The same sweep; measures how long each took, what it did, and why it judged no job. */
 export const createSweepTimes = (registry: Registry): ((sweep: Sweep) => Sweep) => {
   const registers = [registry]
   const seconds = new Histogram({
@@ -47,7 +47,7 @@ export const createSweepTimes = (registry: Registry): ((sweep: Sweep) => Sweep) 
   }
 }
 
-/** The same retention; how many jobs it erased, and how long ago it last came to its end, by a clock that nobody sets. */
+/** The same retention; counts the jobs that it erased, and measures how long ago its last run ended, by a monotonic clock. */
 export const createErasedCount = (registry: Registry) => {
   let endedMs = performance.now()
   new Gauge({

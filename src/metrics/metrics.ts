@@ -16,7 +16,7 @@ import { createRequestTimes } from './requests.ts'
 import { readInFlight, readIntake, readSweeper, readJobCounts, readLive, readPools } from './sources.ts'
 import { readWebhooks } from './webhooks.ts'
 
-/** The parts that keep numbers of their own. */
+/** The parts of the app that keep their own numbers. */
 export interface Sources {
   intake: Pick<HeartbeatIntake, 'stats' | 'oldestWaitMs'>
   sweeper: Pick<Sweeper, 'sinceLastMs'>
@@ -33,15 +33,15 @@ export interface Sources {
   waitingCalls: () => number
 }
 
-/** They walk over every open socket at each scrape, and half of them are gauges that are named like counters. */
+/** They visit every open socket at each scrape, and half of them are gauges that are named like counters. */
 const UNWANTED = ['handles', 'requests', 'resources'].flatMap(kind => [
   `nodejs_active_${kind}`,
   `nodejs_active_${kind}_total`,
 ])
 
 /**
- * All metrics of one app, in a registry of its own: two apps in a process do not mix. The parts know nothing of it: some are
- * wrapped on their way to each other, the others are asked at each scrape (`readFrom`).
+ * All metrics of one app, in a registry of its own, so that two apps in a process stay separate. The parts know nothing about
+ * metrics: some are wrapped, the others are read at each scrape (`readFrom`).
  */
 export const createMetrics = () => {
   const registry = new Registry()
@@ -54,7 +54,7 @@ export const createMetrics = () => {
     timeSweeps: createSweepTimes(registry),
     countErased: createErasedCount(registry),
     countFinished: createFinishedCount(registry),
-    /** Told of every request that was answered. */
+    /** Called for every request that was answered. */
     answered: createRequestTimes(registry),
 
     readFrom({
@@ -80,7 +80,7 @@ export const createMetrics = () => {
     },
 
     contentType: registry.contentType,
-    /** Everything in Prometheus's text format. Takes at most about a second, whatever the database does. */
+    /** All metrics in Prometheus's text format. Takes at most about a second, even if the database does not answer. */
     text: (): Promise<string> => registry.metrics(),
   }
 }

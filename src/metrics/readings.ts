@@ -1,11 +1,11 @@
 import { Counter, Gauge, type Registry } from 'prom-client'
 
-/** Metrics of numbers that the parts keep anyway: read at each scrape, so that a part pays an addition and knows no metrics. */
+/** Metrics of numbers that the parts keep anyway. They are read at each scrape, so a part only pays for an addition. */
 export interface Readings {
   /** A number that only grows. */
   counter: (name: string, help: string, read: () => number) => void
   gauge: (name: string, help: string, read: () => number) => void
-  /** One series per combination of labels, made anew at each scrape; none while `read` has nothing to say. */
+  /** One series per combination of labels, made anew at each scrape; none while `read` answers null. */
   series: <Label extends string>(name: string, help: string, labels: Label[], read: () => Series<Label>) => void
 }
 
@@ -45,7 +45,7 @@ export const createReadings = (registry: Registry): Readings => {
         async collect() {
           const values = await read()
           this.reset()
-          // An unlabelled gauge is never without a value otherwise, and 0 is not "unknown".
+          // Removed, because an unlabelled gauge would otherwise have the value 0, which does not mean "unknown".
           if (labelNames.length === 0) this.remove()
           for (const [labels, value] of values) this.set(labels, value)
         },

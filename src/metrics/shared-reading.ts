@@ -2,18 +2,18 @@ import { answersWithin } from '../answers-within.ts'
 
 export interface SharedReadingOptions<Value> {
   read: () => Promise<Value>
-  /** It is read no more often, whoever asks and however it went. */
+  /** The shortest time between two readings, whether they succeed or fail. */
   everyMs: number
-  /** Nobody waits longer for it. */
+  /** The longest time that a caller waits for a reading. */
   patienceMs: number
-  /** Milliseconds of a clock that nobody sets. */
+  /** Milliseconds of a monotonic clock. */
   now?: () => number
 }
 
-/** What was read last, and how old that is, in seconds; null until a first reading has succeeded. */
+/** The last value, and its age in seconds; null until a reading has succeeded. */
 export type SharedReading<Value> = () => Promise<{ value: Value; ageSeconds: number } | null>
 
-/** A reading that costs something, shared by all who ask: while it fails or takes too long, they get the last one. */
+/** A costly reading that is shared by all callers. While it fails or takes too long, they get the last value. */
 export const shareReading = <Value>(options: SharedReadingOptions<Value>): SharedReading<Value> => {
   const { read, everyMs, patienceMs, now = () => performance.now() } = options
   let last: { value: Value; at: number } | null = null
@@ -24,7 +24,7 @@ export const shareReading = <Value>(options: SharedReadingOptions<Value>): Share
     try {
       last = { value: await read(), at }
     } catch {
-      // The age tells of it. What ails the database is logged by those who must reach it.
+      // The age shows the failure. The parts that need the database log its errors.
     } finally {
       underWay = null
     }

@@ -128,7 +128,7 @@ export const readLive = (
   )
 }
 
-/** Waiting for a connection comes on top of a scrape, and Prometheus gives up after 10 s by default. */
+/** The wait for a connection adds to the time of a scrape, and Prometheus gives up after 10 s by default. */
 const COUNTS_PATIENCE_MS = 1_000
 const COUNTS_EVERY_MS = 15_000
 const DAY_SECONDS = 86_400

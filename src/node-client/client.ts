@@ -4,20 +4,20 @@ import { exchange, readText, type Connecting, type Exchange } from './exchange.t
 
 export const DEFAULT_URL = 'http://127.0.0.1:3000'
 
-/** A single try: who has not answered by then is asked again. */
+/** The time for a single try. A try without an answer by then is repeated. */
 export const TRY_TIMEOUT_MS = 10_000
 const FIRST_BACKOFF_MS = 200
 const LONGEST_BACKOFF_MS = 5_000
 
-/** What a caller is made to wait by `Retry-After`, at most: a proxy may name an hour. */
+/** The longest wait that `Retry-After` can ask for: a proxy may name an hour. */
 const LONGEST_RETRY_AFTER_MS = 60_000
 
-/** The service has answered, and the answer will not change: what to do depends on the code. */
+/** The service has refused the call, and would refuse it again. What to do depends on the code. */
 export class RefusedError extends Error {
   override readonly name = 'RefusedError'
   readonly code: string
   readonly status: number
-  /** With `already_finished`: what the job ended as. */
+  /** With `already_finished`: the status of the job. */
   readonly jobStatus: string | null
 
   constructor(code: string, status: number, detail: string, jobStatus: string | null = null) {
@@ -28,11 +28,11 @@ export class RefusedError extends Error {
   }
 }
 
-/** The service is away or busy, or something else answers in its place: the same call may succeed later. */
+/** The service is away or busy, or something else answers at its address. The same call may succeed later. */
 export class UnavailableError extends Error {
   override readonly name = 'UnavailableError'
   readonly retryAfterMs: number
-  /** The service itself has said that it is there and has too much to do. */
+  /** The service itself has answered that it has too much to do. */
   readonly isBusy: boolean
 
   constructor(message: string, retryAfterMs = 0, cause?: unknown, isBusy = false) {
@@ -42,23 +42,23 @@ export class UnavailableError extends Error {
   }
 }
 
-/** Codes of a service that is there. One whose database is away says `database_unavailable`. */
+/** Codes of a service that is available but busy. A service without its database answers `database_unavailable`. */
 const BUSY: readonly unknown[] = ['overloaded', 'rate_limited', 'too_much_in_flight']
 
 export interface CallOptions {
   body?: object
   headers?: Record<string, string>
   signal?: AbortSignal
-  /** The process may end while the call is under way. */
+  /** The process may end while the call is in flight. */
   weak?: boolean
-  /** Node keeps a process for a connection that is being made. */
+  /** Lets the caller give up a connection that is still being made, because Node keeps a process alive for it. */
   connecting?: Connecting
   timeoutMs?: number
-  /** Of `persist`: hears of each try that was in vain. */
+  /** For `persist`: called after each try without an answer. */
   onUnavailable?: (error: UnavailableError) => void
 }
 
-/** A token, or what gives one whenever a call is made: tokens expire. */
+/** A token, or a function that gives one for each call, because tokens expire. */
 export type TokenSource = string | (() => string | Promise<string>)
 
 export interface Address {
@@ -69,17 +69,20 @@ export interface Address {
 /** Calls of one Headway service. */
 export interface Client {
   readonly url: string
-  /** One try. Raises `UnavailableError`, `RefusedError`, and what `signal` aborts with. */
+  /** One try. Raises `UnavailableError`, `RefusedError`, and the reason of `signal`. */
   call<Answer>(method: string, path: string, options?: CallOptions): Promise<Answer>
-  /** Tries until there is an answer. Only for calls that may be repeated. Raises `RefusedError`, and what `signal` aborts with. */
+  /** Tries until there is an answer. Only for calls that may be repeated. Raises `RefusedError`, and the reason of `signal`. */
   persist<Answer>(method: string, path: string, options?: CallOptions): Promise<Answer>
-  /** Where a path of the API is, and the headers that let this caller in: for streams. */
+  /** The address of a path of the API, and the headers with the token: for streams. */
   address(path: string): Promise<Address>
-  /** The same as of the last call: for a process that has no time to ask for a token. */
+  /** The same with the token of the last call: for a process that has no time to ask for one. */
   lastAddress(path: string): Address
 }
 
-/** How long to wait after the nth failure in a row (ms: 200, 400, 800, … 5,000), give or take a quarter so that callers do not come back in step. */
+/**
+ * How long to wait after the nth failure in a row (ms: 200, 400, 800, … 5,000), plus or minus a random quarter, so that callers
+ * do not come back at the same time.
+ */
 export const backoffMs = (failures: number): number =>
   Math.min(FIRST_BACKOFF_MS * 2 ** (failures - 1), LONGEST_BACKOFF_MS) * (0.75 + Math.random() / 2)
 
@@ -87,7 +90,7 @@ const parse = (text: string): unknown => {
   try {
     return text === '' ? {} : JSON.parse(text)
   } catch {
-    // A proxy in between answers with a page of its own.
+    // A proxy answers with a page of its own.
     return null
   }
 }
@@ -95,13 +98,13 @@ const parse = (text: string): unknown => {
 const textOr = (value: unknown, otherwise: string): string => (typeof value === 'string' ? value : otherwise)
 
 /**
- * What an answer other than 2xx means. A refusal counts only as what the service itself writes: a 404 of a proxy says nothing
- * about a job.
+ * The error for an answer other than 2xx. Only an answer that the service itself has written counts as a refusal: a 404 of a
+ * proxy says nothing about a job.
  */
 export const errorOfAnswer = (status: number, text: string, retryAfter: string | undefined): Error => {
   const { code, detail, jobStatus } = (parse(text) ?? {}) as { code?: unknown; detail?: unknown; jobStatus?: unknown }
-  const sentence = textOr(detail, `The answer is ${status}, and not one of Headway.`)
-  // Whoever finds it too large, the same will be so again.
+  const sentence = textOr(detail, `The answer with status ${status} does not come from Headway.`)
+  // Any program that finds the body too large will find it too large again.
   if (status === 413) return new RefusedError('payload_too_large', status, sentence)
   const isRefusal = typeof code === 'string' && status >= 400 && status < 500 && status !== 408 && status !== 429
   if (isRefusal) return new RefusedError(code, status, sentence, typeof jobStatus === 'string' ? jobStatus : null)
@@ -109,14 +112,17 @@ export const errorOfAnswer = (status: number, text: string, retryAfter: string |
   return new UnavailableError(sentence, afterMs, undefined, BUSY.includes(code))
 }
 
-/** An address in the API of a service. Raises an error that says what is wrong with that of the service. */
+/** An address in the API of a service. Raises an error that says what is wrong with the service's address. */
 const addressOf = (base: string, path: string): URL => {
   const { protocol } = URL.canParse(base) ? new URL(base) : { protocol: '' }
   if (protocol === 'http:' || protocol === 'https:') return new URL(`${base}${BASE_PATH}${path}`)
   throw new RefusedError('bad_url', 0, `${base} is no address of a service: write it as ${DEFAULT_URL}.`)
 }
 
-/** Where to call, and as whom: HEADWAY_URL and HEADWAY_TOKEN where nothing is said. An empty one counts as unset. */
+/**
+ * The address and the token to use: those that are given, otherwise HEADWAY_URL and HEADWAY_TOKEN. An empty text counts as
+ * unset.
+ */
 export const settingsOf = (
   { url, token }: { url?: string | URL | undefined; token?: TokenSource | undefined },
   { HEADWAY_URL, HEADWAY_TOKEN }: Readonly<Record<string, string | undefined>>,
@@ -125,11 +131,11 @@ export const settingsOf = (
   token: token ?? HEADWAY_TOKEN ?? '',
 })
 
-/** A `url` that is none is refused with each call (`bad_url`). */
+/** Makes a client. If `url` is not an address, each call is refused with `bad_url`. */
 export const createNodeClient = ({ url, token }: { url: string; token: TokenSource }): Client => {
   const base = url.replace(/\/+$/, '')
 
-  // Out of a file it often comes with the end of its line, which no header may hold.
+  // A token that was read from a file often ends with a line feed, which no header may contain.
   let lastToken = typeof token === 'string' ? token.trim() : ''
 
   const lastAddress = (path: string): Address => ({
@@ -165,7 +171,7 @@ export const createNodeClient = ({ url, token }: { url: string; token: TokenSour
     if (sent.status < 200 || sent.status > 299) throw errorOfAnswer(sent.status, sent.text, sent.retryAfter)
     const answer = parse(sent.text)
     if (answer === null || typeof answer !== 'object') {
-      throw new UnavailableError(`What answers at ${base} is not Headway.`)
+      throw new UnavailableError(`Another program than Headway answers at ${base}.`)
     }
     return answer as Answer
   }

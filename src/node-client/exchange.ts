@@ -1,14 +1,14 @@
 import { request as requestHttp, type IncomingMessage } from 'node:http'
 import { request as requestHttps } from 'node:https'
 
-/** Whoever answers at the address may be anything: more than this is not read. */
+/** Any program may answer at the address: more than this is not read. */
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
-/** What becomes of a connection before anything is answered. */
+/** The connection of a request, before the answer. */
 export interface Connecting {
-  /** Gives it up while it is still being made. */
+  /** Gives the connection up while it is still being made. */
   signal: AbortSignal
-  /** It has been made: from now on the answer is waited for, and not the network. */
+  /** Called when the connection has been made and only the answer is missing. */
   onMade: () => void
 }
 
@@ -17,16 +17,19 @@ export interface Exchange {
   headers: Record<string, string>
   body?: string
   signal?: AbortSignal | undefined
-  /** The process may end while this is under way; Node lets it only when the connection has been made, or `connecting` aborts. */
+  /**
+   * The process may end while this is in flight. Node allows that only once the connection has been made, or `connecting`
+   * aborts.
+   */
   weak?: boolean
   connecting?: Connecting | undefined
-  /** What is silent for so long, while it connects, answers or goes on, is given up. */
+  /** The longest silence while it connects, waits or reads. After that the request fails. */
   silenceMs?: number
 }
 
 /**
- * Sends a request, and resolves when the answer begins. Node's fetch would do, but for one thing: a request of it under way
- * keeps the process alive, and a report must not.
+ * Sends a request, and resolves when the answer begins. Node's fetch is not used, because a fetch in flight keeps the process
+ * alive, and a report must not.
  */
 export const exchange = (
   url: URL,
@@ -37,7 +40,9 @@ export const exchange = (
     const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }
     const outgoing = request(url, { method, headers: { ...headers, ...length }, signal })
     if (silenceMs !== undefined) {
-      outgoing.setTimeout(silenceMs, () => outgoing.destroy(new Error(`There was silence for ${silenceMs / 1000} s.`)))
+      outgoing.setTimeout(silenceMs, () =>
+        outgoing.destroy(new Error(`The service was silent for ${silenceMs / 1000} s.`)),
+      )
     }
     const giveUp = (): void => {
       if (outgoing.socket?.connecting !== false) outgoing.destroy(new Error('The connection took too long.'))
@@ -60,7 +65,7 @@ export const readText = async (answer: IncomingMessage): Promise<string> => {
   let bytes = 0
   for await (const chunk of answer as AsyncIterable<Buffer>) {
     bytes += chunk.length
-    if (bytes > MAX_ANSWER_BYTES) throw new Error('The answer is larger than any of Headway.')
+    if (bytes > MAX_ANSWER_BYTES) throw new Error('The answer is larger than any answer of Headway.')
     chunks.push(chunk)
   }
   return Buffer.concat(chunks).toString()

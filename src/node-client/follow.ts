@@ -13,16 +13,16 @@ interface Event {
 
 export interface Follower {
   onJob(job: WireJob): void
-  /** What a connection begins with has been handed to `onJob`. */
+  /** Called after all jobs of a connection's snapshot have been passed to `onJob`. */
   onSnapshot?(jobs: readonly WireJob[]): void
-  /** The stream is open, or it was lost and is being opened again. */
+  /** True: the stream is open. False: it was lost and is being opened again. */
   onConnection(open: boolean): void
 }
 
 /** A stream that is silent for so long is dead: the service writes something every LIVE_KEEPALIVE_SECONDS (15). */
 const SILENCE_MS = 60_000
 
-/** The lines of a stream; keep-alives are empty lines, and are left out. */
+/** The lines of a stream. Keep-alives are empty lines, and are left out. */
 async function* linesOf(answer: IncomingMessage): AsyncGenerator<string> {
   let rest = ''
   answer.setEncoding('utf8')
@@ -43,8 +43,8 @@ const open = async (client: Client, query: URLSearchParams, lastEventId: string 
 }
 
 /**
- * Follows the jobs that `query` asks for by their NDJSON stream until `signal` aborts, and connects again whenever the stream
- * is lost. Raises `RefusedError` where the service will not let this caller follow them.
+ * Follows the jobs that `query` names by their NDJSON stream until `signal` aborts, and connects again whenever the stream is
+ * lost. Raises `RefusedError` when the service refuses this caller.
  */
 export const follow = async (
   client: Client,
@@ -69,7 +69,7 @@ export const follow = async (
       if (error instanceof RefusedError) throw error
     }
     if (signal.aborted) return
-    // Every connection begins with a snapshot, so whatever happened meanwhile is in it.
+    // Every connection begins with a snapshot, which includes all changes since the last connection.
     follower.onConnection(false)
     await pause(backoffMs(Math.max(failures, 1)), undefined, { signal }).catch(() => undefined)
   }

@@ -14,7 +14,7 @@ type Elements = {
     HeadwayElementAttributes[Name]
 }
 
-// So that pages in JSX may use the elements.
+// Lets pages in JSX use the elements.
 declare module 'react' {
   // eslint-disable-next-line @typescript-eslint/no-namespace
   namespace JSX {

@@ -4,29 +4,29 @@ import { followTogether } from '../browser-client/together.ts'
 import type { ConnectionState, HeadwayClient, HeadwayState, JobFilter, TokenSource } from '../browser-client/types.ts'
 import type { LiveJob } from '../contract/live-job.ts'
 
-/** How long what has finished counts as recent, by the clock of the service. */
+/** How long a finished job counts as recent, by the service's clock. */
 const RECENT_MS = 30_000
 
 export interface UseProgressOptions {
-  /** Where the service is; that of the page by default. */
+  /** Address of the service; the page's own origin by default. */
   url?: string
-  /** A token, or what gives one. A new function with each render is no new source. */
+  /** A token, or a function that gives one. A new function with each render is treated as the same one. */
   token?: TokenSource
   /** Top-level jobs by default. */
   filter?: JobFilter
 }
 
 export interface UseProgressResult {
-  /** Pending and running jobs, the newest first. */
+  /** Pending and running jobs, newest first. */
   activeJobs: readonly LiveJob[]
-  /** Those that finished within the last 30 seconds, the last one first. */
+  /** Jobs that finished within the last 30 seconds, the last one first. */
   recentlyCompleted: readonly LiveJob[]
   /** Nothing has arrived yet. */
   isLoading: boolean
-  /** Why what is shown may be old; null while it is not. */
+  /** Why the shown jobs may be old; null while they are up to date. */
   error: string | null
   connection: ConnectionState
-  /** Tries to connect at once, where it waits for the next attempt. */
+  /** Connects at once instead of waiting for the next attempt. */
   refresh: () => void
   cancel: (id: string) => Promise<LiveJob>
   retry: (id: string) => Promise<LiveJob>
@@ -50,7 +50,7 @@ const useForgetting = (finished: readonly LiveJob[], client: HeadwayClient | nul
   })
 }
 
-/** The jobs of a service, live, for as long as the component is mounted. All tabs and components share one connection. */
+/** The jobs of a service, live, while the component is mounted. All tabs and components share one connection. */
 export const useProgress = ({ url, token, filter }: UseProgressOptions = {}): UseProgressResult => {
   const [client, setClient] = useState<HeadwayClient | null>(null)
   const latestToken = useRef(token)
@@ -63,7 +63,7 @@ export const useProgress = ({ url, token, filter }: UseProgressOptions = {}): Us
     [],
   )
 
-  // By what they say: objects and functions are new with each render.
+  // Compared by their contents, because objects and functions are new with each render.
   const filterKey = JSON.stringify(filter ?? { topLevel: true })
   const source = typeof token === 'function' ? ask : token
   useEffect(() => {

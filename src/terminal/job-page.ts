@@ -8,7 +8,7 @@ import { formatAge, formatTime } from './times.ts'
 
 export interface JobPage {
   job: JobWithWorkers
-  /** The newest, oldest first. */
+  /** The newest entries, oldest first. */
   events: readonly JobEvent[]
   nowMs: number
   colour: boolean
@@ -16,7 +16,7 @@ export interface JobPage {
 
 const LABEL_WIDTH = 10
 
-/** What a job's history says of itself: its kind, who did it, and what is in it. */
+/** One entry of a job's history as a line: its kind, its actor, and its data. */
 const eventLine = ({ type, at, actor, attempt, data }: JobEvent): string => {
   const { stage, errorMessage, progressPercent } = data as Record<string, unknown>
   const details = [
@@ -57,7 +57,7 @@ const workerLines = (worker: WorkerDocument, unit: JobWithWorkers['unit'], nowMs
   ]
 }
 
-/** All that a terminal should say of one job, line by line. What others have written does nothing to the terminal. */
+/** A job for a terminal, line by line. Texts of others cannot control the terminal. */
 export const jobPage = ({ job, events, nowMs, colour }: JobPage): string[] => {
   const paper = { columns: Infinity, colour }
   const lines: string[] = []

@@ -5,7 +5,7 @@ import { bar } from './bar.ts'
 import { formatBytes, formatCount, formatSeconds } from './numbers.ts'
 import { printable, shorten, widthOf } from './text.ts'
 
-/** A job as far as it is drawn: any document that a live stream sends is one. */
+/** The fields of a job that are drawn. Every document of a live stream has them. */
 export interface DrawnJob {
   name?: string
   status: string
@@ -26,14 +26,14 @@ export interface DrawnJob {
   children?: Children | null
 }
 
-/** How it stands with a job, in a word or two. */
+/** The state of a job, in a word or two. */
 export const stateOf = (job: DrawnJob): string => {
   if (isFinished(job)) return job.status
   if (job.cancelRequestedAt) return 'cancelling'
   return isSilent(job) ? 'stalled' : job.status
 }
 
-/** `500 of 1,200 rows`; empty where nothing is counted. */
+/** `500 of 1,200 rows`; empty if nothing is counted. */
 export const countsOf = ({ processedCount, totalCount, unit = 'unknown' }: DrawnJob): string => {
   if (processedCount === 0 && totalCount == null) return ''
   const format = unit === 'bytes' ? formatBytes : formatCount
@@ -43,14 +43,14 @@ export const countsOf = ({ processedCount, totalCount, unit = 'unknown' }: Drawn
     : `${format(processedCount)} of ${format(totalCount)}${noun}`
 }
 
-/** `294/s`: in digits that can be read at a glance. */
+/** `294/s`, with few digits. */
 const rateOf = ({ throughputPerSecond: rate, unit }: DrawnJob): string => {
   if (!rate) return ''
   if (unit === 'bytes') return `${formatBytes(rate)}/s`
   return `${rate >= 10 ? formatCount(Math.round(rate)) : rate.toPrecision(2)}/s`
 }
 
-/** `5 of 8 partitions, 1 stalled, 1 failed`: how it stands with the partitions of a batch. */
+/** `5 of 8 partitions, 1 stalled, 1 failed`: the states of a batch's partitions. */
 export const partitionsOf = (job: DrawnJob): string[] => {
   const { children } = job
   if (!children) return []
@@ -71,7 +71,7 @@ export const factsOf = (job: DrawnJob, ageMs = 0): string[] => {
   if (!isFinished(job)) {
     facts.push(rateOf(job))
     if (typeof job.etaSeconds === 'number') {
-      // Of a job that is not heard of, nothing says that its end comes nearer.
+      // The time left of a silent job does not count down.
       const passed = isSilent(job) ? 0 : Math.max(0, ageMs) / 1000
       facts.push(`${formatSeconds(Math.max(0, job.etaSeconds - passed))} left`)
     }
@@ -79,7 +79,7 @@ export const factsOf = (job: DrawnJob, ageMs = 0): string[] => {
   return facts.filter(fact => fact !== '')
 }
 
-/** What of a batch runs now, by name: `now Berlin, Paris`; empty where nothing does, or the job is none. */
+/** The running partitions of a batch by name: `now Berlin, Paris`; empty if none runs, or the job is no batch. */
 export const currentOf = ({ children }: DrawnJob): string => {
   const names = (children?.current ?? []).map(printable)
   const more = (children?.running ?? 0) - names.length
@@ -87,7 +87,7 @@ export const currentOf = ({ children }: DrawnJob): string => {
   return `now ${names.join(', ')}${more > 0 ? ` and ${formatCount(more)} more` : ''}`
 }
 
-/** Why a job has failed, in one line; empty where that is not known. */
+/** Why a job has failed, in one line; empty if that is not known. */
 export const reasonOf = ({ errorMessage, failureReason, children }: DrawnJob): string => {
   const reason = printable(errorMessage ?? REASONS[failureReason ?? ''] ?? '')
   const [first] = children?.errors ?? []
@@ -111,7 +111,7 @@ export const outcomeOf = (job: DrawnJob): string => {
   return `${job.status}${after}${job.status === 'failed' && why !== '' ? `: ${why}` : ''}`
 }
 
-/** Left of a line of 80 columns, so that a terminal of that width never wraps it. */
+/** One column less than 80, so that a terminal of 80 columns never wraps the line. */
 const PLAIN_WIDTH = 79
 const PLAIN_NAME_WIDTH = 24
 const PLAIN_BAR_WIDTH = 16

@@ -2,7 +2,7 @@ export const formatCount = (count: number): string => count.toLocaleString('en-U
 
 const BYTE_UNITS = ['B', 'kB', 'MB', 'GB', 'TB']
 
-/** `162.4 MB`; powers of 1000, as disks are sold. */
+/** `162.4 MB`; in powers of 1000. */
 export const formatBytes = (bytes: number): string => {
   const power = bytes < 1000 ? 0 : Math.min(Math.floor(Math.log10(bytes) / 3), BYTE_UNITS.length - 1)
   return `${(bytes / 1000 ** power).toFixed(power === 0 ? 0 : 1)} ${BYTE_UNITS[power] ?? ''}`

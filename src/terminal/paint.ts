@@ -32,7 +32,7 @@ export const paint = (pieces: readonly Piece[], { columns, colour }: { columns: 
   return line
 }
 
-/** The colour of a job's state; of others none. */
+/** The colour of a job's state; other states have none. */
 export const STATE_STYLES: Readonly<Record<string, Style>> = {
   completed: 'green',
   failed: 'red',

@@ -5,7 +5,7 @@ import { createLogUpdate } from 'log-update'
 const REDRAW_MS = 200
 const PLAIN_LINE_MS = 2_000
 
-/** What there is to draw on. */
+/** Where a picture is drawn. */
 export interface Paper {
   columns: number
   rows: number
@@ -16,31 +16,31 @@ export interface Paper {
 
 /** What is shown. */
 export interface Picture {
-  /** The moment as lines no longer than the paper is wide, and fewer than it is high. */
+  /** The present state, as lines no longer than the paper is wide, and fewer than it is high. */
   draw(paper: Paper): string[]
-  /** The moment as lines of a log, each under the name of what it is about: those that have changed are written. */
+  /** The present state, as lines of a log by the name of their subject. A line is written when it has changed. */
   describe(): ReadonlyMap<string, string>
 }
 
 export interface Screen {
   /** Writes a line that stays. */
   say(line: string): void
-  /** Shows the newest moment, and stops. */
+  /** Shows the newest state, and stops. */
   end(): void
 }
 
 const hasUnicode = ({ LC_ALL, LC_CTYPE, LANG }: NodeJS.ProcessEnv): boolean =>
   process.platform === 'win32' || /utf-?8/i.test(LC_ALL || LC_CTYPE || LANG || '')
 
-/** Colours where the terminal has them, and NO_COLOR (https://no-color.org) does not forbid them. */
+/** Whether the terminal has colours, and NO_COLOR (https://no-color.org) does not forbid them. */
 export const hasColours = (output: WriteStream): boolean =>
   output.isTTY && !process.env['NO_COLOR'] && output.hasColors()
 
-/** Under `script`, in containers and in CI a terminal may have no size, and says 0. */
+/** Under `script`, in containers and in CI a terminal may say that its size is 0. */
 const DEFAULT_COLUMNS = 80
 const DEFAULT_ROWS = 24
 
-/** A terminal that has a size, for log-update, which draws nothing in 0 rows. */
+/** A terminal with a size, for log-update, which draws nothing in 0 rows. */
 const sized = (output: WriteStream) => ({
   isTTY: true,
   get columns() {
@@ -72,7 +72,7 @@ const showPicture = (picture: Picture, output: WriteStream): Screen => {
   }
 }
 
-/** A line now and then, for logs and pipes. */
+/** Writes a line now and then, for logs and pipes. */
 const showLines = (picture: Picture, output: NodeJS.WritableStream): Screen => {
   let last: ReadonlyMap<string, string> = new Map()
   const show = (): void => {
@@ -90,6 +90,6 @@ const showLines = (picture: Picture, output: NodeJS.WritableStream): Screen => {
   }
 }
 
-/** Shows a picture until it is ended: in a terminal it is drawn again and again, anywhere else it becomes lines. */
+/** Shows a picture until it is ended. In a terminal it is drawn again and again; elsewhere it becomes lines. */
 export const startScreen = (picture: Picture, output: NodeJS.WriteStream): Screen =>
   output.isTTY && process.env['TERM'] !== 'dumb' ? showPicture(picture, output) : showLines(picture, output)

@@ -1,22 +1,22 @@
 import stringWidth from 'string-width'
 
 /**
- * Everything by which text could drive a terminal or hide what it is: control characters, bidirectional and other invisible
- * marks, line separators, halves of surrogate pairs.
+ * Characters by which a text could control a terminal or mislead its reader: control characters, bidirectional and other
+ * invisible marks, line separators, halves of surrogate pairs.
  */
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]+/gu
 
-/** Text of others as one line that does nothing but stand there. What is left out leaves a space, so that words stay words. */
+/** A text as one line without such characters. Each is replaced by a space, so that words stay apart. */
 export const printable = (text: string): string => text.replaceAll(UNPRINTABLE, ' ').replaceAll(/ {2,}/g, ' ').trim()
 
-/** The same of text that has lines, such as a stack: its lines and what they are set in by stay. */
+/** The same for a text with several lines, such as a stack: line ends and indentation stay. */
 export const printableLines = (text: string): string[] =>
   text.split(/\r\n|[\n\r]/).map(line => line.replaceAll('\t', '    ').replaceAll(UNPRINTABLE, ' ').trimEnd())
 
 const escaped = (characters: string): string =>
   characters.replaceAll(/[^]/g, unit => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
-/** A document as one line of JSON that does nothing to a terminal either. */
+/** A document as one line of JSON without such characters. */
 export const jsonLine = (document: object): string => JSON.stringify(document).replaceAll(UNPRINTABLE, escaped)
 
 /** A value as lines of JSON, for people. */
@@ -27,7 +27,7 @@ export const jsonLines = (value: unknown): string[] =>
 
 const PLAIN = /^[\x20-\x7e]*$/
 
-/** How many columns of a terminal a text takes: two for a character of Chinese or an emoji, none for an accent of its own. */
+/** How many columns of a terminal a text takes: two for a Chinese character or an emoji, none for a combining accent. */
 export const widthOf = (text: string): number => (PLAIN.test(text) ? text.length : stringWidth(text))
 
 /** As much of the beginning as fits into `width` columns. */
@@ -46,7 +46,7 @@ export const padded = (text: string, width: number): string => text + ' '.repeat
 
 const reversed = (text: string): string => Array.from(text).reverse().join('')
 
-/** At most `width` columns of a text: the beginning, or the end where that says more (`from: 'end'`). */
+/** At most `width` columns of a text: the beginning, or the end if that says more (`from: 'end'`). */
 export const shorten = (
   text: string,
   width: number,

@@ -3,7 +3,7 @@ interface Waiting<Served> {
   refuse: (error: Error) => void
 }
 
-/** Callers that wait for something, in the order in which they came. Each is served, or refused, or leaves out of patience. */
+/** Callers that wait, in the order in which they came. Each is served, is refused, or leaves when its patience has run out. */
 export class Line<Served> {
   readonly #waiting = new Set<Waiting<Served>>()
 
@@ -11,7 +11,7 @@ export class Line<Served> {
     return this.#waiting.size
   }
 
-  /** Resolves with what the caller is served. Raises what `late` answers, which is called after the caller has left the line. */
+  /** Resolves when the caller is served. Raises the error from `late`, which is called after the caller has left the line. */
   wait(patienceMs: number, late: () => Error): Promise<Served> {
     return new Promise((resolve, reject) => {
       const leave = () => {
@@ -36,7 +36,7 @@ export class Line<Served> {
     })
   }
 
-  /** Serves who came first. Nothing happens when nobody waits. */
+  /** Serves the first caller in the line. Does nothing if no caller waits. */
   serveFirst(served: Served): void {
     const [first] = this.#waiting
     first?.serve(served)

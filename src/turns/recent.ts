@@ -1,7 +1,10 @@
-/** Whoever has asked in this time, or in up to twice as much, is there. */
+/** An id counts as recent for this time after it was last added, and may count for up to twice as long. */
 const LATELY_MS = 5_000
 
-/** Who has asked lately, by times of one clock in milliseconds, in two generations: nothing ever walks through them. */
+/**
+ * Ids that were added recently, by times of one clock in milliseconds. They are kept in two generations, so that they need not
+ * be iterated.
+ */
 export class Recent {
   #young = new Set<string>()
   #old = new Set<string>()

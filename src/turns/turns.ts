@@ -1,22 +1,22 @@
 import { Line } from './line.ts'
 import { Recent } from './recent.ts'
 
-/** Whom a statement is run for. */
+/** For whom a turn is taken. */
 export interface Party {
   tenantId: string
-  /** null: everyone is the same one. */
+  /** null: callers are not told apart. */
   caller: string | null
   /**
-   * For a read that others may share, `caller` being whoever asked first: it stands in a line of its own, which is bounded by how
-   * many answers and streams may be held, so that nobody is refused for the many calls of another.
+   * For a read that several callers share; `caller` is the one who asked first. It waits in a line of its own, so that it is
+   * not refused because of that caller's other calls. The limit of held answers and streams limits this line.
    */
   isShared?: boolean
 }
 
-/** In which line of its tenant a party stands. No caller's name begins like that of what is shared. */
+/** The name of the line in which a party waits. The name of a caller never begins with `shared`. */
 const lineOf = ({ caller, isShared = false }: Party): string | null => (isShared ? `shared ${caller}` : caller)
 
-/** Why no turn was given: the party itself has too many in line, or the line did not move in time. */
+/** Why no turn was given: too many calls of the caller wait, or no turn came in time. */
 export class NoTurnError extends Error {
   override readonly name = 'NoTurnError'
   readonly reason: 'line' | 'patience'
@@ -27,20 +27,23 @@ export class NoTurnError extends Error {
 }
 
 export interface TurnsOptions {
-  /** Turns that are taken at once. */
+  /** Turns that can be taken at the same time. */
   size: number
-  /** Of one tenant, while no other has asked for any lately. Less than `size`: whoever comes next must not wait for a statement to end. */
+  /**
+   * Turns of one tenant, while no other tenant has asked for any recently. Less than `size`, so that the next tenant need not
+   * wait until a statement ends.
+   */
   perTenantAlone: number
-  /** Of one tenant, while there are others. */
+  /** Turns of one tenant, while others ask for turns as well. */
   perTenant: number
-  /** Calls of one identity that may wait, but for what is shared. */
+  /** Calls of one caller that may wait; shared reads do not count. */
   maxWaitingPerCaller: number
   patienceMs: number
-  /** Milliseconds of a clock that nobody sets. */
+  /** Milliseconds of a monotonic clock. */
   now?: () => number
 }
 
-/** Gives a turn back, once. */
+/** Gives a turn back. Further calls do nothing. */
 type EndTurn = () => void
 
 interface CallerTurns {
@@ -50,17 +53,17 @@ interface CallerTurns {
 
 interface TenantTurns {
   running: number
-  /** Whoever was served last stands last. */
+  /** The caller that was served last is the last one. */
   callers: Map<string | null, CallerTurns>
 }
 
 /**
- * Shares out a bounded number of turns, one to each tenant that waits, and among those of a tenant one to each identity. Nobody has
- * more than a part of them, so that there is one left for whoever comes next: a turn that was given cannot be taken back.
+ * Shares a limited number of turns: one to each tenant that waits, and within a tenant one to each caller. A turn that was
+ * given cannot be taken back, so no tenant and no caller gets all of them, and one is left for the next.
  */
 export class Turns {
   readonly #options: Required<TurnsOptions>
-  /** Whoever was served last stands last. */
+  /** The tenant that was served last is the last one. */
   readonly #tenants = new Map<string, TenantTurns>()
   readonly #recentTenants = new Recent()
   #running = 0
@@ -90,7 +93,7 @@ export class Turns {
     if (!party.isShared && own.line.length >= maxWaitingPerCaller) return Promise.reject(new NoTurnError('line'))
     this.#tenants.set(tenantId, tenant)
     tenant.callers.set(caller, own)
-    // Whoever waits although there is a turn has as many as may be.
+    // A caller that waits although there are free turns has as many as it may have.
     if (this.#mayTake(tenantId, tenant, caller, own)) return Promise.resolve(this.#begin(tenantId, tenant, caller, own))
     return own.line.wait(patienceMs, () => {
       this.#forget(tenantId, tenant, caller, own)
@@ -109,7 +112,7 @@ export class Turns {
       this.#running -= 1
       tenant.running -= 1
       own.running -= 1
-      // Behind those who came while it ran.
+      // Goes behind callers that came while the turn lasted.
       this.#putLast(tenantId, tenant, caller, own)
       this.#forget(tenantId, tenant, caller, own)
       this.#serve()
@@ -134,11 +137,11 @@ export class Turns {
     const ofTenant = this.#recentTenants.isAlone(tenantId) ? perTenantAlone : perTenant
     if (tenant.running >= ofTenant) return false
     if (tenant.callers.size > 1) return own.running < Math.ceil(ofTenant / 2)
-    // Alone, but for who comes next. Where everyone is the same one, nobody does.
+    // The only caller leaves one turn for the next one. Where callers are not told apart, there is no next one.
     return own.running < (caller === null ? ofTenant : Math.max(1, ofTenant - 1))
   }
 
-  /** Gives what is free to those whose turn it is. */
+  /** Gives free turns to the parties that are next. */
   #serve(): void {
     for (let served = true; served;) {
       served = false

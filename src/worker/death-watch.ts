@@ -2,18 +2,18 @@ import { spawnSync } from 'node:child_process'
 import { basename } from 'node:path'
 import { isMainThread } from 'node:worker_threads'
 
-/** What a dying process may be held up by: this long, and no longer. */
+/** A dying process is delayed for at most this long. */
 const LAST_WORDS_MS = 5_000
 
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
 
 export interface LastWord {
   headers: Record<string, string>
-  /** One after the other. */
+  /** Sent one after the other. */
   requests: { url: string; body: object }[]
 }
 
-/** A job that must not be left open. */
+/** A job that has not ended. */
 export interface Unfinished {
   /** null: the service does not know the job. */
   lastWord(error: Error): LastWord | null
@@ -25,8 +25,8 @@ export interface DeathWatch {
 }
 
 /**
- * Runs in a process of its own, since one that dies cannot wait for an answer. Given as text, so that it is found also where
- * this module was bundled into another file.
+ * Runs in a process of its own, because a dying process cannot wait for an answer. It is a text, so that it is available even
+ * if this module was bundled into another file.
  */
 const MESSENGER = `
 const words = JSON.parse(require('node:fs').readFileSync(0, 'utf8'))
@@ -37,9 +37,9 @@ for (const { headers, requests } of words) {
 }`
 
 const say = (words: readonly LastWord[]): void => {
-  // A program that is one file with Node in it would be run once more.
+  // A program that is one file together with Node would start itself again.
   if (words.length === 0 || !/^(node|nodejs|bun)(\.exe)?$/i.test(basename(process.execPath))) return
-  // NODE_OPTIONS may load what this program needs, and the messenger does not.
+  // NODE_OPTIONS may load modules that only this program needs.
   const env = { ...process.env }
   delete env['NODE_OPTIONS']
   spawnSync(process.execPath, ['-e', MESSENGER], {
@@ -52,9 +52,9 @@ const say = (words: readonly LastWord[]): void => {
 }
 
 /**
- * Sees to it that the jobs of a process that dies end as failed with the reason, instead of being missed a minute later. It
- * listens only as long as there are jobs, and changes nothing about how the process dies: an error that nobody caught still
- * ends it with its own code, and a signal still kills it, unless the program has a handler of its own.
+ * Makes the jobs of a process that dies end as failed with the reason, instead of timing out a minute later. It only listens
+ * while there are jobs, and does not change how the process dies: an uncaught error still ends it with its own code, and a
+ * signal still kills it, unless the program has its own handler.
  */
 export const createDeathWatch = (): DeathWatch => {
   const jobs = new Set<Unfinished>()
@@ -67,19 +67,19 @@ export const createDeathWatch = (): DeathWatch => {
     say(words)
   }
   const onUncaught = (error: Error): void => {
-    // Whoever handles it may go on; if not, the exit that follows has it.
+    // If another handler lets the process go on, nothing happens; otherwise `onExit` follows and uses this error.
     uncaught = error
   }
   const onExit = (code: number): void => {
     if (code !== 0 && uncaught) sayAll(uncaught)
-    else sayAll(withoutStack(`The process ended with code ${code}, and the job had not.`))
+    else sayAll(withoutStack(`The process ended with code ${code} before the job had ended.`))
   }
   const onSignal = (signal: NodeJS.Signals): void => {
-    // Out of the way first: handlers of others may kill the process only where they are alone.
+    // Removed first: some handlers of others only kill the process if they are the only ones.
     process.removeListener(signal, onSignal)
     const others = process.listenerCount(signal)
     if (others > signalExitListeners()) {
-      // It is for the program to decide whether this is the end; if it exits, that will be heard.
+      // The program decides whether the process ends. If it exits, `onExit` is called.
       setImmediate(() => jobs.size > 0 && process.prependListener(signal, onSignal)).unref()
       return
     }
@@ -90,7 +90,7 @@ export const createDeathWatch = (): DeathWatch => {
   const listen = (): void => {
     process.on('uncaughtExceptionMonitor', onUncaught)
     process.on('exit', onExit)
-    // The first process of a container does not die of a signal without a handler, so this must not announce it.
+    // The first process of a container ignores signals without a handler, so a signal does not mean its end.
     if (isMainThread && process.pid !== 1) for (const signal of SIGNALS) process.prependListener(signal, onSignal)
   }
   const stopListening = (): void => {
@@ -111,8 +111,8 @@ export const createDeathWatch = (): DeathWatch => {
 }
 
 /**
- * How many of a signal's listeners are those of `signal-exit`, versions 3 and 4, which half of all command-line programs have
- * somewhere below: where they are alone they kill the process, and where they are not they leave that to the others.
+ * How many listeners of a signal belong to `signal-exit`, versions 3 and 4, which many command-line programs depend on. They
+ * kill the process if no other listeners exist, and otherwise leave that to the others.
  */
 const signalExitListeners = (): number => {
   const { __signal_exit_emitter__: third } = process as { __signal_exit_emitter__?: { count?: number } }
@@ -120,12 +120,12 @@ const signalExitListeners = (): number => {
   return (third?.count ?? 0) + (fourth?.count ?? 0)
 }
 
-/** Its stack would show this file. */
+/** An error without a stack, because the stack would show this file. */
 const withoutStack = (message: string): Error => {
   const error = new Error(message)
   delete error.stack
   return error
 }
 
-/** For programs that see to the end of their jobs themselves. */
+/** For programs that end their jobs themselves. */
 export const noDeathWatch: DeathWatch = { add: () => undefined, remove: () => undefined }

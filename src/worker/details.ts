@@ -1,7 +1,7 @@
 /**
- * What JSON writes as an object, for `meta`, `payload` and a summary: of a type that is named by an alias, an interface or a
- * class, with read-only parts or not. Lists, functions, promises, maps and dates are none; each is told by a symbol that no
- * field of a summary can have.
+ * A value that JSON writes as an object, for `meta`, `payload` and a result summary. Its type may be an alias, an interface or
+ * a class, with read-only members or not. Lists, functions, promises, maps and dates are excluded by symbols that no field of a
+ * summary can have.
  */
 export type Details = (Record<string, unknown> | object) & {
   readonly [Symbol.iterator]?: never

@@ -36,68 +36,68 @@ export type { Trackable } from './source.ts'
 export type { Tracked } from './track.ts'
 
 export interface HeadwayWorkerOptions {
-  /** Of the service; HEADWAY_URL, or http://127.0.0.1:3000. */
+  /** Address of the service; HEADWAY_URL, or http://127.0.0.1:3000. */
   url?: string | URL
-  /** HEADWAY_TOKEN. A function is asked before each call. */
+  /** The token; HEADWAY_TOKEN. A function is called before each call. */
   token?: TokenSource
   /**
-   * Hears of what is wrong, each thing once: the service cannot be reached, or refuses what it is told. The work goes on. By
-   * default it is a process warning.
+   * Called with problems, each kind once: the service cannot be reached, or refuses a report. The work goes on. By default it
+   * emits a process warning.
    */
   onProblem?: (problem: Error) => void
-  /** false: a process that dies leaves its jobs as they are. */
+  /** false: the jobs of a process that dies stay as they are. */
   watchDeath?: boolean
   /**
    * How long (ms) the end of a job waits for the service. By default a tenth of the time that the job has taken, at least 1,000
-   * and at most 30,000; and at least 10,000 while the service is there and slow: it has taken a call and not answered yet, or has
-   * said that it is busy. Each answer begins the wait anew.
+   * and at most 30,000; and at least 10,000 while the service is slow, which means that it has accepted a call and not answered
+   * yet, or has answered that it is busy. Each answer begins the wait anew.
    */
   patienceMs?: number
 }
 
 export interface StartOptions {
-  /** Names this worker, where several work on one job. */
+  /** The name of this worker, if several work on one job. */
   workerId?: string
   /**
-   * The same key gives the same job, also after a restart of the program. One that has failed begins its next attempt; one that
-   * was cancelled or has completed stays so, and `signal` aborts.
+   * The same key gives the same job, also after a restart of the program. A failed job begins its next attempt. A cancelled or
+   * completed job stays as it is, and `signal` aborts.
    */
   idempotencyKey?: string
   /**
-   * With a key: the job begins its next attempt unless it is new, whatever became of the last one. Who still works on that is
-   * told to stop.
+   * With a key: the job begins its next attempt unless it is new, whatever its status. A worker of the earlier attempt is told
+   * to stop.
    */
   restart?: boolean
 }
 
 export interface AttachOptions {
   workerId?: string
-  /** The attempt that this worker works on; the newest when absent. */
+  /** The attempt that this worker works on; the newest if absent. */
   attempt?: number
 }
 
 export interface HeadwayWorker {
   /**
-   * Makes a job. Resolves when the service has made it. The work does not wait for a service that cannot be reached, and at
-   * most a second for one that does not answer: the job is then made as soon as that is possible.
+   * Creates a job. Resolves when the service has created it. The work does not wait for a service that cannot be reached, and
+   * waits at most a second for one that does not answer: the job is then created as soon as possible.
    */
   start(job: NewJob, options?: StartOptions): Promise<Job>
-  /** Works on a job, or a partition, that somebody else has made. Resolves as `start` does. */
+  /** Works on a job, or a partition, that was created elsewhere. Resolves as `start` does. */
   attach(jobId: string, options?: AttachOptions): Promise<Job>
   /**
-   * Makes a job of a loop: `for await (const row of headway.track(rows, { name }))`. The job completes with the loop, and fails
-   * with the error of `items`, or when the loop is left early. When somebody cancels the job, the loop throws a `StopError`,
-   * also while it waits for its next item; `cancellable: false` forbids it. Raises a `TypeError` for `items` that cannot be
+   * Makes a job of a loop: `for await (const row of headway.track(rows, { name }))`. The job completes with the loop. It fails
+   * with the error of `items`, or when the loop is left early. When the job is cancelled, the loop throws a `StopError`, even
+   * while it waits for its next item; `cancellable: false` forbids cancelling. Raises a `TypeError` for `items` that cannot be
    * iterated.
    */
   track<Item>(items: Trackable<Item>, job: NewJob & StartOptions): Tracked<Item>
 }
 
-/** As the service takes it. What is no text, or cannot be seen, names no worker. */
+/** The worker id in the form that the service takes. A value that is not a text, or has no visible character, is left out. */
 const workerIdOf = ({ workerId }: { workerId?: string }): string | undefined =>
   fitShown(workerId, 'workerId') || undefined
 
-/** How long work waits for its job to be made by a service that does not answer. */
+/** How long work waits at its start for a service that does not answer. */
 const BEGIN_MS = 1_000
 
 const programName = (): string => {
@@ -113,14 +113,16 @@ interface Found extends Opened {
   status: unknown
 }
 
-/** What the service says of a job that it has made or started. */
+/** The service's answer about a job that it has created or started. */
 const readJob = (answer: Record<string, unknown>): Found => {
   const { id, attempt, status, cancelRequestedAt, stages } = answer
-  if (typeof id !== 'string' || typeof attempt !== 'number') throw new UnavailableError('The answer is no job.')
+  if (typeof id !== 'string' || typeof attempt !== 'number') throw new UnavailableError('The answer contains no job.')
   return { id, attempt, status, cancelRequested: cancelRequestedAt != null, hasStages: Array.isArray(stages) }
 }
 
-/** Calls of one job that may be made again from the first: another worker may have been faster. */
+/**
+ * Makes calls that depend on the job's state. If another worker has changed the state in between, all of them may be repeated.
+ */
 const unlessChanged = async (calls: () => Promise<Found>): Promise<Found> => {
   try {
     return await calls()
@@ -135,7 +137,7 @@ const creating = (client: Client, job: NewJob, { idempotencyKey, restart = false
   const body = creationOf(job, programName())
   return async (connecting: Connecting) => {
     const found = readJob(await client.call('POST', '/jobs', { body, headers, weak: true, connecting }))
-    // A wish to cancel it is not lost with the worker that died of something else.
+    // A job that was asked to stop is left alone, so that the request is not lost when its worker has died.
     const isTaken = restart && found.status === 'running' && !found.cancelRequested
     const isOver = found.status === 'failed' || (restart && found.status === 'cancelled')
     if (!isTaken && !isOver) return found
@@ -144,7 +146,7 @@ const creating = (client: Client, job: NewJob, { idempotencyKey, restart = false
       if (isTaken) {
         const body = {
           attempt: found.attempt,
-          errorMessage: 'Its worker had not ended it when another one began anew.',
+          errorMessage: 'Another worker restarted the job before its worker had ended it.',
         }
         await client.call('POST', `${path}/fail`, { body, weak: true, connecting })
       }
@@ -155,11 +157,11 @@ const creating = (client: Client, job: NewJob, { idempotencyKey, restart = false
 
 const attaching = (client: Client, jobId: string, { attempt, ...options }: AttachOptions) => {
   const workerId = workerIdOf(options)
-  // What is no id at all is for the service to refuse.
+  // The service refuses a value that is not an id.
   const path = `/jobs/${readOr(() => encodeURIComponent(jobId), '-')}`
   const body = attempt === undefined ? {} : { attempt }
   return async (connecting: Connecting) => {
-    // A heartbeat first: a job that was given up for its silence comes back by one, and by nothing else.
+    // First a heartbeat: only a heartbeat recovers a job that ended as stale.
     await client.call('POST', `${path}/heartbeat`, {
       body: { ...body, ...(workerId !== undefined && { workerId }) },
       weak: true,
@@ -169,7 +171,7 @@ const attaching = (client: Client, jobId: string, { attempt, ...options }: Attac
   }
 }
 
-/** One for the whole process: of several, each would leave a signal to the others. */
+/** One for the whole process: several would leave signals to each other. */
 const deathWatchOfProcess = createDeathWatch()
 const loopsOfProcess = new WaitingLoops()
 
@@ -203,7 +205,7 @@ export const createWorker = (options: HeadwayWorkerOptions = {}): HeadwayWorker 
     track(items, options) {
       const { workerId, idempotencyKey, restart, ...job } = readOr(() => ({ ...options }), {} as NewJob & StartOptions)
       const totalCount = job.totalCount ?? sizeOf(items)
-      // A partition is what its batch is.
+      // A partition takes `cancellable` from its batch.
       const known = {
         ...(job.parentJobId === undefined && { cancellable: true }),
         ...(totalCount !== null && !job.stages && { totalCount }),

@@ -9,21 +9,21 @@ import { Reporter, reportTime, type Ending, type Opened } from './reporter.ts'
 import { StopError } from './stop.ts'
 import { asJsonObject, errorFields, fit, fitShown, readOr } from './texts.ts'
 
-/** A job to be made. */
+/** A job to be created. */
 export interface NewJob {
-  /** For people. */
+  /** Shown to people. */
   name: string
-  /** What kind of work, for estimates and statistics; the name of the program when absent. */
+  /** The kind of work, for estimates and statistics; the name of the program if absent. */
   jobType?: string
   description?: string | null
   totalCount?: number | null
   unit?: Unit
-  /** The steps that the work goes through. A weight that is left out counts as 1. */
+  /** The steps of the work. A weight that is left out counts as 1. */
   stages?: { name: string; weight?: number }[]
   /** Makes the job a partition of this batch. */
   parentJobId?: string
   partitionIndex?: number
-  /** People may ask for its end: then `signal` aborts. */
+  /** People may cancel the job: then `signal` aborts. */
   cancellable?: boolean
   meta?: Details
   priority?: number
@@ -31,29 +31,29 @@ export interface NewJob {
   pendingTimeoutSeconds?: number | null
 }
 
-/** A job as its worker sees it. Nothing here throws, and only what ends the job is worth waiting for. */
+/** A job as its worker sees it. No method throws, and only the methods that end the job need to be awaited. */
 export interface Job {
-  /** null until the service has made it. */
+  /** null until the service has created the job. */
   readonly id: string | null
   /**
-   * Aborts when the work should stop, with a `StopError` that says why. Heartbeats of a cancelled job go on until `fail`,
+   * Aborts when the work should stop, with a `StopError` that says why. Heartbeats of a cancelled job continue until `fail`,
    * `cancelled` or `complete` says that the work has stopped.
    */
   readonly signal: AbortSignal
-  /** So many more items are done. */
+  /** Adds to the count of items that are done. */
   advance(count?: number | bigint): void
-  /** Says how far the work is; the newest state is sent within a second. */
+  /** Reports how far the work is; the newest state is sent within a second. */
   report(report: Report): void
   /**
-   * The work is done. Resolves with whether the service knows: as soon as it does, or when the patience is at its end
-   * (`HeadwayWorkerOptions`). `message` is the last one that the job shows; without one the last that was reported stays.
+   * The work is done. Resolves with whether the service knows: as soon as it does, or when the patience has run out
+   * (`HeadwayWorkerOptions`). `message` is the last message that the job shows; without it the last reported message stays.
    */
   complete(resultSummary?: Details, last?: { message?: string }): Promise<boolean>
-  /** The work could not be done. An error that comes of a cancellation acknowledges the cancellation instead. */
+  /** The work could not be done. An error that results from a cancellation acknowledges the cancellation instead. */
   fail(error: unknown): Promise<boolean>
   /** The work has stopped because it was cancelled. */
   cancelled(): Promise<boolean>
-  /** This worker has done its part of a job that others go on with: its last report is sent, and the job stays as it is. */
+  /** This worker has done its part, and other workers continue the job: its last report is sent, and the job stays as it is. */
   leave(): Promise<boolean>
 }
 
@@ -64,17 +64,17 @@ export interface JobParts {
   workerId: string | undefined
   deathWatch: DeathWatch
   outage: Outage
-  /** How long its end waits for a service that is away, after so much work. */
+  /** How long the end of the job waits for a service that is away, after so much work. */
   patienceAfter: (workedMs: number) => number
-  /** The least that it waits for one that is there and slow. */
+  /** The least time that the end waits for a service that is available but slow. */
   slowMs: number
 }
 
-/** Whether an error says no more than that the work was told to stop. */
+/** Whether an error only says that the work was told to stop. */
 const isOfStop = (error: unknown, reason: StopError): boolean =>
   error === reason || (error instanceof Error && (error.name === 'AbortError' || error.cause === reason))
 
-/** What a job is asked to do, and what becomes of it. */
+/** The job of a worker: takes its reports and its end, and sends them. */
 export class WorkingJob implements Job {
   readonly progress: Progress
   readonly #reporter: Reporter
@@ -102,14 +102,14 @@ export class WorkingJob implements Job {
     return this.#reporter.ending !== null || this.#reporter.isOver
   }
 
-  /** Resolves when the job has been made, when the service is known to be away, or after `ms`. */
+  /** Resolves when the job has been created, when the service is known to be away, or after `ms`. */
   async begun(ms: number): Promise<this> {
     await this.#parts.outage.wait(this.#reporter.whenOpened, { ms: () => ms })
     return this
   }
 
   advance(count: number | bigint = 1): void {
-    // Database drivers give counts as BigInt, or as text, which no sum takes.
+    // Database drivers give counts as BigInt or as text.
     const more = readOr(() => Number(count), Number.NaN)
     if (Number.isFinite(more)) this.progress.advance(more)
   }
@@ -143,7 +143,7 @@ export class WorkingJob implements Job {
     return this.#end({ path: null, body: {} })
   }
 
-  /** The first ending counts: `fail` in a `finally` after `complete` says nothing new. */
+  /** The first ending counts: `fail` in a `finally` after `complete` changes nothing. */
   async #end(ending: Ending): Promise<boolean> {
     const { client, outage, patienceAfter, slowMs } = this.#parts
     const reporter = this.#reporter
@@ -159,7 +159,7 @@ export class WorkingJob implements Job {
     return false
   }
 
-  /** What is left to be said of this job when its process dies of `error`. */
+  /** What must still be sent for this job when its process dies of `error`. */
   lastWord(error: Error): LastWord | null {
     const { opened, ending } = this.#reporter
     if (!opened) return null
@@ -179,14 +179,14 @@ export class WorkingJob implements Job {
   }
 }
 
-/** Stages go by the names that their reports carry, which are made to fit as well. What has no name cannot be reported. */
+/** Stages with the names that reports use, which are shortened in the same way. A stage without a name is left out. */
 const fitStages = (stages: NonNullable<NewJob['stages']>): NewJob['stages'] => {
   const fitting = stages.map(stage => ({ ...stage, name: fitShown(stage.name, 'stage') }))
   const named = fitting.filter(({ name }) => name !== '')
   return named.length === 0 ? undefined : named
 }
 
-/** What `POST /jobs` takes, made of what the work says. */
+/** The body of `POST /jobs`, made from the worker's options. */
 export const creationOf = (job: NewJob, program: string): Record<string, unknown> => {
   const { name, jobType, unit, stages, meta, ...others } = readOr(() => ({ ...job }), {} as NewJob)
   const what = fitShown(program, 'jobType') || 'script'

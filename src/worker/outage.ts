@@ -1,12 +1,12 @@
 import { UnavailableError } from '../node-client/client.ts'
 
-/** All jobs try more often than this. */
+/** Every job tries more often than this. */
 const KNOWN_MS = 10_000
 
-/** How often it is looked whether a service that was slow is away now. */
+/** How often to check whether a slow service has gone away. */
 const LOOK_MS = 200
 
-/** The program has gone on without knowing whether the service has heard how the job ended. */
+/** The program has continued without knowing whether the service knows how the job ended. */
 export class UnheardError extends UnavailableError {
   readonly url: string
 
@@ -17,15 +17,15 @@ export class UnheardError extends UnavailableError {
 }
 
 export interface Wait {
-  /** How long at most, as things are now. */
+  /** The longest wait, in the present situation. */
   ms: () => number
-  /** When the service last answered, by `performance.now()`: the wait begins anew with that. */
+  /** When the service last answered, by `performance.now()`. The wait begins anew with each answer. */
   answeredAt?: () => number
 }
 
 /**
- * What a service that is away may cost a program: the longest wait for it once, and one word. Otherwise each of a thousand jobs
- * would be waited for at its start and at its end.
+ * Limits what an outage of the service costs a program: one longest wait, and one warning. Otherwise a thousand jobs would each
+ * wait at their start and at their end.
  */
 export class Outage {
   #waitedMs = 0
@@ -44,18 +44,22 @@ export class Outage {
     this.#failures = 0
   }
 
-  /** A try was in vain. */
+  /** A try has failed. */
   failed(): void {
     this.#failures++
     this.#failedAt = performance.now()
   }
 
-  /** Whether the service is away: a single try is in vain also where a connection was closed, and an old one says nothing. */
+  /**
+   * Whether the service is away. A single failure may only mean that a connection was closed, and an old failure says nothing.
+   */
   get isKnown(): boolean {
     return this.#failures > 1 && performance.now() - this.#failedAt < KNOWN_MS
   }
 
-  /** Waits for `promise`, but for no longer in this outage than `ms` says. The process stays alive. */
+  /**
+   * Waits for `promise`. All waits of this outage together last no longer than `ms` says. The process stays alive meanwhile.
+   */
   async wait<Value>(promise: Promise<Value>, { ms, answeredAt = () => 0 }: Wait): Promise<Value | undefined> {
     const beganAt = performance.now()
     let timer: NodeJS.Timeout | undefined
@@ -87,7 +91,7 @@ export class Outage {
     try {
       this.#onProblem(problem)
     } catch {
-      // Whoever is told of trouble must not make more of it.
+      // An error of the program's handler is ignored: it must not stop the work.
     }
   }
 }

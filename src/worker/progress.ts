@@ -2,31 +2,31 @@ import type { Unit } from '../contract/units.ts'
 import type { Details } from './details.ts'
 import { asJsonObject, fit, fitShown } from './texts.ts'
 
-/** How far the work is. What is left out stays as it was; `null` clears it. */
+/** How far the work is. A field that is left out keeps its value; `null` clears it. */
 export interface Report {
   /** Absolute. */
   processedCount?: number
   totalCount?: number | null
-  /** Counts only while no total is known. */
+  /** Only counts while no total is known. */
   progressPercent?: number | null
   unit?: Unit
-  /** The work's own estimate, which wins over that of the service. */
+  /** The work's own estimate; it is used instead of the service's. */
   etaSeconds?: number | null
   throughputPerSecond?: number | null
-  /** One of the job's `stages`, where it has any. Entering one begins its count at 0. */
+  /** One of the job's `stages`, if it has any. A new stage begins with a count of 0. */
   stage?: string | null
-  /** One line for a person, at most 500 characters. */
+  /** One line for people, at most 500 characters. */
   message?: string | null
-  /** Kept on this worker's row, at most 4 KB as JSON. */
+  /** Stored with this worker, at most 4 KB as JSON. */
   payload?: Details | null
 }
 
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0
 
-/** Leaves out what the service would refuse: a wrong number is no reason to lose the rest of a report. */
+/** Drops values that the service would refuse, so that one wrong number does not lose the rest of the report. */
 const tidy = (report: Report): Report => {
   const tidied: Record<string, unknown> = {}
-  // Without types, anything may come; nothing of it must be thrown back at the work.
+  // Programs without types may pass any value, and none may raise an error in the work.
   for (const [field, given] of Object.entries({ ...report } as Record<string, unknown>)) {
     const value = typeof given === 'bigint' ? Number(given) : given
     if (typeof value === 'object' && value !== null && field !== 'payload') continue
@@ -46,19 +46,19 @@ const tidy = (report: Report): Report => {
 }
 
 /**
- * How far one worker is, and what of it the service does not know yet. It holds the newest state and no queue: while the
- * service is away, reports cost nothing.
+ * How far one worker is, and what the service does not know yet. It holds the newest state and no queue, so reports cost no
+ * memory while the service is away.
  */
 export class Progress {
-  /** Changed since the service last confirmed a report. */
+  /** The state has changed since the service last confirmed a report. */
   isDirty = false
   /** null: nothing has been counted. */
   #processed: number | null = null
   #total: number | null = null
-  /** Counts are those of the current stage. Known late of a job that somebody else has made. */
+  /** The counts are those of the current stage. For a job that was created elsewhere, this is only known once it is open. */
   hasStages: boolean
   #stage: string | null = null
-  /** What is to be sent beside the count. */
+  /** Fields that must be sent besides the count. */
   #fields: Report = {}
   readonly #onDirty: () => void
 
@@ -93,7 +93,7 @@ export class Progress {
       this.#stage = fields.stage
       this.#processed = 0
       this.#total = null
-      // A total that waits to be sent is that of the stage before.
+      // A total that has not been sent belongs to the earlier stage.
       delete this.#fields.totalCount
     }
     if (processedCount !== undefined) this.#processed = processedCount
@@ -102,13 +102,16 @@ export class Progress {
     this.#touch()
   }
 
-  /** The body of a report of this moment. Call `restore` when the service has not got it, and `drop` when it refused it. */
+  /**
+   * The body of a report with the present state. Call `restore` when the service did not receive it, and `drop` when it refused
+   * it.
+   */
   take(): { body: Report; restore: () => void; drop: () => boolean } {
     const fields = this.#fields
     const count = this.#count()
     this.#fields = {}
     this.isDirty = false
-    // The service refuses a report whose count is beyond its total, although it keeps work beyond a total that it knows.
+    // The service refuses a report whose count is larger than its total, but accepts counts that exceed a total it knows.
     const isBeyond = count !== null && fields.totalCount != null && count > fields.totalCount
     const { totalCount, ...others } = fields
     const body: Report = {
@@ -126,7 +129,8 @@ export class Progress {
       },
       drop: () => {
         const hadMore = Object.keys(body).length > 0
-        // Its fields are gone with it. If the count alone is refused as well, only a sign of life is left.
+        // The fields of the refused report are dropped. If the count alone is refused as well, only heartbeats without a count
+        // are left.
         if (Object.keys(others).length === 0 && totalCount === undefined) this.#processed = null
         this.isDirty = true
         return hadMore
@@ -140,7 +144,7 @@ export class Progress {
     return Number.isNaN(count) ? null : count
   }
 
-  /** For people: `41 of 1200`, or `41` where no total is known. */
+  /** For people: `41 of 1200`, or `41` if no total is known. */
   describe(): string {
     return this.#total === null ? String(this.processed) : `${this.processed} of ${this.#total}`
   }

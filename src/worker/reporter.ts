@@ -4,27 +4,30 @@ import type { Outage } from './outage.ts'
 import { Progress, type Report } from './progress.ts'
 import { isOfJob, isStopCode, StopError } from './stop.ts'
 
-/** Bars should move about once a second, and no faster. */
+/** A bar should move about once a second, and not more often. */
 const SMOOTH_MS = 1_000
-/** A service that asks for fewer heartbeats than usual has its reasons: then reports are fewer as well. */
+/** When the service asks for fewer heartbeats, reports become fewer in proportion. */
 const REPORTS_PER_HEARTBEAT = 5
-/** Until an answer says otherwise. */
+/** Used until an answer names another interval. */
 const DEFAULT_HEARTBEAT_MS = 5_000
 const SLOWEST_HEARTBEAT_MS = 60_000
 
-/** Time for the second and third packet of a connection, where the first is lost (RFC 6298: after 1 s and 3 s). */
+/** Time for the second and third packet of a connection if the first is lost (RFC 6298: after 1 s and 3 s). */
 const CONNECT_MS = 4_000
 
-/** A token may be renewed, and a right granted; but not within a second. */
+/** A token may be renewed, or a right granted, but not within a second. */
 const UNAUTHORIZED_PAUSE_MS = 30_000
 
-/** So many failures in a row are worth a word: a single one happens whenever the service is restarted. */
+/** After so many failures in a row the program is told. A single failure happens whenever the service restarts. */
 const NOTEWORTHY_FAILURES = 3
 
-/** A report is on disk, or with a service whose database is away, or is not as the service wants it and goes without its details. */
+/**
+ * A report is on disk (`written`), is held by a service without its database (`kept`), or was refused and is repeated without
+ * its details (`dropped`).
+ */
 type Outcome = 'written' | 'kept' | 'dropped'
 
-/** The job as far as a worker must know it. */
+/** What a worker must know about the job. */
 export interface Opened {
   id: string
   attempt: number
@@ -34,7 +37,7 @@ export interface Opened {
 
 /** How the worker ends the job. */
 export interface Ending {
-  /** null: the job goes on without this worker. */
+  /** null: the job continues without this worker. */
   path: 'complete' | 'fail' | 'cancelled' | null
   body: Record<string, unknown>
 }
@@ -42,7 +45,7 @@ export interface Ending {
 export interface ReporterOptions {
   client: Client
   workerId: string | undefined
-  /** One try to make or find the job; `connecting` gives up a connection that is still being made. */
+  /** One try to create or find the job; `connecting` gives up a connection that is still being made. */
   open: (connecting: Connecting) => Promise<Opened>
   progress: Progress
   outage: Outage
@@ -50,38 +53,41 @@ export interface ReporterOptions {
 
 const isUnauthorized = (error: RefusedError): boolean => error.status === 401 || error.status === 403
 
-/** Only orders reports: a clock that is set back must not make the service take the next ones for old. */
+/**
+ * The time of a report. It only orders reports, so it comes from a monotonic clock: if the wall clock is set back, the service
+ * must not take the next reports for late ones.
+ */
 export const reportTime = (): string => new Date(performance.timeOrigin + performance.now()).toISOString()
 
 const weakPause = (ms: number): Promise<void> => new Promise(resolve => void setTimeout(resolve, ms).unref())
 
 /**
- * Tells the service how far the work is: the first report at once, then at most one a second, and a sign of life when the work
- * has nothing to tell. Whatever goes wrong is tried again with the newest state, or told to `onProblem`; nothing is thrown, and
- * nothing of it keeps the process alive.
+ * Tells the service how far the work is: the first report at once, then at most one per second, and heartbeats when there is
+ * nothing new. Failures are retried with the newest state, or reported to `onProblem`. It throws nothing, and does not keep the
+ * process alive.
  */
 export class Reporter {
   opened: Opened | null = null
-  /** When the service last answered something that counts, by `performance.now()`. */
+  /** When the service last answered a call for good, by `performance.now()`. */
   answeredAt = 0
-  /** The service is there: it has taken a call that it has not answered yet, or has said that it is busy. */
+  /** The service is available: it has accepted a call and not answered yet, or has answered that it is busy. */
   isHeard = false
   #ending: Ending | null = null
   readonly #options: ReporterOptions
   readonly #stop = new AbortController()
-  /** The service has been told how the job ended, or it will not hear any more of this worker. */
+  /** The service knows how the job ended, or refuses any more calls of this worker. */
   #isOver = false
   #reportMs = SMOOTH_MS
   #heartbeatMs = DEFAULT_HEARTBEAT_MS
   #wake: () => void = () => undefined
   /** Ends the pause between two tries. */
   #hurry: () => void = () => undefined
-  /** Told already, and not told again. */
+  /** Problems that the program has been told. */
   readonly #told = new Set<string>()
   #failures = 0
   #hasReported = false
   #connecting = new AbortController()
-  /** The work is not kept waiting for a service that is away, or that does not let it in. */
+  /** Lets the work go on while the service is away or refuses the token. */
   #letGo: () => void = () => undefined
   readonly whenOpened: Promise<void>
   /** Resolves with whether the service knows how this worker ended the job. */
@@ -116,18 +122,18 @@ export class Reporter {
     this.#wake()
   }
 
-  /** The job has ended: the first ending counts. */
+  /** Ends the job; the first ending counts. */
   end(ending: Ending): void {
     this.#ending ??= ending
-    // Tried soon and often again, however long the service has been away: this is waited for.
+    // The end is tried soon and often, however long the service has been away, because the program waits for it.
     this.#failures = 0
     this.#wake()
     this.#hurry()
   }
 
   /**
-   * Nobody waits any longer. Node keeps a process for a connection that is being made, and with a host that does not answer that
-   * takes minutes. It is tried again if the process lives on.
+   * The program no longer waits. Node keeps a process alive for a connection that is being made, and to a host that does not
+   * answer this takes minutes. If the process continues, the connection is tried again.
    */
   giveWay(): void {
     this.#connecting.abort()
@@ -146,7 +152,7 @@ export class Reporter {
     let kept = 0
     for (;;) {
       const startedAt = performance.now()
-      // The end must not overtake the last report, so that counts are those of the end.
+      // The last report is sent before the end, so that the job ends with its final counts.
       const isLast = this.ending !== null
       const isNews = this.#options.progress.isDirty || !this.#hasReported
       const outcome = isLast && !isNews ? 'written' : await this.#persist(connecting => this.#report(connecting))
@@ -159,7 +165,7 @@ export class Reporter {
     }
   }
 
-  /** Waits until the next report is due: sooner if there is something to tell, at once if it is the end. */
+  /** Waits until the next report is due: sooner if there is something new, at once if the job ends. */
   async #untilDue(startedAt: number): Promise<void> {
     const { progress } = this.#options
     const isOver = () => {
@@ -185,7 +191,8 @@ export class Reporter {
         weak: true,
         connecting,
       })
-      if (typeof answer['durable'] !== 'boolean') throw new UnavailableError('The answer to a heartbeat is none.')
+      if (typeof answer['durable'] !== 'boolean')
+        throw new UnavailableError('The answer to a heartbeat does not come from Headway.')
       if (!answer['durable']) restore()
       this.#follow(answer['heartbeatIntervalMs'])
       if (answer['cancelRequested'] === true) this.#stopWork(new StopError('cancel_requested'))
@@ -195,7 +202,8 @@ export class Reporter {
         restore()
         throw error
       }
-      // Something in the report is not as the service wants it: without it the job is alive at least.
+      // The service refuses a field of the report. The next report leaves the fields out, so that the job at least has
+      // heartbeats.
       if (!drop()) throw error
       this.#tell(error)
       return 'dropped'
@@ -220,14 +228,14 @@ export class Reporter {
     const ending = this.ending as Ending
     if (ending.path === null || (await send(ending))) return true
     if (this.signal.aborted && (this.signal.reason as StopError).code !== 'cancel_requested') return false
-    // Better an end without its details than none: a job of which nobody hears any more looks as if its worker had died.
+    // An end without details is better than none: a job without further heartbeats looks as if its worker had died.
     if (ending.path === 'complete' && Object.keys(ending.body).length > 0)
       return (await send({ path: 'complete', body: {} })) ?? false
     if (ending.path !== 'cancelled') return false
     return (await send({ path: 'fail', body: { errorMessage: 'The worker stopped before the end.' } })) ?? false
   }
 
-  /** Tries until there is an answer; null when the service will not have it. */
+  /** Tries until there is an answer; null when the service refuses the call for good. */
   async #persist<Answer>(attempt: (connecting: Connecting) => Promise<Answer>): Promise<Answer | null> {
     for (;;) {
       this.#connecting = new AbortController()
@@ -242,7 +250,7 @@ export class Reporter {
         const pauseMs = this.#pauseAfter(error)
         if (pauseMs === null) return null
         const retryAfterMs = error instanceof UnavailableError ? error.retryAfterMs : 0
-        // An end is worth a try at once, unless the service has said when it wants to be asked again.
+        // An end is tried again at once, unless the service has said when to try again.
         const hurry = retryAfterMs > 0 ? [] : [new Promise<void>(resolve => (this.#hurry = resolve))]
         await Promise.race([weakPause(Math.max(pauseMs, retryAfterMs)), ...hurry])
       } finally {

@@ -6,11 +6,11 @@ export type Step<Item> = IteratorResult<Item, undefined>
 
 type Method = (this: unknown, ...args: unknown[]) => unknown
 
-/** Why `items` cannot be gone over, for whoever has written the call. */
+/** The error for `items` that cannot be iterated, for the programmer who wrote the call. */
 const refusal = (problem: string, cause?: unknown): TypeError =>
   new TypeError(`track(items, job): items ${problem}`, { cause })
 
-/** What somebody has handed over in place of something that can be iterated, and what to do about it. */
+/** What was passed instead of something that can be iterated, and what to do about it. */
 const described = (items: unknown): string => {
   if (typeof items === 'function') return 'is a function: call it, and hand over what it returns.'
   if (typeof items !== 'object' || items === null) return `is ${String(items)}.`
@@ -31,8 +31,8 @@ const isEmitter = (items: unknown): items is EventEmitter =>
   typeof (items as Partial<EventEmitter>).removeListener === 'function'
 
 /**
- * A promise in a list may reject before the loop gets to it, while its job is being made for one: nobody has dropped it then,
- * and the loop will throw its error.
+ * Handles rejections of promises in a list. One may reject before the loop reaches it, while the job is being created. Node
+ * must not report it as unhandled then, because the loop will throw its error.
  */
 const keepRejections = (items: Iterable<unknown>): void => {
   for (const item of items) if (item instanceof Promise) item.catch(() => undefined)
@@ -42,7 +42,10 @@ interface Destroyable {
   destroy(): unknown
 }
 
-/** A stream of Node: its `destroy` is what leaving its iterator comes to. That of other objects may mean anything. */
+/**
+ * Whether `items` is a stream of Node, which ends its iterator when it is destroyed. On other objects, `destroy` may mean
+ * anything.
+ */
 const isNodeStream = (items: unknown): items is Destroyable => {
   const { pipe, destroy, readable } = items as { pipe?: unknown; destroy?: unknown; readable?: unknown }
   return typeof pipe === 'function' && typeof destroy === 'function' && typeof readable === 'boolean'
@@ -52,16 +55,16 @@ const begin = (items: unknown, method: Method): unknown => {
   try {
     return method.call(items)
   } catch (error) {
-    // The error of anything else is for its owner to read.
+    // Any other error is passed on unchanged.
     if ((items as { locked?: unknown }).locked !== true) throw error
     throw refusal('is a stream that another reader has locked.', error)
   }
 }
 
 /**
- * The iterator of what a loop goes over. It is taken when this is made, since a source that has begun (the lines of a file, the
- * events of an emitter) keeps for its iterator what comes from then on, and for nobody else. Raises a `TypeError` for what
- * cannot be iterated, and the error of `items` where that has one of its own.
+ * The iterator of a loop's items. It is taken when this object is made: a source that has begun (the lines of a file, the
+ * events of an emitter) only keeps items for an iterator that exists. Raises a `TypeError` for a value that cannot be iterated,
+ * and the error of `items` if taking the iterator fails.
  */
 export class Source<Item> {
   readonly isAsync: boolean
@@ -69,7 +72,7 @@ export class Source<Item> {
   readonly #iterator: unknown
   readonly #next: Method
   #isClosed = false
-  /** An error of the source from before the first item was asked for. Its iterator may tell of it, and may not. */
+  /** An error that the source emitted before the first item was asked for. The iterator may throw it as well, or may not. */
   #heard: { error: unknown } | null = null
   #deafen: () => void = () => undefined
 
@@ -88,7 +91,10 @@ export class Source<Item> {
     if (Array.isArray(items) || items instanceof Set) keepRejections(items)
   }
 
-  /** An emitter whose iterator does not listen yet, as that of a stream, would end the process with its error. */
+  /**
+   * Listens for errors of an emitter whose iterator does not listen yet, such as a stream's. Without a listener the error would
+   * end the process.
+   */
   #listen(emitter: EventEmitter): void {
     const hear = (error: unknown): void => void (this.#heard ??= { error })
     emitter.on('error', hear)
@@ -98,12 +104,12 @@ export class Source<Item> {
     }
   }
 
-  /** The next step of a source that is synchronous. Raises the error of the source, and a `TypeError` for what is no step. */
+  /** The next step of a synchronous source. Raises the error of the source, and a `TypeError` for a value that is no step. */
   step(): Step<Item> {
     return stepOf(this.#next.call(this.#iterator))
   }
 
-  /** The next step of one that is not. */
+  /** The next step of an asynchronous source. */
   pull(): Promise<Step<Item>> {
     const step = this.#promise(() => this.#next.call(this.#iterator))
     // From here on the iterator listens itself.
@@ -111,13 +117,13 @@ export class Source<Item> {
     return this.#heard ? this.#withHeard(this.#heard.error, step) : step
   }
 
-  /** Hands an error to a source that takes one; null: it does not. */
+  /** Passes an error to the source's `throw`; null: it has none. */
   throw(error: unknown): Promise<Step<Item>> | null {
     const method = methodOf(this.#iterator, 'throw')
     return method && this.#promise(() => method.call(this.#iterator, error))
   }
 
-  /** Tells the source, once, that nobody goes on with it. Resolves when it has cleaned up; rejects with its error. */
+  /** Tells the source, once, that no more items are wanted. Resolves when it has cleaned up; rejects with its error. */
   async close(): Promise<void> {
     this.#deafen()
     if (this.#isClosed) return
@@ -125,13 +131,13 @@ export class Source<Item> {
     await methodOf(this.#iterator, 'return')?.call(this.#iterator)
   }
 
-  /** The source has ended by itself: it is not to be told of it. */
+  /** The source has ended by itself, so `close` does nothing more. */
   ended(): void {
     this.#deafen()
     this.#isClosed = true
   }
 
-  /** Ends a wait that `close` has to queue behind: an iterator of a stream does one thing after the other. */
+  /** Ends a wait that would delay `close`, because a stream's iterator runs its calls one after the other. */
   interrupt(): void {
     if (isNodeStream(this.#items)) this.#items.destroy()
   }
@@ -140,7 +146,7 @@ export class Source<Item> {
     return stepOf(await call())
   }
 
-  /** What the iterator still has comes first. */
+  /** Waits for a step that the iterator may still have, and throws the error otherwise. */
   async #withHeard(error: unknown, step: Promise<Step<Item>>): Promise<Step<Item>> {
     let timer: NodeJS.Immediate | undefined
     const late = new Promise<never>((_, reject) => {
@@ -157,7 +163,7 @@ export class Source<Item> {
   }
 }
 
-/** A step as `for await` reads it: once, and with whatever stands for true. */
+/** A step as `for await` reads it: each property once, and `done` by its truth. */
 const stepOf = <Item>(given: unknown): Step<Item> => {
   if ((typeof given !== 'object' && typeof given !== 'function') || given === null) {
     throw refusal(`cannot be iterated: its iterator gave ${String(given)} in place of a step.`)
@@ -166,7 +172,10 @@ const stepOf = <Item>(given: unknown): Step<Item> => {
   return step.done ? { done: true, value: undefined } : { done: false, value: step.value as Item }
 }
 
-/** How many items there will be, where that is known. A text is gone over by characters, of which nobody knows the number. */
+/**
+ * How many items there will be; null if that is not known. A text is iterated by characters, and its length does not count
+ * those.
+ */
 export const sizeOf = (items: Trackable<unknown>): number | null => {
   if (typeof items === 'string') return null
   try {
@@ -174,7 +183,7 @@ export const sizeOf = (items: Trackable<unknown>): number | null => {
     for (const count of [length, size])
       if (Number.isSafeInteger(count) && (count as number) >= 0) return count as number
   } catch {
-    // Its total stays unknown.
+    // The total stays unknown.
   }
   return null
 }

@@ -2,9 +2,9 @@
 export type StopCode =
   /** Somebody asked for it. */
   | 'cancel_requested'
-  /** The job has ended without this worker: `jobStatus` says how. */
+  /** The job has ended without this worker; `jobStatus` is its status. */
   | 'already_finished'
-  /** The job was retried, and is another worker's now. */
+  /** The job was retried, and another worker has it now. */
   | 'superseded'
 
 const SENTENCES: Record<StopCode, string> = {
@@ -13,11 +13,14 @@ const SENTENCES: Record<StopCode, string> = {
   superseded: 'The job was retried, and another attempt is under way.',
 }
 
-/** What a job's `signal` aborts with. Its name is that of other aborts, so that code which knows those knows this one. */
+/**
+ * The reason with which a job's `signal` aborts. Its name is that of other aborts, so that code which handles those handles
+ * this one.
+ */
 export class StopError extends Error {
   override readonly name = 'AbortError'
   readonly code: StopCode
-  /** With `already_finished`: what the job ended as. */
+  /** With `already_finished`: the status of the job. */
   readonly jobStatus: string | null
 
   constructor(code: StopCode, jobStatus: string | null = null) {
@@ -27,7 +30,7 @@ export class StopError extends Error {
   }
 }
 
-/** Whether a refusal is of the job, and not of what a report says of it. */
+/** Whether a refusal is about the job, and not about the contents of a report. */
 export const isOfJob = (code: string): boolean => isStopCode(code) || code === 'job_not_found'
 
 export const isStopCode = (code: string): code is StopCode => code !== 'cancel_requested' && code in SENTENCES

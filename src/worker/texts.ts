@@ -1,6 +1,6 @@
 import { shownText } from '../contract/shown-text.ts'
 
-/** What the service takes (docs/operate/limits.md): a report must not be refused for what the work has put into it. */
+/** The service's limits (docs/operate/limits.md): texts are shortened, so that no report is refused for its texts. */
 const MAX_CHARACTERS = {
   message: 500,
   errorMessage: 2_000,
@@ -8,7 +8,7 @@ const MAX_CHARACTERS = {
 } as const
 const MAX_SHOWN_CHARACTERS = { name: 255, jobType: 100, stage: 100, unit: 30, workerId: 200 } as const
 
-/** Of a longer text no more is looked at. */
+/** The rest of a longer text is ignored. */
 const MAX_LOOKED_AT = 10_000
 
 /** Characters are code points: an emoji is one, and is not cut in two. */
@@ -19,20 +19,20 @@ const cut = (text: string, max: number): string =>
         .slice(0, max)
         .join('')
 
-/** Any text as the service keeps it; what is no text is empty. NUL and halves of surrogate pairs cannot be stored. */
+/** A text as the service stores it; any other value is an empty text. NUL and halves of surrogate pairs cannot be stored. */
 export const fit = (given: unknown, what: keyof typeof MAX_CHARACTERS): string => {
   const text = typeof given === 'string' ? given : ''
   const max = MAX_CHARACTERS[what]
   return cut(text.slice(0, max * 2 + 1).replaceAll(/\0|\p{Surrogate}/gu, '\ufffd'), max)
 }
 
-/** Any text as the service takes it where it names something: empty when nothing of it can be seen. */
+/** A text as the service takes it for a name; empty if it has no visible character. */
 export const fitShown = (given: unknown, what: keyof typeof MAX_SHOWN_CHARACTERS): string => {
   const text = typeof given === 'string' ? given.slice(0, MAX_LOOKED_AT) : ''
   return shownText(cut(shownText(text), MAX_SHOWN_CHARACTERS[what]))
 }
 
-/** What `read` gives, or `otherwise` where it throws: what the work hands over may have parts that cannot be read. */
+/** The result of `read`, or `otherwise` if it throws: values of the work may have parts that cannot be read. */
 export const readOr = <Value>(read: () => Value, otherwise: Value): Value => {
   try {
     return read()
@@ -41,7 +41,7 @@ export const readOr = <Value>(read: () => Value, otherwise: Value): Value => {
   }
 }
 
-/** The error of the work, whatever was thrown, as the service keeps it. */
+/** The error of the work, which may be any value, as the service stores it. */
 export const errorFields = (error: unknown): { errorMessage: string; errorStack?: string } => {
   const isError = readOr(() => error instanceof Error, false)
   const text = isError
@@ -65,7 +65,7 @@ const withoutBigInt = (_: string, value: unknown): unknown => {
   return Number.isSafeInteger(Number(value)) ? Number(value) : String(value)
 }
 
-/** A value that JSON can hold, or null: what the work hands over may be cyclic. */
+/** A value as a JSON object, or null if JSON cannot write it: it may be cyclic. */
 export const asJsonObject = (value: unknown): Record<string, unknown> | null => {
   try {
     const copy: unknown = JSON.parse(JSON.stringify(value, withoutBigInt))

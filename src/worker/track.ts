@@ -3,29 +3,29 @@ import type { Job, WorkingJob } from './job.ts'
 import { Source, type Step, type Trackable } from './source.ts'
 import type { Loop, WaitingLoops } from './waiting-loops.ts'
 
-/** A loop without pauses would keep the process from ever sending a report: it lets others have a turn this often. */
+/** A loop without pauses would never let the process send a report, so it pauses this often for a turn of the event loop. */
 const TURN_EVERY_MS = 50
 
-/** A cancellation waits so long for a source to clean up, and no longer. */
+/** How long a cancellation waits for a source to clean up. */
 const CLEANUP_MS = 10_000
-/** One that is asked for an item cleans up only after that, which may never come. */
+/** A source that is producing an item cleans up only after that, which may never come. */
 const BUSY_CLEANUP_MS = 1_000
 
-/** What `for await` goes over. The job is made when the loop begins; before that, `job` is null. */
+/** A tracked loop. The job is created when the loop begins; before that, `job` is null. */
 export interface Tracked<Item> extends AsyncIterableIterator<Item> {
   readonly job: Job | null
 }
 
 const OVER = Promise.resolve({ done: true, value: undefined } as const)
 
-/** Goes over a source and reports of each item that it is done when the next one is asked for. */
+/** Iterates a source, and reports each item as done when the next one is asked for. */
 class Tracking<Item> implements Tracked<Item>, Loop {
   job: WorkingJob | null = null
   readonly #source: Source<Item>
   readonly #begin: () => Promise<WorkingJob>
   readonly #loops: WaitingLoops
   #beginning: Promise<WorkingJob> | null = null
-  /** Each ends the wait for an item. */
+  /** Functions that each end one wait for an item. */
   readonly #waits = new Set<() => void>()
   #turnedAt = 0
   #isOver = false
@@ -54,17 +54,17 @@ class Tracking<Item> implements Tracked<Item>, Loop {
     return this.#advance(job)
   }
 
-  /** The loop was left: by `break`, `return` or an error, which look all the same from here. */
+  /** The loop was left by `break`, `return` or an error, which cannot be told apart here. */
   async return(value?: undefined): Promise<Step<Item>> {
     const { job } = this
     this.#end()
-    // Later, so that an error that nobody catches, or `job.fail` in a catch, can say more.
+    // Later, so that an uncaught error, or `job.fail` in a catch, can give a better reason.
     if (job) setImmediate(() => void leave(job))
     await this.#source.close()
     return { done: true, value }
   }
 
-  /** Whoever delegates to this (`yield*`) hands an error on: the source may go on after it. */
+  /** A generator that delegates to this loop (`yield*`) passes an error on. The source may continue after it. */
   async throw(error: unknown): Promise<Step<Item>> {
     const { job } = this
     const step = job && !this.#isOver ? this.#source.throw(error) : null
@@ -76,9 +76,9 @@ class Tracking<Item> implements Tracked<Item>, Loop {
   }
 
   async #first(): Promise<Step<Item>> {
-    // Whoever takes several items at once begins one job all the same.
+    // A caller that asks for several items at once still creates one job.
     if (this.#beginning) return this.#beginning.then(() => this.next())
-    // Asked for at once, as a loop without Headway would: a source may begin to listen only then, and miss what comes meanwhile.
+    // Asked for at once, as a loop without Headway would do: some sources only listen from then on, and would miss items.
     const pulled = this.#source.isAsync ? this.#source.pull() : null
     pulled?.catch(() => undefined)
     this.#beginning = this.#begin()
@@ -102,7 +102,7 @@ class Tracking<Item> implements Tracked<Item>, Loop {
     return job.signal.aborted ? this.#stopped(job, CLEANUP_MS) : this.#advance(job)
   }
 
-  /** Without a promise more than needed: this is what an item costs. */
+  /** With as few promises as possible, because this is the cost per item. */
   #advance(job: WorkingJob): Promise<Step<Item>> {
     if (this.#source.isAsync) return this.#wait(job, this.#source.pull())
     let step: Step<Item>
@@ -113,7 +113,7 @@ class Tracking<Item> implements Tracked<Item>, Loop {
       return this.#failed(job, error)
     }
     if (step.done === true) return this.#done(job)
-    // `for await` over a plain list of promises gives what they resolve to, and so does this.
+    // `for await` over a list of promises gives the values that they resolve to, and so does this.
     return isThenable(step.value) ? this.#wait(job, toStep(step.value)) : Promise.resolve(step)
   }
 
@@ -128,7 +128,7 @@ class Tracking<Item> implements Tracked<Item>, Loop {
         },
         (error: unknown) => {
           if (!this.#waits.delete(stop)) return
-          // A source that fails has ended; a list of which one promise fails has not.
+          // A source that throws has ended; a list in which one promise rejects has not.
           if (this.#source.isAsync) this.#source.ended()
           resolve(this.#failed(job, error))
         },
@@ -149,16 +149,16 @@ class Tracking<Item> implements Tracked<Item>, Loop {
     return OVER
   }
 
-  /** The error goes its way at once, whether or not the service is there to hear of it. */
+  /** Ends the job with the error, and throws it without waiting for the service. */
   async #failed(job: WorkingJob, error: unknown): Promise<never> {
     this.#end()
     void job.fail(error)
-    // It is the first error that counts.
+    // The first error counts, so one of the cleanup is ignored.
     await within(CLEANUP_MS, this.#source.close()).catch(() => undefined)
     throw error
   }
 
-  /** A loop that just ended would let what comes after it take a part for the whole. */
+  /** Stops the loop with an error. If the loop ended normally, the code after it would take a part of the items for all. */
   async #stopped(job: WorkingJob, cleanupMs: number): Promise<never> {
     this.#end()
     const closing = this.#source.close()
@@ -181,7 +181,7 @@ class Tracking<Item> implements Tracked<Item>, Loop {
   }
 }
 
-/** Waits for `promise`, at most so long. Meanwhile the process stays alive. */
+/** Waits for `promise`, at most `ms`. The process stays alive meanwhile. */
 const within = async (ms: number, promise: Promise<void>): Promise<void> => {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<void>(resolve => (timer = setTimeout(resolve, ms)))
@@ -194,7 +194,7 @@ const within = async (ms: number, promise: Promise<void>): Promise<void> => {
 
 /**
  * A loop that was left early ends its job as failed: `break`, `return` and a thrown error cannot be told apart, and an error
- * must not look like a success. Whoever leaves a loop on purpose says `complete` or `cancelled` before.
+ * must not look like a success. A program that leaves a loop on purpose calls `complete` or `cancelled` before.
  */
 const leave = async (job: WorkingJob): Promise<void> => {
   if (job.hasEnded) return
@@ -203,7 +203,7 @@ const leave = async (job: WorkingJob): Promise<void> => {
     await job.fail(new LeftError(`The loop was left after ${job.progress.describe()}, by break, return or an error.`))
 }
 
-/** Its stack would show this file and not the loop. */
+/** An error without a stack, because the stack would show this file and not the loop. */
 class LeftError extends Error {
   constructor(message: string) {
     super(message)
@@ -218,7 +218,7 @@ const toStep = async <Item>(value: PromiseLike<Item>): Promise<Step<Item>> => ({
 
 /**
  * Makes a tracked loop. The iterator of `items` is taken now, and `begin` is called once, when the loop starts. Raises a
- * `TypeError` for what cannot be iterated.
+ * `TypeError` for a value that cannot be iterated.
  */
 export const createTracking = <Item>(
   items: Trackable<Item>,

@@ -1,16 +1,16 @@
-/** So often is looked whether a process is still held for a loop. */
+/** How often to check whether the process must still be kept alive for a loop. */
 const LOOK_MS = 1_000
 
 export interface Loop {
-  /** It waits for its next item. */
+  /** The loop waits for its next item. */
   readonly isWaiting: boolean
 }
 
 /**
- * Keeps the process alive while a tracked loop waits for its next item. Node ends a process in the middle of a `for await`, with
- * code 0, when nothing but the promise of the next item is left: that looks as if the loop had come to its end. The item may
- * still come of something that does not keep the process alive, and so may a cancellation. It costs nothing until the process
- * is about to end.
+ * Keeps the process alive while a tracked loop waits for its next item. When only the promise of the next item is left, Node
+ * ends a process in the middle of a `for await` with code 0, as if the loop had come to its end. The item may still come from a
+ * source that does not keep the process alive, and the job may still be cancelled. Until the process is about to end, this
+ * costs nothing.
  */
 export class WaitingLoops {
   readonly #loops = new Set<Loop>()

@@ -823,7 +823,7 @@ t.test(
     ][] = [
       ['throws', `setImmediate(() => { throw new TypeError('no such row') })`, { code: 1 }, /^no such row$/],
       ['rejects', `void Promise.reject(new Error('nobody caught me'))`, { code: 1 }, /^nobody caught me$/],
-      ['exits', `process.exit(3)`, { code: 3 }, /^The process ended with code 3, and the job had not\.$/],
+      ['exits', `process.exit(3)`, { code: 3 }, /^The process ended with code 3 before the job had ended\.$/],
       ['forgets', '', { code: 0 }, /^The process ended with code 0/],
       ['ends without waiting', `void job.complete()`, { code: 0 }, null],
       ['leaves', `await job.leave()`, { code: 0 }, null],

@@ -1,16 +1,19 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { processTable, type ProcessEntry, type ProcessTable } from './process-table.ts'
 
-/** How often it is looked whether everything that was told to stop has done so. */
+/** How often to check whether all processes that were told to stop have ended. */
 const LOOK_MS = 50
 
-/** A look at a machine with many processes takes its time, and must not take all of it. */
+/** Reading the processes of a busy machine takes long, so the pause is at least this many times as long as the reading. */
 const LOOK_SHARE = 10
 
-/** Nothing outlives SIGKILL, but it may take a moment; what forks faster than it is killed is given up after this. */
+/**
+ * No process survives SIGKILL, but ending may take a moment. If processes fork faster than they are killed, the command gives
+ * up after this time.
+ */
 const KILLED_MS = 3_000
 
-/** Sends a signal to a process, or to a group by its negative id; false when there is nobody who may get it. */
+/** Sends a signal to a process, or to a group by its negative id; false when no process may get it. */
 export const send = (target: number, signal: NodeJS.Signals | 0): boolean => {
   try {
     return process.kill(target, signal)
@@ -22,9 +25,9 @@ export const send = (target: number, signal: NodeJS.Signals | 0): boolean => {
 export interface FamilyOptions {
   /** The command itself. */
   pid: number
-  /** Stands in the environment that it was started with, and nowhere else. */
+  /** A text that only stands in the environment with which the command was started. */
   mark: string
-  /** The command leads a process group, which nothing but it and what it has started is in. */
+  /** The command leads a process group that only contains the command and the processes that it has started. */
   hasGroup: boolean
   table?: ProcessTable
 }
@@ -34,28 +37,31 @@ const UNKNOWN = { parent: 0, group: 0, session: 0, startedAt: '', name: '', isSt
 const keyOf = ({ pid, startedAt }: ProcessEntry): string => `${pid} ${startedAt}`
 
 /**
- * A command and all that it has started, also what has left its process group and its session, and what was handed to init
- * because its parent has ended. A process belongs to it whose parent does, whose session or group was founded by one that does,
- * that has inherited the command's environment, or that writes where only the command could write. What has belonged to it
- * once does so for good. A process is named by its id and its start, so that one that got the id of another later is not taken
- * for it.
+ * A command and all processes that it has started, including those that have left its process group and its session, and those
+ * that init has adopted because their parent has ended. A process belongs to the family in five cases: its parent does; its
+ * session or its group was founded by a member; it has inherited the command's environment; it writes to a pipe of the command;
+ * or it has belonged to the family before. A process is identified by its id and its start time, so that a later process with
+ * the same id is not taken for it.
  */
 export class Family {
   readonly #options: FamilyOptions
   readonly #table: ProcessTable
   readonly #files: ReadonlySet<string>
-  /** Each by `keyOf`, with its id: founders of groups and sessions are looked for also when they have ended. */
+  /**
+   * The ids of all members so far, by `keyOf`. Members that have ended are kept, because groups and sessions are compared with
+   * their founders.
+   */
   readonly #known = new Map<string, number>()
   #signalled = new Set<string>()
-  /** The system does not tell what runs: then the command is all that is known. */
+  /** The system does not list its processes, so only the command itself is known. */
   readonly #isBlind: boolean
-  /** Linux counts from the boot: what is older than the command is nothing that it has started. */
+  /** The start time of the command. Linux counts it from the boot, and an older process was not started by the command. */
   readonly #since: number
 
   constructor(options: FamilyOptions) {
     this.#options = options
     this.#table = options.table ?? processTable
-    // Pipes that this process has made; what it has itself from outside, others have as well.
+    // The command's pipes, without files that this process has inherited, because other programs may hold those as well.
     const own = new Set(this.#table.files(process.pid))
     this.#files = new Set(this.#table.files(options.pid).filter(file => !own.has(file)))
     this.#isBlind = this.#table.find(process.pid) === null
@@ -64,7 +70,7 @@ export class Family {
     if (root) this.#known.set(keyOf(root), root.pid)
   }
 
-  /** Those that live. */
+  /** The members that are alive. */
   look(): ProcessEntry[] {
     if (this.#isBlind) return send(this.#options.pid, 0) ? [{ ...UNKNOWN, pid: this.#options.pid }] : []
     const all = this.#table
@@ -75,7 +81,7 @@ export class Family {
     const members = new Map<number, ProcessEntry>()
     const founded = (id: number): boolean => {
       const founder = byPid.get(id)
-      // Whoever has the id of a founder that has ended founded another group.
+      // A process that now has the id of an ended founder has founded another group.
       return founders.has(id) && (!founder || this.#known.has(keyOf(founder)))
     }
     const heirs = new Map<number, boolean>()
@@ -103,7 +109,7 @@ export class Family {
     return [...members.values()]
   }
 
-  /** Whether the command itself lives. */
+  /** Whether the command itself is alive. */
   get hasRoot(): boolean {
     if (this.#isBlind) return send(this.#options.pid, 0)
     const root = this.#table.find(this.#options.pid)
@@ -115,21 +121,22 @@ export class Family {
     const { pid, hasGroup } = this.#options
     if (this.#isBlind) send(pid, signal)
     const isOfGroup = ({ group }: ProcessEntry): boolean => hasGroup && group === pid
-    // At once, so that none of them can start another one in between.
+    // To the whole group at once, so that no member can start another process in between.
     if (members.some(isOfGroup)) send(-pid, signal)
     for (const member of members) {
       this.#signalled.add(keyOf(member))
       const now = isOfGroup(member) ? null : this.#table.find(member.pid)
       if (now?.startedAt === member.startedAt) send(member.pid, signal)
-      // What is stopped hears of nothing but SIGKILL until it goes on.
+      // A stopped process only handles SIGKILL until it is continued.
       if (member.isStopped && signal !== 'SIGKILL') send(member.pid, 'SIGCONT')
     }
   }
 
   /**
-   * Asks all to end by `signal`, and ends them after `graceSeconds`; resolves with what could not be ended, such as a process of
-   * another user. What one of them starts after it was asked, to clean up, is left alone for that time. What has outlived the
-   * command itself is asked by SIGTERM: shells let what they start in the background ignore SIGINT.
+   * Asks all members to end by `signal`, and kills them after `graceSeconds`. Resolves with members that could not be ended,
+   * such as processes of another user. Processes that a member starts after it was asked, to clean up, are left alone until
+   * then. When the command itself has ended, the others are asked by SIGTERM, because shells let background processes ignore
+   * SIGINT.
    */
   async stop(signal: NodeJS.Signals, graceSeconds: number): Promise<ProcessEntry[]> {
     this.#signalled = new Set()
@@ -150,7 +157,7 @@ export class Family {
     return this.#untilGone(KILLED_MS, kill)
   }
 
-  /** Whether a process was asked, or one that was asked, and lives, has started it. */
+  /** Whether a process was asked to end, or was started by a living process that was asked. */
   #isOfSignalled(member: ProcessEntry, members: readonly ProcessEntry[]): boolean {
     for (let at: ProcessEntry | undefined = member; at;) {
       if (this.#signalled.has(keyOf(at))) return true

@@ -1,16 +1,16 @@
 import { stripVTControlCharacters } from 'node:util'
 
-/** A line that never ends is no line. */
+/** A longer line is cut here. */
 const MAX_LINE_LENGTH = 4_096
 
-/** A line that nothing was added to for so long may be one that waits to be gone on with: `10 %...20 %`. */
+/** An unfinished line that has not grown for so long is read as it is, because it may be continued later: `10 %...20 %`. */
 const IDLE_MS = 250
 
-/** Bars are drawn over themselves by carriage returns and backspaces, or by moving the cursor and clearing lines. */
+/** The ends of lines. Bars are redrawn by carriage returns and backspaces, or by moving the cursor and clearing lines. */
 // eslint-disable-next-line no-control-regex -- they are what is looked for
 const LINE_END = /(?:[\r\n\v\f\x08\x85\u2028\u2029]|\x1b\[[\d;]*[ABDEFGHJKSTf]|\x1b[78DEM])+/
 
-/** A step to the right stands for blanks. */
+/** Moving the cursor to the right stands for blanks. */
 // eslint-disable-next-line no-control-regex -- it is what is looked for
 const STEP_RIGHT = /\x1b\[\d*C/g
 
@@ -19,7 +19,7 @@ export interface LineSplitter {
   end(): void
 }
 
-/** Calls `onLine` for every line, and `onPart` for one that is not ended for a while. */
+/** Calls `onLine` for every line, and `onPart` for a line that is not finished for a while. */
 export const splitLines = (
   onLine: (line: string) => void,
   onPart: (line: string) => void = () => undefined,
@@ -47,7 +47,7 @@ export const splitLines = (
 
 const MAX_TAIL_LINES = 20
 
-/** The last lines of what was written, for whoever wants to know what went wrong. */
+/** The last lines of output, which may say what went wrong. */
 export class Tail {
   readonly #lines: string[] = []
 

@@ -7,21 +7,21 @@ export interface ProcessEntry {
   parent: number
   group: number
   session: number
-  /** With `pid` it names one process for good: a later one of the same id has another. */
+  /** Together with `pid` it identifies a process: a later process with the same id has another start time. */
   startedAt: string
   name: string
   isStopped: boolean
 }
 
-/** What an operating system says of its processes. */
+/** The operating system's list of processes. */
 export interface ProcessTable {
-  /** Those that live, in no order; not those that have ended and wait for their parents to take note (zombies). */
+  /** All living processes, in no order. Zombies are left out. */
   list(): ProcessEntry[]
-  /** One of them, as it is now; null when it does not live. */
+  /** One process as it is now; null if it is not alive. */
   find(pid: number): ProcessEntry | null
-  /** Whether a process inherited the `mark` in its environment, or holds one of `files` as its standard output or error. */
+  /** Whether a process has `mark` in its inherited environment, or one of `files` as its standard output or error. */
   inherits(pid: number, mark: string, files: ReadonlySet<string>): boolean
-  /** What standard output and error of a process are. */
+  /** The files behind standard output and error of a process. */
   files(pid: number): string[]
 }
 
@@ -29,17 +29,17 @@ const attempt = <Value>(read: () => Value, otherwise: Value): Value => {
   try {
     return read()
   } catch {
-    // It has ended meanwhile, or belongs to another user.
+    // The process has ended meanwhile, or belongs to another user.
     return otherwise
   }
 }
 
-/** Fields after the name, which may itself hold blanks and parentheses (proc(5), /proc/pid/stat). */
+/** The fields after the name, which may itself contain blanks and parentheses (proc(5), /proc/pid/stat). */
 const entryOfStat = (stat: string): ProcessEntry | null => {
   const [opens, closes] = [stat.indexOf('('), stat.lastIndexOf(')')]
   const fields = stat.slice(closes + 2).split(' ')
   const [state, parent, group, session] = fields
-  // Of a zombie whose first thread alone has ended, the others work on.
+  // A process whose first thread has ended looks like a zombie while its other threads run.
   if (closes < 0 || ((state === 'Z' || state === 'X') && Number(fields[17]) <= 1)) return null
   return {
     pid: Number(stat.slice(0, opens)),
@@ -70,7 +70,7 @@ const linux: ProcessTable = {
 
 const COLUMNS = /^\s*(\d+)\s+(\d+)\s+(\d+)\s+(\S+)\s+(\S+\s+\S+\s+\d+\s+[\d:]+\s+\d+)\s+(.*)$/
 
-/** macOS and the BSDs, by POSIX `ps`: it names neither sessions nor environments. */
+/** Lists processes by POSIX `ps` on macOS and the BSDs. It shows neither sessions nor environments. */
 const listByPs = (args: readonly string[]): ProcessEntry[] =>
   attempt(
     () =>

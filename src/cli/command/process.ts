@@ -6,27 +6,27 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { Family, send } from './family.ts'
 import type { ProcessEntry } from './process-table.ts'
 
-/** Passed on to the command. */
+/** Signals that are passed on to the command. */
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const
 
-/** Those that ask for an end. */
+/** Signals that ask the command to end. */
 const STOPPING: readonly string[] = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT']
 
-/** Those that a terminal sends to every process that runs in it. */
+/** Signals that a terminal sends to every process in it. */
 const OF_TERMINAL: readonly string[] = ['SIGINT', 'SIGQUIT']
 
-/** What a process that the command has left behind may still write is not waited for. */
+/** How long to wait for output after the command has ended: a process that it has left behind may keep its pipe open. */
 const LAST_OUTPUT_MS = 1_000
 
 export interface Ended {
   /** null: a signal ended it. */
   code: number | null
   signal: NodeJS.Signals | null
-  /** It could not be started. */
+  /** The error with which the command could not be started. */
   error: NodeJS.ErrnoException | null
-  /** It was asked to end while it ran: then 0 does not say that it has done its work. */
+  /** The command was asked to end while it ran. Exit code 0 then does not mean that its work is done. */
   wasAsked: boolean
-  /** What it has started and could not be ended, such as processes of another user. */
+  /** Processes that the command has started and that could not be ended, such as processes of another user. */
   left: readonly ProcessEntry[]
 }
 
@@ -34,44 +34,49 @@ export interface CommandOptions {
   command: string
   args: readonly string[]
   environment: NodeJS.ProcessEnv
-  /** How long the command, and all that it has started, may take to end when they are asked to. */
+  /** How long the command, and all processes that it has started, may take to end when they are asked to. */
   graceSeconds: number
-  /** Reads standard output as well; without it the command writes where this process does. */
+  /** Called with standard output; without it the command writes to this process's output directly. */
   onOutput: ((text: string) => void) | null
   onError: (text: string) => void
 }
 
 export interface RunningCommand {
-  /** Where it was asked to end: not before all that it has started has ended as well. */
+  /**
+   * Resolves when the command has ended. If it was asked to end, all processes that it has started have ended by then as well.
+   */
   ended: Promise<Ended>
-  /** Asks it, and all that it has started, to end; and ends them after the grace. Does nothing when it has ended by itself. */
+  /**
+   * Asks the command and all processes that it has started to end, and kills them after the grace. Does nothing if the command
+   * has ended by itself.
+   */
   stop(): void
 }
 
 /**
- * All that a command starts inherits this, also what leaves its group and session. A command that is itself `headway run` adds
- * its own mark, so that its processes belong to both.
+ * The environment variable with the marks. All processes that a command starts inherit it, also those that leave its group and
+ * session. A command that is itself `headway run` adds its own mark, so its processes belong to both.
  */
 const MARKS = 'HEADWAY_RUN'
 
-/** What a shell says of an end: 127 not found, 126 not executable, 128 + n by a signal. */
+/** The exit code that a shell would answer: 127 not found, 126 not executable, 128 + n for a signal. */
 export const exitCodeOf = ({ code, signal, error }: Pick<Ended, 'code' | 'signal' | 'error'>): number => {
   if (error) return error.code === 'ENOENT' ? 127 : 126
   return code ?? 128 + (signal ? constants.signals[signal] : 0)
 }
 
-/** Copies a stream of the command to one of this process, and shows it to `read`. */
+/** Copies a stream of the command to one of this process, and passes its text to `read`. */
 const passOn = (from: NodeJS.ReadableStream | null, to: NodeJS.WritableStream, read: (text: string) => void): void => {
   if (!from) return
   from.pipe(to, { end: false })
-  // As text of its own: a character may be cut in two between two chunks, and what is passed on must stay as it is.
+  // Decoded separately: a character may be cut in two between chunks, and the copied bytes must not change.
   const decoder = new TextDecoder()
   from.on('data', (bytes: Buffer) => read(decoder.decode(bytes, { stream: true })))
-  // Whoever reads has gone (`| head`): the command hears of it as it would without us.
+  // The reader has gone (`| head`). The command gets the same error as without `headway run`.
   to.once('error', () => (from as Partial<{ destroy(): void }>).destroy?.())
 }
 
-/** Resolves when a process has ended; a moment later where others hold its output, so that its last lines are read. */
+/** Resolves when a process has ended. If other processes hold its output open, it waits a moment for the last lines. */
 const endOf = async (child: ChildProcess): Promise<Pick<Ended, 'code' | 'signal'>> => {
   const closed = new Promise(resolve => child.once('close', resolve))
   const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null]
@@ -80,9 +85,9 @@ const endOf = async (child: ChildProcess): Promise<Pick<Ended, 'code' | 'signal'
 }
 
 /**
- * Starts a command that reads and writes where this process does, and passes signals on to it. One that asks for an end goes to
- * all that the command has started, and ends them after the grace. The keyboard's are sent by the terminal itself, and whoever
- * pressed Ctrl-C may press it again: there, only what outlives the command is ended.
+ * Starts a command that reads and writes where this process does, and passes signals on to it. A signal that asks for an end
+ * goes to all processes that the command has started, which are killed after the grace. In a terminal, Ctrl-C reaches all of
+ * them without `headway`, and the user may press it again: this process then only ends those that outlive the command.
  */
 export const startCommand = (options: CommandOptions): RunningCommand => {
   const { command, args, environment, graceSeconds, onOutput, onError } = options
@@ -102,13 +107,13 @@ export const startCommand = (options: CommandOptions): RunningCommand => {
     else if (stopping) family?.signal(signal, family.look())
     else stop(signal)
   }
-  // Before the command begins: the first thing that it does may be to make somebody send one.
+  // Registered before the command starts, because the command may cause a signal at once.
   for (const signal of SIGNALS) process.on(signal, onSignal)
   const mark = randomUUID()
   const child = spawn(command, args, {
     env: { ...environment, [MARKS]: `${environment[MARKS] ?? ''} ${mark}`.trim() },
     stdio: ['inherit', onOutput ? 'pipe' : 'inherit', 'pipe'],
-    // A group of its own can be ended with all that it has started. In a terminal it would lose the keyboard.
+    // A group of its own can be signalled as a whole. In a terminal such a group would lose the keyboard.
     detached: hasGroup,
   })
   const { pid } = child
@@ -124,7 +129,7 @@ export const startCommand = (options: CommandOptions): RunningCommand => {
       return { code: null, signal: null, error: error as NodeJS.ErrnoException, wasAsked, left: [] }
     } finally {
       for (const signal of SIGNALS) process.removeListener(signal, onSignal)
-      // A process that the command has left behind may hold them, and must not hold this one.
+      // A process that the command has left behind may keep the pipes open, which must not keep this process alive.
       child.stdout?.destroy()
       child.stderr?.destroy()
     }

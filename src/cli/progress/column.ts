@@ -1,5 +1,5 @@
 /**
- * A table whose first column is headed by a percent sign, such as the meter of curl: the rows below hold it without one.
+ * A table whose first column has a percent sign as heading, such as curl's meter. The rows below have numbers without a sign.
  *
  *       % Total    % Received % Xferd  Average Speed
  *      45 10.5M   45 4838k    0     0  1204k      0 …
@@ -7,7 +7,7 @@
 export class PercentColumn {
   #isBelow = false
 
-  /** The row with its percent written out; any other line as it is. */
+  /** The percent of a row, with its sign. The heading becomes an empty line, and any other line stays as it is. */
   read(line: string): string {
     if (/^\s*%\s+\p{L}/u.test(line)) {
       this.#isBelow = true

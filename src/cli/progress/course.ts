@@ -4,32 +4,33 @@ import type { FoundInLine, Fraction } from './read-line.ts'
 import { fractionValue, HUNDRED, percentValue, Series, type Value } from './series.ts'
 import { ShownBar, type Count } from './shown-bar.ts'
 
-/** A program that names another total in each line has no end of them. */
+/** A limit for programs that write another total in each line. */
 const MAX_SERIES = 50
 
-/** One fall may be a chance. */
+/** How often a percent must fall before it is given up. A single fall may be a chance. */
 const SLIPS = 2
 
 export interface CourseOptions {
-  /** What the user says that there is to do. */
+  /** The total that the user has given. */
   total?: number | undefined
-  /** What the user says is counted. */
+  /** The unit that the user has given. */
   unit?: Unit | undefined
 }
 
 type Step = ReturnType<Series['take']>
 
 /**
- * How far a program is, by what its lines say.
+ * How far a program is, judged by its lines.
  *
- * - A percent leads, or a fraction that comes again with a greater count. A fraction that does not come again gives way to both.
- * - Of a line with a fraction and a percent that contradict each other the percent counts; where they agree, the fraction.
- * - A percent that has slipped back twice while a fraction beside it only grew is none of progress, such as a load or a ratio.
- * - A fall from about all to about nothing begins the next part. Where something counts these parts, it says how many there are;
- *   otherwise there are as many as have begun.
- * - A smaller value that comes once is taken for a chance.
+ * - The leading value is a percent, or a fraction that comes again with a greater count. A fraction that does not come again is
+ *   replaced by either of them.
+ * - If a line has a fraction and a percent that contradict each other, the percent counts. If they agree, the fraction counts.
+ * - A percent that has fallen twice while a fraction beside it only grew is no progress, but a load or a ratio, for example.
+ * - A fall from about all to about nothing begins the next part. If another value counts these parts, it says how many there
+ *   are; otherwise there are as many as have begun.
+ * - A smaller value that comes only once is ignored.
  *
- * A percent is reported as a count of 100: the service lets a bar fall only where its total grows, and a percent has none.
+ * A percent is reported as a count of 100: the service lets a bar fall only if its total grows, and a percent has no total.
  */
 export class Course {
   readonly #declared: number | null
@@ -39,14 +40,14 @@ export class Course {
   readonly #series: Series[] = []
   #line = 0
   #leader: Series | null = null
-  /** Counts the parts, of which the leader is one after the other. */
+  /** The series that counts the parts. The leader is one part after the other. */
   #outer: Series | null = null
-  /** Parts that are done, and what they have counted. */
+  /** The number of parts that are done, and the sum of their totals. */
   #parts = 0
   #base = 0
-  /** A line has had a fraction that its percent contradicts: such a fraction may agree by chance later. */
+  /** A line has had a fraction that its percent contradicts. Later such a fraction could agree by chance. */
   #hasContradiction = false
-  /** Percents are none of progress here. */
+  /** Percents of this program are no progress. */
   #ignoresPercents = false
 
   constructor({ total, unit = 'unknown' }: CourseOptions = {}) {
@@ -56,7 +57,7 @@ export class Course {
     this.#bar = new ShownBar(this.#declared)
   }
 
-  /** What a line changes; null: nothing. */
+  /** The report that a line causes; null: none. */
   read({ percent: found, percentTolerance, fractions }: FoundInLine): Report | null {
     const percent = this.#ignoresPercents && fractions.length > 0 ? null : found
     if (percent === null && fractions.length === 0) return null
@@ -71,7 +72,7 @@ export class Course {
     const main = fractions[place]
     const value = main ? fractionValue(main) : percentValue(percent ?? 0)
     const { series, step } = this.#note(value, percent !== null || value.total === this.#declared)
-    // Of two counts in one line the first counts what the second is a part of.
+    // Of two counts in one line, the first one counts the parts, and the second one is the count within a part.
     const [first] = others
     if (percent === null && first && !this.#outer && series.moves > first.moves && first.total !== series.total) {
       this.#outer = first
@@ -84,7 +85,7 @@ export class Course {
         this.#leader = steady.series
         return this.#report(steady.series, true)
       }
-      // Its fraction agreed by chance before.
+      // The leader's fraction had agreed with the percent by chance.
       const leader = this.#leader
       if (leader && leader !== this.#outer && this.#parts === 0 && others.includes(leader)) {
         this.#leader = series
@@ -94,7 +95,7 @@ export class Course {
     return this.#follow(series, step)
   }
 
-  /** The same for a count or a percent that needs no second look. */
+  /** The same for a count or a percent that is certain to be progress. */
   take(value: Value): Report | null {
     this.#line++
     const { series, step } = this.#note(value, true)
@@ -139,19 +140,19 @@ export class Course {
     return this.#report(main, true)
   }
 
-  /** Whether the leader gives way to another series, and what becomes of it. */
+  /** Whether another series replaces the leader; updates the parts if so. */
   #givesWay(leader: Series, main: Series): boolean {
     if (!leader.isSure) return true
     const isLeft = main.moves > 1 && main.movedBeforeAt > leader.movedAt
     if (leader.isDone && main.hasBegunAtEnd && (main.isBeginning || isLeft)) {
       this.#parts++
-      // Of another kind than what follows: as much as that.
+      // If the leader was of another kind than the next series, its part counts as much as that series.
       this.#base =
         main.kind === leader.kind && main.kind === 'bytes' ? this.#base + leader.total : this.#parts * main.total
       return true
     }
     if (!isLeft) return false
-    // It stands still while the other one moves: it counts what that is a part of.
+    // The leader stands still while the other series moves, so it counts the parts.
     if (leader.kind === 'count' && !leader.isDone && main.first < main.total) this.#outer ??= leader
     return true
   }
@@ -173,7 +174,7 @@ export class Course {
     const { done, total, kind } = leader
     const outer = this.#outer
     if (outer) {
-      // One that begins with 1 names the part that is under way, and not those that are done.
+      // A series that begins with 1 counts the present part as well, and not only the finished ones.
       const before = outer.done - (outer.first >= 1 && !outer.hasBegunAtEnd ? 1 : 0)
       const isAhead = outer.movedAt > leader.seenAt
       return { done: Math.min(before * total + (isAhead ? 0 : done), outer.total * total), total: outer.total * total }
@@ -193,6 +194,8 @@ export class Course {
   }
 }
 
-/** Counts are whole. Small ones with decimals, such as seconds, would lose what they say: they become percents. */
+/**
+ * Counts are whole numbers. Small totals with decimals, such as seconds, become percents, because rounding would lose too much.
+ */
 const whole = ({ done, total }: Count): Count =>
   Number.isInteger(total) || total >= 1000 ? { done, total } : { done: (HUNDRED * done) / total, total: HUNDRED }

@@ -6,7 +6,7 @@ const DOT_GROUPS = /^[1-9]\d{0,2}(?:\.\d{3}){2,}$/
 
 /**
  * A number as people and programs write it: `1200`, `1,200`, `1 200`, `1'200`, `1.200.000`, `42.5`, `42,5`, `1.234,5`. A single
- * comma before three digits parts thousands, a single dot parts decimals. NaN for what is none.
+ * comma before three digits separates thousands, a single dot separates decimals. NaN if the text is no number.
  */
 export const parseNumber = (text: string): number => {
   const digits = text.trim().replaceAll(GROUPING, '')
@@ -19,12 +19,12 @@ export const parseNumber = (text: string): number => {
   return /^\d*$/.test(whole) && /^\d+$/.test(rest) ? Number(`${whole}.${rest}`) : NaN
 }
 
-/** What a size may be followed by. Units of time count as well: `12.5/60.0 s`. */
+/** The units that may follow a number, of sizes and of time: `12.5/60.0 s`. */
 export const UNIT = '(?:[kKMGTPE]i?[Bb]?|[Bb](?:ytes?)?|s(?:ecs?|econds?)?|min|h)(?![\\p{L}\\d])'
 
 const POWERS = 'kmgtpe'
 
-/** How many of the smallest unit one of `unit` is: powers of 1024 for KiB, and of 1000 for kB. */
+/** How many of the smallest unit one `unit` is: powers of 1024 for KiB, and of 1000 for kB. */
 export const factorOf = (unit: string): number => {
   const [first = ''] = unit.toLowerCase()
   const power = unit === '' || /^(?:s|min|h)/.test(unit) ? 0 : POWERS.indexOf(first) + 1
@@ -33,7 +33,7 @@ export const factorOf = (unit: string): number => {
 
 export const isBytes = (unit: string): boolean => /b$|^bytes?$/i.test(unit)
 
-/** A number, perhaps with a unit behind it: `10.5 MiB`. NaN for what is none. */
+/** A number, with or without a unit: `10.5 MiB`. NaN if the text is none. */
 export const parseAmount = (text: string): number => {
   const [, number = '', unit] = new RegExp(`^(.*?\\d)\\s*(${UNIT})?$`, 'u').exec(text.trim()) ?? []
   return parseNumber(number) * (unit === undefined ? 1 : factorOf(unit))

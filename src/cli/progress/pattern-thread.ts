@@ -3,10 +3,13 @@ import { compilePattern, matchIn, type PatternMatch } from './pattern.ts'
 
 const expression = compilePattern(workerData as string)
 
-/** Answers lines with what a pattern finds in each. A pattern may take for ever, and a thread can be ended. */
+/**
+ * Answers each line with the match of the pattern. It runs in a thread, because a pattern may take for ever and a thread can be
+ * terminated.
+ */
 parentPort?.on('message', (lines: string[]) => {
   const matches: (PatternMatch | null)[] = lines.map(line => matchIn(expression, line))
   parentPort?.postMessage(matches)
 })
-// The time to begin is none of the pattern's.
+// The message begins the measurement of time, so that the start of the thread does not count.
 parentPort?.postMessage('ready')

@@ -1,4 +1,4 @@
-/** What a pattern has found in a line, as text. */
+/** The groups of a match, as text. */
 export interface PatternMatch {
   done?: string | undefined
   total?: string | undefined
@@ -7,7 +7,10 @@ export interface PatternMatch {
 
 const NAMES = ['done', 'total', 'percent']
 
-/** With the flag `u` where a pattern can be read so, since letters beyond ASCII are one character then; else as JavaScript did before. */
+/**
+ * Compiles a pattern with the flag `u` if it is valid with it, so that letters beyond ASCII count as one character; otherwise
+ * without.
+ */
 export const compilePattern = (pattern: string): RegExp => {
   try {
     return new RegExp(pattern, 'u')
@@ -21,7 +24,7 @@ export const problemOf = (pattern: string): string | null => {
   let expression: RegExp
   try {
     expression = compilePattern(pattern)
-    // The empty alternative matches, so that its groups can be counted.
+    // The empty alternative matches, so that the pattern's groups can be counted.
     const { length, groups = {} } = new RegExp(`${pattern}|`, expression.flags).exec('') ?? { length: 1 }
     const unknown = Object.keys(groups).filter(name => !NAMES.includes(name))
     if (length === 1) return `The pattern has no group that holds a number: write it as (\\d+), such as 'Row (\\d+)'.`
@@ -32,7 +35,10 @@ export const problemOf = (pattern: string): string | null => {
   }
 }
 
-/** By its groups `done`, `total` and `percent`; without names the first group that takes part is the count, and the second the total. */
+/**
+ * The match by the groups `done`, `total` and `percent`. Without named groups, the first group that took part is the count and
+ * the second the total.
+ */
 export const matchIn = (expression: RegExp, line: string): PatternMatch | null => {
   const match = expression.exec(line)
   if (!match) return null

@@ -1,22 +1,22 @@
 import { factorOf, isBytes, parseNumber, UNIT } from './numbers.ts'
 
-/** `42/100`, as it stands in a line. */
+/** A fraction such as `42/100` in a line. */
 export interface Fraction {
   done: number
   total: number
   unit: 'bytes' | null
-  /** By how many percent it may be off, since its numbers are rounded. */
+  /** By how many percent the fraction may be inexact, because its numbers are rounded. */
   tolerance: number
-  /** The word before it. */
+  /** The word before the fraction. */
   label: string
-  /** Which of the line's fractions it is, from 0. */
+  /** The place of the fraction among those of the line, from 0. */
   place: number
 }
 
 export interface FoundInLine {
-  /** 0..100. Of several the outermost, which stands first; of a growing list (`10%...20%`) the newest. */
+  /** 0..100. Of several percents the first one, which is the outermost; of a growing list (`10%...20%`) the newest. */
   percent: number | null
-  /** By how much it may be off. */
+  /** By how much the percent may be inexact. */
   percentTolerance: number
   fractions: Fraction[]
 }
@@ -28,7 +28,7 @@ const FRACTION = new RegExp(
 )
 const PERCENT = /(?<!\d[.,]?)(\d+)(?:[.,](\d+))?\s?%/g
 
-/** Blanks that part thousands: in both numbers, or where nothing else makes sense (`200/5 000`). */
+/** Blanks that separate thousands: in both numbers, or where nothing else makes sense (`200/5 000`). */
 const BLANK_GROUPS = /(?<![\d.,/]|\d )(\d{1,3}(?: \d{3})*)(\s*(?:\/|\bof\b)\s*)(\d{1,3}(?: \d{3})+)(?!\s*[\d/.,]\d|\d)/g
 
 const joinGroups = (line: string): string =>
@@ -37,17 +37,23 @@ const joinGroups = (line: string): string =>
     return isSure ? `${done.replaceAll(' ', '')}${between}${total.replaceAll(' ', '')}` : whole
   })
 
-/** Part of a name, an address, a path, a date, a time or a version: `eth0/1`, `fe80::1/64`, `/v1/2/3`, `2026-11/27`. */
+/**
+ * Whether a number is part of a name, an address, a path, a date, a time or a version: `eth0/1`, `fe80::1/64`, `/v1/2/3`,
+ * `2026-11/27`.
+ */
 const isInside = (before: string): boolean =>
   /[\p{Script=Latin}\p{Script=Greek}\p{Script=Cyrillic}\d_/\\]$|\d[:'’]$|[\p{L}\d]-$|(?:^|\s)-$|(?:^|[^.])\.$|::\S*$|:[\da-f]*:$/iu.test(
     before,
   )
 
-/** `12/345.txt`, `1/2/3`, `1/64:`; a rate (`10/20 MB/s`); and what is divided (`10 MB / 20 MB = 0.5`). */
+/**
+ * Whether the text after a fraction shows that it is none: `12/345.txt`, `1/2/3`, `1/64:`; a rate (`10/20 MB/s`); a division
+ * (`10 MB / 20 MB = 0.5`).
+ */
 const isGoneOnWith = (after: string): boolean =>
   /^(?:[\p{Script=Latin}\p{Script=Greek}\p{Script=Cyrillic}\d_/\\]|[.:,'’-][\p{L}\d]|\s*=)/u.test(after)
 
-/** `11/27 03:10 …` at the beginning of a line. */
+/** Whether a fraction is a date: `11/27 03:10 …` at the beginning of a line. */
 const isDate = (before: string, [first, second]: readonly [number, number], after: string): boolean =>
   /^[[(<\s]*$/.test(before) &&
   first <= 31 &&
@@ -57,11 +63,13 @@ const isDate = (before: string, [first, second]: readonly [number, number], afte
 
 const decimalsOf = (text: string): number => /[.,](\d+)$/.exec(text)?.[1]?.length ?? 0
 
-/** Whole numbers with thousands parted by dots, as in `1.200/5.000`. */
+/** Whether numbers have dots that separate thousands, as in `1.200/5.000`. */
 const areDotted = (...numbers: string[]): boolean =>
   numbers.every(number => /^[1-9]\d{0,2}(?:\.\d{3})+$|^\d{1,3}$/.test(number))
 
-/** How much of a line is looked at on either side of a number: a line of numbers would otherwise be read once for each. */
+/**
+ * How many characters on either side of a number are examined. Otherwise a line of numbers would be read once for each of them.
+ */
 const NEAR = 40
 
 const around = (line: string, { 0: { length }, index }: RegExpExecArray): [before: string, after: string] => {
@@ -77,12 +85,12 @@ const toFraction = (line: string, match: RegExpExecArray): Omit<Fraction, 'place
   const isDotted = unit === undefined && totalText.includes('.') && areDotted(doneText, totalText)
   const read = (text: string): number => (isDotted ? Number(text.replaceAll('.', '')) : parseNumber(text))
   const [done, total] = [read(doneText), read(totalText)]
-  // Of versions and other numbers with a dot nothing is known; of a size there is.
+  // Numbers with a dot and without a unit may be versions; sizes with a dot are counts.
   if (unit === undefined && !(Number.isInteger(done) && Number.isInteger(total))) return null
   if (isDate(before, [done, total], after)) return null
   const [doneFactor, totalFactor] = [factorOf(doneUnit ?? unit ?? ''), factorOf(unit ?? '')]
   const [scaledDone, scaledTotal] = [done * doneFactor, total * totalFactor]
-  // One of one says nothing that its end will not say.
+  // A count of 1 of 1 says no more than the end of the command.
   if (!(scaledDone <= scaledTotal) || scaledTotal <= 0 || (total === 1 && unit === undefined)) return null
   const off = (text: string, factor: number): number => (unit === undefined ? 0 : factor / 10 ** decimalsOf(text))
   return {
@@ -94,18 +102,18 @@ const toFraction = (line: string, match: RegExpExecArray): Omit<Fraction, 'place
   }
 }
 
-/** A bar is as wide as a terminal. Of what is longer, the newest stands at the end. */
+/** A bar is as wide as a terminal. In a longer line, only the end is read, where the newest values are. */
 const LONGEST = 1_000
 const MAX_FRACTIONS = 10
 
-/** What the line says is left: `90% of test remaining`, `Remaining: 80 %`. */
+/** Whether a line says what is left: `90% of test remaining`, `Remaining: 80 %`. */
 const isLeft = (before: string, after: string): boolean =>
   /^\s*(?:of\s[\p{L} ]{1,20}\s)?(?:remaining|remains|left|to go)\b/iu.test(after) ||
   /\b(?:remaining|left)[:=]?\s*$/i.test(before)
 
 const NOTHING: FoundInLine = { percent: null, percentTolerance: 0, fractions: [] }
 
-/** What a line says of progress, and nothing of which of it counts. */
+/** All percents and fractions of a line, without deciding which of them counts. */
 export const readLine = (text: string): FoundInLine => {
   if (!/[%/]|\bof\b/.test(text)) return NOTHING
   const line = joinGroups(text.slice(-LONGEST))

@@ -14,7 +14,7 @@ export interface LineReader {
   end(): Promise<void>
 }
 
-/** Reads what programs usually write: `42/100`, `42 of 100`, `1.2/10.5 MB`, `42 %`. */
+/** Reads the usual forms: `42/100`, `42 of 100`, `1.2/10.5 MB`, `42 %`. */
 export const usualReader = (options: CourseOptions, onReport: (report: Report) => void): LineReader => {
   const course = new Course(options)
   const column = new PercentColumn()
@@ -29,7 +29,7 @@ export const usualReader = (options: CourseOptions, onReport: (report: Report) =
 
 const isNumber = (value: number | null): value is number => value !== null && !Number.isNaN(value)
 
-/** What a pattern's match says; null where its groups hold no numbers. */
+/** The report for a pattern's match; null if its groups contain no numbers. */
 const reportOf = (match: PatternMatch, course: Course): Report | null => {
   const [done = null, total = null, percent = null] = [match.done, match.total, match.percent].map(text =>
     text === undefined ? null : parseAmount(text),
@@ -44,26 +44,26 @@ const reportOf = (match: PatternMatch, course: Course): Report | null => {
   return Object.keys(report).length > 0 ? report : null
 }
 
-/** What a thread is given at once, and how long it may take: an ordinary pattern takes a millisecond. */
+/** How many lines the thread gets at once, and how long it may take: an ordinary pattern takes a millisecond. */
 const LINES_AT_ONCE = 100
 const DEADLINE_MS = 1_000
 
-/** A machine may be busy; but not so often in a row. */
+/** The machine may be busy, but not so often in a row. */
 const MAX_TIMEOUTS = 3
 
-/** What waits for the thread: the newest says how far the program is. */
+/** How many lines wait for the thread. Older lines are dropped, because the newest one says how far the program is. */
 const MAX_WAITING = 1_000
 
 export interface PatternReaderOptions extends CourseOptions {
   pattern: string
   onReport: (report: Report) => void
-  /** Hears, as a sentence, that the pattern is too slow. */
+  /** Called with a sentence when the pattern is too slow. */
   onProblem: (sentence: string) => void
 }
 
 /**
- * Reads by a pattern of the user's own, in a thread: `^(a+)+$` takes longer than the sun will shine, and meanwhile the command's
- * output must go on, and a signal be heard.
+ * Reads lines by the user's own pattern, in a thread. A pattern such as `^(a+)+$` may practically never end, and meanwhile the
+ * command's output must be passed on and signals be handled.
  */
 export const patternReader = ({ pattern, onReport, onProblem, ...options }: PatternReaderOptions): LineReader => {
   const course = new Course(options)
@@ -75,13 +75,13 @@ export const patternReader = ({ pattern, onReport, onProblem, ...options }: Patt
 
   const start = async (): Promise<Worker> => {
     const worker = new Worker(new URL('./pattern-thread.js', import.meta.url), { workerData: pattern, execArgv: [] })
-    // What ends it is told where it is waited for.
+    // The exit of the thread is handled where its answer is awaited.
     worker.on('error', () => undefined)
     await new Promise(resolve => worker.once('message', resolve).once('exit', resolve))
     worker.unref()
     return worker
   }
-  /** null: it has taken too long, or has died. */
+  /** null: the thread has taken too long, or has died. */
   const ask = (worker: Worker, lines: string[]): Promise<(PatternMatch | null)[] | null> =>
     new Promise(resolve => {
       const timer = setTimeout(resolve, DEADLINE_MS, null)

@@ -1,10 +1,13 @@
 import type { Fraction } from './read-line.ts'
 
-/** What is about all of a part, and the beginning of the next: some programs skip the last line of one, or the first. */
+/**
+ * The share from which a part counts as about done, and the share below which it counts as just begun: some programs skip the
+ * last line of a part, or the first.
+ */
 const ABOUT_ALL = 0.9
 const BEGINNING = 0.5
 
-/** From one line to the next. What grows by more is another bar. */
+/** The largest growth of a total from one line to the next. A value that grows by more belongs to another bar. */
 const LARGEST_GROWTH = 2
 
 /** A percent is a count of so many. */
@@ -26,30 +29,33 @@ export const fractionValue = ({ done, total, unit, label, place }: Fraction): Va
   return { done, total, kind: unit ?? 'count', label, place }
 }
 
-/** The values of one bar, or of one counter, through the lines of a program. */
+/** The values of one bar, or of one counter, over the lines of a program. */
 export class Series {
   readonly kind: Value['kind']
   readonly first: number
-  /** How far the leading series was when this one was seen first, 0..1. */
+  /** How far the leading series was when this one was first seen, 0..1. */
   readonly beganAt: number
   readonly #label: string
   readonly #place: number
   total: number
   done: number
-  /** A single value may be anything; one that comes again and has grown, or that a percent agrees with, is progress. */
+  /**
+   * The series is progress for certain: a value came again and had grown, or a percent agreed with it. A single value may be
+   * anything.
+   */
   isSure = false
   moves = 0
   #falls = 0
-  /** Falls that began no part. */
+  /** Number of falls that began no part. */
   slips = 0
   /** In lines. */
   seenAt = 0
   movedAt = 0
   movedBeforeAt = 0
-  /** The most that it has been in its part. */
+  /** The highest value in the present part. */
   #high = 0
   #wasBelow = false
-  /** It has been seen on its way, and not only at its end. */
+  /** A value before the end has been seen. */
   #hasRun = false
 
   constructor(value: Value, beganAt: number) {
@@ -62,12 +68,12 @@ export class Series {
     this.#place = value.place
   }
 
-  /** Whether a value is one of this series. */
+  /** Whether a value belongs to this series. */
   isOf({ kind, total }: Value): boolean {
     return this.kind === kind && this.total === total
   }
 
-  /** Whether it may be, though its total is another: work that is found while other work is done. */
+  /** Whether a value may belong to this series although its total differs: some programs find more work while they run. */
   mayGrowTo({ kind, total, done, place, label }: Value): boolean {
     const isSamePlace = this.kind === kind && this.#place === place && this.#label === label
     return isSamePlace && done > this.done && total > this.total && total <= this.total * LARGEST_GROWTH
@@ -89,18 +95,19 @@ export class Series {
     return this.beganAt >= ABOUT_ALL
   }
 
-  /** It has only grown. */
+  /** The values have only grown. */
   get isSteady(): boolean {
     return this.moves > 1 && this.#falls === 0
   }
 
-  /** What is left, and not what is done. */
+  /** The values say what is left, and not what is done. */
   get isCountdown(): boolean {
     return this.#falls >= 2 && this.moves === 0
   }
 
   /**
-   * Takes the next value, and says what it is: `next` begins another part, `below` may be a chance, `fallen` has come twice.
+   * Takes the next value, and answers what it is: `next` begins another part, `below` may be a chance, `fallen` is a lower
+   * value for the second time.
    */
   take(value: Value, line: number): 'on' | 'next' | 'below' | 'fallen' {
     const isNext = this.isDone && value.done / value.total < BEGINNING

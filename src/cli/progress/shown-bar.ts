@@ -1,4 +1,4 @@
-/** Counts beyond this are no counts any more, but numbers made large to let a bar fall. */
+/** Totals are not multiplied beyond this. */
 const LARGEST = 1e12
 
 export interface Count {
@@ -7,8 +7,8 @@ export interface Count {
 }
 
 /**
- * The service lets the bar of a job fall only where its total grows. So counts are multiplied where the bar has to fall and the
- * total would not grow: what was read first was none of the progress.
+ * Lets a job's bar fall when the values that were read first were no progress. The service lets a bar fall only if its total
+ * grows, so count and total are multiplied if the total would not grow by itself.
  */
 export class ShownBar {
   #total: number | null

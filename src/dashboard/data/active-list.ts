@@ -17,17 +17,17 @@ export interface ActiveFilter {
 export interface Row {
   key: string
   job: LiveJob | ListedJob | null
-  /** Of a batch: whether its partitions are shown below it. */
+  /** For a batch: whether its partitions are shown below it. */
   isOpen: boolean
-  /** Of a partition: where it is among those of its batch. */
+  /** For a partition: its place among those of its batch. */
   partition: { of: Partitions; index: number } | null
 }
 
 export interface ActiveList {
   rows: Row[]
-  /** Jobs that are shown, without their partitions. */
+  /** Number of jobs that are shown, without their partitions. */
   shown: number
-  /** Jobs that fit type and text, by status; a job that needs attention is running, too. */
+  /** Jobs that match type and text, by status. A job that needs attention also counts as running. */
   counts: Record<ActiveStatus | 'all', number>
   types: string[]
 }
@@ -49,7 +49,7 @@ const partitionRows = (of: Partitions): Row[] =>
     partition: { of, index },
   }))
 
-/** The lines to show, from all that is known. `open` are the batches that are unfolded. */
+/** The lines to show. `open` are the batches that are unfolded. */
 export const listActive = (
   jobs: readonly LiveJob[],
   { jobType, status, text }: ActiveFilter,

@@ -9,12 +9,12 @@ export interface Point {
   throughputPerSecond: number | null
 }
 
-/** More than a screen has columns: beyond, every second point goes. */
+/** More than a screen has columns. When there are more, every second point is dropped. */
 const MOST_POINTS = 3_000
 
 const numberOr = <Other>(value: unknown, other: Other): number | Other => (typeof value === 'number' ? value : other)
 
-/** The curve of a job: from its history, and from then on by what the stream says. */
+/** The curve of a job: first from its history, then from the stream. */
 export class Curve {
   #points: Point[] = []
 
@@ -22,7 +22,7 @@ export class Curve {
     return this.#points
   }
 
-  /** Takes the history as it was read; what has been seen live since then stays. */
+  /** Takes the history; points that the stream has added since then stay. */
   load(events: readonly JobEvent[]): void {
     const past: Point[] = []
     for (const { type, at, data } of events) {
@@ -43,12 +43,12 @@ export class Curve {
     const isNew = ({ atMs, processedCount, progressPercent }: Point) =>
       end === undefined ||
       atMs > end.atMs ||
-      // The first report of a job starts it, too: both are of one moment.
+      // A job's first report also starts it, so both points have the same time.
       (atMs === end.atMs && (processedCount > end.processedCount || progressPercent > end.progressPercent))
     this.#points = [...past, ...this.#points.filter(isNew)]
   }
 
-  /** Takes the job as it is now. */
+  /** Adds the present state of the job. */
   add(job: Pick<LiveJob, 'status' | 'updatedAt' | 'progressPercent' | 'processedCount' | 'throughputPerSecond'>): void {
     if (job.status === 'pending') return
     const atMs = Date.parse(job.updatedAt)

@@ -6,15 +6,15 @@ import type { Problem } from './reading.ts'
 const isConnected = (): boolean => headway.connection === 'live' || headway.connection === 'polling'
 
 /**
- * What an element reads of jobs that have ended, by a query that may change: asked for anew when it does, when a job ends or
- * begins again, and when the connection is back; for as long as the element is shown.
+ * Data about ended jobs that an element reads, by a query that may change. It is read again when the query changes, when a job
+ * ends or begins again, and when the connection is back, as long as the element is shown.
  */
 export class Followed<Query, Value> implements ReactiveController {
   readonly #read: (query: Query, signal: AbortSignal) => Promise<Value>
   readonly #restMs: number
   #key: string | null = null
   #reading: Reading<Value> | null = null
-  /** What the query before found. */
+  /** The result of the previous query. */
   #former: Value | null = null
   #stops: (() => void)[] = []
 
@@ -28,7 +28,7 @@ export class Followed<Query, Value> implements ReactiveController {
     host.addController(this)
   }
 
-  /** Sees to it that this is what is read. */
+  /** Sets the query. */
   ask(query: Query): void {
     const key = JSON.stringify(query)
     if (key === this.#key) return
@@ -43,14 +43,14 @@ export class Followed<Query, Value> implements ReactiveController {
     this.#reading?.refresh()
   }
 
-  /** Until the first answer to a new query, what the one before found; null also where the new one could not be read. */
+  /** The result. Until the first answer to a new query, it is the previous query's result; null if the new query failed. */
   get value(): Value | null {
     const reading = this.#reading
     if (reading === null) return null
     return reading.isLoading ? this.#former : reading.value
   }
 
-  /** Whether `value` is not what was asked for. */
+  /** Whether `value` belongs to the previous query. */
   get isOld(): boolean {
     return this.#reading?.isLoading ?? true
   }

@@ -7,18 +7,21 @@ import { Reading } from './reading.ts'
 import type { Problem } from './reading.ts'
 
 const REST_MS = 1_000
-/** Of a job that the stream of the page does not carry: a partition, or one of more than a snapshot holds. */
+/** How often a job is read that the page's stream does not include: a partition, or a job beyond the limit of a snapshot. */
 const POLL_MS = 2_000
-/** Heartbeats that change nothing are not in the stream; when the last one came is worth knowing all the same. */
+/**
+ * How often a followed job is read, because the stream does not include heartbeats that change nothing, and the time of the
+ * last one is shown.
+ */
 const HEARTBEAT_MS = 5_000
-/** A finished one may be retried, or turn out to be alive. */
+/** How often a finished job is read, because it may be retried or recover. */
 const FINISHED_MS = 15_000
 const EVENTS_PAGE = 1_000
 const MOST_PAGES = 5
 
 const CHANGES: readonly JobEventType[] = [...LIFECYCLES, 'stage_changed']
 
-/** What the curve is made of, in the order in which it happened. */
+/** The entries of the history from which the curve is made. */
 const MILESTONES: readonly JobEventType[] = ['started', 'retried', 'progress', 'completed', 'failed', 'cancelled']
 
 const readAll = async (id: string, type: readonly JobEventType[], signal: AbortSignal): Promise<JobEvent[]> => {
@@ -31,11 +34,11 @@ const readAll = async (id: string, type: readonly JobEventType[], signal: AbortS
   return items
 }
 
-/** A lifecycle change makes a new line in the history; everything else that changes does not. */
+/** A text that changes with each lifecycle change. Only these add entries to the shown history. */
 const lifeOf = (job: LiveJob | JobWithWorkers): string =>
   [job.status, job.attempt, job.liveness, job.stage, job.cancelRequestedAt].join(' ')
 
-/** Everything about one job, kept up to date as long as somebody looks. */
+/** All data about one job, kept up to date while the job is shown. */
 export class JobDetails {
   readonly id: string
   readonly curve = new Curve()
@@ -70,14 +73,14 @@ export class JobDetails {
     return this.#job.problem
   }
 
-  /** The job, with what the stream said of it since it was read. */
+  /** The job as it was read, updated by the stream. */
   get job(): JobWithWorkers | null {
     const read = this.#job.value
     const live = headway.job(this.id)
     return read !== null && live !== undefined && live.revision >= read.revision ? { ...read, ...live } : read
   }
 
-  /** Its history without samples of progress, oldest first; null until it has been read. */
+  /** The history without samples of progress, oldest first; null until it has been read. */
   get changes(): readonly JobEvent[] | null {
     return this.#changes.value
   }
@@ -99,7 +102,7 @@ export class JobDetails {
     this.curve.add(job)
     this.#revision = Math.max(this.#revision, job.revision)
     const run = `${job.status} ${job.attempt}`
-    // A start and an end are points of the curve, of which the stream says only what came of them.
+    // The start and the end are points of the curve, and the stream does not include their history entries.
     if (run !== this.#run) this.#samples.refresh()
     this.#run = run
     const life = lifeOf(job)

@@ -4,7 +4,7 @@ import { headway } from '../feed.ts'
 import { Reading } from './reading.ts'
 import type { Problem } from './reading.ts'
 
-/** What partitions are counted by: their status, and of those that run whether they are stalled. */
+/** The states by which partitions are counted: their status, and whether a running one is stalled. */
 export const PARTITION_STATES = ['running', 'stalled', 'pending', 'failed', 'completed', 'cancelled'] as const
 export type PartitionState = (typeof PARTITION_STATES)[number]
 
@@ -12,12 +12,12 @@ const PAGE_SIZE = 100
 const REST_MS = 1_000
 
 /**
- * The partitions of a batch, by index, read page by page where somebody looks. The stream of the page does not carry them: a
- * batch changes whenever one of its partitions does, and then the pages that are in view are read again.
+ * The partitions of a batch by index, read page by page where they are visible. The page's stream does not include partitions.
+ * A batch changes whenever one of its partitions does, and then the visible pages are read again.
  */
 export class Partitions {
   readonly batchId: string
-  /** Which ones; '' is all. */
+  /** The state of the partitions to show; '' for all. */
   readonly state: PartitionState | ''
   readonly #pages = new Map<number, Reading<Page<ListedJob>>>()
   #expected: number
@@ -35,7 +35,7 @@ export class Partitions {
     this.#page(1).refresh()
   }
 
-  /** How many there are; until that has been read, how many there are going to be. */
+  /** How many partitions there are; until that has been read, how many there will be. */
   get count(): number {
     return this.#pages.get(1)?.value?.total ?? this.#expected
   }
@@ -52,19 +52,19 @@ export class Partitions {
     return this.#pages.get(Math.floor(index / PAGE_SIZE) + 1)?.value?.items[index % PAGE_SIZE] ?? null
   }
 
-  /** The first and the last index that can be seen. */
+  /** Sets the first and the last index that are visible. */
   look(first: number, last: number): void {
     const pages: number[] = []
     for (let page = Math.floor(first / PAGE_SIZE) + 1; page <= Math.floor(last / PAGE_SIZE) + 1; page += 1) {
       pages.push(page)
       if (!this.#pages.has(page)) this.#page(page).refresh()
     }
-    // A page that comes back into view may be old.
+    // A page that becomes visible again may be out of date.
     for (const page of pages) if (!this.#inView.includes(page)) this.#page(page).refresh()
     this.#inView = pages
   }
 
-  /** Tells it of the batch as it is now. */
+  /** Takes the present state of the batch. */
   follow({ revision }: { revision: number }): void {
     if (revision === this.#revision) return
     this.#revision = revision

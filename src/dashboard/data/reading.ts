@@ -1,22 +1,22 @@
 import { HeadwayProblem } from '../../browser-client/index.ts'
 import { redraw } from '../feed.ts'
 
-/** Why something could not be read or done, as far as the service said. */
+/** Why a call failed. */
 export interface Problem {
   status: number
   code: string
   detail: string
 }
 
-/** What an error of the client says; one that is not of the service has status 0. */
+/** The problem for an error; an error that does not come from the service has status 0. */
 export const problemOf = (error: unknown): Problem =>
   error instanceof HeadwayProblem
     ? { status: error.status, code: error.code, detail: error.detail }
     : { status: 0, code: 'unreachable', detail: error instanceof Error ? error.message : String(error) }
 
 /**
- * Reads something of the API again and again: when `refresh` is called, but never twice at once, not more often than every
- * `restMs`, and for a tab that nobody sees only once it is looked at. What was read stays when reading fails.
+ * Reads something from the API repeatedly. It reads when `refresh` is called, but only one call at a time, at most once per
+ * `restMs`, and in a hidden tab only when the tab is visible again. If a call fails, the last value stays.
  */
 export class Reading<Value> {
   value: Value | null = null
@@ -33,12 +33,12 @@ export class Reading<Value> {
     this.#restMs = restMs
   }
 
-  /** Nothing has been read yet, and nothing has failed. */
+  /** Nothing has been read yet, and no call has failed. */
   get isLoading(): boolean {
     return this.value === null && this.problem === null
   }
 
-  /** Asks for the newest state, now or as soon as may be. */
+  /** Reads the newest state, as soon as the limits allow. */
   refresh(): void {
     this.#wanted = true
     this.#proceed()
@@ -53,7 +53,7 @@ export class Reading<Value> {
 
   readonly #proceed = (): void => {
     if (!this.#wanted || this.#control !== null || this.#timer !== undefined || this.#stopped) return
-    // What a new tab shows is read all the same: it is there when somebody comes to look.
+    // A new tab reads its first value even if it is hidden, so that it is there when the tab becomes visible.
     if (document.hidden && !this.isLoading) document.addEventListener('visibilitychange', this.#proceed, { once: true })
     else void this.#run()
   }

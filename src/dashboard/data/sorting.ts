@@ -4,12 +4,12 @@ import { isAdvancing, secondsLeft } from '../../browser-client/condition.ts'
 export const SORTS = ['newest', 'oldest', 'name', 'done', 'left', 'speed'] as const
 export type Sort = (typeof SORTS)[number]
 
-/** Rows that change their places at every report cannot be read. */
+/** How long an order is kept. Rows that change their places with every report cannot be read. */
 const REST_MS = 5_000
 
 const LAST = Number.MAX_VALUE
 
-/** What is smallest comes first; null: what cannot be compared comes last. */
+/** The value to sort by, smallest first; null comes last. */
 const VALUES: Partial<Record<Sort, (job: LiveJob, nowMs: number) => number | null>> = {
   done: job => (job.status === 'running' ? -job.progressPercent : null),
   left: secondsLeft,
@@ -26,7 +26,7 @@ const sorted = (jobs: readonly LiveJob[], sort: Sort, nowMs: number): LiveJob[] 
   return jobs.toSorted((a, b) => (values.get(a.id) ?? LAST) - (values.get(b.id) ?? LAST))
 }
 
-/** Puts jobs, which come newest first, in an order that holds for a few seconds, whatever their values do meanwhile. */
+/** Sorts jobs, which come newest first, and keeps the order for a few seconds while their values change. */
 export class Sorting {
   #sort: Sort = 'newest'
   #atMs = -Infinity

@@ -19,9 +19,9 @@ import { filters } from './toolbar.ts'
 import './virtual-rows.ts'
 
 const NARROW = matchMedia('(max-width: 820px)')
-/** While jobs come and go, how many there are is asked for no more often. */
+/** The shortest time between two reads of the total, while jobs come and go. */
 const TOTAL_REST_MS = 5_000
-/** The service stops counting there. */
+/** The service counts no further than this. */
 const COUNTED = 10_000
 const ROW_HEIGHT = { wide: 60, narrow: 122 }
 
@@ -57,7 +57,7 @@ const columns = (sort: Sort): TemplateResult => {
   </div>`
 }
 
-/** The jobs that are active, as they are now. */
+/** The active jobs, live. */
 class ActiveJobs extends PageElement {
   static override properties: PropertyDeclarations = { query: { attribute: false } }
 
@@ -111,7 +111,7 @@ class ActiveJobs extends PageElement {
     }
   }
 
-  /** Batches that are unfolded are told how they are now; those that are no longer in the list fold. */
+  /** Updates the partitions of unfolded batches. Batches that have left the list are folded. */
   #followOpen(): void {
     for (const [id, partitions] of this.#open) {
       const job = headway.job(id)
@@ -143,9 +143,9 @@ class ActiveJobs extends PageElement {
     ${loaded ? this.#content(list, filter, sort, nowMs) : loading(text('jobs.loading'))}`
   }
 
-  /** What is not here can only be found by asking the service, and there by type and name. */
+  /** A note that the page does not have all jobs. Others can only be found by asking the service, by type and name. */
   #truncated(count: number, { jobType, text: needle }: ActiveFilter): TemplateResult | typeof nothing {
-    // The stream brings the others as they change, until all are here; only the service knows how many there are.
+    // The stream adds the other jobs when they change. Only the service knows how many there are.
     this.#total ??= new Reading(
       async signal => (await headway.api.list({ topLevel: true, pageSize: 1 }, { signal })).total,
       TOTAL_REST_MS,
@@ -162,7 +162,7 @@ class ActiveJobs extends PageElement {
   }
 
   #toolbar({ types, counts }: ActiveList, { status }: ActiveFilter, sort: Sort): TemplateResult {
-    // Until something has arrived nobody knows how many there are.
+    // Until the first snapshot the counts are not known.
     const counted = (count: number) => (headway.state().loaded ? { count } : {})
     return filters({
       view: 'active',

@@ -32,8 +32,8 @@ const unfoldButton = (row: Row, job: LiveJob, toggle: RowContext['toggle']): Tem
 }
 
 /**
- * Said only of what is not as it should be, or not yet: a list in which every line says "running" says nothing. What is wrong
- * with partitions leads to them.
+ * The badges of a row. They are only shown for unusual or pending conditions: a list in which every line says "running" says
+ * nothing. Problems of partitions are links to them.
  */
 const badges = (condition: Condition, job: LiveJob, nowMs: number): TemplateResult => {
   const said = conditionText(condition, job, nowMs)
@@ -110,7 +110,7 @@ const cells = (row: Row, job: LiveJob, { nowMs, toggle }: RowContext): TemplateR
   `
 }
 
-/** One line of the list of active jobs: a job, a batch, or one of its partitions. */
+/** One line of the list of active jobs: a job, a batch, or a partition. */
 export const activeRow = (row: Row, context: RowContext): TemplateResult => {
   const { job, partition } = row
   const content =

@@ -4,7 +4,10 @@ import { PageElement } from './element.ts'
 
 const SHOWN_MS = 5_000
 
-/** Says short things that have happened, to eyes and to screen readers. Only what the visitor did: jobs change too often. */
+/**
+ * Announces short texts to eyes and to screen readers. Only results of the visitor's own actions, because jobs change too
+ * often.
+ */
 class PageAnnouncer extends PageElement {
   static override properties: PropertyDeclarations = { said: { state: true } }
 

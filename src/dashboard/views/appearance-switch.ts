@@ -9,7 +9,7 @@ const CHOICES = ['system', 'light', 'dark'] as const
 type Appearance = (typeof CHOICES)[number]
 
 const ICONS = { system: icons.half, light: icons.sun, dark: icons.moon }
-/** The key and the event are those of appearance.ts, which runs before this and gives the page its colours. */
+/** The key and the event are also in appearance.ts, which runs before this and sets the colours of the page. */
 const CHANGED = 'headway:appearance'
 const stored = storedText(() => localStorage, 'headway.appearance')
 const system = matchMedia('(prefers-color-scheme: dark)')
@@ -21,7 +21,7 @@ const choose = (appearance: Appearance): void => {
   dispatchEvent(new Event(CHANGED))
 }
 
-/** Calls when the colours of the page change, whoever changed them. Answers how to stop it. */
+/** Calls `changed` when the colours of the page change for any reason. Answers a function that stops it. */
 export const watchAppearance = (changed: () => void): (() => void) => {
   addEventListener(CHANGED, changed)
   system.addEventListener('change', changed)
@@ -31,7 +31,7 @@ export const watchAppearance = (changed: () => void): (() => void) => {
   }
 }
 
-/** Dark, light, or as the system is. */
+/** A switch between dark, light, and the system's appearance. */
 class AppearanceSwitch extends PageElement {
   protected override render(): TemplateResult {
     const current = chosen()

@@ -7,11 +7,11 @@ interface Bar {
   name: string
   progressPercent: number
   condition: Condition
-  /** It runs, and how far it is nobody can know: the bar only shows that something happens. */
+  /** The job runs and its progress is not known: the bar only shows activity. */
   isUnknown?: boolean
 }
 
-/** A bar of progress. Its fill is moved, so that a change of it lays nothing out. */
+/** A bar of progress. Its fill is moved by a transform, so that a change causes no layout. */
 export const bar = ({ name, progressPercent, condition, isUnknown = false }: Bar): TemplateResult =>
   html`<div
     class="bar"

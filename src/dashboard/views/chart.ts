@@ -2,16 +2,16 @@ import uPlot from 'uplot'
 import { day, hourAndMinute, timeOfDay } from '../words.ts'
 
 export interface ChartOptions {
-  /** The variable of the stylesheet that holds the colour of the line. */
+  /** The CSS variable with the colour of the line. */
   colour: string
   height: number
-  /** Writes a value of the y axis. */
+  /** Formats a value of the y axis. */
   write: (value: number) => string
-  /** The top of the y axis, where it is known. */
+  /** The upper end of the y axis, if it is fixed. */
   most?: number
-  /** Told which of the points is pointed at; null: none. */
+  /** Called with the index of the point under the pointer; null: none. */
   look: (index: number | null) => void
-  /** Moments to mark, in seconds. */
+  /** Times to mark, in seconds. */
   marks: () => readonly { at: number; colour: string }[]
 }
 
@@ -25,34 +25,37 @@ export interface Chart {
 const FONT = '12px system-ui, sans-serif'
 const DAY_SECONDS = 86_400
 const MINUTE_SECONDS = 60
-/** Of labels, in pixels: there must be some where there is little room as well. */
+/** Distance between labels, in pixels. It is smaller on a narrow chart, so that there are some labels. */
 const DISTANCE = { wide: 90, narrow: 68 }
 const NARROW_PIXELS = 420
-/** Nobody reports by the millisecond: labels of the same second would all be the same. */
+/** No steps below a second: labels within the same second would all be the same. */
 const STEPS = [1, 5, 10, 15, 30, 60, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 14_400, 21_600, 28_800, 43_200, 86_400]
 const LONG_STEPS = [2, 3, 5, 7, 14, 30, 60, 90, 180, 365].map(days => days * DAY_SECONDS)
 
-/** The browser does not change what is drawn on a canvas to the visitor's own colours. */
+/** Browsers do not apply the visitor's forced colours to a canvas. */
 const FORCED = matchMedia('(forced-colors: active)')
 
 const variable = (name: string): string =>
   FORCED.matches ? 'CanvasText' : getComputedStyle(document.documentElement).getPropertyValue(name).trim()
 
-/** As exact as the distance between two labels needs. */
+/** A time with the precision that the distance between two labels needs. */
 const writeTime = (seconds: number, step: number): string => {
   if (step >= DAY_SECONDS / 2) return day(seconds * 1000)
   return step % MINUTE_SECONDS === 0 ? hourAndMinute(seconds * 1000) : timeOfDay(seconds * 1000)
 }
 
-/** At least, so that two charts above each other begin at one place. */
+/** The least width of the y axis, so that two charts above each other begin at the same place. */
 const LEAST_ROOM = 62
 const PIXELS_A_LETTER = 7
 
-/** What the longest label needs, in pixels: by its letters, since nothing is measured while charts are drawn. */
+/**
+ * The width of the longest label, in pixels. It is estimated from the letters, because measuring while drawing would force a
+ * layout.
+ */
 const roomFor = (_: uPlot, labels: readonly string[] | null): number =>
   Math.max(LEAST_ROOM, ...(labels ?? []).map(label => 10 + PIXELS_A_LETTER * label.length))
 
-/** A line over time, on a canvas. Its colours are those of the page as it looks when the chart is made. */
+/** A line over time, on a canvas. Its colours are those of the page when the chart is made. */
 export const createChart = (place: HTMLElement, options: ChartOptions): Chart => {
   const line = variable(options.colour)
   const quiet = variable('--muted')

@@ -19,7 +19,7 @@ type Target = Pick<
 
 export type Action = 'cancel' | 'retry'
 
-/** What may be done with a job, as it is and as far as the token goes. */
+/** The actions that the job's state and the token allow. */
 export const actionsOf = (job: Target): Action[] => {
   const isActive = job.status === 'pending' || job.status === 'running'
   if (isActive) return job.cancellable && job.cancelRequestedAt === null && mayDo('cancel') ? ['cancel'] : []
@@ -40,7 +40,7 @@ const questionOf = (action: Action, job: Target): string => {
 
 const DO = { cancel: (id: string) => headway.cancel(id), retry: (id: string) => headway.retry(id) }
 
-/** Asks before something is done that cannot be taken back, does it, and says what became of it. */
+/** Asks before an action that cannot be undone, carries it out, and announces the result. */
 class ConfirmDialog extends PageElement {
   static override properties: PropertyDeclarations = {
     action: { state: true },
@@ -54,7 +54,7 @@ class ConfirmDialog extends PageElement {
   declare private isBusy: boolean
   declare private failure: string | null
   readonly #dialog = createRef<HTMLDialogElement>()
-  /** Where the visitor was: the button that opened this may be gone when it closes. */
+  /** The focused element and its ancestors: the button that opened the dialog may be gone when it closes. */
   #from: readonly Element[] = []
 
   constructor() {
@@ -128,7 +128,7 @@ class ConfirmDialog extends PageElement {
 
 customElements.define('confirm-dialog', ConfirmDialog)
 
-/** Opens the dialog of the page. */
+/** Opens the page's dialog for an action. */
 export const confirmAction = (action: Action, job: Target): void => {
   void document.querySelector<ConfirmDialog>('confirm-dialog')?.ask(action, job)
 }

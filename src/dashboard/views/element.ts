@@ -1,8 +1,9 @@
 import { LitElement } from 'lit'
 
 /**
- * An element of the dashboard. It renders into the document itself: one stylesheet for all, and labels that may point anywhere.
- * Styles are set through `.style=${…}` (CSSOM) and never by attribute, which the policy of the page refuses.
+ * An element of the dashboard. It renders into the document itself, so that there is one stylesheet, and labels may refer to
+ * any element. Styles are set through `.style=${…}` (CSSOM) and never by attribute, which the page's content security policy
+ * forbids.
  */
 export class PageElement extends LitElement {
   protected override createRenderRoot(): HTMLElement {

@@ -12,7 +12,7 @@ const amountOf = (unit: Unit, short: boolean) => (value: number) =>
 
 type Counted = Pick<LiveJob, 'processedCount' | 'totalCount' | 'unit'>
 
-/** 8,412 of 12,000, and rows; '' where nothing is counted. */
+/** 8,412 of 12,000, and rows; '' if nothing is counted. */
 const countParts = ({ processedCount, totalCount, unit }: Counted, short: boolean): [amount: string, unit: string] => {
   if (processedCount === 0 && totalCount === null) return ['', '']
   const amount = amountOf(unit, short && Math.max(processedCount, totalCount ?? 0) >= 1_000_000)
@@ -23,7 +23,7 @@ const countParts = ({ processedCount, totalCount, unit }: Counted, short: boolea
   return [counted, unitText(unit, totalCount ?? processedCount)]
 }
 
-/** 8,412 of 12,000 rows; '' where nothing is counted. `short`: for a place with little room. */
+/** 8,412 of 12,000 rows; '' if nothing is counted. `short`: for a place with little room. */
 export const countText = (job: Counted, { short = false } = {}): string => {
   const [counted, unit] = countParts(job, short)
   return `${counted} ${hasWords(job.unit) || unit === '' ? unit : isolated(unit)}`.trim()
@@ -37,14 +37,14 @@ export const countCell = (job: Counted): TemplateResult | typeof nothing => {
   return html`<span class="amount">${counted}</span>${named}`
 }
 
-/** By what a slow speed is told, so that it is a number that can be read: 6/h and not 0.00167/s. */
+/** The time spans by which slow speeds are given, so that they are readable: 6/h and not 0.00167/s. */
 const SPANS = [
   { key: 'job.perSecond', seconds: 1, least: 0.1 },
   { key: 'job.perMinute', seconds: 60, least: 1 },
   { key: 'job.perHour', seconds: 3_600, least: 0 },
 ] as const
 
-/** 293/s, 4.1 MB/s, 6/h; '' where it is not known. */
+/** 293/s, 4.1 MB/s, 6/h; '' if it is not known. */
 export const speedText = (perSecond: number | null, unit: Unit): string => {
   if (perSecond === null) return ''
   const span = perSecond === 0 ? SPANS[0] : SPANS.find(({ seconds, least }) => perSecond * seconds >= least)
@@ -53,24 +53,24 @@ export const speedText = (perSecond: number | null, unit: Unit): string => {
   return text(key, { value: unit === 'bytes' ? bytes(value) : rate(value) })
 }
 
-/** The speed of a job while work is being done; else ''. */
+/** The speed of a job that advances; otherwise ''. */
 export const speedNowText = (job: JobLike & Pick<LiveJob, 'throughputPerSecond' | 'unit'>, nowMs: number): string =>
   isAdvancing(job, nowMs) ? speedText(job.throughputPerSecond, job.unit) : ''
 
-/** 4m 12s, counting down; '' where it is not known. */
+/** 4m 12s, counting down; '' if it is not known. */
 export const leftText = (job: JobLike & Pick<LiveJob, 'etaSeconds' | 'updatedAt'>, nowMs: number): string => {
   const seconds = secondsLeft(job, nowMs)
   return seconds === null ? '' : seconds === 0 ? text('job.left.soon') : duration(seconds)
 }
 
-/** How long ago something was. */
+/** How long ago a time was. */
 export const agoText = (iso: string | null, nowMs: number): string => {
   if (iso === null) return ''
   const seconds = Math.floor((nowMs - Date.parse(iso)) / 1000)
   return seconds < 1 ? text('job.justNow') : text('job.ago', { time: duration(seconds) })
 }
 
-/** How long a job has run or took, in seconds; null: it has not begun. */
+/** How long a job has been running or took, in seconds; null if it has not started. */
 export const elapsedSeconds = (job: Pick<LiveJob, 'startedAt' | 'finishedAt'>, nowMs: number): number | null =>
   job.startedAt === null
     ? null
@@ -78,7 +78,7 @@ export const elapsedSeconds = (job: Pick<LiveJob, 'startedAt' | 'finishedAt'>, n
         Date.parse(job.startedAt)) /
       1000
 
-/** The condition in a word or two, with the time or the number that matters. */
+/** The condition in a word or two, with the relevant time or number. */
 export const conditionText = (condition: Condition, job: JobLike, nowMs: number): string => {
   if (condition === 'partly_stalled' && job.children !== null) {
     return text('batch.stalled.short', { stalled: stalledPartitionsOf(job), running: job.children.running })
@@ -89,10 +89,10 @@ export const conditionText = (condition: Condition, job: JobLike, nowMs: number)
     : text('condition.not_advancing.for', { time: duration(silentMs / 1000) })
 }
 
-/** What Python prints above a stack, whose error comes last. */
+/** The first line of a stack in Python, which has its error in the last line. */
 const TRACEBACK = /Traceback \(most recent call last\):$/
 
-/** The line of an error that says what went wrong: workers often send the stack in the same text. */
+/** The line of an error message that says what went wrong: workers often send the stack in the same text. */
 export const errorLine = (message: string): string => {
   const lines = message.split(/[\r\n]+/).map(line => line.trim())
   const full = lines.filter(line => line !== '')
@@ -100,16 +100,16 @@ export const errorLine = (message: string): string => {
   return TRACEBACK.test(first) ? first.replace(TRACEBACK, '') + last : first
 }
 
-/** How the service ends a job by itself. What it writes into `errorMessage` then is English. */
+/** The reasons with which the service ends a job by itself. `errorMessage` is then in English. */
 const OWN_REASONS = ['stale', 'never_started', 'partitions'] as const
 
-/** Why a job has failed where the service has ended it, in the visitor's language; null: it was its worker that said why. */
+/** Why the service has ended a job, in the visitor's language; null if the worker gave the reason. */
 export const ownReason = (failureReason: unknown): string | null => {
   const own = OWN_REASONS.find(each => each === failureReason)
   return own === undefined ? null : text(`reason.${own}`)
 }
 
-/** Why a job has failed, or what of a batch has, in one line for a list; '' where nothing did. */
+/** Why a job has failed, or what of a batch has, in one line for a list; '' if nothing has. */
 export const failureText = ({
   children,
   errorMessage,
@@ -119,7 +119,7 @@ export const failureText = ({
     ? text('batch.failed', { failed: children.failed, total: children.total })
     : (ownReason(failureReason) ?? errorLine(errorMessage ?? ''))
 
-/** Texts of others and facts in one line: whichever way one of them is written, it turns none of the others. */
+/** Texts of callers and facts in one line. Each is isolated, so that its writing direction does not affect the others. */
 export const inOneLine = (parts: readonly (string | null)[]): TemplateResult =>
   html`${parts
     .filter(part => part !== null && part !== '')

@@ -19,9 +19,11 @@ const PAGE_SIZE = 50
 const REST_MS = 1_000
 const DAY_MS = 86_400_000
 const TYPES_DAYS = 365
-/** A year of jobs takes the service a while to count, and a new type is rare. */
+/**
+ * The shortest time between two reads of the types: counting a year of jobs takes the service a while, and new types are rare.
+ */
 const TYPES_REST_MS = 60_000
-/** The service stops counting there. */
+/** The service counts no further than this. */
 const COUNTED = 10_000
 
 const CHOICES: Readonly<Record<string, readonly JobStatus[]>> = {
@@ -43,13 +45,13 @@ const LABELS = {
 const foundText = (total: number): string =>
   total >= COUNTED ? text('jobs.found.many', { count: COUNTED }) : text('jobs.found', { count: total })
 
-/** All jobs that are kept, a page at a time, the last to finish first. */
+/** All jobs that are kept, page by page, the last to finish first. */
 class FinishedJobs extends PageElement {
   static override properties: PropertyDeclarations = { query: { attribute: false } }
 
   declare query: URLSearchParams
   readonly #reading = new Followed(this, (query: ListQuery, signal) => headway.api.list(query, { signal }), REST_MS)
-  /** All types of which something has finished: as far back as the service counts them. */
+  /** All types of finished jobs, as far back as statistics go. */
   readonly #statistics = new Followed(
     this,
     (days: number, signal) => {
@@ -107,7 +109,7 @@ class FinishedJobs extends PageElement {
 
   protected override render(): TemplateResult {
     const { value } = this.#reading
-    // What began lately has not finished, and is known from the stream.
+    // Types of jobs that have started lately and not finished are known from the stream.
     const types = new Set([
       ...this.#types,
       ...(this.#statistics.value?.types ?? []).map(({ jobType }) => jobType),

@@ -1,12 +1,15 @@
 import { html } from 'lit'
 import type { TemplateResult } from 'lit'
 
-/** Tells a screen reader what a filter has found, when the visitor changed it: jobs come and go too often to be told of each. */
+/**
+ * Tells a screen reader how many jobs a filter has found, but only after the visitor has changed the filter: jobs come and go
+ * too often.
+ */
 export class Found {
   #query: string | null = null
   #said = ''
 
-  /** `found`: null as long as it is not known. */
+  /** `found`: null while it is not known. */
   render(query: string, found: string | null): TemplateResult {
     if (found !== null && query !== this.#query) {
       this.#said = this.#query === null ? '' : found

@@ -5,7 +5,7 @@ import type { Condition } from '../../browser-client/condition.ts'
 const icon = (shape: SVGTemplateResult): TemplateResult =>
   html`<svg class="icon" viewBox="0 0 16 16" aria-hidden="true" focusable="false">${shape}</svg>`
 
-/** Each condition has a shape of its own: colour only says it once more. */
+/** Each condition has its own shape, so that the colour is not needed to tell them apart. */
 const SHAPES: Readonly<Record<Condition, SVGTemplateResult>> = {
   pending: svg`<circle cx="8" cy="8" r="5.75" class="line" stroke-dasharray="2.4 2.1" />`,
   running: svg`<circle cx="8" cy="8" r="6.25" class="line faint" /><path d="M6.2 4.9v6.2L11.2 8z" class="solid" />`,

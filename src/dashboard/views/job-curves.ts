@@ -9,7 +9,7 @@ import type { Chart } from './chart.ts'
 import { PageElement } from './element.ts'
 import { countText, speedText } from './figures.ts'
 
-/** Why a curve may bend: drawn as lines across it. */
+/** Changes after which a curve may bend: they are drawn as lines across it. */
 const MARKS: Partial<Record<JobEvent['type'], string>> = {
   stalled: '--warning',
   recovered: '--success',
@@ -17,7 +17,7 @@ const MARKS: Partial<Record<JobEvent['type'], string>> = {
   cancel_requested: '--muted',
 }
 
-/** How far a job was at which time, and how fast. uPlot comes when it is first needed. */
+/** How far a job was at each time, and how fast. uPlot is loaded when it is first needed. */
 class JobCurves extends PageElement {
   static override properties: PropertyDeclarations = {
     points: { attribute: false },
@@ -33,7 +33,7 @@ class JobCurves extends PageElement {
   #drawn = ''
   #unwatch: () => void = () => undefined
   #isBroken = false
-  /** The point that is pointed at, of those that are drawn. */
+  /** The point under the pointer. */
   #looked: Point | null = null
   readonly #sizes = new ResizeObserver(([entry]) => {
     const width = entry?.contentRect.width ?? 0
@@ -55,7 +55,7 @@ class JobCurves extends PageElement {
     this.#remove()
   }
 
-  /** Without a total there is no percent to speak of: then the curve is of what was done. */
+  /** Whether the curve shows percents. Without a total there are none, and it shows counts. */
   get #isPercent(): boolean {
     return this.job.totalCount !== null || this.job.stages !== null || this.job.progressPercent > 0
   }
@@ -78,7 +78,7 @@ class JobCurves extends PageElement {
     const chart = await import('./chart.ts').catch(() => null)
     this.#isMaking = false
     if (chart === null) {
-      // Another release of the service no longer has the file that this page knows.
+      // After an update of the service, the file that this page refers to no longer exists.
       this.#isBroken = true
       this.requestUpdate()
       return
@@ -135,7 +135,7 @@ class JobCurves extends PageElement {
     )
   }
 
-  /** Up to now while it runs: a line that ends in the past would hide that nothing is done. */
+  /** The points, up to now while the job runs: a line that ends in the past would hide that the job does not advance. */
   #shown(): readonly Point[] {
     const last = this.points.at(-1)
     const nowMs = shownNow()
@@ -145,7 +145,7 @@ class JobCurves extends PageElement {
   }
 
   protected override updated(): void {
-    // Where there is no curve to show the places of the charts have gone, and with a total the axis is another one.
+    // Without a curve the elements for the charts are gone, and when a total becomes known the axis changes.
     const isDrawn = this.#shown().length >= 2
     const hasSpeed = this.#charts?.speed != null
     if (!isDrawn || this.#charts?.isPercent !== this.#isPercent || hasSpeed !== this.#hasSpeed) this.#remove()
@@ -154,7 +154,7 @@ class JobCurves extends PageElement {
     else this.#draw()
   }
 
-  /** What the curves say where they are pointed at. */
+  /** The values at the pointer. */
   #readout(time: (atMs: number) => string): TemplateResult | typeof nothing {
     const point = this.#looked
     if (point === null) return nothing

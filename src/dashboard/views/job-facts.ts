@@ -9,11 +9,11 @@ const copy = async (value: string): Promise<void> => {
     await navigator.clipboard.writeText(value)
     announce(text('action.copied'))
   } catch {
-    // The browser does not allow it here (no HTTPS): the id can be selected.
+    // The browser forbids it without HTTPS. The id can still be selected.
   }
 }
 
-/** What a job was created with, and when things happened to it. */
+/** The fields with which a job was created, and the times of its changes. */
 export const detailsList = (job: JobWithWorkers, nowMs: number): TemplateResult => {
   const entry = (label: string, value: string | null) =>
     value === null

@@ -19,7 +19,7 @@ const MARKS: Partial<Record<JobEvent['type'], Condition>> = {
 }
 
 const titleOf = ({ type, attempt, data }: JobEvent, isBatch: boolean): string => {
-  // A batch is stalled as soon as one of its partitions is, whatever the others report.
+  // A batch is stalled as soon as one of its partitions is, even if the others report.
   if (type === 'stalled' && isBatch) return text('event.stalled.batch')
   if (type === 'stage_changed') return text('event.stage_changed', { stage: isolated(String(data['stage'])) })
   if (type === 'retried') return text('event.retried', { attempt })
@@ -47,7 +47,7 @@ const entry = (event: JobEvent, nowMs: number, isBatch: boolean): TemplateResult
   </li>`
 }
 
-/** What happened to a job, the newest first. `isBatch`: it is known by what happened to its partitions. */
+/** The history of a job, newest first. `isBatch`: its changes result from those of its partitions. */
 export const timeline = (changes: readonly JobEvent[] | null, nowMs: number, isBatch: boolean): TemplateResult =>
   html`<section class="card" aria-labelledby="history-title">
     <h2 id="history-title">${text('history.title')}</h2>

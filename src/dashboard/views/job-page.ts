@@ -33,7 +33,7 @@ import { failure, loading } from './placeholders.ts'
 
 const NOT_FOUND = [400, 404]
 
-/** Of a job that the service has ended: what it was allowed, and did not keep; null of any other. */
+/** For a job that the service has ended: the timeout that it exceeded; null for any other. */
 const allowedText = ({
   failureReason,
   heartbeatTimeoutSeconds,
@@ -44,7 +44,7 @@ const allowedText = ({
   return text('reason.never_started.for', { time: duration(pendingTimeoutSeconds) })
 }
 
-/** One job with all that is known of it. */
+/** The page of one job. */
 class JobPage extends PageElement {
   static override properties: PropertyDeclarations = { jobId: { attribute: false }, query: { attribute: false } }
 
@@ -79,7 +79,7 @@ class JobPage extends PageElement {
     const details = this.#details
     const job = details?.job ?? null
     const problem = details?.problem ?? null
-    // Erased while somebody looks: what is known of it is no longer so.
+    // A job that was erased meanwhile is no longer shown.
     if (details !== null && job !== null && problem?.status !== 404) return this.#page(details, job)
     if (problem === null || problem.code === 'unauthenticated') return loading(text('job.loading'))
     if (!NOT_FOUND.includes(problem.status)) {
@@ -235,7 +235,7 @@ class JobPage extends PageElement {
 
   #error(job: JobWithWorkers): TemplateResult | typeof nothing {
     const { errorMessage, errorStack, failureReason } = job
-    // Of a batch, what failed is said of its partitions.
+    // The failures of a batch are shown with its partitions.
     if (job.children !== null || (job.status !== 'failed' && errorMessage === null)) return nothing
     const said = allowedText(job) ?? errorMessage
     return html`<section class="card error" aria-labelledby="error-title">
@@ -255,7 +255,7 @@ class JobPage extends PageElement {
     </section>`
   }
 
-  /** What of a batch has failed, with the first errors, and the way to all. */
+  /** The failed partitions of a batch: the first errors, and a link to all. */
   #failedPartitions(job: JobWithWorkers): TemplateResult | typeof nothing {
     const { children } = job
     if (children === null || children.failed === 0) return nothing

@@ -15,7 +15,7 @@ const NARROW = matchMedia('(max-width: 820px)')
 
 const SHARES = ['completed', 'running', 'failed', 'cancelled', 'pending'] as const
 
-/** The partitions of a batch, on its page. */
+/** The partitions of a batch, on the batch's page. */
 class JobPartitions extends PageElement {
   static override properties: PropertyDeclarations = {
     batch: { attribute: false },
@@ -25,7 +25,7 @@ class JobPartitions extends PageElement {
 
   declare batch: JobWithWorkers
   declare nowMs: number
-  /** Which partitions are shown; all, where it is no state. */
+  /** The state of the partitions to show; all, if it is no state. */
   declare state: string
   #partitions: Partitions | null = null
 
@@ -44,7 +44,7 @@ class JobPartitions extends PageElement {
     this.#partitions.follow(this.batch)
   }
 
-  /** Whoever follows a link to some of the partitions wants to see them. */
+  /** A visitor who follows a link to some of the partitions wants to see them, so the page scrolls there. */
   protected override updated(changed: PropertyValues): void {
     if (changed.has('state') && this.#state !== '' && !this.contains(document.activeElement)) this.scrollIntoView()
   }
@@ -53,7 +53,7 @@ class JobPartitions extends PageElement {
     return PARTITION_STATES.find(each => each === this.state) ?? ''
   }
 
-  /** Only states that some partition is in; and what is chosen, whatever becomes of it. */
+  /** Only states that some partition has, and the chosen state. */
   #choices(children: Children): TemplateResult {
     const chosen = this.#state
     const choice = (state: PartitionState | '', label: string, count: number) =>

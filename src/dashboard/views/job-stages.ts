@@ -3,12 +3,12 @@ import type { TemplateResult } from 'lit'
 import type { JobWithWorkers } from '../../contract/job.ts'
 import { percent, text } from '../words.ts'
 
-/** Beyond, a row of them would be too narrow for their names. */
+/** With more stages, a row of them would be too narrow for their names. */
 const MANY = 10
 
 type Place = 'past' | 'now' | 'future'
 
-/** The declared stages, each as wide as it weighs. */
+/** The declared stages, each as wide as its weight. */
 export const stages = (job: JobWithWorkers): TemplateResult | typeof nothing => {
   if (job.stages === null) return nothing
   const current =

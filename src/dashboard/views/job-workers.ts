@@ -7,9 +7,9 @@ import { number, percent, text } from '../words.ts'
 import { bar } from './bar.ts'
 import { agoText, countCell, inOneLine, speedText } from './figures.ts'
 
-/** A worker that has not been heard of for so long is shown as silent; the service says it of jobs only. */
+/** A worker that has not reported for this long is shown as silent. */
 const SILENT_MS = 30_000
-/** More rows than that are written only for whoever asks. */
+/** More rows are only rendered when the visitor asks for them. */
 const SHOWN = 100
 
 const percentOf = ({ processedCount, totalCount, progressPercent }: WorkerDocument): number | null =>
@@ -17,17 +17,17 @@ const percentOf = ({ processedCount, totalCount, progressPercent }: WorkerDocume
     ? progressPercent
     : Math.min(100, Math.floor((100 * processedCount) / totalCount))
 
-/** One that has done its share has no more to say. */
+/** A worker that has done its share need not report any more. */
 const isSilent = (worker: WorkerDocument, job: JobWithWorkers, nowMs: number): boolean =>
   !isFinished(job) && percentOf(worker) !== 100 && nowMs - Date.parse(worker.heartbeatAt) > SILENT_MS
 
-/** What a worker sent along, in one line: JSON without what holds it together. */
+/** A worker's payload in one line: JSON without brackets and quotes. */
 const payloadLine = (payload: Record<string, unknown>): string =>
   Object.entries(payload)
     .map(([key, value]) => `${key}: ${typeof value === 'string' ? value : JSON.stringify(value)}`)
     .join(' · ')
 
-/** Unfolds: a payload may hold 4 KB. */
+/** Folded, because a payload may have 4 KB. */
 const payloadDetails = (payload: WorkerDocument['payload'], workerId: string): TemplateResult | typeof nothing =>
   payload === null || Object.keys(payload).length === 0
     ? nothing
@@ -78,7 +78,7 @@ const row = (
   </tr>`
 }
 
-/** The workers of the present attempt, with what each has done; those that have fallen silent first. */
+/** The workers of the present attempt, with their counts; silent ones first. */
 export const workers = (
   job: JobWithWorkers,
   nowMs: number,

@@ -6,7 +6,7 @@ import { PageElement } from './element.ts'
 import './finished-jobs.ts'
 import './recent-jobs.ts'
 
-/** The jobs: those that are active, live; or those that have been. */
+/** The page of jobs: the active ones, live, or the finished ones. */
 class JobsPage extends PageElement {
   static override properties: PropertyDeclarations = { query: { attribute: false } }
 

@@ -9,7 +9,7 @@ import { problemText } from './problem-text.ts'
 
 type Content = TemplateResult | typeof nothing
 
-/** Where there is nothing to show: why, and what to do. */
+/** An empty list: why it is empty, and what to do. */
 export const empty = (title: string, more: Content = nothing): TemplateResult =>
   html`<div class="empty">
     <span class="ornament">${logo}</span>
@@ -17,14 +17,14 @@ export const empty = (title: string, more: Content = nothing): TemplateResult =>
     ${more}
   </div>`
 
-/** Grey lines where the content will be, so that the page does not jump when it comes. */
+/** Grey lines in place of content that is being loaded, so that the page does not jump. */
 export const loading = (label: string): TemplateResult =>
   html`<div class="loading" role="status">
     <span class="vh">${label}</span>
     ${[0, 1, 2, 3, 4].map(() => html`<span class="bone"></span>`)}
   </div>`
 
-/** What went wrong, in the service's words, and a way to try again. */
+/** A failure in the service's words, and a button to try again. */
 export const failure = (title: string, problem: Problem, again?: () => void): TemplateResult =>
   html`<div class="empty" role="alert">
     <p class="empty-title">${title}</p>
@@ -36,7 +36,7 @@ export const failure = (title: string, problem: Problem, again?: () => void): Te
     }
   </div>`
 
-/** The line that makes a job, with the address of this service. */
+/** A command that creates a job, with the address of this service. */
 export const firstJobHint = (): TemplateResult =>
   html`<p>${text('jobs.empty.hint')}</p>
     <pre class="code" tabindex="0"><code>curl ${ROOT.href}${BASE_PATH.slice(1)}/jobs --json \\

@@ -11,7 +11,7 @@ const KNOWN = [
   'not_retryable',
 ] as const
 
-/** What the service may say of any call while it is short of something. */
+/** Codes with which the service may refuse any call while it lacks resources. */
 const PASSING: Readonly<Record<string, 'busy' | 'trouble'>> = {
   overloaded: 'busy',
   rate_limited: 'busy',
@@ -24,7 +24,7 @@ const PASSING: Readonly<Record<string, 'busy' | 'trouble'>> = {
   shutting_down: 'trouble',
 }
 
-/** What went wrong, in the visitor's language; what is not expected here, as the service says it. */
+/** A problem in the visitor's language. An unexpected problem is shown in the service's words. */
 export const problemText = ({ code, detail }: Problem): string => {
   const known = KNOWN.find(each => each === code) ?? (Object.hasOwn(PASSING, code) ? PASSING[code] : undefined)
   return known === undefined ? detail : text(`problem.${known}`)

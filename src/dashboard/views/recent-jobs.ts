@@ -20,7 +20,7 @@ const QUERY: ListQuery = {
 }
 const REST_MS = 1_000
 
-/** The jobs that finished last, beside those that are active. */
+/** The jobs that finished last, beside the active ones. */
 class RecentJobs extends PageElement {
   readonly #reading = new Followed(this, (query: ListQuery, signal) => headway.api.list(query, { signal }), REST_MS)
 

@@ -31,11 +31,11 @@ const connectionMark = (state: ConnectionState): TemplateResult =>
 
 const forgetToken = (): void => {
   keepToken(null)
-  // Everything that was shown with it goes, too.
+  // A reload removes everything that was shown with the old token.
   location.reload()
 }
 
-/** Filters change what a page shows, and not which one it is. */
+/** The identity of a page: filters change its content, and do not make it another page. */
 const placeOf = (route: Route): string => (route.page === 'job' ? route.id : route.page)
 
 const titleOf = ({ page, query }: Route): string => {
@@ -43,7 +43,7 @@ const titleOf = ({ page, query }: Route): string => {
   return query.get('view') === 'history' ? text('jobs.history') : text('nav.jobs')
 }
 
-/** The whole page: what is always there, and the part that the address names. */
+/** The whole page: the header, and the page that the address names. */
 class HeadwayDashboard extends PageElement {
   #route: Route = currentRoute()
 
@@ -59,19 +59,19 @@ class HeadwayDashboard extends PageElement {
     })
   }
 
-  /** A reader who follows a link is to hear the new page, and not to begin in the header again. */
+  /** Moves the focus to the content, so that a screen reader user who follows a link does not begin in the header again. */
   #focusContent(): void {
     this.querySelector<HTMLElement>('main')?.focus({ preventScroll: true })
   }
 
   protected override updated(): void {
-    // The page of a job writes its own.
+    // The page of a job sets its own title.
     if (this.#route.page !== 'job') document.title = `${titleOf(this.#route)} · Headway`
   }
 
   protected override render(): TemplateResult {
     const { connection, loaded, problem } = headway.state()
-    // Keeps the clock that the banner reads.
+    // Updates the clock that the banner reads.
     shownNow()
     const isLockedOut = connection === 'unauthorized' && !loaded
     return html`<a class="skip" href="#content" @click=${this.#skip}>${text('nav.skip')}</a>
@@ -121,7 +121,7 @@ class HeadwayDashboard extends PageElement {
     if (connection === 'reconnecting') {
       const since = lastConnectedMs()
       const lost = since === null ? '' : text('connection.lost', { time: moment(since, Date.now()) })
-      // What did answer says why it will not do.
+      // If the service answered, its problem says why.
       const why = problem !== null && problem.status > 0 ? problemText(problem) : ''
       return html`<div class="banner" data-kind="warning">
         <p>${[lost, why].filter(Boolean).join(' ') || text('connection.lost.never')}</p>

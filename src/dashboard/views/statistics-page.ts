@@ -11,7 +11,7 @@ import { speedText } from './figures.ts'
 import { empty, failure, loading } from './placeholders.ts'
 
 const HOUR_MS = 3_600_000
-/** A year of jobs takes the service a while to count. */
+/** Counting a year of jobs takes the service a while. */
 const REST_MS = 10_000
 
 const SPANS = { day: 24, week: 7 * 24, month: 30 * 24, year: 365 * 24 } as const
@@ -22,7 +22,7 @@ const isSpan = (name: string | null): name is Span => name !== null && name in S
 const sum = (types: readonly TypeStatistics[], outcome: (typeof FINISHED_STATUSES)[number]): number =>
   types.reduce((total, type) => total + type[outcome], 0)
 
-/** How jobs went, by type, the types with most jobs first. */
+/** The results of jobs by type; the types with most jobs come first. */
 class StatisticsPage extends PageElement {
   static override properties: PropertyDeclarations = { query: { attribute: false } }
 

@@ -7,14 +7,14 @@ import { PageElement } from './element.ts'
 
 const JWT = /^[\w-]+\.[\w-]+\.[\w-]+$/
 
-/** Where a token is entered. What the service says of the last one stands below the field. */
+/** A form for a token. The service's answer about the last one stands below the field. */
 class TokenForm extends PageElement {
   static override properties: PropertyDeclarations = {
     detail: { attribute: false },
     isMalformed: { state: true },
   }
 
-  /** Why the service refused the token that was sent; null: none was. */
+  /** Why the service refused the token; null: none was sent. */
   declare detail: string | null
   declare private isMalformed: boolean
 
@@ -27,7 +27,7 @@ class TokenForm extends PageElement {
   readonly #enter = (event: SubmitEvent): void => {
     event.preventDefault()
     const field = this.querySelector<HTMLInputElement>('input')
-    // Copied from a header, it often comes with the scheme.
+    // A token that was copied from a header often has the scheme before it.
     const token = (field?.value ?? '').trim().replace(/^bearer\s+/i, '')
     this.isMalformed = !JWT.test(token)
     if (this.isMalformed) {

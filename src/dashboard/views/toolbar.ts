@@ -46,7 +46,7 @@ const sortField = (sort: Sort): TemplateResult =>
     </select>
   </label>`
 
-/** Filters by text, type and status, kept in the address. Both lists have them. */
+/** Filters by text, type and status, which are kept in the address. Both lists have them. */
 export const filters = (options: {
   view: 'active' | 'history'
   query: URLSearchParams
@@ -54,7 +54,7 @@ export const filters = (options: {
   types: readonly string[]
   statuses: readonly StatusChoice[]
   status: string
-  /** Left out: the list has one order. */
+  /** Absent: the list has only one order. */
   sort?: Sort
 }): TemplateResult => {
   const { view, query, searchLabel, types, statuses, status, sort } = options

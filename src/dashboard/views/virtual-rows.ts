@@ -6,10 +6,10 @@ import { text } from '../words.ts'
 import { PageElement } from './element.ts'
 
 const PRINT = matchMedia('print')
-/** More rows than that fill a hundred pages. */
+/** More rows would fill a hundred pages. */
 const MOST_PRINTED = 2_500
 
-/** Lines above and below what can be seen, so that a quick flick of the wheel does not outrun them. */
+/** Rows above and below the visible ones that are rendered, so that fast scrolling does not show gaps. */
 const SPARE = 6
 
 export interface VirtualRow {
@@ -17,20 +17,20 @@ export interface VirtualRow {
 }
 
 /**
- * The rows of a long table, of which only those near the window are in the document: a thousand cost as much as twenty. All
- * have one height, `--row-height`, so that nothing must be measured to know where a row is. The row that holds the focus stays,
- * wherever the page is scrolled to. On paper all rows are there that have been read, and how many others there are.
+ * The rows of a long table. Only those near the window are in the document, so a thousand rows cost as much as twenty. All rows
+ * have the height `--row-height`, so the place of a row is known without measuring. The row with the focus stays, wherever the
+ * page is scrolled to. In print, all rows that have been read are shown, and the number of the others.
  */
 export class VirtualRows extends PageElement {
   static override properties: PropertyDeclarations = { rows: { attribute: false }, rowHeight: { attribute: false } }
 
   declare rows: readonly VirtualRow[]
   declare rowHeight: number
-  /** What is in a row; `index` is that of the row among all. */
+  /** Renders the content of a row; `index` is the row's place among all. */
   declare renderRow: (row: never, index: number) => TemplateResult
-  /** Whether there is anything in a row yet; of every row when absent. */
+  /** Whether a row has been read; all have if absent. */
   declare isRead: ((row: never) => boolean) | undefined
-  /** Told which rows can be seen, after each rendering. */
+  /** Called with the visible rows after each rendering. */
   declare onLook: ((first: number, last: number) => void) | undefined
 
   #focusedKey: string | null = null
@@ -71,7 +71,7 @@ export class VirtualRows extends PageElement {
     redraw()
   }
 
-  /** The picture is taken when the listeners have returned: what is rendered later is not in it. */
+  /** The browser prints what is rendered when the event's listeners have returned, so this renders at once. */
   readonly #drawNow = (): void => {
     this.requestUpdate()
     this.performUpdate()
@@ -122,7 +122,7 @@ export class VirtualRows extends PageElement {
     return this.#isPrinted || PRINT.matches
   }
 
-  /** The first row that is rendered, and the first after it that is not. */
+  /** The first row to render, and the first row after it that is not rendered. */
   get #range(): [first: number, end: number] {
     if (this.#isOnPaper) return [0, Math.min(this.rows.length, MOST_PRINTED)]
     const first = Math.max(0, Math.floor(-this.#top / this.rowHeight) - SPARE)
@@ -139,7 +139,7 @@ export class VirtualRows extends PageElement {
     const { rows, rowHeight } = this
     const [first, end] = this.#range
     const inRange = rows.slice(first, end).map((row, offset) => ({ row, index: first + offset }))
-    // Paper cannot wait: what is asked for now comes on the next one.
+    // Printing does not wait: rows that are requested now are only in the next print.
     const shown = this.#isOnPaper ? inRange.filter(({ row }) => this.isRead?.(row as never) ?? true) : inRange
     const missing = this.#isOnPaper ? rows.length - shown.length : 0
     const focused = this.#focusedKey === null ? -1 : rows.findIndex(({ key }) => key === this.#focusedKey)

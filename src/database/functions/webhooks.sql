@@ -1,7 +1,7 @@
--- The outbox of webhooks: what fills it, and how deliveries are handed out and recorded.
+-- The outbox of webhooks: how messages are queued, and how deliveries are handed out and recorded.
 
--- What a receiver gets. `data` is the document of the live stream, which leaves out what is null, with the result whole, and
--- the job's `meta`: it says which message or channel the job belongs to, where its creator put that there.
+-- The body of a message. `data` is the job as the live stream shows it, without null fields, with the whole result and the
+-- job's `meta`. The creator of a job may put into `meta` which message or channel the job belongs to.
 CREATE FUNCTION headway.webhook_body(type text, at timestamptz, j public.progress_jobs) RETURNS text LANGUAGE sql STABLE AS $$
   SELECT row_to_json(b)::text FROM (SELECT
     type, headway.iso(at) AS timestamp,
@@ -10,30 +10,30 @@ CREATE FUNCTION headway.webhook_body(type text, at timestamptz, j public.progres
   ) b
 $$;
 
--- Whether a time at which something happened is ahead of the clock: the clock was set back since then, and nothing waits for it
--- to come round again. Servers of a cluster differ by less than the second that is let pass.
+-- Whether a time in the past lies ahead of the clock, because the clock was set back since then. Nothing waits until the clock
+-- has reached that time again. One second is tolerated, because the clocks of a cluster's servers differ a little.
 CREATE FUNCTION headway.is_ahead(happened_at timestamptz, at timestamptz) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
   SELECT happened_at > at + interval '1 second'
 $$;
 
--- Until when a receiver is left alone; null where it is not.
+-- Until when a receiver gets no attempts; null if it gets them now.
 CREATE FUNCTION headway.paused_until(w public.webhooks, at timestamptz) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$
   SELECT w.paused_until WHERE w.paused_until > at AND NOT coalesce(headway.is_ahead(w.paused_at, at), false)
 $$;
 
--- Whether a webhook wants to hear of a job at all.
+-- Whether a webhook wants messages about a job.
 CREATE FUNCTION headway.wants_job(w public.webhooks, j public.progress_jobs) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
   SELECT w.enabled AND headway.sees(j, w.tenant_id, w.organization_id IS NULL, w.organization_id, NULL)
     AND (NOT w.top_level OR j.parent_job_id IS NULL)
     AND coalesce(w.job_type = j.job_type, true)
 $$;
 
--- Queues a message for what the statement has just written into the history, if any webhook wants to hear of it: in its
--- transaction, so that a change and its message are committed together or not at all, whoever makes it. One row a change,
--- however many webhooks there are: the transaction may be a flush of everyone's heartbeats. Whoever follows progress is told
--- how it ends.
--- It runs once a statement, also for one that changed no job's status, such as nearly every flush of heartbeats: then it
--- must end at its first line. Tables are reached by index in correlated subqueries, as in flush.sql and for its reasons.
+-- Queues a message for each change that the statement has just written into the history, if any webhook wants it. It runs in
+-- the transaction of the change, so that a change and its message are committed together or not at all. There is one row per
+-- change, however many webhooks want it, because the transaction may be a flush of many tenants' heartbeats. A webhook with a
+-- progress interval always gets the end of a job. The trigger runs once per statement, and most statements change no job's
+-- status, such as nearly every flush of heartbeats. Then it must end at its first line. Tables are read by index in correlated
+-- subqueries, for the reasons in flush_any.sql.
 CREATE FUNCTION headway.queue_messages() RETURNS trigger LANGUAGE plpgsql SET jit = off AS $$
 BEGIN
   IF NOT EXISTS (SELECT FROM events) OR NOT EXISTS (SELECT FROM public.webhooks WHERE enabled) THEN
@@ -56,14 +56,14 @@ BEGIN
 END
 $$;
 
--- One for all versions that run beside each other: the newest.
+-- One trigger serves all versions of the service that run beside each other: that of the newest version.
 CREATE OR REPLACE TRIGGER job_events_webhooks AFTER INSERT ON public.job_events
 REFERENCING NEW TABLE AS events FOR EACH STATEMENT EXECUTE FUNCTION headway.queue_messages();
 
--- How many deliveries may still be queued for each of these webhooks. All that wait of a tenant are at most `most_waiting`, and
--- those of one webhook at most what is left of that: one alone may have half, and each of k that fill theirs a part of k + 1
--- (Choudhury and Hahne, Dynamic Queue Length Thresholds for Shared-Memory Packet Switches, 1998). So a receiver that is away
--- leaves room for the others.
+-- How many deliveries may still be queued for each of these webhooks. All waiting deliveries of a tenant are at most
+-- `most_waiting`. Those of one webhook are at most what is left of that limit. So one webhook that is the only one may use
+-- half, and each of k webhooks that fill theirs a part of k + 1 (Choudhury and Hahne, Dynamic Queue Length Thresholds for
+-- Shared-Memory Packet Switches, 1998). A receiver that is away leaves room for the others.
 CREATE FUNCTION headway.delivery_room(webhook_ids uuid[], most_waiting integer)
 RETURNS TABLE (webhook_id uuid, tenant_id uuid, room bigint) LANGUAGE sql STABLE AS $$
   SELECT b.webhook_id, b.tenant_id, greatest(0, most_waiting - b.waiting - (
@@ -75,9 +75,9 @@ CREATE FUNCTION headway.count_waiting(webhook_id uuid) RETURNS bigint LANGUAGE s
   SELECT count(*) FROM public.webhook_deliveries d WHERE d.webhook_id = count_waiting.webhook_id AND d.status = 'waiting'
 $$;
 
--- Has webhook_backlogs know these webhooks, before deliveries are queued for them: `wanted` for each at most. Nobody counts down
--- there, because every attempt would have to wait for that row: where the number leaves no room it is counted anew, which takes
--- as long as there is to count, and therefore not more often than every two seconds.
+-- Adds these webhooks to webhook_backlogs before deliveries are queued for them, at most `wanted` for each. Attempts do not
+-- reduce the number there, because each would have to wait for the row. If the number leaves no room, the deliveries are
+-- counted again. Counting takes longer the more there are, so it happens at most every two seconds.
 CREATE FUNCTION headway.count_backlogs(webhook_ids uuid[], at timestamptz, wanted integer, most_waiting integer)
 RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -93,12 +93,12 @@ BEGIN
 END
 $$;
 
--- Makes a delivery of each message for each webhook that it is for, of about `most` messages. Tenants that have any take equal
--- shares, in an order that chance decides: a tenant with ten thousand messages keeps nobody waiting for longer than one call.
--- Answers whether there may be more, and how many deliveries were left out because too many wait (headway.delivery_room). Of a
--- job that has a delivery which was not tried yet, the newest of these takes its place: receivers go by the highest revision.
--- One process at a time: two would mix up the order of a job's messages. It waits for the other, which may have begun too
--- early to see what this one was called for.
+-- Makes deliveries of about `most` messages: one for each webhook that a message is for. Tenants with messages get equal
+-- shares, in a random order, so a tenant with ten thousand messages delays the others by at most one call. Answers whether
+-- there may be more messages, and how many deliveries were left out because too many wait (headway.delivery_room). If the
+-- left-out message is about a job with a delivery that was not tried yet, it replaces that delivery's content, because
+-- receivers go by the highest revision. Only one process runs this at a time, because two would mix up the order of a job's
+-- messages. The caller waits for the other process, which may have begun too early to see the messages that it was called for.
 CREATE FUNCTION headway.queue_deliveries(most integer, most_waiting integer, OUT more boolean, OUT dropped bigint)
 LANGUAGE plpgsql
 SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -117,7 +117,7 @@ BEGIN
   -- Any constant that no other program uses.
   PERFORM pg_advisory_xact_lock(5272015424);
   at := headway.clock();
-  -- From one tenant to the next in the index, past all that each has.
+  -- Finds the tenants by stepping through the index, and skips all other messages of each tenant.
   WITH RECURSIVE senders AS (
     (SELECT m.tenant_id FROM public.webhook_messages m ORDER BY m.tenant_id, m.id LIMIT 1)
     UNION ALL
@@ -139,7 +139,7 @@ BEGIN
     WITH messages AS (
       DELETE FROM public.webhook_messages m WHERE m.id = ANY (taken) RETURNING m.*
     ), wanted AS MATERIALIZED (
-      -- What was for a webhook that has been deleted since is for nobody.
+      -- A message for a webhook that has been deleted since is dropped.
       SELECT m.id, m.job_id, m.type, m.revision, m.body, m.created_at, w.id AS webhook_id,
         row_number() OVER (PARTITION BY w.id ORDER BY m.id) AS place
       FROM messages m CROSS JOIN LATERAL unnest(m.webhook_ids) AS i (id) JOIN public.webhooks w ON w.id = i.id
@@ -163,7 +163,8 @@ BEGIN
     FROM wanted w JOIN counted c ON c.webhook_id = w.webhook_id WHERE w.place > c.queued ORDER BY w.id
   LOOP
     dropped := dropped + 1;
-    -- Found by its key, one by one: what the planner knew of a table that was empty a minute ago would have it scan all.
+    -- Each row is found by its key. With other conditions the planner would scan the whole table, because its statistics may be
+    -- from a time when the table was empty.
     UPDATE public.webhook_deliveries d SET type = left_out.type, revision = left_out.revision, body = left_out.body
     WHERE d.id = (
         SELECT e.id FROM public.webhook_deliveries e
@@ -175,12 +176,12 @@ BEGIN
 END
 $$;
 
--- Queues the progress of running jobs for the webhooks that asked for it, and answers whether there may be anything to send.
--- Of one job there is a message at most every `progress_interval_seconds`; at most one waits, and the last one alone is kept as
--- record. Far from heartbeats, by comparing revisions: what a job's last message told with what it is now.
--- At most about `most` in a call, and no webhook is begun after `patience_seconds`: a tenant may have many jobs and many webhooks.
--- Tenants take turns: of each comes first the webhook that was looked at longest ago, and of those that of the tenant that has
--- waited for longest. What is left comes with the next call.
+-- Queues messages about the progress of running jobs for the webhooks that want them. Answers whether there may be anything to
+-- send. There is at most one message about a job per `progress_interval_seconds`. At most one of them waits, and only the last
+-- one is kept as record. Heartbeats do not take part: this compares the revision in a job's last message with the job's present
+-- revision. One call queues about `most` messages at most, and begins with no further webhook after `patience_seconds`, because
+-- a tenant may have many jobs and many webhooks. Tenants take turns. Of each tenant, the webhook comes first that was checked
+-- longest ago; of these, the one that has waited longest. The remaining webhooks are checked in the next call.
 CREATE FUNCTION headway.queue_progress(most integer, most_waiting integer, patience_seconds float8) RETURNS boolean
 LANGUAGE plpgsql
 SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -193,11 +194,11 @@ DECLARE
   queued integer;
 BEGIN
   IF NOT EXISTS (SELECT FROM public.webhooks w WHERE w.enabled) THEN
-    -- What was queued before the last one was disabled becomes deliveries, which are kept for it.
+    -- Messages that were queued before the last webhook was disabled become deliveries, which are kept for that webhook.
     RETURN (SELECT m.id FROM public.webhook_messages m ORDER BY m.id LIMIT 1) IS NOT NULL;
   END IF;
   IF NOT EXISTS (SELECT FROM public.webhooks w WHERE headway.is_progress_due(w, at))
-    -- Any constant that no other program uses: two replicas would queue the same state twice.
+    -- Any constant that no other program uses. Without the lock two replicas would queue the same state twice.
     OR NOT pg_try_advisory_xact_lock(5272015423) THEN
     RETURN true;
   END IF;
@@ -210,7 +211,7 @@ BEGIN
     EXIT WHEN rest <= 0 OR clock_timestamp() > at + make_interval(secs => patience_seconds);
     queued := headway.queue_progress_of(w, at, rest, most_waiting);
     rest := rest - queued;
-    -- Looked at in part, where there was no room for more: it is due again at once, behind those that were not looked at.
+    -- A webhook that was only checked in part is due again at once, after those that were not checked.
     UPDATE public.webhooks u SET progress_checked_at = CASE WHEN rest <= 0
       THEN at - make_interval(secs => u.progress_interval_seconds / 4.0) ELSE at END WHERE u.id = w.id;
   END LOOP;
@@ -218,7 +219,7 @@ BEGIN
 END
 $$;
 
--- Queues the progress of jobs for one webhook, of at most `most` jobs, and answers of how many.
+-- Queues messages about the progress of at most `most` jobs for one webhook, and answers how many.
 CREATE FUNCTION headway.queue_progress_of(w public.webhooks, at timestamptz, most integer, most_waiting integer)
 RETURNS integer LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -228,13 +229,13 @@ DECLARE
 BEGIN
   PERFORM headway.count_backlogs(ARRAY[w.id], at, most, most_waiting);
   room := (SELECT r.room FROM headway.delivery_room(ARRAY[w.id], most_waiting) r);
-  -- What still waits because its receiver is away, and was overtaken by another change.
+  -- Deletes waiting messages about progress that a later message about the same job has overtaken.
   DELETE FROM public.webhook_deliveries d
   WHERE d.webhook_id = w.id AND d.status = 'waiting' AND d.type = 'progress.job.updated' AND d.claim IS NULL
     AND EXISTS (
       SELECT FROM public.webhook_deliveries l WHERE l.webhook_id = d.webhook_id AND l.job_id = d.job_id AND l.id > d.id);
 
-  -- Without a body: that is made when it is sent, of the newest state.
+  -- Without a body: it is made of the newest state when the message is sent.
   WITH queued AS (
     INSERT INTO public.webhook_deliveries (webhook_id, job_id, type, revision, body, due_at, expires_at)
     SELECT w.id, j.id, 'progress.job.updated', j.revision, '', at, at + interval '3 days'
@@ -243,13 +244,13 @@ BEGIN
       SELECT d.revision, coalesce(d.attempted_at, d.created_at) AS told_at,
         d.status = 'waiting' AND d.type = 'progress.job.updated' AND d.claim IS NULL AS waits
       FROM public.webhook_deliveries d WHERE d.webhook_id = w.id AND d.job_id = j.id
-      -- As the index has it: by id alone, the planner would walk back through the messages of all jobs.
+      -- In the order of the index: ordered by id alone, the planner would walk back through the messages of all jobs.
       ORDER BY d.webhook_id DESC, d.job_id DESC, d.id DESC LIMIT 1
     ) l ON true
     WHERE j.tenant_id = w.tenant_id AND j.finished_at IS NULL AND j.status = 'running' AND headway.wants_job(w, j)
       AND (l.revision IS NULL OR l.revision < j.revision AND NOT l.waits
         AND (l.told_at <= at - make_interval(secs => w.progress_interval_seconds) OR headway.is_ahead(l.told_at, at)))
-      -- A change that is no delivery yet would come behind its own progress.
+      -- A change that is not a delivery yet must come before the progress that follows it.
       AND NOT EXISTS (SELECT FROM public.webhook_messages m WHERE m.job_id = j.id)
     LIMIT least(most, room)
     RETURNING webhook_id, job_id
@@ -263,16 +264,17 @@ BEGIN
 END
 $$;
 
--- A quarter of the interval is how much later than it a message may be queued.
+-- Messages may be queued later than the interval says, by a quarter of it.
 CREATE FUNCTION headway.is_progress_due(w public.webhooks, at timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
   SELECT w.enabled AND w.progress_interval_seconds IS NOT NULL
     AND coalesce(w.progress_checked_at <= at - make_interval(secs => w.progress_interval_seconds / 4.0)
       OR headway.is_ahead(w.progress_checked_at, at), true)
 $$;
 
--- Has deliveries that were queued or attempted before the clock was set back wait no longer than they were to: what was not tried
--- yet is due at once, and a retry or the end of a lease as long from now as it was from its attempt. Found in an index on exactly
--- this time of what waits, in which usually nothing is ahead. At most so many in a call: the others come with the next ones.
+-- Adjusts deliveries that were queued or attempted before the clock was set back, so that they wait no longer than intended. A
+-- delivery that was not tried yet becomes due at once. A retry, or the end of a lease, becomes due as long from now as it was
+-- due from its attempt. An index on exactly this time finds them; usually there are none. One call adjusts a limited number,
+-- and the next calls adjust the others.
 CREATE FUNCTION headway.follow_clock(at timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
@@ -288,18 +290,20 @@ BEGIN
 END
 $$;
 
--- Hands out deliveries that are due, for `lease_seconds`: after that, their process is taken for dead. Each is handed to one
--- process. Of one webhook and job, none goes out while an earlier one is under way or has not been tried yet. Of one
--- webhook at most `per_webhook` are under way, and a single one while it fails, so that one receiver that is away does not
--- keep all others waiting.
+-- Hands out deliveries that are due, for `lease_seconds`. After that time the process counts as dead. Each delivery is handed
+-- to one process. Deliveries of one webhook and job are sent in order: none is handed out while an earlier one is in flight or
+-- has not been tried yet. Of one webhook at most `per_webhook` deliveries are in flight, and only one while the webhook fails,
+-- so that a receiver that is away does not delay the others.
 --
--- The calling process has `places` free, and `tenant_places` of those in use are taken by `tenant_ids`. They are filled in turns:
--- the next one goes to the tenant that has the fewest, and of that to the webhook that has. No tenant takes one while it has as
--- many as are free: k that want all of them get a part of k + 1 each, and there is always a place for another one
--- (headway.delivery_room names the source). An attempt may take 15 seconds, and is not broken off for somebody else's.
+-- The calling process has `places` free places. `tenant_places` are the places that each of `tenant_ids` uses already. The free
+-- places are given one by one: the next one goes to the tenant that has the fewest, and within it to the webhook that has the
+-- fewest. A tenant gets no place while it has as many as are free. So k tenants that want all places get a part of k + 1 each,
+-- and there is always a place for another tenant (headway.delivery_room names the source). An attempt may take 15 seconds, and
+-- is not aborted for another one.
 --
--- Goes from one webhook to the next in the index of what waits, and reads of each no more than it may have: what a claim costs
--- grows with the webhooks for which something waits, and not with how much. The subqueries are written so that the planner can
+-- The query steps from one webhook to the next in the index of waiting deliveries, and reads no more deliveries of each than it
+-- may get. The cost of a claim grows with the webhooks that have waiting deliveries, and not with their number. The subqueries
+-- are written in a way that the planner cannot turn into joins.
 -- make no join of them.
 CREATE FUNCTION headway.claim_deliveries(
   places integer, tenant_ids uuid[], tenant_places integer[], per_webhook integer, lease_seconds float8
@@ -344,7 +348,7 @@ BEGIN
     CROSS JOIN LATERAL (
       SELECT row_number() OVER () AS place FROM (
         SELECT FROM public.webhook_deliveries d WHERE d.webhook_id = r.id AND d.status = 'waiting' AND d.due_at <= at
-        -- Where many are ready, none gets all that it could take: twice its part of the places is enough to look at.
+        -- Where many webhooks are ready, none gets all that it could: it is enough to read twice its share of the places.
         ORDER BY d.due_at LIMIT greatest(0, least(r.room, ceil(2.0 * places / (r.webhook_count * (
           SELECT count(DISTINCT t.tenant_id) FROM ready t)))))
       ) d
@@ -352,7 +356,7 @@ BEGIN
   ), given AS (
     SELECT a.id, count(*)::integer AS share
     FROM (SELECT a.*, row_number() OVER (ORDER BY a.turn, random()) AS place FROM asked a) a
-    -- One more of the tenant's, out of those that are still free.
+    -- One more place for the tenant, of those that are still free.
     WHERE a.turn - 1 < places - (a.place - 1)
     GROUP BY a.id
   )
@@ -363,12 +367,12 @@ BEGIN
     SELECT d.id FROM unnest(receivers, shares) AS w (id, share)
     CROSS JOIN LATERAL (
       SELECT d.id FROM (
-        -- One job may have thousands of them, which wait for the first.
+        -- One job may have thousands of deliveries, which wait for the first one.
         SELECT d.id, d.webhook_id, d.job_id, d.body FROM public.webhook_deliveries d
         WHERE d.webhook_id = w.id AND d.status = 'waiting' AND d.due_at <= at ORDER BY d.due_at LIMIT 500
       ) f
       CROSS JOIN LATERAL (
-        -- By its key, whatever the planner knows: no index is on what has not finished.
+        -- By its key, whatever the planner's statistics say: no index fits the condition on finished_at.
         SELECT d.id FROM public.webhook_deliveries d WHERE d.id = f.id AND d.finished_at IS NULL AND d.due_at <= at
         FOR UPDATE SKIP LOCKED
       ) d
@@ -385,12 +389,12 @@ BEGIN
   UPDATE public.webhook_deliveries d SET
     claim = gen_random_uuid(), attempts = d.attempts + 1, attempted_at = at, due_at = at + make_interval(secs => lease_seconds),
     body = coalesce(n.body, d.body), revision = coalesce(n.revision, d.revision),
-    -- With another body it is another message: a receiver may have taken the last one without being heard.
+    -- With a new body it is a new message: a receiver may have accepted the last one although its answer was lost.
     message_id = CASE WHEN n.body IS NOT NULL AND d.body <> '' THEN gen_random_uuid() ELSE d.message_id END
   FROM due
   JOIN public.webhook_deliveries old ON old.id = due.id
   JOIN public.webhooks w ON w.id = old.webhook_id
-  -- Progress is told as it is now.
+  -- A message about progress has the job's present state.
   LEFT JOIN LATERAL (
     SELECT headway.webhook_body(old.type, at, j) AS body, j.revision FROM public.progress_jobs j
     WHERE j.id = old.job_id AND old.type = 'progress.job.updated' AND (old.body = '' OR j.revision > old.revision)
@@ -401,11 +405,12 @@ BEGIN
 END
 $$;
 
--- Records what became of an attempt: `delivered`; `failed`, to be tried again after `delay_seconds` unless it is too old;
--- `gone`, which also disables the webhook; `released`, as if it had not been made. `pause_seconds` leaves the receiver alone; so
--- does a tenth of the time for which it has failed, at most five minutes, or all that wait would knock at its door one after
--- the other without end. Of an address that the webhook does not have any more, only the delivery learns.
--- Answers the delivery's status; none when the claim has run out and someone else has taken the delivery over.
+-- Records the result of an attempt. `delivered`; `failed`: it is tried again after `delay_seconds`, unless it is too old;
+-- `gone`: the webhook is disabled as well; `released`: as if the attempt had not been made. A failing receiver gets no attempts
+-- for `pause_seconds`, and for a tenth of the time for which it has failed, at most five minutes. Otherwise all waiting
+-- deliveries would be tried one after the other without end. If the attempt used an address that the webhook no longer has,
+-- only the delivery is changed. Answers the delivery's status; no row when the claim has ended and another process has the
+-- delivery.
 CREATE FUNCTION headway.finish_delivery(
   id bigint, claim uuid, url text, outcome text, response_status integer, error text, delay_seconds float8,
   pause_seconds float8
@@ -430,7 +435,7 @@ BEGIN
     RETURN;
   END IF;
   IF outcome = 'delivered' THEN
-    -- Not for every message: the row is read by every statement that queues one.
+    -- Not for every delivery, because every statement that queues messages reads the row.
     UPDATE public.webhooks w SET consecutive_failures = 0, failing_since = NULL, paused_until = NULL, delivered_at = at
     WHERE w.id = d.webhook_id AND w.url = finish_delivery.url
       AND (w.consecutive_failures > 0 OR coalesce(w.delivered_at NOT BETWEEN at - interval '10 seconds' AND at, true));
@@ -448,9 +453,10 @@ BEGIN
 END
 $$;
 
--- Ends what has waited for too long, erases records of `record_days`, and what belongs to webhooks that were deleted. Answers
--- how many rows it changed: fewer than `batch` when nothing is left to do. A row that someone else holds is skipped; where someone
--- holds a table, or what is counted of a deleted webhook, nothing is erased (55P03), as headway.erase_expired has it.
+-- Ends deliveries that have waited too long, and erases records older than `record_days` and all rows of deleted webhooks.
+-- Answers how many rows it changed; fewer than `batch` when nothing is left to do. A row that another session has locked is
+-- skipped. If another session has locked a table, or the backlog of a deleted webhook, the statement fails (55P03) and nothing
+-- is erased, as in headway.erase_expired.
 CREATE FUNCTION headway.erase_deliveries(record_days integer, batch integer) RETURNS bigint LANGUAGE plpgsql
 SET jit = off SET lock_timeout = '250ms' SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
@@ -461,7 +467,7 @@ DECLARE
   orphaned bigint;
   deleted_webhook uuid;
 BEGIN
-  -- Of webhooks that are disabled, or fail and are left alone: others die by their last attempt.
+  -- Deliveries of webhooks that are disabled or paused. All others become dead by their last attempt.
   UPDATE public.webhook_deliveries d SET
     status = 'dead', finished_at = at, claim = NULL,
     error = coalesce(d.error, 'Not tried for three days: the webhook was disabled, or failing')
@@ -474,7 +480,7 @@ BEGIN
     SELECT r.id FROM public.webhook_deliveries r WHERE r.finished_at < at - make_interval(days => record_days)
     ORDER BY r.finished_at LIMIT batch FOR UPDATE SKIP LOCKED);
   GET DIAGNOSTICS erased = ROW_COUNT;
-  -- From one webhook to the next in the index, past all that each has.
+  -- Finds the webhooks by stepping through the index, and skips all other deliveries of each webhook.
   WITH RECURSIVE known AS (
     (SELECT d.webhook_id AS id FROM public.webhook_deliveries d ORDER BY d.webhook_id, d.id LIMIT 1)
     UNION ALL
@@ -489,7 +495,7 @@ BEGIN
   DELETE FROM public.webhook_backlogs b USING (SELECT k.webhook_id FROM public.webhook_backlogs k ORDER BY k.webhook_id) k
   WHERE b.webhook_id = k.webhook_id AND NOT EXISTS (SELECT FROM public.webhooks w WHERE w.id = k.webhook_id)
     AND NOT EXISTS (SELECT FROM public.webhook_deliveries d WHERE d.webhook_id = k.webhook_id);
-  -- There may be another one.
+  -- There may be another deleted webhook.
   IF orphaned > 0 THEN
     orphaned := batch;
   END IF;

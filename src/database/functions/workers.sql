@@ -40,7 +40,7 @@ DECLARE
   changes json;
 BEGIN
   PERFORM headway.refuse('validation_failed', job_id)
-  -- Above 2^53-1 no number is exact in JSON.
+  -- Integers above 2^53-1 are not exact in JSON.
   WHERE current_step NOT BETWEEN 0 AND 9007199254740991 OR total_steps NOT BETWEEN 0 AND 9007199254740991
     OR length(stage) NOT BETWEEN 1 AND 100 OR NOT headway.is_shown_text(stage) OR length(message) > 500;
   FOR outcome IN SELECT * FROM headway.flush_patiently(job_id, report) LOOP
@@ -56,7 +56,7 @@ BEGIN
 END
 $$;
 
--- The job is done.
+-- Completes the job.
 CREATE FUNCTION headway.complete_job_progress(job_id uuid, message text DEFAULT NULL) RETURNS json
 LANGUAGE plpgsql SECURITY DEFINER SET jit = off SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -65,7 +65,7 @@ BEGIN
 END
 $$;
 
--- The job has failed.
+-- Ends the job as failed.
 CREATE FUNCTION headway.error_job_progress(job_id uuid, error_message text) RETURNS json
 LANGUAGE plpgsql SECURITY DEFINER SET jit = off SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -89,7 +89,8 @@ BEGIN
 END
 $$;
 
--- The flush gives up on a lock after a moment, because a fleet waits behind it. Here one worker waits, for up to 5 s.
+-- headway.flush gives up on a lock after 250 ms, because other heartbeats wait behind it. Here only one worker waits, so this
+-- tries for up to 5 s.
 CREATE FUNCTION headway.flush_patiently(job_id uuid, report json) RETURNS SETOF headway.heartbeat_answers
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -109,15 +110,15 @@ BEGIN
 END
 $$;
 
--- Ends the call, and with it the caller's statement, by a refusal.
+-- Raises a refusal, which ends the call and the caller's statement.
 CREATE FUNCTION headway.refuse(code text, job_id uuid) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   RAISE EXCEPTION '%: job %', code, job_id USING ERRCODE = 'HW001';
 END
 $$;
 
--- Tells every replica of a change, as live/payload.ts does, and leaves a lifecycle change for the one that logs and counts it.
--- `event` is which it was, null where only a heartbeat's effect is known.
+-- Tells every replica of a change, as live/payload.ts does, and stores a lifecycle change for the process that logs and counts
+-- it. `event` is the kind of the change; null if it is only known that a heartbeat made it.
 CREATE FUNCTION headway.notify_change(job_id uuid, revision bigint, lifecycle boolean, event text DEFAULT NULL)
 RETURNS void LANGUAGE sql AS $$
   INSERT INTO public.untold_changes (tenant_id, job_id, job_type, revision, event)

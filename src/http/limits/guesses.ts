@@ -51,7 +51,7 @@ export const createGuesses = ({ perSecond, now }: GuessesOptions): Guesses => {
     count(address) {
       const { granted, retryAfterSeconds } = allowances.use(networkOf(address))
       if (granted) return
-      throw new HeadwayError('rate_limited', 'Too many requests without a good token came from your address: wait.', {
+      throw new HeadwayError('rate_limited', 'Too many requests without a valid token came from your address: wait.', {
         retryAfterSeconds,
       })
     },

@@ -29,7 +29,7 @@ export const createHold = ({ maxPerCaller, max }: HeldLimits): Hold => {
   return caller => {
     if (caller !== null && (heldOf.get(caller) ?? 0) >= maxPerCaller) {
       throw refuse(
-        `You let ${maxPerCaller} answers be held, as many as you may: wait for fewer jobs, or follow a stream.`,
+        `${maxPerCaller} of your answers are held already, which is the limit: wait for fewer jobs, or follow a stream.`,
       )
     }
     if (held >= max) throw refuse('This process holds as many answers as it may: try again soon.')

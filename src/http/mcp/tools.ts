@@ -111,7 +111,7 @@ export const registerTools = (server: McpServer, parts: ToolParts): void => {
     } catch (error) {
       if (error instanceof HeadwayError) return refused(error.code, error.message)
       log.error({ err: error }, 'a tool failed')
-      return refused('internal_error', 'Something went wrong in the service: its log has it.')
+      return refused('internal_error', 'Something went wrong in the service: see its log.')
     }
   }
 

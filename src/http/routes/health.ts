@@ -33,7 +33,7 @@ const ready = z
     degraded: z
       .array(z.enum(['listener', 'sweeps']))
       .describe(
-        '`listener`: live updates come late, by up to 5 seconds. `sweeps`: this process has stopped to look for silent jobs.',
+        '`listener`: live updates come late, by up to 5 seconds. `sweeps`: this process no longer looks for silent jobs.',
       ),
   })
   .meta({ id: 'Ready', examples: [{ status: 'ready', degraded: [] }] })

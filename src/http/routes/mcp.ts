@@ -46,7 +46,7 @@ const protocolRefusalOf = async (response: Response): Promise<HeadwayError> => {
       : response.status === 415
         ? 'unsupported_media_type'
         : 'validation_failed'
-  return new HeadwayError(code, `${error?.message ?? 'This is no message of MCP'}.`)
+  return new HeadwayError(code, `${error?.message ?? 'This is not a message of MCP'}.`)
 }
 
 /** The calls of this process that are in progress, by the client that may cancel them. */

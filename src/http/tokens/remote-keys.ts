@@ -61,15 +61,14 @@ const fetchKeySet = async (url: string): Promise<JSONWebKeySet> => {
   }
   const keySet = JSON.parse(await readBody(response)) as Partial<JSONWebKeySet> | null
   // Without any key no caller could be let in. This is more likely a fault of the issuer than its intention.
-  if (!Array.isArray(keySet?.keys) || keySet.keys.length === 0)
-    throw new Error('it answered with something without keys')
+  if (!Array.isArray(keySet?.keys) || keySet.keys.length === 0) throw new Error('its answer contains no keys')
   return { keys: keySet.keys }
 }
 
 const reasonOf = (error: unknown): string => {
   if (!(error instanceof Error)) return String(error)
   if (error.name === 'TimeoutError') return `no answer within ${FETCH_TIMEOUT_MS / 1000} s`
-  if (error instanceof SyntaxError) return 'it answered with something that is not JSON'
+  if (error instanceof SyntaxError) return 'its answer is not JSON'
   return error.cause instanceof Error ? error.cause.message : error.message
 }
 

@@ -52,7 +52,7 @@ interface Flush {
 }
 
 const lost = ({ entries }: Flush): WriteResult => {
-  const error = new HeadwayError('internal_error', 'This report may not be stored.')
+  const error = new HeadwayError('internal_error', 'It is not known whether this report was stored.')
   return { outcomes: entries.map(() => ({ kind: 'refused', error })), batches: [], failure: null }
 }
 
@@ -175,7 +175,7 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
       .then(result => finish(started, result))
       .catch((error: unknown) => {
         // A bug. Nobody knows what became of the entries of this flush. The other entries must still be written.
-        log.fatal({ err: error }, 'the heartbeat intake broke')
+        log.fatal({ err: error }, 'a bug in the heartbeat intake: the outcome of a flush is lost')
         if (inFlight.has(started)) finish(started, lost(started))
       })
   }
@@ -210,7 +210,7 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
     try {
       work()
     } catch (error) {
-      log.fatal({ err: error }, 'the answer to a heartbeat broke')
+      log.fatal({ err: error }, 'a bug while a heartbeat was answered')
     }
   }
 

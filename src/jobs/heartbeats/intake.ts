@@ -204,7 +204,7 @@ export const createHeartbeatIntake = (options: HeartbeatIntakeOptions): Heartbea
     if (doubtful > 0 && !unproven.hasRoom(scope, doubtful))
       throw new HeadwayError(
         'overloaded',
-        'Too many heartbeats wait for jobs that are not known to be partitions of the one that this token is limited to: ' +
+        'This token is limited to one job, and too many of its heartbeats wait for jobs that may not be partitions of that job: ' +
           'send this one again later.',
         retry,
       )
