@@ -28,7 +28,7 @@ const LAYERS = {
 
   // The root puts the service together.
   'config.ts': ['contract'],
-  'log.ts': ['contract', 'database'],
+  'log.ts': ['contract', 'database', 'readable-log.ts'],
   'readiness.ts': ['contract', 'database', 'http', 'answers-within.ts'],
   'app.ts': ['contract', 'turns', 'database', 'jobs', 'live', 'webhooks', 'http', 'metrics', 'config.ts', 'loop-delay.ts', 'readiness.ts', 'version.ts'],
   'serve.ts': ['contract', 'database', 'app.ts', 'config.ts', 'log.ts', 'signals.ts'],

@@ -2,6 +2,7 @@ import { DrizzleQueryError } from 'drizzle-orm/errors'
 import { pino } from 'pino'
 import type { DestinationStream, Logger } from 'pino'
 import { causesOf, sqlStateOf } from './database/failures.ts'
+import { readableLine } from './readable-log.ts'
 
 /**
  * Characters that JSON leaves as they are, but that mislead readers of a terminal or a log viewer: C1 controls (U+009B begins
@@ -48,6 +49,10 @@ const describeError = (error: unknown): unknown => {
     stack: causes.map(each => `${each.name}: ${messageOf(each)}${framesOf(each)}`).join('\ncaused by: '),
   }
 }
+
+/** Standard output as people read it, where it is a terminal; undefined where it is not. */
+export const terminalOutput = (stream: NodeJS.WriteStream): DestinationStream | undefined =>
+  stream.isTTY ? { write: line => void stream.write(readableLine(line).replace(MISLEADING, escaped)) } : undefined
 
 /** The log of the process: JSON lines. Text from a caller cannot look like a line of its own, and cannot hide one. */
 export const createLog = (level: string, destination?: DestinationStream): Logger =>

@@ -6,7 +6,7 @@ import { explainDatabase, isForOperator, refuseUnreadable } from './database/exp
 import { classifyFailure } from './database/failures.ts'
 import { migrate } from './database/migrate.ts'
 import { HeadwayError } from './contract/errors.ts'
-import { createLog } from './log.ts'
+import { createLog, terminalOutput } from './log.ts'
 import { closeOnSignals } from './signals.ts'
 
 /** How long the service waits for a database that starts at the same time. */
@@ -59,7 +59,8 @@ const migrateWhenReachable = async (url: string, log: Logger): Promise<void> => 
   const deadline = performance.now() + DATABASE_START_SECONDS * 1000
   for (;;) {
     try {
-      for (const warning of await migrate(url)) log.warn(warning)
+      const onMigration = (name: string) => log.info(`migrating the database: ${name}`)
+      for (const warning of await migrate(url, { onMigration })) log.warn(warning)
       return
     } catch (error) {
       if (classifyFailure(error) !== 'unreachable' || isForOperator(error) || performance.now() > deadline) throw error
@@ -75,7 +76,7 @@ const migrateWhenReachable = async (url: string, log: Logger): Promise<void> => 
  */
 export const serve = async (): Promise<void> => {
   const config = readConfig(process.env)
-  const log = createLog(config.logLevel)
+  const log = createLog(config.logLevel, terminalOutput(process.stdout))
   const database = await openDatabase(config, log)
   let app: App | null = null
   const closing = new AbortController()

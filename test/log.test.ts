@@ -1,5 +1,6 @@
+import { stripVTControlCharacters } from 'node:util'
 import t, { type Test } from 'tap'
-import { createLog } from '../src/log.ts'
+import { createLog, terminalOutput } from '../src/log.ts'
 import { raw } from './http/in-memory.ts'
 import { spawnService } from './helpers/process.ts'
 import { startService } from './helpers/service.ts'
@@ -22,12 +23,14 @@ t.test('no line of the log can be forged by what a caller sends, at any level', 
   const port = Number(new URL(service.url).port)
   for (const mark of BREAKS.map(text => `x${text}${FORGED}${text}`)) {
     const caller = service.as(await mint({ sub: mark }))
-    const { id } = await caller.createJob({
-      jobType: mark.slice(0, 100),
-      name: mark,
-      description: mark,
-      meta: { [mark]: mark },
-    })
+    await caller.call('POST', '/jobs', { jobType: mark.slice(0, 100), name: mark })
+    const { id } = await caller.createJob({ description: mark, meta: { [mark]: mark } })
+    // As in a job of an earlier version.
+    await service.database.pool.query('UPDATE public.progress_jobs SET name = $2, job_type = $3 WHERE id = $1', [
+      id,
+      mark,
+      mark.slice(0, 100),
+    ])
     await caller.call('POST', `/jobs/${id}/heartbeat`, {
       workerId: mark,
       message: mark,
@@ -262,4 +265,29 @@ t.test('at debug the log has each lifecycle change, and each announcement of pro
     lines.find(({ msg }) => msg === 'progress announced'),
     { level: 20, tenantId: String, revision: Number },
   )
+})
+
+t.test('in a terminal each entry is a line to be read, and no text forges one', async t => {
+  const written: string[] = []
+  const stream = { isTTY: true, write: (text: string) => written.push(text) } as unknown as NodeJS.WriteStream
+  const log = createLog('debug', terminalOutput(stream))
+  log.info('Headway listens on http://127.0.0.1:3000')
+  log.warn({ jobId: 'a', reason: 'it said "no"' }, 'a job failed')
+  log.error({ err: new TypeError('wrong') }, 'sweep failed')
+  const plain = written.map(text => stripVTControlCharacters(text))
+  t.match(plain[0], /^\d\d:\d\d:\d\d info {2}Headway listens on http:\/\/127\.0\.0\.1:3000\n$/)
+  t.match(plain[1], /^\S+ warn {2}a job failed jobId="a" reason="it said \\"no\\""\n$/)
+  t.match(plain[2], /^\S+ error sweep failed\n {4}TypeError: wrong\n {4}at /)
+  written.length = 0
+  for (const mark of BREAKS.map(text => `x${text}${FORGED}${text}`)) {
+    log.info({ [mark]: mark }, mark)
+    log.error({ err: new Error(mark) }, mark)
+  }
+  t.equal(written.length, 2 * BREAKS.length)
+  for (const text of written) {
+    const lines = stripVTControlCharacters(text).trimEnd().split('\n')
+    for (const line of lines.slice(1)) t.match(line, /^ {4}/)
+    for (const line of lines) t.notMatch(line, MISLEADING)
+  }
+  t.equal(terminalOutput({ isTTY: false } as unknown as NodeJS.WriteStream), undefined, 'elsewhere the lines are JSON')
 })

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { readMigrationFiles } from 'drizzle-orm/migrator'
 import { drizzle } from 'drizzle-orm/node-postgres'
@@ -27,19 +28,35 @@ const refuseOldServer = async (client: pg.Client): Promise<void> => {
   )
 }
 
-/** Raises `database_unavailable` if a later version has changed the tables. */
-const refuseNewerTables = async (client: pg.Client): Promise<void> => {
+/** When the newest migration that the database has had was made, in milliseconds since 1970; 0 where it has had none. */
+const newestMigration = async (client: pg.Client): Promise<number> => {
   const { rows: known } = await client.query("SELECT WHERE to_regclass('drizzle.__drizzle_migrations') IS NOT NULL")
-  if (known.length === 0) return
-  const { rows } = await client.query<{ newest: number | null }>(
+  if (known.length === 0) return 0
+  const { rows } = await client.query<{ newest: string | null }>(
     'SELECT max(created_at) AS newest FROM drizzle.__drizzle_migrations',
   )
+  return Number(rows[0]?.newest ?? 0)
+}
+
+/** Raises `database_unavailable` if a later version has changed the tables. */
+const refuseNewerTables = async (client: pg.Client): Promise<void> => {
   const last = Math.max(...readMigrationFiles({ migrationsFolder: MIGRATIONS_FOLDER }).map(file => file.folderMillis))
-  if ((rows[0]?.newest ?? 0) <= last) return
+  if ((await newestMigration(client)) <= last) return
   throw new HeadwayError(
     'database_unavailable',
     'A newer Headway has been started on this database, and has changed its tables. Start that version, or a later one.',
   )
+}
+
+interface Journal {
+  entries: { when: number; tag: string }[]
+}
+
+/** The names of the migrations that the database has not had, in their order. */
+const missingMigrations = async (client: pg.Client): Promise<string[]> => {
+  const { entries } = JSON.parse(await readFile(`${MIGRATIONS_FOLDER}/meta/_journal.json`, 'utf8')) as Journal
+  const newest = await newestMigration(client)
+  return entries.filter(({ when }) => when > newest).map(({ tag }) => tag)
 }
 
 /**
@@ -48,7 +65,11 @@ const refuseNewerTables = async (client: pg.Client): Promise<void> => {
  * because a transaction pooler keeps no session locks. Answers warnings for the operator. Raises `UnreachableError` when no
  * connection is available, and `database_unavailable` when the server is too old or a newer version has used the database.
  */
-export const migrate = async (url: string): Promise<string[]> => {
+export const migrate = async (
+  url: string,
+  /** Told of each migration before they are applied, all in one transaction. */
+  { onMigration = () => undefined }: { onMigration?: (name: string) => void } = {},
+): Promise<string[]> => {
   const client = new pg.Client(clientOptions(url))
   // The query in flight is rejected as well; without a listener the error would end the process.
   client.on('error', () => undefined)
@@ -64,6 +85,7 @@ export const migrate = async (url: string): Promise<string[]> => {
     await client.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK])
     await refuseNewerTables(client)
     await refuseNewerFunctions(client)
+    for (const name of await missingMigrations(client)) onMigration(name)
     await applyMigrations(drizzle(client), { migrationsFolder: MIGRATIONS_FOLDER })
     // In one transaction, so that the functions never exist without the rights to call them. If a statement fails, nothing is
     // changed.
