@@ -47,26 +47,42 @@ const SRC = `${import.meta.dirname}/src/`
 /** `src/jobs/jobs.ts` is of `jobs`, `src/app.ts` of itself. */
 const layerOf = path => path.slice(SRC.length).split('/')[0]
 
+/** What a literal or a template without holes says, or null. */
+const textOf = node => {
+  if (node.type === 'TemplateLiteral') return node.expressions.length === 0 ? node.quasis[0].value.cooked : null
+  return typeof node.value === 'string' ? node.value : null
+}
+
 const layers = {
   create(context) {
     const file = context.filename
     const from = layerOf(file)
     const allowed = [from, ...(LAYERS[from] ?? []), ...(PARTS_OF_THE_SERVICE[file.slice(SRC.length)] ?? [])]
-    const check = ({ source }) => {
-      if (typeof source?.value !== 'string' || !source.value.startsWith('.')) return
-      const target = resolve(dirname(file), source.value)
-      if (!target.startsWith(SRC) || allowed.includes(layerOf(target))) return
+    const check = node => {
+      if (!node) return
+      const path = textOf(node)
+      if (path !== null && !/^[./]/.test(path)) return
+      const target = path !== null && resolve(dirname(file), path)
+      if (target && target.startsWith(SRC) && allowed.includes(layerOf(target))) return
+      const what = !target
+        ? 'what is only known when it runs'
+        : target.startsWith(SRC)
+          ? `src/${layerOf(target)}`
+          : path
       context.report({
-        node: source,
-        message: `src/${from} must not import from src/${layerOf(target)}: see docs/architecture/layout.md.`,
+        node,
+        message: `src/${from} must not import from ${what}: see docs/architecture/layout.md.`,
       })
     }
+    const checkSource = ({ source }) => check(source)
     return {
-      ImportDeclaration: check,
-      ExportNamedDeclaration: check,
-      ExportAllDeclaration: check,
-      ImportExpression: check,
-      TSImportType: check,
+      ImportDeclaration: checkSource,
+      ExportNamedDeclaration: checkSource,
+      ExportAllDeclaration: checkSource,
+      ImportExpression: checkSource,
+      TSImportType: checkSource,
+      TSExternalModuleReference: ({ expression }) => check(expression),
+      "CallExpression[callee.name='require']": node => check(node.arguments[0]),
     }
   },
 }

@@ -59,3 +59,20 @@ t.test('nothing of the service imports a caller, or what puts the service togeth
 t.test('a folder that the rule does not know may import nothing', async t => {
   t.equal(says('newcomer/some.ts', "import { x } from '../contract/states.ts'").length, 1)
 })
+
+t.test('no way of writing an import gets around the rule', async t => {
+  for (const code of [
+    'await import(`../jobs/x.ts`)',
+    'await import(`../${"jobs"}/x.ts`)',
+    "await import('../jobs' + '/x.ts')",
+    "import jobs = require('../jobs/x.ts')",
+    "require('../jobs/x.ts')",
+    "import { x } from '../../src/jobs/x.ts'",
+    `import { x } from '${root}src/jobs/x.ts'`,
+    "import '../jobs/x.ts'",
+    "export { x } from '../../test/helpers/service.ts'",
+  ]) {
+    t.equal(says('worker/some.ts', code).length, 1, code)
+  }
+  t.same(says('worker/some.ts', "import { x } from 'node:fs'; await import(`pg`); require('pg')"), [])
+})

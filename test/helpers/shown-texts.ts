@@ -45,4 +45,5 @@ export const UNSHOWN_TEXTS = [
   '\ufeffa',
   'so\u00adft',
   'a\u{e0061}\u{e0062}',
+  '🏴\u{e0067}a\u{e0062}',
 ]

@@ -4,6 +4,7 @@ import t from 'tap'
 import { bulkHeartbeat, heartbeat } from '../../src/http/schemas/heartbeat.ts'
 import { isPlainBulkHeartbeat, isPlainHeartbeat, isPlainId } from '../../src/http/schemas/plain-heartbeat.ts'
 import { jobParams } from '../../src/http/schemas/requests.ts'
+import { isInLine, shownText } from '../../src/contract/shown-text.ts'
 import { SHOWN_TEXTS, UNSHOWN_TEXTS } from '../helpers/shown-texts.ts'
 import { JOB_ID, raw, readProblem, send, startServer } from './in-memory.ts'
 
@@ -42,6 +43,13 @@ t.test('a text that names something can be seen, and does nothing to the line th
   }
   const prose = { ...job, description: 'one\ntwo\u202e' }
   t.equal((await send(`${api}/jobs`, JSON.stringify(prose))).status, 201, 'what is told in sentences may have lines')
+})
+
+t.test('the time that a name takes grows with its length, not with its square', async t => {
+  // As a square it would be minutes. A body of 8 MB has two million of these.
+  t.ok(isInLine(`🏴${'\u{e0061}'.repeat(500_000)}`))
+  t.notOk(isInLine(`🏴${'\u{e0061}'.repeat(500_000)}a\u{e0061}`))
+  t.equal(shownText(`${'\u{e0061}'.repeat(500_000)}a`), 'a')
 })
 
 t.test('a body that breaks a rule is refused, and every bad field is named', async t => {

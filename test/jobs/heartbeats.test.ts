@@ -123,6 +123,33 @@ t.test('the only worker of a job that changes its unit begins at nothing in it',
   t.match(await service.job(id), { unit: 'files', processedCount: 3 }, '`unknown` replaces none')
 })
 
+t.test(
+  'a total that the worker `default` named in its own unit becomes the job’s with that unit, and stays',
+  async t => {
+    const { id } = await service.createJob({ unit: 'rows' })
+    await service.heartbeat(id, { workerId: 'a', processedCount: 10, totalCount: 20 })
+    await service.heartbeat(id, { unit: 'files', processedCount: 1, totalCount: 5 })
+    await service.heartbeat(id, { workerId: 'a', unit: 'files', processedCount: 1 })
+    t.match(await service.job(id), { unit: 'files', processedCount: 2, totalCount: 5 })
+    await service.heartbeat(id, { processedCount: 2 })
+    t.match(await service.job(id), { unit: 'files', processedCount: 3, totalCount: 5 })
+    await service.heartbeat(id, { processedCount: 3 })
+    t.match(await service.job(id), { unit: 'files', processedCount: 4, totalCount: 5 })
+  },
+)
+
+t.test('of several units in one request the first becomes the job’s', async t => {
+  for (const units of [
+    ['rows', 'files', 'bytes'],
+    ['files', 'rows', 'bytes'],
+  ]) {
+    const { id } = await service.createJob()
+    const heartbeats = units.map((unit, n) => ({ jobId: id, workerId: `w${n}`, unit, processedCount: 10 + n }))
+    await service.call('POST', '/heartbeats', { heartbeats })
+    t.match(await service.job(id), { unit: units[0], processedCount: 10 })
+  }
+})
+
 t.test('workers of a job that report different units at once are not added either', async t => {
   const { id } = await service.createJob()
   await Promise.all(

@@ -179,9 +179,10 @@ BEGIN
   ),
   placed AS MATERIALIZED (
     SELECT s.*, c.counts,
-      -- A unit that a worker reports and that differs from the job's: it may replace the job's unit.
-      min(s.unit) FILTER (WHERE s.applies AND c.counts AND s.unit <> s.job_unit
-        AND (s.names_unit OR s.processed > 0 OR s.named_total IS NOT NULL)) OVER job AS claimed_unit,
+      -- A unit that a worker reports and that differs from the job's: it may replace the job's unit. Of several units it is that
+      -- of the first report, as if the reports had been written one by one.
+      (min(ARRAY[to_char(s.i, 'FM0000000000'), s.unit]) FILTER (WHERE s.applies AND c.counts AND s.unit <> s.job_unit
+        AND (s.names_unit OR s.processed > 0 OR s.named_total IS NOT NULL)) OVER job)[2] AS claimed_unit,
       bool_or(c.counts AND headway.agrees(s.unit, s.job_unit) AND (s.processed > 0 OR s.named_total IS NOT NULL))
         OVER job AS holds_unit
     FROM stepped s

@@ -40,7 +40,8 @@ BEGIN
       SELECT w.ctid AS place, w.* FROM public.job_progress w
       WHERE w.job_id = x.job_id AND w.worker_id = x.worker_id AND w.attempt = j.attempt
         -- Workers that state a rate, an estimate or a percent themselves, and late reports, are rare: headway.flush_any writes
-        -- them.
+        -- them. So is a worker `default` that named its total when the job had another unit: it becomes the job's total now.
+        AND (x.worker_id <> 'default' OR w.total_count IS NULL)
         AND w.throughput_per_second IS NULL AND w.eta_at IS NULL AND w.progress_percent IS NULL
         AND headway.agrees(w.unit, j.unit)
         AND coalesce(x.reported_at >= w.reported_at, true)

@@ -19,7 +19,7 @@ CREATE FUNCTION headway.is_shown_text(given text) RETURNS boolean LANGUAGE sql I
       '|(?<![^\u0001-\u00a0\u00ad\u061c\u115f\u1160\u1680\u17b4\u17b5\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800'
       '\u3000\u3164\ufeff\uffa0\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a'
       '\U000e0000-\U000e00ff\U000e01f0-\U000e0fff])[\u200c\u200d]'
-      '|(?<!\U0001f3f4[\U000e0020-\U000e007f]*)[\U000e0020-\U000e007f]')
+      '|(?<![\U0001f3f4\U000e0020-\U000e007f])[\U000e0020-\U000e007f]')
     AND given ~ (
       '[^\u0001-\u0020\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f'
       '\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb'
