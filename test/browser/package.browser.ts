@@ -9,7 +9,7 @@ const run = promisify(execFile)
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const compiler = createRequire(import.meta.url).resolve('typescript/bin/tsc')
 
-t.test('a server that renders pages can load what it will not use', async t => {
+t.test('a server that renders pages can load the elements', async t => {
   const script = `
     const elements = await import('headway/elements'), client = await import('headway/client'), react = await import('headway/react')
     console.log(Object.keys({ ...elements, ...client, ...react }).sort().join())`
