@@ -109,7 +109,7 @@ t.test('partitions may be created one by one after their batch, at a given index
   t.match((await service.job(batch.id)).children, { total: 4, pending: 3 })
   t.match(await follow({}), { partitionIndex: 2 }, 'the place between')
   const full = await create({ parentJobId: batch.id })
-  t.match(full, { status: 422, body: { code: 'invalid_partition', detail: /has all/ } })
+  t.match(full, { status: 422, body: { code: 'invalid_partition', detail: /as many partitions as/ } })
   t.same(
     (await partitionsOf(batch.id)).map(({ partitionIndex }) => partitionIndex),
     [0, 1, 2, 3],
