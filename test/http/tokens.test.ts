@@ -481,8 +481,8 @@ t.test('while an issuer is away, tokens are checked with its known keys', async 
     ['a cut', response => response.destroy(), /./],
     ['a redirect', response => response.writeHead(302, { location: '/elsewhere' }).end(), /302/],
     ['a page', response => response.end('<html>'), /not JSON/],
-    ['null', response => response.end('null'), /without keys/],
-    ['no keys', response => response.end('{"keys":[]}'), /without keys/],
+    ['null', response => response.end('null'), /contains no keys/],
+    ['no keys', response => response.end('{"keys":[]}'), /contains no keys/],
     ['keys that are none', response => response.end('{"keys":[1]}'), /malformed/],
     ['too much', response => response.end(`{"keys":[${'{},'.repeat(300_000)}{}]}`), /more than 512 KB/],
   ]
