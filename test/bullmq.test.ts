@@ -119,7 +119,7 @@ t.test(
 )
 
 t.test(
-  'a job whose worker died is another attempt when BullMQ gives it to the next, and Headway away disturbs no work',
+  'a job whose worker died gets another attempt with its next worker, and the work goes on while Headway is away',
   { skip },
   async t => {
     const { service, queue, work } = await start(t)

@@ -137,7 +137,7 @@ t.test('a job that another one fails ends the demo with code 1', async t => {
   t.match(await output, /^failed: .*\nthe disk is on fire$/m)
 })
 
-t.test('what cannot work is said in one sentence', async t => {
+t.test('a demo that cannot work says why in one sentence', async t => {
   const tell = async (folder: string, environment: NodeJS.ProcessEnv) => {
     const demo = spawn(process.execPath, [DEMO, folder], { env: { ...process.env, ...environment } })
     const [said, [code]] = await Promise.all([text(demo.stderr), once(demo, 'exit') as Promise<[number]>])

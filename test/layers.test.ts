@@ -13,7 +13,7 @@ const says = (path: string, code: string): string[] =>
     .verify(code, [{ files: ['**/*.ts'], languageOptions: { parser }, ...own }], `${root}src/${path}`)
     .map(({ message }) => message)
 
-t.test('callers import nothing of the service but the contract, neither values nor types', async t => {
+t.test('clients import only the contract from the service, neither other values nor other types', async t => {
   const callers = [
     'node-client',
     'worker',
@@ -46,7 +46,7 @@ t.test('the contract imports nothing', async t => {
   }
 })
 
-t.test('nothing of the service imports a caller, or what puts the service together', async t => {
+t.test('no module of the service imports a client, or the modules that assemble the service', async t => {
   for (const part of ['contract', 'turns', 'database', 'live', 'jobs', 'webhooks', 'http', 'metrics', 'config.ts']) {
     const path = part.endsWith('.ts') ? part : `${part}/some.ts`
     const up = part.endsWith('.ts') ? './' : '../'

@@ -137,7 +137,7 @@ t.test('an error that nobody caught while the process ends makes its exit code 1
 })
 
 t.test(
-  'with a database that stands still, streams end all the same, and a second signal exits at once',
+  'while the database is suspended, streams still end at a shutdown, and a second signal exits at once',
   { skip: !IS_LINUX },
   async t => {
     const dataDir = copyData(t, seed)
@@ -164,7 +164,7 @@ t.test(
   },
 )
 
-t.test('a service whose database stands still for good ends within its grace', { skip: !IS_LINUX }, async t => {
+t.test('a service whose database never answers again ends within its grace', { skip: !IS_LINUX }, async t => {
   const dataDir = copyData(t, seed)
   const service = await spawnService(t, { HEADWAY_DATA_DIR: dataDir, SHUTDOWN_GRACE_SECONDS: '3' }).ready()
   const { id } = await createJob(service.url)
@@ -192,7 +192,7 @@ t.test('bad settings are named, all of them, in one sentence each', async t => {
   t.match(await refusedStart(t, { SWEEP_SCHEDULE: 'often', HEADWAY_DATA_DIR: copyData(t, seed) }), /SWEEP_SCHEDULE/)
 })
 
-t.test('without authentication only loopback is listened on', async t => {
+t.test('without authentication the service listens only on loopback', async t => {
   const dataDir = makeDirectory(t)
   t.match(await refusedStart(t, { HOST: '0.0.0.0', HEADWAY_DATA_DIR: dataDir }), /HOST.*AUTH_MODE=none/)
   const service = spawnService(t, { HOST: '0.0.0.0', AUTH_MODE: 'none', HEADWAY_DATA_DIR: copyData(t, seed) })

@@ -14,7 +14,7 @@ const HOSTILE = '\x1b[2J\x1b]0;owned\x07na\u202eme\r\n\x9b31m\u2028🦊'
 /** Back to the beginning, and clear what stands there. */
 const OVER_THE_LINE = '\r\x1b[2K'
 
-t.test('numbers read well', async t => {
+t.test('numbers are short and readable', async t => {
   t.same([0, 999, 1000, 999_900, 5e9, 3e15].map(formatBytes), [
     '0 B',
     '999 B',
@@ -93,7 +93,7 @@ t.test('a job is told in a line that a terminal of 80 columns does not wrap', as
   t.equal(outcomeOf({ ...job, status: 'failed', failureReason: 'stale' }), 'failed: its workers went silent')
 })
 
-t.test('what others have written does nothing to a terminal', async t => {
+t.test('texts of callers do not affect a terminal', async t => {
   t.equal(printable(HOSTILE), '[2J ]0;owned na me 31m 🦊')
   t.equal(printable('\ud800a\0b'), 'a b')
   t.equal(jsonLine({ name: HOSTILE }).match(/[\p{Cc}\p{Cf}\p{Zl}]/u), null)
@@ -106,7 +106,7 @@ t.test('what others have written does nothing to a terminal', async t => {
   t.equal(paint([piece('ab', 'red'), piece('cd')], { columns: 3, colour: true }), '\x1b[31mab\x1b[0mc')
 })
 
-t.test('the time left of a job that is not heard of does not count down', async t => {
+t.test('the time left of a silent job does not count down', async t => {
   const stalled = { ...job, etaSeconds: 90, liveness: 'stalled' }
   t.match(factsOf(stalled, 60_000).at(-1), '1 min 30 s left')
   t.match(factsOf({ ...stalled, liveness: 'ok' }, 60_000).at(-1), '30 s left')
@@ -156,7 +156,7 @@ t.test('a batch says how many of its partitions are done, which run, and what ha
   )
 })
 
-t.test('a batch one of whose partitions is silent goes on: its state, its speed and its time left stay', async t => {
+t.test('a batch with a silent partition goes on: its state, speed and time left stay', async t => {
   const batch = { ...job, etaSeconds: 90, liveness: 'stalled', children: { ...children, stalled: 1, completed: 1 } }
   t.equal(stateOf(batch), 'running')
   t.same(factsOf(batch, 60_000).slice(0, 2), ['1 of 8 partitions', '1 stalled'])

@@ -17,10 +17,10 @@ const INFO = {
   description:
     `${description}\n\nTimes are ISO 8601 in UTC, counts go up to 2^53-1, and an empty body is \`{}\`. Errors are RFC 9457 ` +
     'documents: branch on their `code`. Fields and query parameters that are not known here are refused.\n\n' +
-    'What is no proper HTTP is refused wherever it is sent: 400 `malformed_request`, 408 `request_timeout`, 417 ' +
-    '`expectation_failed`, 431 `headers_too_large`; so are another method (405 `method_not_allowed`) and another path (404 ' +
-    '`route_not_found`). With tokens, `ratelimit-limit`, `ratelimit-remaining` and `ratelimit-reset` of every answer say how many ' +
-    'requests may follow. A service without authentication refuses web pages of other sites on every path: 403 `forbidden`, ' +
+    'Every path refuses a request that is not valid HTTP: 400 `malformed_request`, 408 `request_timeout`, 417 ' +
+    '`expectation_failed`, 431 `headers_too_large`. A wrong method is answered with 405 `method_not_allowed`, and an unknown path ' +
+    'with 404 `route_not_found`. With tokens, `ratelimit-limit`, `ratelimit-remaining` and `ratelimit-reset` of every answer say how ' +
+    'many requests may follow. A service without authentication refuses web pages of other sites on every path: 403 `forbidden`, ' +
     'and 421 `misdirected_request` where the host is not this machine.',
   license: { name: 'MIT', identifier: 'MIT' },
 }

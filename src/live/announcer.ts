@@ -3,25 +3,28 @@ import type { JobChange } from '../contract/change.ts'
 import { encodePayloads } from './payload.ts'
 import type { Log } from './log.ts'
 
-/** Under load, statements that carry only progress follow each other no faster: each one takes a lock of the whole database. */
+/** The shortest time between two statements that carry only progress: each takes a lock of the whole database. */
 const PROGRESS_STATEMENT_GAP_MS = 20
 
-/** Far more than can commit while one statement is under way. What does not fit is dropped, and found by reconcile. */
+/**
+ * Far more than can commit while one statement is in flight. Further announcements are dropped, and the reconciler finds the
+ * changes.
+ */
 const MAX_PENDING = 50_000
 
-/** A job whose progress was announced less than an interval ago, and what has happened to it since. */
+/** A job whose progress was announced less than an interval ago, and its changes since then. */
 interface Recent {
   announcedAt: number
   held: JobChange | null
 }
 
 export interface AnnouncerOptions {
-  /** Sends payloads on the channel `headway`, in one statement of its own. */
+  /** Sends payloads on the channel `headway`, in one statement. */
   notify: (payloads: readonly string[]) => Promise<void>
   /** The progress of one job is announced at most once in this time. */
   progressIntervalMs: number
   log: Log
-  /** Milliseconds of a clock that nobody sets. */
+  /** Milliseconds of a monotonic clock. */
   now?: () => number
 }
 
@@ -29,22 +32,23 @@ export interface AnnouncerStats {
   announced: number
   statements: number
   failures: number
-  /** Given up for lack of room or because the statement failed. */
+  /** Announcements that were dropped for lack of room, or because their statement failed. */
   dropped: number
-  /** From the first `announce` that a statement carried until its commit, for the last statement. */
+  /** The time from the first `announce` in the last statement until that statement's commit. */
   lagMs: number
 }
 
 export interface Announcer {
   announce: Announce
   stats(): Readonly<AnnouncerStats>
-  /** Sends what is pending. */
+  /** Sends the pending announcements. */
   close(): Promise<void>
 }
 
 /**
- * Tells every replica which jobs changed, after their commit. While one statement is under way the next one fills.
- * Lifecycle changes go at once, progress of a job at most once per interval: the first at once, the last never lost.
+ * Tells every replica which jobs have changed, after their commit. While one statement is in flight, the next one fills.
+ * Lifecycle changes are sent at once. The progress of a job is sent at most once per interval: the first at once, and the last
+ * is never lost.
  */
 export const createAnnouncer = ({
   notify,
@@ -52,11 +56,11 @@ export const createAnnouncer = ({
   log,
   now = () => performance.now(),
 }: AnnouncerOptions): Announcer => {
-  /** What the next statement carries, the newest change of each job. */
+  /** The newest change of each job, for the next statement. */
   let pending = new Map<string, JobChange>()
   let pendingSince = 0
   let urgent = false
-  /** In the order of `announcedAt`: it empties from the front, and never holds more than one interval. */
+  /** In the order of `announcedAt`. Entries leave at the front, so it never holds more than one interval. */
   const recent = new Map<string, Recent>()
   let sending: Promise<void> | null = null
   let sentAt = -Infinity
@@ -79,7 +83,7 @@ export const createAnnouncer = ({
     urgent ||= change.lifecycle
   }
 
-  /** Also a lifecycle change starts the interval: the document read for it shows the progress of that moment. */
+  /** A lifecycle change starts the interval as well: the document that is read for it shows the present progress. */
   const enqueueAndRemember = (change: JobChange) => {
     enqueue(change)
     const held = recent.get(change.jobId)?.held ?? null
@@ -102,7 +106,7 @@ export const createAnnouncer = ({
   const scheduleHeld = () => {
     if (heldTimer || recent.size === 0) return
     const oldest = (recent.values().next().value as Recent).announcedAt
-    // A tenth later than the oldest is due, so that one statement carries what falls due by then.
+    // A tenth later than the oldest is due, so that one statement carries all that is due by then.
     const wait = oldest + progressIntervalMs * 1.1 - now()
     heldTimer = setTimeout(releaseHeld, Math.max(1, wait)).unref()
   }

@@ -2,10 +2,16 @@ import type { JobChange } from '../contract/change.ts'
 import type { Belonging, Visibility } from '../contract/visibility.ts'
 import type { CommitPosition } from './position.ts'
 
-/** Tells every replica that these jobs changed. Never waits, never throws: an announcement that is lost is found by reconcile. */
+/**
+ * Tells every replica that these jobs have changed. It never waits and never throws; if an announcement is lost, the reconciler
+ * finds the change.
+ */
 export type Announce = (changes: readonly JobChange[]) => void
 
-/** A job as the live stream shows it, read in one statement for all feeds. The envelope routes it; `json` goes out as it is. */
+/**
+ * A job as the live stream shows it, read in one statement for all feeds. The fields besides `json` decide which feeds get it;
+ * `json` is sent unchanged.
+ */
 export interface LiveDocument {
   id: string
   tenantId: string
@@ -14,28 +20,31 @@ export interface LiveDocument {
   parentJobId: string | null
   /** Completed, failed or cancelled. */
   finished: boolean
-  /** Failed because no heartbeat came: it may still recover. */
+  /** Failed because no heartbeat came: the job may still recover. */
   stale: boolean
   createdAtMs: number
   /** Milliseconds since 1970 by the database's clock. */
   updatedAtMs: number
   finishedAtMs: number | null
   revision: number
-  /** The last lifecycle change, and the revision it made. */
+  /** The last lifecycle change, and the revision that it made. */
   lifecycle: string
   lifecycleRevision: number
-  /** The live document, null fields left out, on one line. */
+  /** The live document without null fields, on one line. */
   json: string
 }
 
-/** What is looked at for those who wait for a job: much less than a document. */
+/** The part of a job that waiting callers need, which is much less than a document. */
 export interface JobState extends Belonging {
   revision: number
   /** Completed, failed or cancelled. */
   finished: boolean
 }
 
-/** What one kind of subscriber wants to see. All parts are immutable properties of a job, so that membership never changes. */
+/**
+ * Which jobs one kind of subscriber wants. All conditions use properties of a job that never change, so a job never enters or
+ * leaves a feed.
+ */
 export interface FeedFilter extends Visibility {
   /** Empty: any job. */
   jobIds: readonly string[]
@@ -44,16 +53,16 @@ export interface FeedFilter extends Visibility {
   topLevel: boolean
 }
 
-/** What `live` reads, always the newest committed truth. Handed in by the composition root. */
+/** The reads of `live`, which always answer the newest committed state. app.ts passes them in. */
 export interface LiveSource {
-  /** The jobs that still exist, by primary key, in one statement: what they are, without documents. */
+  /** The states of the jobs that still exist, by primary key, in one statement. */
   readStates(jobIds: readonly string[]): Promise<JobState[]>
-  /** The jobs that still exist, by primary key, in one statement. */
+  /** The documents of the jobs that still exist, by primary key, in one statement. */
   readDocuments(jobIds: readonly string[]): Promise<LiveDocument[]>
   /**
-   * The jobs of a filter that are active, or whose end is of `since` or later (null means those that have just finished:
-   * JUST_FINISHED_SECONDS), and those named by `jobIds` whatever their age; at most `limit`, unfinished first, newest first.
-   * Where it must wait, and is not `isWanted` any more when its turn has come, it is refused.
+   * The jobs of a filter that are active, or that ended at `since` or later (null: that have just finished,
+   * JUST_FINISHED_SECONDS), and those that `jobIds` names whatever their age; at most `limit`, unfinished first, newest first.
+   * If `isWanted` is false when the read's turn comes, the read is refused.
    */
   readSnapshot(
     filter: FeedFilter,
@@ -62,7 +71,7 @@ export interface LiveSource {
     isWanted?: () => boolean,
   ): Promise<SnapshotAnswer>
   /**
-   * The revisions of all jobs of these tenants that are active, finished in the last 2 minutes, or whose end was committed
+   * The revisions of all jobs of these tenants that are active, that finished in the last 2 minutes, or whose end was committed
    * since `position`, by their indexes; `also` adds jobs by id, of any tenant. A job may come more than once, always with the
    * same revision.
    */
@@ -73,9 +82,9 @@ export interface LiveSource {
   ): Promise<{ rows: JobRevision[]; pgSnapshot: string }>
 }
 
-/** What a reader has seen: the ends at `ms` or later are shown, and those that were committed since `position`. */
+/** What a reader has seen. It is shown the ends at `ms` or later, and those that were committed since `position`. */
 export interface Since {
-  /** Milliseconds since 1970, database clock. */
+  /** Milliseconds since 1970 by the database's clock. */
   ms: number
   /** null: not known. */
   position: CommitPosition | null
@@ -84,14 +93,14 @@ export interface Since {
 export interface SnapshotAnswer {
   documents: LiveDocument[]
   truncated: boolean
-  /** The database's clock. */
+  /** The database's time. */
   nowMs: number
-  /** What the statement saw of what was committed, as `pg_current_snapshot()` tells it. */
+  /** The statement's snapshot, as `pg_current_snapshot()` answers it. */
   pgSnapshot: string
 }
 
-/** What reconcile compares. `updatedAtMs` as in `LiveDocument`. */
+/** A row that the reconciler compares. `updatedAtMs` as in `LiveDocument`. */
 export interface JobRevision extends Pick<LiveDocument, 'id' | 'tenantId' | 'revision' | 'updatedAtMs'> {
-  /** Its end was committed since the position that was asked for, whenever it was written. */
+  /** The job's end was committed since the given position, whenever it was written. */
   endedSince: boolean
 }

@@ -4,10 +4,10 @@ import type { FeedFilter, LiveDocument } from './change.ts'
 import { Feed, type Membership } from './feed.ts'
 import type { StreamFormat } from './frames.ts'
 
-/** Each feed costs a filter to test per change: one tenant must not make that dear for all. */
+/** Each change tests the filters of all feeds, so one tenant's feeds must not make that slow for all. */
 const MAX_FEEDS_PER_TENANT = 1_000
 
-/** Jobs that the feeds of one tenant may hold together, each in as many feeds as it is. One costs some 150 bytes, and its last frame. */
+/** Jobs in all feeds of one tenant; a job counts once per feed. One takes some 150 bytes, and its last frame. */
 const MAX_JOBS_PER_TENANT = 200_000
 
 const refuse = (message: string) => new HeadwayError('too_many_streams', message, { retryAfterSeconds: 10 })
@@ -16,25 +16,27 @@ interface Tenant {
   feeds: Map<string, Feed>
   /** Feeds that name no jobs, and may want any job of the tenant. */
   open: Set<Feed>
-  /** Feeds that name jobs, by the jobs they name. */
+  /** Feeds that name jobs, by the ids of those jobs. */
   byJob: Map<string, Naming>
   known: Map<string, KnownJob>
 }
 
-/** Who names a job: as a rule one feed. The id is that of the first of them, so that its text is kept once. */
+/** The feeds that name a job, usually one. The id is that of the first feed, so that its text is kept once. */
 interface Naming {
   jobId: string
   feeds: Feed | Set<Feed>
 }
 
-/** What is remembered of a job while its tenant has feeds, so that a hint about it need not be read to know who wants it. */
+/**
+ * What is kept about a job while its tenant has feeds. With it, the feeds that want the job are known without reading the job.
+ */
 interface KnownJob {
   membership: Membership
   /** The newest revision that was offered to every feed of the tenant. */
   offered: number
 }
 
-/** Which feeds there are, and which of them want to hear of a job. */
+/** The feeds that exist, and which of them want a job. */
 export class Directory {
   readonly #progressIntervalMs: number
   readonly #tenants = new Map<string, Tenant>()
@@ -47,7 +49,7 @@ export class Directory {
     return this.#tenants.size === 0
   }
 
-  /** How many feeds there are. */
+  /** Number of feeds. */
   get size(): number {
     let size = 0
     for (const { feeds } of this.#tenants.values()) size += feeds.size
@@ -63,7 +65,7 @@ export class Directory {
     for (const { feeds } of this.#tenants.values()) yield* feeds.values()
   }
 
-  /** The feed of a filter, made if there is none. Raises `too_many_streams`. */
+  /** The feed of a filter; it is created if there is none. Raises `too_many_streams`. */
   feedFor(filter: FeedFilter, format: StreamFormat): Feed {
     const { tenantId } = filter
     const tenant: Tenant = this.#tenants.get(tenantId) ?? {
@@ -96,7 +98,7 @@ export class Directory {
     return feed
   }
 
-  /** Forgets a feed without subscribers, and with the last one all that was known of its tenant. */
+  /** Removes a feed without subscribers, and with a tenant's last feed everything known about the tenant's jobs. */
   remove(feed: Feed): void {
     const { tenantId, jobIds } = feed.filter
     const tenant = this.#tenants.get(tenantId)
@@ -112,7 +114,7 @@ export class Directory {
     if (tenant.feeds.size === 0) this.#tenants.delete(tenantId)
   }
 
-  /** The feeds that want a job, and those that may, as long as it is unknown. */
+  /** The feeds that want a job, and, while the job is unknown, those that may. */
   *interested(tenantId: string, jobId: string): Iterable<Feed> {
     const tenant = this.#tenants.get(tenantId)
     if (!tenant) return
@@ -127,7 +129,7 @@ export class Directory {
     return this.#tenants.get(tenantId)?.known.get(jobId)?.offered ?? -1
   }
 
-  /** Remembers who a job belongs to, and `offered` if all feeds have been given this document. */
+  /** Remembers what a job belongs to, and `offered` if all feeds have been given this document. */
   learn({ id, tenantId, organizationId, jobType, parentJobId }: LiveDocument, offered = -1): void {
     const tenant = this.#tenants.get(tenantId)
     if (!tenant) return
@@ -136,7 +138,7 @@ export class Directory {
     else tenant.known.set(id, { membership: { id, tenantId, organizationId, jobType, parentJobId }, offered })
   }
 
-  /** Forgets the jobs that are neither active nor finished a short time ago. */
+  /** Forgets all jobs but these, which are active or have finished a short time ago. */
   forgetAllBut(jobIds: ReadonlyMap<string, unknown>): void {
     for (const { known } of this.#tenants.values()) {
       for (const jobId of known.keys()) if (!jobIds.has(jobId)) known.delete(jobId)
@@ -156,6 +158,6 @@ const keyOf = (filter: FeedFilter, format: StreamFormat): string =>
     filter.topLevel,
   ])
 
-/** Of the jobs that a filter names: their ids as a key would be kilobytes. */
+/** A digest of the jobs that a filter names: their ids would make a key of kilobytes. */
 const digestOf = (jobIds: readonly string[]): string =>
   createHash('sha256').update(jobIds.toSorted().join()).digest('base64')

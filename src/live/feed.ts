@@ -6,19 +6,23 @@ import { Marks, type Mark } from './marks.ts'
 import { positionOf } from './position.ts'
 import type { FrameSource, Subscriber } from './subscriber.ts'
 
-/** A finished job stays in its feed for so long, so that a subscriber that is behind still gets its end. */
+/** How long a finished job stays in its feed, so that a subscriber that is behind still gets its end. */
 const FINISHED_STAYS_MS = 60_000
 
-/** A first snapshot may leave out what changed longer ago. A failure that it shows for longer is held by the feed from then on. */
+/**
+ * A first snapshot may leave out jobs that changed longer ago. A failure that it shows for longer is in the feed from then on.
+ */
 const SNAPSHOT_SHOWS_FINISHED_MS = 1000 * Math.min(...Object.values(JUST_FINISHED_SECONDS))
 
-/** What decides whether a feed shows a job. None of it ever changes. */
+/** The properties that decide whether a feed shows a job. None of them ever changes. */
 export type Membership = Pick<LiveDocument, 'id' | 'tenantId' | 'organizationId' | 'jobType' | 'parentJobId'>
 
-/** Encodes a document under a name, once for all feeds of one flush. */
+/** Encodes a document with an event name, once for all feeds of one flush. */
 export type Encode = (format: StreamFormat, name: string, document: LiveDocument) => Buffer
 
-/** What a feed keeps of a job. Not its document: a thousand feeds of a hundred jobs would each keep their own. */
+/**
+ * What a feed keeps of a job. The document is left out, because a thousand feeds of a hundred jobs would each keep their own.
+ */
 interface Entry {
   revision: number
   updatedAtMs: number
@@ -26,27 +30,29 @@ interface Entry {
   stale: boolean
   createdAtMs: number
   seq: number
-  /** null: part of the first snapshot, and not changed since. No subscriber is ever so far behind. */
+  /**
+   * null: the job was in the first snapshot and has not changed since. No subscriber is so far behind that it needs a frame.
+   */
   frame: Buffer | null
 }
 
-/** What a stream begins with, shared by all who come before the next change. */
+/** The beginning of a stream, shared by all readers that come before the next change. */
 export interface Snapshot {
   bytes: Buffer
-  /** The last change that it contains. */
+  /** The last change that the snapshot contains. */
   seq: number
-  /** The job of a stream that shows one job. */
+  /** The job, in a stream of one job. */
   only: Pick<LiveDocument, 'revision' | 'updatedAtMs' | 'finished' | 'stale'> | null
 }
 
-/** A job as a snapshot shows it. */
+/** A job in a snapshot. */
 interface Shown {
   finished: boolean
   createdAtMs: number
   part: () => string
 }
 
-/** Everything one kind of subscriber may see, newest state per job, oldest change first. */
+/** All jobs that one kind of subscriber may see, with the newest state of each, ordered by their last change. */
 export class Feed implements FrameSource {
   readonly filter: FeedFilter
   readonly format: StreamFormat
@@ -57,7 +63,7 @@ export class Feed implements FrameSource {
   /** The database's time of the first snapshot; null before it. */
   primedMs: number | null = null
   readonly #latest = new Map<string, Entry>()
-  /** Finished jobs and when they came, oldest first. */
+  /** Finished jobs and the times at which they were added, oldest first. */
   readonly #finished = new Map<string, number>()
 
   constructor(filter: FeedFilter, format: StreamFormat, progressIntervalMs: number) {
@@ -77,7 +83,7 @@ export class Feed implements FrameSource {
     )
   }
 
-  /** For how many jobs this keeps something. */
+  /** How many jobs the feed keeps. */
   get size(): number {
     return Math.max(this.#latest.size, this.filter.jobIds.length)
   }
@@ -87,7 +93,7 @@ export class Feed implements FrameSource {
     return this.#latest.get(jobId)?.revision
   }
 
-  /** Says that a job may have changed. Ignored if the feed has that revision. */
+  /** Notes that a job may have changed. Ignored if the feed has that revision. */
   mark(jobId: string, mark: Mark): boolean {
     const revision = this.revisionOf(jobId)
     if (revision !== undefined && revision >= mark.revision) return false
@@ -100,7 +106,9 @@ export class Feed implements FrameSource {
     return entry === undefined || isFinishedForGood(entry)
   }
 
-  /** Jobs of which more may come. A feed that names its jobs waits for the stale ones too: they may recover, or be erased. */
+  /**
+   * Jobs that may still change. In a feed that names its jobs, stale jobs are included, because they may recover or be erased.
+   */
   *openJobIds(): Iterable<string> {
     for (const [jobId, entry] of this.#latest) {
       if (!entry.finished || (this.#isNamed && !isFinishedForGood(entry))) yield jobId
@@ -112,8 +120,8 @@ export class Feed implements FrameSource {
   }
 
   /**
-   * Takes what a flush read for the jobs in `due`, and writes what is new to every subscriber that is level: one
-   * concatenation, one write each. A document that is missing is of a job that is gone.
+   * Takes the documents that a flush has read for the jobs in `due`, and writes the new frames to every subscriber that is up
+   * to date: all frames in one write. If a document is missing, its job is gone.
    */
   deliver(
     due: ReadonlyMap<string, number>,
@@ -131,7 +139,7 @@ export class Feed implements FrameSource {
         this.#drop(jobId)
         isGone = true
       } else if (mark && this.#isNews(document, mark)) frames.push(this.#accept(document, mark, encode, now))
-      // A hint that came while the document was read asks for a newer one.
+      // A hint that arrived during the read asks for a newer document.
       this.marks.delete(jobId)
       if (mark && mark.revision > Math.max(revision, document?.revision ?? 0))
         this.marks.add(jobId, { ...mark, since: now })
@@ -146,8 +154,8 @@ export class Feed implements FrameSource {
   }
 
   /**
-   * Whether this state of a job is newer than what subscribers have. A job that the feed does not hold, and that has not
-   * changed since the first snapshot was read, was left out by the snapshot on purpose.
+   * Whether a state of a job is newer than the one that subscribers have. A job that is not in the feed, and that has not
+   * changed since the first snapshot was read, was left out by that snapshot.
    */
   lacks({ id, revision, updatedAtMs }: Pick<JobRevision, 'id' | 'revision' | 'updatedAtMs'>): boolean {
     const known = this.revisionOf(id)
@@ -155,7 +163,7 @@ export class Feed implements FrameSource {
     return updatedAtMs >= (this.primedMs ?? 0) - SNAPSHOT_SHOWS_FINISHED_MS
   }
 
-  /** It names the jobs it wants. */
+  /** The feed names its jobs. */
   get #isNamed(): boolean {
     return this.filter.jobIds.length > 0
   }
@@ -171,11 +179,14 @@ export class Feed implements FrameSource {
     return frame
   }
 
-  /** Names between two flushes merge into the last; what the feed has seen of this name already is an update. */
+  /**
+   * Whether the event name is `updated`. Several changes between two flushes become one event with the last name; a name that
+   * the feed has sent already becomes an update.
+   */
   #isUpdate(document: LiveDocument, mark: Mark): boolean {
     const known = this.revisionOf(document.id)
     if (known !== undefined) return known >= document.lifecycleRevision
-    // A job that the first snapshot had no room for: its last lifecycle change may be of long ago, and this is about progress.
+    // The first snapshot had no room for this job. Its last lifecycle change may be old, and this change is about progress.
     return !mark.lifecycle && document.createdAtMs < (this.primedMs ?? 0)
   }
 
@@ -184,7 +195,7 @@ export class Feed implements FrameSource {
     this.#latest.delete(id)
     this.#latest.set(id, { revision, updatedAtMs, finished, stale, createdAtMs, seq, frame })
     this.#finished.delete(id)
-    // Jobs that are asked for by name stay: they are few, and a stale one may recover after hours.
+    // Jobs that the feed names stay: they are few, and a stale one may recover after hours.
     if (finished && !this.#isNamed) this.#finished.set(id, now)
   }
 
@@ -193,7 +204,7 @@ export class Feed implements FrameSource {
     this.#finished.delete(jobId)
   }
 
-  /** The first snapshot: from here on the feed follows these jobs. */
+  /** Adds the jobs of the first snapshot: from here on the feed follows them. */
   prime(documents: readonly LiveDocument[], nowMs: number, now: number): void {
     if (this.primedMs !== null) return
     this.primedMs = nowMs
@@ -201,8 +212,8 @@ export class Feed implements FrameSource {
   }
 
   /**
-   * A snapshot from what the database answered and what was flushed since `sinceSeq`, the newer of each: whoever begins with
-   * it is level with the feed as it is now, and nothing that follows is older.
+   * A snapshot made of the database's answer and the frames that were flushed since `sinceSeq`, the newer of each. A reader
+   * that begins with it is up to date with the feed, and gets nothing older afterwards.
    */
   snapshot(answer: SnapshotAnswer, sinceSeq: number): Snapshot {
     const { format } = this
@@ -210,7 +221,7 @@ export class Feed implements FrameSource {
     const shown: Shown[] = []
     for (const [jobId, { revision, finished, createdAtMs, seq, frame }] of this.#latest) {
       const document = read.get(jobId)
-      // What has no frame was in the first snapshot, and every later one has it as new or newer.
+      // A job without a frame was in the first snapshot, and every later snapshot has it in the same state or a newer one.
       if (!frame || (document ? document.revision >= revision : seq <= sinceSeq)) continue
       shown.push({ finished, createdAtMs, part: () => partOfFrame(format, frame) })
       read.delete(jobId)
@@ -227,7 +238,7 @@ export class Feed implements FrameSource {
     return { bytes: encodeSnapshot(format, id, parts, answer.truncated), seq: this.seq, only }
   }
 
-  /** The job of a feed of one job, as it was read or flushed since. */
+  /** The job of a feed of one job, as it was read, or flushed since. */
   #only(documents: readonly LiveDocument[], sinceSeq: number): Snapshot['only'] {
     const [jobId] = this.filter.jobIds
     if (jobId === undefined || this.filter.jobIds.length > 1) return null
@@ -239,7 +250,7 @@ export class Feed implements FrameSource {
     return { revision, updatedAtMs, finished, stale }
   }
 
-  /** Lets go of jobs that finished a minute ago, once every subscriber has passed them. */
+  /** Drops jobs that finished a minute ago, once every subscriber has their end. */
   prune(now: number): void {
     let passed: number | null = null
     for (const [jobId, since] of this.#finished) {
@@ -256,6 +267,6 @@ export class Feed implements FrameSource {
   }
 }
 
-/** Completed, cancelled, or failed but not for silence: a stale job may recover. */
+/** Whether a job has completed, was cancelled, or failed for another reason than silence: a stale job may recover. */
 export const isFinishedForGood = ({ finished, stale }: Pick<LiveDocument, 'finished' | 'stale'>): boolean =>
   finished && !stale

@@ -9,16 +9,16 @@ import type { Log } from './log.ts'
 import type { LiveStats } from './stats.ts'
 import type { Watches } from './watches.ts'
 
-/** More jobs than this are read in several statements: a tenant's first reconcile may ask for all it has. */
+/** More jobs are read in several statements: a tenant's first reconciliation may read all of its jobs. */
 const MAX_DOCUMENTS_PER_READ = 5_000
 const MAX_SNAPSHOT_JOBS = 1_000
 
-/** After a failed read (ms): 100, 200, 400, 800, 1000, 1000, … */
+/** Pause after a failed read (ms): 100, 200, 400, 800, 1000, 1000, … */
 const RETRY_MS = { first: 100, most: 1_000 }
 
 /**
- * Ids stand still when reconcile has not had its say for so long: half of the minute that a resume looks back, the other half
- * is for transactions that commit late.
+ * Event ids stop advancing when no reconciliation has been completed for this long. It is half of the minute that a resume
+ * looks back; the other half is for transactions that commit late.
  */
 const PROOF_LASTS_MS = 30_000
 
@@ -32,8 +32,8 @@ export interface HubOptions {
 }
 
 /**
- * Turns hints into frames. A hint marks a job in the feeds that want it; when a feed is due, all marked documents are read in
- * one statement, so that what goes out is the newest truth, and each is encoded once for all feeds.
+ * Turns hints into frames. A hint marks a job in the feeds that want it. When a feed is due, all marked documents are read in
+ * one statement, so that the newest state is sent, and each is encoded once for all feeds.
  */
 export class Hub {
   readonly #options: HubOptions
@@ -47,12 +47,15 @@ export class Hub {
   #closed = false
   /** The database's time up to which readers of the newest frame have seen everything: the first part of every event id. */
   #newestMs = 0
-  /** The same in the order of commits, as the last reconcile saw it that has had its say; null: before the first snapshot. */
+  /**
+   * The same in the order of commits: the position of the last reconciliation whose findings were all delivered; null before
+   * the first snapshot.
+   */
   #position: CommitPosition | null = null
-  /** That of a reconcile, until all that it found has been delivered. */
+  /** The position of a reconciliation until all its findings have been delivered. */
   #nextPosition: CommitPosition | null = null
   #reconciledAt = -Infinity
-  /** Everything that happened before has been delivered. */
+  /** All changes from before this time have been delivered. */
   #provenAt: number
 
   constructor(options: HubOptions) {
@@ -72,20 +75,22 @@ export class Hub {
   }
 
   /**
-   * Reads a snapshot of a feed. The feed must be in the directory already: what commits while this reads marks it, and is
-   * flushed after. The first snapshot begins the feed's life.
+   * Reads a snapshot of a feed. The feed must be in the directory already, so that changes that are committed during the read
+   * mark it and are flushed afterwards. After its first snapshot, the feed gets flushes.
    */
   async readSnapshot(feed: Feed, seen: Since | null): Promise<{ snapshot: Snapshot; nowMs: number }> {
     const { source, directory, now } = this.#options
     const sinceSeq = feed.seq
     const answer = await source.readSnapshot(feed.filter, seen, MAX_SNAPSHOT_JOBS, () => feed.subscribers.size > 0)
-    // A flush that began to read earlier may hold older documents. They must not follow this snapshot, so they go before it.
+    // A flush that began to read earlier may have older documents. It is delivered first, so that they do not follow this
+    // snapshot.
     await this.#flushing
     for (const document of answer.documents) directory.learn(document)
     feed.prime(answer.documents, answer.nowMs, now())
-    // Lowering is always safe (a failover may set the clock back); raising is for when nothing older is outstanding.
+    // The time may always be lowered (a failover may set the clock back). It may be raised only when nothing older is
+    // undelivered.
     if (this.#isProven() || answer.nowMs < this.#newestMs) this.#newestMs = answer.nowMs
-    // A reconcile that began after this read has not compared this feed, and its position would claim that it has.
+    // A reconciliation that began after this read has not compared this feed, so its position must not count for it.
     const position = positionOf(answer.pgSnapshot)
     this.#position = this.#position ? olderOf(this.#position, position) : position
     if (this.#nextPosition) this.#nextPosition = olderOf(this.#nextPosition, position)
@@ -93,11 +98,11 @@ export class Hub {
     return { snapshot: feed.snapshot(answer, sinceSeq), nowMs: answer.nowMs }
   }
 
-  /** Compares revisions with the database, and marks what differs: finds every commit that no hint told of. */
+  /** Compares revisions with the database, and marks jobs that differ. It finds every commit for which there was no hint. */
   async reconcile(): Promise<void> {
     const { source, directory, watches, now } = this.#options
     const waited = watches.jobIds
-    // Whoever comes next begins with a snapshot, so nothing is outstanding.
+    // The next reader begins with a snapshot, so nothing is undelivered.
     if (directory.isEmpty) {
       this.#provenAt = now()
       this.#position = this.#nextPosition = null
@@ -110,17 +115,17 @@ export class Hub {
     for (const jobId of waited) watches.compare(jobId, revisions.get(jobId))
     for (const row of rows) {
       const { id, tenantId, revision, endedSince } = row
-      // An end that has just been committed is news, however old the time is that was written for it.
+      // An end that has just been committed is sent, however long ago it was written.
       const mark = { revision, lifecycle: endedSince, hinted: endedSince, since }
       for (const feed of directory.interested(tenantId, id)) {
         const seen = feed.revisionOf(id) ?? directory.offered(tenantId, id)
-        // Asked before anything is read: a snapshot may have had no room for a hundred thousand jobs in which nothing happens.
+        // Checked before anything is read: a snapshot may have left out a hundred thousand jobs that do not change.
         if (feed.primedMs !== null && revision > seen && (endedSince || feed.lacks(row))) this.#mark(feed, id, mark)
       }
     }
     for (const feed of directory.feeds()) {
       for (const id of feed.openJobIds()) {
-        // Finished longer ago than the answer reaches, or gone: the read tells which.
+        // The job is gone, or finished longer ago than the answer goes back: a read shows which.
         const revision = (feed.revisionOf(id) ?? 0) + 1
         if (!revisions.has(id)) this.#mark(feed, id, { revision, lifecycle: false, hinted: false, since })
       }
@@ -137,7 +142,7 @@ export class Hub {
     this.#marked.delete(feed)
   }
 
-  /** A read that is under way may still end; there is no one left to write to. */
+  /** A read in flight may still end; there is no subscriber left. */
   close(): void {
     this.#closed = true
     if (this.#timer) clearTimeout(this.#timer)
@@ -148,11 +153,11 @@ export class Hub {
     if (feed.mark(jobId, mark)) this.#marked.add(feed)
   }
 
-  /** Sees to it that a flush runs when the first feed is due: in the next turn, if it is due already. */
+  /** Schedules a flush for the time at which the first feed is due: in the next turn, if it is due already. */
   #schedule(): void {
     if (this.#flushing || this.#immediate || this.#closed) return
     let dueAt = Infinity
-    // A feed that waits for its first snapshot keeps its marks: most of them will be in it.
+    // A feed that waits for its first snapshot keeps its marks: most of those jobs will be in the snapshot.
     for (const feed of this.#marked) if (feed.primedMs !== null) dueAt = Math.min(dueAt, feed.marks.dueAt())
     if (this.#timer) clearTimeout(this.#timer)
     this.#timer = null
@@ -188,7 +193,8 @@ export class Hub {
       this.#retryAt = now() + this.#retryMs
       return
     }
-    // What was due may have come with a snapshot meanwhile: then nothing was read, and nothing is known of the database.
+    // The due jobs may have come with a snapshot meanwhile. Then nothing was read, and it is not known whether the database
+    // works.
     if (jobIds.length > 0) {
       if (this.#retryMs > 0) log.info({}, 'Changed jobs can be read again')
       this.#retryMs = 0
@@ -196,7 +202,7 @@ export class Hub {
     this.#prove()
   }
 
-  /** What must be read now, feed by feed. What a feed has got meanwhile, from a snapshot, is not read again. */
+  /** The jobs to read now, by feed. A job that the feed got meanwhile, from a snapshot, is not read again. */
   #takeDue(): Map<Feed, Map<string, number>> {
     const { now } = this.#options
     const taken = new Map<Feed, Map<string, number>>()
@@ -251,8 +257,8 @@ export class Hub {
   }
 
   /**
-   * An id must not claim more than its reader has seen. After an outage, the first document that can be read again is newer
-   * than others that cannot be read yet; ids move on once all that reconcile found has been delivered.
+   * Lets event ids advance once all findings of a reconciliation have been delivered. An id must not claim more than its reader
+   * has seen: after an outage, the first document that can be read is newer than others that cannot be read yet.
    */
   #prove(): void {
     for (const feed of this.#marked) {

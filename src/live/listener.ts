@@ -18,10 +18,10 @@ export interface ListenerOptions {
   /** A new client for each connection. It must not go through a transaction pooler. */
   connect: () => ListenerClient
   onChanges: (changes: readonly JobChange[]) => void
-  /** Notifications are heard from now on. What was announced before may have been missed. */
+  /** Called when the listener receives notifications from now on. Earlier ones may have been missed. */
   onConnected: () => void
   onDeaf: () => void
-  /** How often the listener proves that it hears, and how long it waits for its own ping, for a connection, for LISTEN. */
+  /** How often the listener tests its connection, and how long it waits for its own ping, for a connection, and for LISTEN. */
   pingIntervalMs?: number
   pingDeadlineMs?: number
   maxBackoffMs?: number
@@ -38,8 +38,9 @@ export interface Listener {
 }
 
 /**
- * Hears what is announced, on a connection of its own, for ever. A NOTIFY is only a hint, so nothing is done about what was
- * missed but to say so. The connection pings itself: a socket whose other end vanished without a word looks idle, not broken.
+ * Receives notifications on a connection of its own, and connects again for ever. A NOTIFY is only a hint, so missed ones are
+ * not recovered, but `onConnected` tells of them. The connection pings itself, because a socket whose other end has vanished
+ * looks idle and not broken.
  */
 export const createListener = (options: ListenerOptions): Listener => {
   const { onChanges, onConnected, onDeaf, log, stats } = options
@@ -49,7 +50,7 @@ export const createListener = (options: ListenerOptions): Listener => {
   let heardOnce = false
   let knownDeaf = false
   let running: Promise<void> | null = null
-  /** Ends what the listener waits for just now. */
+  /** Ends the listener's present wait. */
   let interrupt: () => void = () => undefined
 
   const heard = () => {
@@ -71,7 +72,7 @@ export const createListener = (options: ListenerOptions): Listener => {
     onDeaf()
   }
 
-  /** One connection, from birth to death. Resolves with what ended it. */
+  /** One connection from its beginning to its end. Resolves with the reason of its end. */
   const listen = () =>
     new Promise<unknown>(resolve => {
       const client = options.connect()
@@ -83,7 +84,7 @@ export const createListener = (options: ListenerOptions): Listener => {
       const end = (reason: unknown) => {
         ended = true
         clearTimeout(timer)
-        // `client.end()` would wait for the other side, which may have vanished. LISTEN needs no goodbye.
+        // `client.end()` would wait for the server, which may have vanished. LISTEN need not be ended in order.
         client.connection.stream.destroy()
         resolve(reason)
       }
@@ -141,7 +142,7 @@ export const createListener = (options: ListenerOptions): Listener => {
       if (listening) backoffMs = 50
       deaf(reason)
       if (isClosed()) return
-      // Jitter: all replicas lose a database at the same moment, and should not come back in one.
+      // With jitter: all replicas lose a database at the same moment, and should not come back at the same moment.
       await pause(Math.min(backoffMs, maxBackoffMs) * (0.5 + random() / 2))
       backoffMs = Math.min(backoffMs * 2, maxBackoffMs)
     }

@@ -17,64 +17,67 @@ export type { JobWait } from './watches.ts'
 export interface StreamRequest {
   filter: FeedFilter
   format: StreamFormat
-  /** As the client sent it; a malformed one counts as none. */
+  /** As the client sent it; a malformed id counts as none. */
   lastEventId: string | null
-  /** Set on `GET /jobs/:id/stream`: the stream ends once this job has finished for good. */
+  /** Set for `GET /jobs/:id/stream`: the stream ends once this job has finished for good. */
   untilFinishedJobId: string | null
-  /** Whose streams are counted together; null: not counted. */
+  /** The caller whose streams are counted together; null: not counted. */
   caller: string | null
-  /** The stream ends no later (milliseconds since 1970); null: only its lifetime ends it. */
+  /** The latest end of the stream (milliseconds since 1970); null: only its lifetime limits it. */
   expiresAtMs: number | null
   /** Aborts when the client leaves before the stream has begun: nothing is read for it then. */
   left?: AbortSignal
 }
 
-/** The live side of the service, as the routes see it. */
+/** The live side of the service, as the routes use it. */
 export interface Live {
   /**
-   * Reserves a place and reads what the first snapshot needs, before a byte is written: what fails here is an ordinary problem
-   * (`too_many_streams`, `database_unavailable`, `shutting_down`). Then call exactly one of `start` and `abandon`.
+   * Reserves a place and reads the first snapshot, before a byte is written, so that a failure here is a problem document
+   * (`too_many_streams`, `database_unavailable`, `shutting_down`). After it, call exactly one of `start` and `abandon`.
    */
   open(request: StreamRequest): Promise<OpenStream>
   /**
-   * Resolves with the job once it is enough; with null where the caller sees no such job, or the job cannot be read: its own
-   * read then tells which. When `signal` aborts, resolves with what is known, null where that is nothing.
+   * Resolves with the job's state once `isEnough` accepts it. Resolves with null if the caller sees no such job, or if the job
+   * cannot be read; the caller's own read then tells which. When `signal` aborts, resolves with the last known state, or null.
    */
   waitForJob(wait: JobWait, signal: AbortSignal): Promise<JobState | null>
-  /** The listener hears its own pings. A deaf one is degraded, not down: reconcile replaces it. */
+  /**
+   * Whether the listener receives its own pings. If not, the process is degraded and not down, because the reconciler finds the
+   * changes.
+   */
   isListening(): boolean
   start(): void
-  /** Ends every stream within a second, with spread `retry:`, and stops the listener. */
+  /** Ends every stream within a second, with spread `retry:` values, and stops the listener. */
   close(): Promise<void>
 }
 
 export interface OpenStream {
-  /** The job of `untilFinishedJobId` has finished and the client has already seen it: answer 204, so that an EventSource stops. */
+  /** The job of `untilFinishedJobId` has finished and the client has seen that: answer 204, so that an EventSource stops. */
   alreadySeen: boolean
   /** Takes over a response whose headers have been sent: writes the snapshot, then every change, until the client leaves. */
   start(response: ServerResponse): void
   abandon(): void
 }
 
-/** The live side as the composition root sees it. */
+/** The live side as app.ts uses it. */
 export interface LiveStation extends Live {
   openStreams(): number
-  /** Different filters of open streams. */
+  /** Number of different filters of open streams. */
   openFeeds(): number
   stats(): Readonly<LiveStats>
 }
 
-/** How long things take, in milliseconds. The defaults are what the documentation promises; tests are less patient. */
+/** Times in milliseconds. The defaults are documented; tests use shorter ones. */
 export interface LiveTiming {
-  /** A reader that accepts nothing for so long is cut. */
+  /** A reader that accepts nothing for this long is cut. */
   acceptMs: number
-  /** A reader that has not been level for so long is cut. */
+  /** A reader that has not been up to date for this long is cut. */
   levelMs: number
-  /** How long an ended response may take to be accepted. */
+  /** How long the client of an ended response may take to read it. */
   endMs: number
-  /** Streams end after this, give or take 20 %. */
+  /** Streams end after this time, plus or minus 20 %. */
   lifetimeMs: number
-  /** How often readers are checked and finished jobs let go. */
+  /** How often readers are checked and finished jobs dropped. */
   checkMs: number
   reconcileMs: number
   reconcileDeafMs: number
@@ -98,22 +101,24 @@ export interface LiveOptions {
   source: LiveSource
   /** A new client for the listener, on a direct connection to the database. */
   connectListener: () => ListenerClient
-  /** Heard of changes that no process has told the log and the metrics of. */
+  /** Called when there are changes that no process has logged and counted yet. */
   onUntold?: () => void
-  /** The progress of one feed goes out at most once in this time. */
+  /** The progress of one feed is sent at most once in this time. */
   intervalMs: number
   keepaliveSeconds: number
   maxStreams: number
   maxStreamsPerCaller: number
   log: Log
   timing?: Partial<LiveTiming>
-  /** Milliseconds of a clock that nobody sets. */
+  /** Milliseconds of a monotonic clock. */
   now?: () => number
   /** From 0 to 1, for jitter. */
   random?: () => number
 }
 
-/** The station from commit to open streams: listener → hub → feeds → subscribers, with reconcile for what no hint tells. */
+/**
+ * The way from a commit to open streams: listener → hub → feeds → subscribers, and the reconciler for changes without a hint.
+ */
 export const createLive = (options: LiveOptions): LiveStation => {
   const { source, connectListener, intervalMs, keepaliveSeconds, maxStreams, maxStreamsPerCaller, log } = options
   const { now = () => performance.now(), random = Math.random } = options

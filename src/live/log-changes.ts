@@ -6,8 +6,8 @@ interface ChangeLog {
 }
 
 /**
- * Writes each lifecycle change to the log: at info that a job has failed or stalled, and all that the sweeper has made of jobs,
- * else at debug. Of a heartbeat it is only known that it started or recovered its job. Names and messages stay out of the log.
+ * Logs each lifecycle change: at info when a job has failed or stalled and for all changes that the sweeper makes, otherwise at
+ * debug. For a heartbeat it is only known that it started or recovered its job. Names and messages are not logged.
  */
 export const logChanges = (log: ChangeLog, changes: readonly JobChange[]): void => {
   for (const { lifecycle, jobId, jobType, tenantId, revision, event, isSwept, isUntold } of changes) {

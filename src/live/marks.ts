@@ -1,17 +1,17 @@
-/** Lifecycle changes of one feed are flushed no faster than this. */
+/** The shortest time between two flushes of lifecycle changes of one feed. */
 const LIFECYCLE_INTERVAL_MS = 50
 
-/** What is known of a job that must be read again. */
+/** A job that must be read again. */
 export interface Mark {
   revision: number
   lifecycle: boolean
-  /** Someone announced it. Otherwise reconcile found it, and it may be nothing new. */
+  /** The change was announced. Otherwise the reconciler found it, and it may be known already. */
   hinted: boolean
-  /** When it was first marked. */
+  /** When the job was first marked. */
   since: number
 }
 
-/** The jobs that one feed must read again, and when it may: lifecycle changes soon, progress once per interval. */
+/** The jobs that one feed must read again, and when: lifecycle changes soon, progress once per interval. */
 export class Marks {
   /** In the order of `since`. A mark stays until its document was delivered, so that a failed read loses nothing. */
   readonly #marks = new Map<string, Mark>()
@@ -30,7 +30,7 @@ export class Marks {
     return this.#marks.size
   }
 
-  /** When the oldest mark was made; Infinity without one. */
+  /** When the oldest mark was made; Infinity without marks. */
   get oldest(): number {
     return this.#marks.values().next().value?.since ?? Infinity
   }
@@ -56,17 +56,17 @@ export class Marks {
     this.#marks.delete(jobId)
   }
 
-  /** When something is to be flushed; Infinity if nothing is marked. */
+  /** When the next flush is due; Infinity without marks. */
   dueAt(): number {
     return Math.min(this.#lifecycleDueAt(), this.#progressDueAt())
   }
 
-  /** The jobs to read now, with the revision that was asked for. Begins a new interval. */
+  /** The jobs to read now, with the marked revisions. Begins a new interval. */
   due(now: number): Map<string, number> {
     const lifecycleDueAt = this.#lifecycleDueAt()
     const progressDueAt = this.#progressDueAt()
     if (lifecycleDueAt <= now) this.#lifecycleAt = now
-    // A timer that is a little late must not move the feed out of step.
+    // A timer that is a little late must not move the feed's schedule.
     if (progressDueAt <= now) this.#progressAt = now - progressDueAt < this.#slackMs ? progressDueAt : now
     const due = new Map<string, number>()
     for (const [jobId, mark] of this.#marks) {
@@ -79,7 +79,7 @@ export class Marks {
     return this.#lifecycles > 0 ? this.#lifecycleAt + LIFECYCLE_INTERVAL_MS : Infinity
   }
 
-  /** Rounded up to quarters of the interval: busy feeds fall into step, and one read serves them all. */
+  /** Rounded up to quarters of the interval, so that busy feeds are due at the same times and share a read. */
   #progressDueAt(): number {
     if (this.#marks.size === this.#lifecycles) return Infinity
     const quarter = this.#progressIntervalMs / 4

@@ -1,11 +1,11 @@
 import type { JobChange } from '../contract/change.ts'
 
-/** The channel that every replica listens to. */
+/** The channel on which every replica listens. */
 export const CHANNEL = 'headway'
 
 /**
- * Postgres refuses payloads of 8,000 bytes and more (https://www.postgresql.org/docs/current/sql-notify.html), and with one
- * of them the whole statement. Ours are ASCII, so that their length is their size.
+ * Postgres refuses payloads of 8,000 bytes and more (https://www.postgresql.org/docs/current/sql-notify.html), and with one of
+ * them the whole statement. The payloads are ASCII, so their length is their size.
  */
 const MAX_PAYLOAD_BYTES = 7_900
 
@@ -13,8 +13,9 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 const isUuid = (value: unknown): value is string => typeof value === 'string' && UUID.test(value)
 
 /**
- * A payload is `[[tenantId, [[jobId, revision, lifecycle], …]], …]` with lifecycle 1 or 0: a hint about the truth, never a
- * document. `headway.notify_change` builds the same, with a fourth entry, 1, for lifecycle changes that nobody has told of. Makes as few payloads as the changes need, tenant by tenant.
+ * Encodes changes as payloads of the form `[[tenantId, [[jobId, revision, lifecycle], …]], …]` with lifecycle 1 or 0. A payload
+ * is a hint and contains no documents. `headway.notify_change` builds the same, with a fourth entry, 1, for lifecycle changes
+ * that no process has logged yet. Makes as few payloads as the changes need, tenant by tenant.
  */
 export const encodePayloads = (changes: Iterable<JobChange>): string[] => {
   const tenants = new Map<string, string[]>()
@@ -30,7 +31,8 @@ export const encodePayloads = (changes: Iterable<JobChange>): string[] => {
   for (const [tenantId, jobs] of tenants) {
     let head = `["${tenantId}",[`
     for (const job of jobs) {
-      // 2 for a comma before the head and the outer bracket before it, 3 for what closes job list, tenant and payload.
+      // 2 for a comma before the head and the outer bracket before it, 3 for the brackets that close job list, tenant and
+      // payload.
       if (open.length + head.length + job.length + 5 > MAX_PAYLOAD_BYTES) {
         payloads.push(`[${open}${head === '' ? ']]' : ''}]`)
         open = ''
@@ -45,7 +47,7 @@ export const encodePayloads = (changes: Iterable<JobChange>): string[] => {
   return payloads
 }
 
-/** The changes of a payload, or null if it is none of ours: anyone who may connect to the database may notify. */
+/** The changes of a payload, or null if another program sent it: any role that may connect to the database may notify. */
 export const decodePayload = (payload: string): JobChange[] | null => {
   let tenants: unknown
   try {

@@ -1,7 +1,7 @@
 /**
- * A point in the order of commits, as a snapshot of the database sees it: every transaction below `floor` is over, except those
- * in `open`. What a reader has missed is what was committed since, whatever time is written in the rows: a transaction may have
- * written them long before its commit.
+ * A point in the order of commits, taken from a snapshot of the database: every transaction below `floor` is over, except those
+ * in `open`. A reader has missed the changes that were committed since its position, whatever times are written in the rows: a
+ * transaction may have written them long before its commit.
  * https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-PG-SNAPSHOT
  */
 export interface CommitPosition {
@@ -11,8 +11,9 @@ export interface CommitPosition {
 }
 
 /**
- * Transactions that a position names one by one. Of those that are open beyond these the oldest is the floor: everything that
- * is newer counts as not seen, which shows it once more. Few, because the position is part of every event id.
+ * How many open transactions a position names. If more are open, the oldest of the others is the floor: newer transactions
+ * count as not seen, and their changes are shown once more. The number is small, because the position is part of every event
+ * id.
  */
 const MAX_OPEN = 4
 
@@ -24,7 +25,7 @@ export const positionOf = (snapshot: string): CommitPosition => {
   return { floor: open[MAX_OPEN] ?? Number(xmax), open: open.slice(0, MAX_OPEN) }
 }
 
-/** What both have seen. */
+/** The position up to which both have seen everything. */
 export const olderOf = (a: CommitPosition, b: CommitPosition): CommitPosition => {
   const [older, newer] = a.floor <= b.floor ? [a, b] : [b, a]
   const open = [...new Set([...older.open, ...newer.open.filter(transaction => transaction < older.floor)])]
@@ -32,7 +33,7 @@ export const olderOf = (a: CommitPosition, b: CommitPosition): CommitPosition =>
   return { floor: open[MAX_OPEN] ?? older.floor, open: open.slice(0, MAX_OPEN) }
 }
 
-/** Whether whoever is shown what was committed since `position` is shown all that was since `other`. */
+/** Whether the commits since `position` include all commits since `other`. */
 export const covers = (position: CommitPosition, other: CommitPosition): boolean =>
   position.floor <= other.floor &&
   other.open.every(transaction => transaction >= position.floor || position.open.includes(transaction))

@@ -2,13 +2,13 @@ import type { Log } from './log.ts'
 
 export interface ReconcilerOptions {
   reconcile: () => Promise<void>
-  /** How often, and how often while the listener is deaf and nothing else finds a change. */
+  /** How often, and how often while the listener does not work and nothing else finds changes. */
   everyMs: number
   deafEveryMs: number
   log: Log
 }
 
-/** Runs reconcile from time to time, never twice at once. */
+/** Runs reconciliations from time to time, never two at once. */
 export class Reconciler {
   readonly #options: ReconcilerOptions
   #deaf = true
@@ -22,7 +22,7 @@ export class Reconciler {
     this.#options = options
   }
 
-  /** The listener hears from now on, and may have missed what came before. */
+  /** The listener works from now on, and may have missed earlier notifications. */
   connected(): void {
     this.#deaf = false
     this.#again = this.#running !== null

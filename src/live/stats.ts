@@ -1,27 +1,27 @@
-/** What the live side has done since it started: plain numbers, read by metrics and by tests. */
+/** Counts of the live side since its start: plain numbers, read by metrics and by tests. */
 export interface LiveStats {
   /** Documents encoded as a frame. One per document, event name and format, however many feeds and subscribers get it. */
   serialisations: number
   /** Snapshots encoded. */
   snapshots: number
-  /** Frames that went into feeds. */
+  /** Frames added to feeds. */
   frames: number
-  /** Calls of `response.write`, and the bytes they were given. */
+  /** Calls of `response.write`, and their bytes. */
   writes: number
   bytes: number
-  /** Times a subscriber that had fallen behind was written to from `latest`. */
+  /** Times that a subscriber that was behind was written to from `latest`. */
   catchUps: number
-  /** Readers ended because they accepted too little for too long. */
+  /** Readers that were ended because they accepted too little for too long. */
   cut: number
-  /** Statements that told those who wait for a job what has become of it. */
+  /** Statements that read the states of jobs for waiting callers. */
   stateReads: number
-  /** Reads of documents that failed and were put off. */
+  /** Reads of documents that failed and were repeated later. */
   failedReads: number
-  /** Times the listener was heard again after a silence. */
+  /** Times that the listener worked again after a failure. */
   reconnects: number
-  /** How long the listener's last ping took to come back, in milliseconds. */
+  /** How long the listener's last ping took, in milliseconds. */
   pingMs: number
-  /** Payloads that were none of ours, ignored. */
+  /** Ignored payloads of other programs. */
   malformed: number
 }
 

@@ -9,22 +9,25 @@ import { covers, type CommitPosition } from './position.ts'
 import type { LiveStats } from './stats.ts'
 import { Subscriber, type SubscriberLimits } from './subscriber.ts'
 
-/** What a resume looks back beyond its id: for transactions that commit later than their time stamp. */
+/** How much further than its id a resume looks back, because transactions may commit later than the times that they write. */
 const RESUME_SLACK_MS = 60_000
 const RESUME_AT_MOST_MS = 3_600_000
 /**
- * Resumes look back as far as the next of these: all who lost their stream at once share one query, and a feed never keeps
- * more than a handful of snapshots, each of which may be megabytes.
+ * A resume looks back as far as the next of these steps. So all readers that lost their stream at the same time share one
+ * query, and a feed keeps only a few snapshots, each of which may be megabytes.
  */
 const RESUME_STEPS_MS = [120_000, 300_000, 900_000, RESUME_AT_MOST_MS]
 
-/** A snapshot is shared until the next change, but no longer: what has finished falls out of it with time. */
+/** A snapshot is shared until the next change, but no longer than this, because finished jobs leave it with time. */
 const SNAPSHOT_SHARED_MS = 5_000
 
-/** All that are kept for whoever comes next. Where there are more, those of the feeds that were asked for longest ago go first. */
+/**
+ * The size of all snapshots that are kept for sharing. If they are larger, those of the feeds that were used longest ago are
+ * dropped first.
+ */
 const SNAPSHOTS_SHARED_BYTES = 16 * 1024 * 1024
 
-/** What one caller may name in all its streams: each job it names is kept for it, though nobody else follows that one. */
+/** How many jobs one caller may name in all its streams: each named job is kept for it. */
 const MAX_NAMED_JOBS_PER_CALLER = 10_000
 
 const LIFETIME_JITTER = 0.2
@@ -34,12 +37,12 @@ const CLOSE_BATCH = 500
 
 interface SharedSnapshot {
   answer: Promise<{ snapshot: Snapshot; nowMs: number }>
-  /** The change it is good for; null while it is read. */
+  /** The change up to which the snapshot is valid; null while it is read. */
   seq: number | null
   readAt: number
-  /** Once it has been read. */
+  /** Known once the snapshot has been read. */
   bytes: number
-  /** It shows what was committed since. */
+  /** The snapshot shows what was committed since this position. */
   position: CommitPosition | null
 }
 
@@ -58,10 +61,10 @@ export interface StreamsOptions {
 export class Streams {
   readonly #options: StreamsOptions
   readonly #subscribers = new Map<Subscriber, Feed>()
-  /** By how far they look back in milliseconds; null: a first snapshot. */
+  /** By how far they look back, in milliseconds; null: a first snapshot. */
   readonly #snapshots = new Map<Feed, Map<number | null, SharedSnapshot>>()
   #snapshotBytes = 0
-  /** How many streams each caller has open, and how many jobs it names in them; none is not kept. */
+  /** How many streams each caller has open, and how many jobs it names in them. Callers without streams are not kept. */
   readonly #openOf = new Map<string, { streams: number; jobs: number }>()
   #timers: NodeJS.Timeout[] = []
   #closed = false
@@ -82,7 +85,7 @@ export class Streams {
     ]
   }
 
-  /** Registers first and reads second, so that no change falls between the snapshot and what follows it. */
+  /** Registers the stream first and reads second, so that no change is missed between the snapshot and what follows it. */
   async open(request: StreamRequest): Promise<OpenStream> {
     this.#admit(request)
     const feed = this.#options.directory.feedFor(request.filter, request.format)
@@ -107,7 +110,7 @@ export class Streams {
     }
   }
 
-  /** Ends every stream. `retry:` is spread, so that the readers do not come back to the next process all at once. */
+  /** Ends every stream. The `retry:` values are spread, so that the readers do not all come to the next process at once. */
   async close(): Promise<void> {
     this.#closed = true
     for (const timer of this.#timers) clearInterval(timer)
@@ -123,7 +126,7 @@ export class Streams {
     if (this.#closed) throw shuttingDown()
     const { maxStreamsPerCaller } = this.#options
     const open = (caller !== null && this.#openOf.get(caller)) || { streams: 0, jobs: 0 }
-    // Before the limit of the process: who has used up its own share is told so, also where nobody else has.
+    // Before the limit of the process: a caller that has used up its own share is told so, also when the process is full.
     if (open.jobs + filter.jobIds.length > MAX_NAMED_JOBS_PER_CALLER) {
       throw new HeadwayError(
         'too_many_streams',
@@ -180,19 +183,19 @@ export class Streams {
     const seen = parseEventId(lastEventId)
     if (!seen) return snapshot
     const lookBackMs = nowMs - seen.ms + RESUME_SLACK_MS
-    // An id from the future (a clock was set) says nothing about what its reader has seen: the first snapshot must do.
+    // An id from the future (a clock was set) does not say what its reader has seen, so it gets a first snapshot.
     if (lookBackMs < 0) return snapshot
     const stepMs = RESUME_STEPS_MS.find(step => step >= lookBackMs) ?? RESUME_AT_MOST_MS
-    // Of an id that is too old the time decides: what was committed since may be all there is.
+    // For an id that is too old only the time counts, because nearly everything may have been committed since its position.
     const position = lookBackMs <= RESUME_AT_MOST_MS ? seen.position : null
     const resumed = await this.#shared(feed, { stepMs, ms: nowMs - stepMs, position })
     return resumed.snapshot
   }
 
-  /** One query for all who come while it runs, and for those who come before the next change. */
+  /** One query for all readers that come while it runs, and for those that come before the next change. */
   #shared(feed: Feed, resume: (Since & { stepMs: number }) | null): SharedSnapshot['answer'] {
     const { hub, stats, now } = this.#options
-    // It is in the directory no more, and nothing of it would be let go of.
+    // The feed is no longer in the directory, so a snapshot of it would never be dropped.
     if (feed.subscribers.size === 0) throw new HeadwayError('too_many_streams', 'The reader has left.')
     this.#expire(feed)
     const ofFeed = this.#snapshots.get(feed) ?? new Map<number | null, SharedSnapshot>()
@@ -201,7 +204,7 @@ export class Streams {
     const key = resume?.stepMs ?? null
     const position = resume?.position ?? null
     const existing = ofFeed.get(key)
-    // Who has seen less than those whom it was read for takes one of its own, and those who come next share that.
+    // A reader that has seen less than the snapshot shows gets a snapshot of its own, and later readers share that.
     if (existing && (!position || (existing.position && covers(existing.position, position)))) return existing.answer
     if (existing) this.#snapshotBytes -= existing.bytes
 
@@ -227,13 +230,13 @@ export class Streams {
     return answer
   }
 
-  /** Of those that are being read, nobody else is told any more. */
+  /** Drops a feed's snapshots. Only callers that wait for them already still get those that are being read. */
   #forgetSnapshots(feed: Feed): void {
     for (const { bytes } of this.#snapshots.get(feed)?.values() ?? []) this.#snapshotBytes -= bytes
     this.#snapshots.delete(feed)
   }
 
-  /** Lets go of the snapshots that may not be shared any more. */
+  /** Drops the snapshots that may not be shared any longer. */
   #expire(feed: Feed): void {
     const ofFeed = this.#snapshots.get(feed)
     if (!ofFeed) return
@@ -264,7 +267,7 @@ export class Streams {
     for (const subscriber of this.#subscribers.keys()) subscriber.check(now())
     for (const feed of directory.feeds()) {
       feed.prune(now())
-      // Also without anyone who comes: each may be megabytes.
+      // Also without new readers, because each snapshot may be megabytes.
       this.#expire(feed)
     }
   }
@@ -278,8 +281,9 @@ const shuttingDown = () =>
   new HeadwayError('shutting_down', 'This process is about to end; connect again', { retryAfterSeconds: 1 })
 
 /**
- * A reader of one job that has seen it finish for good has nothing to wait for. The revision alone could be that of another
- * job, whose stream the id was taken from; while ids stand still the time is too early, and a snapshot does no harm.
+ * Whether a reader of one job has seen it finish for good. The revision alone could belong to another job from whose stream the
+ * id was taken. While event ids do not advance, the time in the id is too early, and the reader gets a snapshot, which does no
+ * harm.
  */
 const hasSeenTheEnd = ({ only }: Snapshot, lastEventId: string | null): boolean => {
   const seen = parseEventId(lastEventId)

@@ -1,25 +1,25 @@
 import type { ServerResponse } from 'node:http'
 import type { LiveStats } from './stats.ts'
 
-/** What a subscriber that fell behind is given at a time. More would only wait in this process instead of in the feed. */
+/** How much a subscriber that is behind is given at a time. More would wait in this process instead of in the feed. */
 const CATCH_UP_BYTES = 64 * 1024
 
-/** What a subscriber reads from: a feed. */
+/** The source of a subscriber's frames: a feed. */
 export interface FrameSource {
   /** The number of the last change. */
   readonly seq: number
   /** The frames after `seq`, oldest change first, one per job. */
   framesSince(seq: number): Iterable<{ seq: number; frame: Buffer }>
-  /** The job has finished for good, and whoever is level has seen it. */
+  /** Whether the job has finished for good, so that every subscriber that is up to date has seen it. */
   isOver(jobId: string): boolean
 }
 
 export interface SubscriberLimits {
-  /** A reader that accepts nothing for so long is cut. */
+  /** A reader that accepts nothing for this long is cut. */
   acceptMs: number
-  /** A reader that has not been level for so long is cut. */
+  /** A reader that has not been up to date for this long is cut. */
   levelMs: number
-  /** A response that was ended but not taken is destroyed after this. */
+  /** An ended response that the client does not read is destroyed after this time. */
   endMs: number
 }
 
@@ -27,7 +27,7 @@ export interface SubscriberOptions {
   feed: FrameSource
   /** The stream ends once this job has finished for good. */
   untilFinishedJobId: string | null
-  /** Written when the time of the stream is up. */
+  /** Written when the stream's lifetime is over. */
   farewell: Buffer | null
   limits: SubscriberLimits
   stats: LiveStats
@@ -37,15 +37,15 @@ export interface SubscriberOptions {
 }
 
 /**
- * One open stream: a response, and the number of the change it has been written up to. It buffers nothing of its own:
- * what a slow reader has not accepted stays in the feed, where newer states replace older ones.
+ * One open stream: a response, and the number of the change up to which it was written. It has no buffer of its own: frames
+ * that a slow reader has not accepted stay in the feed, where newer states replace older ones.
  */
 export class Subscriber {
   /** Changes up to this one were written, or are part of the snapshot that is being written. */
   seq: number
   readonly #options: SubscriberOptions
   #response: ServerResponse | null = null
-  /** The part of the shared snapshot that is not yet written. */
+  /** The part of the shared snapshot that has not been written yet. */
   #snapshot: Buffer | null = null
   #gone = false
   #blocked = false
@@ -59,7 +59,7 @@ export class Subscriber {
     this.seq = options.feed.seq
   }
 
-  /** The snapshot that the stream begins with, and the last change that it contains. */
+  /** Sets the snapshot with which the stream begins, and the last change that it contains. */
   prepare(snapshot: Buffer, seq: number): void {
     this.#snapshot = snapshot
     this.seq = seq
@@ -85,7 +85,10 @@ export class Subscriber {
     this.#catchUp()
   }
 
-  /** Gives a subscriber that is level with `before` the frames of one flush. One that is not catches up when it drains. */
+  /**
+   * Gives the frames of one flush to a subscriber that is up to date with `before`. Any other subscriber catches up when it
+   * drains.
+   */
   deliver(frames: Buffer, before: number): void {
     if (!this.#response || this.#blocked || this.#gone || this.#snapshot || this.seq !== before) return
     this.seq = this.#options.feed.seq
@@ -97,7 +100,7 @@ export class Subscriber {
     if (this.#response && !this.#blocked && !this.#gone) this.#write(comment)
   }
 
-  /** Cuts a reader that takes too little. Called about every second. */
+  /** Cuts a reader that accepts too little. Called about every second. */
   check(now: number): void {
     if (this.#behindSince === null || !this.#response) return
     const unaccepted = this.#response.writableLength
@@ -110,7 +113,7 @@ export class Subscriber {
     this.leave()
   }
 
-  /** Ends the stream; `farewell` is for a reader that still reads. Resolves when the response is closed. */
+  /** Ends the stream; `farewell` is written if the reader still reads. Resolves when the response is closed. */
   end(farewell: Buffer | null): Promise<void> {
     const response = this.#response
     this.leave()
@@ -129,7 +132,7 @@ export class Subscriber {
     })
   }
 
-  /** Nothing more is written. The response is left as it is. */
+  /** Stops writing, and leaves the response as it is. */
   leave(): void {
     if (this.#gone) return
     this.#gone = true
@@ -155,7 +158,7 @@ export class Subscriber {
     this.endIfOver()
   }
 
-  /** Writes at most 64 KB of what is missing, and stops when the socket is full. */
+  /** Writes at most 64 KB of the missing frames, and stops when the socket is full. */
   #writeSome(): void {
     const { feed, stats } = this.#options
     const response = this.#response as ServerResponse
@@ -175,7 +178,7 @@ export class Subscriber {
       if (!this.#write(frame)) break
     }
     response.uncork()
-    // Nothing left although the number differs: the newest changes were of jobs that are gone.
+    // Nothing is missing although the number differs: the newest changes were of jobs that are gone.
     if (bytes === 0) this.seq = feed.seq
   }
 
@@ -193,7 +196,7 @@ export class Subscriber {
     return false
   }
 
-  /** A stream that follows one job ends when the reader has seen it finish. */
+  /** Ends a stream of one job when the reader has seen the job finish. */
   endIfOver(): void {
     const { feed, untilFinishedJobId } = this.#options
     if (untilFinishedJobId === null || this.#gone || !this.#response || this.#blocked || !this.#isLevel()) return

@@ -5,44 +5,44 @@ import { Marks } from './marks.ts'
 import type { Log } from './log.ts'
 import type { LiveStats } from './stats.ts'
 
-/** More jobs than this are read in several statements. */
+/** More jobs are read in several statements. */
 const MAX_STATES_PER_READ = 5_000
 
-/** So many answers are made in one turn of the event loop. */
+/** How many waits end in one turn of the event loop. */
 const LET_GO_AT_ONCE = 10
 
-/** After a failed read (ms): 100, 200, 400, 800, 1000, 1000, … */
+/** Pause after a failed read (ms): 100, 200, 400, 800, 1000, 1000, … */
 const RETRY_MS = { first: 100, most: 1_000 }
 
-/** What someone waits for. It costs a few hundred bytes for as long as it lasts: no document is held. */
+/** A caller's wait for a job. It takes a few hundred bytes while it lasts, because no document is kept. */
 export interface JobWait {
   visibility: Visibility
   jobId: string
-  /** The newest revision that the caller has seen: what was read of the job earlier is too old to tell anything. -1: none. */
+  /** The newest revision that the caller has seen; states that were read earlier say nothing. -1: none. */
   known: number
-  /** Whether the caller has waited for long enough. */
+  /** Whether the state ends the wait. */
   isEnough: (state: JobState) => boolean
 }
 
 interface Entry extends JobWait {
-  /** The number of the read that was under way when it came, or was the last one: that one may have been too early. */
+  /** The number of the last read that had begun when the wait began; that read may have been too early. */
   cameAt: number
   end: (state: JobState | null) => void
 }
 
-/** A job that someone waits for. */
+/** A job that callers wait for. */
 interface Watch {
   readonly jobId: string
-  /** As it was last read; null: there is no such job; undefined: not read yet. */
+  /** The job's last read state; null: there is no such job; undefined: not read yet. */
   state: JobState | null | undefined
-  /** The number of the read that found it so. */
+  /** The number of the read that answered this state. */
   readAs: number
   entries: Set<Entry>
 }
 
 export interface WatchesOptions {
   source: Pick<LiveSource, 'readStates'>
-  /** A job that changes again and again is read at most once in this time. */
+  /** A job that changes often is read at most once in this time. */
   intervalMs: number
   stats: LiveStats
   log: Log
@@ -50,13 +50,13 @@ export interface WatchesOptions {
 }
 
 /**
- * Requests that wait for a job. What they wait for is told by a row of a few columns, which is read for all jobs and all who
- * wait in one statement, one at a time, when a job has changed: who still waits after it has cost nothing else.
+ * Requests that wait for a job. When jobs have changed, one statement at a time reads a few columns of each, for all waiting
+ * callers. A caller that must wait on costs nothing more.
  */
 export class Watches {
   readonly #options: WatchesOptions
   readonly #byJob = new Map<string, Watch>()
-  /** Jobs that nothing is known of yet: they are read at once. */
+  /** Jobs that have not been read yet: they are read at once. */
   readonly #fresh = new Set<string>()
   readonly #marks: Marks
   /** How many reads have begun. */
@@ -78,8 +78,8 @@ export class Watches {
   }
 
   /**
-   * Resolves with the job once it is enough; with null where the caller sees no such job, or the job cannot be read: its own
-   * read then tells which. When `signal` aborts, resolves with what is known, null where that is nothing.
+   * Resolves with the job's state once `isEnough` accepts it. Resolves with null if the caller sees no such job, or if the job
+   * cannot be read; the caller's own read then tells which. When `signal` aborts, resolves with the last known state, or null.
    */
   wait(wait: JobWait, signal: AbortSignal): Promise<JobState | null> {
     if (signal.aborted || this.#closed) return Promise.resolve(null)
@@ -98,18 +98,18 @@ export class Watches {
       watch.entries.add(entry)
       signal.addEventListener('abort', abort, { once: true })
       if (watch.state === undefined) this.#fresh.add(jobId)
-      // What is known was read earlier, and the hint of a change since then may have been lost: read again, soon.
+      // The known state was read earlier, and a later hint may have been lost, so the job is read again soon.
       else this.#mark(jobId, wait.known > (watch.state?.revision ?? 0))
       this.#judge(watch, entry)
       this.#schedule()
     })
   }
 
-  /** A hint may be old: it counts only if it tells of a newer revision than was read. */
+  /** A hint counts only if it names a newer revision than was read. */
   hint({ jobId, revision, lifecycle }: JobChange): void {
     const state = this.#byJob.get(jobId)?.state
     if (state === undefined || (state && revision <= state.revision)) {
-      // A read that is under way may have been too early.
+      // A read in flight may have been too early.
       if (state === undefined && this.#byJob.has(jobId) && this.#reading) this.#fresh.add(jobId)
       return
     }
@@ -117,7 +117,7 @@ export class Watches {
     this.#schedule()
   }
 
-  /** What reconcile has found: undefined is a job that is gone. */
+  /** Takes a result of the reconciler: undefined means that the job is gone. */
   compare(jobId: string, revision: number | undefined): void {
     const state = this.#byJob.get(jobId)?.state
     if (state === undefined || state?.revision === revision) return
@@ -125,7 +125,7 @@ export class Watches {
     this.#schedule()
   }
 
-  /** Lets all go with what is known. */
+  /** Ends all waits with the last known states. */
   close(): void {
     this.#closed = true
     if (this.#timer) clearTimeout(this.#timer)
@@ -199,8 +199,8 @@ export class Watches {
   }
 
   /**
-   * A thousand who wait for one job are let go a few at a time: each is answered, and asks again, in its own time. Meanwhile
-   * other jobs are read, and these again when they change: whoever is still there is judged by what was read last.
+   * Ends waits in small groups, because each caller is answered and may ask again at once. Other jobs are read between the
+   * groups, and these jobs again if they change: each remaining wait is judged by the newest state.
    */
   #judgeAll(waiting: IterableIterator<{ watch: Watch; entry: Entry }>): void {
     let letGo = 0
@@ -213,7 +213,10 @@ export class Watches {
     }
   }
 
-  /** After a failed read: who waits for a job of which nothing is known is told so, by its own read; the others go on. */
+  /**
+   * After a failed read: ends waits for jobs that were never read, so that the callers' own reads fail; the other waits
+   * continue.
+   */
   #letGo(jobIds: readonly string[]): void {
     for (const jobId of jobIds) {
       const watch = this.#byJob.get(jobId)
@@ -224,6 +227,6 @@ export class Watches {
   }
 }
 
-/** What may be told of a job to somebody. */
+/** The state of a job, if the caller may see it. */
 const stateFor = ({ state }: Watch, visibility: Visibility): JobState | null =>
   state && sees(visibility, state) ? state : null

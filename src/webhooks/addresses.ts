@@ -3,30 +3,30 @@ import { lookup } from 'node:dns/promises'
 import { isIP, type LookupFunction } from 'node:net'
 import ipaddr from 'ipaddr.js'
 
-/** Addresses that a receiver may have: public ones, and those of networks that a setting names. */
+/** The addresses that a receiver may have: public ones, and those of networks that the setting names. */
 export interface Addresses {
   isAllowed: (address: string) => boolean
-  /** Whether it is allowed by the setting alone. */
+  /** Whether the setting allows the address. */
   isListed: (address: string) => boolean
 }
 
 /**
- * Azure answers machines here with their configuration and certificates; no registry says so. What other clouds use for it
- * (169.254.169.254, fd00:ec2::254, 100.100.100.200) is in ranges that are not public.
+ * At this address Azure gives machines their configuration and certificates, and no registry lists it. The addresses that other
+ * clouds use for it (169.254.169.254, fd00:ec2::254, 100.100.100.200) are in ranges that are not public.
  */
 const METADATA_ADDRESSES = new Set(['168.63.129.16'])
 
 /**
- * All that has been given to anyone (https://www.iana.org/assignments/ipv6-address-space). What lies outside may still mean
- * something to somebody: `::a00:1` was once 10.0.0.1.
+ * All IPv6 addresses that are assigned for use on the internet (https://www.iana.org/assignments/ipv6-address-space). Others
+ * may still have a meaning: `::a00:1` was once 10.0.0.1.
  */
 const GLOBAL_UNICAST = ipaddr.parseCIDR('2000::/3')
 
 /**
- * `networks` are addresses or networks such as `10.0.0.0/8`. Public is what may be routed on the internet and stands for
- * itself: no loopback, private, link-local, shared (CGNAT), multicast, documentation or reserved range, and no address of
- * version 6 that leads to one of version 4 elsewhere (NAT64, 6to4, Teredo). One that holds an address of version 4
- * (`::ffff:127.0.0.1`) is judged as that.
+ * `networks` are addresses or networks such as `10.0.0.0/8`. An address is public if it may be routed on the internet and
+ * stands for itself: it is in no loopback, private, link-local, shared (CGNAT), multicast, documentation or reserved range, and
+ * it is no IPv6 address that leads to an IPv4 address elsewhere (NAT64, 6to4, Teredo). An IPv6 address that contains an IPv4
+ * address (`::ffff:127.0.0.1`) is judged as that one.
  */
 export const createAddresses = (networks: readonly string[]): Addresses => {
   const listed = networks.map(network => {
@@ -48,12 +48,12 @@ export const createAddresses = (networks: readonly string[]): Addresses => {
   return { isListed, isAllowed: text => isPublic(text) || isListed(text) }
 }
 
-/** The host resolves to no address that is allowed. */
+/** The host resolves to no allowed address. */
 export class AddressRefusedError extends Error {
   override readonly name = 'AddressRefusedError'
 }
 
-/** The host of a URL without the brackets of version 6. */
+/** The host of a URL without the brackets of IPv6. */
 export const hostOf = (url: URL): string => url.hostname.replace(/^\[(.*)\]$/, '$1')
 
 export type Resolve = (host: string) => Promise<LookupAddress[]>
@@ -61,8 +61,9 @@ export type Resolve = (host: string) => Promise<LookupAddress[]>
 const resolveAll: Resolve = host => lookup(host, { all: true, verbatim: true })
 
 /**
- * For sockets: resolves a name, and answers only addresses that `isAllowed`. What is checked is what is connected to: a name
- * that is pointed elsewhere meanwhile (DNS rebinding) gains nothing. Node does not ask it for a host that is an address.
+ * A lookup for sockets: resolves a name, and answers only addresses that `isAllowed`. The socket connects to the address that
+ * was checked, so pointing the name elsewhere meanwhile (DNS rebinding) has no effect. Node does not call it for a host that is
+ * an address.
  */
 export const guardedLookup =
   (isAllowed: (address: string) => boolean, resolve: Resolve = resolveAll): LookupFunction =>
@@ -77,6 +78,6 @@ export const guardedLookup =
       .catch((error: unknown) => callback(error as NodeJS.ErrnoException, ''))
   }
 
-/** A host that is an address and not allowed; what a name leads to is seen when it is connected to. */
+/** Whether a host is an address that is not allowed. Names are checked when they are connected to. */
 export const isRefusedLiteral = (host: string, isAllowed: (address: string) => boolean): boolean =>
   isIP(host) !== 0 && !isAllowed(host)

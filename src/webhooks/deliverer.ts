@@ -10,9 +10,9 @@ export interface DelivererOptions {
   post: Post
   userAgent: string
   log: Logger
-  /** How often it looks for what is due without having been told. */
+  /** How often it looks for due deliveries without a hint. */
   pollMs?: number
-  /** Attempts of this process that may be under way at once. */
+  /** Attempts of this process that may be in flight at the same time. */
   most?: number
   /** From 0 to 1, for jitter. */
   random?: () => number
@@ -28,22 +28,22 @@ export interface DelivererStats {
 
 export interface Deliverer {
   start(): void
-  /** Jobs changed, and something may be due. Only a hint: without it, it is found by polling. */
+  /** Jobs have changed, and deliveries may be due. This is only a hint: polling finds them as well. */
   wake(): void
-  /** Webhooks or deliveries changed: looks at once, also where there was no webhook yet. */
+  /** Webhooks or deliveries have changed: looks at once, also if there was no webhook before. */
   look(): void
   stats(): Readonly<DelivererStats>
-  /** Lets attempts end for `graceMs`, then breaks them off and gives them back, for another process to take over. */
+  /** Lets attempts end for `graceMs`, then aborts them and returns their deliveries, so that another process can take them. */
   close(graceMs: number): Promise<void>
 }
 
-/** Changes come in crowds: one statement takes what a crowd has queued. */
+/** Changes come in groups, and one statement takes all that a group has queued. */
 const GATHER_MS = 20
 
-/** They come by thousands: how often the log says so. */
+/** How often the log tells of dropped messages, which come by thousands. */
 const SAY_DROPPED_MS = 60_000
 
-/** The receiver wants to be left alone (RFC 6585, section 4; RFC 9110, section 15.6.4). */
+/** The receiver asks for a pause (RFC 6585, section 4; RFC 9110, section 15.6.4). */
 const asksForPause = (status: number): boolean => status === 429 || status === 503
 
 const resultOf = (answer: PostResult, attempts: number, random: number): AttemptResult => {
@@ -62,17 +62,20 @@ const resultOf = (answer: PostResult, attempts: number, random: number): Attempt
   return { ...answered, error, delaySeconds, pauseSeconds: retryAfterSeconds }
 }
 
-/** Sends what is in the outbox. Any number of processes may: a delivery is claimed by one, and taken over when that dies. */
+/**
+ * Sends the messages in the outbox. Any number of processes may do so: a delivery is claimed by one, and taken over when that
+ * one dies.
+ */
 export const createDeliverer = (options: DelivererOptions): Deliverer => {
   const { outbox, post, userAgent, log, pollMs = 1_000, most = 200, random = Math.random } = options
   const stats: DelivererStats = { delivered: 0, failed: 0, dead: 0, dropped: 0 }
   const underWay = new Set<Promise<void>>()
   const taken = new Map<string, number>()
   const stop = new AbortController()
-  // Every attempt listens to it.
+  // Every attempt listens to the signal.
   setMaxListeners(0, stop.signal)
   let closed = false
-  /** Without any webhook, nothing is asked but whether there is one, at each poll. */
+  /** Whether there is any webhook. Without one, each poll only asks whether there is one now. */
   let active = false
   let wanted = false
   let claiming: Promise<void> | null = null
@@ -88,7 +91,7 @@ export const createDeliverer = (options: DelivererOptions): Deliverer => {
     else taken.set(tenantId, count)
   }
 
-  /** Which webhooks have lost messages, they say themselves. */
+  /** The log does not say which webhooks have lost messages; the webhooks themselves do. */
   const noteDropped = (dropped: number): void => {
     stats.dropped += dropped
     if (dropped === 0 || performance.now() < droppedSaidMs + SAY_DROPPED_MS) return
@@ -96,7 +99,7 @@ export const createDeliverer = (options: DelivererOptions): Deliverer => {
     log.warn({ dropped: stats.dropped }, 'webhook messages are left out: too many of their tenant wait')
   }
 
-  /** Once for a time of trouble, however often it is tried. */
+  /** Logged once for a period of trouble, however many tries fail. */
   const failed = (error: unknown) => {
     if (!away) log.warn({ err: error }, 'webhooks wait: the database does not say what is to be sent')
     away = true
@@ -113,19 +116,19 @@ export const createDeliverer = (options: DelivererOptions): Deliverer => {
     const status = await outbox.finish(delivery, result)
     if (result.outcome === 'released') return
     stats[status === 'waiting' ? 'failed' : (status ?? 'failed')] += 1
-    // Neither the url, which may hold a secret of the receiver's, nor anything of the message.
+    // Without the url, which may contain a secret of the receiver, and without the message.
     if (status === 'dead') log.warn({ webhookId, deliveryId: id, error: result.error }, 'a webhook delivery is dead')
   }
 
   const begin = (delivery: ClaimedDelivery): void => {
     take(delivery.tenantId, 1)
     const running = attempt(delivery)
-      // The claim runs out, and the delivery is made again.
+      // The claim ends, and the delivery is attempted again.
       .catch((error: unknown) => log.warn({ err: error }, 'what became of a webhook delivery cannot be recorded'))
       .finally(() => {
         underWay.delete(running)
         take(delivery.tenantId, -1)
-        // The next one of its job can go, or another that found no room.
+        // Now the job's next delivery may be sent, or one that found no free place.
         claim()
       })
     underWay.add(running)
@@ -149,7 +152,7 @@ export const createDeliverer = (options: DelivererOptions): Deliverer => {
       .catch(failed)
       .finally(() => {
         claiming = null
-        // Asked for between its last look and now.
+        // `claim` was called between the last look and now.
         if (wanted && underWay.size < most) claim()
       })
   }

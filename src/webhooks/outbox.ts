@@ -1,13 +1,13 @@
 import type { Database } from '../database/connection.ts'
 import { FUNCTIONS } from '../database/functions.ts'
 
-/** A delivery that this process has to attempt now. */
+/** A delivery that this process must attempt now. */
 export interface ClaimedDelivery {
   id: number
   claim: string
   messageId: string
   body: string
-  /** This one included. */
+  /** This attempt included. */
   attempts: number
   webhookId: string
   tenantId: string
@@ -22,50 +22,57 @@ export interface AttemptResult {
   error: string | null
   /** Until the next attempt of this delivery. */
   delaySeconds: number
-  /** Until the next attempt of any delivery to this receiver; 0: none. */
+  /** Until the next attempt of any delivery to this receiver; 0: no pause. */
   pauseSeconds: number
 }
 
-/** Attempts that this process may have under way. */
+/** How many attempts this process may have in flight. */
 export interface Places {
   free: number
-  /** Those in use, by tenant. */
+  /** The used places, by tenant. */
   taken: ReadonlyMap<string, number>
 }
 
 export interface Outbox {
-  /** Makes deliveries of what changes of jobs have left. `dropped` are those that were left out because too many wait. */
+  /**
+   * Makes deliveries of the messages that changes of jobs have queued. `dropped` are those that were left out because too many
+   * wait.
+   */
   queueDeliveries(): Promise<{ more: boolean; dropped: number }>
-  /** Takes over deliveries that are due; see functions/webhooks.sql for the turns and the limits. */
+  /** Claims deliveries that are due; functions/webhooks.sql describes the turns and the limits. */
   claim(places: Places): Promise<ClaimedDelivery[]>
-  /** Answers what the delivery is now; null when the claim had run out, and another process has it. */
+  /** Answers the delivery's status; null when the claim had ended and another process has the delivery. */
   finish(delivery: ClaimedDelivery, result: AttemptResult): Promise<'waiting' | 'delivered' | 'dead' | null>
-  /** Queues the progress that is due, and answers whether there may be anything to send: any webhook at all. */
+  /**
+   * Queues messages about progress that are due, and answers whether there may be anything to send, which means any webhook.
+   */
   queueProgress(): Promise<boolean>
   /** Erases old records, a batch at a time; answers whether there may be more. */
   erase(recordDays: number): Promise<boolean>
-  /** What waits, and for how long what is due has waited. */
+  /** How many deliveries wait, and for how long the oldest due one has waited. */
   count(): Promise<{ waiting: number; overdueSeconds: number }>
 }
 
 export interface OutboxOptions {
   database: Database
-  /** Deliveries to one receiver that may be under way at once. */
+  /** Deliveries to one receiver that may be in flight at the same time. */
   perWebhook: number
-  /** Longer than an attempt takes: then its process is taken for dead. */
+  /** Longer than an attempt takes: after it, the process counts as dead. */
   leaseSeconds: number
-  /** Deliveries of one tenant that may wait; what comes beyond them is left out. */
+  /** Deliveries of one tenant that may wait; further ones are left out. */
   mostWaiting?: number
 }
 
-/** An hour of 28 messages a second, or three days of one in three seconds, for a tenant whose receivers are all away. */
+/**
+ * For a tenant whose receivers are all away: an hour of 28 messages a second, or three days of one message in three seconds.
+ */
 export const MOST_WAITING = 100_000
 
-/** Rows of one statement: short locks, whatever has gathered. */
+/** Rows per statement, so that locks are short however many messages wait. */
 const QUEUED_AT_ONCE = 2_000
-/** Each for as many webhooks as a tenant may have. */
+/** Messages per statement; each makes deliveries for as many webhooks as a tenant may have. */
 const MESSAGES_AT_ONCE = 40
-/** Other replicas, and the pool, wait for the statement that compares progress. */
+/** How long the statement that compares progress may run: other replicas, and the pool, wait for it. */
 const PROGRESS_PATIENCE_SECONDS = 0.5
 const ERASED_AT_ONCE = 1_000
 

@@ -17,7 +17,7 @@ export interface PostOptions {
   resolve?: Resolve
 }
 
-/** What came of a request: a status, or why there is none. */
+/** The result of a request: a status, or why there is none. */
 export type PostResult =
   { status: number; retryAfterSeconds: number | null } | { status: null; error: string; aborted: boolean }
 
@@ -28,7 +28,10 @@ export type Post = (
   signal: AbortSignal,
 ) => Promise<PostResult>
 
-/** Nothing in an answer but its status and one header matters: so much may come, and for so long, before the connection is cut. */
+/**
+ * Only the status and one header of an answer are used. This much of the rest is read, for a limited time, before the
+ * connection is cut.
+ */
 const MAX_ANSWER_BYTES = 16 * 1024
 const MAX_ANSWER_MS = 1_000
 
@@ -52,7 +55,10 @@ class AbortedError extends Error {
   override readonly name = 'AbortedError'
 }
 
-/** The connection has ended without an answer, and without an error: so Node ends one that is to change its protocol (101). */
+/**
+ * The connection has ended without an answer and without an error: Node ends a connection in this way when the receiver changes
+ * the protocol (101).
+ */
 class NoAnswerError extends Error {
   override readonly name = 'NoAnswerError'
 }
@@ -66,12 +72,12 @@ const explain = (error: NodeJS.ErrnoException, timeoutMs: number): string => {
 }
 
 /**
- * Sends one request, to an address that is allowed, on a connection of its own. Redirects are not followed: they would lead
- * past what the owner of the webhook has agreed to. Never rejects.
+ * Sends one request to an allowed address, on a new connection. Redirects are not followed: they would lead to an address that
+ * the webhook's owner has not named. Never rejects.
  */
 export const createPost = ({ addresses, timeoutMs, resolve }: PostOptions): Post => {
   const guard = (isAllowed: (address: string) => boolean) => ({ isAllowed, lookup: guardedLookup(isAllowed, resolve) })
-  // What is not encrypted is for networks that the setting names: on the way to others, anyone could read along.
+  // Plain HTTP is only for networks that the setting names: on the way to others, anyone could read the message.
   const byHttps = { ...guard(addresses.isAllowed), begin: requestByHttps }
   const byHttp = { ...guard(addresses.isListed), begin: requestByHttp }
   return (url, headers, body, signal) =>
@@ -87,7 +93,7 @@ export const createPost = ({ addresses, timeoutMs, resolve }: PostOptions): Post
       const request = begin(target, {
         method: 'POST',
         headers: { ...headers, 'content-length': Buffer.byteLength(body) },
-        // Of its own: a connection that is kept was checked for another time.
+        // A new connection, because the address of a kept one was checked for an earlier request.
         agent: false,
         lookup,
       })
@@ -99,13 +105,14 @@ export const createPost = ({ addresses, timeoutMs, resolve }: PostOptions): Post
       request.on('close', () => {
         clearTimeout(timer)
         signal.removeEventListener('abort', abort)
-        // What has been answered stays so; but whoever waits must hear of every end, or its place would be lost.
+        // An answer that was given stays. The caller must be told of every end, because otherwise its place would be lost.
         fail(new NoAnswerError())
       })
       request.on('response', response => {
         discard(response)
         const wanted = retryAfterSeconds(response.headers['retry-after'], Date.now())
-        // Not before the connection has gone: receivers that answer at once and never end would gather them without bound.
+        // Only when the connection has closed: receivers that answer at once and never end would otherwise collect connections
+        // without limit.
         response.on('close', () => answer({ status: response.statusCode ?? 0, retryAfterSeconds: wanted }))
       })
       request.end(body)

@@ -8,7 +8,7 @@ import type { DeliveryDocument, DeliveryStatus, WebhookDocument, WebhookFields }
 
 type WebhookRow = typeof webhooks.$inferSelect
 
-/** What of a delivery is shown: its body is not. */
+/** The shown columns of a delivery, without its body. */
 const SHOWN = {
   messageId: webhookDeliveries.messageId,
   webhookId: webhookDeliveries.webhookId,
@@ -29,7 +29,7 @@ type DeliveryRow = Pick<typeof webhookDeliveries.$inferSelect, keyof typeof SHOW
 
 const iso = (time: Date | null): string | null => time?.toISOString() ?? null
 
-/** Without its secrets. */
+/** The webhook without its secrets. */
 const toWebhook = (row: WebhookRow): WebhookDocument => ({
   id: row.id,
   url: row.url,
@@ -67,13 +67,13 @@ const toDelivery = (row: DeliveryRow): DeliveryDocument => ({
 })
 
 const MAX_TESTS = 10
-/** Counting stops here. */
+/** The total is not counted further than this. */
 const MAX_TOTAL = 10_000
 
 const now = sql`${functions}.clock()`
 const inThreeDays = sql`${functions}.clock() + interval '3 days'`
 
-/** Statements on webhooks, each bound to a tenant: what belongs to another does not exist. */
+/** Statements on webhooks. Each is limited to a tenant; webhooks of others do not exist for it. */
 export const createWebhookRepository = (database: Database) => {
   const db = database.drizzle
   const isOf = (tenantId: string, id: string) => and(eq(webhooks.tenantId, tenantId), eq(webhooks.id, id))
@@ -90,7 +90,7 @@ export const createWebhookRepository = (database: Database) => {
     return rows[0] ? toWebhook(rows[0]) : null
   }
   return {
-    /** Null when the tenant has `most` already. */
+    /** Null when the tenant already has `most`. */
     async create(
       tenantId: string,
       fields: WebhookFields,
@@ -98,7 +98,7 @@ export const createWebhookRepository = (database: Database) => {
       most: number,
     ): Promise<WebhookDocument | null> {
       return database.transaction(async transaction => {
-        // One after the other, or two would each see room for one more. Any constant that no other program uses.
+        // One after the other, because two would each see room for one more. Any constant that no other program uses.
         await transaction.execute(sql`SELECT pg_advisory_xact_lock(52720154, hashtext(${tenantId}))`)
         const [existing] = await transaction
           .select({ number: count() })
@@ -127,7 +127,7 @@ export const createWebhookRepository = (database: Database) => {
       return rows[0] ? toWebhook(rows[0]) : null
     },
 
-    /** One that is enabled, or gets an address, begins without a past: at once, and at full speed. */
+    /** A webhook that is enabled, or gets another address, begins without its earlier failures: at once and at full speed. */
     update: (tenantId: string, id: string, fields: Partial<WebhookFields>) =>
       change(tenantId, id, {
         ...fields,
@@ -146,13 +146,13 @@ export const createWebhookRepository = (database: Database) => {
         secret,
       }),
 
-    /** Its deliveries are erased by retention: there may be many. */
+    /** The retention erases its deliveries, because there may be many. */
     async remove(tenantId: string, id: string): Promise<boolean> {
       const rows = await db.delete(webhooks).where(isOf(tenantId, id)).returning({ id: webhooks.id })
       return rows.length > 0
     },
 
-    /** Of those that belong to no job, ten may wait: then this is the newest of them. */
+    /** Queues a message that belongs to no job. Ten of them may wait; after that this one replaces the newest. */
     async queue(webhookId: string, type: string, body: string): Promise<DeliveryDocument> {
       const waiting = await db
         .select()
@@ -181,8 +181,8 @@ export const createWebhookRepository = (database: Database) => {
         status && eq(webhookDeliveries.status, status),
         jobId === undefined ? undefined : eq(webhookDeliveries.jobId, jobId),
       )
-      // One after the other: a caller has one connection at a time. What is skipped is not looked at but for its id, and
-      // bodies, which nobody is shown, are left where they are.
+      // One statement after the other, because a caller has one connection at a time. Of skipped rows only the ids are read,
+      // and bodies, which are never shown, are not read.
       const shown = db
         .select({ id: webhookDeliveries.id })
         .from(webhookDeliveries)
@@ -206,7 +206,7 @@ export const createWebhookRepository = (database: Database) => {
       return { items: rows.map(toDelivery), total: totals[0]?.total ?? 0 }
     },
 
-    /** Due now, as if it were new. What is under way right now is left alone. */
+    /** Makes a delivery due now, as if it were new. A delivery in flight stays as it is. */
     async requeue(webhookId: string, messageId: string): Promise<DeliveryDocument | null> {
       const isIt = and(eq(webhookDeliveries.webhookId, webhookId), eq(webhookDeliveries.messageId, messageId))
       await db

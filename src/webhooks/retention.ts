@@ -6,7 +6,7 @@ export interface DeliveryRetentionOptions extends Pick<RetentionOptions, 'log' |
   recordDays: number
 }
 
-/** Ends deliveries that have waited for too long, and erases records that are older than `recordDays`. */
+/** Ends deliveries that have waited too long, and erases records that are older than `recordDays`. */
 export const createDeliveryRetention =
   ({ outbox, recordDays, log, isClosing = () => false }: DeliveryRetentionOptions) =>
   async (): Promise<void> => {

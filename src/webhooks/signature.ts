@@ -4,12 +4,12 @@ import { Webhook } from 'standardwebhooks'
 
 const SECRET_BYTES = 32
 
-/** A new secret as the Standard Webhooks libraries take it: `whsec_` and base64. */
+/** A new secret in the form of the Standard Webhooks libraries: `whsec_` and base64. */
 export const newSecret = (): string => `whsec_${randomBytes(SECRET_BYTES).toString('base64')}`
 
 /**
- * The headers that say what a message is, and who sent it (https://www.standardwebhooks.com): one signature by each secret,
- * so that a receiver that knows one of them can check it while they change.
+ * The headers with a message's id, its time and its signatures (https://www.standardwebhooks.com). There is one signature for
+ * each secret, so that a receiver that knows one of them can check it while the secrets change.
  */
 export const signedHeaders = (
   message: { id: string; body: string; secrets: readonly string[] },

@@ -16,19 +16,19 @@ export interface ListDeliveries {
   pageSize: number
 }
 
-/** What callers can do with webhooks, each bound to the caller's tenant. All raise `HeadwayError`. */
+/** The use cases of webhooks, each limited to the caller's tenant. All raise `HeadwayError`. */
 export interface Webhooks {
   create(identity: Identity, input: Pick<WebhookFields, 'url'> & Partial<WebhookFields>): Promise<WebhookWithSecret>
   list(identity: Identity): Promise<WebhookDocument[]>
   get(identity: Identity, id: string): Promise<WebhookDocument>
-  /** What is left out stays as it is. */
+  /** A field that is left out keeps its value. */
   update(identity: Identity, id: string, input: Partial<WebhookFields>): Promise<WebhookDocument>
   remove(identity: Identity, id: string): Promise<void>
   /** The old secret signs beside the new one for a day. */
   rotateSecret(identity: Identity, id: string): Promise<WebhookWithSecret>
-  /** Queues a message that says nothing. */
+  /** Queues a test message. */
   test(identity: Identity, id: string): Promise<DeliveryDocument>
   deliveries(identity: Identity, id: string, query: ListDeliveries): Promise<DeliveryPage>
-  /** Queues a delivery again, whatever became of it, under the same message id. */
+  /** Queues a delivery again in any status, with the same message id. */
   redeliver(identity: Identity, id: string, deliveryId: string): Promise<DeliveryDocument>
 }

@@ -11,13 +11,13 @@ import { TEST_TYPE, type WebhookFields } from '../contract/webhook.ts'
 export interface WebhooksOptions {
   repository: WebhookRepository
   addresses: Addresses
-  /** Whether plain HTTP leads anywhere. */
+  /** Whether webhooks may use plain HTTP. */
   takesPlainHttp: boolean
-  /** Something may be sent that could not be before. */
+  /** Called when something may be sent that could not be sent before. */
   onChange: () => void
 }
 
-/** Each change of a job looks at all of its tenant's. */
+/** Each change of a job reads all webhooks of its tenant. */
 const MAX_WEBHOOKS = 50
 
 const SECRET_OVERLAP_SECONDS = 86_400
@@ -37,15 +37,15 @@ const notFound = (id: string) => new HeadwayError('webhook_not_found', `There is
 const badUrl = (message: string) =>
   new HeadwayError('validation_failed', `url ${message}.`, { errors: [{ path: 'url', message }] })
 
-/** A token for one job may not learn of others by way of a webhook. */
+/** A token for one job must not get messages about other jobs through a webhook. */
 const tenantOf = ({ tenantId, jobId }: Identity): string => {
   if (jobId === null) return tenantId
   throw new HeadwayError('forbidden', 'This token is limited to one job, and webhooks are told of all.')
 }
 
-/** The use cases over a repository. See `Webhooks` for what each does. */
+/** The use cases over a repository. `Webhooks` describes each of them. */
 export const createWebhooks = ({ repository, addresses, takesPlainHttp, onChange }: WebhooksOptions): Webhooks => {
-  /** What can be told before anything is sent; the rest is decided at each connection. */
+  /** Refuses addresses that are known to be wrong before anything is sent; all others are checked at each connection. */
   const refuseBadUrl = (text: string): void => {
     const url = new URL(text)
     if (url.protocol === 'http:' && !takesPlainHttp)

@@ -22,7 +22,7 @@ const shows =
     return job !== undefined && Object.entries(expected).every(([name, value]) => job[name as keyof LiveJob] === value)
   }
 
-t.test('a page sees what there is, what changes and what it does itself', async t => {
+t.test('a page sees the jobs, their changes and the results of its own calls', async t => {
   const service = await startService(t)
   const job = await service.createJob({ name: 'Import', totalCount: 10, cancellable: true })
   const client = new Browser().open(t, { url: service.url })
@@ -74,7 +74,7 @@ t.test('a page sees what there is, what changes and what it does itself', async 
   await waitFor(async () => /^headway_streams_open 0$/m.test(await (await fetch(`${service.url}/metrics`)).text()))
 })
 
-t.test('what happened while the service was gone is there when it is back', async t => {
+t.test('changes from before a restart of the service are shown when it is back', async t => {
   const first = await startService(t)
   const front = await startFront(t, first.url)
   const [ended, goesOn] = [await first.createJob(), await first.createJob()]
@@ -166,42 +166,45 @@ const untilTried = (client: HeadwayClient, connection: HeadwayState['connection'
 
 const pollsOf = (front: Front) => front.seen.filter(({ path }) => path.startsWith('/api/progress/active'))
 
-t.test('whatever answers in place of the service, a page polls where it can and comes back to the stream', async t => {
-  const service = await startService(t)
-  const front = await startFront(t, service.url)
-  const job = await service.createJob({ totalCount: 100 })
-  const client = new Browser().open(t, { url: front.url }, { pollMs: 50, goodMs: 60_000 })
-  const html = { headers: { 'content-type': 'text/html' }, body: '<h1>Blocked by the security gateway</h1>' }
-  const json = { headers: { 'content-type': 'application/json' }, body: '{}' }
-  const answers: OwnAnswer[] = [
-    { status: 204 },
-    { status: 200, ...html },
-    { status: 200, ...json },
-    { status: 403, ...html },
-    { status: 404, ...html },
-    { status: 500 },
-    { status: 200, headers: { 'content-type': 'text/event-stream' }, body: 'event: snapshot\ndata: {"jobs"\n\n' },
-  ]
-  let count = 0
-  for (const answer of answers) {
-    front.instead = insteadOfStreams(answer)
+t.test(
+  'if another program answers instead of the service, a page polls where it can and returns to the stream',
+  async t => {
+    const service = await startService(t)
+    const front = await startFront(t, service.url)
+    const job = await service.createJob({ totalCount: 100 })
+    const client = new Browser().open(t, { url: front.url }, { pollMs: 50, goodMs: 60_000 })
+    const html = { headers: { 'content-type': 'text/html' }, body: '<h1>Blocked by the security gateway</h1>' }
+    const json = { headers: { 'content-type': 'application/json' }, body: '{}' }
+    const answers: OwnAnswer[] = [
+      { status: 204 },
+      { status: 200, ...html },
+      { status: 200, ...json },
+      { status: 403, ...html },
+      { status: 404, ...html },
+      { status: 500 },
+      { status: 200, headers: { 'content-type': 'text/event-stream' }, body: 'event: snapshot\ndata: {"jobs"\n\n' },
+    ]
+    let count = 0
+    for (const answer of answers) {
+      front.instead = insteadOfStreams(answer)
+      front.cut()
+      await untilTried(client, 'polling')
+      count += 1
+      await service.heartbeat(job.id, { processedCount: count })
+      await until(client, shows(job.id, { processedCount: count }))
+      front.instead = () => null
+      await untilTried(client, 'live')
+    }
+    t.equal(count, answers.length)
+    front.instead = insteadOfStreams({ status: 401, ...html })
     front.cut()
-    await untilTried(client, 'polling')
-    count += 1
-    await service.heartbeat(job.id, { processedCount: count })
-    await until(client, shows(job.id, { processedCount: count }))
+    await untilTried(client, 'unauthorized')
     front.instead = () => null
     await untilTried(client, 'live')
-  }
-  t.equal(count, answers.length)
-  front.instead = insteadOfStreams({ status: 401, ...html })
-  front.cut()
-  await untilTried(client, 'unauthorized')
-  front.instead = () => null
-  await untilTried(client, 'live')
-})
+  },
+)
 
-t.test('a page that is told to come back later polls meanwhile, and polls no more often than it may', async t => {
+t.test('a page that is told to reconnect later polls meanwhile, and not more often than it may', async t => {
   const service = await startService(t)
   const front = await startFront(t, service.url)
   const busy = (seconds: string): OwnAnswer => ({ status: 429, headers: { 'retry-after': seconds } })
@@ -220,39 +223,35 @@ t.test('a page that is told to come back later polls meanwhile, and polls no mor
   await untilTried(client, 'live')
 })
 
-t.test(
-  'a page that polls is at the truth for each of a hundred jobs, and for those that it could not ask for',
-  async t => {
-    const service = await startService(t)
-    const front = await startFront(t, service.url)
-    const jobs = await Promise.all(Array.from({ length: 105 }, () => service.createJob()))
-    front.instead = insteadOfStreams({ status: 502 })
-    const client = new Browser().open(t, { url: front.url }, { pollMs: 50 })
-    await untilTried(client, 'polling')
-    t.equal(client.jobs().length, jobs.length)
-    t.equal(client.state().truncated, false)
-    await Promise.all(jobs.map(({ id }) => service.heartbeat(id, { processedCount: 7 })))
-    await until(client, ({ jobs }) => jobs.every(({ processedCount }) => processedCount === 7))
+t.test('a page that polls has the right state of a hundred jobs, also after failed reads', async t => {
+  const service = await startService(t)
+  const front = await startFront(t, service.url)
+  const jobs = await Promise.all(Array.from({ length: 105 }, () => service.createJob()))
+  front.instead = insteadOfStreams({ status: 502 })
+  const client = new Browser().open(t, { url: front.url }, { pollMs: 50 })
+  await untilTried(client, 'polling')
+  t.equal(client.jobs().length, jobs.length)
+  t.equal(client.state().truncated, false)
+  await Promise.all(jobs.map(({ id }) => service.heartbeat(id, { processedCount: 7 })))
+  await until(client, ({ jobs }) => jobs.every(({ processedCount }) => processedCount === 7))
 
-    await Promise.all(jobs.slice(2).map(({ id }) => service.call('POST', `/jobs/${id}/complete`)))
-    await until(client, ({ jobs }) => jobs.filter(({ status }) => status === 'running').length === 2)
-    const last = jobs[0]!
-    const path = `/api/progress/jobs/${last.id}`
-    // No poll may see it among those that have just finished.
-    front.instead = () => ({ status: 502 })
-    await until(client, is('reconnecting'))
-    await service.call('POST', `/jobs/${last.id}/complete`)
-    await service.age(last.id, 60)
-    const before = front.seen.length
-    front.instead = asked =>
-      asked.startsWith('/api/progress/stream') || asked.startsWith(path) ? { status: 502 } : null
-    await waitFor(() => front.seen.slice(before).some(asked => asked.path.startsWith(path)))
-    front.instead = insteadOfStreams({ status: 502 })
-    await until(client, shows(last.id, { status: 'completed' }))
-  },
-)
+  await Promise.all(jobs.slice(2).map(({ id }) => service.call('POST', `/jobs/${id}/complete`)))
+  await until(client, ({ jobs }) => jobs.filter(({ status }) => status === 'running').length === 2)
+  const last = jobs[0]!
+  const path = `/api/progress/jobs/${last.id}`
+  // No poll may see it among those that have just finished.
+  front.instead = () => ({ status: 502 })
+  await until(client, is('reconnecting'))
+  await service.call('POST', `/jobs/${last.id}/complete`)
+  await service.age(last.id, 60)
+  const before = front.seen.length
+  front.instead = asked => (asked.startsWith('/api/progress/stream') || asked.startsWith(path) ? { status: 502 } : null)
+  await waitFor(() => front.seen.slice(before).some(asked => asked.path.startsWith(path)))
+  front.instead = insteadOfStreams({ status: 502 })
+  await until(client, shows(last.id, { status: 'completed' }))
+})
 
-t.test('a job that is followed by its id is followed also where it is retried while the page polls', async t => {
+t.test('a job that is followed by its id is still followed after it was retried while the page polls', async t => {
   const service = await startService(t)
   const front = await startFront(t, service.url)
   const job = await service.createJob()
@@ -265,7 +264,7 @@ t.test('a job that is followed by its id is followed also where it is retried wh
   await until(client, shows(job.id, { status: 'pending', attempt: 2 }))
 })
 
-t.test('a page whose clock is wrong has the time of the service, before anything changes', async t => {
+t.test("a page whose clock is wrong knows the service's time before any job changes", async t => {
   const service = await startService(t)
   await service.createJob()
   const browser = new Browser()
@@ -276,7 +275,7 @@ t.test('a page whose clock is wrong has the time of the service, before anything
   ahead.restore()
 })
 
-t.test('a stream that is opened and never says anything is as good as none', async t => {
+t.test('a stream that is opened and stays silent counts as failed', async t => {
   const service = await startService(t)
   const front = await startFront(t, service.url)
   front.fate = 'swallow'
@@ -288,7 +287,7 @@ t.test('a stream that is opened and never says anything is as good as none', asy
   await until(client, is('live'))
 })
 
-t.test('a stream that falls silent is left, and the next one must show more than its beginning', async t => {
+t.test('a stream that falls silent is closed, and the next one must deliver more than its snapshot', async t => {
   const service = await startService(t, { LIVE_KEEPALIVE_SECONDS: '1' })
   const front = await startFront(t, service.url)
   const job = await service.createJob({ totalCount: 4 })
@@ -310,7 +309,7 @@ t.test('a stream that falls silent is left, and the next one must show more than
   await until(client, is('live'))
 })
 
-t.test('a stream that the service ends in good order is opened again without a word', async t => {
+t.test('a stream that the service ends in order is opened again without a visible change', async t => {
   const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
   const tenant_id = randomUUID()
   const given: string[] = []
@@ -333,7 +332,7 @@ t.test('a stream that the service ends in good order is opened again without a w
   t.same([...states], ['live'], 'nobody needs to know')
 })
 
-t.test('a token that is refused is renewed once, and then the page is told', async t => {
+t.test('a refused token is renewed once, and a second refusal is shown', async t => {
   const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
   const tenant_id = randomUUID()
   const good = await mint({ tenant_id })
@@ -396,7 +395,7 @@ t.test('three tabs have one stream, and the next one takes over when its tab is 
   await waitFor(() => front.openStreams === 1)
 })
 
-t.test('a tab that the browser stops hands the connection on at once, and takes its place again', async t => {
+t.test('a tab that the browser suspends gives up the connection at once, and joins again later', async t => {
   const service = await startService(t)
   const front = await startFront(t, service.url)
   const browser = new Browser()
@@ -427,7 +426,7 @@ t.test('a tab that the browser stops hands the connection on at once, and takes 
   t.match(streamsSeen(front).at(-1)?.headers['last-event-id'], /^\d+\.\d+\.\d+(-\d+)*$/)
 })
 
-t.test('a tab that hangs loses the connection to one that is looked at, and finds its way back', async t => {
+t.test('a tab that hangs loses the connection to a visible one, and joins again later', async t => {
   const service = await startService(t)
   const front = await startFront(t, service.url)
   const browser = new Browser()
@@ -446,7 +445,7 @@ t.test('a tab that hangs loses the connection to one that is looked at, and find
   await until(hidden, shows(job.id, { progressPercent: 10 }))
 })
 
-t.test('a tab whose token is good need not wait for one whose token is not', async t => {
+t.test('a tab with a valid token does not wait for one with a refused token', async t => {
   const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
   const front = await startFront(t, service.url)
   const claims = { tenant_id: randomUUID(), sub: 'a' }
@@ -467,7 +466,7 @@ t.test('a tab whose token is good need not wait for one whose token is not', asy
   t.equal(second.streams, 1, 'it takes the connection over once')
 })
 
-t.test('a page that is given no locks is on its own', async t => {
+t.test('a page without Web Locks connects for itself', async t => {
   const service = await startService(t)
   const browser = new Browser()
   browser.forbidsLocks = true
@@ -479,7 +478,7 @@ t.test('a page that is given no locks is on its own', async t => {
   )
 })
 
-t.test('tabs of other users, other filters or other services have nothing in common', async t => {
+t.test('tabs of different users, filters or services share nothing', async t => {
   const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
   const front = await startFront(t, service.url)
   const [one, two] = [randomUUID(), randomUUID()]
@@ -501,7 +500,7 @@ t.test('tabs of other users, other filters or other services have nothing in com
   for (const token of Object.values(tokens)) t.notOk(kept.includes(token.split('.')[2] ?? ''), 'no tab tells its token')
 })
 
-t.test('when the token becomes that of another user, nothing of the first one stays', async t => {
+t.test('when the token becomes that of another user, nothing of the first user stays', async t => {
   const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
   const front = await startFront(t, service.url)
   const [one, two] = [randomUUID(), randomUUID()]
@@ -612,7 +611,7 @@ t.test('a process in Node ends after its client was closed', async t => {
   t.pass('it has ended by itself')
 })
 
-t.test('who waits for a job that was retried elsewhere is not told of the end before', async t => {
+t.test('a page that waits for a retried job is not told of the end of the earlier attempt', async t => {
   const service = await startService(t)
   const front = await startFront(t, service.url)
   const job = await service.createJob()

@@ -18,7 +18,7 @@ const parse = (...pieces: string[]) => {
   return { events: pieces.flatMap(piece => parser.push(piece)), parser }
 }
 
-t.test('what has finished is shown for half a minute beside what runs, and a failure for a whole one', t => {
+t.test('finished jobs are shown beside running ones for half a minute, and failed ones for a minute', t => {
   const finishedAt = '2026-01-01T00:00:00.000Z'
   const shown = (status: LiveJob['status'], seconds: number) =>
     hasJustFinished({ status, finishedAt }, Date.parse(finishedAt) + seconds * 1000)
@@ -38,7 +38,7 @@ t.test('what has finished is shown for half a minute beside what runs, and a fai
   t.end()
 })
 
-t.test('a stream is read as the standard says', t => {
+t.test('server-sent events are parsed as the standard says', t => {
   t.same(parse('id: 7.1\nevent: a\ndata: {"x":1}\n\n').events, [{ event: 'a', id: '7.1', data: '{"x":1}' }])
   t.same(parse('data:no space\ndata: two\n\n').events, [{ event: 'message', id: '', data: 'no space\ntwo' }])
   t.same(parse(': a comment\n\n:\n\n').events, [])
@@ -60,7 +60,7 @@ t.test('a stream is read as the standard says', t => {
   t.end()
 })
 
-t.test('a stream means the same however it is cut, and whatever ends its lines', t => {
+t.test('a stream is parsed the same however it is cut into chunks, and whatever ends its lines', t => {
   const lines = [
     'retry: 5',
     '',
@@ -89,7 +89,7 @@ t.test('a stream means the same however it is cut, and whatever ends its lines',
   t.end()
 })
 
-t.test('a refusal says when to come back, in seconds or by a date, and nobody waits for days', async t => {
+t.test('a refusal says when to try again, in seconds or by a date, and the wait is never days', async t => {
   const after = async (header?: string) =>
     (await readProblem(new Response('', { status: 503, headers: header ? { 'retry-after': header } : {} })))
       .retryAfterSeconds
@@ -114,7 +114,7 @@ const job = (fields: Partial<LiveJob> = {}): LiveJob =>
     ...fields,
   })
 
-t.test('the newest revision of a job wins, and what is not new is the same object', t => {
+t.test('the newest revision of a job is kept, and an unchanged job stays the same object', t => {
   const store = new JobStore({ keepFinishedMs: 1000 })
   t.equal(
     store.replace([job({ revision: 5, progressPercent: 50 })], false).length,
@@ -134,7 +134,7 @@ t.test('the newest revision of a job wins, and what is not new is the same objec
   t.end()
 })
 
-t.test('a snapshot replaces membership, and keeps the order in which it lists', t => {
+t.test('a snapshot replaces the set of jobs, and its order is kept', t => {
   const store = new JobStore({ keepFinishedMs: 1000 })
   const ids = (): string[] => store.jobs().map(({ id }) => id)
   store.replace([job({ id: 'b' }), job({ id: 'a' })], true)
@@ -150,7 +150,7 @@ t.test('a snapshot replaces membership, and keeps the order in which it lists', 
   t.end()
 })
 
-t.test('each change has the name of what happened, also where nobody said it', t => {
+t.test('each change has the right name, even if the stream did not name it', t => {
   const named = (before: Partial<LiveJob>, after: Partial<LiveJob>, said: 'updated' | 'stalled' | null = null) => {
     const store = new JobStore({ keepFinishedMs: 1000 })
     store.replace([job(before)], false)
@@ -173,7 +173,7 @@ t.test('each change has the name of what happened, also where nobody said it', t
   t.end()
 })
 
-t.test('finished jobs are let go after a while', t => {
+t.test('finished jobs are dropped after a while', t => {
   let now = 0
   const store = new JobStore({ keepFinishedMs: 1000, now: () => now })
   for (let n = 0; n < 1000; n++) {
@@ -204,7 +204,7 @@ t.test('the pause before the next attempt doubles up to half a minute, and half 
   t.end()
 })
 
-t.test('pauses that are due end when somebody looks, and all of them when woken', async t => {
+t.test('pauses that are due end at a tick, and all pauses end when woken', async t => {
   let now = 0
   const pauses = new Pauses(() => now)
   const ended: string[] = []
@@ -236,41 +236,44 @@ t.test('tokens of one user with the same rights are one identity, and no others 
   t.end()
 })
 
-t.test('a digest tells things apart and shows none of them', async t => {
+t.test('a digest distinguishes values and does not show them', async t => {
   const named = await digest(['secret', 'a'])
   t.match(named, /^[0-9a-f]{64}$/)
   t.not(named, await digest(['secret', 'b']))
 })
 
-t.test('a token callback is called once for all who need a new token, and again before a token expires', async t => {
-  let calls = 0
-  const soon = Date.now() / 1000 + 1
-  const tokens = new Tokens(async () => {
-    calls += 1
-    return calls < 3 ? jwt({ n: calls }) : jwt({ n: calls, exp: soon })
-  })
-  const first = await tokens.get()
-  t.equal(await tokens.get(), first)
-  const [second, also] = await Promise.all([tokens.renew(first), tokens.renew(first)])
-  t.equal(second, also)
-  t.equal(await tokens.renew(first), second, 'somebody else has already renewed it')
-  t.equal(calls, 2)
-  await tokens.renew(second)
-  await tokens.get()
-  t.equal(calls, 4)
-  await tokens.next()
-  const before = calls
-  await tokens.next()
-  t.equal(calls, before + 1, 'and for each connection')
-  await t.rejects(new Tokens(() => Promise.reject(new Error('logged out'))).get(), {
-    code: 'token_unavailable',
-    status: 0,
-  })
-  t.equal(await new Tokens(undefined).get(), null)
-  t.equal(await new Tokens(() => undefined).get(), null)
-})
+t.test(
+  'a token callback is called once for all callers that need a token, and again before the token expires',
+  async t => {
+    let calls = 0
+    const soon = Date.now() / 1000 + 1
+    const tokens = new Tokens(async () => {
+      calls += 1
+      return calls < 3 ? jwt({ n: calls }) : jwt({ n: calls, exp: soon })
+    })
+    const first = await tokens.get()
+    t.equal(await tokens.get(), first)
+    const [second, also] = await Promise.all([tokens.renew(first), tokens.renew(first)])
+    t.equal(second, also)
+    t.equal(await tokens.renew(first), second, 'somebody else has already renewed it')
+    t.equal(calls, 2)
+    await tokens.renew(second)
+    await tokens.get()
+    t.equal(calls, 4)
+    await tokens.next()
+    const before = calls
+    await tokens.next()
+    t.equal(calls, before + 1, 'and for each connection')
+    await t.rejects(new Tokens(() => Promise.reject(new Error('logged out'))).get(), {
+      code: 'token_unavailable',
+      status: 0,
+    })
+    t.equal(await new Tokens(undefined).get(), null)
+    t.equal(await new Tokens(() => undefined).get(), null)
+  },
+)
 
-t.test('the clock of the service is known from its freshest change', t => {
+t.test("the service's time is taken from its newest change", t => {
   let now = 1_000_000
   const clock = new ServiceClock(() => now)
   t.equal(clock.now(), now)
@@ -313,7 +316,7 @@ const memory = () => {
   }
 }
 
-t.test('who waits is remembered until told, and no longer than a week', async t => {
+t.test('a waiting job is remembered until its end is told, and no longer than a week', async t => {
   const storage = memory()
   const first = new Waiting(storage)
   const early = first.wait('a')

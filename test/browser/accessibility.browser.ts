@@ -172,7 +172,7 @@ t.test('in every language, at 1280 and at 390 pixels, nothing of a row is cut of
   }
 })
 
-t.test('with colours of the visitor, bars, outcomes and what is chosen are still told apart', async t => {
+t.test('with forced colours, bars, outcomes and selections can still be told apart', async t => {
   const service = await startService(t)
   await makeLongJobs(service)
   const { page } = await visit(t, browser, service.url, { forcedColors: 'active' })
@@ -203,7 +203,7 @@ t.test('with colours of the visitor, bars, outcomes and what is chosen are still
   t.equal(new Set(grounds.map(({ ground }) => ground)).size, 3)
 })
 
-t.test('on paper there is every row, also of a list that is longer than the window', async t => {
+t.test('in print there is every row, also of a list that is longer than the window', async t => {
   const service = await startService(t)
   await service.createJob({ name: 'Only one' })
   await service.database.pool.query(
@@ -226,7 +226,7 @@ t.test('on paper there is every row, also of a list that is longer than the wind
   t.equal(new Set(bottoms).size, 150, 'each at a place of its own')
 })
 
-t.test('on paper there is what has been read, and how many rows have not', async t => {
+t.test('in print there are all rows that have been read, and the number of the others', async t => {
   const service = await startService(t)
   const partitions = Array.from({ length: 230 }, (_, index) => ({ name: `Part ${index}` }))
   const batch = await service.createJob({ name: 'Many parts', partitions })

@@ -85,7 +85,7 @@ t.test('where streams are blocked the page polls, says so, and goes back to the 
   complaints.forgive(UNREACHABLE)
 })
 
-t.test('a reload shows the same page again, and misses no end', async t => {
+t.test('a reload shows the same page again, and no end of a job is missed', async t => {
   const service = await startService(t)
   const job = await service.createJob({ name: 'Long job', totalCount: 10 })
   await service.heartbeat(job.id, { processedCount: 4 })
@@ -143,7 +143,7 @@ t.test(
   },
 )
 
-t.test('with tokens the page asks for one, keeps it for this tab alone, and refuses what is none', async t => {
+t.test('with tokens the page asks for one, keeps it for this tab only, and refuses a text that is none', async t => {
   const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
   const token = await mint({ features: ['progress.view'] })
   await service.as(await mint({ ...claimsOf(token), features: ['progress.*'] })).createJob({

@@ -57,36 +57,33 @@ t.test('what workers report is seen as it happens: bar, counts, speed, time left
   await holds(page.getByRole('complementary'), 'Nightly import')
 })
 
-t.test(
-  'a job that is silent, and one that is alive without getting on, look different, and can be filtered for',
-  async t => {
-    const fields = { jobType: 'watch', totalCount: 100 }
-    const silent = await runningJob(service, { ...fields, name: 'Silent one' }, { secondsAgo: 60, processed: 50 })
-    const stuck = await runningJob(service, { ...fields, name: 'Stuck one' }, { secondsAgo: 60, processed: 50 })
-    await runningJob(service, { ...fields, name: 'Busy one' }, { secondsAgo: 60, processed: 50 })
-    const { page } = await visit(t, browser, `${service.url}/?type=watch`)
-    await holds(page.getByRole('table'), 'Busy one')
-    t.equal(await page.locator('[data-condition=stalled], [data-condition=not_advancing]').count(), 0)
-    await service.database.pool.query(
-      `UPDATE progress_jobs SET liveness = 'stalled', revision = revision + 1 WHERE id = $1`,
-      [silent.id],
-    )
-    await service.database.pool.query(
-      `UPDATE progress_jobs SET advanced_at = now() - interval '29 seconds', revision = revision + 1 WHERE id = $1`,
-      [stuck.id],
-    )
-    // Found by comparing revisions: nobody has announced it.
-    await holds(row(page, 'Silent one'), 'Stalled')
-    await holds(row(page, 'Stuck one'), /No advance for 3\ds/)
-    const shapes = await page.locator('.job .mark').evaluateAll(marks => marks.map(mark => mark.innerHTML))
-    t.equal(new Set(shapes).size, 3, 'by their shape, not by colour alone')
-    t.equal((await row(page, 'Silent one').locator('.left').textContent())?.trim(), '', 'no time counts down')
-    await page.getByRole('button', { name: 'Needs attention 2' }).click()
-    await row(page, 'Busy one').waitFor({ state: 'detached' })
-    t.equal(await page.locator('.row').count(), 2)
-    t.match(page.url(), /status=attention/)
-  },
-)
+t.test('a silent job, and one that reports without advancing, look different and can be filtered', async t => {
+  const fields = { jobType: 'watch', totalCount: 100 }
+  const silent = await runningJob(service, { ...fields, name: 'Silent one' }, { secondsAgo: 60, processed: 50 })
+  const stuck = await runningJob(service, { ...fields, name: 'Stuck one' }, { secondsAgo: 60, processed: 50 })
+  await runningJob(service, { ...fields, name: 'Busy one' }, { secondsAgo: 60, processed: 50 })
+  const { page } = await visit(t, browser, `${service.url}/?type=watch`)
+  await holds(page.getByRole('table'), 'Busy one')
+  t.equal(await page.locator('[data-condition=stalled], [data-condition=not_advancing]').count(), 0)
+  await service.database.pool.query(
+    `UPDATE progress_jobs SET liveness = 'stalled', revision = revision + 1 WHERE id = $1`,
+    [silent.id],
+  )
+  await service.database.pool.query(
+    `UPDATE progress_jobs SET advanced_at = now() - interval '29 seconds', revision = revision + 1 WHERE id = $1`,
+    [stuck.id],
+  )
+  // Found by comparing revisions: nobody has announced it.
+  await holds(row(page, 'Silent one'), 'Stalled')
+  await holds(row(page, 'Stuck one'), /No advance for 3\ds/)
+  const shapes = await page.locator('.job .mark').evaluateAll(marks => marks.map(mark => mark.innerHTML))
+  t.equal(new Set(shapes).size, 3, 'by their shape, not by colour alone')
+  t.equal((await row(page, 'Silent one').locator('.left').textContent())?.trim(), '', 'no time counts down')
+  await page.getByRole('button', { name: 'Needs attention 2' }).click()
+  await row(page, 'Busy one').waitFor({ state: 'detached' })
+  t.equal(await page.locator('.row').count(), 2)
+  t.match(page.url(), /status=attention/)
+})
 
 t.test('filters by text and type are in the address, and say when nothing fits', async t => {
   for (const name of ['Alpha', 'Beta']) await service.createJob({ name, jobType: `filter ${name}` })
@@ -220,7 +217,7 @@ t.test('the page of a batch has its partitions, and the page of a partition foll
   await holds(page.locator('job-partitions'), '1 running')
 })
 
-t.test('of a batch it is said which partitions are silent and which failed, and its numbers stay', async t => {
+t.test('a batch says which partitions are silent and which have failed, and keeps its numbers', async t => {
   const { body } = await service.call<{ id: string; partitions: { id: string }[] }>('POST', '/jobs', {
     jobType: 'partly',
     name: 'Partly silent',
@@ -337,50 +334,53 @@ t.test('why the service has ended a job is said in the language of the visitor',
   }
 })
 
-t.test('every text of others stands by itself: what is written from the right turns nothing around it', async t => {
-  const own = await startService(t)
-  const rtl = (latin: string) => `שלום ${latin}`
-  const job = await own.createJob({
-    name: rtl('name'),
-    jobType: rtl('type'),
-    unit: rtl('unit'),
-    description: rtl('description'),
-    totalCount: 10,
-  })
-  await own.heartbeat(job.id, {
-    processedCount: 5,
-    message: rtl('message'),
-    workerId: rtl('worker'),
-    stage: rtl('stage'),
-  })
-  const failed = await own.createJob({ name: rtl('failed'), jobType: rtl('type') })
-  await own.call('POST', `/jobs/${failed.id}/fail`, { errorMessage: rtl('error') })
-  /** Texts that stand beside others in one paragraph of bidirectional text, or have the direction of the page. */
-  const bare = (page: Page): Promise<string[]> =>
-    page.evaluate(() => {
-      const found: string[] = []
-      const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
-      while (texts.nextNode()) {
-        const { data, parentElement } = texts.currentNode as Text
-        if (!data.includes('שלום') || parentElement?.closest('script, style, pre, .vh, option') != null) continue
-        const isolated = data.split('\u2068').slice(1).join('').includes('שלום')
-        if (parentElement?.closest('bdi, [dir=auto]') == null && !isolated) found.push(data.trim())
-      }
-      return found
+t.test(
+  'texts of callers are isolated: one that is written from right to left does not affect the text around it',
+  async t => {
+    const own = await startService(t)
+    const rtl = (latin: string) => `שלום ${latin}`
+    const job = await own.createJob({
+      name: rtl('name'),
+      jobType: rtl('type'),
+      unit: rtl('unit'),
+      description: rtl('description'),
+      totalCount: 10,
     })
-  const { page } = await visit(t, browser, own.url)
-  for (const [path, text] of [
-    ['/', rtl('message')],
-    ['/?view=history', rtl('error')],
-    [`/jobs/${job.id}`, rtl('worker')],
-    [`/jobs/${failed.id}`, rtl('error')],
-    ['/statistics', rtl('type')],
-  ] as const) {
-    await page.goto(`${own.url}${path}`)
-    await holds(page.locator('main'), text)
-    t.same(await bare(page), [], path)
-  }
-})
+    await own.heartbeat(job.id, {
+      processedCount: 5,
+      message: rtl('message'),
+      workerId: rtl('worker'),
+      stage: rtl('stage'),
+    })
+    const failed = await own.createJob({ name: rtl('failed'), jobType: rtl('type') })
+    await own.call('POST', `/jobs/${failed.id}/fail`, { errorMessage: rtl('error') })
+    /** Texts that stand beside others in one paragraph of bidirectional text, or have the direction of the page. */
+    const bare = (page: Page): Promise<string[]> =>
+      page.evaluate(() => {
+        const found: string[] = []
+        const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
+        while (texts.nextNode()) {
+          const { data, parentElement } = texts.currentNode as Text
+          if (!data.includes('שלום') || parentElement?.closest('script, style, pre, .vh, option') != null) continue
+          const isolated = data.split('\u2068').slice(1).join('').includes('שלום')
+          if (parentElement?.closest('bdi, [dir=auto]') == null && !isolated) found.push(data.trim())
+        }
+        return found
+      })
+    const { page } = await visit(t, browser, own.url)
+    for (const [path, text] of [
+      ['/', rtl('message')],
+      ['/?view=history', rtl('error')],
+      [`/jobs/${job.id}`, rtl('worker')],
+      [`/jobs/${failed.id}`, rtl('error')],
+      ['/statistics', rtl('type')],
+    ] as const) {
+      await page.goto(`${own.url}${path}`)
+      await holds(page.locator('main'), text)
+      t.same(await bare(page), [], path)
+    }
+  },
+)
 
 t.test('dark and light follow the system, until the visitor decides, also for the next visit', async t => {
   const { page } = await visit(t, browser, service.url, { colorScheme: 'dark' })
@@ -475,7 +475,7 @@ t.test('a screen reader is told what a filter found, and not of every job that c
   await holds(said, '1 job')
 })
 
-t.test('the list can be put in order, which the columns say, and which holds while numbers change', async t => {
+t.test('the list can be sorted, its columns say so, and the order holds while numbers change', async t => {
   const jobs = await Promise.all(
     ['b 10', 'b 9', 'a'].map(name => service.createJob({ name, jobType: 'order', totalCount: 100 })),
   )
@@ -498,7 +498,7 @@ t.test('the list can be put in order, which the columns say, and which holds whi
   t.match(page.url(), /sort=done/)
 })
 
-t.test('what one filter found is not shown as what another one did, when that could not be read', async t => {
+t.test('the result of a filter is not shown for another filter whose result could not be read', async t => {
   const own = await startService(t)
   const end = { secondsAgo: 100, took: 90, processed: 50, how: 'complete', body: {} } as const
   await finishedJob(own, { name: 'Went well', jobType: 'export', totalCount: 50 }, end)
@@ -517,7 +517,7 @@ t.test('what one filter found is not shown as what another one did, when that co
   complaints.forgive(/net::ERR/)
 })
 
-t.test('of many workers the silent ones come first, and all are there for who asks', async t => {
+t.test('of many workers the silent ones come first, and all are shown on request', async t => {
   const job = await service.createJob({ name: 'Crowd', jobType: 'crowd', totalCount: 10_000 })
   await service.call('POST', '/heartbeats', {
     heartbeats: Array.from({ length: 130 }, (_, index) => ({
@@ -618,7 +618,7 @@ t.test('a long line of a payload or a result is printed to its end', async t => 
   t.equal(await result.evaluate(code => code.scrollWidth - code.clientWidth), 0)
 })
 
-t.test('a job that is erased while somebody looks, and a chart of another release, are told of', async t => {
+t.test('the page says so when a shown job is erased, and when a chart belongs to another release', async t => {
   const job = await runningJob(
     service,
     { name: 'Soon gone', jobType: 'gone', totalCount: 9 },

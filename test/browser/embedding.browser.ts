@@ -245,7 +245,7 @@ t.test(
   },
 )
 
-t.test('what nobody hears any more of is dim and still, and says of when it is', async t => {
+t.test('an element whose connection is lost is dim and still, and says when its job was up to date', async t => {
   const { host, service, front } = await startWorld(t)
   const job = await service.createJob({ name: 'Import', totalCount: 100 })
   await service.heartbeat(job.id, { processedCount: 42, etaSeconds: 1200 })
@@ -281,7 +281,7 @@ t.test('what nobody hears any more of is dim and still, and says of when it is',
   t.equal(await card.getByText('as of').count(), 0)
 })
 
-t.test('each element says of when it is by its own connection, from whenever it was added', async t => {
+t.test('each element says by its own connection when its job was up to date, whenever it was added', async t => {
   const { host, service, front } = await startWorld(t, { AUTH_JWT_SECRET: SECRET })
   const { url } = await startFront(t, service.url)
   const tenant = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55'
@@ -341,7 +341,7 @@ t.test('each element says of when it is by its own connection, from whenever it 
   t.same(await page.getByText('Not advancing').count(), 0)
 })
 
-t.test('a page that nobody looks at knows all the same until when something arrived', async t => {
+t.test('a hidden page knows until when its connection worked', async t => {
   // So long that ten minutes which pass at once are no silence: a new connection would bring the clock of the service.
   const { host, service, front } = await startWorld(t, { LIVE_KEEPALIVE_SECONDS: '3600' })
   const job = await service.createJob({ name: 'Import', totalCount: 100 })
@@ -589,7 +589,7 @@ t.test('elements that were required ask the origin of their page', async t => {
   t.ok(await asked)
 })
 
-t.test('elements heed what is set before their file has come, and after they were added', async t => {
+t.test('elements use properties that are set before their file has loaded, and after they were added', async t => {
   const { host, service, front } = await startWorld(t, { AUTH_JWT_SECRET: SECRET })
   const token = await mint({ tenant_id: '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55' })
   const admin = service.as(token)
@@ -699,7 +699,7 @@ t.test('three tabs of an origin have one connection, and lose nothing when the o
   t.equal(front.openStreams, 1)
 })
 
-t.test('a leader that is frozen, kept for going back, or crashes is replaced', async t => {
+t.test('a leader that is frozen, in the back/forward cache, or has crashed is replaced', async t => {
   const { host, service, front } = await startWorld(t)
   const job = await service.createJob({ totalCount: 100 })
   host.page('/tab', {

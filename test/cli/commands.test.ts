@@ -115,7 +115,7 @@ t.test('with a service', { buffered: true }, async t => {
   })
 
   t.test(
-    'a cancelled command is asked to end, then made to, and what it has started with it',
+    'a cancelled command is asked to end and then killed, together with the processes that it has started',
     { buffered: true },
     async t => {
       const directory = t.testdir()
@@ -157,12 +157,16 @@ t.test('with a service', { buffered: true }, async t => {
     },
   )
 
-  t.test('what the command leaves behind does not keep it from ending', { buffered: true }, async t => {
-    const { ended, child } = run(t, ['--name', 'daemon', '--', 'bash', '-c', 'sleep 60 >/dev/null & echo $!'])
-    const [pid] = (await once(child.stdout, 'data')) as [Buffer]
-    t.match(await ended, { code: 0 })
-    process.kill(Number.parseInt(String(pid)), 'SIGKILL')
-  })
+  t.test(
+    'processes that the command leaves behind do not keep headway run from ending',
+    { buffered: true },
+    async t => {
+      const { ended, child } = run(t, ['--name', 'daemon', '--', 'bash', '-c', 'sleep 60 >/dev/null & echo $!'])
+      const [pid] = (await once(child.stdout, 'data')) as [Buffer]
+      t.match(await ended, { code: 0 })
+      process.kill(Number.parseInt(String(pid)), 'SIGKILL')
+    },
+  )
 
   t.test('a signal reaches the command, which decides', { buffered: true }, async t => {
     const { child, ended } = run(t, [

@@ -117,7 +117,7 @@ t.test('a line says how far a program is', async t => {
   for (const [line, report] of cases) t.same(through([line]).last, report, line)
 })
 
-t.test('what leads, where lines say several things', async t => {
+t.test('the leading value is chosen where lines have several', async t => {
   const cases: [name: string, lines: string[], percents: number[]][] = [
     [
       'a percent against a fraction',
@@ -247,7 +247,7 @@ t.test('what leads, where lines say several things', async t => {
   t.same(through(['42 %'], { unit: 'rows' }).last, counts(42, 100, 'unknown'), 'a percent counts no rows')
 })
 
-t.test('a bar that was misread is taken back for ever, and no line takes long', async t => {
+t.test('a misread bar is given up for good, and no line takes long to read', async t => {
   // Falls and other totals without end: counts stay within what the service takes.
   const lines = Array.from({ length: 3000 }, (_, index) => `${(index * 7919) % 101}% ${index % 13}/${(index % 7) + 13}`)
   const { last } = through(lines)

@@ -57,7 +57,7 @@ t.test('with a service', { buffered: true }, async t => {
   }
   const isAlive = (pid: number): boolean => processTable.find(pid) !== null
 
-  t.test('nothing that a command has started outlives its stop', { buffered: true }, async t => {
+  t.test('no process that a command has started outlives its stop', { buffered: true }, async t => {
     const directory = t.testdir()
     const names = Object.keys(WAYS_OUT)
     // Each way out once by a cancel, and by the signals in turn.
@@ -84,7 +84,7 @@ t.test('with a service', { buffered: true }, async t => {
       await Promise.all(cases.slice(at, at + 5).map((each, index) => tryOut(each, at + index)))
   })
 
-  t.test('what a command starts to clean up may do so until the grace is over', { buffered: true }, async t => {
+  t.test('processes that a command starts to clean up may run until the grace is over', { buffered: true }, async t => {
     const script = `trap 'bash -c "sleep 0.4; echo cleaned"; exit 9' TERM; echo ready; sleep 600 & wait`
     const { child, ended } = run(t, ['--name', 'cleaning', '--', 'bash', '-c', script])
     await once(child.stdout, 'data')
@@ -109,7 +109,7 @@ t.test('with a service', { buffered: true }, async t => {
   })
 })
 
-t.test('a command that has ended by itself cannot be asked any more', async t => {
+t.test('a command that has ended by itself cannot be asked to stop', async t => {
   const child = spawn('true', { stdio: 'ignore' })
   const family = new Family({ pid: child.pid!, mark: 'none', hasGroup: false })
   // This process, busy, has not taken note of the end.
@@ -118,7 +118,7 @@ t.test('a command that has ended by itself cannot be asked any more', async t =>
   await once(child, 'exit')
 })
 
-t.test('a process is ended only while it is the one that was seen', async t => {
+t.test('a process is ended only if it still is the process that was seen', async t => {
   const entry = (pid: number, more: Partial<ProcessEntry> = {}): ProcessEntry => {
     return { pid, parent: 1, group: 1, session: 1, startedAt: '100', name: 'x', isStopped: false, ...more }
   }

@@ -33,7 +33,7 @@ const running = {
   children: null,
 }
 
-t.test('the condition of a job is its status, and of a running one what is wrong with it', async t => {
+t.test('the condition of a job is its status, and for a running one its problem', async t => {
   const table: [name: string, over: Record<string, unknown>, seconds: number, condition: string][] = [
     ['it advances', {}, 61, 'running'],
     ['29 s are nothing', {}, 89, 'running'],
@@ -77,7 +77,7 @@ t.test('a batch is stalled once all of its running partitions are; until then it
   t.equal(conditionOf(batchWith({ stalled: undefined }), now(61)), 'stalled', 'an earlier service does not count them')
 })
 
-t.test('a list says the line of an error that names it, without the stack', async t => {
+t.test('a list shows the line of an error that names the problem, without the stack', async t => {
   const texts = [
     ['No more paper', 'No more paper'],
     ['Error: refused\n    at Socket.connect (/srv/a.js:1:2)\n    at b', 'Error: refused'],
@@ -103,14 +103,14 @@ t.test('a list says the line of an error that names it, without the stack', asyn
   t.equal(failureText(ended), 'Its workers fell silent', 'by the code, where the service has ended it')
 })
 
-t.test('a job that advances seldom is given three of its usual steps before it is said not to advance', async t => {
+t.test('a job that advances rarely gets three of its usual steps before it counts as not advancing', async t => {
   // One item in ten minutes, the last one an hour after the start.
   const slow = { ...running, processedCount: 6, progressPercent: 6, advancedAt: at(3_600) }
   t.equal(notAdvancingMs(slow, now(3_600 + 1_799)), null)
   t.equal(notAdvancingMs(slow, now(3_600 + 1_800)), 1_800_000)
 })
 
-t.test('usual steps are counted by what was done, not by the percent that it is', t => {
+t.test('usual steps are counted by the items done, and not by the percent', t => {
   // Items of 45 s each, one of ten: three are due after 135 s.
   const first = { ...running, processedCount: 1, totalCount: 10, progressPercent: 10, advancedAt: at(45) }
   t.equal(notAdvancingMs(first, now(45 + 134)), null)
@@ -121,7 +121,7 @@ t.test('usual steps are counted by what was done, not by the percent that it is'
   t.end()
 })
 
-t.test('items that are reported many at once are one step', t => {
+t.test('items that are reported together are one step', t => {
   // 500 every ten minutes, three times: made, and then a revision for each report.
   const bulk = { ...running, processedCount: 1500, totalCount: 5000, advancedAt: at(1_800), revision: 4 }
   t.equal(notAdvancingMs(bulk, now(1_800 + 1_799)), null)
@@ -133,7 +133,7 @@ t.test('items that are reported many at once are one step', t => {
   t.end()
 })
 
-t.test('the time left counts down between two updates, not below 0, and only while something is done', async t => {
+t.test('the time left counts down between two updates, not below 0, and only while the job advances', async t => {
   t.equal(secondsLeft(running, now(60)), 140)
   t.equal(secondsLeft(running, now(65.5)), 135)
   t.equal(secondsLeft({ ...running, etaSeconds: 3 }, now(80)), 0)
@@ -143,7 +143,7 @@ t.test('the time left counts down between two updates, not below 0, and only whi
   t.equal(secondsLeft(running, now(100)), null, 'it has not advanced for 40 s')
 })
 
-t.test('the clock of what is shown stands still while nothing can arrive', async t => {
+t.test('the time of the shown jobs stands still while the connection is lost', async t => {
   const clock = new ShownClock()
   t.equal(clock.read('connecting', 1), 1)
   t.equal(clock.lastMs, null)
@@ -152,7 +152,7 @@ t.test('the clock of what is shown stands still while nothing can arrive', async
   t.equal(clock.read('polling', 91), 91)
 })
 
-t.test('a curve begins with the history and goes on with what the stream says, each moment once', async t => {
+t.test('a curve begins with the history and continues with the stream, with one point per moment', async t => {
   const curve = new Curve()
   const live = (seconds: number, progressPercent: number) =>
     curve.add({ ...running, updatedAt: at(seconds), progressPercent, throughputPerSecond: 1 })
@@ -207,7 +207,7 @@ t.test('a slow speed is told by the minute or the hour, so that it is a number t
   }
 })
 
-t.test('an order holds for five seconds, and what cannot be compared comes last', async t => {
+t.test('an order holds for five seconds, and jobs without a value come last', async t => {
   const job = (id: string, progressPercent: number, status = 'running') => ({ id, progressPercent, status }) as LiveJob
   const sorting = new Sorting()
   const order = (jobs: LiveJob[], seconds: number) => sorting.apply(jobs, 'done', now(seconds)).map(({ id }) => id)
@@ -232,7 +232,7 @@ t.test('the page offers only what the token allows, and everything where none is
   t.equal(mayDo('cancel', 'no token'), false)
 })
 
-t.test('what is counted is told in words, and a unit of its own as it is', t => {
+t.test('units are shown as words, and a custom unit as it is', t => {
   const of = (unit: string, totalCount = 2) => countText({ processedCount: 1, totalCount, unit })
   t.equal(of('iterations'), '1 of 2 iterations')
   t.equal(of('paths', 1), '1 of 1 path')

@@ -24,7 +24,7 @@ const counts = fc.oneof(fc.integer({ min: 0, max: 1000 }), fc.integer({ min: 0, 
 /** All cases of a property in one call. */
 const sample = <T>(arbitrary: fc.Arbitrary<T>): T[] => fc.sample(arbitrary, { numRuns: 2_000 })
 
-t.test('percent: floored, at most 99, null without a total, and never an overflow', async t => {
+t.test('percent: rounded down, at most 99, null without a total, and never an overflow', async t => {
   const table: [number, number | null, number | null][] = [
     [0, 100, 0],
     [1, 3, 33],
@@ -53,7 +53,7 @@ t.test('percent: floored, at most 99, null without a total, and never an overflo
   })
 })
 
-t.test('next_percent: never back, unless it may fall; unknown stays what it was', async t => {
+t.test('next_percent: never falls, unless it may; with an unknown percent it stays', async t => {
   const call = `${FUNCTIONS}.next_percent(shown, computed, may_fall)`
   const columns = 'shown integer, computed integer, may_fall boolean'
   const table: [number, number | null, boolean, number][] = [
@@ -73,7 +73,7 @@ t.test('next_percent: never back, unless it may fall; unknown stays what it was'
   )
 })
 
-t.test('percent_of_fraction: floored, at most 99, and floats cost no percent', async t => {
+t.test('percent_of_fraction: rounded down, at most 99, and the rounding of floats costs no percent', async t => {
   const call = `${FUNCTIONS}.percent_of_fraction(fraction)`
   const table: [number | null, number | null][] = [
     [0, 0],
@@ -113,7 +113,7 @@ t.test('percent_of_fraction: floored, at most 99, and floats cost no percent', a
 
 const stage = (name: string, weight = 0.25) => ({ name, weight })
 
-t.test('stage_place: from 1, null when it is none of them', async t => {
+t.test('stage_place: from 1, null for a stage that is not declared', async t => {
   const stages = ['load', 'Load', "it's", '{"a":1}', '\u{1f9f9}'].map(name => stage(name))
   const names = [...stages.map(({ name }) => name), 'LOAD', '', null, 'name']
   const found = await evaluate(
@@ -129,7 +129,7 @@ t.test('stage_place: from 1, null when it is none of them', async t => {
   )
 })
 
-t.test('stage_weights: what comes before a stage and what it is itself', async t => {
+t.test('stage_weights: the weights before a stage, and its own weight', async t => {
   const stages = [stage('a', 0.2), stage('b', 0), stage('c', 0.5), stage('d', 0.3)]
   const places = [0, 1, 2, 3, 4]
   const columns = 'stages jsonb, place integer'
@@ -183,45 +183,49 @@ t.test('stage_fraction: an empty stage is done, a reported percent counts only w
   })
 })
 
-t.test('rate_eta: by the rate, what comes after it by the part that is done, null without a basis', async t => {
-  const call = `${FUNCTIONS}.rate_eta(rest, rate, later, done, spent)`
-  const columns = 'rest bigint, rate float8, later float8, done float8, spent float8'
-  const table: [number | null, number | null, number, number | null, number, number | null][] = [
-    // A job with a total.
-    [90, 10, 0, null, 10, 9],
-    [0, 10, 0, null, 10, 0],
-    [90, null, 0, null, 10, null],
-    [90, 0, 0, null, 10, null],
-    [90, 1e-12, 0, null, 10, null],
-    // One of which only a percent is known.
-    [null, null, 0, 0.25, 100, 300],
-    [null, 5, 0, 0.25, 100, 300],
-    [null, null, 0, 1, 100, 0],
-    [null, null, 0, 0, 100, null],
-    [null, null, 0, 0.25, 0, null],
-    // A stage with others behind it: 9 s of its own, and half a job at 20 s for each tenth.
-    [90, 10, 0.5, 0.1, 20, 9 + 100],
-    [90, null, 0.5, 0.1, 20, 180],
-    [90, 10, 0.5, 0, 20, null],
-    // Rounding may leave a little more than everything.
-    [null, null, 0, 1.0000000001, 100, 0],
-    [90, 10, -1e-17, 0.9, 20, 9],
-  ]
-  const found = await evaluate(call, columns, table)
-  table.forEach((row, n) => {
-    const [expected, value] = [row[5], found[n] ?? null]
-    const same = expected === null || value === null ? expected === value : Math.abs(expected - value) < 1e-9
-    t.ok(same, `${JSON.stringify(row.slice(0, 5))} is ${expected}: ${value}`)
-  })
-  const part = decimals(1)
-  const amount = decimals(1e9)
-  const cases = sample(fc.tuple(fc.option(counts), fc.option(amount), part, fc.option(part), amount))
-  const values = await evaluate(call, columns, cases)
-  cases.forEach((row, n) => {
-    const value = values[n]
-    if (!(value === null || (Number.isFinite(value) && (value ?? -1) >= 0))) t.fail(`${JSON.stringify(row)}: ${value}`)
-  })
-})
+t.test(
+  'rate_eta: the current stage by its rate, the later ones by the part that is done, null when neither is known',
+  async t => {
+    const call = `${FUNCTIONS}.rate_eta(rest, rate, later, done, spent)`
+    const columns = 'rest bigint, rate float8, later float8, done float8, spent float8'
+    const table: [number | null, number | null, number, number | null, number, number | null][] = [
+      // A job with a total.
+      [90, 10, 0, null, 10, 9],
+      [0, 10, 0, null, 10, 0],
+      [90, null, 0, null, 10, null],
+      [90, 0, 0, null, 10, null],
+      [90, 1e-12, 0, null, 10, null],
+      // One of which only a percent is known.
+      [null, null, 0, 0.25, 100, 300],
+      [null, 5, 0, 0.25, 100, 300],
+      [null, null, 0, 1, 100, 0],
+      [null, null, 0, 0, 100, null],
+      [null, null, 0, 0.25, 0, null],
+      // A stage with others behind it: 9 s of its own, and half a job at 20 s for each tenth.
+      [90, 10, 0.5, 0.1, 20, 9 + 100],
+      [90, null, 0.5, 0.1, 20, 180],
+      [90, 10, 0.5, 0, 20, null],
+      // Rounding may leave a little more than everything.
+      [null, null, 0, 1.0000000001, 100, 0],
+      [90, 10, -1e-17, 0.9, 20, 9],
+    ]
+    const found = await evaluate(call, columns, table)
+    table.forEach((row, n) => {
+      const [expected, value] = [row[5], found[n] ?? null]
+      const same = expected === null || value === null ? expected === value : Math.abs(expected - value) < 1e-9
+      t.ok(same, `${JSON.stringify(row.slice(0, 5))} is ${expected}: ${value}`)
+    })
+    const part = decimals(1)
+    const amount = decimals(1e9)
+    const cases = sample(fc.tuple(fc.option(counts), fc.option(amount), part, fc.option(part), amount))
+    const values = await evaluate(call, columns, cases)
+    cases.forEach((row, n) => {
+      const value = values[n]
+      if (!(value === null || (Number.isFinite(value) && (value ?? -1) >= 0)))
+        t.fail(`${JSON.stringify(row)}: ${value}`)
+    })
+  },
+)
 
 t.test('history_weight: all before there is a rate, then ever less, nothing once the job outlives it', async t => {
   const call = `${FUNCTIONS}.history_weight(expected, spent, fraction, has_rate)`
@@ -250,7 +254,7 @@ t.test('history_weight: all before there is a rate, then ever less, nothing once
   })
 })
 
-t.test('blend_eta: between the two, and one alone where there is no other', async t => {
+t.test('blend_eta: between the two estimates, or the only one that there is', async t => {
   const call = `${FUNCTIONS}.blend_eta(expected, spent, measured, weight)`
   const found = await evaluate(call, 'expected float8, spent float8, measured float8, weight float8', [
     [100, 20, 40, 1],
@@ -288,12 +292,12 @@ t.test('sample_is_due: by percent at most every 5 s, by time while no percent ca
   )
 })
 
-t.test('hold_count: a sum above 2^53-1 is held there, unknown stays unknown', async t => {
+t.test('hold_count: a sum above 2^53-1 is cut to it, unknown stays unknown', async t => {
   const found = await evaluate(`${FUNCTIONS}.hold_count(n)`, 'n numeric', [[0], [MAX], [MAX * 1000], [null]])
   t.same(found, [0, MAX, MAX, null])
 })
 
-t.test('hold_seconds: more than 2^53-1 is held there, unknown stays unknown', async t => {
+t.test('hold_seconds: more than 2^53-1 is cut to it, unknown stays unknown', async t => {
   const beyond = [2 ** 53, 1e300, 'Infinity', 'NaN']
   const found = await evaluate(`${FUNCTIONS}.hold_seconds(s)`, 's float8', [
     [0],
@@ -396,7 +400,7 @@ t.test('rate_tau: at least 15 s, an eighth of the time spent, eight mean interva
   t.same(found, [15, 15, 75, 4800])
 })
 
-t.test('worker_reports: within 30 s or three times its own interval', async t => {
+t.test("worker_reports: true within 30 s or three times the worker's own interval", async t => {
   const call = `${FUNCTIONS}.worker_reports(to_timestamp(at), to_timestamp(heartbeat_at), to_timestamp(0), heartbeats)::integer`
   const found = await evaluate(call, 'at float8, heartbeat_at float8, heartbeats bigint', [
     [30, 0, 1],

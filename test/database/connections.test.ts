@@ -91,7 +91,7 @@ const write = (database: Database, word = 'a word'): Promise<unknown> =>
     (error: unknown) => error,
   )
 
-t.test('a backend that waits for a standby counts against its pool until the server has let it go', async t => {
+t.test('a backend that waits for a standby counts in its pool until the server has ended it', async t => {
   const { database, name } = open(t)
   const bringBack = await takeStandbyAway(t)
   let going = true
@@ -117,7 +117,7 @@ t.test('a backend that waits for a standby counts against its pool until the ser
   t.equal(await write(database), null, 'with the standby back, everything is as before')
 })
 
-t.test('what is held for a statement that failed is known to its caller until the server has let it go', async t => {
+t.test('the caller of a failed statement can wait until the server has ended what the statement was doing', async t => {
   const { database, name } = open(t)
   await takeStandbyAway(t)
   const failure = await write(database)
@@ -140,7 +140,7 @@ t.test('a bounded number of callers waits for a connection, and the others are r
   await Promise.all([...taken, ...waiting])
 })
 
-t.test('a process that closes leaves no backend behind that waits for a standby', async t => {
+t.test('a process that closes leaves no backend that waits for a standby', async t => {
   const { database, name } = open(t)
   await takeStandbyAway(t)
   const failures = Array.from({ length: POOL_SIZE }, () => write(database))
@@ -150,7 +150,7 @@ t.test('a process that closes leaves no backend behind that waits for a standby'
   for (const failure of await Promise.all(failures)) t.type(failure, ConnectionLostError)
 })
 
-t.test('a process that starts cancels what dead ones left waiting for a standby', async t => {
+t.test('a process that starts cancels statements of dead processes that wait for a standby', async t => {
   await takeStandbyAway(t)
   const orphan = new pg.Client({ connectionString: url, application_name: 'dead' })
   orphan.on('error', () => undefined)
@@ -168,7 +168,7 @@ t.test('a process that starts cancels what dead ones left waiting for a standby'
   await until(async () => (await ask(waits)).length === 0)
 })
 
-t.test('a create that is repeated is not acknowledged before the standby has what the first one made', async t => {
+t.test('a repeated create is not acknowledged before the standby has the job of the first one', async t => {
   const { database } = open(t)
   const repository = createJobRepository(database)
   const job = toJobColumns(OPEN_IDENTITY, { jobType: 'test', name: 'a job' }, 'a key', 60)

@@ -182,7 +182,7 @@ t.test('a second process joins the running server, which stays until the last on
   await assertGone(t, pids)
 })
 
-t.test('whoever comes while the server stops gets it back at the same address', async t => {
+t.test('a process that comes while the server stops gets it back at the same address', async t => {
   const dataDir = makeData(t)
   const first = startUser(t, { dataDir })
   const { url } = await first.started
@@ -266,7 +266,7 @@ t.test('after kill -9 of everything, and pid files that name a stranger, the nex
   t.match(await query(again.url, 'SELECT 1 AS one'), { one: 1 })
 })
 
-t.test('a first start cut short leaves nothing that the next one stumbles over', async t => {
+t.test('a first start that was interrupted does not disturb the next one', async t => {
   const dataDir = makeDirectory(t)
   const home = join(dataDir, 'postgres')
   const drafts = () => readdirSync(home).filter(name => name.startsWith('new-'))
@@ -280,7 +280,7 @@ t.test('a first start cut short leaves nothing that the next one stumbles over',
   t.same(drafts(), [])
 })
 
-t.test('of many cold starts at once all get the same server', async t => {
+t.test('many cold starts at once all get the same server', async t => {
   const dataDir = makeDirectory(t)
   const started = await Promise.all(Array.from({ length: 4 }, () => startUser(t, { dataDir }).started))
   t.equal(new Set(started.map(({ url }) => url)).size, 1)
@@ -393,7 +393,7 @@ t.test('the lock belongs to one living process, and a dead owner has lost it', a
   t.equal(readFileSync(path, 'utf8'), processIdentity(process.pid))
 })
 
-t.test('the log is cut when it has grown, and the older half is kept', async t => {
+t.test('the log is emptied when it has grown, and one older log is kept', async t => {
   const log = join(makeDirectory(t), 'postgres.log')
   boundLog(log)
   writeFileSync(log, `${'x'.repeat(5 * 1024 * 1024)}\nlast line\n`)

@@ -162,7 +162,7 @@ t.test(
   },
 )
 
-t.test('no statement of the service is compiled, and behind a pooler none inside of a function', async t => {
+t.test('jit compiles no statement of the service, and behind a pooler no statement inside a function', async t => {
   const test = await createTestDatabase(t)
   const { rows } = await test.pool.query<{ jit: boolean }>('SELECT pg_jit_available() AS jit')
   if (!rows[0]?.jit) {

@@ -117,7 +117,7 @@ const CHECK_VIOLATION = '23514'
 const FOREIGN_KEY_VIOLATION = '23503'
 const UNIQUE_VIOLATION = '23505'
 
-t.test('the database refuses what breaks an invariant', async t => {
+t.test('the database refuses rows that break an invariant', async t => {
   const { pool } = await createTestDatabase(t)
   for (const [constraint, status, changes] of JOB_CHECKS) {
     const [id] = await insertJobs(pool, status)
@@ -185,7 +185,7 @@ t.test('workers, history and partitions belong to a job that exists', async t =>
   }
 })
 
-t.test('a place in a batch is taken once, a key is used once per tenant and organization', async t => {
+t.test('an index in a batch is used once, and a key once per tenant and organization', async t => {
   const { pool } = await createTestDatabase(t)
   const [batch, one, two] = await insertJobs(pool, 'pending', 3)
   const place = 'UPDATE progress_jobs SET parent_job_id = $1, partition_index = 0, partition_count = 1 WHERE id = $2'
@@ -231,7 +231,7 @@ interface Journal {
 const drizzleFolder = new URL('../../drizzle/', import.meta.url)
 const { entries: journal } = JSON.parse(readFileSync(new URL('meta/_journal.json', drizzleFolder), 'utf8')) as Journal
 
-t.test('20 replicas that start at once on an empty database make it once', async t => {
+t.test('20 replicas that start at once on an empty database create the tables once', async t => {
   const database = await emptyDatabase(t)
   await Promise.all(Array.from({ length: 20 }, () => migrate(database.url)))
   const { applied, functions } = await inventory(database)
@@ -247,7 +247,7 @@ t.test('migrating again changes nothing', async t => {
   t.same(await inventory(database), before)
 })
 
-t.test('functions are made anew when their text has changed, and nothing is left of the old ones', async t => {
+t.test('functions are created again when their text has changed, and the old ones are dropped', async t => {
   const database = await createTestDatabase(t)
   const before = await inventory(database)
   await database.pool.query(
@@ -262,7 +262,7 @@ t.test('functions are made anew when their text has changed, and nothing is left
   t.same(after.relations, before.relations, 'the tables stay')
 })
 
-t.test('nothing is lost while another replica makes the functions anew', async t => {
+t.test('no heartbeat is lost while another replica creates the functions again', async t => {
   const service = await startService(t)
   const { id } = await service.createJob()
   let upgrading = true
@@ -407,7 +407,7 @@ t.test('heartbeats of 5,000 running jobs never scan a table, and over 95 % of th
   }
 })
 
-t.test("somebody's open transaction on one job does not hold up the others", async t => {
+t.test('an open transaction of another session on one job does not delay the other jobs', async t => {
   const service = await startService(t)
   const held = await service.createJob()
   const others = await Promise.all(Array.from({ length: 10 }, () => service.createJob()))

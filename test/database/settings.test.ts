@@ -55,7 +55,7 @@ const writeEverything = async (t: Test, service: Service) => {
   await ok('PUT', `/webhooks/${webhook.id}`, { enabled: false })
 }
 
-t.test('what is answered as done waits for the disk, also where the server by default does not', async t => {
+t.test("a change is on disk before it is answered as done, also where the server's default is not to wait", async t => {
   const database = await createTestDatabase(t)
   await setDefault(database, 'synchronous_commit = off')
   const commits = await watchCommits(database, [...JOB_TABLES, 'webhooks'])
@@ -63,7 +63,7 @@ t.test('what is answered as done waits for the disk, also where the server by de
   t.same(await commits('synchronous_commit'), ['job_progress on', 'progress_jobs on', 'webhooks on'])
 })
 
-t.test('behind a pooler, heartbeats and commands wait for the disk all the same', async t => {
+t.test('behind a pooler, heartbeats and commands wait for the disk as well', async t => {
   const database = await createTestDatabase(t)
   await setDefault(database, 'synchronous_commit = off')
   const commits = await watchCommits(database, ['job_progress'])
@@ -73,7 +73,7 @@ t.test('behind a pooler, heartbeats and commands wait for the disk all the same'
   t.same(await commits('synchronous_commit'), ['job_progress on', 'progress_jobs on'])
 })
 
-t.test('whoever asks for more than the disk of this server, or for no more, keeps it', async t => {
+t.test('a stricter setting of synchronous_commit, and local, are kept', async t => {
   for (const value of ['remote_apply', 'remote_write', 'local']) {
     const database = await createTestDatabase(t)
     await setDefault(database, `synchronous_commit = ${value}`)
@@ -83,7 +83,7 @@ t.test('whoever asks for more than the disk of this server, or for no more, keep
   }
 })
 
-t.test("the service's own sessions read what is committed and compile nothing, whatever the defaults are", async t => {
+t.test("the service's own sessions use READ COMMITTED and no jit, whatever the defaults are", async t => {
   const database = await createTestDatabase(t)
   await setDefault(database, 'default_transaction_isolation = serializable')
   await setDefault(database, 'jit = on')
@@ -139,7 +139,7 @@ for (const isolation of ['serializable', 'repeatable read']) {
   })
 }
 
-t.test('a transaction that cannot be done is not tried for ever, and no other failure is tried again', async t => {
+t.test('a transaction that always conflicts is not retried for ever, and no other failure is retried', async t => {
   const { url, pool } = await createTestDatabase(t)
   const database = openDatabase({ url, poolSize: 3, preparedStatements: true, onConnectionError: () => undefined })
   t.teardown(() => database.close())

@@ -133,7 +133,7 @@ t.test('a worker without HTTP reports, completes and fails jobs as one with it',
   t.match(await service.job(failing.id), { status: 'failed', failureReason: 'worker', errorMessage: 'disk full' })
 })
 
-t.test('stages are those of HTTP', async t => {
+t.test('stages follow the same rules as over HTTP', async t => {
   const { id } = await service.createJob({ stages: [{ name: 'a' }, { name: 'b', weight: 3 }] })
   await update(worker, id, 'a', 1, 2)
   t.match(await update(worker, id, 'b'), { progressPercent: 25 })
@@ -190,7 +190,7 @@ t.test('a stage may be named as it may be over HTTP', async t => {
   }
 })
 
-t.test('what HTTP refuses is refused, by HW001 with the same code', async t => {
+t.test('a call that HTTP would refuse is refused with HW001 and the same code', async t => {
   const { id } = await service.createJob({ totalCount: 100 })
   const finished = await service.createJob()
   await service.call('POST', `/jobs/${finished.id}/complete`)
@@ -272,7 +272,7 @@ const listen = async (t: Test): Promise<(job: JobDocument) => Promise<number[]>>
   }
 }
 
-t.test('nothing is seen before the commit, and nothing after a rollback', async t => {
+t.test('no reader sees a report before its commit, nor after a rollback', async t => {
   const stream = openStream(t, () => service.url)
   const heard = await listen(t)
   const job = await service.createJob()
@@ -443,7 +443,7 @@ t.test('no function or operator that others made is run with the rights of the o
   for (const { name, config } of rows) t.ok(config.includes('search_path=pg_catalog, pg_temp'), name)
 })
 
-t.test('nothing is granted while others may create functions beside those for workers', async t => {
+t.test('no right is granted while other roles may create functions beside those for workers', async t => {
   const open = await createTestDatabase(t)
   const { pool } = open
   const { id } = await (await startService(t, { database: open })).createJob()
@@ -488,7 +488,7 @@ t.test('a transaction with a snapshot from before another report does not undo i
   t.equal((await service.job(id)).processedCount, 45)
 })
 
-t.test('a job that somebody holds is waited for, up to five seconds', async t => {
+t.test('a report waits up to five seconds for a job that another session has locked', async t => {
   // Not on the server of the other tests: a transaction that stays open keeps what is outdated there from being cleaned up.
   const clients = await Promise.all([1, 2, 3].map(() => server.connect()))
   const holder = await server.connect()

@@ -26,7 +26,7 @@ t.test('Postgres killed under load loses nothing durable, fails no job, and stre
 })
 
 t.test(
-  'while Postgres stands still, heartbeats are answered 202 in time, written in order after, and nobody is judged',
+  'while Postgres is suspended, heartbeats are answered 202 in time and written in order later, and no job is judged',
   { skip: !IS_LINUX },
   async t => {
     const scene = await world.begin(t)
@@ -110,7 +110,7 @@ t.test('heartbeats wait for a full disk, and count once when there is room again
   await world.assertWell(t, scene)
 })
 
-t.test("someone's open transaction holds up the heartbeats of its own rows alone", async t => {
+t.test('an open transaction of another session delays only heartbeats for the rows that it has locked', async t => {
   const scene = await world.begin(t)
   const held = scene.jobIds[7]!
   // Nobody can write what its workers report: by its own timeout it would be silent.

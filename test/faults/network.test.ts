@@ -46,7 +46,7 @@ const timeToEvent = async ({ jobIds: [jobId = ''] }: Scene): Promise<number> => 
   return performance.now() - begun
 }
 
-t.test('a listener that is cut comes back, and hears again', async t => {
+t.test('a listener whose connection is cut connects again, and receives notifications again', async t => {
   const scene = await begin(t)
   const reconnects = async () =>
     (await scrape(world.replicas[0]!.url)).value('headway_listener_reconnects_total') ?? Infinity
@@ -59,7 +59,7 @@ t.test('a listener that is cut comes back, and hears again', async t => {
 })
 
 t.test(
-  'a listener whose network swallows everything is found out, and replaced by reconcile until it hears',
+  'a listener whose network drops everything is noticed, and the reconciler replaces it until it works again',
   async t => {
     const scene = await begin(t)
     const connects = world.streams.map(stream => stream.connects)

@@ -117,7 +117,7 @@ t.test('a bulk answers each item in its place, and a bad one fails alone', async
   t.equal(refused.headers.get('retry-after'), '1')
 })
 
-t.test('lifecycle calls reach the domain with what they carry', async t => {
+t.test('lifecycle calls reach the domain with their fields', async t => {
   const { api, jobs } = await startServer(t)
   const calls: [method: string, path: string, body: string, name: string, args: unknown[]][] = [
     ['POST', '/start', '{"attempt":2}', 'start', [JOB_ID, { attempt: 2 }]],
@@ -232,47 +232,50 @@ t.test('until=finished waits for the end of the job', async t => {
   t.match(await late.json(), { status: 'running' }, 'the job on time-out too')
 })
 
-t.test('what many wait for is read once for all who see the same, and sent as the same bytes', async t => {
-  const tenants = ['0197a3c2-5b1e-7c44-9d0a-00000000000a', '0197a3c2-5b1e-7c44-9d0a-00000000000b']
-  const identify: Identify = ({ headers }) => ({ ...OPEN_IDENTITY, tenantId: String(headers['x-tenant']) })
-  const { api, jobs, live } = await startServer(t, { identify })
-  const warnings: string[] = []
-  const warn = ({ name }: Error) => warnings.push(name)
-  process.on('warning', warn)
-  t.teardown(() => process.off('warning', warn))
-  const ask = (path: string, tenant: string, headers: Record<string, string> = {}) =>
-    fetch(`${api}/jobs/${JOB_ID}${path}`, { headers: { prefer: 'wait=30', 'x-tenant': tenant, ...headers } })
-  const tag = { 'if-none-match': `W/"${JOB_ID}.${jobs.job.revision}"` }
-  const waiting = Array.from({ length: 120 }, (_, n) => {
-    const tenant = tenants[n % 2]!
-    return n % 4 < 2 ? ask('?until=finished', tenant) : ask('', tenant, tag)
-  })
-  while (live.waiting.size < 120) await pause(5)
-  t.equal(jobs.calls.length, 0, 'nothing is read while nothing has changed')
-  jobs.job = { ...jobs.job, status: 'completed', revision: jobs.job.revision + 1 }
-  live.announce()
-  for (const answer of await Promise.all(waiting)) {
-    t.equal(answer.status, 200)
-    t.match(await answer.json(), { status: 'completed', revision: jobs.job.revision })
-  }
-  t.equal(jobs.calls.length, 2, 'one read for each tenant')
-  t.same(warnings, [])
+t.test(
+  'an answer that many callers wait for is read once for all who see the same, and sent as the same bytes',
+  async t => {
+    const tenants = ['0197a3c2-5b1e-7c44-9d0a-00000000000a', '0197a3c2-5b1e-7c44-9d0a-00000000000b']
+    const identify: Identify = ({ headers }) => ({ ...OPEN_IDENTITY, tenantId: String(headers['x-tenant']) })
+    const { api, jobs, live } = await startServer(t, { identify })
+    const warnings: string[] = []
+    const warn = ({ name }: Error) => warnings.push(name)
+    process.on('warning', warn)
+    t.teardown(() => process.off('warning', warn))
+    const ask = (path: string, tenant: string, headers: Record<string, string> = {}) =>
+      fetch(`${api}/jobs/${JOB_ID}${path}`, { headers: { prefer: 'wait=30', 'x-tenant': tenant, ...headers } })
+    const tag = { 'if-none-match': `W/"${JOB_ID}.${jobs.job.revision}"` }
+    const waiting = Array.from({ length: 120 }, (_, n) => {
+      const tenant = tenants[n % 2]!
+      return n % 4 < 2 ? ask('?until=finished', tenant) : ask('', tenant, tag)
+    })
+    while (live.waiting.size < 120) await pause(5)
+    t.equal(jobs.calls.length, 0, 'nothing is read while nothing has changed')
+    jobs.job = { ...jobs.job, status: 'completed', revision: jobs.job.revision + 1 }
+    live.announce()
+    for (const answer of await Promise.all(waiting)) {
+      t.equal(answer.status, 200)
+      t.match(await answer.json(), { status: 'completed', revision: jobs.job.revision })
+    }
+    t.equal(jobs.calls.length, 2, 'one read for each tenant')
+    t.same(warnings, [])
 
-  // Of those who come while a read is under way, that one may be too early.
-  let goOn: () => void = () => undefined
-  jobs.onRead = () => new Promise<void>(resolve => (goOn = resolve))
-  const first = ask('', tenants[0]!)
-  while (jobs.calls.length < 3) await pause(5)
-  const others = Array.from({ length: 5 }, () => ask('', tenants[0]!))
-  jobs.job = { ...jobs.job, revision: jobs.job.revision + 1 }
-  jobs.failure = new HeadwayError('database_unavailable', 'Away.', { retryAfterSeconds: 1 })
-  await pause(50)
-  jobs.onRead = () => undefined
-  goOn()
-  t.equal((await first).status, 200)
-  for (const other of others) t.equal((await other).status, 503, 'and what fails, fails for all')
-  t.equal(jobs.calls.length, 4)
-})
+    // Of those who come while a read is under way, that one may be too early.
+    let goOn: () => void = () => undefined
+    jobs.onRead = () => new Promise<void>(resolve => (goOn = resolve))
+    const first = ask('', tenants[0]!)
+    while (jobs.calls.length < 3) await pause(5)
+    const others = Array.from({ length: 5 }, () => ask('', tenants[0]!))
+    jobs.job = { ...jobs.job, revision: jobs.job.revision + 1 }
+    jobs.failure = new HeadwayError('database_unavailable', 'Away.', { retryAfterSeconds: 1 })
+    await pause(50)
+    jobs.onRead = () => undefined
+    goOn()
+    t.equal((await first).status, 200)
+    for (const other of others) t.equal((await other).status, 503, 'and what fails, fails for all')
+    t.equal(jobs.calls.length, 4)
+  },
+)
 
 t.test('a wait ends when the client leaves', async t => {
   const { api, jobs, live } = await startServer(t)
@@ -306,7 +309,7 @@ t.test('Prefer is read as RFC 7240 has it', t => {
   t.end()
 })
 
-t.test('every refusal of the domain is a problem with its status, and 5xx tell nothing', async t => {
+t.test('every refusal of the domain is a problem with its status, and a 5xx shows no internals', async t => {
   const { api, jobs, log } = await startServer(t)
   for (const [code, { status, title }] of Object.entries(PROBLEMS)) {
     jobs.failure = new HeadwayError(code as ErrorCode, 'What to do.', { jobStatus: 'failed', retryAfterSeconds: 2 })
@@ -616,7 +619,7 @@ t.test('a stream is not opened behind an unfinished answer: nobody would notice 
   socket.destroy()
 })
 
-t.test('a stream shows other organizations only to who manages', async t => {
+t.test('a stream shows other organizations only to a caller with progress.manage', async t => {
   const expiresAtMs = Date.now() + 60_000
   let identity: Identity = {
     ...identityWith('progress.view'),
@@ -644,7 +647,7 @@ t.test('a stream shows other organizations only to who manages', async t => {
   t.match(live.requests.at(-1), { filter: { organizationId: UNKNOWN_ID, allOrganizations: false } })
 })
 
-t.test('health: up is not ready, and a deaf listener or missing sweeps are degraded', async t => {
+t.test('health: a process can be up and not ready, and without listener or sweeps it is degraded', async t => {
   let reason: 'heartbeats' | null = null
   let sweeping = true
   const health = { unreadiness: async () => reason, sweeps: () => sweeping }
@@ -720,7 +723,7 @@ t.test('the documentation of the API links to the manual, where package.json say
   t.same(document.externalDocs, homepage && { url: homepage, description: 'The manual' })
 })
 
-t.test('whoever asks for the documentation makes the service write it out no second time', async t => {
+t.test('the text of openapi.yaml is made only once', async t => {
   const { url } = await startServer(t)
   const cpuOf = async (path: string) => {
     const text = async () => (await fetch(url + path)).text()
@@ -734,7 +737,7 @@ t.test('whoever asks for the documentation makes the service write it out no sec
   t.ok(yaml < 4 * json, `${yaml} µs of CPU for YAML, ${json} for JSON`)
 })
 
-t.test('closing refuses what comes, ends streams and waits, and lets requests end', async t => {
+t.test('closing refuses new requests, ends streams and waits, and lets requests end', async t => {
   const { app, api, jobs, live } = await startServer(t)
   const stream = await fetch(`${api}/stream`)
   const registered = new Promise<void>(resolve => (live.onWait = resolve))

@@ -288,7 +288,7 @@ const toldBy = ({ status, body, headers }: Reply<unknown>, jobId: string): strin
     .replaceAll(jobId, 'the id')
     .replace(/"requestId":"[^"]*"/, '')
 
-t.test('what belongs to another tenant, organization or job does not exist, whatever is called', async t => {
+t.test('jobs of another tenant, organization or token do not exist for a caller, in every operation', async t => {
   const service = await startGuarded(t)
   const owner = service.as(await mint(OWNER))
   const key = randomUUID()
@@ -351,7 +351,7 @@ t.test('what belongs to another tenant, organization or job does not exist, what
   t.equal(watching.events.length, 1, 'nor heard of')
 })
 
-t.test('streams of strangers stay silent while a job changes', async t => {
+t.test('streams of callers who may not see a job stay silent while it changes', async t => {
   const service = await startGuarded(t)
   const owner = service.as(await mint(OWNER))
   const strangers = await Promise.all(
@@ -374,7 +374,7 @@ t.test('streams of strangers stay silent while a job changes', async t => {
   for (const { events } of strangers) t.equal(events.length, 1, 'a snapshot, and no more')
 })
 
-t.test('who manages sees every organization of the tenant, others their own or none', async t => {
+t.test('a caller with progress.manage sees every organization of the tenant, others see their own or none', async t => {
   const service = await startGuarded(t)
   const other = randomUUID()
   const callers = {
@@ -490,7 +490,7 @@ t.test('a token for one job learns nothing of the job that an idempotency key ha
   t.equal(fresh?.body.id, again?.body.id, 'its own keys work')
 })
 
-t.test('who acted is in the history by the sub of the token', async t => {
+t.test('the history names the sub of the token that acted', async t => {
   const service = await startGuarded(t)
   const creator = service.as(await mint({ ...OWNER, sub: 'creator@example.com' }))
   const { id, startedByUserId } = await creator.createJob({ cancellable: true })
@@ -531,7 +531,7 @@ t.test('a stream ends with its token, on time, and is not resumed with one that 
   }
 })
 
-t.test('heartbeats with different tokens for one worker do not ride on each other’s right', async t => {
+t.test('heartbeats with different tokens for one worker are written by their own rights', async t => {
   const service = await startGuarded(t)
   const owner = service.as(await mint(OWNER))
   const { id } = await owner.createJob()

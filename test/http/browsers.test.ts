@@ -126,7 +126,7 @@ t.test('a page of CORS_ORIGIN may follow streams, with a header and with a token
   t.equal((await readProblem(refused)).code, 'unauthenticated')
 })
 
-t.test('with *, every page may call that has a token', async t => {
+t.test('with *, every page that has a token may call', async t => {
   const { api } = await startServer(t, { identify, config: { corsOrigins: ['*'] } })
   const response = await fetch(`${api}/jobs`, { headers: { origin: EVIL, ...bearer(await mint()) } })
   t.equal(response.headers.get('access-control-allow-origin'), '*')
@@ -237,7 +237,7 @@ t.test('files of the documentation end at their folder', async t => {
   t.same(log, [])
 })
 
-t.test('every answer says that its type is meant, and none says what made it', async t => {
+t.test('every answer has nosniff, and none names the software that made it', async t => {
   const { url, api, port } = await startServer(t)
   const answers = [
     ...(await Promise.all(
@@ -297,7 +297,7 @@ t.test(
   },
 )
 
-t.test('an open service on loopback shows its dashboard to nobody who came under a foreign name', async t => {
+t.test('an open service on loopback refuses its dashboard to requests with a foreign host', async t => {
   const index = { name: 'index.html', type: 'text/html', content: Buffer.from('<!doctype html>'), etag: '"x"' }
   const { port } = await startServer(t, { dashboard: [index] })
   t.match(await raw(port, 'GET / HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n'), /^HTTP\/1\.1 421 /)

@@ -8,7 +8,7 @@ const from = (ip: string) => ({ ip, raw: { socket: new Socket() } })
 
 const TOO_MANY = new HeadwayError('rate_limited', 'Too many.')
 
-t.test('who does not wait when told so hears of the next refusals late, and of all of them', async t => {
+t.test('a caller that does not wait gets its next refusals late, and gets all of them', async t => {
   const refuse = createLateRefusals(() => 0)
   const told: unknown[] = []
   const tell = (error: Error) => told.push(error)

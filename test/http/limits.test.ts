@@ -45,7 +45,7 @@ t.test('an allowance is ten seconds of its rate at once, and comes back evenly',
   t.end()
 })
 
-t.test('of a million keys only some are remembered, and of the others each for as long as it counts', t => {
+t.test('of a million keys only a limited number is remembered, and each key that is in use as long as it counts', t => {
   const { clock, all } = allowances(1, 100)
   for (let n = 0; n < 10; n++) all.use('busy')
   for (let n = 0; n < 90; n++) {
@@ -295,7 +295,7 @@ t.test('nobody is limited without authentication, nor where the setting is 0', a
   for (let n = 0; n < 15; n++) t.match(await get(token), { status: 200, limits: [null, null, null] })
 })
 
-t.test('an address may try so many tokens, and those that are known to be good are none of them', async t => {
+t.test('an address may try a limited number of tokens, and known valid tokens do not count', async t => {
   const { clock, get } = await startLimited(t, { guessesPerSecond: 1 })
   const known = await mint()
   t.equal((await get(known)).status, 200)
@@ -317,7 +317,7 @@ t.test('an address may try so many tokens, and those that are known to be good a
   t.equal((await get(await mint())).status, 200)
 })
 
-t.test('a connection on which a hundred refusals wait to be told is cut, and no other', async t => {
+t.test('a connection on which a hundred late refusals wait is closed, and no other', async t => {
   const { auth } = readConfig({ AUTH_JWT_SECRET: SECRET })
   const log = { warn: () => undefined, info: () => undefined }
   const { identify } = createTokens({ auth: auth!, log, guessesPerSecond: 1 })
@@ -452,7 +452,7 @@ t.test('an answer is not cut off by a body that nobody reads', async t => {
   t.equal(jobs.calls.length, 0)
 })
 
-t.test('a client that owes the rest of its body after the answer is not waited for long', async t => {
+t.test('the service does not wait long for the rest of a body after its answer', async t => {
   const { app, port } = await startServer(t, { timing: { headersMs: 150, requestMs: 300, checkMs: 20, lingerMs: 100 } })
   const head =
     'POST /nowhere HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: 9000\r\n\r\n'
@@ -525,7 +525,7 @@ t.test('bytes in flight are bounded for each caller and in all, and come back', 
 })
 
 t.test(
-  'a body that the process has no room for is turned away by the service, and none by its caller’s own limit',
+  'a body for which the process has no room counts as turned away, and one beyond its caller’s limit does not',
   t => {
     const { all, gone, open } = inFlightOf({ maxBytes: 300, maxBytesPerCaller: 200 })
     open('a', 'one', 'held', 200)
@@ -542,7 +542,7 @@ t.test(
   },
 )
 
-t.test('who holds most gives way, and never one for another that holds as much', t => {
+t.test('the caller that holds most bytes gives way, and never to one that holds as much', t => {
   const { clock, gone, open } = inFlightOf({ maxBytes: 400, maxBytesPerCaller: 100 })
   open('heavy', '1', 'arrived', 50).settle()
   open('heavy', '1', 'old', 25)
@@ -560,7 +560,7 @@ t.test('who holds most gives way, and never one for another that holds as much',
   t.end()
 })
 
-t.test('of one caller what stands still gives way, be it that it trickles', t => {
+t.test('within one caller, holdings that stand still or grow very slowly give way', t => {
   const { clock, gone, open } = inFlightOf({ maxBytes: 1_000 * KB, maxBytesPerCaller: 100 * KB })
   const trickles = open('a', 'one', 'trickles', 20 * KB)
   const moves = open('a', 'one', 'moves', 20 * KB)
@@ -590,7 +590,7 @@ const startSharing = async (t: Test, limits: ConstructorParameters<typeof InFlig
   return { ...server, inFlight, tokenOf, headOf }
 }
 
-t.test('bodies that never end hold so many bytes, and stop nobody else', async t => {
+t.test('bodies that never end hold a limited number of bytes, and stop no other caller', async t => {
   const { api, port, tokenOf, headOf, jobs } = await startSharing(t, {
     maxBytes: 1_600 * KB,
     maxBytesPerCaller: 600 * KB,
@@ -676,7 +676,7 @@ for (const [how, header] of Object.entries(READINGS)) {
 }
 
 t.test(
-  'a read that several wait for does not stand behind the other calls of the first, and is not refused for them',
+  'a shared read does not wait behind the other calls of its first caller, and is not refused because of them',
   async t => {
     const { auth } = readConfig({ AUTH_JWT_SECRET: SECRET })
     const log = { warn: () => undefined, info: () => undefined }

@@ -8,7 +8,7 @@ import { mint, SECRET } from '../helpers/tokens.ts'
 const GREEDY = { tenantId: 'greedy', caller: 'someone' }
 const MODEST = { tenantId: 'modest', caller: 'someone' }
 
-t.test('between two pieces of work the event loop serves what has come', async t => {
+t.test('between two pieces of work the event loop serves other requests', async t => {
   const turns = new LoopTurns()
   const order: string[] = []
   const pieces = [1, 2, 3].map(piece => turns.run(GREEDY, () => order.push(`piece ${piece}`)))
@@ -17,7 +17,7 @@ t.test('between two pieces of work the event loop serves what has come', async t
   t.same(order, ['piece 1', 'a socket', 'piece 2', 'piece 3'])
 })
 
-t.test('pieces of tenants, and of the identities of each, come in turns', async t => {
+t.test('tenants take turns with their pieces, and so do the identities of a tenant', async t => {
   const turns = new LoopTurns()
   const order: string[] = []
   const parties = [GREEDY, GREEDY, GREEDY, { ...GREEDY, caller: 'another' }, MODEST]
@@ -27,26 +27,29 @@ t.test('pieces of tenants, and of the identities of each, come in turns', async 
   t.ok(order.indexOf('of another') < order.indexOf('third'), 'and an identity for one of each other one')
 })
 
-t.test('while other tenants call, a piece is followed by a rest twice as long; who is alone goes on', async t => {
-  const turns = new LoopTurns()
-  const ended: number[] = []
-  const begun: number[] = []
-  const work = () => {
-    begun.push(performance.now())
-    for (const until = performance.now() + 30; performance.now() < until;);
-    ended.push(performance.now())
-  }
-  const restAfter = async () => {
-    await Promise.all([turns.run(GREEDY, work), turns.run(GREEDY, work)])
-    return begun.at(-1)! - ended.at(-2)!
-  }
-  turns.saw(MODEST.tenantId)
-  // A timer may be early by a millisecond, and never more.
-  t.ok((await restAfter()) >= 58, 'another one calls')
-  t.ok((await restAfter()) >= 58, 'and has called lately')
-})
+t.test(
+  'while other tenants call, a piece is followed by a rest twice as long; a tenant that calls alone continues',
+  async t => {
+    const turns = new LoopTurns()
+    const ended: number[] = []
+    const begun: number[] = []
+    const work = () => {
+      begun.push(performance.now())
+      for (const until = performance.now() + 30; performance.now() < until;);
+      ended.push(performance.now())
+    }
+    const restAfter = async () => {
+      await Promise.all([turns.run(GREEDY, work), turns.run(GREEDY, work)])
+      return begun.at(-1)! - ended.at(-2)!
+    }
+    turns.saw(MODEST.tenantId)
+    // A timer may be early by a millisecond, and never more.
+    t.ok((await restAfter()) >= 58, 'another one calls')
+    t.ok((await restAfter()) >= 58, 'and has called lately')
+  },
+)
 
-t.test('a long list is gone through in pieces, in its order, and a piece that fails ends its turn', async t => {
+t.test('a long list is processed in pieces and in order, and a piece that fails ends its turn', async t => {
   const turns = new LoopTurns()
   const numbers = Array.from({ length: 2_000 }, (_, n) => n)
   let served = 0

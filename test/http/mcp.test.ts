@@ -154,7 +154,7 @@ t.test('a wait ends at its bound, when its caller leaves, and when the service c
 /** Not the selector of pictures, which a heart has. */
 const HIDDEN = /\n|\p{Cf}|\p{Cc}|\u3164|\u2800|\ufe01|\u{e0101}/u
 
-t.test('what others have written is data to an assistant, and all of it can be seen', async t => {
+t.test('texts of callers are data to an assistant, and all of their characters are visible', async t => {
   const service = await startService(t)
   const hidden = String.fromCodePoint(0xe0063, 0xe0061, 0x202e, 0x9b, 0x200b, 0xfe01, 0x3164, 0x2800, 0xe0101)
   const seen = '\\u{e0063}\\u{e0061}\\u{202e}\\u{9b}\\u{200b}\\u{fe01}\\u{3164}\\u{2800}\\u{e0101}'
@@ -259,7 +259,7 @@ t.test('a token for one job, and one of an organization, reach no other job by a
   t.equal((await owner.job(other.id)).cancelRequestedAt, null)
 })
 
-t.test('a call that its client takes back is let go of, and only its own', async t => {
+t.test('a call that its client cancels ends, and no call of another client does', async t => {
   const { url, live } = await startServer(t)
   const address = { url, headers: {} }
   const [one, two] = [await connect(t, overHttp(address)), await connect(t, overHttp(address))]
@@ -280,7 +280,7 @@ t.test('a call that its client takes back is let go of, and only its own', async
   await waitFor(() => live.waiting.size === 1)
 })
 
-t.test('an answer begins at once, and nobody waits for a client of a pipeline that has left', async t => {
+t.test('an answer begins at once, and a pipelined call ends when its client has left', async t => {
   const { url, port, live } = await startServer(t)
   const body = (id: number) =>
     JSON.stringify({
@@ -308,7 +308,7 @@ t.test('an answer begins at once, and nobody waits for a client of a pipeline th
   await waitFor(() => live.waiting.size === 0)
 })
 
-t.test('nobody waits for a client that goes away, or takes its call back by headway mcp', async t => {
+t.test('a call ends when its client leaves or cancels it through headway mcp', async t => {
   const { url, live } = await startServer(t)
   const gone = new AbortController()
   const params = { name: 'wait_for_job', arguments: { jobId: JOB_ID, timeoutSeconds: 300 } }
@@ -333,7 +333,7 @@ t.test('nobody waits for a client that goes away, or takes its call back by head
   await client.close()
 })
 
-t.test('the door is guarded as all others are', async t => {
+t.test('/mcp has the same limits and checks as all other routes', async t => {
   const service = await startService(t)
   const post = (body: unknown, headers: Record<string, string> = {}) =>
     fetch(`${service.url}/mcp`, {

@@ -98,7 +98,7 @@ t.test(
   },
 )
 
-t.test('what deploys the service is well-formed, and fits together', async t => {
+t.test('the files for deployment are well-formed, and agree with each other', async t => {
   const files = readdirSync(DEPLOY, { recursive: true, encoding: 'utf8' }).filter(name => name.endsWith('.yaml'))
   t.strictSame(files.sort(), ['compose.yaml', 'prometheus/alerts.yaml', 'prometheus/prometheus.yaml'])
   for (const file of files) t.ok(parse(readDeploy(file), { strict: true, uniqueKeys: true }), file)
@@ -133,7 +133,7 @@ t.test('what deploys the service is well-formed, and fits together', async t => 
   }
 })
 
-t.test('what is not the text format is noticed', t => {
+t.test("the test's parser notices an answer that is not in the text format", t => {
   const good = '# HELP a_total A\n# TYPE a_total counter\na_total{b="c\\"d"} 1\n'
   t.equal(parseMetrics(good).get('a_total')?.samples[0]?.labels['b'], 'c"d')
   const bad = [
@@ -452,7 +452,7 @@ t.test('/metrics answers while the database is away, with the last known numbers
   await waitFor(async () => (await scrape(service.url)).value('headway_intake_entries') === 0, { timeoutMs: 20_000 })
 })
 
-t.test('a dear reading is made once for all who ask, and not again too soon', async t => {
+t.test('a costly reading is made once for all callers, and not repeated too soon', async t => {
   let clock = 0
   let reads = 0
   let answer: () => Promise<number> = async () => reads
@@ -553,7 +553,7 @@ t.test('bytes in flight are shown for as long as they are held', async t => {
   t.equal(metrics.value('headway_in_flight_refused_bodies_total'), 0)
 })
 
-t.test('an event loop that lags asks workers to report less often, before it refuses calls', async t => {
+t.test('a process whose event loop lags asks workers to report less often before it refuses calls', async t => {
   const service = await startService(t, { MAX_EVENT_LOOP_DELAY_MS: '2000' })
   const { id } = await service.createJob()
   await waitFor(async () => {
@@ -564,7 +564,7 @@ t.test('an event loop that lags asks workers to report less often, before it ref
   await waitFor(async () => (await service.heartbeat(id)).body.heartbeatIntervalMs < 6_000, { timeoutMs: 20_000 })
 })
 
-t.test('an event loop that lags refuses calls, judges no job meanwhile, and recovers', async t => {
+t.test('a process whose event loop lags refuses calls, judges no job meanwhile, and recovers', async t => {
   const service = await startService(t, { MAX_EVENT_LOOP_DELAY_MS: '100', SWEEP_SCHEDULE: EVERY_SECOND })
   const { id } = await service.createJob()
   await holdEventLoop(10, 300)

@@ -13,7 +13,7 @@ const NUL = '\\u0000'
 const LONE = '\\ud800'
 const bytes = (count: number) => 'x'.repeat(count)
 
-t.test('a text that names something can be seen, and does nothing to the line that it stands in', async t => {
+t.test('a text that names something is visible, and does not affect the line around it', async t => {
   const { api } = await startServer(t)
   const job = { jobType: 'import', name: 'Import' }
   const fields: [path: string, field: string, body: (text: string) => object][] = [
@@ -268,7 +268,7 @@ t.test('stages and partitions at a limit are taken as they are, whether or not t
   t.equal((await send(`${api}/jobs`, JSON.stringify({ jobType: 'a', name: 'b', partitions: large }))).status, 413)
 })
 
-t.test('what is at a limit is taken', async t => {
+t.test('values at a limit are accepted', async t => {
   const { api, jobs } = await startServer(t)
   const report = {
     processedCount: Number.MAX_SAFE_INTEGER,
@@ -499,7 +499,7 @@ t.test('a history is read by type, a thousand entries at a time', async t => {
   ])
 })
 
-t.test('a path that means nothing is a problem as well', async t => {
+t.test('an unknown path is answered with a problem', async t => {
   const { url, api, port, jobs } = await startServer(t)
   const expected: [method: string, url: string, status: number, code: string][] = [
     ['GET', `${api}/jobs/7`, 400, 'validation_failed'],
@@ -569,7 +569,7 @@ t.test('an unknown page is a page with a way back for a browser, and a problem f
   t.match(await readProblem(posted), { code: 'route_not_found' })
 })
 
-t.test('what is not HTTP gets a problem and a closed connection', async t => {
+t.test('bytes that are not HTTP are answered with a problem and a closed connection', async t => {
   const { port } = await startServer(t)
   t.match(
     await raw(port, 'TRACE /api/progress/jobs HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n'),
@@ -596,7 +596,7 @@ t.test('what is not HTTP gets a problem and a closed connection', async t => {
   t.match(await raw(port, `${head}transfer-encoding: chunked\r\n\r\nzz\r\n`), /^HTTP\/1\.1 400 /)
 })
 
-t.test('what two readers may understand in two ways is refused, in every mode', async t => {
+t.test('a request that two readers may understand differently is refused, in every mode', async t => {
   const open = await startServer(t)
   const proxied = await startServer(t, { config: { authMode: 'none', shutdownGraceSeconds: 1 } })
   const path = '/api/progress/jobs'
@@ -776,7 +776,7 @@ t.test('whatever a body holds, the answer is never a server error', async t => {
   t.pass('150 queries')
 })
 
-t.test('what is taken at a glance, its schema takes as it is', async t => {
+t.test('the schema accepts every plain heartbeat unchanged', async t => {
   const edges = [
     0,
     1,

@@ -51,7 +51,7 @@ const refusalOf = async (response: Response): Promise<Refusal> => {
   return { status, code, detail, challenge: response.headers.get('www-authenticate') }
 }
 
-t.test('who a caller is and what it may do is in its token', async t => {
+t.test('a token says who the caller is and what it may do', async t => {
   const { ask, jobs, api, status } = await startGuarded(t)
   let seen: unknown
   jobs.list = async (identity, query) => {
@@ -102,7 +102,7 @@ t.test('who a caller is and what it may do is in its token', async t => {
   t.equal(await status(await mint({ features: ['progress.view.all', 'view', '*'] })), 403)
 })
 
-t.test('a token that is not good is refused with a sentence that says why, and never repeated', async t => {
+t.test('an invalid token is refused with a sentence that says why, and the token is never repeated', async t => {
   const issuer = 'https://login.example.com/'
   const { api, ask } = await startGuarded(t, { AUTH_JWT_SECRET: SECRET, AUTH_ISSUER: issuer, AUTH_AUDIENCE: 'headway' })
   const good = { iss: issuer, aud: ['other', 'headway'], sub: 'someone' }
@@ -445,7 +445,7 @@ t.test(
   },
 )
 
-t.test('a key that its issuer withdrew is not accepted any more after five minutes', async t => {
+t.test('a key that its issuer has withdrawn is no longer accepted after five minutes', async t => {
   const { issuer, first, mintWith, status, clock } = await startWithIssuer(t)
   const second = await makeKey('RS256', 'second')
   issuer.publish(first.jwk, second.jwk)
@@ -472,7 +472,7 @@ t.test('a key that its issuer withdrew is not accepted any more after five minut
   t.equal(await later.status(unused), 401)
 })
 
-t.test('an issuer that is away takes nobody out who is known by its keys', async t => {
+t.test('while an issuer is away, tokens are checked with its known keys', async t => {
   const { issuer, first, mintWith, status, ask, clock, warnings, news } = await startWithIssuer(t)
   const old = await mintWith(first)
   t.equal(await status(old), 200)
@@ -481,8 +481,8 @@ t.test('an issuer that is away takes nobody out who is known by its keys', async
     ['a cut', response => response.destroy(), /./],
     ['a redirect', response => response.writeHead(302, { location: '/elsewhere' }).end(), /302/],
     ['a page', response => response.end('<html>'), /not JSON/],
-    ['null', response => response.end('null'), /without keys/],
-    ['no keys', response => response.end('{"keys":[]}'), /without keys/],
+    ['null', response => response.end('null'), /contains no keys/],
+    ['no keys', response => response.end('{"keys":[]}'), /contains no keys/],
     ['keys that are none', response => response.end('{"keys":[1]}'), /malformed/],
     ['too much', response => response.end(`{"keys":[${'{},'.repeat(300_000)}{}]}`), /more than 512 KB/],
   ]
@@ -541,7 +541,7 @@ t.test('a service that starts before its issuer answers 503 until it can check t
   t.equal(await status(token), 200)
 })
 
-t.test('a token counts as turned away when its issuer is away, and not when it is bad', async t => {
+t.test('a token counts as turned away when its issuer is away, and not when it is invalid', async t => {
   const { issuer, first, mintWith, status, clock, unchecked } = await startWithIssuer(t)
   issuer.answer(response => response.destroy())
   const token = await mintWith(first)

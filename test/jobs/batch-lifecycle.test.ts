@@ -70,7 +70,7 @@ t.test('a batch begins with the first of its partitions', async t => {
   }
 })
 
-t.test('a batch whose partitions all end at one moment on two replicas ends once, and says so once', async t => {
+t.test('a batch whose partitions all end at once on two replicas ends once, and its history says so once', async t => {
   const ROUNDS = 25
   const COMMANDS = [
     ['complete', {}],
@@ -203,7 +203,7 @@ t.test('the sweeper ends partitions and never a batch', async t => {
   t.same(await service.history(id), ['created', 'started', 'failed'])
 })
 
-t.test('a batch of which no partition was ever started fails without a start', async t => {
+t.test('a batch without any started partition fails without a start', async t => {
   const { id, ids } = await createBatch(nothingKnown(2), { pendingTimeoutSeconds: 5 })
   for (const partition of ids) await service.age(partition, 6)
   await sweep()
@@ -244,7 +244,7 @@ t.test('a batch that has not begun is cancelled at once', async t => {
   t.same(await service.history(id), ['created', 'cancelled'])
 })
 
-t.test('a batch that is cancelled waits for no partition that was never made', async t => {
+t.test('a cancelled batch does not wait for partitions that were never created', async t => {
   const empty = (await create({ jobType: 'test', partitionCount: 3, cancellable: true })).body
   t.match((await post(empty.id, 'cancel')).body, { status: 'cancelled', children: { total: 3, cancelled: 0 } })
   const { id, ids } = await createBatch(nothingKnown(2), { cancellable: true, partitionCount: 5 })
@@ -277,7 +277,7 @@ t.test('a batch that is not cancellable is left alone', async t => {
   t.same(await statusesOf(id), ['running', 'pending'])
 })
 
-t.test('the retry of a batch begins anew what failed or was cancelled, and leaves what is completed', async t => {
+t.test('the retry of a batch restarts its failed and cancelled partitions, and leaves the completed ones', async t => {
   const { id, ids } = await createBatch([{ totalCount: 10 }, { totalCount: 10 }, { totalCount: 10 }, {}], {
     cancellable: true,
   })
@@ -346,7 +346,7 @@ t.test('the retry of one partition opens its batch again, in the same attempt', 
 })
 
 t.test(
-  'the retry of one partition takes back the wish to stop a batch that has ended, not of one that is ending',
+  'the retry of one partition withdraws the cancel request of a batch that has ended, but not of one that is ending',
   async t => {
     const { id, ids } = await createBatch(nothingKnown(2), { cancellable: true })
     await post(ids[0], 'start')
@@ -362,7 +362,7 @@ t.test(
   },
 )
 
-t.test('a stale partition that is heard of again opens its batch again', async t => {
+t.test('a stale partition that reports again opens its batch again', async t => {
   const { id, ids } = await createBatch([{ totalCount: 10 }, { totalCount: 10 }])
   await post(ids[1], 'complete')
   await service.heartbeat(ids[0], { processedCount: 5 })
@@ -380,7 +380,7 @@ t.test('a stale partition that is heard of again opens its batch again', async t
   t.same(await service.history(id), ['created', 'started', 'failed', 'recovered'])
 })
 
-t.test('a stale partition that is heard of again in a batch that was cancelled is asked to stop as well', async t => {
+t.test('a stale partition that reports again in a cancelled batch is asked to stop', async t => {
   const { id, ids } = await createBatch(nothingKnown(2), { cancellable: true })
   await post(ids[0], 'start')
   await post(ids[1], 'start')
@@ -408,7 +408,7 @@ t.test('a stale partition that completes after all makes a failed batch a comple
   t.same(await service.history(id), ['created', 'started', 'failed', 'completed'])
 })
 
-t.test('a failed batch of which another partition completes after all stays failed, and ends once', async t => {
+t.test('a failed batch in which another partition completes after all stays failed, and ends once', async t => {
   const { id, ids } = await createBatch(nothingKnown(2))
   await fail(ids[1])
   await post(ids[0], 'start')
@@ -425,7 +425,7 @@ t.test('a failed batch of which another partition completes after all stays fail
   t.same(await service.history(id), ['created', 'started', 'failed'])
 })
 
-t.test('a partition that is made while the others end is not forgotten', async t => {
+t.test('a partition that is created while the others end is counted', async t => {
   for (let round = 0; round < 10; round += 1) {
     const { id, ids } = await createBatch(nothingKnown(2), { partitionCount: 3 })
     const [made] = await Promise.all([
@@ -439,7 +439,7 @@ t.test('a partition that is made while the others end is not forgotten', async t
   }
 })
 
-t.test('a batch that is erased while its partitions are heard of is gone, with all of them', async t => {
+t.test('a batch that is erased while its partitions report is gone, with all of them', async t => {
   for (let round = 0; round < 10; round += 1) {
     const { id, ids } = await createBatch(nothingKnown(4))
     for (const partition of ids) await post(partition, 'start')

@@ -89,12 +89,12 @@ t.test('a batch and its partitions are made in one call, the partitions after it
   t.same(await service.history(job.id), ['created'])
 })
 
-t.test('a batch knows its total as soon as it is made, where its partitions do', async t => {
+t.test('a batch has its total as soon as it is created, if its partitions have theirs', async t => {
   const { id } = await createBatch([{ totalCount: 30 }, { totalCount: 12 }, { totalCount: 0 }], { unit: 'files' })
   t.match(await service.job(id), { totalCount: 42, processedCount: 0, remainingCount: 42, unit: 'files', revision: 2 })
 })
 
-t.test('partitions may follow their batch one by one, where they say or in the next free place', async t => {
+t.test('partitions may be created one by one after their batch, at a given index or the next free one', async t => {
   const batch = (
     await create({ jobType: 'import', partitionCount: 4, cancellable: true, priority: 3, heartbeatTimeoutSeconds: 9 })
   ).body
@@ -109,7 +109,7 @@ t.test('partitions may follow their batch one by one, where they say or in the n
   t.match((await service.job(batch.id)).children, { total: 4, pending: 3 })
   t.match(await follow({}), { partitionIndex: 2 }, 'the place between')
   const full = await create({ parentJobId: batch.id })
-  t.match(full, { status: 422, body: { code: 'invalid_partition', detail: /has all/ } })
+  t.match(full, { status: 422, body: { code: 'invalid_partition', detail: /as many partitions as/ } })
   t.same(
     (await partitionsOf(batch.id)).map(({ partitionIndex }) => partitionIndex),
     [0, 1, 2, 3],
@@ -168,7 +168,7 @@ t.test('the same key used at once on two replicas makes one batch, and one parti
   }
 })
 
-t.test('partitions that are made at once on two replicas get places of their own', async t => {
+t.test('partitions that two replicas create at once get different indexes', async t => {
   const { body } = await create({ jobType: 'test', partitionCount: 12 })
   const replies = await Promise.all(
     Array.from({ length: 13 }, (_, n) => create({ parentJobId: body.id }, { to: n % 2 === 0 ? service : other })),
@@ -218,7 +218,7 @@ const insertForeign = async (fields: { tenant?: string; organization?: string; k
   return rows[0]?.id ?? ''
 }
 
-t.test('a job cannot be the partition of what is no batch, or of a batch that does not want it', async t => {
+t.test('a job cannot be a partition of a job that is no batch, or of a batch that refuses it', async t => {
   const wants = async (fields: object = {}) => (await create({ jobType: 'test', partitionCount: 2, ...fields })).body.id
   const cases: [name: string, parent: () => Promise<string>, fields: object, status: number, code: string][] = [
     ['an index outside the count', wants, { partitionIndex: 2 }, 422, 'invalid_partition'],
@@ -344,7 +344,7 @@ t.test('a batch of another organization is not found, whatever key is used', asy
   t.same(await asOrganization(NOBODY), ['parent_not_found'], 'the key of another organization is none of its keys')
 })
 
-t.test('a batch has the sum of its partitions as soon as their reports are answered', async t => {
+t.test('a batch has the sums of its partitions as soon as their reports are answered', async t => {
   const { id, ids } = await createBatch([{ totalCount: 100 }, { totalCount: 300 }], { unit: 'rows' })
   await service.heartbeat(ids[0], { processedCount: 50 })
   t.match(await other.job(id), {
@@ -366,7 +366,7 @@ t.test('a batch has the sum of its partitions as soon as their reports are answe
   t.same(await service.history(id), ['created', 'started'])
 })
 
-t.test('reports that reach two replicas at one moment are all in the sum', async t => {
+t.test('reports that reach two replicas at the same moment are all in the sum', async t => {
   const { id, ids } = await createBatch(nothingKnown(6))
   const wrong: number[] = []
   for (let round = 1; round <= 40; round += 1) {
@@ -381,7 +381,7 @@ t.test('reports that reach two replicas at one moment are all in the sum', async
   t.same(wrong, [])
 })
 
-t.test('a completed partition is done to its end, whatever it counted', async t => {
+t.test('a completed partition counts as wholly done, whatever it counted', async t => {
   const { id, ids } = await createBatch([{ totalCount: 100 }, { totalCount: 100 }, {}])
   await service.heartbeat(ids[0], { processedCount: 10 })
   await post(ids[0], 'complete')
@@ -410,7 +410,7 @@ t.test('where a total is unknown or partitions are missing, counts are summed an
   t.match(await service.job(few.id), { processedCount: 5, totalCount: null, progressPercent: 12 })
 })
 
-t.test('where units differ nothing is summed; what is unknown agrees with all', async t => {
+t.test('where units differ nothing is added up, and the unit unknown agrees with all', async t => {
   const { id, ids } = await createBatch([{ totalCount: 10 }, { totalCount: 30 }, { totalCount: 10 }])
   await service.heartbeat(ids[0], { processedCount: 5, unit: 'rows', throughputPerSecond: 1, etaSeconds: 40 })
   t.match(await service.job(id), { unit: 'rows', processedCount: 5, totalCount: 50, throughputPerSecond: 1 })
@@ -433,7 +433,7 @@ t.test('where units differ nothing is summed; what is unknown agrees with all', 
   t.match(await service.job(id), { processedCount: 0, progressPercent: 33 }, 'the mean of 50, 50 and 0')
 })
 
-t.test('a unit of its own is kept as it is, and summed with its like alone', async t => {
+t.test('a custom unit is kept as it is, and added up only with the same unit', async t => {
   const { id, ids } = await createBatch([{ totalCount: 10 }, { totalCount: 30 }, { totalCount: 10 }])
   const unit = `aé${'🦊'.repeat(28)}`
   await service.heartbeat(ids[0], { processedCount: 5, unit })
@@ -447,7 +447,7 @@ t.test('a unit of its own is kept as it is, and summed with its like alone', asy
   }
 })
 
-t.test('the estimate is that of the rates together, where that is later than the slowest partition', async t => {
+t.test('the estimate comes from the rates together, if that is later than the slowest partition', async t => {
   const { id, ids } = await createBatch([{ totalCount: 10 }, { totalCount: 100 }, { totalCount: 100 }])
   await service.heartbeat(ids[0], { processedCount: 5, throughputPerSecond: 2, etaSeconds: 3 })
   t.equal((await service.job(id)).etaSeconds, 103, '205 left at 2 a second')
@@ -468,7 +468,7 @@ t.test('partitions with stages have a mean percent, and no counts to be summed',
   })
 })
 
-t.test('what advances in a batch makes a new revision, also where it is not summed', async t => {
+t.test('an advance in a batch makes a new revision, also where counts are not added up', async t => {
   const { id, ids } = await createBatch([{ totalCount: 1000 }, { totalCount: 1000 }])
   await service.heartbeat(ids[0], { processedCount: 1, unit: 'rows' })
   await service.heartbeat(ids[1], { processedCount: 1, unit: 'files' })
@@ -483,7 +483,7 @@ t.test('what advances in a batch makes a new revision, also where it is not summ
   t.equal(asked.status, 200)
 })
 
-t.test('a batch counts its stalled partitions, each a news of its own, and a list can be asked for them', async t => {
+t.test('a batch counts its stalled partitions, changes with each of them, and they can be listed', async t => {
   const { id, ids } = await createBatch(nothingKnown(3), { heartbeatTimeoutSeconds: 0 })
   for (const partition of ids) await service.heartbeat(partition)
   await silence(ids[1], 31)
@@ -507,25 +507,28 @@ t.test('a batch counts its stalled partitions, each a news of its own, and a lis
   t.equal((await service.job(id)).children?.stalled, 0)
 })
 
-t.test('a batch is as alive as the least of its running partitions, and was heard of when the last was', async t => {
-  const { id, ids } = await createBatch(nothingKnown(3), { heartbeatTimeoutSeconds: 0 })
-  await service.heartbeat(ids[0], { processedCount: 1 })
-  await service.heartbeat(ids[1])
-  const [first, second] = await partitionsOf(id)
-  t.match(await service.job(id), { liveness: 'ok', heartbeatAt: second?.heartbeatAt, advancedAt: first?.advancedAt })
-  await silence(ids[0], 31)
-  await sweep()
-  t.match(await service.job(id), { liveness: 'stalled', status: 'running', children: { running: 2, stalled: 1 } })
-  await service.heartbeat(ids[1])
-  t.match(await service.job(id), { liveness: 'stalled', heartbeatAt: (await service.job(ids[1])).heartbeatAt })
-  await service.heartbeat(ids[0])
-  t.match(await service.job(id), { liveness: 'ok', children: { running: 2, stalled: 0 } })
-  await silence(ids[0], 31)
-  await sweep()
-  await post(ids[0], 'complete')
-  t.match(await service.job(id), { liveness: 'ok', status: 'running' }, 'what is done is not stalled')
-  t.same(await service.history(id), ['created', 'started', 'stalled', 'recovered', 'stalled'])
-})
+t.test(
+  'a batch is stalled as soon as a running partition is, and has the newest heartbeat of its partitions',
+  async t => {
+    const { id, ids } = await createBatch(nothingKnown(3), { heartbeatTimeoutSeconds: 0 })
+    await service.heartbeat(ids[0], { processedCount: 1 })
+    await service.heartbeat(ids[1])
+    const [first, second] = await partitionsOf(id)
+    t.match(await service.job(id), { liveness: 'ok', heartbeatAt: second?.heartbeatAt, advancedAt: first?.advancedAt })
+    await silence(ids[0], 31)
+    await sweep()
+    t.match(await service.job(id), { liveness: 'stalled', status: 'running', children: { running: 2, stalled: 1 } })
+    await service.heartbeat(ids[1])
+    t.match(await service.job(id), { liveness: 'stalled', heartbeatAt: (await service.job(ids[1])).heartbeatAt })
+    await service.heartbeat(ids[0])
+    t.match(await service.job(id), { liveness: 'ok', children: { running: 2, stalled: 0 } })
+    await silence(ids[0], 31)
+    await sweep()
+    await post(ids[0], 'complete')
+    t.match(await service.job(id), { liveness: 'ok', status: 'running' }, 'what is done is not stalled')
+    t.same(await service.history(id), ['created', 'started', 'stalled', 'recovered', 'stalled'])
+  },
+)
 
 t.test('a batch names five partitions that run, and the five errors that came first', async t => {
   const { id, ids } = await createBatch(nothingKnown(14))
@@ -679,7 +682,7 @@ t.test('a partition cannot be erased, and goes with its batch', async t => {
   t.match(await create({ parentJobId: id }), { status: 404, body: { code: 'parent_not_found' } })
 })
 
-t.test('retention takes a batch when its own end is past, with partitions of any age', async t => {
+t.test('the retention erases a batch by its own end, with partitions of any age', async t => {
   const DAY = 86_400
   const database = openDatabase({
     url: service.database.url,

@@ -75,7 +75,7 @@ t.test('no list of jobs holds a stack, and the job itself does', async t => {
   }
 })
 
-t.test('the progress has meta and payload for those who ask for them', async t => {
+t.test('the progress document has meta and payload if they are asked for', async t => {
   const meta = { channel: 'C42', nothing: null }
   const { id } = await service.createJob({ meta })
   const read = (query: string, headers = {}) =>
@@ -251,7 +251,7 @@ t.test('the live document has the result as the worker gave it, and says so wher
   t.same(await live(sized(20_000, 0)), [undefined, true])
 })
 
-t.test('a limit of a document in the database is one of JSON without blanks', async t => {
+t.test('the database measures the size of a document as JSON without blanks', async t => {
   const fits = async (document: unknown, bytes: number): Promise<boolean | undefined> => {
     const { rows } = await service.database.pool.query<{ fits: boolean }>(
       `SELECT ${FUNCTIONS}.json_fits($1, $2) AS fits`,

@@ -57,7 +57,7 @@ const atStart = async (jobType: string, fields: Record<string, unknown> = {}): P
   return timeline.see(id)
 }
 
-t.test('a job that starts is expected to take what the median of those before it took', async t => {
+t.test('a job is expected to take as long as the median of earlier ones', async t => {
   const jobType = newType()
   t.match(await atStart(jobType), { eta: null, source: null }, 'none before it')
   await finish(timeline.pool, jobType, [100])
@@ -149,7 +149,7 @@ t.test('history speaks alone before the third advance, then the heavier of the t
   t.equal(etas[59], 800)
 })
 
-t.test("a worker's own estimate wins over the history", async t => {
+t.test("a worker's own estimate is used instead of the history", async t => {
   const jobType = newType()
   await finish(timeline.pool, jobType, [1000])
   await timeline.at(0)
@@ -161,7 +161,7 @@ t.test("a worker's own estimate wins over the history", async t => {
   t.match(await timeline.see(jobId), { eta: 990, source: 'history' })
 })
 
-t.test('a job without a total is expected by its history, and by nothing once it outlives that', async t => {
+t.test('a job without a total is estimated from history, and not at all once it takes longer', async t => {
   const jobType = newType()
   await finish(timeline.pool, jobType, [100])
   await timeline.at(0)
@@ -179,7 +179,7 @@ t.test('a job without a total is expected by its history, and by nothing once it
   }
 })
 
-t.test('a history of nothing, or of a clock that was set back, is none', async t => {
+t.test('durations of 0, or of a clock that was set back, give no estimate', async t => {
   const jobType = newType()
   await finish(timeline.pool, jobType, [0])
   t.match(await atStart(jobType), { eta: null, source: null })
@@ -308,7 +308,7 @@ t.test('with 100,000 finished jobs the look-up reads 50 of them, from its index'
   t.ok(after.rows - before.rows <= 14 * 50, `${after.rows - before.rows} rows in 14 look-ups`)
 })
 
-t.test('a rate that a worker states counts at once, also where history knows the type', async t => {
+t.test('a rate that a worker states counts at once, also if there is a history of the type', async t => {
   const jobType = newType()
   await finish(timeline.pool, jobType, [1000])
   const begin = async () => {

@@ -110,7 +110,7 @@ t.test('each heartbeat of a batch is bound to the rights of its own sender', asy
   }
 })
 
-t.test('who reported first is named in the history, also where plain heartbeats surround the report', async t => {
+t.test('the history names the user of the first report, also when it is among plain heartbeats', async t => {
   const jobIds = [await createJob(), await createJob()]
   await report([{ heartbeat: { jobId: jobIds[0]!, processedCount: 1 } }])
   await report(
@@ -122,7 +122,7 @@ t.test('who reported first is named in the history, also where plain heartbeats 
   t.same(rows, [{ actor: `of ${jobIds[1]}` }])
 })
 
-t.test('a plain heartbeat of a partition whose batch somebody holds is left for later', async t => {
+t.test('a plain heartbeat of a partition whose batch is locked is written later', async t => {
   const { rows } = await pool.query<{ id: string }>(
     `INSERT INTO public.progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds, children, partition_count)
     VALUES ($1, 'import', 'Batch', 60, '{}', 1) RETURNING id`,

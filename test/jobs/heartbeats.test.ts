@@ -16,7 +16,7 @@ t.test('the first heartbeat starts a pending job', async t => {
   t.same(await service.history(id), ['created', 'started'])
 })
 
-t.test('a bare heartbeat changes no revision and does not touch updatedAt', async t => {
+t.test('a heartbeat that reports nothing new changes neither revision nor updatedAt', async t => {
   const { id } = await service.createJob()
   await service.heartbeat(id, { processedCount: 5, message: 'five' })
   const before = await service.job(id)
@@ -85,34 +85,37 @@ t.test('counts of workers in different units are never added', async t => {
   t.not((await service.job(id)).throughputPerSecond, 7)
 })
 
-t.test('a unit becomes the job’s when no worker has counted in the present one, and takes no total along', async t => {
-  const { id } = await service.createJob({ totalCount: 1000 })
-  const after = async (body: object) => {
-    await service.heartbeat(id, { ...body })
-    const { unit, processedCount, totalCount } = await service.job(id)
-    return [unit, processedCount, totalCount]
-  }
-  t.same(await after({ workerId: 'a', processedCount: 400 }), ['unknown', 400, 1000])
-  t.same(
-    await after({ workerId: 'b', processedCount: 100, unit: 'rows' }),
-    ['rows', 500, 1000],
-    'an unknown one is known now',
-  )
-  t.same(await after({ workerId: 'b', processedCount: 2, unit: 'files' }), ['rows', 400, 1000])
-  t.same(
-    await after({ workerId: 'a', unit: 'files' }),
-    ['files', 2, null],
-    'the last that counted rows counts no more of them',
-  )
-  t.same(await after({ workerId: 'a', increment: 3, totalCount: 10 }), ['files', 5, 10])
-  t.same(await after({ totalCount: 30 }), ['files', 5, 30])
-  await service.call('POST', `/jobs/${id}/fail`, { errorMessage: 'no' })
-  await service.call('POST', `/jobs/${id}/retry`)
-  t.same(await after({ workerId: 'b', processedCount: 1 }), ['files', 1, 30])
-  const other = await service.createJob({ unit: 'files', totalCount: 3 })
-  await service.heartbeat(other.id, { unit: 'bytes', processedCount: 1 })
-  t.match(await service.job(other.id), { unit: 'bytes', processedCount: 1, totalCount: null, progressPercent: 0 })
-})
+t.test(
+  'a reported unit becomes the job’s when no worker has counted in the present one, and the total is dropped',
+  async t => {
+    const { id } = await service.createJob({ totalCount: 1000 })
+    const after = async (body: object) => {
+      await service.heartbeat(id, { ...body })
+      const { unit, processedCount, totalCount } = await service.job(id)
+      return [unit, processedCount, totalCount]
+    }
+    t.same(await after({ workerId: 'a', processedCount: 400 }), ['unknown', 400, 1000])
+    t.same(
+      await after({ workerId: 'b', processedCount: 100, unit: 'rows' }),
+      ['rows', 500, 1000],
+      'an unknown one is known now',
+    )
+    t.same(await after({ workerId: 'b', processedCount: 2, unit: 'files' }), ['rows', 400, 1000])
+    t.same(
+      await after({ workerId: 'a', unit: 'files' }),
+      ['files', 2, null],
+      'the last that counted rows counts no more of them',
+    )
+    t.same(await after({ workerId: 'a', increment: 3, totalCount: 10 }), ['files', 5, 10])
+    t.same(await after({ totalCount: 30 }), ['files', 5, 30])
+    await service.call('POST', `/jobs/${id}/fail`, { errorMessage: 'no' })
+    await service.call('POST', `/jobs/${id}/retry`)
+    t.same(await after({ workerId: 'b', processedCount: 1 }), ['files', 1, 30])
+    const other = await service.createJob({ unit: 'files', totalCount: 3 })
+    await service.heartbeat(other.id, { unit: 'bytes', processedCount: 1 })
+    t.match(await service.job(other.id), { unit: 'bytes', processedCount: 1, totalCount: null, progressPercent: 0 })
+  },
+)
 
 t.test('the only worker of a job that changes its unit begins at nothing in it', async t => {
   const { id } = await service.createJob()
@@ -186,7 +189,7 @@ t.test('a total of 0 is a job with nothing to do', async t => {
   t.match(await service.job(id), { status: 'completed', progressPercent: 100 })
 })
 
-t.test('the percent is floored and held at 99 before completion', async t => {
+t.test('the percent is rounded down and at most 99 before completion', async t => {
   const { id } = await service.createJob({ totalCount: 1000 })
   t.equal((await service.heartbeat(id, { processedCount: 999 })).body.progressPercent, 99)
   t.equal((await service.heartbeat(id, { processedCount: 1000 })).body.progressPercent, 99)
@@ -354,7 +357,7 @@ t.test('a finished job refuses heartbeats with its status', async t => {
   t.equal((await service.job(id)).processedCount, 0)
 })
 
-t.test('a count past the total is kept, whether both come in one report or in two', async t => {
+t.test('a count beyond the total is kept, whether both come in one report or in two', async t => {
   const past = { processedCount: 12, totalCount: 10, remainingCount: 0, progressPercent: 99 }
   const reports: object[][] = [
     [{ totalCount: 10 }, { processedCount: 12 }],
@@ -414,7 +417,7 @@ t.test('rates have at most four significant digits', async t => {
   }
 })
 
-t.test('a sum above 2^53-1 is held there', async t => {
+t.test('a sum above 2^53-1 is cut to it', async t => {
   const { id } = await service.createJob({ totalCount: MAX_COUNT })
   await service.heartbeat(id, { workerId: 'a', processedCount: MAX_COUNT - 1 })
   await service.call('POST', `/jobs/${id}/increment`, { workerId: 'a', increment: 1000 })
@@ -551,7 +554,7 @@ t.test('the interval between advances comes from reportedAt where both reports h
   t.ok(Math.abs((job.throughputPerSecond ?? 0) - 10) < 1, `10 a second: ${job.throughputPerSecond}`)
 })
 
-t.test("a worker's own ETA wins, and its throughput as well", async t => {
+t.test("a worker's own ETA and throughput are used instead of the measured ones", async t => {
   const { id } = await service.createJob({ totalCount: 1000 })
   await service.heartbeat(id, { processedCount: 1, etaSeconds: 500, throughputPerSecond: 7.5 })
   t.match(await service.job(id), { etaSeconds: 500, etaSource: 'worker', throughputPerSecond: 7.5 })
@@ -568,7 +571,7 @@ t.test('the rate of a worker that no longer reports does not count', async t => 
   t.equal((await service.job(id)).throughputPerSecond, 5)
 })
 
-t.test('a worker that was silent for longer than the timeout rates its work anew', async t => {
+t.test('a worker that was silent for longer than the timeout gets a new rate', async t => {
   const { id } = await service.createJob({ totalCount: 1_000_000 })
   await service.heartbeat(id, { processedCount: 0 })
   await service.age(id, 10)

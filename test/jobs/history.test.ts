@@ -57,7 +57,7 @@ t.test('every lifecycle change is noted with its time, who made it, the attempt,
   ])
 })
 
-t.test('progress is noted after a percent and five seconds, with what was known then', async t => {
+t.test('progress is noted after a percent and five seconds, with the values of that moment', async t => {
   const timeline = await startTimeline(t)
   const jobId = await timeline.create({ total_count: 100 })
   const report = async (at: number, fields: { processedCount?: number; totalCount?: number }) => {
@@ -89,7 +89,7 @@ const samplesBetween = async (timeline: Timeline, jobId: string, from: number, t
   return samples.filter(({ at }) => at >= from && at < to).length
 }
 
-t.test('half an hour of reports leaves a hundred samples at most, from which its curve can be drawn', async t => {
+t.test('half an hour of reports leaves at most a hundred samples, which are enough to draw the curve', async t => {
   const timeline = await startTimeline(t)
   const seconds = 1800
   const names = ['steady', 'ahead', 'idle', 'endless', 'growing'] as const

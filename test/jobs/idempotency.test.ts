@@ -97,7 +97,7 @@ t.test('a key lives as long as its job', async t => {
   t.not(again.body.id, id)
 })
 
-t.test('a key is of one tenant and organization', async t => {
+t.test('a key belongs to one tenant and organization', async t => {
   const { jobs } = useCases()
   const tenantId = randomUUID()
   const organizationId = randomUUID()
@@ -117,7 +117,7 @@ t.test('a key is of one tenant and organization', async t => {
   }
 })
 
-t.test('the body counts, not who sends it nor what the service defaults to', async t => {
+t.test("a repeated key is compared by the body, not by its sender or the service's defaults", async t => {
   const tenantId = randomUUID()
   const input = { jobType: 'test', name: 'a job' }
   const first = await useCases().jobs.create(identityOf({ tenantId, userId: 'anna' }), input, 'k')

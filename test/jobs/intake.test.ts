@@ -100,7 +100,7 @@ t.test('while one batch commits, the next one fills', async t => {
   )
 })
 
-t.test('a second flush leaves beside the first only with a full batch, and no third', async t => {
+t.test('a second flush begins beside the first only with a full batch, and a third never does', async t => {
   const { write, batches, batch } = createManualWrite()
   const { intake } = createIntake(t, write, { maxBatch: 2 })
   const answers: Promise<unknown>[] = []
@@ -123,7 +123,7 @@ t.test('a second flush leaves beside the first only with a full batch, and no th
   await Promise.all(answers)
 })
 
-t.test('no job is in two flushes at once, and what may not leave makes no batch full', async t => {
+t.test('no job is in two flushes at once, and reports that must wait do not fill a batch', async t => {
   const { write, batches, batch } = createManualWrite()
   const { intake } = createIntake(t, write, { maxBatch: 2 })
   const submit = (jobId: string, workerId: string) => intake.submit(scope, { jobId, workerId })
@@ -147,7 +147,7 @@ t.test('no job is in two flushes at once, and what may not leave makes no batch 
   await Promise.all(answers)
 })
 
-t.test('the next batch leaves before the answers to the last', async t => {
+t.test('the next batch is written before the last one is answered', async t => {
   const { write, batches, batch } = createManualWrite()
   const { intake } = createIntake(t, write)
   const first = intake.submit(scope, { jobId: 'a', workerId: 'w' }).then(() => batches.length)
@@ -160,7 +160,7 @@ t.test('the next batch leaves before the answers to the last', async t => {
   await second
 })
 
-t.test('a write that breaks costs nobody else the answer', async t => {
+t.test('after a write that throws, the other callers are still answered', async t => {
   const { write, batch } = createManualWrite()
   let calls = 0
   const { intake } = createIntake(t, (entries, skipLocked) => {
@@ -175,7 +175,7 @@ t.test('a write that breaks costs nobody else the answer', async t => {
   t.equal(intake.stats().pending, 0)
 })
 
-t.test('reports of one worker leave in order, one per batch, merged where they may be', async t => {
+t.test('reports of one worker are written in order, one per batch, and merged where they may be', async t => {
   const { write, batch } = createManualWrite()
   const { intake } = createIntake(t, write)
   const report = (fields: Partial<Heartbeat>) => intake.submit(scope, { jobId: 'a', workerId: 'w', ...fields })
@@ -200,7 +200,7 @@ t.test('reports of one worker leave in order, one per batch, merged where they m
   t.equal((await Promise.all(answers)).length, 4, 'every request has its answer')
 })
 
-t.test("nobody's report rides on another's right", async t => {
+t.test('no report is written by the rights of another caller', async t => {
   const { write, batch } = createManualWrite()
   const { intake } = createIntake(t, write)
   const rights = [
@@ -218,7 +218,7 @@ t.test("nobody's report rides on another's right", async t => {
   await Promise.all(answers)
 })
 
-t.test("another tenant's reports for a job hold up nobody", async t => {
+t.test("another tenant's reports for a job do not delay the job's own", async t => {
   const { write, batch } = createManualWrite()
   const { intake } = createIntake(t, write)
   const stranger = { ...scope, tenantId: '11111111-1111-4111-8111-111111111111' }
@@ -229,7 +229,7 @@ t.test("another tenant's reports for a job hold up nobody", async t => {
   await Promise.all(answers)
 })
 
-t.test('what was added to a buffered count stays added where another replica has gone further', async t => {
+t.test('an increment after a buffered count is kept where another replica has a higher count', async t => {
   const { write, batch } = createManualWrite()
   const { intake } = createIntake(t, write, { answerWithinMs: 20 })
   const blocker = intake.submit(scope, { jobId: 'b', workerId: 'w' })
@@ -243,7 +243,7 @@ t.test('what was added to a buffered count stays added where another replica has
   await Promise.all([blocker, added])
 })
 
-t.test('two metas do not merge: one that is too large fails alone', async t => {
+t.test('two metas do not merge, so that one that is too large does not fail the other', async t => {
   const { write, batch } = createManualWrite()
   const { intake } = createIntake(t, write)
   const answers = [1, 2].map(n => intake.submit(scope, { jobId: 'a', workerId: 'default', meta: { n } }))
@@ -255,7 +255,7 @@ t.test('two metas do not merge: one that is too large fails alone', async t => {
   await Promise.all(answers)
 })
 
-t.test('a flush not done in time is answered as buffered, and written all the same', async t => {
+t.test('reports of a flush that takes too long are answered as buffered, and written later', async t => {
   const { write, batch } = createManualWrite()
   const { intake } = createIntake(t, write, { answerWithinMs: 20 })
   const inFlight = intake.submit(scope, { jobId: 'a', workerId: 'w', processedCount: 1 })
@@ -272,7 +272,7 @@ t.test('a flush not done in time is answered as buffered, and written all the sa
   t.equal(intake.stats().pending, 0, 'an unknown job is dropped and counted')
 })
 
-t.test('what was not done is written again, in order, before what has come since', async t => {
+t.test('reports that could not be written are written again in order, before later ones', async t => {
   const { write, batch } = createManualWrite()
   const { intake } = createIntake(t, write)
   const old = intake.submit(scope, { jobId: 'a', workerId: 'w', processedCount: 1, reportedAt: '2026-01-01T00:00:00Z' })
@@ -325,7 +325,7 @@ t.test('a locked job waits by itself, the others go on', async t => {
   t.equal(batches.length, 3)
 })
 
-t.test('a try of locked jobs that takes its time holds up no other', async t => {
+t.test('a slow try of locked jobs does not delay the other jobs', async t => {
   const { write, batch } = createManualWrite()
   const { intake } = createIntake(t, write)
   const stuck = intake.submit(scope, { jobId: 'locked', workerId: 'w' })
@@ -341,7 +341,7 @@ t.test('a try of locked jobs that takes its time holds up no other', async t => 
   t.match(await stuck, { durable: true })
 })
 
-t.test('a job that stays locked is tried with none of our own flushes in the way', async t => {
+t.test('a job that stays locked is tried while no other flush of the process is in flight', async t => {
   let tries = 0
   let held = true
   const { write, batch } = createManualWrite()
@@ -408,7 +408,7 @@ t.test('a flush from before the failure does not say that the database is back',
   t.match(lines, [/cannot write heartbeats/, /written again/])
 })
 
-t.test('an announcement that breaks keeps nobody from the answer', async t => {
+t.test('after an announcement that throws, all callers are still answered', async t => {
   const { write, batch } = createManualWrite()
   const announce = () => {
     throw new Error('a bug')
@@ -421,7 +421,7 @@ t.test('an announcement that breaks keeps nobody from the answer', async t => {
   await intake.close(60_000)
 })
 
-t.test('a batch that a flush changed twice is announced once, with all that happened to it', async t => {
+t.test('a batch that a flush changed twice is announced once, with both changes', async t => {
   const { write, batch } = createManualWrite()
   const { intake, announced } = createIntake(t, write)
   const answer = intake.submit(scope, { jobId: 'a', workerId: 'w' })
@@ -496,7 +496,7 @@ const createCrowd = (t: Test, over: Partial<HeartbeatIntakeOptions> = {}) => {
   return { intake, batches, send }
 }
 
-t.test('who fills the queue is refused before a newcomer is, among tenants and among callers of a tenant', async t => {
+t.test('the tenant or caller that fills the queue is refused before a newcomer', async t => {
   const { send } = createCrowd(t)
   const alone = await send(callerOf(1, 'hog'), 1_500)
   t.ok(alone > 800 && alone < 900, `a caller alone may hold nearly all: ${alone} of 1,000`)
@@ -529,7 +529,7 @@ t.test('a bulk that is more than what its caller may hold is refused whole', asy
   t.equal((await intake.submitAll(callerOf(2, 'a'), bulk.slice(0, 60))).length, 60)
 })
 
-t.test('what was given back makes room for whoever comes', async t => {
+t.test('entries that were given back make room for any caller', async t => {
   const { intake, batches, send } = createCrowd(t, { maxBatch: 1_000 })
   const taken = await send(callerOf(1, 'hog'), 1_500)
   for (let n = 0; intake.stats().pending > 0; n += 1) {
@@ -562,7 +562,7 @@ t.test('batches take from all tenants in turns', async t => {
   await Promise.all(answers)
 })
 
-t.test('a token of one job fills the queue with nothing but that job and what were once its partitions', async t => {
+t.test('a token of one job can fill the queue only with that job and its proven partitions', async t => {
   const { intake, batches, send } = createCrowd(t, { maxUnproven: 10, maxBatch: 1 })
   const token = callerOf(1, 'a', 'batch')
   const proving = intake.submit(token, { jobId: 'partition', workerId: 'w' })
@@ -576,7 +576,7 @@ t.test('a token of one job fills the queue with nothing but that job and what we
   t.equal(await send(callerOf(1, 'b', 'other'), 5), 5, 'another token has its own')
 })
 
-t.test('an entry counts for no less than it takes in memory', async t => {
+t.test('an entry counts as at least the memory that it takes', async t => {
   const size = (fields: Partial<Heartbeat>) => sizeOfHeartbeat({ jobId: 'a', workerId: 'w', ...fields })
   // Measured with Node 20, for 20,000 entries.
   const measured: [Partial<Heartbeat>, number][] = [
@@ -593,7 +593,7 @@ t.test('an entry counts for no less than it takes in memory', async t => {
   }
 })
 
-t.test('closing writes what was accepted, and refuses what comes after', async t => {
+t.test('closing writes the accepted reports, and refuses later ones', async t => {
   const { write, batch } = createManualWrite()
   const { intake } = createIntake(t, write)
   const answer = intake.submit(scope, { jobId: 'a', workerId: 'w' })
@@ -654,32 +654,29 @@ const createRealWrite = async (t: Test) => {
   return { write: createHeartbeatWrite(database), newJob, pool }
 }
 
-t.test(
-  'rows of many workers that somebody else has locked hold up the other jobs no longer than one would',
-  async t => {
-    const { write, newJob, pool } = await createRealWrite(t)
-    const [held, free] = [await newJob(), await newJob()]
-    const workers = Array.from({ length: 16 }, (_, index) => entryOf({ jobId: held, workerId: `w-${index}` }))
-    await write(workers, false)
-    const holder = await pool.connect()
-    t.teardown(() => holder.release())
-    await holder.query('BEGIN')
-    await holder.query('SELECT FROM public.job_progress WHERE job_id = $1 FOR UPDATE', [held])
-    const newcomer = entryOf({ jobId: held, workerId: 'new' })
-    const entries = [...workers, newcomer, entryOf({ jobId: free, processedCount: 1 })]
-    const begun = performance.now()
-    const { outcomes, failure } = await write(entries, false)
-    // Once a wait of 250 ms, as for any lock; one for each of the workers would be four seconds.
-    t.ok(performance.now() - begun < 2_000, `${Math.round(performance.now() - begun)} ms`)
-    t.equal(failure, null)
-    t.same(
-      outcomes.map(({ kind }) => kind),
-      [...workers.map(() => 'blocked'), 'written', 'written'],
-    )
-    await holder.query('COMMIT')
-    t.ok((await write(workers, true)).outcomes.every(({ kind }) => kind === 'written'))
-  },
-)
+t.test("many workers' rows that another session has locked delay the other jobs no longer than one row", async t => {
+  const { write, newJob, pool } = await createRealWrite(t)
+  const [held, free] = [await newJob(), await newJob()]
+  const workers = Array.from({ length: 16 }, (_, index) => entryOf({ jobId: held, workerId: `w-${index}` }))
+  await write(workers, false)
+  const holder = await pool.connect()
+  t.teardown(() => holder.release())
+  await holder.query('BEGIN')
+  await holder.query('SELECT FROM public.job_progress WHERE job_id = $1 FOR UPDATE', [held])
+  const newcomer = entryOf({ jobId: held, workerId: 'new' })
+  const entries = [...workers, newcomer, entryOf({ jobId: free, processedCount: 1 })]
+  const begun = performance.now()
+  const { outcomes, failure } = await write(entries, false)
+  // Once a wait of 250 ms, as for any lock; one for each of the workers would be four seconds.
+  t.ok(performance.now() - begun < 2_000, `${Math.round(performance.now() - begun)} ms`)
+  t.equal(failure, null)
+  t.same(
+    outcomes.map(({ kind }) => kind),
+    [...workers.map(() => 'blocked'), 'written', 'written'],
+  )
+  await holder.query('COMMIT')
+  t.ok((await write(workers, true)).outcomes.every(({ kind }) => kind === 'written'))
+})
 
 t.test('a buffered absolute report without reportedAt never lowers a count', async t => {
   const { write, newJob, pool } = await createRealWrite(t)
@@ -828,36 +825,39 @@ t.test(
   },
 )
 
-t.test('while the database is away, what others send keeps no heartbeat of another tenant out', async t => {
-  const database = await createTestDatabase(t)
-  const { proxy, url } = await startProxy(t, database.url)
-  const service = await startService(t, {
-    database: { ...database, url },
-    DATABASE_URL: url,
-    AUTH_JWT_SECRET: SECRET,
-  })
-  const tenant = randomUUID()
-  const victim = service.as(await mint({ tenant_id: randomUUID() }))
-  const hostile = service.as(await mint({ tenant_id: tenant, sub: 'hostile' }))
-  const own = await hostile.createJob()
-  const limited = service.as(await mint({ tenant_id: tenant, sub: 'limited', job_id: own.id }))
-  const { id } = await victim.createJob()
-  proxy.blackHole()
-  const flood = async (caller: Service, calls: number) => {
-    const heartbeats = () => Array.from({ length: 1_000 }, () => ({ jobId: randomUUID() }))
-    const send = () => caller.call('POST', '/heartbeats', { heartbeats: heartbeats() })
-    return (await Promise.all(Array.from({ length: calls }, send))).map(({ status }) => status)
-  }
-  const [ofLimited, ofHostile] = await Promise.all([flood(limited, 3), flood(hostile, 60)])
-  t.ok(ofLimited.includes(503), 'ids that may be no partitions of its job are few')
-  t.ok(ofHostile.includes(503), 'its share of the intake is full')
-  t.equal((await victim.heartbeat(id, { processedCount: 7 })).status, 202)
-  proxy.heal()
-  await waitFor(async () => (await victim.job(id)).processedCount === 7, { timeoutMs: 20_000 })
-})
+t.test(
+  "while the database is away, reports of other tenants do not keep a tenant's heartbeats out of the queue",
+  async t => {
+    const database = await createTestDatabase(t)
+    const { proxy, url } = await startProxy(t, database.url)
+    const service = await startService(t, {
+      database: { ...database, url },
+      DATABASE_URL: url,
+      AUTH_JWT_SECRET: SECRET,
+    })
+    const tenant = randomUUID()
+    const victim = service.as(await mint({ tenant_id: randomUUID() }))
+    const hostile = service.as(await mint({ tenant_id: tenant, sub: 'hostile' }))
+    const own = await hostile.createJob()
+    const limited = service.as(await mint({ tenant_id: tenant, sub: 'limited', job_id: own.id }))
+    const { id } = await victim.createJob()
+    proxy.blackHole()
+    const flood = async (caller: Service, calls: number) => {
+      const heartbeats = () => Array.from({ length: 1_000 }, () => ({ jobId: randomUUID() }))
+      const send = () => caller.call('POST', '/heartbeats', { heartbeats: heartbeats() })
+      return (await Promise.all(Array.from({ length: calls }, send))).map(({ status }) => status)
+    }
+    const [ofLimited, ofHostile] = await Promise.all([flood(limited, 3), flood(hostile, 60)])
+    t.ok(ofLimited.includes(503), 'ids that may be no partitions of its job are few')
+    t.ok(ofHostile.includes(503), 'its share of the intake is full')
+    t.equal((await victim.heartbeat(id, { processedCount: 7 })).status, 202)
+    proxy.heal()
+    await waitFor(async () => (await victim.job(id)).processedCount === 7, { timeoutMs: 20_000 })
+  },
+)
 
 t.test(
-  'a batch holds a quarter of one tenant while others report, and fewer large reports than small ones',
+  'one tenant fills a quarter of a batch while others report, and a batch has fewer large reports than small ones',
   async t => {
     const add = (queue: HeartbeatQueue, tenantId: string, count: number, text = '') => {
       for (let n = 0; n < count; n += 1) {

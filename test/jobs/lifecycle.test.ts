@@ -297,7 +297,7 @@ t.test('retry keeps a total that the job got later, and forgets shares of worker
   t.equal((await post(shared.id, 'retry')).body.totalCount, null)
 })
 
-t.test('a stale job that is heard of again is healed, and says so', async t => {
+t.test('a stale job that reports again recovers, and its history says so', async t => {
   const { id } = await STATES.stale({})
   t.match(await service.job(id), {
     status: 'failed',
@@ -316,7 +316,7 @@ t.test('a stale job that is heard of again is healed, and says so', async t => {
   t.same(await service.history(id), ['created', 'started', 'failed', 'recovered'])
 })
 
-t.test('a stale job that its worker ends keeps nothing of the false alarm', async t => {
+t.test('a stale job that its worker ends keeps no trace of the false alarm', async t => {
   const completed = (await post((await STATES.stale({})).id, 'complete')).body
   t.match(completed, { status: 'completed', failureReason: null, errorMessage: null, progressPercent: 100 })
   const failed = (await post((await STATES.stale({})).id, 'fail', { errorMessage: 'no more ink' })).body
@@ -384,7 +384,7 @@ const finalEvents = async (id: string): Promise<JobEvent[]> => {
   )
 }
 
-t.test('whatever ends a job at once on two replicas, it ends once', async t => {
+t.test('a job that two replicas end at once, in any way, ends once', async t => {
   const other = await startService(t, { database: service.database })
   await service.database.pool.query(
     "DELETE FROM public.service_processes WHERE healthy_since > now() - interval '1 hour'",
@@ -418,7 +418,7 @@ t.test('whatever ends a job at once on two replicas, it ends once', async t => {
   }
 })
 
-t.test('nothing moves after the end: reports that lose the race against complete leave no trace', async t => {
+t.test('reports that come after complete change nothing', async t => {
   const jobs = await Promise.all(Array.from({ length: 20 }, () => STATES.running({ totalCount: 1000 })))
   await Promise.all(
     jobs.flatMap(({ id }) => [

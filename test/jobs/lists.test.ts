@@ -198,7 +198,7 @@ interface Active {
   recentlyCompleted: ListedJob[]
 }
 
-t.test('documents are made of the jobs of a page, not of those before it', async t => {
+t.test('a list makes documents only of the jobs of its page', async t => {
   const service = await startService(t)
   const ids = await insertJobs(service, ...Array.from({ length: 30 }, (_, n) => ({ created_at: secondsAgo(n) })))
   await service.database.pool.query(`
@@ -228,7 +228,7 @@ t.test('documents are made of the jobs of a page, not of those before it', async
   }
 })
 
-t.test('what is active, and what has just finished, without partitions', async t => {
+t.test('active and recently finished jobs are listed without partitions', async t => {
   const service = await startService(t)
   const [pending, running, recent, older, old] = (await insertJobs(
     service,
@@ -268,7 +268,7 @@ t.test('at most 50 active jobs and 10 finished ones are shown, the newest', asyn
   t.same(idsOf(body.recentlyCompleted), finished.reverse().slice(0, 10))
 })
 
-t.test('who has these revisions of what is active is answered 304', async t => {
+t.test('a caller that has these revisions of the active jobs is answered 304', async t => {
   const service = await startService(t)
   const { id } = await service.createJob()
   const read = (etag = '') => service.call<Active>('GET', '/active', undefined, { 'if-none-match': etag })
@@ -305,36 +305,39 @@ const eraser = (t: Test, service: Service, retentionDays: number) => {
 
 const DAY = 86_400
 
-t.test('jobs that finished longer ago than the retention are erased with all they have', async t => {
-  const service = await startService(t)
-  const make = async (status: 'completed' | 'failed' | 'running' | 'pending', days: number) => {
-    const { id } = await service.createJob()
-    if (status !== 'pending') await service.heartbeat(id, { workerId: 'a', processedCount: 1 })
-    if (status === 'completed') await service.call('POST', `/jobs/${id}/complete`)
-    if (status === 'failed') await service.call('POST', `/jobs/${id}/fail`, { errorMessage: 'x' })
-    await service.age(id, days * DAY)
-    return id
-  }
-  const erased = [await make('completed', 7.01), await make('failed', 100), await make('pending', 7.01)]
-  const kept = [
-    await make('completed', 6.99),
-    await make('pending', 6.99),
-    await make('running', 100),
-    await make('pending', 0),
-  ]
-  t.equal(await eraser(t, service, 7)(), 3)
-  for (const id of erased) t.equal((await service.call('GET', `/jobs/${id}`)).status, 404)
-  for (const id of kept) t.equal((await service.call('GET', `/jobs/${id}`)).status, 200)
-  const { rows } = await service.database.pool.query(
-    `SELECT (SELECT count(*)::integer FROM public.job_progress WHERE job_id = ANY ($1)) AS workers,
+t.test(
+  'jobs that finished longer ago than the retention are erased with their workers, history and partitions',
+  async t => {
+    const service = await startService(t)
+    const make = async (status: 'completed' | 'failed' | 'running' | 'pending', days: number) => {
+      const { id } = await service.createJob()
+      if (status !== 'pending') await service.heartbeat(id, { workerId: 'a', processedCount: 1 })
+      if (status === 'completed') await service.call('POST', `/jobs/${id}/complete`)
+      if (status === 'failed') await service.call('POST', `/jobs/${id}/fail`, { errorMessage: 'x' })
+      await service.age(id, days * DAY)
+      return id
+    }
+    const erased = [await make('completed', 7.01), await make('failed', 100), await make('pending', 7.01)]
+    const kept = [
+      await make('completed', 6.99),
+      await make('pending', 6.99),
+      await make('running', 100),
+      await make('pending', 0),
+    ]
+    t.equal(await eraser(t, service, 7)(), 3)
+    for (const id of erased) t.equal((await service.call('GET', `/jobs/${id}`)).status, 404)
+    for (const id of kept) t.equal((await service.call('GET', `/jobs/${id}`)).status, 200)
+    const { rows } = await service.database.pool.query(
+      `SELECT (SELECT count(*)::integer FROM public.job_progress WHERE job_id = ANY ($1)) AS workers,
        (SELECT count(*)::integer FROM public.job_events WHERE job_id = ANY ($1)) AS events`,
-    [erased],
-  )
-  t.same(rows, [{ workers: 0, events: 0 }])
-  t.equal(await eraser(t, service, 7)(), 0)
-})
+      [erased],
+    )
+    t.same(rows, [{ workers: 0, events: 0 }])
+    t.equal(await eraser(t, service, 7)(), 0)
+  },
+)
 
-t.test('the retention waits for nobody who holds what belongs to an expired job, and erases it later', async t => {
+t.test('the retention does not wait for locked rows of an expired job, and erases it later', async t => {
   const service = await startService(t)
   const { id } = await service.createJob()
   await service.heartbeat(id, { workerId: 'a' })
@@ -384,7 +387,7 @@ t.test('partitions are erased with their batch, not before', async t => {
   t.same(await listIds(service, 'includeCompleted=true'), [fresh, partitions[1] ?? ''].sort())
 })
 
-t.test('more than one batch is erased in one go, by two processes at once, leaving what is held', async t => {
+t.test('two processes at once erase several batches of expired jobs, and skip locked ones', async t => {
   const service = await startService(t)
   const { pool } = service.database
   await pool.query(

@@ -337,7 +337,7 @@ t.test('a heartbeat recovers a stale job and un-stalls a stalled one', async t =
   t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: null })
 })
 
-t.test('a fresh process judges nobody before its window is as long as the timeout', async t => {
+t.test('a new process judges no job before it has been healthy for as long as the timeout', async t => {
   for (const [healthyForSeconds, stalled, ended] of [
     [0, 0, 0],
     [28, 0, 0],
@@ -352,7 +352,7 @@ t.test('a fresh process judges nobody before its window is as long as the timeou
   }
 })
 
-t.test('a gap of more than three intervals between two sweeps begins the window anew', async t => {
+t.test('after a gap of more than three intervals between two sweeps, the healthy time begins anew', async t => {
   const world = await startWorld(t)
   const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
   await sweeper.missVisits(3 * INTERVAL_SECONDS - 1)
@@ -365,7 +365,7 @@ t.test('a gap of more than three intervals between two sweeps begins the window 
   t.equal((await world.service.job(id)).status, 'running')
 })
 
-t.test('a clock that was set begins the window anew', async t => {
+t.test('when the clock was set, the healthy time begins anew', async t => {
   for (const seconds of [-3600, 3600]) {
     const world = await startWorld(t)
     const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
@@ -455,22 +455,25 @@ const hinder = (database: Database, before: (name: string | null) => Promise<voi
   },
 })
 
-t.test('a process that could not reach the database judges nobody until it has been there for the timeout', async t => {
-  const world = await startWorld(t)
-  let away = false
-  const database = hinder(world.database, async () => {
-    if (away) throw new Error('connection refused')
-  })
-  const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY, database })
-  await startSilentJob(world, 1000)
-  away = true
-  t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: 'database' })
-  away = false
-  t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: null })
-  t.ok((await sweeper.healthyForSeconds()) < 10)
-})
+t.test(
+  'a process that could not reach the database judges no job until it has been healthy for the timeout',
+  async t => {
+    const world = await startWorld(t)
+    let away = false
+    const database = hinder(world.database, async () => {
+      if (away) throw new Error('connection refused')
+    })
+    const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY, database })
+    await startSilentJob(world, 1000)
+    away = true
+    t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: 'database' })
+    away = false
+    t.same(await sweeper.sweep(), { stalled: 0, ended: 0, skipped: null })
+    t.ok((await sweeper.healthyForSeconds()) < 10)
+  },
+)
 
-t.test('a sweep that breaks off begins the window anew', async t => {
+t.test('after a sweep that fails, the healthy time begins anew', async t => {
   const world = await startWorld(t)
   let away = true
   const database = hinder(world.database, async name => {
@@ -525,7 +528,7 @@ t.test('a process that is suspended in the middle of a sweep does not judge by t
   t.equal((await world.service.job(stalled)).liveness, 'ok')
 })
 
-t.test('nobody is judged while a report has waited for more than two seconds in the intake', async t => {
+t.test('no job is judged while a report has waited for more than two seconds in the intake', async t => {
   const world = await startWorld(t)
   const intake = { oldestWaitMs: 0, refused: 0 }
   const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY, intake: () => intake })
@@ -539,7 +542,7 @@ t.test('nobody is judged while a report has waited for more than two seconds in 
   t.equal((await sweeper.sweep()).ended, 1)
 })
 
-t.test('nobody is judged while the intake turns reports away', async t => {
+t.test('no job is judged while the intake refuses reports', async t => {
   const world = await startWorld(t)
   const intake = { oldestWaitMs: 0, refused: 0 }
   const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY, intake: () => intake })
@@ -555,7 +558,7 @@ t.test('nobody is judged while the intake turns reports away', async t => {
   t.equal((await sweeper.sweep()).ended, 1)
 })
 
-t.test("what a process left behind before the database's clock was set back holds up no verdict", async t => {
+t.test("the record of a process from before the database's clock was set back delays no verdict", async t => {
   const world = await startWorld(t)
   const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
   const troubled = await startSweeper(world, { healthyForSeconds: -1 })
@@ -567,7 +570,7 @@ t.test("what a process left behind before the database's clock was set back hold
 })
 
 t.test(
-  'nobody is judged while reports wait in another process, nor until it has been well for the timeout',
+  'no job is judged while reports wait in another process, nor until that has been healthy for the timeout',
   async t => {
     const world = await startWorld(t)
     const intake = { oldestWaitMs: 0, refused: 0 }
@@ -596,7 +599,7 @@ t.test('a healthy hour is enough for any timeout', async t => {
   t.equal((await world.service.job(silent)).status, 'failed')
 })
 
-t.test('a process that went missing right after its start delays nobody', async t => {
+t.test('a process that went missing right after its start delays no verdict', async t => {
   const world = await startWorld(t)
   const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
   const age = 2 * INTERVAL_SECONDS
@@ -624,7 +627,7 @@ t.test('a process that went missing delays the verdict by one timeout at most', 
   t.equal((await sweeper.sweep()).ended, 1)
 })
 
-t.test('a process that is there, or was closed, delays nobody', async t => {
+t.test('a process that is healthy, or was closed, delays no verdict', async t => {
   const world = await startWorld(t)
   const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
   const present = await startSweeper(world, { healthyForSeconds: A_DAY })
@@ -679,7 +682,7 @@ t.test('several sweepers at once mark each job once, in as many batches as it ta
   t.equal(new Set(announced.map(change => change.jobId)).size, 2400, 'each is announced once')
 })
 
-t.test('one sweep marks as many as there are', async t => {
+t.test('one sweep marks all silent jobs', async t => {
   const world = await startWorld(t)
   const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
   await world.service.database.pool.query(
@@ -691,7 +694,7 @@ t.test('one sweep marks as many as there are', async t => {
   t.same(await sweeper.sweep(), { stalled: 1200, ended: 1200, skipped: null })
 })
 
-t.test('a job that someone holds is left alone, and judged by what it is afterwards', async t => {
+t.test('a locked job is skipped, and judged later by its newest state', async t => {
   const world = await startWorld(t)
   const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
   const id = await startSilentJob(world, 61)

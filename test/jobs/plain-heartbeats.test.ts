@@ -185,7 +185,7 @@ for (let n = 0; n < 5; n += 1) {
   await timeline.command(jobId, 'complete')
 }
 
-t.test('a plain heartbeat comes to the same, whichever way it is written', async t => {
+t.test('a plain heartbeat has the same result, whichever function writes it', async t => {
   let plain = 0
   let reports = 0
   let now = 2_000

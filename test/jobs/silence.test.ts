@@ -175,7 +175,7 @@ const REASONS = [
   '42P01',
 ]
 
-t.test('a report that cannot be written waits, whatever the reason, and says so', async t => {
+t.test('a report that cannot be written for any reason waits, and its caller is told', async t => {
   const database = await createTestDatabase(t)
   const { pool } = database
   const { intake } = startReplica(t, database)
@@ -199,7 +199,7 @@ t.test('a report that cannot be written waits, whatever the reason, and says so'
   }
 })
 
-t.test('a job whose row was locked is not ended before the reports are written that waited for it', async t => {
+t.test('a job whose row was locked is not ended before the reports that waited for it are written', async t => {
   const database = await createTestDatabase(t)
   const { pool } = database
   const [here, there] = [startReplica(t, database), startReplica(t, database)]
@@ -230,7 +230,7 @@ t.test('a job whose row was locked is not ended before the reports are written t
   t.equal(rows[0]?.status, 'running')
 })
 
-t.test('silence counts no longer than all processes have written what they received', async t => {
+t.test('silence counts only up to the moment at which all processes have written their reports', async t => {
   const database = await createTestDatabase(t)
   const { pool } = database
   const [here, there] = [startReplica(t, database), startReplica(t, database)]
@@ -260,7 +260,7 @@ const createFailing = (change: () => Promise<never>): Jobs =>
   })
 
 t.test(
-  'a command that the database cannot carry out counts as a call turned away, one that waits for a lock does not',
+  'a command that the database cannot carry out counts as turned away, and one that waits for a lock does not',
   async t => {
     const turnedAway = new TurnedAway()
     const jobsOver = (error: Error) =>
@@ -279,7 +279,7 @@ t.test(
 )
 
 t.test(
-  'a command that gets no turn in time counts as a call turned away, one whose caller has too many in line does not',
+  'a command that gets no turn in time counts as turned away, and one whose caller has too many waiting calls does not',
   async t => {
     const turnedAway = new TurnedAway()
     let end: () => void = () => undefined

@@ -35,7 +35,7 @@ t.test('weights are 1 unless declared, and are normalised to a sum of 1', async 
   t.equal(plain.stages, null)
 })
 
-t.test('stages that cannot be are refused', async t => {
+t.test('invalid stages are refused', async t => {
   const tooMany = Array.from({ length: 33 }, (_, n) => ({ name: `s${n}` }))
   const refused: [stages: unknown, path: string][] = [
     [[], 'stages'],
@@ -73,7 +73,7 @@ t.test('a total cannot be given at creation: each stage has its own', async t =>
   t.equal((await service.createJob({ stages, totalCount: null })).totalCount, null)
 })
 
-t.test('the percent is what the weights before and the current stage make', async t => {
+t.test("the percent is the sum of the earlier stages' weights and the current stage's part", async t => {
   const { id } = await createStaged()
   t.equal(await percentAfter(id, { stage: 'load' }), 0)
   t.equal(await percentAfter(id, { processedCount: 5, totalCount: 10 }), 5)
@@ -99,7 +99,7 @@ t.test('a reported percent is that of the stage, and counts only while the stage
   t.equal(await percentAfter(id, { totalCount: 4, processedCount: 1, progressPercent: 100 }), 92)
 })
 
-t.test('the percent may fall when the total of the stage grows, but not behind the stage', async t => {
+t.test("the percent may fall when the stage's total grows, but not below the beginning of the stage", async t => {
   const { id } = await createStaged()
   t.equal(await percentAfter(id, { stage: 'work', processedCount: 5, totalCount: 10 }), 50)
   t.equal(await percentAfter(id, { totalCount: 100 }), 14)
@@ -107,7 +107,7 @@ t.test('the percent may fall when the total of the stage grows, but not behind t
   t.equal(await percentAfter(id, { totalCount: 5000 }), 90)
 })
 
-t.test('a stage that is none of them is refused, and nothing is written', async t => {
+t.test('a stage that was not declared is refused, and nothing is written', async t => {
   const { id } = await createStaged()
   await service.heartbeat(id, { stage: 'work', processedCount: 3 })
   const before = await service.job(id)
@@ -131,7 +131,7 @@ t.test('a stage that is none of them is refused, and nothing is written', async 
   t.match(bulk.body.results, [{ code: 'unknown_stage' }, { applied: true }])
 })
 
-t.test('a job without declared stages takes any, and clears them', async t => {
+t.test('a job without declared stages takes any stage, and clears it', async t => {
   const { id } = await service.createJob({ totalCount: 10 })
   await service.heartbeat(id, { stage: 'whatever', processedCount: 5 })
   await service.heartbeat(id, { stage: 'else' })
@@ -181,7 +181,7 @@ t.test('an empty stage counts as done', async t => {
   t.equal((await service.job(id)).progressPercent, 100)
 })
 
-t.test('a stage may weigh nothing', async t => {
+t.test('a stage may have the weight 0', async t => {
   const { id } = await service.createJob({
     stages: [
       { name: 'begin', weight: 0 },
@@ -233,7 +233,7 @@ t.test('the job’s stage is the furthest reported in one batch, and only its ro
   t.match(await service.job(id), { stage: 'store', processedCount: 2, totalCount: 8, progressPercent: 92 })
 })
 
-t.test('PUT, increment and bulk are heartbeats in this as well', async t => {
+t.test('PUT, increment and bulk follow the same rules for stages', async t => {
   const { id } = await createStaged()
   await service.call('PUT', `/jobs/${id}`, { stage: 'work', processedCount: 1, totalCount: 10 })
   await service.call('POST', `/jobs/${id}/increment`, { increment: 4 })
@@ -247,7 +247,7 @@ t.test('PUT, increment and bulk are heartbeats in this as well', async t => {
   t.equal(late.body.applied, false, 'its worker is in a stage that the job has left')
 })
 
-t.test('stages across one bulk begin at nothing each', async t => {
+t.test('each stage of a bulk begins with a count of 0', async t => {
   const { id } = await createStaged()
   const heartbeats = [{ increment: 3 }, { stage: 'work' }, { increment: 2 }, { increment: 2 }].map(report => ({
     jobId: id,

@@ -75,7 +75,7 @@ const NOTHING = {
   recovered: 0,
 }
 
-t.test('where nothing has finished there are no types', async t => {
+t.test('without finished jobs there are no types', async t => {
   const service = await startService(t)
   await service.createJob()
   t.same(await read(service, WEEK), { ...WEEK, types: [] })
@@ -179,7 +179,7 @@ t.test('counts of different units are not added up, and an unknown unit agrees w
   )
 })
 
-t.test('a job belongs to the time in which it finished: since is within, until is not', async t => {
+t.test('a job counts in the period in which it finished: since is included, until is not', async t => {
   const service = await startService(t)
   const since = Date.parse(WEEK.since)
   for (const [job_type, finishedMs] of [
@@ -339,7 +339,7 @@ const readAs = async ({ url }: TestDatabase, scope: Partial<Scope>): Promise<Typ
   }
 }
 
-t.test('jobs of other tenants, organizations and scopes are in no number', async t => {
+t.test('jobs of other tenants, organizations and scopes are not counted', async t => {
   const service = await startService(t)
   const [otherTenant, ours, theirs] = [randomUUID(), randomUUID(), randomUUID()]
   const ids: Record<string, string> = {}
@@ -373,7 +373,7 @@ t.test('jobs of other tenants, organizations and scopes are in no number', async
   }
 })
 
-t.test('ten thousand finished jobs are counted without a look at their rows', async t => {
+t.test('ten thousand finished jobs are counted without reading their rows', async t => {
   const database = await createTestDatabase(t)
   await database.pool.query(
     `INSERT INTO public.progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds, status, started_at, finished_at, meta,
@@ -412,7 +412,7 @@ t.test('ten thousand finished jobs are counted without a look at their rows', as
   t.same(after, { ...before, index_scans: (before?.index_scans ?? 0) + 1 })
 })
 
-t.test('a time that cannot be meant is refused, naming the field', async t => {
+t.test('a wrong period is refused, and the refusal names the field', async t => {
   const service = await startService(t)
   const day = (n: number) => new Date(Date.UTC(2026, 0, 1) + n * DAY_MS).toISOString()
   for (const [query, path] of [

@@ -60,7 +60,7 @@ t.test('a tenant leaves a turn for the next one that comes, and half of them onc
   t.equal(turns.running, 3)
 })
 
-t.test('turns go round tenants, and round the identities of a tenant', async t => {
+t.test('tenants take turns, and the identities of a tenant take turns', async t => {
   const { order, take, end, settled } = world(t, { size: 1, perTenantAlone: 1, perTenant: 1 })
   void take('first', 'a')
   await settled()
@@ -73,7 +73,7 @@ t.test('turns go round tenants, and round the identities of a tenant', async t =
   t.same(order, ['first/a', 'second/c', 'third/d', 'first/b', 'second/c', 'first/a', 'first/b', 'first/a', 'first/a'])
 })
 
-t.test('an identity leaves a turn for another one of its tenant, and has half of them beside it', async t => {
+t.test('an identity leaves a turn for the next one of its tenant, and has half of the turns beside it', async t => {
   const { turns, order, take, end, settled } = world(t, { size: 9, perTenantAlone: 8, perTenant: 4 })
   void take('tenant', 'greedy', 20)
   await settled()
@@ -85,19 +85,22 @@ t.test('an identity leaves a turn for another one of its tenant, and has half of
   t.equal(order.filter(who => who === 'tenant/modest').length, 4, 'what the greedy one gives back is for the other')
 })
 
-t.test('who has too many in line is refused at once, and who waits too long leaves it', async t => {
-  const { turns, take, settled } = world(t, { size: 1, maxWaitingPerCaller: 2, patienceMs: 5 })
-  void take('tenant', 'other')
-  await settled()
-  const refusals = await Promise.allSettled([1, 2, 3].map(() => turns.take({ tenantId: 'tenant', caller: 'a' })))
-  t.match(
-    refusals.map(refusal => refusal.status === 'rejected' && (refusal.reason as NoTurnError).reason),
-    ['patience', 'patience', 'line'],
-  )
-  t.equal(turns.waiting, 0)
-})
+t.test(
+  'a caller with too many waiting calls is refused at once, and one that waits too long leaves the line',
+  async t => {
+    const { turns, take, settled } = world(t, { size: 1, maxWaitingPerCaller: 2, patienceMs: 5 })
+    void take('tenant', 'other')
+    await settled()
+    const refusals = await Promise.allSettled([1, 2, 3].map(() => turns.take({ tenantId: 'tenant', caller: 'a' })))
+    t.match(
+      refusals.map(refusal => refusal.status === 'rejected' && (refusal.reason as NoTurnError).reason),
+      ['patience', 'patience', 'line'],
+    )
+    t.equal(turns.waiting, 0)
+  },
+)
 
-t.test('nobody is refused a shared read or a snapshot for what another identity of the tenant waits for', async t => {
+t.test('a shared read or a snapshot is not refused because of other waiting calls of the tenant', async t => {
   const { inTurn } = createInTurn(3, { maxWaitingPerCaller: 2 })
   const order: string[] = []
   let goOn = (): void => undefined
@@ -119,7 +122,7 @@ t.test('nobody is refused a shared read or a snapshot for what another identity 
   t.ok(Math.max(...places) < 10, `among the first of 23: ${places.join(', ')}`)
 })
 
-t.test('a turn lasts until the server has let go of what its statement held', async t => {
+t.test('a turn lasts until the server has ended its statement', async t => {
   const { inTurn } = createInTurn(1)
   const party: Party = { tenantId: 'tenant', caller: null }
   let letGo: () => void = () => undefined
@@ -155,7 +158,7 @@ const holdDocuments = async (t: Test, { database }: Service, tenantId: string): 
   return release
 }
 
-t.test('a tenant whose statements do not end keeps no other tenant from anything', async t => {
+t.test('a tenant whose statements do not end does not delay other tenants', async t => {
   const service = await startService(t, { AUTH_JWT_SECRET: SECRET, DATABASE_POOL_SIZE: '6' })
   const greedyTenant = randomUUID()
   const greedy = [1, 2].map(async sub => service.as(await mint({ tenant_id: greedyTenant, sub: `user ${sub}` })))

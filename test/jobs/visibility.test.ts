@@ -63,78 +63,72 @@ const scopes = identities.map(fields => scopeOf({ ...OPEN_IDENTITY, ...fields })
 
 const idsOf = (found: readonly { id: string }[]) => found.map(({ id }) => id).sort()
 
-t.test(
-  'which jobs exist for a caller is decided the same in the service and in the database, wherever it asks',
-  async t => {
-    const counts = new Set<number>()
-    const run = async (scope: ReturnType<typeof scopeOf>) => {
-      const wanted = visibilityOf(scope)
-      const seen = idsOf(jobs.filter(job => sees(wanted, job)))
-      counts.add(seen.length)
-      const said = JSON.stringify(wanted)
-      const { rows } = await pool.query<{ id: string; seen: boolean }>(
-        `SELECT j.id, ${FUNCTIONS}.sees(j, $1, $2, $3, $4) AS seen FROM public.progress_jobs j`,
-        [scope.tenantId, scope.allOrganizations, scope.organizationId, scope.jobId],
+t.test('the service and the database decide the same about which jobs exist for a caller', async t => {
+  const counts = new Set<number>()
+  const run = async (scope: ReturnType<typeof scopeOf>) => {
+    const wanted = visibilityOf(scope)
+    const seen = idsOf(jobs.filter(job => sees(wanted, job)))
+    counts.add(seen.length)
+    const said = JSON.stringify(wanted)
+    const { rows } = await pool.query<{ id: string; seen: boolean }>(
+      `SELECT j.id, ${FUNCTIONS}.sees(j, $1, $2, $3, $4) AS seen FROM public.progress_jobs j`,
+      [scope.tenantId, scope.allOrganizations, scope.organizationId, scope.jobId],
+    )
+    t.same(idsOf(rows.filter(row => row.seen)), seen, `headway.sees: ${said}`)
+    const { documents } = await source.readSnapshot({ ...wanted, ...FILTER }, null, 100)
+    t.same(idsOf(documents), seen, `a snapshot: ${said}`)
+    const list = await repository.list(scope, {
+      sort: { key: 'createdAt', descending: true },
+      includeCompleted: true,
+      page: 1,
+      pageSize: 100,
+    })
+    t.same(idsOf(list.items), seen, `a list: ${said}`)
+    const commanded = []
+    for (const { id } of jobs) {
+      const { code } = await repository.change(scope, id, 'retry', null, {})
+      if (code !== 'job_not_found') commanded.push({ id })
+    }
+    t.same(idsOf(commanded), seen, `a command: ${said}`)
+    for (const plain of [{}, { unit: 'rows' }]) {
+      const { outcomes } = await write(
+        jobs.map(({ id }) => entryOf({ jobId: id, processedCount: 1, ...plain }, { scope })),
+        false,
       )
-      t.same(idsOf(rows.filter(row => row.seen)), seen, `headway.sees: ${said}`)
-      const { documents } = await source.readSnapshot({ ...wanted, ...FILTER }, null, 100)
-      t.same(idsOf(documents), seen, `a snapshot: ${said}`)
-      const list = await repository.list(scope, {
-        sort: { key: 'createdAt', descending: true },
-        includeCompleted: true,
-        page: 1,
-        pageSize: 100,
+      const found = jobs.filter((_, n) => {
+        const outcome = outcomes[n]
+        return !(outcome?.kind === 'refused' && outcome.error.code === 'job_not_found')
       })
-      t.same(idsOf(list.items), seen, `a list: ${said}`)
-      const commanded = []
-      for (const { id } of jobs) {
-        const { code } = await repository.change(scope, id, 'retry', null, {})
-        if (code !== 'job_not_found') commanded.push({ id })
-      }
-      t.same(idsOf(commanded), seen, `a command: ${said}`)
-      for (const plain of [{}, { unit: 'rows' }]) {
-        const { outcomes } = await write(
-          jobs.map(({ id }) => entryOf({ jobId: id, processedCount: 1, ...plain }, { scope })),
-          false,
-        )
-        const found = jobs.filter((_, n) => {
-          const outcome = outcomes[n]
-          return !(outcome?.kind === 'refused' && outcome.error.code === 'job_not_found')
-        })
-        t.same(idsOf(found), seen, `a heartbeat: ${said}`)
-      }
+      t.same(idsOf(found), seen, `a heartbeat: ${said}`)
     }
-    await fc.assert(fc.asyncProperty(scopes, run), { numRuns: 40, endOnFailure: true })
-    t.ok(counts.has(0) && counts.has(1) && counts.size >= 4, 'from none to many')
-  },
-)
+  }
+  await fc.assert(fc.asyncProperty(scopes, run), { numRuns: 40, endOnFailure: true })
+  t.ok(counts.has(0) && counts.has(1) && counts.size >= 4, 'from none to many')
+})
 
-t.test(
-  'the planner sees through the rule: what it knows of the caller becomes conditions that an index takes',
-  async t => {
-    const planOf = async (scope: ReturnType<typeof scopeOf>) => {
-      const query = database.drizzle.select({ id: progressJobs.id }).from(progressJobs).where(inScope(scope))
-      const { sql: text, params } = query.toSQL()
-      const rows = await database.query<{ 'QUERY PLAN': string }>(null, `EXPLAIN (COSTS OFF) ${text}`, params)
-      return rows.map(row => row['QUERY PLAN'].trim().replaceAll(/'([^']*)'::uuid/g, '$1')).join('\n')
-    }
-    const scope = { ...scopeOf(OPEN_IDENTITY), tenantId: uuid(1) }
-    const all = await planOf(scope)
-    t.notMatch(all, /sees|IS NULL|organization|OR/)
-    t.match(all, `tenant_id = ${uuid(1)}`)
-    const one = await planOf({ ...scope, allOrganizations: false, organizationId: uuid(3) })
-    t.match(one, `organization_id = ${uuid(3)}`)
-    t.notMatch(one, /sees|IS NULL|OR/)
-    const none = await planOf({ ...scope, allOrganizations: false, organizationId: null })
-    t.match(none, 'organization_id IS NULL')
-    t.notMatch(none, /sees|OR/)
-    const token = await planOf({ ...scope, jobId: uuid(5) })
-    t.match(token, `parent_job_id = ${uuid(5)}`)
-    t.notMatch(token, /sees|organization/)
-    const { rows } = await pool.query<{ 'QUERY PLAN': string }>(`EXPLAIN (VERBOSE)
+t.test("the planner inlines the rule: the caller's values become conditions for which an index is used", async t => {
+  const planOf = async (scope: ReturnType<typeof scopeOf>) => {
+    const query = database.drizzle.select({ id: progressJobs.id }).from(progressJobs).where(inScope(scope))
+    const { sql: text, params } = query.toSQL()
+    const rows = await database.query<{ 'QUERY PLAN': string }>(null, `EXPLAIN (COSTS OFF) ${text}`, params)
+    return rows.map(row => row['QUERY PLAN'].trim().replaceAll(/'([^']*)'::uuid/g, '$1')).join('\n')
+  }
+  const scope = { ...scopeOf(OPEN_IDENTITY), tenantId: uuid(1) }
+  const all = await planOf(scope)
+  t.notMatch(all, /sees|IS NULL|organization|OR/)
+  t.match(all, `tenant_id = ${uuid(1)}`)
+  const one = await planOf({ ...scope, allOrganizations: false, organizationId: uuid(3) })
+  t.match(one, `organization_id = ${uuid(3)}`)
+  t.notMatch(one, /sees|IS NULL|OR/)
+  const none = await planOf({ ...scope, allOrganizations: false, organizationId: null })
+  t.match(none, 'organization_id IS NULL')
+  t.notMatch(none, /sees|OR/)
+  const token = await planOf({ ...scope, jobId: uuid(5) })
+  t.match(token, `parent_job_id = ${uuid(5)}`)
+  t.notMatch(token, /sees|organization/)
+  const { rows } = await pool.query<{ 'QUERY PLAN': string }>(`EXPLAIN (VERBOSE)
     SELECT j.id FROM public.webhooks w CROSS JOIN LATERAL (
       SELECT * FROM public.progress_jobs j
       WHERE ${FUNCTIONS}.sees(j, w.tenant_id, w.organization_id IS NULL, w.organization_id, w.id) OFFSET 0) j`)
-    t.notMatch(rows.map(row => row['QUERY PLAN']).join(), 'sees', 'nor is it called where the caller is another row')
-  },
-)
+  t.notMatch(rows.map(row => row['QUERY PLAN']).join(), 'sees', 'nor is it called where the caller is another row')
+})

@@ -67,7 +67,7 @@ t.test('payloads are as few as possible, each under 7,900 bytes, and say what wa
   }
 })
 
-t.test('a payload that is none of ours is ignored', async t => {
+t.test('a payload of another program is ignored', async t => {
   const strange = [
     '',
     'x',
@@ -108,7 +108,7 @@ t.test('lifecycle is announced at once, whatever progress was announced', async 
   await announcer.close()
 })
 
-t.test('one statement is under way at a time, while the next one fills', async t => {
+t.test('one statement is in flight at a time, while the next one fills', async t => {
   const recorded = createRecorded(60_000)
   let under = 0
   let most = 0
@@ -124,7 +124,7 @@ t.test('one statement is under way at a time, while the next one fills', async t
   t.equal(recorded.sent().length, 500)
 })
 
-t.test('closing sends what was held back', async t => {
+t.test('closing sends the announcements that were held back', async t => {
   const { announcer, sent } = createRecorded(60_000)
   announcer.announce([change(1)])
   announcer.announce([change(1, { revision: 7 })])
@@ -135,7 +135,7 @@ t.test('closing sends what was held back', async t => {
   ])
 })
 
-t.test('an announcement that fails is dropped, and said once per outage', async t => {
+t.test('an announcement that fails is dropped, and logged once per outage', async t => {
   const recorded = createRecorded(1)
   const { announcer, log } = recorded
   recorded.during = () => Promise.reject(new Error('away'))
@@ -189,7 +189,7 @@ async function createProxy(t: Test, url: string) {
   return proxy
 }
 
-t.test('the listener hears what the announcer announces, and ignores what others write', async t => {
+t.test("the listener receives the announcer's notifications, and ignores those of other programs", async t => {
   const { url, pool } = await createTestDatabase(t)
   const heard: JobChange[] = []
   const stats = createStats()
@@ -252,7 +252,7 @@ t.test('a listener that is cut or refused comes back, for ever', async t => {
 })
 
 t.test(
-  'a listener whose socket was swallowed notices by its ping, and reconcile finds what happened meanwhile',
+  'a listener whose socket is dead notices it by its ping, and the reconciler finds the changes of that time',
   async t => {
     const { url } = await createTestDatabase(t)
     const proxy = await createProxy(t, url)
@@ -284,7 +284,7 @@ t.test(
   },
 )
 
-t.test('a stream that cannot be read is refused as the database that is away', async t => {
+t.test('a stream whose snapshot cannot be read is refused as database_unavailable', async t => {
   const database = openDatabase({
     url: 'postgres://nobody@127.0.0.1:1/nothing',
     poolSize: 1,
@@ -297,7 +297,7 @@ t.test('a stream that cannot be read is refused as the database that is away', a
   })
 })
 
-t.test('a snapshot that nobody waits for when its turn comes is not read', async t => {
+t.test('a snapshot is not read if its readers have left when its turn comes', async t => {
   const { url } = await createTestDatabase(t)
   const database = openDatabase({ url, poolSize: 1, preparedStatements: false, onConnectionError: () => undefined })
   t.teardown(() => database.close())

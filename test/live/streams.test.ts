@@ -84,7 +84,7 @@ t.test('one read and one encoding serve all feeds', async t => {
   t.equal(live.stats().frames, 3)
 })
 
-t.test('a hint of what every feed has already, or that no feed wants, reads nothing', async t => {
+t.test('a hint that every feed knows already, or that no feed wants, causes no read', async t => {
   const world = new World()
   world.commit(A)
   world.commit(B, { jobType: 'export' })
@@ -207,7 +207,7 @@ t.test('nothing is lost between snapshot and live, and nothing older follows a s
   t.same(shown, [3, 4])
 })
 
-t.test('one query primes a feed for all who arrive meanwhile, and serves until the next change', async t => {
+t.test('one snapshot query serves all readers that arrive meanwhile, and later ones until the next change', async t => {
   const world = new World()
   world.commit(A)
   const { open } = await createStation(t, world)
@@ -321,7 +321,7 @@ t.test('the stream of one job ends when it has finished for good, and a reader w
   }
 })
 
-t.test('what no one announced is found by reconcile', async t => {
+t.test('the reconciler finds changes that were not announced', async t => {
   const world = new World()
   world.commit(A)
   const { open, live } = await createStation(t, world, { timing: { reconcileMs: 20 } })
@@ -338,7 +338,7 @@ t.test('what no one announced is found by reconcile', async t => {
   t.match(await waiting, { id: B, revision: 2 }, 'also by those who wait')
 })
 
-t.test('an end that was committed late, and that no one announced, is found by its commit', async t => {
+t.test('an end that was committed late and not announced is found by its commit', async t => {
   const world = new World()
   const { open, live } = await createStation(t, world, { timing: { reconcileMs: 20, reconcileDeafMs: 20 } })
   const [one, two] = [world.begin(), world.begin()]
@@ -392,7 +392,7 @@ t.test('a listener that comes back reconciles at once: it may have missed someth
   await reader.event('progress.job.completed')
 })
 
-t.test('a document that is no newer than what was sent is not sent', async t => {
+t.test('a document that is not newer than the one that was sent is not sent', async t => {
   const world = new World()
   world.commit(A)
   world.commit(A)
@@ -411,7 +411,7 @@ t.test('a document that is no newer than what was sent is not sent', async t => 
   t.equal(reader.events.length, 2, 'the snapshot and revision 3')
 })
 
-t.test('after an outage ids stand still until all that happened meanwhile is delivered', async t => {
+t.test('after an outage event ids do not advance until all changes of that time are delivered', async t => {
   const world = new World()
   let later = 0
   world.commit(A)
@@ -434,25 +434,28 @@ t.test('after an outage ids stand still until all that happened meanwhile is del
   t.ok((await idMs(B, 3)) > snapshotMs + 100_000)
 })
 
-t.test('what a feed holds as active and reconcile does not see is read, and dropped if it is gone', async t => {
-  const world = new World()
-  world.commit(A)
-  world.commit(B)
-  const { open } = await createStation(t, world, { timing: { reconcileMs: 20 } })
-  const reader = await open()
-  await reader.event('snapshot')
-  world.commit(A, { updatedAtMs: Date.now() - 600_000 }, 'completed')
-  world.jobs.delete(B)
-  await reader.event('progress.job.completed')
-  await waitFor(() => world.reads.flat().includes(B))
-  const late = await open({ lastEventId: '1.0' })
-  t.same(
-    (await late.event('snapshot')).data.jobs.map(job => job.id),
-    [A],
-  )
-})
+t.test(
+  'a job that a feed has as active and the reconciler does not find is read, and dropped if it is gone',
+  async t => {
+    const world = new World()
+    world.commit(A)
+    world.commit(B)
+    const { open } = await createStation(t, world, { timing: { reconcileMs: 20 } })
+    const reader = await open()
+    await reader.event('snapshot')
+    world.commit(A, { updatedAtMs: Date.now() - 600_000 }, 'completed')
+    world.jobs.delete(B)
+    await reader.event('progress.job.completed')
+    await waitFor(() => world.reads.flat().includes(B))
+    const late = await open({ lastEventId: '1.0' })
+    t.same(
+      (await late.event('snapshot')).data.jobs.map(job => job.id),
+      [A],
+    )
+  },
+)
 
-t.test('old jobs that reconcile sees for the first time are not news', async t => {
+t.test('old jobs that the reconciler sees for the first time are not sent', async t => {
   const world = new World()
   world.commit(A, { updatedAtMs: Date.now() - 90_000 }, 'completed')
   const { open } = await createStation(t, world, { timing: { reconcileMs: 20 } })
@@ -464,7 +467,7 @@ t.test('old jobs that reconcile sees for the first time are not news', async t =
 })
 
 t.test(
-  'what a truncated snapshot left out is not read until it changes, and is then named for what happened',
+  'a job that a truncated snapshot left out is not read until it changes, and its change has the right name',
   async t => {
     const world = new World()
     const longAgo = Date.now() - 600_000
@@ -491,7 +494,7 @@ t.test(
   },
 )
 
-t.test('reconcile asks for the tenants that someone watches, and for the jobs that someone waits for', async t => {
+t.test('the reconciler reads the watched tenants, and the jobs that callers wait for', async t => {
   const world = new World()
   world.commit(A)
   world.commit(B, { tenantId: OTHER_TENANT })
@@ -520,7 +523,7 @@ t.test('a read that fails is made again, and nothing is lost', async t => {
   t.equal((await reader.event('progress.job.completed')).data.revision, 2)
 })
 
-t.test('that reads work again is said when something was read', async t => {
+t.test('the log says that reads work again once something was read', async t => {
   const world = new World()
   world.commit(A)
   const said: string[] = []
@@ -811,7 +814,7 @@ t.test('closing ends all streams within a second, with a spread retry, and opens
 })
 
 t.test(
-  'of a job that many wait for, its state is read once per interval, and those go on for whom it is enough',
+  'the state of a job that many wait for is read once per interval, and ends the waits for which it is enough',
   async t => {
     const world = new World()
     world.commit(A)
@@ -847,7 +850,7 @@ t.test(
   },
 )
 
-t.test('a wait for one job does not wait until all are let go who waited for another', async t => {
+t.test('the end of a wait for one job does not wait until all waits for another job have ended', async t => {
   const world = new World()
   world.commit(A)
   world.commit(B, { tenantId: OTHER_TENANT })
@@ -956,7 +959,7 @@ t.test('a reader that leaves before its stream has begun keeps no place, and not
   t.equal(world.snapshotReads.length, 1)
 })
 
-t.test('a thousand who wait for one job are let go a few at a time, and none is forgotten', async t => {
+t.test('a thousand waits for one job end in small groups, and none is forgotten', async t => {
   const world = new World()
   world.commit(A)
   const { live } = await createStation(t, world)

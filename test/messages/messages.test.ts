@@ -46,7 +46,7 @@ for (const [name, catalogue] of Object.entries(CATALOGUES)) {
   })
 }
 
-t.test('the keys that pages of other products know are there', t => {
+t.test('the message keys that other products use exist', t => {
   for (const key of [
     ...['title', 'activeCount', 'recentlyCompleted', 'eta.seconds', 'eta.minutes', 'eta.hoursMinutes'],
     ...['pending', 'running', 'completed', 'failed', 'cancelled'].map(status => `status.${status}`),
@@ -88,7 +88,7 @@ t.test('the time that is left never reads as 60 seconds or 60 minutes', t => {
   t.end()
 })
 
-t.test('the first language that a visitor wants and that there is, is taken', t => {
+t.test("the first of the visitor's languages that exists is used", t => {
   const names = ['en', 'de'] as const
   t.same(firstOf(['it', 'de-CH', 'en'], names), { tag: 'de-CH', name: 'de' })
   t.equal(firstOf(['it'], names), null)
@@ -124,7 +124,7 @@ t.test('numbers and times are written as their readers write them', t => {
   t.end()
 })
 
-t.test('a million is not written as a minute is, in any language', t => {
+t.test('in no language a million is abbreviated like a minute', t => {
   for (const locale of ['en', 'en-GB', 'en-IN', 'de', 'fr', 'fr-CA']) {
     const language = new Language({ key: '' }, locale)
     for (const value of [12_345, 221_700_000, 3e9, 4e12])

@@ -115,7 +115,7 @@ t.test('the address is checked when it is connected to, not when the name is fir
   t.equal(receiver.received.length, 2, 'nothing of it has connected')
 })
 
-t.test('a slow receiver is left, and no answer is read to its end', async t => {
+t.test('an attempt at a slow receiver is given up, and answers are not read to their end', async t => {
   const silent = await startRaw(t, () => undefined)
   t.match(await postTo(silent, { timeoutMs: 100 }), { status: null, error: 'No answer within 0.1 s' })
   const trickling = await startRaw(t, write => write('HTTP/1.1 200 OK\r\n'))

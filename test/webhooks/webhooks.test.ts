@@ -132,7 +132,7 @@ t.test('a secret is shown once, and the old one signs for a day after a new one 
   t.throws(() => verify(webhook.secret, later!))
 })
 
-t.test('a webhook hears only what it asked for', async t => {
+t.test('a webhook gets only the messages that it asked for', async t => {
   const { service, receiver } = await start(t, { events: ['completed'], jobType: 'import' })
   const partitions = await startReceiver(t)
   await createWebhook(service, partitions, { events: ['completed'], topLevel: false, jobType: null })
@@ -149,7 +149,7 @@ t.test('a webhook hears only what it asked for', async t => {
   t.same(new Set([...receiver.types, ...partitions.types]), new Set(['completed']))
 })
 
-t.test('what fails is tried again with the same id, and the record says why', async t => {
+t.test('a failed delivery is tried again with the same id, and the record says why', async t => {
   const { service, receiver, webhook } = await start(t, { events: ['created'] })
   receiver.answerWith(500)
   await service.createJob()
@@ -172,7 +172,7 @@ t.test('what fails is tried again with the same id, and the record says why', as
 })
 
 t.test(
-  'a receiver that fails is left alone for longer and longer, whatever waits for it, until its address is corrected',
+  'a failing receiver gets longer and longer pauses, whatever waits for it, until its address is corrected',
   async t => {
     const { service, receiver, webhook } = await start(t, { events: ['created'] })
     const { pool } = service.database
@@ -205,7 +205,7 @@ t.test(
   },
 )
 
-t.test('what an address says that the webhook does not have any more concerns it no longer', async t => {
+t.test('the answer of an earlier address does not change the webhook', async t => {
   const { service, receiver, webhook } = await start(t, { events: ['created'] })
   const held = new Promise<() => void>(resolve => {
     receiver.answer = response => resolve(() => response.writeHead(410).end())
@@ -294,22 +294,25 @@ t.test('the messages of one job go out one after the other, those of others besi
   )
 })
 
-t.test('progress never comes before the change that it follows, however late that becomes a delivery', async t => {
-  const { service, receiver, webhook } = await start(t, { progressIntervalSeconds: 1 })
-  const { pool } = service.database
-  const other = await pool.connect()
-  // As if another process were about to make deliveries of what is queued.
-  await other.query('SELECT pg_advisory_lock(5272015424)')
-  const { id } = await service.createJob()
-  await service.heartbeat(id, { processedCount: 1 })
-  await pool.query('UPDATE webhooks SET progress_checked_at = NULL')
-  await pool.query(`SELECT ${FUNCTIONS}.queue_progress(100, 1000, 1)`)
-  t.same(await deliveriesOf(service, webhook), [])
-  await other.query('SELECT pg_advisory_unlock(5272015424)')
-  other.release()
-  await receiver.count(2)
-  t.same(receiver.types.slice(0, 2), ['created', 'started'])
-})
+t.test(
+  'progress never comes before the change that it follows, however late the change becomes a delivery',
+  async t => {
+    const { service, receiver, webhook } = await start(t, { progressIntervalSeconds: 1 })
+    const { pool } = service.database
+    const other = await pool.connect()
+    // As if another process were about to make deliveries of what is queued.
+    await other.query('SELECT pg_advisory_lock(5272015424)')
+    const { id } = await service.createJob()
+    await service.heartbeat(id, { processedCount: 1 })
+    await pool.query('UPDATE webhooks SET progress_checked_at = NULL')
+    await pool.query(`SELECT ${FUNCTIONS}.queue_progress(100, 1000, 1)`)
+    t.same(await deliveriesOf(service, webhook), [])
+    await other.query('SELECT pg_advisory_unlock(5272015424)')
+    other.release()
+    await receiver.count(2)
+    t.same(receiver.types.slice(0, 2), ['created', 'started'])
+  },
+)
 
 t.test('of two replicas each message is sent by one', async t => {
   const database = await createTestDatabase(t)
@@ -327,7 +330,7 @@ t.test('of two replicas each message is sent by one', async t => {
   t.equal(new Set(receiver.received.map(({ headers }) => headers['webhook-id'])).size, 80)
 })
 
-t.test('what a process that is killed was sending is sent by another when its lease ends', async t => {
+t.test('a delivery of a killed process is sent by another process when its lease ends', async t => {
   const database = await createTestDatabase(t)
   const receiver = await startReceiver(t)
   const doomed = await spawnService(t, { DATABASE_URL: database.url, ...LOOPBACK }).ready()
@@ -352,7 +355,7 @@ t.test('what a process that is killed was sending is sent by another when its le
   t.match(await settled(other, items[0]!, ({ status }) => status === 'delivered'), { attempts: 2 })
 })
 
-t.test('a service that stops gives back what it was sending', async t => {
+t.test('a service that stops gives back its deliveries in flight', async t => {
   const database = await createTestDatabase(t)
   const receiver = await startReceiver(t)
   const stopping = await startService(t, { database, ...LOOPBACK, SHUTDOWN_GRACE_SECONDS: '1' })
@@ -367,7 +370,7 @@ t.test('a service that stops gives back what it was sending', async t => {
   t.match(await settled(other, webhook, ({ status }) => status === 'delivered'), { attempts: 1 })
 })
 
-t.test('progress is told at most every so many seconds, and only the newest of it waits', async t => {
+t.test('progress is sent at most once per interval, and only the newest message about it waits', async t => {
   const { service, receiver, webhook } = await start(t, { events: ['completed'], progressIntervalSeconds: 2 })
   const { id } = await service.createJob({ totalCount: 1_000_000, unit: 'rows' })
   let count = 0
@@ -397,22 +400,25 @@ t.test('progress is told at most every so many seconds, and only the newest of i
   t.equal(receiver.types.at(-1), 'completed', 'what it has overtaken is not sent any more')
 })
 
-t.test('whoever follows progress alone hears how it ends, and the record keeps the last of it', async t => {
-  const { service, receiver, webhook } = await start(t, { events: [], progressIntervalSeconds: 1 })
-  const { id } = await service.createJob({ totalCount: 100 })
-  await service.heartbeat(id, { processedCount: 1 })
-  await receiver.count(1)
-  await service.heartbeat(id, { processedCount: 2 })
-  await receiver.count(2)
-  await service.call('POST', `/jobs/${id}/complete`)
-  await receiver.count(3)
-  t.same(receiver.types, ['updated', 'updated', 'completed'])
-  await waitFor(async () => (await deliveriesOf(service, webhook, 'status=waiting')).length === 0)
-  t.same(
-    (await deliveriesOf(service, webhook)).map(({ type }) => type),
-    ['progress.job.completed', 'progress.job.updated'],
-  )
-})
+t.test(
+  'a webhook with only a progress interval gets the end of a job, and the record keeps its last progress',
+  async t => {
+    const { service, receiver, webhook } = await start(t, { events: [], progressIntervalSeconds: 1 })
+    const { id } = await service.createJob({ totalCount: 100 })
+    await service.heartbeat(id, { processedCount: 1 })
+    await receiver.count(1)
+    await service.heartbeat(id, { processedCount: 2 })
+    await receiver.count(2)
+    await service.call('POST', `/jobs/${id}/complete`)
+    await receiver.count(3)
+    t.same(receiver.types, ['updated', 'updated', 'completed'])
+    await waitFor(async () => (await deliveriesOf(service, webhook, 'status=waiting')).length === 0)
+    t.same(
+      (await deliveriesOf(service, webhook)).map(({ type }) => type),
+      ['progress.job.completed', 'progress.job.updated'],
+    )
+  },
+)
 
 t.test('records are erased when they are old, with what belonged to a webhook that was deleted', async t => {
   const { service, receiver, webhook } = await start(t, { events: ['created'] })
@@ -548,7 +554,7 @@ t.test('however many messages a tenant has, those of another become deliveries w
   t.same(new Set(await waitingOf(database, many.ids)), new Set([200]))
 })
 
-t.test('no tenant takes a place for an attempt while it has as many as are free', async t => {
+t.test('no tenant gets a place for an attempt while it has as many as are free', async t => {
   const database = await createTestDatabase(t)
   const tenants = [
     await insertWebhooks(database, 10),
@@ -586,7 +592,7 @@ t.test('no tenant takes a place for an attempt while it has as many as are free'
 })
 
 t.test(
-  'what waits of a tenant has a limit: no change fails for it, and each webhook says what it has lost',
+  'the waiting deliveries of a tenant are limited: no change fails because of it, and each webhook says what it has lost',
   async t => {
     const database = await createTestDatabase(t)
     const { tenantId, ids } = await insertWebhooks(database, 1)
@@ -701,7 +707,7 @@ const FAILED = {
   pauseSeconds: 300,
 }
 
-t.test('what was queued before the clock was set back is due at once', async t => {
+t.test('a delivery that was queued before the clock was set back is due at once', async t => {
   const database = await createTestDatabase(t)
   const { tenantId } = await insertWebhooks(database, 1)
   const outbox = openOutbox(t, database)
@@ -744,7 +750,7 @@ t.test('a pause that began before the clock was set back is over', async t => {
   t.equal((await outbox.claim(NOTHING_TAKEN)).length, 1)
 })
 
-t.test('the lease of a process that died before the clock was set back ends as soon as any', async t => {
+t.test('the lease of a process that died before the clock was set back ends as soon as any other', async t => {
   const database = await createTestDatabase(t)
   const { tenantId } = await insertWebhooks(database, 1)
   const outbox = openOutbox(t, database)

@@ -238,46 +238,49 @@ t.test('an error of a source that has begun reaches the loop, after the items th
   }
 })
 
-t.test('what cannot be iterated is refused with a sentence that names the argument, and makes no job', async t => {
-  const service = await startFakeService(t)
-  const { headway } = connect(service)
-  const reader = new ReadableStream()
-  reader.getReader()
-  const own = new RangeError('not today')
-  const cases: [items: unknown, message: RegExp][] = [
-    [null, /items must be iterable, .* and is null\./],
-    [undefined, /items .* is undefined\./],
-    [42, /items .* is 42\./],
-    [Symbol('s'), /items .* is Symbol\(s\)\./],
-    [{ rows: [] }, /items .* is an object with rows: hand over what is in it\./],
-    [{}, /items .* is an object\./],
-    [{ length: 2, 0: 'a', 1: 'b' }, /items .* is an object with 0, 1, length/],
-    [Promise.resolve([]), /items .* is a promise: await it first\./],
-    [function* () {}, /items .* is a function: call it/],
-    [Object.create(null), /items .* is an object\./],
-    [reader, /items is a stream that another reader has locked\./],
-    [{ [Symbol.iterator]: 5 }, /items cannot be iterated: its Symbol\(Symbol\.iterator\) is no function\./],
-    [{ [Symbol.iterator]: () => 5 }, /items cannot be iterated: its iterator has no function next\./],
-    [{ [Symbol.asyncIterator]: () => ({}) }, /items cannot be iterated: its iterator has no function next\./],
-  ]
-  for (const [items, message] of cases) {
-    t.throws(() => headway.track(items as never, { name: 'refused' }), { name: 'TypeError', message })
-  }
-  const throwing = {
-    locked: false,
-    [Symbol.asyncIterator]: () => {
-      throw own
-    },
-  }
-  try {
-    headway.track(throwing, { name: 'refused' })
-    t.fail('an error of its own is for the loop')
-  } catch (error) {
-    t.equal(error, own)
-  }
-  await turn()
-  t.same(service.received, [])
-})
+t.test(
+  'a value that cannot be iterated is refused with a sentence that names the argument, and makes no job',
+  async t => {
+    const service = await startFakeService(t)
+    const { headway } = connect(service)
+    const reader = new ReadableStream()
+    reader.getReader()
+    const own = new RangeError('not today')
+    const cases: [items: unknown, message: RegExp][] = [
+      [null, /items must be iterable, .* and is null\./],
+      [undefined, /items .* is undefined\./],
+      [42, /items .* is 42\./],
+      [Symbol('s'), /items .* is Symbol\(s\)\./],
+      [{ rows: [] }, /items .* is an object with rows: hand over what is in it\./],
+      [{}, /items .* is an object\./],
+      [{ length: 2, 0: 'a', 1: 'b' }, /items .* is an object with 0, 1, length/],
+      [Promise.resolve([]), /items .* is a promise: await it first\./],
+      [function* () {}, /items .* is a function: call it/],
+      [Object.create(null), /items .* is an object\./],
+      [reader, /items is a stream that another reader has locked\./],
+      [{ [Symbol.iterator]: 5 }, /items cannot be iterated: its Symbol\(Symbol\.iterator\) is no function\./],
+      [{ [Symbol.iterator]: () => 5 }, /items cannot be iterated: its iterator has no function next\./],
+      [{ [Symbol.asyncIterator]: () => ({}) }, /items cannot be iterated: its iterator has no function next\./],
+    ]
+    for (const [items, message] of cases) {
+      t.throws(() => headway.track(items as never, { name: 'refused' }), { name: 'TypeError', message })
+    }
+    const throwing = {
+      locked: false,
+      [Symbol.asyncIterator]: () => {
+        throw own
+      },
+    }
+    try {
+      headway.track(throwing, { name: 'refused' })
+      t.fail('an error of its own is for the loop')
+    } catch (error) {
+      t.equal(error, own)
+    }
+    await turn()
+    t.same(service.received, [])
+  },
+)
 
 /** A source that keeps a record of how it is left. */
 const recording = (next: (call: number) => unknown, cleanUp: () => unknown = () => ({ done: true })) => {
@@ -293,7 +296,7 @@ const recording = (next: (call: number) => unknown, cleanUp: () => unknown = () 
 }
 const item = (value: number) => Promise.resolve({ done: false, value })
 
-t.test('a source is told once that its loop has been left, and none that has ended by itself', async t => {
+t.test('a source is told once that its loop was left, but not if it has ended by itself', async t => {
   const service = await startFakeService(t)
   const { headway } = connect(service)
   const wrong = new Error('wrong')

@@ -239,7 +239,7 @@ t.test('with a service', async t => {
     await job.complete()
   })
 
-  t.test('a cancelled job is heard of by the signal, and ends as the work says', async t => {
+  t.test('the signal tells of a cancelled job, and the job ends as the work says', async t => {
     const start = async (name: string) => {
       const job = await headway.start({ name, cancellable: true })
       await service.call('POST', `/jobs/${job.id}/cancel`)
@@ -267,7 +267,7 @@ t.test('with a service', async t => {
     t.match(await service.job(breaks!.id!), { status: 'failed', errorMessage: 'the disk is full' })
   })
 
-  t.test('a job that is no longer its own is told to the worker, which goes silent', async t => {
+  t.test('a worker whose job was taken over is told so, and sends nothing more', async t => {
     const ends: [code: string, jobStatus: string | null, end: (id: string) => Promise<unknown>][] = [
       ['already_finished', 'failed', id => service.call('POST', `/jobs/${id}/fail`, { errorMessage: 'enough' })],
       [
@@ -334,7 +334,7 @@ t.test('with a service', async t => {
     },
   )
 
-  t.test('whatever is handed over, nothing is thrown at the work', async t => {
+  t.test('no value that the work passes makes a call throw', async t => {
     const { headway, problems } = connect(service.url)
     const anything = headway as unknown as { start: (job?: unknown) => Promise<Job>; track: typeof headway.track }
     const job = await anything.start({ totalCount: 10n, meta: { rows: 7n } })
@@ -372,7 +372,7 @@ t.test('with a service', async t => {
     t.match(problems, [{ code: 'validation_failed' }], 'what is no id')
   })
 
-  t.test('whoever takes several items at once makes one job', async t => {
+  t.test('a caller that takes several items at once makes one job', async t => {
     const items = headway.track([1, 2, 3], { name: 'at once' })
     const taken = await Promise.all([items.next(), items.next(), items.next(), items.next()])
     t.same(
@@ -382,7 +382,7 @@ t.test('with a service', async t => {
     t.match(await read('at once'), { status: 'completed', processedCount: 3 })
   })
 
-  t.test('a partition is worked on by its id, and so is a job that was given up', async t => {
+  t.test('a worker can attach to a partition by its id, and to a job that ended as stale', async t => {
     const { body: batch } = await service.call<{ id: string; partitions: { id: string }[] }>('POST', '/jobs', {
       jobType: 'reindex',
       name: 'batch',
@@ -412,7 +412,7 @@ t.test('with a service', async t => {
   })
 })
 
-t.test('a service with tokens is told who calls', async t => {
+t.test('calls to a service with tokens carry the token', async t => {
   const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
   const token = await mint({ features: ['progress.create', 'progress.update', 'progress.view'] })
   const { headway } = connect(service.url, { token: () => Promise.resolve(token) })
@@ -467,7 +467,7 @@ t.test('the work may be silent: heartbeats follow the interval that the service 
   await job.complete()
 })
 
-t.test('a caller who is not let in is kept waiting neither at the start nor at the end', async t => {
+t.test('a caller whose token is refused waits neither at the start nor at the end', async t => {
   const service = await startFakeService(t)
   service.script = () => ({ status: 401, body: { code: 'unauthenticated', detail: 'Who are you?' } })
   const { headway, problems } = connect(service.url)
@@ -478,7 +478,7 @@ t.test('a caller who is not let in is kept waiting neither at the start nor at t
   t.match(problems, [{ code: 'unauthenticated' }])
 })
 
-t.test('what a proxy finds too large is sent without its details', async t => {
+t.test('a report that a proxy finds too large is sent without its details', async t => {
   const service = await startFakeService(t)
   service.script = (received, response) =>
     'resultSummary' in received.body ? { status: 413, body: '<html>413</html>' } : goodAnswer(received, response)
@@ -506,7 +506,7 @@ t.test('reports stay in order when the clock is set back', async t => {
   t.ok(second! > first!)
 })
 
-t.test('an end that the service cannot be told is not waited for for ever', async t => {
+t.test('the end of a job does not wait for ever for the service', async t => {
   const service = await startFakeService(t)
   const { headway } = connect(service.url, { patienceMs: 300 })
   const job = await headway.start({ name: 'impatient' })
@@ -516,7 +516,7 @@ t.test('an end that the service cannot be told is not waited for for ever', asyn
   await waitFor(() => service.bodies('POST complete').length > 0, { timeoutMs: 10_000 })
 })
 
-t.test('a service that is busy, restarts or answers nonsense hears everything in the end', async t => {
+t.test('a service that was busy, restarted or answered nonsense gets every report in the end', async t => {
   const service = await startFakeService(t)
   const nonsense: Script[] = [
     () => ({ body: '<html>Welcome to nginx</html>' }),
@@ -576,7 +576,7 @@ t.test('an end does not overtake a report that is only in memory', async t => {
   t.match(service.received.slice(-4), [three, three, three, { call: 'POST complete' }])
 })
 
-t.test('what the service refuses is told once, and the rest goes without it', async t => {
+t.test('a refusal of the service is reported once, and the rest is sent without the refused fields', async t => {
   const service = await startFakeService(t)
   const refuse = (code: string, status = 400) => ({ status, body: { code, detail: `It is ${code}.` } })
   service.script = (received, response) => {
@@ -638,7 +638,7 @@ const runProgram = (t: Test, url: string, source: string) => {
 t.jobs = 4
 
 t.test(
-  'while the service is away the work goes on, and the newest state is told when it is back',
+  'while the service is away the work goes on, and the newest state is sent when it is back',
   { buffered: true },
   async t => {
     const service = await startFakeService(t)
@@ -664,7 +664,7 @@ t.test(
   },
 )
 
-t.test('an outage holds a program up once, and is told once', { buffered: true }, async t => {
+t.test('an outage delays a program once, and is reported once', { buffered: true }, async t => {
   const service = await startFakeService(t)
   const { random } = Math
   Math.random = () => -1.4
@@ -752,7 +752,7 @@ t.test('a service that answers slowly is not away', { buffered: true }, async t 
 })
 
 t.test(
-  'a service that has taken a call is given the time of an answer, and one that refuses is given a second',
+  'a service that has accepted a call gets the time of an answer, and one that refuses connections gets a second',
   { buffered: true },
   async t => {
     const service = await startFakeService(t)

@@ -111,7 +111,7 @@ const progressFields = {
   liveness: z.enum(LIVENESS).nullable().describe('null: not running.'),
   attempt: z.int().describe('From 1; a retry begins the next one.'),
   updatedAt: time,
-  revision: z.int().describe('Grows with every change; a bare heartbeat is none.'),
+  revision: z.int().describe('Grows with every change. A heartbeat that reports nothing new leaves it as it is.'),
 }
 
 export const progress = z
