@@ -116,4 +116,21 @@ export default tseslint.config(
     plugins: { headway: { rules: { layers } } },
     rules: { 'headway/layers': 'error' },
   },
+  {
+    files: ['src/**/*.ts'],
+    rules: {
+      '@typescript-eslint/no-restricted-imports': [
+        'error',
+        {
+          patterns: [
+            {
+              group: ['drizzle-orm', 'drizzle-orm/*'],
+              allowTypeImports: true,
+              message: 'Values of Drizzle come from src/database/drizzle.ts, which says why.',
+            },
+          ],
+        },
+      ],
+    },
+  },
 )

@@ -1,7 +1,5 @@
 import { fileURLToPath } from 'node:url'
-import { readMigrationFiles } from 'drizzle-orm/migrator'
-import { drizzle } from 'drizzle-orm/node-postgres'
-import { migrate as applyMigrations } from 'drizzle-orm/node-postgres/migrator'
+import { readMigrationFiles, drizzle, migrate as applyMigrations } from './drizzle.ts'
 import pg from 'pg'
 import { HeadwayError } from '../contract/errors.ts'
 import { clientOptions } from './connection.ts'

@@ -1,5 +1,4 @@
-import { sql } from 'drizzle-orm'
-import { bigint, boolean, check, index, integer, smallint, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core'
+import { sql, bigint, boolean, check, index, integer, smallint, text, uniqueIndex, uuid } from './drizzle.ts'
 import { count, publicTable, thisMillisecond, time } from './columns.ts'
 
 /** Where a tenant wants to be told of what happens to its jobs, and of what. */

@@ -1,4 +1,5 @@
-import { and, asc, desc, eq, gte, inArray, isNotNull, isNull, sql, type SQL } from 'drizzle-orm'
+import type { SQL } from 'drizzle-orm'
+import { and, asc, desc, eq, gte, inArray, isNotNull, isNull, sql } from '../database/drizzle.ts'
 import type { Database } from '../database/connection.ts'
 import { FUNCTIONS, functions } from '../database/functions.ts'
 import { jobEvents, progressJobs } from '../database/schema.ts'
