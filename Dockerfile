@@ -1,12 +1,14 @@
-FROM node:20-bookworm-slim AS build
+# Debian 13, which gets security updates until 2030. The service needs nothing of Debian but glibc, which the Node of the image
+# is built for.
+FROM node:24-trixie-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 # What packages do after their installation is not needed. esbuild comes as an optional package for each platform.
 RUN npm ci --ignore-scripts
 COPY . .
-RUN npm run build && npm ci --omit=dev --omit=optional --ignore-scripts && npm cache clean --force
+RUN npm run build && npm prune --omit=dev --omit=optional --ignore-scripts && npm cache clean --force
 
-FROM node:20-bookworm-slim
+FROM node:24-trixie-slim
 LABEL org.opencontainers.image.title="Headway" \
       org.opencontainers.image.description="Progress, liveness, ETA and cancellation for long-running jobs" \
       org.opencontainers.image.licenses="MIT"
