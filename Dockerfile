@@ -1,4 +1,6 @@
-FROM node:20-bookworm-slim AS build
+# Debian 13, which gets security updates until 2030. The service needs nothing of Debian but glibc, which the Node of the image
+# is built for.
+FROM node:24-trixie-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 # What packages do after their installation is not needed. esbuild comes as an optional package for each platform.
@@ -6,10 +8,10 @@ RUN npm ci --ignore-scripts
 COPY . .
 # The service imports none of the packages below packages/; `headway/worker` and the like, which do, are not for containers.
 RUN node scripts/build.js --if-stale && \
-    npm ci --omit=dev --omit=optional --ignore-scripts --workspaces=false && \
+    npm prune --omit=dev --omit=optional --ignore-scripts && \
     rm -rf node_modules/@headway && npm cache clean --force
 
-FROM node:20-bookworm-slim
+FROM node:24-trixie-slim
 LABEL org.opencontainers.image.title="Headway" \
       org.opencontainers.image.description="Progress, liveness, ETA and cancellation for long-running jobs" \
       org.opencontainers.image.licenses="MIT"

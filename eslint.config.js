@@ -32,12 +32,13 @@ const LAYERS = {
   'readiness.ts': ['contract', 'database', 'http', 'answers-within.ts'],
   'app.ts': ['contract', 'turns', 'database', 'jobs', 'live', 'webhooks', 'http', 'metrics', 'config.ts', 'loop-delay.ts', 'readiness.ts', 'version.ts'],
   'serve.ts': ['contract', 'database', 'app.ts', 'config.ts', 'log.ts', 'signals.ts'],
-  'main.ts': ['contract', 'serve.ts'],
+  'node-version.ts': [],
+  'main.ts': ['contract', 'node-version.ts', 'serve.ts'],
 } // prettier-ignore
 
 /** What is part of the service beside its folders: what starts it, migrates its database, or signs with its secret. */
 const PARTS_OF_THE_SERVICE = {
-  'cli/main.ts': ['serve.ts'],
+  'cli/main.ts': ['node-version.ts', 'serve.ts'],
   'demo/service-process.ts': ['serve.ts'],
   'cli/migrate.ts': ['config.ts', 'database'],
   'cli/token.ts': ['config.ts', 'http'],
@@ -142,5 +143,22 @@ export default tseslint.config(
     files: ['src/**/*.ts'],
     plugins: { headway: { rules: { layers } } },
     rules: { 'headway/layers': 'error' },
+  },
+  {
+    files: ['src/**/*.ts'],
+    rules: {
+      '@typescript-eslint/no-restricted-imports': [
+        'error',
+        {
+          patterns: [
+            {
+              group: ['drizzle-orm', 'drizzle-orm/*'],
+              allowTypeImports: true,
+              message: 'Values of Drizzle come from src/database/drizzle.ts, which says why.',
+            },
+          ],
+        },
+      ],
+    },
   },
 )

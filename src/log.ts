@@ -1,4 +1,4 @@
-import { DrizzleQueryError } from 'drizzle-orm/errors'
+import { DrizzleQueryError } from './database/drizzle.ts'
 import { pino } from 'pino'
 import type { DestinationStream, Logger } from 'pino'
 import { causesOf, sqlStateOf } from './database/failures.ts'

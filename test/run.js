@@ -2,7 +2,8 @@
 // Runs the tests on one Postgres: `npm test`, or `npm test -- test/jobs/x.test.ts` for some of them. Coverage is measured by
 // `npm run coverage` and in CI.
 // The server is the embedded one, for this run only, or that of DATABASE_URL. Each test copies a migrated template.
-// Plain JavaScript, since Node 20 runs no TypeScript: the tests, and what they import from dist/, are compiled first.
+// Plain JavaScript: the tests, and what they import from dist/, are compiled first.
+import '../scripts/supported-node.js'
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'

@@ -1,5 +1,8 @@
 #!/usr/bin/env node
-import { runProgram } from './program.ts'
+import '../node-version.ts'
+
+// Not loaded by a Node that is too old for it.
+const { runProgram } = await import('./program.ts')
 
 // The reader of the output may go away (`| head`).
 process.stdout.on('error', () => undefined)

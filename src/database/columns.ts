@@ -1,5 +1,4 @@
-import { sql } from 'drizzle-orm'
-import { bigint, customType, PgSchema, timestamp } from 'drizzle-orm/pg-core'
+import { sql, bigint, customType, PgSchema, timestamp } from './drizzle.ts'
 
 /**
  * A table that statements name with its schema, so that they find it with any `search_path` of their session. Drizzle's

@@ -1,4 +1,5 @@
-import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres'
+import type { NodePgDatabase } from 'drizzle-orm/node-postgres'
+import { drizzle } from './drizzle.ts'
 import pg from 'pg'
 import { retryConflicts } from './conflicts.ts'
 import * as schema from './schema.ts'

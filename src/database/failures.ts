@@ -1,4 +1,4 @@
-import { DrizzleQueryError } from 'drizzle-orm/errors'
+import { DrizzleQueryError } from './drizzle.ts'
 import pg from 'pg'
 
 /** No connection was available: the statement was never sent. */

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { sql } from 'drizzle-orm'
+import { sql } from './drizzle.ts'
 
 const FOLDER = fileURLToPath(new URL('./functions/', import.meta.url))
 

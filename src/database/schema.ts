@@ -1,5 +1,5 @@
-import { sql } from 'drizzle-orm'
 import {
+  sql,
   bigint,
   boolean,
   check,
@@ -13,7 +13,7 @@ import {
   text,
   uniqueIndex,
   uuid,
-} from 'drizzle-orm/pg-core'
+} from './drizzle.ts'
 import { count, publicTable, thisMillisecond, time, transactionId } from './columns.ts'
 
 export * from './webhook-schema.ts'

@@ -1,5 +1,4 @@
-import { sql } from 'drizzle-orm'
-import { bigint, boolean, check, index, integer, smallint, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core'
+import { sql, bigint, boolean, check, index, integer, smallint, text, uniqueIndex, uuid } from './drizzle.ts'
 import { count, publicTable, thisMillisecond, time } from './columns.ts'
 
 /** The webhooks of a tenant: where messages are sent, and about which events. */

@@ -1,4 +1,5 @@
-import { sql, type SQL } from 'drizzle-orm'
+import type { SQL } from 'drizzle-orm'
+import { sql } from '../database/drizzle.ts'
 import { functions } from '../database/functions.ts'
 import { visibilityOf, type Scope } from './identity.ts'
 

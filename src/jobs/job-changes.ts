@@ -1,4 +1,4 @@
-import { and, eq, isNotNull, isNull } from 'drizzle-orm'
+import { and, eq, isNotNull, isNull } from '../database/drizzle.ts'
 import type { JobChange } from '../contract/change.ts'
 import type { ErrorCode } from '../contract/errors.ts'
 import type { CreatedJob, JobDocument, PartitionReference } from '../contract/job.ts'

@@ -1,4 +1,5 @@
-import { and, asc, desc, eq, gte, inArray, isNotNull, isNull, sql, type SQL } from 'drizzle-orm'
+import type { SQL } from 'drizzle-orm'
+import { and, asc, desc, eq, gte, inArray, isNotNull, isNull, sql } from '../database/drizzle.ts'
 import type { JobEvent, ListedJob } from '../contract/job.ts'
 import type { JobEventType } from '../contract/states.ts'
 import type { Database } from '../database/connection.ts'

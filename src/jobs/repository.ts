@@ -1,4 +1,4 @@
-import { and, eq, sql } from 'drizzle-orm'
+import { and, eq, sql } from '../database/drizzle.ts'
 import type { JobDocument, JsonObject, ProgressDocument, ProgressPart, WorkerDocument } from '../contract/job.ts'
 import type { Statistics } from '../contract/statistics.ts'
 import type { Database } from '../database/connection.ts'

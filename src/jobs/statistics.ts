@@ -1,4 +1,5 @@
-import { and, eq, isNull, sql, type SQL } from 'drizzle-orm'
+import type { SQL } from 'drizzle-orm'
+import { and, eq, isNull, sql } from '../database/drizzle.ts'
 import type { Database } from '../database/connection.ts'
 import { functions } from '../database/functions.ts'
 import { jobEvents, progressJobs } from '../database/schema.ts'

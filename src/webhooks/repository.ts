@@ -1,4 +1,4 @@
-import { and, count, desc, eq, isNull, sql } from 'drizzle-orm'
+import { and, count, desc, eq, isNull, sql } from '../database/drizzle.ts'
 import type { Database } from '../database/connection.ts'
 import { functions } from '../database/functions.ts'
 import { webhookDeliveries, webhooks } from '../database/schema.ts'

@@ -24,6 +24,7 @@ import type { EmbeddedPostgres, EmbeddedPostgresOptions } from '../../src/databa
 import { processIdentity } from '../../src/database/embedded/processes.ts'
 import { acquireLock } from '../../src/database/embedded/lock.ts'
 import { boundLog, readLogEnd } from '../../src/database/embedded/server-log.ts'
+import { copyFolder } from '../helpers/process.ts'
 import { waitFor } from '../helpers/wait.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
@@ -97,7 +98,8 @@ const makeDirectory = (t: Test): string => {
 const seed = makeDirectory(t)
 const makeData = (t: Test): string => {
   const dataDir = makeDirectory(t)
-  cpSync(join(seed, 'postgres/cluster'), join(dataDir, 'postgres/cluster'), { recursive: true })
+  mkdirSync(join(dataDir, 'postgres'))
+  copyFolder(join(seed, 'postgres/cluster'), join(dataDir, 'postgres/cluster'))
   return dataDir
 }
 t.before(async () => {
@@ -328,6 +330,7 @@ t.test('a server that cannot start says why', async t => {
 t.test('an installation without the programs says what to do', async t => {
   const root = makeDirectory(t)
   for (const path of ['dist/database/embedded', 'dist/contract', 'package.json']) {
+    mkdirSync(dirname(join(root, path)), { recursive: true })
     cpSync(join(ROOT, path), join(root, path), { recursive: true })
   }
   await t.rejects(startUser(t, { dataDir: join(root, 'data') }, { root }).started, /set DATABASE_URL/)

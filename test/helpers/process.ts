@@ -9,9 +9,10 @@ import {
   readFileSync,
   realpathSync,
   rmSync,
+  statSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { processIdentity } from '../../src/database/embedded/processes.ts'
@@ -104,11 +105,22 @@ export const makeDirectory = (t: Test): string => {
   return directory
 }
 
+/** Copies a folder with the modes of its folders, which `cpSync` of Node 22.23 and 24 makes 0755: Postgres refuses such data. */
+export const copyFolder = (from: string, to: string): void => {
+  cpSync(from, to, { recursive: true, verbatimSymlinks: true })
+  for (const entry of readdirSync(from, { recursive: true, withFileTypes: true })) {
+    if (!entry.isDirectory()) continue
+    const path = join(entry.parentPath, entry.name)
+    chmodSync(join(to, relative(from, path)), statSync(path).mode)
+  }
+  chmodSync(to, statSync(from).mode)
+}
+
 /** A data directory with the cluster of `seed`: a copy is made sooner than a new one. */
 export const copyData = (t: Test, seed: string): string => {
   const dataDir = makeDirectory(t)
   mkdirSync(join(dataDir, 'postgres'))
-  cpSync(join(seed, 'postgres/cluster'), join(dataDir, 'postgres/cluster'), { recursive: true })
+  copyFolder(join(seed, 'postgres/cluster'), join(dataDir, 'postgres/cluster'))
   return dataDir
 }
 

@@ -578,7 +578,7 @@ t.test('a token of one job can fill the queue only with that job and its proven 
 
 t.test('an entry counts as at least the memory that it takes', async t => {
   const size = (fields: Partial<Heartbeat>) => sizeOfHeartbeat({ jobId: 'a', workerId: 'w', ...fields })
-  // Measured with Node 20, for 20,000 entries.
+  // Measured with Node 20, for 20,000 entries. What is parsed takes as much with 22, 24 and 26.
   const measured: [Partial<Heartbeat>, number][] = [
     [{}, 581],
     [{ message: 'x'.repeat(2_000) }, 2_608],

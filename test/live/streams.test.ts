@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { setMaxListeners } from 'node:events'
+import { once, setMaxListeners } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
@@ -7,6 +9,8 @@ import t from 'tap'
 import { HeadwayError } from '../../src/contract/errors.ts'
 import type { FeedFilter } from '../../src/live/change.ts'
 import type { JobWait, OpenStream } from '../../src/live/live.ts'
+import { createStats } from '../../src/live/stats.ts'
+import { Subscriber } from '../../src/live/subscriber.ts'
 import { createStation, openDeafReader, Reader, request, silentLog } from './clients.ts'
 import { waitFor } from '../helpers/wait.ts'
 import { filter, jobId, OTHER_TENANT, TENANT, World } from './world.ts'
@@ -770,6 +774,54 @@ t.test('a slow reader skips what is outdated, and ends at the newest state', asy
   const last = new Map(slow.events.slice(1).map(({ data }) => [data.id, data.revision]))
   t.ok([...last.values()].every(revision => revision === rounds))
 })
+
+t.test(
+  'no reader that reads is left waiting, whatever it missed: little, much, in small frames or in large ones',
+  async t => {
+    /** The changes that were not yet delivered, by their numbers; the last one is `seq`. */
+    let missed: Buffer[] = []
+    const feed = {
+      seq: 0,
+      isOver: () => false,
+      framesSince: (seq: number) =>
+        missed.map((frame, n) => ({ seq: n + 1, frame })).filter(change => change.seq > seq),
+    }
+    const limits = { acceptMs: 60_000, levelMs: 60_000, endMs: 1_000 }
+    const stats = createStats()
+    const server = createServer((_, response) => {
+      response.flushHeaders()
+      const now = () => performance.now()
+      const options = { feed, untilFinishedJobId: null, farewell: null, limits, stats, now, onGone: () => undefined }
+      const subscriber = new Subscriber(options)
+      subscriber.prepare(missed[0]!, 1)
+      feed.seq = missed.length
+      subscriber.start(response, null, 60_000)
+    }).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    t.teardown(() => server.close())
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    const KB = 1024
+    // The first one is the snapshot, what follows is caught up with. Node takes 16 or 64 KB before it says that it is full.
+    for (const snapshot of [1, 16 * KB, 64 * KB, 300 * KB])
+      for (const size of [100, 16 * KB, 20 * KB, 64 * KB - 1, 64 * KB, 64 * KB + 1, 100 * KB, 3_000 * KB])
+        for (const count of [1, 2, 5, 40].filter(many => many * size <= 6_000 * KB)) {
+          missed = [snapshot, ...Array.from({ length: count }, () => size)].map(bytes => Buffer.alloc(bytes))
+          const expected = snapshot + count * size
+          const leave = new AbortController()
+          const { body } = await fetch(url, { signal: leave.signal })
+          const timer = setTimeout(() => leave.abort(), 5_000)
+          let read = 0
+          try {
+            for await (const part of body!) if ((read += (part as Uint8Array).length) === expected) break
+          } catch {
+            // It was left waiting.
+          }
+          clearTimeout(timer)
+          leave.abort()
+          t.equal(read, expected, `${count} of ${size} bytes after ${snapshot}`)
+        }
+  },
+)
 
 t.test('idle streams are kept alive, end after their lifetime, and never outlive the token', async t => {
   const world = new World()

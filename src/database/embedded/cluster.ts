@@ -14,6 +14,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -34,6 +35,9 @@ const SETTINGS = {
 
 /** The superuser that initdb creates. */
 export const SUPERUSER = 'postgres'
+
+/** For 10 s in all: an initdb whose guard was killed goes on writing until it finds that its folder has gone. */
+const REMOVAL = { recursive: true, force: true, maxRetries: 20, retryDelay: 50 }
 
 const READY_POLL_MS = 10
 const ALIVE_POLL_MS = 200
@@ -125,7 +129,7 @@ const writeDurably = (path: string, content: string, place: Place): void => {
  */
 const initialize = async ({ place, settings }: GuardOptions, bin: string): Promise<void> => {
   for (const name of readdirSync(place.home)) {
-    if (name.startsWith('new-')) rmSync(join(place.home, name), { recursive: true, force: true })
+    if (name.startsWith('new-')) await rm(join(place.home, name), REMOVAL)
   }
   if (existsSync(place.cluster)) return
   const draft = join(place.home, `new-${randomUUID()}`)
