@@ -58,7 +58,7 @@ export const hostOf = (url: URL): string => url.hostname.replace(/^\[(.*)\]$/, '
 
 export type Resolve = (host: string) => Promise<LookupAddress[]>
 
-const resolveAll: Resolve = host => lookup(host, { all: true, verbatim: true })
+const resolveAll: Resolve = host => lookup(host, { all: true, order: 'verbatim' })
 
 /**
  * A lookup for sockets: resolves a name, and answers only addresses that `isAllowed`. The socket connects to the address that

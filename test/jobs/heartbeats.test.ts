@@ -153,6 +153,23 @@ t.test('of several units in one request the first becomes the job’s', async t 
   }
 })
 
+t.test('a thousand workers that change their unit at once are written like others', async t => {
+  const { id } = await service.createJob({ unit: 'rows' })
+  const report = async (unit: string) => {
+    const heartbeats = Array.from({ length: 1000 }, (_, n) => ({
+      jobId: id,
+      workerId: `w${n}`,
+      unit,
+      processedCount: 5,
+    }))
+    const { status } = await service.call('POST', '/heartbeats', { heartbeats })
+    return status
+  }
+  t.equal(await report('rows'), 200)
+  t.equal(await report('files'), 200, 'on disk within the time of a flush')
+  t.match(await service.job(id), { unit: 'files', processedCount: 5000 })
+})
+
 t.test('workers of a job that report different units at once are not added either', async t => {
   const { id } = await service.createJob()
   await Promise.all(

@@ -91,7 +91,8 @@ const steps = fc.array(
 /** Everything that is stored of a job and its batch, but for what tells it from its twin. */
 const STORED = `
   SELECT jsonb_build_object(
-    'job', to_jsonb(j) - 'id' - 'parent_job_id' - 'finished_xact',
+    'job', to_jsonb(j) - 'id' - 'parent_job_id' - 'finished_xact'
+      #- '{children,failures,0,id}' #- '{children,failures,1,id}',
     'workers', (SELECT jsonb_agg(to_jsonb(w) - 'job_id' ORDER BY w.worker_id) FROM public.job_progress w WHERE w.job_id = j.id),
     'history', (SELECT jsonb_agg(to_jsonb(e) - 'job_id' - 'id' ORDER BY e.id) FROM public.job_events e WHERE e.job_id = j.id)
   ) AS stored FROM public.progress_jobs j

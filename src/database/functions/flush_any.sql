@@ -5,11 +5,11 @@
 --
 -- It is one statement, so that worker rows, roll-up and history are one change. The caller has locked the jobs before it. Its
 -- steps in order: `judged` reads each row once and decides which heartbeats are refused, `stepped` computes the next state of
--- each worker's row, `united` decides which workers count in the job's unit, `written` stores the workers' rows, `rolled` adds
--- the rows of the workers that did not report, `updated` changes the jobs. Every table is read by its primary key in a
--- correlated subquery, and no intermediate result is joined with another. The planner cannot know how many heartbeats the JSON
--- holds. In this form it has only one plan, which is right for one heartbeat and for a thousand. Each connection plans the
--- statement once. Compiling it with jit would take longer than running it.
+-- each worker's row, `unit_held` and `united` decide which workers count in the job's unit, `written` stores the workers'
+-- rows, `rolled` adds the rows of the workers that did not report, `updated` changes the jobs. Every table is read by its
+-- primary key in a correlated subquery, and no intermediate result is joined with another. The planner cannot know how many
+-- heartbeats the JSON holds. In this form it has only one plan, which is right for one heartbeat and for a thousand. Each
+-- connection plans the statement once. Compiling it with jit would take longer than running it.
 CREATE FUNCTION headway.flush_any(heartbeats json, at timestamptz, held uuid[], skip_locked boolean)
 RETURNS SETOF headway.heartbeat_answers
 LANGUAGE plpgsql
@@ -184,7 +184,9 @@ BEGIN
       (min(ARRAY[to_char(s.i, 'FM0000000000'), s.unit]) FILTER (WHERE s.applies AND c.counts AND s.unit <> s.job_unit
         AND (s.names_unit OR s.processed > 0 OR s.named_total IS NOT NULL)) OVER job)[2] AS claimed_unit,
       bool_or(c.counts AND headway.agrees(s.unit, s.job_unit) AND (s.processed > 0 OR s.named_total IS NOT NULL))
-        OVER job AS holds_unit
+        OVER job AS holds_unit,
+      -- In one row of each job: all workers that report in this batch.
+      CASE WHEN row_number() OVER job = 1 THEN array_agg(s.worker_id) OVER job END AS worker_ids
     FROM stepped s
     -- With declared stages, only the rows of the furthest one are summed.
     CROSS JOIN LATERAL (
@@ -196,6 +198,24 @@ BEGIN
     ) c
     WINDOW job AS (PARTITION BY s.job_id)
   ),
+  -- Whether any worker has counted in the job's unit. The rows of the workers that are not in this batch are read once for each
+  -- job, and not for each report: a job may have a thousand of both.
+  unit_held AS (
+    SELECT p.*, bool_or(coalesce(p.holds_unit, false) OR coalesce(o.hold_unit, false))
+      OVER (PARTITION BY p.job_id) AS is_unit_held
+    FROM placed p
+    CROSS JOIN LATERAL (
+      SELECT CASE
+        WHEN p.worker_ids IS NOT NULL AND p.claimed_unit IS NOT NULL AND p.job_unit <> 'unknown' AND p.holds_unit IS NOT TRUE
+        THEN EXISTS (
+          SELECT FROM public.job_progress w
+          WHERE w.job_id = p.job_id AND w.attempt = p.job_attempt AND (w.processed_count > 0 OR w.total_count IS NOT NULL)
+            AND headway.agrees(w.unit, p.job_unit)
+            AND (p.job_place IS NULL OR coalesce(p.furthest_place <= p.job_place, true) AND w.stage = p.job_stage)
+            AND w.worker_id <> ALL (p.worker_ids))
+      END AS hold_unit OFFSET 0
+    ) o
+  ),
   -- A job has one unit, and counts of different units are never added up. A worker that names no unit counts in the job's. A
   -- different unit becomes the job's when no worker has counted in the present one. Until then, the job does not count the
   -- worker that reports it.
@@ -204,19 +224,12 @@ BEGIN
       -- A total that the worker `default` names is the job's total, and not this worker's share of it.
       CASE WHEN NOT (p.is_default AND p.applies AND a.agrees) THEN p.named_total END AS total,
       CASE WHEN p.is_default AND p.applies AND a.agrees THEN p.named_total END AS given_total
-    FROM placed p
+    FROM unit_held p
     CROSS JOIN LATERAL (
       SELECT CASE
         WHEN p.claimed_unit IS NULL THEN p.job_unit
         WHEN p.job_unit = 'unknown' THEN p.claimed_unit
-        WHEN p.holds_unit THEN p.job_unit
-        WHEN EXISTS (
-          SELECT FROM public.job_progress w
-          WHERE w.job_id = p.job_id AND w.attempt = p.job_attempt AND (w.processed_count > 0 OR w.total_count IS NOT NULL)
-            AND headway.agrees(w.unit, p.job_unit)
-            AND (p.job_place IS NULL OR coalesce(p.furthest_place <= p.job_place, true) AND w.stage = p.job_stage)
-            AND NOT EXISTS (SELECT FROM stepped s WHERE s.job_id = w.job_id AND s.worker_id = w.worker_id)
-        ) THEN p.job_unit
+        WHEN p.is_unit_held THEN p.job_unit
         ELSE p.claimed_unit
       END AS next_unit OFFSET 0
     ) u
