@@ -28,7 +28,8 @@ const chooseUser = async directory => {
   return { uid: account.uid, gid: account.gid }
 }
 
-const startServer = async (bin, directory, settings) => {
+/** Makes a cluster in `directory` and starts it; its address, and how to stop it. */
+export const startServer = async (bin, directory, settings) => {
   const who = await chooseUser(directory)
   const data = join(directory, 'data')
   const init = ['-D', data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync']
