@@ -45,7 +45,7 @@ const PARTS_OF_THE_SERVICE = {
 }
 
 const SRC = `${import.meta.dirname}/src/`
-/** `src/jobs/jobs.ts` is of `jobs`, `src/app.ts` of itself. */
+/** `src/jobs/sweeper.ts` is of `jobs`, `src/app.ts` of itself. */
 const layerOf = path => path.slice(SRC.length).split('/')[0]
 
 /** What a literal or a template without holes says, or null. */
