@@ -103,9 +103,10 @@ t.test(
     t.same(await after({ workerId: 'b', processedCount: 2, unit: 'files' }), ['rows', 400, 1000])
     t.same(
       await after({ workerId: 'a', unit: 'files' }),
-      ['files', 2, null],
-      'the last that counted rows counts no more of them',
+      ['rows', 0, 1000],
+      'the last that counted rows counts no more of them, and has counted nothing else yet',
     )
+    t.same(await after({ workerId: 'b' }), ['files', 2, null])
     t.same(await after({ workerId: 'a', increment: 3, totalCount: 10 }), ['files', 5, 10])
     t.same(await after({ totalCount: 30 }), ['files', 5, 30])
     await service.call('POST', `/jobs/${id}/fail`, { errorMessage: 'no' })
@@ -140,6 +141,33 @@ t.test(
     t.match(await service.job(id), { unit: 'files', processedCount: 4, totalCount: 5 })
   },
 )
+
+t.test('a unit that a worker only names takes neither the unit nor the total that the job was given', async t => {
+  const { id } = await service.createJob({ unit: 'rows', totalCount: 100 })
+  await service.heartbeat(id, { workerId: 'stray', unit: 'files' })
+  await service.heartbeat(id, { workerId: 'a', unit: 'rows', processedCount: 30 })
+  t.match(await service.job(id), { unit: 'rows', processedCount: 30, totalCount: 100, progressPercent: 30 })
+
+  const byDefault = await service.createJob({ unit: 'rows' })
+  await service.heartbeat(byDefault.id, { totalCount: 50 })
+  await service.heartbeat(byDefault.id, { workerId: 'stray', unit: 'files' })
+  await service.heartbeat(byDefault.id, { processedCount: 10 })
+  t.match(await service.job(byDefault.id), { unit: 'rows', processedCount: 10, totalCount: 50, progressPercent: 20 })
+
+  const unnamed = await service.createJob({ totalCount: 50 })
+  await service.heartbeat(unnamed.id, { unit: 'files' })
+  t.match(await service.job(unnamed.id), { unit: 'files', totalCount: 50 })
+})
+
+t.test('the percent of a job begins at nothing in a new unit', async t => {
+  const { id } = await service.createJob()
+  await service.heartbeat(id, { unit: 'rows', processedCount: 90, totalCount: 100 })
+  t.match(await service.job(id), { progressPercent: 90 })
+  await service.heartbeat(id, { unit: 'files', processedCount: 1, totalCount: null })
+  t.match(await service.job(id), { unit: 'files', processedCount: 1, totalCount: null, progressPercent: 0 })
+  await service.heartbeat(id, { totalCount: 4 })
+  t.match(await service.job(id), { unit: 'files', progressPercent: 25 })
+})
 
 t.test('of several units in one request the first becomes the job’s', async t => {
   for (const units of [

@@ -25,7 +25,7 @@ BEGIN
       j.status AS job_status, j.failure_reason, j.children IS NOT NULL AS is_batch, j.attempt AS job_attempt,
       -- For a job with declared stages: a worker that names no stage stays in its own, or joins the job's current one.
       g.stage_name, g.stage_place, g.job_place, j.stage AS job_stage, v.enters,
-      j.unit AS job_unit, w.unit AS old_unit,
+      j.unit AS job_unit, w.unit AS old_unit, j.own_total_count IS NOT NULL AND j.unit <> 'unknown' AS unit_has_total,
       j.stages IS NOT NULL AND (g.stage_place IS NULL OR x.clears @> '{stage}') AS stage_unknown,
       -- A meta that is larger than the limit already is accepted as long as it does not grow.
       x.meta IS NOT NULL AND NOT headway.json_fits(j.meta || x.meta, 16384)
@@ -136,7 +136,9 @@ BEGIN
       max(CASE WHEN t.applies THEN t.stage_place END) OVER (PARTITION BY t.job_id) AS furthest_place,
       t.processed, t.old_processed, t.old_total, t.old_percent, t.old_stage, t.old_message, t.old_payload,
       t.worker_id = 'default' AS is_default,
-      t.job_unit, t.old_unit, t.applies AND headway.known_unit(t.unit) IS NOT NULL AS names_unit,
+      t.job_unit, t.old_unit,
+      -- The name alone does not take the place of a unit in which the job has a total.
+      t.applies AND headway.known_unit(t.unit) IS NOT NULL AND NOT t.unit_has_total AS names_unit,
       CASE WHEN t.applies THEN coalesce(headway.known_unit(t.unit), t.old_unit) ELSE t.old_unit END AS unit,
       t.applies AND t.clears @> '{total_count}' AS clears_total,
       t.applies AND (coalesce(t.stage, t.stage_name) IS NOT NULL OR t.clears @> '{stage}') AS sets_stage,
@@ -381,7 +383,9 @@ BEGIN
         ELSE headway.percent_of_fraction(q.done) END AS computed OFFSET 0
     ) c
     CROSS JOIN LATERAL (
-      SELECT q.done, headway.next_percent(d.was_percent, c.computed,
+      -- In a new unit the job begins at nothing.
+      SELECT q.done, headway.next_percent(
+        CASE WHEN d.changes_unit AND d.job_place IS NULL THEN 0 ELSE d.was_percent END, c.computed,
         d.all_total IS NOT NULL AND NOT d.stage_advances) AS percent_now
     ) p
   ),
