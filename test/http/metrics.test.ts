@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
@@ -97,41 +97,6 @@ t.test(
     }
   },
 )
-
-t.test('the files for deployment are well-formed, and agree with each other', async t => {
-  const files = readdirSync(DEPLOY, { recursive: true, encoding: 'utf8' }).filter(name => name.endsWith('.yaml'))
-  t.strictSame(files.sort(), ['compose.yaml', 'prometheus/alerts.yaml', 'prometheus/prometheus.yaml'])
-  for (const file of files) t.ok(parse(readDeploy(file), { strict: true, uniqueKeys: true }), file)
-
-  interface Compose {
-    services: Record<string, { healthcheck?: object; volumes?: string[]; environment?: Record<string, string> }>
-  }
-  const { services } = parse(readDeploy('compose.yaml'), { merge: true }) as Compose
-  const proxy = readDeploy('nginx/headway.conf')
-  const prometheus = readDeploy('prometheus/prometheus.yaml')
-  const replicas = Object.keys(services).filter(name => name.startsWith('headway-'))
-  t.equal(replicas.length, 2)
-  for (const name of replicas) {
-    t.ok(services[name]?.healthcheck, name)
-    t.match(proxy, `server ${name}:3000`)
-    t.match(prometheus, `${name}:3000`)
-  }
-  for (const mount of Object.values(services).flatMap(({ volumes = [] }) => volumes)) {
-    const [from = ''] = mount.split(':')
-    if (from.startsWith('.')) t.doesNotThrow(() => readDeploy(from), mount)
-  }
-  // What it logs holds no tokens, and whose address it passes on nobody can forge.
-  t.match(proxy, /access_log \S+ headway;/)
-  t.notMatch(
-    proxy,
-    /\$(?:request|request_uri|args|query_string|http_referer|is_args|arg_\w+|proxy_add_x_forwarded_for)\b/,
-  )
-  t.match(proxy, 'X-Forwarded-For $remote_addr;')
-  // Without these a stream through nginx comes in lumps, or ends when nothing happens.
-  for (const line of ['proxy_buffering off;', 'proxy_read_timeout 1h;', 'proxy_http_version 1.1;', 'keepalive 64;']) {
-    t.match(proxy, line)
-  }
-})
 
 t.test("the test's parser notices an answer that is not in the text format", t => {
   const good = '# HELP a_total A\n# TYPE a_total counter\na_total{b="c\\"d"} 1\n'
