@@ -681,7 +681,7 @@ t.test('an erasure of records waits for no lock of another session for long, and
   const log = pino({}, { write: (line: string) => void warnings.push(line) })
   const erase = createDeliveryRetention({ outbox, recordDays: 7, log })
   await erase()
-  t.match(warnings, [/another session holds/])
+  t.match(warnings, [/another session has locked rows/])
   await holder.query('ROLLBACK')
   await erase()
   t.equal((await database.pool.query('SELECT FROM webhook_deliveries')).rowCount, 0)
