@@ -782,7 +782,8 @@ for (const { kind, stages, names } of MERGED_JOBS) {
       { numRuns: 100 },
     )
     t.equal(checked.failed, false, fc.defaultReportMessage(checked) ?? 'holds')
-    t.ok(merged > 10, `${merged} reports were merged`)
+    // How many is chance: reports that name another unit do not merge.
+    t.ok(merged > 0, `${merged} reports were merged`)
   })
 }
 
