@@ -222,6 +222,7 @@ t.test('in print there is every row, also of a list that is longer than the wind
   t.equal(await page.evaluate(() => (globalThis as unknown as { printed: { rows: number } }).printed.rows), 150)
   t.ok((await page.locator('.row').count()) < 60, 'and on the screen few again')
   await page.emulateMedia({ media: 'print' })
+  await page.waitForFunction(() => document.querySelectorAll('.row').length === 150)
   const bottoms = await page.locator('.row').evaluateAll(rows => rows.map(row => row.getBoundingClientRect().top))
   t.equal(new Set(bottoms).size, 150, 'each at a place of its own')
 })
