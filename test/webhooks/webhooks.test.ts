@@ -707,12 +707,18 @@ const FAILED = {
   pauseSeconds: 300,
 }
 
-t.test('a delivery that was queued before the clock was set back is due at once', async t => {
+/** One webhook, and deliveries of so many jobs, which are queued by the clock before it is set back. */
+const queueBeforeClock = async (t: Test, jobs: number) => {
   const database = await createTestDatabase(t)
-  const { tenantId } = await insertWebhooks(database, 1)
+  const { tenantId, ids } = await insertWebhooks(database, 1)
   const outbox = openOutbox(t, database)
-  await insertJobs(database, tenantId, 3)
+  await insertJobs(database, tenantId, jobs)
   await outbox.queueDeliveries()
+  return { database, tenantId, ids, outbox }
+}
+
+t.test('a delivery that was queued before the clock was set back is due at once', async t => {
+  const { database, outbox, tenantId } = await queueBeforeClock(t, 3)
   await insertJobs(database, tenantId, 3)
   await setClockBack(database)
   await outbox.queueDeliveries()
@@ -720,11 +726,7 @@ t.test('a delivery that was queued before the clock was set back is due at once'
 })
 
 t.test('a retry is due as long after the clock was set back as it was to wait after its attempt', async t => {
-  const database = await createTestDatabase(t)
-  const { tenantId } = await insertWebhooks(database, 1)
-  const outbox = openOutbox(t, database)
-  await insertJobs(database, tenantId, 2)
-  await outbox.queueDeliveries()
+  const { database, outbox } = await queueBeforeClock(t, 2)
   for (const delivery of await outbox.claim(NOTHING_TAKEN))
     await outbox.finish(delivery, { ...FAILED, pauseSeconds: 0 })
   await database.pool.query('UPDATE webhooks SET paused_until = NULL')
@@ -737,11 +739,7 @@ t.test('a retry is due as long after the clock was set back as it was to wait af
 })
 
 t.test('a pause that began before the clock was set back is over', async t => {
-  const database = await createTestDatabase(t)
-  const { tenantId } = await insertWebhooks(database, 1)
-  const outbox = openOutbox(t, database)
-  await insertJobs(database, tenantId, 2)
-  await outbox.queueDeliveries()
+  const { database, outbox } = await queueBeforeClock(t, 2)
   const [first, second] = await outbox.claim(NOTHING_TAKEN)
   await outbox.finish(first!, FAILED)
   await outbox.finish(second!, { ...FAILED, outcome: 'released' })
@@ -751,11 +749,7 @@ t.test('a pause that began before the clock was set back is over', async t => {
 })
 
 t.test('the lease of a process that died before the clock was set back ends as soon as any other', async t => {
-  const database = await createTestDatabase(t)
-  const { tenantId } = await insertWebhooks(database, 1)
-  const outbox = openOutbox(t, database)
-  await insertJobs(database, tenantId, 1)
-  await outbox.queueDeliveries()
+  const { database, outbox } = await queueBeforeClock(t, 1)
   t.equal((await outbox.claim(NOTHING_TAKEN)).length, 1)
   await setClockBack(database)
   t.same(await outbox.claim(NOTHING_TAKEN), [])
