@@ -192,7 +192,7 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
       onAdmitted: tenantId => loopTurns.saw(tenantId),
     })
     const hold = createHold({ max: config.maxStreams, maxPerCaller: config.maxStreamsPerIdentity })
-    const waiting = { live, closing, hold, sharedRead: createSharedRead() }
+    const waiting = { live, closing, hold, sharedRead: createSharedRead(loopTurns) }
     await guarded.register(
       async api => {
         await api.register(jobRoutes, { jobs, ...waiting })

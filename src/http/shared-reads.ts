@@ -1,3 +1,6 @@
+import type { Party } from '../turns/turns.ts'
+import type { LoopTurns } from './limits/loop-turns.ts'
+
 /** How many callers of a shared read are answered in one turn of the event loop. */
 const PER_TURN = 50
 
@@ -11,21 +14,24 @@ interface Queued {
   sharers: Sharer<unknown>[]
 }
 
-/** Runs `read`, or joins callers who asked for the same key and whose read has not begun yet. */
-export type SharedRead = <Result>(key: string, read: () => Promise<Result>) => Promise<Result>
+/**
+ * Runs `read`, or joins callers who asked for the same key and whose read has not begun yet. The answers to the callers count as
+ * work of `party` in the event loop.
+ */
+export type SharedRead = <Result>(party: Party, key: string, read: () => Promise<Result>) => Promise<Result>
 
 const nextTurn = () => new Promise<void>(resolve => setImmediate(resolve))
 
 /**
  * Lets callers who ask for the same at the same time share one read. At most one read of a key is in flight. All callers who
  * ask meanwhile share the next one, which begins after they have asked. Results are not kept. The callers are answered in small
- * groups, so that a thousand answers do not block the process.
+ * groups: the first one at once, the others in turns of the event loop, so that a thousand answers do not block the process.
  */
-export const createSharedRead = (): SharedRead => {
+export const createSharedRead = (loopTurns: Pick<LoopTurns, 'run'>): SharedRead => {
   const queued = new Map<string, Queued>()
   const underWay = new Set<string>()
 
-  const run = async (key: string): Promise<void> => {
+  const run = async (party: Party, key: string): Promise<void> => {
     underWay.add(key)
     // Together with callers who ask in this turn: a change wakes all who wait for it at once.
     await nextTurn()
@@ -35,15 +41,20 @@ export const createSharedRead = (): SharedRead => {
       result => (sharer: Sharer<unknown>) => sharer.resolve(result),
       (error: unknown) => (sharer: Sharer<unknown>) => sharer.reject(error),
     )
-    if (queued.has(key)) void run(key)
+    if (queued.has(key)) void run(party, key)
     else underWay.delete(key)
     for (let from = 0; from < sharers.length; from += PER_TURN) {
-      if (from > 0) await nextTurn()
-      for (const sharer of sharers.slice(from, from + PER_TURN)) goOn(sharer)
+      const answer = async () => {
+        for (const sharer of sharers.slice(from, from + PER_TURN)) goOn(sharer)
+        await nextTurn()
+      }
+      if (from === 0) await answer()
+      // If no turn comes in time, the callers have waited for long enough.
+      else await loopTurns.run(party, answer).catch(answer)
     }
   }
 
-  return <Result>(key: string, read: () => Promise<Result>) =>
+  return <Result>(party: Party, key: string, read: () => Promise<Result>) =>
     new Promise<Result>((resolve, reject) => {
       const sharer = { resolve, reject } as Sharer<unknown>
       const others = queued.get(key)
@@ -52,6 +63,6 @@ export const createSharedRead = (): SharedRead => {
         return
       }
       queued.set(key, { read, sharers: [sharer] })
-      if (!underWay.has(key)) void run(key)
+      if (!underWay.has(key)) void run(party, key)
     })
 }

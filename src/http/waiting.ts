@@ -58,7 +58,7 @@ export const readShared = <Result>(
   read: (identity: Identity) => Promise<Result>,
 ): Promise<Result> => {
   const key = JSON.stringify([shape, jobId, visibilityOf(scopeOf(identity))])
-  return sharedRead(key, () => read({ ...identity, userId: null, isShared: true }))
+  return sharedRead(identity, key, () => read({ ...identity, userId: null, isShared: true }))
 }
 
 /**

@@ -36,9 +36,9 @@ const refusalOfTurn = ({ reason }: NoTurnError): HeadwayError =>
 
 /**
  * Shares the pool's connections for calls among tenants, and among the identities of each tenant. One connection is kept for
- * the service's own work, and one more for the next tenant that comes. While several tenants call, none has more than a third.
- * Wide calls have half of the pool, of which one tenant among several has a third, because each wide call slows a database with
- * few cores.
+ * the service's own work, and one more for the next tenant that comes. While several tenants call, each has a tenth, at least
+ * one: a database with few cores slows for all when one tenant has several statements running. Wide calls have half of the
+ * pool.
  */
 export const createInTurn = (poolSize: number, waiting: Waiting = {}): CallTurns => {
   const { maxWaitingPerCaller = MAX_WAITING_PER_CALLER, patienceMs = PATIENCE_MS } = waiting
@@ -46,7 +46,7 @@ export const createInTurn = (poolSize: number, waiting: Waiting = {}): CallTurns
   const turns = new Turns({
     size: atLeastOne(poolSize - 1),
     perTenantAlone: atLeastOne(poolSize - 2),
-    perTenant: atLeastOne(Math.floor(poolSize / 3)),
+    perTenant: atLeastOne(Math.floor(poolSize / 10)),
     maxWaitingPerCaller,
     patienceMs,
   })
@@ -54,7 +54,7 @@ export const createInTurn = (poolSize: number, waiting: Waiting = {}): CallTurns
   const wideTurns = new Turns({
     size: half,
     perTenantAlone: atLeastOne(half - 1),
-    perTenant: atLeastOne(Math.floor(half / 3)),
+    perTenant: atLeastOne(Math.floor(poolSize / 10)),
     maxWaitingPerCaller,
     patienceMs,
   })

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import t from 'tap'
 import { LoopTurns } from '../../src/http/limits/loop-turns.ts'
+import { createSharedRead } from '../../src/http/shared-reads.ts'
 import { startService } from '../helpers/service.ts'
 import { mint, SECRET } from '../helpers/tokens.ts'
 
@@ -28,7 +29,7 @@ t.test('tenants take turns with their pieces, and so do the identities of a tena
 })
 
 t.test(
-  'while other tenants call, a piece is followed by a rest twice as long; a tenant that calls alone continues',
+  'while other tenants call, a piece is followed by a rest four times as long; a tenant that calls alone continues',
   async t => {
     const turns = new LoopTurns()
     const ended: number[] = []
@@ -44,10 +45,28 @@ t.test(
     }
     turns.saw(MODEST.tenantId)
     // A timer may be early by a millisecond, and never more.
-    t.ok((await restAfter()) >= 58, 'another one calls')
-    t.ok((await restAfter()) >= 58, 'and has called lately')
+    t.ok((await restAfter()) >= 118, 'another one calls')
+    t.ok((await restAfter()) >= 118, 'and has called lately')
   },
 )
+
+t.test('callers who share a read are answered fifty at a time, and all are answered though no turn comes', async t => {
+  const groups: number[] = []
+  let answered = 0
+  const inTurns: Pick<LoopTurns, 'run'> = {
+    run: async (party, work) => {
+      t.equal(party.tenantId, GREEDY.tenantId)
+      groups.push(answered)
+      if (answered >= 100) throw new Error('no turn came')
+      return work()
+    },
+  }
+  const sharedRead = createSharedRead(inTurns)
+  const ask = () => sharedRead(GREEDY, 'key', async () => 'read once').then(() => (answered += 1))
+  await Promise.all(Array.from({ length: 180 }, ask))
+  t.equal(answered, 180)
+  t.same(groups, [50, 100, 150], 'the first group needs no turn')
+})
 
 t.test('a long list is processed in pieces and in order, and a piece that fails ends its turn', async t => {
   const turns = new LoopTurns()

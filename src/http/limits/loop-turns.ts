@@ -6,10 +6,10 @@ import { Recent } from '../../turns/recent.ts'
 const PIECE_MS = 4
 
 /**
- * While other tenants call, the loop rests from large requests for twice as long as the last piece took: all large requests
- * together take a third of the loop's time.
+ * While other tenants call, the loop rests from large requests for four times as long as the last piece took: all large
+ * requests together take a fifth of the loop's time.
  */
-const REST = 2
+const REST = 4
 
 /** Longer than a request may take. */
 const PATIENCE_MS = 60_000
@@ -39,7 +39,7 @@ export class LoopTurns {
   }
 
   /** Runs `work` when it is the party's turn. Raises what `work` raises, or `overloaded`. */
-  async run<T>(party: Party, work: () => T): Promise<T> {
+  async run<T>(party: Party, work: () => T | Promise<T>): Promise<T> {
     const end = await this.#turns.take(party).catch((error: unknown) => {
       throw error instanceof NoTurnError
         ? new HeadwayError('overloaded', 'This process has too much to do at the moment: try again later.', {
@@ -49,7 +49,7 @@ export class LoopTurns {
     })
     const begunAt = performance.now()
     try {
-      return work()
+      return await work()
     } finally {
       const endedAt = performance.now()
       if (this.#callers.isAlone(party.tenantId)) setImmediate(end)

@@ -39,7 +39,7 @@ interface EntryState {
 /**
  * The part of a batch that one tenant may take while others report. A tenant that comes next then waits for a short batch only.
  */
-const PART_OF_A_BATCH = 1 / 4
+const PART_OF_A_BATCH = 1 / 8
 
 /** The most that an entry without a payload, but with a message, takes. */
 const USUAL_BYTES = 2 * 1024
@@ -161,7 +161,7 @@ export class HeartbeatQueue {
   /**
    * Takes the first entry of each row whose job is `wanted`: one of each tenant in turn, and the oldest rows of a tenant first.
    * The batch has up to `limit` entries of the usual size. A large entry counts as several, because it takes as long to write.
-   * While other tenants report, one tenant fills at most a quarter of the batch. Takes none if there are fewer than `least`.
+   * While other tenants report, one tenant fills at most an eighth of the batch. Takes none if there are fewer than `least`.
    * Each entry must be put back or forgotten.
    */
   take(limit: number, wanted: (jobId: string) => boolean, least = 1): Entry[] {
