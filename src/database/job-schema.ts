@@ -1,6 +1,5 @@
 import {
   sql,
-  bigint,
   boolean,
   check,
   doublePrecision,
@@ -15,8 +14,6 @@ import {
   uuid,
 } from './drizzle.ts'
 import { count, publicTable, thisMillisecond, time, transactionId } from './columns.ts'
-
-export * from './webhook-schema.ts'
 
 /**
  * One row per job. Every heartbeat updates it, so no index may contain a column that a heartbeat changes (`heartbeat_at`,
@@ -272,56 +269,3 @@ export const jobProgress = publicTable(
     ),
   ],
 )
-
-/** The history: every lifecycle change of a job, its stages and samples of its progress. It is kept as long as the job. */
-export const jobEvents = publicTable(
-  'job_events',
-  {
-    id: bigint('id', { mode: 'number' }).generatedAlwaysAsIdentity().primaryKey(),
-    jobId: uuid('job_id').notNull(),
-    type: text('type').notNull(),
-    at: time('at').notNull(),
-    actor: text('actor'),
-    attempt: integer('attempt').notNull(),
-    data: jsonb('data').notNull().default({}),
-  },
-  table => [
-    foreignKey({ name: 'job_events_job', columns: [table.jobId], foreignColumns: [progressJobs.id] }).onDelete(
-      'cascade',
-    ),
-    index('job_events_history').on(table.jobId, table.id),
-    // For statistics. Alarms are rare, so for all other entries the index only costs a check of their type.
-    index('job_events_stale')
-      .on(table.at, table.jobId, table.attempt, table.id)
-      .where(sql`type = 'failed' AND data ->> 'failureReason' = 'stale'`),
-  ],
-)
-
-/**
- * Lifecycle changes that workers made in SQL, until one process has logged and counted them. Their jobs may have been erased by
- * then.
- */
-export const untoldChanges = publicTable('untold_changes', {
-  id: bigint('id', { mode: 'number' }).generatedAlwaysAsIdentity().primaryKey(),
-  tenantId: uuid('tenant_id').notNull(),
-  jobId: uuid('job_id').notNull(),
-  jobType: text('job_type').notNull(),
-  revision: bigint('revision', { mode: 'number' }).notNull(),
-  event: text('event'),
-})
-
-/**
- * The processes that take heartbeats. One that is missing delays verdicts: its workers may be about to report to another
- * process.
- */
-export const serviceProcesses = publicTable('service_processes', {
-  id: uuid('id').primaryKey(),
-  startedAt: time('started_at').notNull(),
-  seenAt: time('seen_at').notNull(),
-  /** Since when this process has swept on time and reached the database. */
-  healthySince: time('healthy_since').notNull(),
-  /** All reports that this process received before this moment are written, except those for `waiting_job_ids`. */
-  heardUntil: time('heard_until'),
-  /** Jobs whose reports wait in this process because another session has locked them: they are not judged. */
-  waitingJobIds: uuid('waiting_job_ids').array(),
-})

@@ -1,0 +1,5 @@
+/** All tables. drizzle-kit compares them with the migrations. */
+export * from './job-schema.ts'
+export * from './history-schema.ts'
+export * from './process-schema.ts'
+export * from './webhook-schema.ts'
