@@ -1,16 +1,11 @@
 // Gives the SQL functions the next generation when their text has changed since the last one: `npm run generation`. With
-// --check it only says so.
-import { createHash } from 'node:crypto'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+// --check it only says so. Node reads the TypeScript by itself.
+import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { readFunctions } from '../src/database/functions.ts'
 
-const folder = fileURLToPath(new URL('../src/database/functions/', import.meta.url))
-const file = `${folder}generation.json`
-
-// As readFunctions in src/database/functions.ts reads them.
-const bodies = readdirSync(folder).filter(name => name.endsWith('.sql') && name !== 'types.sql')
-const text = ['types.sql', ...bodies.sort()].map(name => readFileSync(folder + name, 'utf8')).join('\n')
-const sha256 = createHash('sha256').update(text).digest('hex')
+const file = fileURLToPath(new URL('../src/database/functions/generation.json', import.meta.url))
+const { hash: sha256 } = readFunctions()
 const written = JSON.parse(readFileSync(file, 'utf8'))
 
 if (written.sha256 !== sha256) {

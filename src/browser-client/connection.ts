@@ -5,8 +5,9 @@ import { CHECK_MS, readEventStream } from './event-stream.ts'
 import type { StreamEnd } from './event-stream.ts'
 import type { JobUpdate } from './job-store.ts'
 import { Pauses } from './pause.ts'
-import { createPoller } from './polling.ts'
-import { HeadwayProblem, unexpectedAnswer, unreachable } from './problem.ts'
+import { PollLoop } from './poll-loop.ts'
+import { isRefusal, problemOf, unexpectedAnswer } from './problem.ts'
+import type { HeadwayProblem } from './problem.ts'
 import { queryOf } from './requests.ts'
 import type { Requests } from './requests.ts'
 import type { StreamEvent } from './sse.ts'
@@ -62,12 +63,6 @@ export interface ConnectionOptions {
   random?: () => number
 }
 
-const problemOf = (error: unknown): HeadwayProblem => (error instanceof HeadwayProblem ? error : unreachable(error))
-
-/** Whether the token was refused. A 403 that is not a problem document comes from a proxy, which may let polls pass. */
-const isRefusal = ({ status, code }: HeadwayProblem): boolean =>
-  status === 401 || code === 'token_unavailable' || (status === 403 && code !== 'unexpected_answer')
-
 /** Keeps a stream open until it is closed, opens it again whenever it fails, and polls while no stream works. */
 export class Connection {
   readonly #options: ConnectionOptions
@@ -87,7 +82,7 @@ export class Connection {
   /** `wake` was called while a connection was being tried. */
   #eager = false
   #loaded = false
-  #polling: AbortController | null = null
+  readonly #polling: PollLoop
   #grace: ReturnType<typeof setTimeout> | undefined
   #checkSilence: (() => void) | null = null
 
@@ -95,6 +90,12 @@ export class Connection {
     this.#options = options
     this.#timing = { ...TIMING, ...options.timing }
     this.#lastEventId = options.lastEventId
+    this.#polling = new PollLoop({
+      ...options,
+      timing: this.#timing,
+      pauses: this.#pauses,
+      onAnswer: () => (this.#loaded = true),
+    })
   }
 
   /** Runs until closed. Never raises. */
@@ -123,7 +124,7 @@ export class Connection {
 
   close(): void {
     this.#closed.abort()
-    this.#stopPolling()
+    this.#polling.stop()
     clearTimeout(this.#grace)
   }
 
@@ -196,7 +197,7 @@ export class Connection {
   #settle(): void {
     if (this.#isLive || this.#mustProve) return
     this.#isLive = true
-    this.#stopPolling()
+    this.#polling.stop()
     clearTimeout(this.#grace)
     this.#options.sink.state('live', null)
   }
@@ -218,7 +219,7 @@ export class Connection {
         ? random() * REOPEN_WITHIN_MS
         : backoffMs({ failures: this.#failures, retryMs: this.#retryMs, retryAfterSeconds, random })
     const isLong = (retryAfterSeconds ?? 0) * 1000 > this.#timing.pollMs
-    if (silent || isLong || this.#failures >= FAILURES_BEFORE_POLLING) this.#startPolling()
+    if (silent || isLong || this.#failures >= FAILURES_BEFORE_POLLING) this.#polling.start()
     this.#showLoss(problem)
     return pauseMs
   }
@@ -228,7 +229,7 @@ export class Connection {
     const { tokens, sink, random = Math.random } = this.#options
     this.#refusals += 1
     if (this.#refusals === 1 && problem.status === 401 && tokens.renewable) return 0
-    this.#stopPolling()
+    this.#polling.stop()
     clearTimeout(this.#grace)
     sink.state('unauthorized', problem)
     return backoffMs({ failures: this.#refusals, retryMs: UNAUTHORIZED_MS, random })
@@ -236,42 +237,10 @@ export class Connection {
 
   #showLoss(problem: HeadwayProblem): void {
     clearTimeout(this.#grace)
-    if (this.#polling) return
+    if (this.#polling.isRunning) return
     const show = () => this.#options.sink.state('reconnecting', problem)
     if (this.#loaded) this.#grace = setTimeout(show, this.#timing.graceMs)
     else show()
-  }
-
-  #startPolling(): void {
-    if (this.#polling) return
-    this.#polling = new AbortController()
-    void this.#poll(this.#polling.signal)
-  }
-
-  #stopPolling(): void {
-    this.#polling?.abort()
-    this.#polling = null
-  }
-
-  async #poll(signal: AbortSignal): Promise<void> {
-    const { requests, filter, known, now, sink } = this.#options
-    const poller = createPoller({ requests, filter, known, now })
-    while (!signal.aborted) {
-      let pauseMs = this.#timing.pollMs
-      try {
-        const polled = await withinTime(this.#timing.firstByteMs, signal, part => poller.read(part))
-        if (isAborted(signal)) return
-        if (polled) sink.snapshot(polled.jobs, polled.truncated, null)
-        this.#loaded = true
-        sink.state('polling', null)
-      } catch (error) {
-        if (isAborted(signal)) return
-        const problem = problemOf(error)
-        sink.state(isRefusal(problem) ? 'unauthorized' : 'reconnecting', problem)
-        pauseMs = Math.max(pauseMs, (problem.retryAfterSeconds ?? 0) * 1000)
-      }
-      await this.#pauses.wait(pauseMs, signal)
-    }
   }
 }
 
@@ -282,24 +251,3 @@ const parse = (data: string): unknown => {
     throw unexpectedAnswer(200)
   }
 }
-
-/** Calls `run` with a signal that aborts together with `signal`, or after the time. */
-const withinTime = async <Value>(
-  milliseconds: number,
-  signal: AbortSignal,
-  run: (signal: AbortSignal) => Promise<Value>,
-): Promise<Value> => {
-  const part = new AbortController()
-  const abort = () => part.abort()
-  const timer = setTimeout(abort, milliseconds)
-  signal.addEventListener('abort', abort)
-  try {
-    return await run(part.signal)
-  } finally {
-    clearTimeout(timer)
-    signal.removeEventListener('abort', abort)
-  }
-}
-
-/** A function, because TypeScript would remember the result of an earlier check. */
-const isAborted = (signal: AbortSignal): boolean => signal.aborted

@@ -83,3 +83,10 @@ export const readProblem = async (response: Response): Promise<HeadwayProblem> =
     return unreachable(error)
   }
 }
+
+export const problemOf = (error: unknown): HeadwayProblem =>
+  error instanceof HeadwayProblem ? error : unreachable(error)
+
+/** Whether the token was refused. A 403 that is not a problem document comes from a proxy, which may let polls pass. */
+export const isRefusal = ({ status, code }: HeadwayProblem): boolean =>
+  status === 401 || code === 'token_unavailable' || (status === 403 && code !== 'unexpected_answer')

@@ -2,13 +2,16 @@ import fastifySwagger from '@fastify/swagger'
 import fastifySwaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
 import { jsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod'
-import { stringify } from 'yaml'
 import { description, homepage, version } from '../version.ts'
 import { protectPages } from './pages.ts'
 import type { Allowed } from './pages.ts'
+import { TOKEN } from './schemas/operation.ts'
 import './schemas/problem.ts'
 import { writePlainly } from './plain-schemas.ts'
+import { openApiText } from './openapi-text.ts'
 import { shareComponents } from './share-components.ts'
+import { shareFields } from './share-fields.ts'
+import { shareProperties } from './share-properties.ts'
 import { WEBHOOKS } from './schemas/webhook-message.ts'
 
 const INFO = {
@@ -113,6 +116,10 @@ const markOptionalBodies = <Document extends Components & Operations>(document: 
   return document
 }
 
+/** States what several operations or schemas have in common once. */
+const stateOnce = <Document extends Components & Operations>(document: Document): Document =>
+  shareComponents(shareProperties(shareFields(document)))
+
 /**
  * Serves the OpenAPI document and its pages: `/openapi.json`, `/openapi.yaml` and `/docs`. Call it before the routes are
  * registered.
@@ -126,6 +133,7 @@ export const registerDocumentation = async (app: FastifyInstance): Promise<void>
       tags: TAGS,
       webhooks: WEBHOOKS,
       components: { securitySchemes: SECURITY_SCHEMES },
+      security: TOKEN,
     },
     // zod describes the requests. The answers are JSON schemas already (schemas/operation.ts).
     transform: input => {
@@ -134,7 +142,7 @@ export const registerDocumentation = async (app: FastifyInstance): Promise<void>
       return { schema: { ...schema, ...(response !== undefined && { response }) }, url }
     },
     transformObject: input => ({
-      ...shareComponents(
+      ...stateOnce(
         writePlainly(markOptionalBodies(tidyComponents(jsonSchemaTransformObject(input) as Components & Operations))),
       ),
       // Relative to the document, because only the reader knows under which path a proxy shows the service. The plugin accepts
@@ -170,5 +178,4 @@ export const registerDocumentation = async (app: FastifyInstance): Promise<void>
 }
 
 /** The document as the text of `openapi.yaml`. */
-export const openApiYaml = (app: FastifyInstance): string =>
-  stringify(app.swagger(), { lineWidth: 0, aliasDuplicateObjects: false })
+export const openApiYaml = (app: FastifyInstance): string => openApiText(app.swagger())

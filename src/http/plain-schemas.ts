@@ -16,12 +16,17 @@ const joinNull = (schema: JsonSchema): JsonSchema => {
   return { type: [type, 'null'], ...(Array.isArray(values) && { enum: [...values, null] }), ...limits, ...rest }
 }
 
-/** Drops limits that say nothing: the largest integers of JavaScript, and a pattern that spells out a format. */
-const dropNothings = (schema: JsonSchema): JsonSchema => {
-  const kept = { ...schema }
+/**
+ * Drops what says nothing: the largest integers of JavaScript, a pattern that spells out a format, that the names of
+ * properties are text, and that a parameter is not required.
+ */
+const dropNothings = (part: JsonSchema): JsonSchema => {
+  const kept = { ...part }
   if (kept.maximum === Number.MAX_SAFE_INTEGER) delete kept.maximum
   if (kept.minimum === Number.MIN_SAFE_INTEGER) delete kept.minimum
   if (kept.format === 'uuid' || kept.format === 'date-time') delete kept.pattern
+  if (JSON.stringify(kept.propertyNames) === '{"type":"string"}') delete kept.propertyNames
+  if (typeof kept.in === 'string' && kept.required === false) delete kept.required
   return kept
 }
 

@@ -4,14 +4,21 @@ interface Shareable {
   components: object
 }
 
-type Kind = 'responses' | 'headers' | 'parameters'
+type Kind = 'responses' | 'headers' | 'parameters' | 'examples'
 
 interface Reference {
   $ref: string
 }
 
+interface Content {
+  schema?: object
+  example?: unknown
+  examples?: Record<string, object>
+}
+
 interface Response {
   description?: string
+  content?: Record<string, Content>
   headers?: Record<string, object>
 }
 
@@ -67,14 +74,34 @@ const mapParts = <Part>(
   change: (part: Part, name: string) => Part,
 ): Record<string, Part> => Object.fromEntries(Object.entries(parts).map(([name, part]) => [name, change(part, name)]))
 
-/** States every header, parameter and answer that several operations share once, under `components`. */
+const exampleOf = ({ example }: Content): object | undefined => (example === undefined ? undefined : { value: example })
+
+/** Answers of a type whose example several answers share refer to it. */
+const shareExamples = (responses: (Response | Reference)[], shared: Shared): void => {
+  const contents = responses.flatMap(response => (isReference(response) ? [] : Object.entries(response.content ?? {})))
+  for (const [, content] of contents) {
+    const example = exampleOf(content)
+    if (example) shared.count(example)
+  }
+  for (const [type, content] of contents) {
+    const example = exampleOf(content)
+    const part = example && shared.share(example, pascal(type.replace('/', ' ')))
+    if (!part || !isReference(part)) continue
+    delete content.example
+    content.examples = { example: part }
+  }
+}
+
+/** States every header, example, parameter and answer that several operations share once, under `components`. */
 export const shareComponents = <Document extends Shareable>(document: Document): Document => {
   const headers = new Shared('headers')
   const answers = new Shared('responses')
   const parameters = new Shared('parameters')
+  const examples = new Shared('examples')
   const operations = Object.values(document.paths).flatMap(path => Object.values(path)) as Operation[]
 
   const responses = operations.flatMap(operation => Object.values(operation.responses ?? {}))
+  shareExamples(responses, examples)
   for (const response of responses) {
     if (!isReference(response)) for (const header of Object.values(response.headers ?? {})) headers.count(header)
   }
@@ -98,6 +125,11 @@ export const shareComponents = <Document extends Shareable>(document: Document):
       )
     }
   }
-  const shared = { headers: headers.parts, responses: answers.parts, parameters: parameters.parts }
+  const shared = {
+    headers: headers.parts,
+    examples: examples.parts,
+    responses: answers.parts,
+    parameters: parameters.parts,
+  }
   return { ...document, components: { ...document.components, ...shared } }
 }

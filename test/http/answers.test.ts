@@ -1,6 +1,10 @@
 import { connect } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
+import { Ajv2020 } from 'ajv/dist/2020.js'
+import formats from 'ajv-formats'
+import type { FormatsPlugin } from 'ajv-formats'
 import t from 'tap'
+import { parse } from 'yaml'
 import { HeadwayError, type ErrorCode } from '../../src/contract/errors.ts'
 import { PROBLEMS } from '../../src/http/problems.ts'
 import { streamFormat } from '../../src/http/negotiation.ts'
@@ -714,6 +718,37 @@ t.test('the documentation names every call, offline', async t => {
   for (const script of scripts) t.equal((await fetch(script)).status, 200, script.pathname)
   t.ok(scripts.length >= 2)
   t.ok(app.swagger())
+})
+
+t.test('openapi.yaml has less than 120 KB, because what schemas and calls have in common is stated once', async t => {
+  const { url } = await startServer(t)
+  const text = await (await fetch(`${url}/openapi.yaml`)).text()
+  t.ok(text.length < 120_000, `${text.length} bytes`)
+  const document = (await (await fetch(`${url}/openapi.json`)).json()) as Parameters<typeof inlineShared>[0]
+  t.same(parse(text), document, 'the same document')
+})
+
+t.test('a schema that shares its fields with another one still refuses fields that it does not have', async t => {
+  const { url } = await startServer(t)
+  const document = (await (await fetch(`${url}/openapi.json`)).json()) as {
+    components: { schemas: Record<string, { examples?: object[]; unevaluatedProperties?: false }> }
+  }
+  const ajv = new Ajv2020({ strict: false })
+  ;(formats as unknown as FormatsPlugin)(ajv)
+  ajv.addSchema({ ...document, $id: 'openapi' })
+  const sharing = Object.entries(document.components.schemas).filter(([, schema]) => 'unevaluatedProperties' in schema)
+  t.ok(sharing.length >= 6, sharing.map(([name]) => name).join(', '))
+  for (const [name, { examples = [] }] of sharing) {
+    const accepts = ajv.compile({ $ref: `openapi#/components/schemas/${name}` })
+    for (const example of examples) {
+      t.equal(accepts(example), true, `${name}: ${JSON.stringify(accepts.errors)}`)
+      t.equal(accepts({ ...example, unknown: 1 }), false, name)
+    }
+  }
+  const reading = ajv.compile({ $ref: 'openapi#/components/schemas/Job' })
+  const whole = document.components.schemas.Job?.examples?.[0] ?? {}
+  const listed = Object.fromEntries(Object.entries(whole).filter(([name]) => name !== 'errorStack'))
+  t.equal(reading(listed), false, 'what one of them adds is as required as before')
 })
 
 t.test('the documentation of the API links to the manual, where package.json says where that is', async t => {

@@ -204,14 +204,15 @@ interface Operation {
 /** Every operation below the base path, as the service itself describes them. */
 const readOperations = async ({ url }: Service): Promise<Operation[]> => {
   const document = (await (await fetch(`${url}/openapi.json`)).json()) as {
-    paths: Record<string, Record<string, Omit<Operation, 'id' | 'method' | 'path'> & { operationId: string }>>
+    paths: Record<string, Record<string, Pick<Operation, 'responses'> & Partial<Operation> & { operationId: string }>>
     components: object
+    security: Record<string, unknown>[]
   }
-  const { paths } = inlineShared(document)
+  const { paths, security: byDefault } = inlineShared(document)
   return Object.entries(paths)
     .filter(([path]) => path.startsWith('/api/progress/'))
     .flatMap(([path, methods]) =>
-      Object.entries(methods).map(([method, { operationId, responses, security }]) => ({
+      Object.entries(methods).map(([method, { operationId, responses, security = byDefault }]) => ({
         id: operationId,
         method: method.toUpperCase(),
         path: path.slice('/api/progress'.length),

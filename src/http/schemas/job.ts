@@ -221,9 +221,7 @@ export const jobWithWorkers = z.object({ ...jobFields, workers: z.array(worker) 
 
 const pageFields = { page: z.int(), pageSize: z.int(), total: z.int().describe('Stops counting at 10,000.') }
 
-const listedJob = z
-  .object(listedJobFields)
-  .meta({ id: 'ListedJob', examples: [listedJobExample] }) satisfies z.ZodType<ListedJob>
+const listedJob = z.object(listedJobFields).meta({ id: 'ListedJob' }) satisfies z.ZodType<ListedJob>
 
 export const jobPage = z.object({ items: z.array(listedJob), ...pageFields }).meta({
   id: 'JobPage',

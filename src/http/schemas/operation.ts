@@ -60,10 +60,16 @@ const API_CALLS: ProblemCode[] = [
   'overloaded',
 ]
 
-/** The security schemes of a call, each of which is sufficient. Calls for operations need none. */
+/** The security schemes of a call that names none itself. */
+export const TOKEN = [{ bearer: [] }]
+
+/**
+ * The security schemes of a call, each of which is sufficient, where they are not those that the document states for all.
+ * Calls for operations need none.
+ */
 const securityOf = ({ tag, takesTokenInQuery = false }: Pick<Operation, 'tag' | 'takesTokenInQuery'>) => {
-  if (tag === 'operations') return []
-  return [{ bearer: [] }, ...(takesTokenInQuery ? [{ accessToken: [] }] : [])]
+  if (tag === 'operations') return { security: [] }
+  return takesTokenInQuery ? { security: [...TOKEN, { accessToken: [] }] } : {}
 }
 
 const headersOf = (status: number): Record<string, Header> => ({
@@ -89,7 +95,7 @@ const documentAnswer = ({ description, schema, content, headers }: Answer): obje
 /** One answer per status, which names the codes that it may have. */
 const documentRefusals = (codes: readonly ProblemCode[]): Record<string, object> => {
   const byStatus = new Map<number, ProblemCode[]>()
-  for (const code of codes) {
+  for (const code of new Set(codes)) {
     const { status } = PROBLEMS[code]
     byStatus.set(status, [...(byStatus.get(status) ?? []), code])
   }
@@ -116,7 +122,7 @@ export const operation = ({ id, summary, description, tag, answers, takesTokenIn
   summary,
   ...(description !== undefined && { description }),
   tags: [tag],
-  security: securityOf({ tag, ...(takesTokenInQuery !== undefined && { takesTokenInQuery }) }),
+  ...securityOf({ tag, ...(takesTokenInQuery !== undefined && { takesTokenInQuery }) }),
   response: {
     ...Object.fromEntries(Object.entries(answers).map(([status, answer]) => [status, documentAnswer(answer)])),
     ...documentRefusals([...(tag === 'operations' ? [] : API_CALLS), ...EVERY_CALL, ...refusals]),

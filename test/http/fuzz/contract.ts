@@ -11,6 +11,7 @@ export interface Schema {
   enum?: unknown[]
   const?: unknown
   anyOf?: Schema[]
+  allOf?: Schema[]
   items?: Schema
   minItems?: number
   maxItems?: number
@@ -76,8 +77,13 @@ export const readContract = (described: OpenApi): Contract => {
   const ajv = new Ajv2020({ strict: false, allErrors: false })
   ;(formats as unknown as FormatsPlugin)(ajv)
   ajv.addSchema({ ...document, $id: 'openapi' })
-  const resolve = (schema: Schema): Schema =>
-    schema.$ref === undefined ? schema : resolve(document.components.schemas[schema.$ref.slice(PREFIX.length)] ?? {})
+  const resolve = ({ $ref, allOf, ...schema }: Schema): Schema => {
+    if ($ref !== undefined) return resolve(document.components.schemas[$ref.slice(PREFIX.length)] ?? {})
+    if (!allOf) return schema
+    const parts = [...allOf.map(resolve), schema]
+    const properties = Object.fromEntries(parts.flatMap(part => Object.entries(part.properties ?? {})))
+    return { ...schema, properties, required: parts.flatMap(part => part.required ?? []) }
+  }
   const validator = (schema: Schema) =>
     ajv.compile(schema.$ref === undefined ? schema : { $ref: `openapi${schema.$ref}` })
   const read = (path: string, method: string, documented: DocumentedOperation): Operation => {

@@ -1,0 +1,271 @@
+import {
+  sql,
+  boolean,
+  check,
+  doublePrecision,
+  foreignKey,
+  index,
+  integer,
+  jsonb,
+  primaryKey,
+  smallint,
+  text,
+  uniqueIndex,
+  uuid,
+} from './drizzle.ts'
+import { count, publicTable, thisMillisecond, time, transactionId } from './columns.ts'
+
+/**
+ * One row per job. Every heartbeat updates it, so no index may contain a column that a heartbeat changes (`heartbeat_at`,
+ * `updated_at`, counts, `liveness`): with such an index, updates would not be HOT, and the table would bloat. `fillfactor` 50
+ * (see the migrations) leaves the room that HOT updates need.
+ */
+export const progressJobs = publicTable(
+  'progress_jobs',
+  {
+    id: uuid('id').primaryKey().defaultRandom(),
+    tenantId: uuid('tenant_id').notNull(),
+    organizationId: uuid('organization_id'),
+    jobType: text('job_type').notNull(),
+    name: text('name').notNull(),
+    description: text('description'),
+    status: text('status').notNull().default('pending'),
+
+    progressPercent: smallint('progress_percent').notNull().default(0),
+    processedCount: count('processed_count').notNull().default(0),
+    totalCount: count('total_count'),
+    /**
+     * The total that was declared for the job, or that its worker `default` reported. While it is null, the shares of the
+     * workers are added up.
+     */
+    ownTotalCount: count('own_total_count'),
+    remainingCount: count('remaining_count').generatedAlwaysAs(
+      sql`CASE WHEN status = 'completed' THEN 0 WHEN total_count < processed_count THEN 0 ELSE total_count - processed_count END`,
+    ),
+    unit: text('unit').notNull().default('unknown'),
+    throughputPerSecond: doublePrecision('throughput_per_second'),
+    etaSeconds: count('eta_seconds'),
+    etaSource: text('eta_source'),
+    /** How long jobs of this type usually take, looked up when the job starts. Null when none has completed yet. */
+    expectedSeconds: doublePrecision('expected_seconds'),
+    stage: text('stage'),
+    stages: jsonb('stages'),
+    message: text('message'),
+    liveness: text('liveness'),
+    advancedAt: time('advanced_at'),
+
+    startedByUserId: text('started_by_user_id'),
+    cancelledByUserId: text('cancelled_by_user_id'),
+    startedAt: time('started_at'),
+    heartbeatAt: time('heartbeat_at'),
+    finishedAt: time('finished_at'),
+    /**
+     * The transaction that finished the job. `finished_at` is the time of the change, and other sessions may see it much later,
+     * so this column tells which ends a reader has not seen. Null: the job finished before the column existed.
+     */
+    finishedXact: transactionId('finished_xact'),
+    createdAt: time('created_at').notNull().default(thisMillisecond),
+    updatedAt: time('updated_at').notNull().default(thisMillisecond),
+
+    resultSummary: jsonb('result_summary'),
+    errorMessage: text('error_message'),
+    errorStack: text('error_stack'),
+    failureReason: text('failure_reason'),
+    meta: jsonb('meta').notNull().default({}),
+
+    cancellable: boolean('cancellable').notNull().default(false),
+    cancelRequestedAt: time('cancel_requested_at'),
+    priority: integer('priority').notNull().default(0),
+    attempt: integer('attempt').notNull().default(1),
+    heartbeatTimeoutSeconds: integer('heartbeat_timeout_seconds').notNull(),
+    pendingTimeoutSeconds: integer('pending_timeout_seconds'),
+
+    parentJobId: uuid('parent_job_id'),
+    partitionIndex: integer('partition_index'),
+    partitionCount: integer('partition_count'),
+    /** Counts of a batch's partitions, current names and first errors; null for a job that is no batch. */
+    children: jsonb('children'),
+
+    /** When the history last noted the job's progress, and the percent that it noted. Null: nothing in this attempt. */
+    sampledAt: time('sampled_at'),
+    sampledPercent: smallint('sampled_percent'),
+
+    /**
+     * What statistics read of a completed job. Null until the job has completed, so that heartbeats do not change the index.
+     */
+    completedCount: count('completed_count').generatedAlwaysAs(
+      sql`CASE WHEN status = 'completed' THEN processed_count END`,
+    ),
+    /** Also null when the job counted nothing. */
+    completedUnit: text('completed_unit').generatedAlwaysAs(
+      sql`CASE WHEN status = 'completed' AND processed_count > 0 THEN unit END`,
+    ),
+    completedSeconds: doublePrecision('completed_seconds').generatedAlwaysAs(
+      sql`CASE WHEN status = 'completed' THEN date_part('epoch', finished_at - started_at) END`,
+    ),
+
+    revision: count('revision').notNull().default(1),
+    /** The last lifecycle change, and the revision that it made. The frames of live streams are named after it. */
+    lifecycle: text('lifecycle').notNull().default('created'),
+    lifecycleRevision: count('lifecycle_revision').notNull().default(1),
+    idempotencyKey: text('idempotency_key'),
+    /** SHA-256 of the request that created the job: the same key with another request is refused. */
+    idempotencyHash: text('idempotency_hash'),
+  },
+  table => [
+    foreignKey({ name: 'progress_jobs_parent', columns: [table.parentJobId], foreignColumns: [table.id] }).onDelete(
+      'cascade',
+    ),
+    uniqueIndex('progress_jobs_partition').on(table.parentJobId, table.partitionIndex),
+    // Which batch a job is or belongs to, for statements that lock many jobs. It is small, because it contains batches and
+    // partitions only.
+    index('progress_jobs_batch')
+      .on(table.id, table.parentJobId)
+      .where(sql`partition_count IS NOT NULL`),
+    uniqueIndex('progress_jobs_idempotency')
+      .on(
+        table.tenantId,
+        sql`coalesce(${table.organizationId}, '00000000-0000-0000-0000-000000000000')`,
+        table.idempotencyKey,
+      )
+      .where(sql`${table.idempotencyKey} IS NOT NULL`),
+    // Read backwards for "newest first". No index names a direction, because DESC would also fix the place of nulls.
+    index('progress_jobs_active')
+      .on(table.tenantId, table.createdAt)
+      .where(sql`${table.finishedAt} IS NULL`),
+    // All columns that statistics read, so that they need not read the table's wide rows (jobs/statistics.ts). Status and
+    // started_at are left out: they change when a job starts, and that update is HOT as well.
+    index('progress_jobs_finished')
+      .on(
+        table.tenantId,
+        table.finishedAt,
+        table.jobType,
+        table.organizationId,
+        table.parentJobId,
+        table.failureReason,
+        table.completedSeconds,
+        table.completedCount,
+        table.completedUnit,
+      )
+      .where(sql`${table.finishedAt} IS NOT NULL`),
+    // The last completed jobs of a type, for the expected duration of the next one. Partitions are separate from other jobs.
+    index('progress_jobs_durations')
+      .on(table.tenantId, table.jobType, sql`(parent_job_id IS NULL)`, table.finishedAt, table.completedSeconds)
+      .where(sql`completed_seconds IS NOT NULL`),
+    index('progress_jobs_finished_at')
+      .on(table.finishedAt)
+      .where(sql`${table.finishedAt} IS NOT NULL`),
+    // Ends that were committed since a reader's last look (functions/revisions.sql, jobs/live-source.ts).
+    index('progress_jobs_finished_xact')
+      .on(table.tenantId, table.finishedXact)
+      .where(sql`${table.finishedAt} IS NOT NULL`),
+    index('progress_jobs_created').on(table.tenantId, table.createdAt),
+    // The jobs that a user has started, newest first. The columns never change.
+    index('progress_jobs_started_by')
+      .on(table.tenantId, table.startedByUserId, table.createdAt)
+      .where(sql`${table.startedByUserId} IS NOT NULL`),
+    check('progress_jobs_status', sql`status IN ('pending', 'running', 'completed', 'failed', 'cancelled')`),
+    check('progress_jobs_unit', sql`length(unit) BETWEEN 1 AND 30`),
+    check('progress_jobs_percent', sql`progress_percent BETWEEN 0 AND 100`),
+    check('progress_jobs_percent_100_is_completed', sql`progress_percent < 100 OR status = 'completed'`),
+    check(
+      'progress_jobs_counts',
+      sql`processed_count BETWEEN 0 AND 9007199254740991 AND total_count BETWEEN 0 AND 9007199254740991
+        AND own_total_count BETWEEN 0 AND 9007199254740991 AND eta_seconds BETWEEN 0 AND 9007199254740991`,
+    ),
+    check('progress_jobs_throughput', sql`throughput_per_second >= 0 AND throughput_per_second < 'infinity'`),
+    check('progress_jobs_eta_source', sql`eta_source IN ('rate', 'history', 'worker')`),
+    check('progress_jobs_finished', sql`(finished_at IS NOT NULL) = (status IN ('completed', 'failed', 'cancelled'))`),
+    check('progress_jobs_started', sql`started_at IS NOT NULL OR status IN ('pending', 'cancelled', 'failed')`),
+    check('progress_jobs_heartbeat', sql`heartbeat_at IS NOT NULL OR status <> 'running' OR children IS NOT NULL`),
+    check(
+      'progress_jobs_liveness',
+      sql`(liveness IS NOT NULL) = (status = 'running') AND liveness IN ('ok', 'stalled')`,
+    ),
+    check('progress_jobs_failure', sql`(failure_reason IS NOT NULL) = (status = 'failed')`),
+    check('progress_jobs_failure_reason', sql`failure_reason IN ('worker', 'stale', 'partitions', 'never_started')`),
+    check('progress_jobs_attempt', sql`attempt >= 1`),
+    check(
+      'progress_jobs_timeouts',
+      sql`heartbeat_timeout_seconds BETWEEN 0 AND 86400 AND (pending_timeout_seconds IS NULL OR pending_timeout_seconds >= 1)`,
+    ),
+    check(
+      'progress_jobs_partition_place',
+      sql`(parent_job_id IS NULL) = (partition_index IS NULL) AND partition_index >= 0 AND (parent_job_id IS NULL OR children IS NULL)`,
+    ),
+    check(
+      'progress_jobs_partition_count',
+      sql`(partition_count IS NOT NULL) = (parent_job_id IS NOT NULL OR children IS NOT NULL)
+        AND partition_count BETWEEN 1 AND 1000 AND partition_index < partition_count`,
+    ),
+    check('progress_jobs_sampled', sql`(sampled_at IS NULL) = (sampled_percent IS NULL)`),
+    check('progress_jobs_expected', sql`expected_seconds >= 0 AND expected_seconds < 'infinity'`),
+    check('progress_jobs_revision', sql`revision >= 1 AND lifecycle_revision BETWEEN 1 AND revision`),
+    check(
+      'progress_jobs_lifecycle',
+      sql`lifecycle IN ('created', 'started', 'cancel_requested', 'cancelled', 'completed', 'failed', 'stalled', 'recovered', 'retried')`,
+    ),
+    check('progress_jobs_idempotency_pair', sql`(idempotency_key IS NULL) = (idempotency_hash IS NULL)`),
+  ],
+)
+
+/** One row per job and worker. The job's numbers are the sum of the rows of its current attempt. */
+export const jobProgress = publicTable(
+  'job_progress',
+  {
+    jobId: uuid('job_id').notNull(),
+    workerId: text('worker_id').notNull(),
+    attempt: integer('attempt').notNull(),
+    processedCount: count('processed_count').notNull().default(0),
+    /** The worker's share of the total, if it named one. */
+    totalCount: count('total_count'),
+    /** The unit of the worker's counts, if it named one; null: the job's unit. Only counts in the job's unit are added up. */
+    unit: text('unit'),
+    /** As reported; it only counts while no total is known. */
+    progressPercent: smallint('progress_percent'),
+    stage: text('stage'),
+    message: text('message'),
+    payload: jsonb('payload'),
+    /** As reported; it is used instead of the measured rate. */
+    throughputPerSecond: doublePrecision('throughput_per_second'),
+    /** When the worker expects to be done, from its own `etaSeconds`; it is used instead of the measured rate. */
+    etaAt: time('eta_at'),
+
+    /** The worker's clock at its last applied report that had a time. It only orders the worker's own reports. */
+    reportedAt: time('reported_at'),
+    /** When the first of the worker's late reports came, if no report has applied since. */
+    lateSince: time('late_since'),
+    heartbeatAt: time('heartbeat_at').notNull(),
+    createdAt: time('created_at').notNull(),
+    advancedAt: time('advanced_at'),
+
+    /** The values from which the rate is measured (functions/arithmetic.sql). */
+    heartbeats: count('heartbeats').notNull().default(1),
+    advances: count('advances').notNull().default(0),
+    /** When the measurement of this worker's rate began. */
+    rateSince: time('rate_since').notNull(),
+    /** The time from which the next advance is measured: by the database's clock, and by the worker's clock if it sends one. */
+    rateAt: time('rate_at').notNull(),
+    rateReportedAt: time('rate_reported_at'),
+    /** Averages of the worker's pace, in units per second: over all its time, and over about the last eighth of it. */
+    rateWhole: doublePrecision('rate_whole').notNull().default(0),
+    rateRecent: doublePrecision('rate_recent').notNull().default(0),
+  },
+  table => [
+    primaryKey({ name: 'job_progress_pkey', columns: [table.jobId, table.workerId] }),
+    foreignKey({ name: 'job_progress_job', columns: [table.jobId], foreignColumns: [progressJobs.id] }).onDelete(
+      'cascade',
+    ),
+    check(
+      'job_progress_counts',
+      sql`processed_count BETWEEN 0 AND 9007199254740991 AND total_count BETWEEN 0 AND 9007199254740991`,
+    ),
+    check('job_progress_unit', sql`length(unit) BETWEEN 1 AND 30`),
+    check('job_progress_percent', sql`progress_percent BETWEEN 0 AND 100`),
+    check('job_progress_throughput', sql`throughput_per_second BETWEEN 0 AND 1e15`),
+    check(
+      'job_progress_rate',
+      sql`rate_whole >= 0 AND rate_whole < 'infinity' AND rate_recent >= 0 AND rate_recent < 'infinity'`,
+    ),
+  ],
+)
