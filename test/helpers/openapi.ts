@@ -5,7 +5,9 @@ export const inlineShared = <Document extends { components: object }>(document: 
     if (Array.isArray(value)) return value.map(walk)
     if (typeof value !== 'object' || value === null) return value
     const [, kind = '', name = ''] =
-      '$ref' in value ? (/^#\/components\/(responses|parameters|headers|examples)\/(.+)$/.exec(String(value.$ref)) ?? []) : []
+      '$ref' in value
+        ? (/^#\/components\/(responses|parameters|headers|examples)\/(.+)$/.exec(String(value.$ref)) ?? [])
+        : []
     const shared = components[kind]?.[name]
     if (shared !== undefined) return walk(shared)
     return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, walk(part)]))

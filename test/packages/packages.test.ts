@@ -125,7 +125,7 @@ t.test('the three packages have one version, and the service asks for exactly th
   const [root, worker, client] = ['', 'packages/worker', 'packages/client'].map(name => manifestOf(join(ROOT, name)))
   t.equal(worker!.version, root!.version)
   t.equal(client!.version, root!.version)
-  t.match(root!.dependencies, { '@headway/worker': root!.version, '@headway/client': root!.version })
+  t.match(root!.optionalDependencies, { '@headway/worker': root!.version, '@headway/client': root!.version })
   for (const name of ['license', 'engines', 'publishConfig']) t.same(worker![name], root![name], name)
   for (const name of ['license', 'engines', 'publishConfig']) t.same(client![name], root![name], name)
 })

@@ -1,0 +1,165 @@
+import { spawnSync } from 'node:child_process'
+import { cpSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { parse, parseAllDocuments } from 'yaml'
+import { findBadFields, type Manifest } from './helpers/kubernetes.ts'
+import { makeDirectory } from './helpers/process.ts'
+
+const DEPLOY = new URL('../deploy/', import.meta.url)
+const readDeploy = (path: string): string => readFileSync(new URL(path, DEPLOY), 'utf8')
+
+interface Container {
+  name: string
+  args?: string[]
+  ports?: { name: string; containerPort: number }[]
+  envFrom: { secretRef: { name: string } }[]
+  securityContext: object
+  startupProbe?: { httpGet: { path: string; port: string } }
+  livenessProbe?: { httpGet: { path: string; port: string } }
+  readinessProbe?: { httpGet: { path: string; port: string } }
+}
+
+interface Deployment extends Manifest {
+  spec: {
+    replicas: number
+    selector: { matchLabels: object }
+    template: {
+      metadata: { labels: object }
+      spec: {
+        terminationGracePeriodSeconds: number
+        securityContext: object
+        initContainers: Container[]
+        containers: Container[]
+      }
+    }
+  }
+}
+
+interface Backend {
+  path: string
+  backend: { service: { name: string; port: { name: string } } }
+}
+
+interface Cluster {
+  Deployment: [Deployment]
+  Service: (Manifest & { spec: { selector?: object; ports: { name: string; targetPort?: string }[] } })[]
+  PodDisruptionBudget: [Manifest & { spec: { selector: { matchLabels: object } } }]
+  Ingress: [Manifest & { spec: { rules: { http: { paths: Backend[] } }[] } }]
+}
+
+const KUBERNETES = 'kubernetes/'
+
+/** The manifests that kustomization.yaml names. */
+const readManifests = (): Manifest[] => {
+  const { resources } = parse(readDeploy(`${KUBERNETES}kustomization.yaml`)) as { resources: string[] }
+  return resources.map(name => parse(readDeploy(KUBERNETES + name)) as Manifest)
+}
+
+t.test('the manifests for Kubernetes have only fields that its API knows, of the types that it knows', t => {
+  const manifests = readManifests()
+  t.strictSame(findBadFields(manifests), [])
+  const [deployment] = manifests as [Deployment]
+  const wrong = structuredClone(deployment) as unknown as { spec: { replicas: unknown; template: { spec: object } } }
+  Object.assign(wrong.spec, { replicas: '2' })
+  t.match(findBadFields([wrong as unknown as Manifest]), [/string.* not assignable to type 'number'/])
+  Object.assign(wrong.spec, { replicas: 2 })
+  Object.assign(wrong.spec.template.spec, { readinessProb: {} })
+  t.match(findBadFields([wrong as unknown as Manifest]), [/readinessProb/], 'at any depth')
+  t.end()
+})
+
+t.test('the manifests for Kubernetes fit together: two confined replicas, found by service, budget and ingress', t => {
+  const manifests = readManifests()
+  const ofKind = <Kind extends keyof Cluster>(kind: Kind): Cluster[Kind] =>
+    manifests.filter(manifest => manifest.kind === kind) as Cluster[Kind]
+  const [{ spec: deployment }] = ofKind('Deployment')
+  const { metadata, spec: pod } = deployment.template
+  t.equal(deployment.replicas, 2)
+  t.strictSame(deployment.selector.matchLabels, metadata.labels)
+  t.strictSame(ofKind('PodDisruptionBudget')[0].spec.selector.matchLabels, metadata.labels)
+  t.match(pod, { securityContext: { runAsNonRoot: true, runAsUser: 1000 } })
+  t.ok(pod.terminationGracePeriodSeconds > 5 + 10, 'longer than preStop and SHUTDOWN_GRACE_SECONDS')
+
+  const { secretGenerator } = parse(readDeploy(`${KUBERNETES}kustomization.yaml`)) as {
+    secretGenerator: { name: string }[]
+  }
+  for (const { name, envFrom, securityContext } of [...pod.initContainers, ...pod.containers]) {
+    t.equal(envFrom[0]?.secretRef.name, secretGenerator[0]?.name, name)
+    t.strictSame(securityContext, {
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ['ALL'] },
+    })
+  }
+  t.strictSame(pod.initContainers[0]?.args, ['headway', 'migrate'])
+
+  const [container] = pod.containers
+  const port = container?.ports?.[0]
+  t.equal(port?.containerPort, 3000)
+  for (const probe of ['startupProbe', 'livenessProbe', 'readinessProbe'] as const) {
+    const path = probe === 'readinessProbe' ? '/readyz' : '/healthz'
+    t.match(container?.[probe], { httpGet: { path, port: port?.name } }, probe)
+  }
+
+  const services = new Map(ofKind('Service').map(service => [service.metadata.name, service.spec]))
+  const paths = ofKind('Ingress')[0].spec.rules.flatMap(({ http }) => http.paths)
+  for (const { path, backend } of paths) {
+    const service = services.get(backend.service.name)
+    const served = service?.ports.find(({ name }) => name === backend.service.port.name)
+    t.ok(served, path)
+    if (path === '/metrics') t.notOk(service?.selector, 'metrics are not published')
+    else
+      t.match(
+        { selector: service?.selector, port: served?.targetPort },
+        { selector: metadata.labels, port: port?.name },
+      )
+  }
+  // Streams through the ingress come at once, and end when Headway ends them.
+  t.match(ofKind('Ingress')[0].metadata.annotations, {
+    'nginx.ingress.kubernetes.io/proxy-buffering': 'off',
+    'nginx.ingress.kubernetes.io/proxy-read-timeout': '3600',
+    'nginx.ingress.kubernetes.io/enable-access-log': 'false',
+  })
+  t.end()
+})
+
+const isInstalled = (program: string): boolean =>
+  spawnSync(program, ['--help'], { stdio: 'ignore' }).error === undefined
+
+t.test(
+  'kustomize makes of the folder what its files say, with the version of package.json and the settings of secret.env',
+  { skip: !isInstalled('kubectl') && 'kubectl is not installed' },
+  t => {
+    const directory = makeDirectory(t)
+    cpSync(new URL(KUBERNETES, DEPLOY), directory, { recursive: true })
+    cpSync(join(directory, 'secret.env.example'), join(directory, 'secret.env'))
+    const { stdout, stderr, status } = spawnSync('kubectl', ['kustomize', directory], { encoding: 'utf8' })
+    t.equal(status, 0, stderr)
+    const made = parseAllDocuments(stdout).map(document => document.toJS() as Manifest)
+    t.strictSame(made.map(({ kind }) => kind).sort(), ['Secret', ...readManifests().map(({ kind }) => kind)].sort())
+    t.strictSame(findBadFields(made), [])
+    const secret = made.find(({ kind }) => kind === 'Secret') as (Manifest & { data: object }) | undefined
+    t.strictSame(Object.keys(secret?.data ?? {}).sort(), ['AUTH_JWT_SECRET', 'DATABASE_URL'])
+    const { version } = JSON.parse(readFileSync(new URL('../package.json', DEPLOY), 'utf8')) as { version: string }
+    t.match(stdout, `image: ghcr.io/headway-progress/headway:${version}`)
+    t.match(stdout, `name: ${secret?.metadata.name}`, 'the pods read this secret')
+    t.end()
+  },
+)
+
+t.test(
+  'the unit for systemd is one that systemd takes, and confines the service',
+  { skip: !isInstalled('systemd-analyze') && 'systemd is not installed' },
+  t => {
+    const file = join(makeDirectory(t), 'headway.service')
+    // The program need not be installed here.
+    writeFileSync(file, readDeploy('systemd/headway.service').replace(/^(ExecStart=)\S+/m, `$1${process.execPath}`))
+    const verified = spawnSync('systemd-analyze', ['verify', file], { encoding: 'utf8' })
+    t.strictSame({ status: verified.status, said: verified.stderr }, { status: 0, said: '' })
+    const args = ['security', '--offline=yes', '--threshold=20', file]
+    const judged = spawnSync('systemd-analyze', args, { encoding: 'utf8' })
+    t.equal(judged.status, 0, judged.stdout)
+    t.end()
+  },
+)
