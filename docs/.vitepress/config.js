@@ -116,6 +116,7 @@ const sidebar = [
       { text: 'Outages and overload', link: '/operate/outages' },
       { text: 'Back up and restore', link: '/operate/backup' },
       { text: 'Upgrade', link: '/operate/upgrade' },
+      { text: 'Import jobs of another table', link: '/operate/import' },
       { text: 'How many workers', link: '/operate/scale' },
       { text: 'Troubleshooting', link: '/operate/troubleshooting' },
     ],

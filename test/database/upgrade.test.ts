@@ -8,8 +8,9 @@ import { migrationNames } from '../../src/database/migrations.ts'
 import { OPEN_IDENTITY } from '../../src/jobs/identity.ts'
 import type { ListedJob, Page } from '../../src/contract/job.ts'
 import type { WebhookDocument } from '../../src/contract/webhook.ts'
-import { createEmptyDatabase, type TestDatabase } from '../helpers/database.ts'
+import { createEmptyDatabase, createTestDatabase, type TestDatabase } from '../helpers/database.ts'
 import { blocksOf, readFromRoot } from '../helpers/manual.ts'
+import { startReceiver } from '../helpers/receiver.ts'
 import { startService } from '../helpers/service.ts'
 
 const { tenantId } = OPEN_IDENTITY
@@ -255,4 +256,67 @@ t.test('a webhook that failed before its pauses had a begin gets one', { buffere
 t.test('the page on upgrades says what each migration has changed', { buffered: true }, async t => {
   const page = readFromRoot('docs/operate/upgrade.md')
   for (const name of await migrationNames()) t.ok(page.includes(`\`${name}\``), name)
+})
+
+t.test('jobs of another table are imported by the statements of the manual, once', { buffered: true }, async t => {
+  const database = await createTestDatabase(t)
+  const { pool } = database
+  await pool.query(`
+    CREATE TABLE entity_index_jobs (id uuid PRIMARY KEY, entity_type text, status text, tenant_id uuid, organization_id uuid,
+      partition_index integer, partition_count integer, processed_count integer, total_count integer,
+      started_at timestamptz, heartbeat_at timestamptz, finished_at timestamptz);
+    INSERT INTO entity_index_jobs VALUES
+      ('${ID('1')}', 'products', 'reindexing', '${tenantId}', NULL, NULL, NULL, 30, 40, now() - '1 minute'::interval, now(), NULL),
+      ('${ID('2')}', 'orders', 'purging', '${tenantId}', NULL, NULL, NULL, 90, 100, now() - '3 days'::interval,
+        now() - '2 days'::interval, now() - '2 days'::interval),
+      ('${ID('3')}', 'orders', 'reindexing', '${tenantId}', NULL, 0, 4, 5, NULL, now() - '1 day'::interval, now() - '1 day'::interval, NULL),
+      ('${ID('4')}', 'orders', 'reindexing', '${tenantId}', NULL, 1, 4, 50, 40, now() - '1 hour'::interval, now(), NULL),
+      ('${ID('5')}', 'notes', 'reindexing', '${tenantId}', NULL, NULL, NULL, -1, 0, NULL, NULL, now() - '1 day'::interval)`)
+  const [service, receiver] = await Promise.all([
+    startService(t, { database, WEBHOOK_ALLOWED_NETWORKS: '127.0.0.1' }),
+    startReceiver(t),
+  ])
+  t.equal((await service.call('POST', '/webhooks', { url: receiver.url })).status, 201)
+  const recipe = blocksOf('docs/operate/import.md').find(({ language }) => language === 'sql')!.code
+  await pool.query(recipe)
+  await pool.query(recipe)
+
+  const list = await service.call<Page<ListedJob>>('GET', '/jobs?includeCompleted=true&pageSize=100')
+  t.equal(list.body.total, 5)
+  t.match(await service.job(ID('1')), {
+    name: 'Reindexing products',
+    status: 'running',
+    progressPercent: 75,
+    unit: 'records',
+  })
+  t.match(await service.job(ID('2')), {
+    jobType: 'purging:orders',
+    status: 'completed',
+    processedCount: 90,
+    progressPercent: 100,
+  })
+  t.match(await service.job(ID('3')), {
+    name: 'Reindexing orders (part 1 of 4)',
+    status: 'failed',
+    failureReason: 'stale',
+  })
+  t.match(await service.job(ID('4')), { status: 'running', progressPercent: 99, processedCount: 50, totalCount: 40 })
+  t.match(await service.job(ID('5')), { status: 'completed', processedCount: 0 })
+  t.same(await service.history(ID('1')), ['created', 'started'])
+  t.same(await service.history(ID('2')), ['created', 'started', 'completed'])
+  t.same(await service.history(ID('3')), ['created', 'started', 'failed'])
+  t.equal((await service.call('GET', '/stats')).status, 200)
+
+  t.equal((await service.call('POST', `/jobs/${ID('1')}/increment`, { increment: 2 })).status, 200)
+  t.match(await service.job(ID('1')), { processedCount: 32, progressPercent: 80, liveness: 'ok', workerCount: 1 })
+  await pool.query(recipe)
+  t.equal((await service.job(ID('1'))).processedCount, 32, 'what Headway knows stays')
+  t.equal((await service.call('POST', `/jobs/${ID('1')}/complete`)).status, 200)
+  t.equal((await service.call('POST', `/jobs/${ID('3')}/retry`)).status, 200)
+  await receiver.count(2)
+  t.same(
+    receiver.types.sort(),
+    ['completed', 'retried'],
+    'webhooks are told of what happens now, not of what was imported',
+  )
 })
