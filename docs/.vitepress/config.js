@@ -115,6 +115,7 @@ const sidebar = [
       { text: 'What to alert on', link: '/operate/alerts' },
       { text: 'Outages and overload', link: '/operate/outages' },
       { text: 'Back up and restore', link: '/operate/backup' },
+      { text: 'Failover of the database', link: '/operate/failover' },
       { text: 'Upgrade', link: '/operate/upgrade' },
       { text: 'Import jobs of another table', link: '/operate/import' },
       { text: 'How many workers', link: '/operate/scale' },
