@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { createWriteStream } from 'node:fs'
 import { rename, rm, stat } from 'node:fs/promises'
+import type { Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createGzip } from 'node:zlib'
 import type { Command } from 'commander'
@@ -32,8 +33,29 @@ const refuseUnwritable = (file: string) => (error: unknown) => {
   })
 }
 
-const writeTo = async (pieces: Pieces, isCompressed: boolean, target: NodeJS.WritableStream): Promise<void> => {
-  await (isCompressed ? pipeline(pieces, createGzip(), target) : pipeline(pieces, target))
+const STOPPING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
+/**
+ * Raises `validation_failed` at once if a signal tells the process to stop before everything is written. The pipeline itself
+ * would wait for the database, which may be long.
+ */
+const writeTo = async (pieces: Pieces, isCompressed: boolean, target: Writable): Promise<void> => {
+  const written = isCompressed ? pipeline(pieces, createGzip(), target) : pipeline(pieces, target)
+  let stop: () => void = () => undefined
+  const stopped = new Promise<never>((_resolve, reject) => {
+    stop = () => reject(new HeadwayError('validation_failed', 'The dump was stopped before its end.'))
+  })
+  for (const name of STOPPING) process.on(name, stop)
+  try {
+    await Promise.race([written, stopped])
+  } catch (error) {
+    // It ends when its caller has cut the connection.
+    written.catch(() => undefined)
+    target.destroy()
+    throw error
+  } finally {
+    for (const name of STOPPING) process.off(name, stop)
+  }
 }
 
 /**

@@ -334,6 +334,26 @@ t.test(
   },
 )
 
+t.test('a dump that is told to stop ends and leaves no file', { buffered: true }, async t => {
+  const { url, pool } = await createTestDatabase(t)
+  const directory = t.testdir()
+  const holder = await pool.connect()
+  await holder.query('BEGIN; LOCK TABLE job_events IN ACCESS EXCLUSIVE MODE')
+  const { child, ended } = spawnHeadway(t, ['dump', join(directory, 'headway.dump')], { DATABASE_URL: url })
+  await waitFor(async () => {
+    const { rowCount } = await pool.query(
+      "SELECT FROM pg_locks WHERE NOT granted AND relation = 'job_events'::regclass",
+    )
+    return rowCount === 1
+  })
+  t.match(readdirSync(directory), [/^headway\.dump\..*\.part$/])
+  child.kill('SIGTERM')
+  t.match(await ended, { code: 2, stderr: /The dump was stopped before its end/ })
+  t.same(readdirSync(directory), [])
+  await holder.query('ROLLBACK')
+  holder.release()
+})
+
 t.test(
   'a dump comes by standard input and compressed, and a compressed one that was cut is refused',
   { buffered: true },
