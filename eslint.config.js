@@ -40,7 +40,11 @@ const LAYERS = {
 const PARTS_OF_THE_SERVICE = {
   'cli/main.ts': ['node-version.ts', 'serve.ts'],
   'demo/service-process.ts': ['serve.ts'],
+  'cli/database.ts': ['config.ts', 'database'],
+  'cli/dump.ts': ['database'],
   'cli/migrate.ts': ['config.ts', 'database'],
+  'cli/own-database.ts': ['config.ts', 'database'],
+  'cli/restore.ts': ['database'],
   'cli/token.ts': ['config.ts', 'http'],
 }
 

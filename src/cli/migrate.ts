@@ -31,7 +31,8 @@ export const addMigrateCommand = (program: Command, { environment, out }: Surrou
       const { explainDatabase, isForOperator, refuseUnreadable } = await import('../database/explain.ts')
       const setting = databaseListenUrl === null ? 'DATABASE_URL' : 'DATABASE_LISTEN_URL'
       refuseUnreadable(url, setting)
-      const warnings = await migrate(url).catch((error: unknown) => {
+      const onMigration = (name: string) => out(`Migrating the database: ${name}\n`)
+      const warnings = await migrate(url, { onMigration }).catch((error: unknown) => {
         const explained = explainDatabase(error, url, setting)
         if (explained === error || isForOperator(error)) throw explained
         throw new UnavailableError((explained as HeadwayError).message, 0, error)

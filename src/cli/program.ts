@@ -5,10 +5,13 @@ import { printable } from '../terminal/text.ts'
 import { version } from '../version.ts'
 import { addCancelCommand } from './cancel.ts'
 import { addCompletionCommand } from './completion.ts'
+import { addDatabaseCommand } from './database.ts'
+import { addDumpCommand } from './dump.ts'
 import { EXIT } from './exit-codes.ts'
 import { addListCommand } from './list.ts'
 import { addMcpCommand } from './mcp.ts'
 import { addMigrateCommand } from './migrate.ts'
+import { addRestoreCommand } from './restore.ts'
 import { addRunCommand } from './run.ts'
 import { addServeCommand } from './serve.ts'
 import { addShowCommand } from './show.ts'
@@ -47,6 +50,9 @@ const createProgram = (surroundings: Surroundings): Command => {
     .showHelpAfterError('See --help.')
   addServeCommand(program, surroundings)
   addMigrateCommand(program, surroundings)
+  addDumpCommand(program, surroundings)
+  addRestoreCommand(program, surroundings)
+  addDatabaseCommand(program, surroundings)
   addTokenCommand(program, surroundings)
   addRunCommand(program, surroundings)
   addWatchCommand(program, surroundings)

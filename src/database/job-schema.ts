@@ -61,7 +61,8 @@ export const progressJobs = publicTable(
     finishedAt: time('finished_at'),
     /**
      * The transaction that finished the job. `finished_at` is the time of the change, and other sessions may see it much later,
-     * so this column tells which ends a reader has not seen. Null: the job finished before the column existed.
+     * so this column tells which ends a reader has not seen. Null: the job finished before the column existed, or in
+     * another database, from which the job was restored.
      */
     finishedXact: transactionId('finished_xact'),
     createdAt: time('created_at').notNull().default(thisMillisecond),

@@ -1,18 +1,15 @@
-import { readFile } from 'node:fs/promises'
-import { fileURLToPath } from 'node:url'
 import { readMigrationFiles, drizzle, migrate as applyMigrations } from './drizzle.ts'
 import pg from 'pg'
 import { HeadwayError } from '../contract/errors.ts'
 import { clientOptions } from './connection.ts'
 import { UnreachableError } from './failures.ts'
 import { applyFunctions, refuseNewerFunctions } from './generations.ts'
+import { MIGRATIONS_FOLDER, missingMigrations, newestMigration, withMigrationsUpTo } from './migrations.ts'
 import { cancelOrphans } from './orphans.ts'
 import { applyWorkerRole } from './worker-role.ts'
 
 /** Any constant that no other program uses: the lock by which replicas that start at the same time wait for each other. */
 const MIGRATION_LOCK = 5_272_015_421
-
-const MIGRATIONS_FOLDER = fileURLToPath(new URL('../../drizzle', import.meta.url))
 
 const refuseOldServer = async (client: pg.Client): Promise<void> => {
   const { rows } = await client.query<{ version: number }>(
@@ -26,16 +23,6 @@ const refuseOldServer = async (client: pg.Client): Promise<void> => {
   )
 }
 
-/** When the newest migration that the database has had was made, in milliseconds since 1970; 0 where it has had none. */
-const newestMigration = async (client: pg.Client): Promise<number> => {
-  const { rows: known } = await client.query("SELECT WHERE to_regclass('drizzle.__drizzle_migrations') IS NOT NULL")
-  if (known.length === 0) return 0
-  const { rows } = await client.query<{ newest: string | null }>(
-    'SELECT max(created_at) AS newest FROM drizzle.__drizzle_migrations',
-  )
-  return Number(rows[0]?.newest ?? 0)
-}
-
 /** Raises `database_unavailable` if a later version has changed the tables. */
 const refuseNewerTables = async (client: pg.Client): Promise<void> => {
   const last = Math.max(...readMigrationFiles({ migrationsFolder: MIGRATIONS_FOLDER }).map(file => file.folderMillis))
@@ -46,17 +33,6 @@ const refuseNewerTables = async (client: pg.Client): Promise<void> => {
   )
 }
 
-interface Journal {
-  entries: { when: number; tag: string }[]
-}
-
-/** The names of the migrations that the database has not had, in their order. */
-const missingMigrations = async (client: pg.Client): Promise<string[]> => {
-  const { entries } = JSON.parse(await readFile(`${MIGRATIONS_FOLDER}/meta/_journal.json`, 'utf8')) as Journal
-  const newest = await newestMigration(client)
-  return entries.filter(({ when }) => when > newest).map(({ tag }) => tag)
-}
-
 /**
  * Brings the database at `url` to this version: first the tables by Drizzle's migrations, then the SQL functions. Any number of
  * replicas may call it at the same time, also while replicas of the previous version run. `url` must be a direct connection,
@@ -65,8 +41,15 @@ const missingMigrations = async (client: pg.Client): Promise<string[]> => {
  */
 export const migrate = async (
   url: string,
-  /** Told of each migration before they are applied, all in one transaction. */
-  { onMigration = () => undefined }: { onMigration?: (name: string) => void } = {},
+  {
+    onMigration = () => undefined,
+    upTo,
+  }: {
+    /** Told of each migration before they are applied, all in one transaction. */
+    onMigration?: (name: string) => void
+    /** The last migration to apply, for rows of an older version. The functions, which need all tables, are then left out. */
+    upTo?: string
+  } = {},
 ): Promise<string[]> => {
   const client = new pg.Client(clientOptions(url))
   // The query in flight is rejected as well; without a listener the error would end the process.
@@ -83,6 +66,10 @@ export const migrate = async (
     await client.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK])
     await refuseNewerTables(client)
     await refuseNewerFunctions(client)
+    if (upTo !== undefined) {
+      await withMigrationsUpTo(upTo, folder => applyMigrations(drizzle(client), { migrationsFolder: folder }))
+      return []
+    }
     for (const name of await missingMigrations(client)) onMigration(name)
     await applyMigrations(drizzle(client), { migrationsFolder: MIGRATIONS_FOLDER })
     // In one transaction, so that the functions never exist without the rights to call them. If a statement fails, nothing is

@@ -52,13 +52,16 @@ const asAdmin = async (url: string, use: (admin: pg.Client) => Promise<unknown>)
   }
 }
 
-/** Makes a database from the migrated template (about 55 ms), and drops it at the end of `t`. */
-export const createTestDatabase = async (t: Test): Promise<TestDatabase> => {
+/** Makes a database by `make`, and drops it at the end of `t`. */
+const createDatabase = async (
+  t: Test,
+  make: (admin: pg.Client, template: string, name: string) => Promise<unknown>,
+): Promise<TestDatabase> => {
   const adminUrl = readEnvironment('TEST_DATABASE_URL')
   const template = readEnvironment('TEST_TEMPLATE')
   // The runner knows its tests' databases by this beginning, and drops those of a test that was cut short.
   const name = `${template.replace('template', 'test')}_${randomBytes(6).toString('hex')}`
-  await asAdmin(adminUrl, admin => copyTemplate(admin, template, name))
+  await asAdmin(adminUrl, admin => make(admin, template, name))
   const url = withDatabase(adminUrl, name)
   // What a test does by itself is not what it tests: it waits for locks as the service does, whatever the server's default is.
   const options = '-c default_transaction_isolation=read\\ committed'
@@ -72,3 +75,12 @@ export const createTestDatabase = async (t: Test): Promise<TestDatabase> => {
   })
   return { url, pool, drop }
 }
+
+/** Makes a database from the migrated template (about 55 ms), and drops it at the end of `t`. */
+export const createTestDatabase = (t: Test): Promise<TestDatabase> => createDatabase(t, copyTemplate)
+
+/** Makes a database in which Headway has never been, and drops it at the end of `t`. */
+export const createEmptyDatabase = (t: Test): Promise<TestDatabase> =>
+  createDatabase(t, (admin, _template, name) =>
+    admin.query(`CREATE DATABASE "${name}" ENCODING 'UTF8' TEMPLATE template0`),
+  )

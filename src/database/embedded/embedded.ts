@@ -14,6 +14,8 @@ import { connectToGuard } from './guard-connection.ts'
 import type { Transport } from './messages.ts'
 import { choosePlace } from './place.ts'
 
+export { hasCluster } from './place.ts'
+
 export interface EmbeddedPostgresOptions {
   /** Directory of Headway's own data; created if it does not exist. */
   dataDir: string
@@ -33,6 +35,8 @@ export interface EmbeddedPostgres {
   version: string
   /** Where the data are: in the directory that was asked for, unless the user of Postgres cannot enter that. */
   dataDir: string
+  /** The file that contains the password alone. */
+  passwordFile: string
   /** Warnings about this machine for the operator, one sentence each. */
   warnings: string[]
   /** Gives the claim up. The server is shut down unless another process claims it. A killed process loses its claim as well. */
@@ -59,9 +63,10 @@ export const startEmbeddedPostgres = async ({
   const programs = locatePrograms()
   const place = choosePlace(dataDir)
   const guard = await connectToGuard({ place, programs, settings, transport }, log)
-  const password = readFileSync(join(place.cluster, 'password'), 'utf8')
+  const passwordFile = join(place.cluster, 'password')
   return {
-    url: toUrl(guard.address.host, guard.address.port, password),
+    url: toUrl(guard.address.host, guard.address.port, readFileSync(passwordFile, 'utf8')),
+    passwordFile,
     version: /^\d+\.\d+/.exec(programs.version)?.[0] ?? programs.version,
     dataDir: place.home,
     warnings: place.warnings,

@@ -78,6 +78,10 @@ const chooseRun = (home: string): string => {
   return join('/tmp', `headway-${short(home)}`)
 }
 
+/** Whether an embedded Postgres has been created for this directory. Creates nothing. */
+export const hasCluster = (dataDir: string): boolean =>
+  existsSync(dataDir) && existsSync(join(chooseHome(realpathSync(dataDir)).home, 'cluster'))
+
 /** Decides where the files of the embedded Postgres are, and makes its directories. */
 export const choosePlace = (dataDir: string): Place => {
   try {
