@@ -5,6 +5,7 @@ import { retryConflicts } from './conflicts.ts'
 import * as schema from './schema.ts'
 import { prepareSession } from './session.ts'
 import { createSessions, type Sessions } from './sessions.ts'
+import { withVerifiedTls } from './tls.ts'
 
 export type Schema = typeof schema
 
@@ -65,7 +66,7 @@ types.setTypeParser(INT4_ARRAY, parseIntegers)
 types.setTypeParser(INT8_ARRAY, parseIntegers)
 
 export const clientOptions = (url: string): pg.ClientConfig => ({
-  connectionString: url,
+  connectionString: withVerifiedTls(url),
   application_name: 'headway',
   connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
   keepAlive: true,

@@ -1,16 +1,20 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
-import { readMigrationFiles, drizzle, migrate as applyMigrations } from './drizzle.ts'
+import { drizzle, migrate as applyMigrations } from './drizzle.ts'
 import pg from 'pg'
 import { HeadwayError } from '../contract/errors.ts'
 import { clientOptions } from './connection.ts'
-import { UnreachableError } from './failures.ts'
+import { sqlStateOf, UnreachableError } from './failures.ts'
 import { applyFunctions, refuseNewerFunctions } from './generations.ts'
 import { cancelOrphans } from './orphans.ts'
+import { readMissingRights } from './rights.ts'
 import { applyWorkerRole } from './worker-role.ts'
 
 /** Any constant that no other program uses: the lock by which replicas that start at the same time wait for each other. */
 const MIGRATION_LOCK = 5_272_015_421
+
+/** SQLSTATE insufficient_privilege. */
+const INSUFFICIENT_PRIVILEGE = '42501'
 
 const MIGRATIONS_FOLDER = fileURLToPath(new URL('../../drizzle', import.meta.url))
 
@@ -26,34 +30,56 @@ const refuseOldServer = async (client: pg.Client): Promise<void> => {
   )
 }
 
-/** When the newest migration that the database has had was made, in milliseconds since 1970; 0 where it has had none. */
-const newestMigration = async (client: pg.Client): Promise<number> => {
-  const { rows: known } = await client.query("SELECT WHERE to_regclass('drizzle.__drizzle_migrations') IS NOT NULL")
-  if (known.length === 0) return 0
-  const { rows } = await client.query<{ newest: string | null }>(
-    'SELECT max(created_at) AS newest FROM drizzle.__drizzle_migrations',
-  )
-  return Number(rows[0]?.newest ?? 0)
+interface Journal {
+  entries: { when: number; tag: string }[]
 }
 
-/** Raises `database_unavailable` if a later version has changed the tables. */
-const refuseNewerTables = async (client: pg.Client): Promise<void> => {
-  const last = Math.max(...readMigrationFiles({ migrationsFolder: MIGRATIONS_FOLDER }).map(file => file.folderMillis))
-  if ((await newestMigration(client)) <= last) return
+const readJournal = async (): Promise<Journal> =>
+  JSON.parse(await readFile(`${MIGRATIONS_FOLDER}/meta/_journal.json`, 'utf8')) as Journal
+
+interface AppliedMigrations {
+  /** When the newest one was made, in milliseconds since 1970; 0 if there is none. */
+  newest: number
+  /** Whether Headway's first migration is among them; null if there are none. */
+  begun: boolean | null
+}
+
+const readApplied = async (client: pg.Client): Promise<AppliedMigrations> => {
+  const { rows: known } = await client.query("SELECT WHERE to_regclass('drizzle.__drizzle_migrations') IS NOT NULL")
+  if (known.length === 0) return { newest: 0, begun: null }
+  const { entries } = await readJournal()
+  const { rows } = await client.query<{ newest: string | null; begun: boolean | null }>(
+    'SELECT max(created_at) AS newest, bool_or(created_at = $1) AS begun FROM drizzle.__drizzle_migrations',
+    [Math.min(...entries.map(({ when }) => when))],
+  )
+  return { newest: Number(rows[0]?.newest ?? 0), begun: rows[0]?.begun ?? null }
+}
+
+/**
+ * Raises `database_unavailable` if a later version has changed the tables, or if the migrations in this database are those of
+ * another program that uses Drizzle: its dates would decide which of Headway's are applied.
+ */
+const refuseOtherMigrations = async (client: pg.Client): Promise<void> => {
+  const { entries } = await readJournal()
+  const { newest, begun } = await readApplied(client)
+  if (begun === false) {
+    throw new HeadwayError(
+      'database_unavailable',
+      'The table drizzle.__drizzle_migrations of this database belongs to another program. Give Headway a database of its own, ' +
+        'or correct DATABASE_URL.',
+    )
+  }
+  if (newest <= Math.max(...entries.map(({ when }) => when))) return
   throw new HeadwayError(
     'database_unavailable',
     'A newer Headway has been started on this database, and has changed its tables. Start that version, or a later one.',
   )
 }
 
-interface Journal {
-  entries: { when: number; tag: string }[]
-}
-
 /** The names of the migrations that the database has not had, in their order. */
 const missingMigrations = async (client: pg.Client): Promise<string[]> => {
-  const { entries } = JSON.parse(await readFile(`${MIGRATIONS_FOLDER}/meta/_journal.json`, 'utf8')) as Journal
-  const newest = await newestMigration(client)
+  const { entries } = await readJournal()
+  const { newest } = await readApplied(client)
   return entries.filter(({ when }) => when > newest).map(({ tag }) => tag)
 }
 
@@ -61,7 +87,8 @@ const missingMigrations = async (client: pg.Client): Promise<string[]> => {
  * Brings the database at `url` to this version: first the tables by Drizzle's migrations, then the SQL functions. Any number of
  * replicas may call it at the same time, also while replicas of the previous version run. `url` must be a direct connection,
  * because a transaction pooler keeps no session locks. Answers warnings for the operator. Raises `UnreachableError` when no
- * connection is available, and `database_unavailable` when the server is too old or a newer version has used the database.
+ * connection is available, `MissingRightsError` when the role may not do it, and `database_unavailable` when the server is too
+ * old or a newer version has used the database.
  */
 export const migrate = async (
   url: string,
@@ -72,6 +99,8 @@ export const migrate = async (
   // The query in flight is rejected as well; without a listener the error would end the process.
   client.on('error', () => undefined)
   await client.connect().catch((cause: unknown) => {
+    // A server that waits for a password, or for more of a handshake, still holds the connection, and with it this process.
+    void client.end().catch(() => undefined)
     throw new UnreachableError(cause)
   })
   try {
@@ -81,7 +110,7 @@ export const migrate = async (
     await client.query('SET search_path = pg_catalog')
     await cancelOrphans(client)
     await client.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK])
-    await refuseNewerTables(client)
+    await refuseOtherMigrations(client)
     await refuseNewerFunctions(client)
     for (const name of await missingMigrations(client)) onMigration(name)
     await applyMigrations(drizzle(client), { migrationsFolder: MIGRATIONS_FOLDER })
@@ -92,6 +121,9 @@ export const migrate = async (
     const warning = await applyWorkerRole(client)
     await client.query('COMMIT')
     return warning === null ? [] : [warning]
+  } catch (error) {
+    if (sqlStateOf(error) === INSUFFICIENT_PRIVILEGE) throw await readMissingRights(client, error)
+    throw error
   } finally {
     await client.end()
   }

@@ -12,7 +12,7 @@ import { locatePrograms } from './binaries.ts'
 import { SUPERUSER } from './cluster.ts'
 import { connectToGuard } from './guard-connection.ts'
 import type { Transport } from './messages.ts'
-import { choosePlace } from './place.ts'
+import { choosePlace, explainFiles } from './place.ts'
 
 export interface EmbeddedPostgresOptions {
   /** Directory of Headway's own data; created if it does not exist. */
@@ -45,12 +45,7 @@ const toUrl = (host: string, port: number, password: string): string => {
   return `postgresql://${credentials}@localhost:${port}/postgres?host=${encodeURIComponent(host)}`
 }
 
-/**
- * Starts the embedded Postgres on `dataDir`, or joins the one that runs there already. The server accepts connections when this
- * resolves. Raises `database_unavailable` with instructions when the platform has no programs, the data belong to another user,
- * or the server does not start.
- */
-export const startEmbeddedPostgres = async ({
+const start = async ({
   dataDir,
   log = () => undefined,
   settings = {},
@@ -68,3 +63,13 @@ export const startEmbeddedPostgres = async ({
     stop: guard.leave,
   }
 }
+
+/**
+ * Starts the embedded Postgres on `dataDir`, or joins the one that runs there already. It is ready for connections
+ * when this resolves. Raises `database_unavailable` with what to do when the platform has no programs, the data
+ * belong to someone else, or the server does not start.
+ */
+export const startEmbeddedPostgres = (options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> =>
+  start(options).catch((error: unknown) => {
+    throw explainFiles(error, options.dataDir)
+  })
