@@ -167,8 +167,8 @@ const environmentSchema = z
       complain(
         'HOST',
         'is not a loopback address, and without authentication anyone who reaches it could read and change every job: ' +
-          'use 127.0.0.1, let tokens be asked for (AUTH_JWT_SECRET or AUTH_JWKS_URL), or set AUTH_MODE=none if something in ' +
-          'front of Headway decides who may come in',
+          'let tokens be asked for (AUTH_JWT_SECRET or AUTH_JWKS_URL), set AUTH_MODE=none if something in front of Headway ' +
+          'decides who may come in, or, outside of a container, use 127.0.0.1',
       )
     }
   })

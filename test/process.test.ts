@@ -200,7 +200,9 @@ t.test('bad settings are named, all of them, in one sentence each', async t => {
 
 t.test('without authentication the service listens only on loopback', async t => {
   const dataDir = makeDirectory(t)
-  t.match(await refusedStart(t, { HOST: '0.0.0.0', HEADWAY_DATA_DIR: dataDir }), /HOST.*AUTH_MODE=none/)
+  const errors = await refusedStart(t, { HOST: '0.0.0.0', HEADWAY_DATA_DIR: dataDir })
+  t.match(errors, /^The configuration is not usable\. HOST is not a loopback address[^\n]*\n$/, 'one line')
+  t.match(errors, /AUTH_JWT_SECRET or AUTH_JWKS_URL.*AUTH_MODE=none.*outside of a container, use 127\.0\.0\.1/)
   const service = spawnService(t, { HOST: '0.0.0.0', AUTH_MODE: 'none', HEADWAY_DATA_DIR: copyData(t, seed) })
   await service.ready()
   t.equal((await service.kill('SIGTERM')).code, 0)
