@@ -2,6 +2,7 @@ import pg from 'pg'
 import { HeadwayError } from '../contract/errors.ts'
 import { clientOptions } from './connection.ts'
 import { causesOf, classifyFailure, sqlStateOf, UnreachableError } from './failures.ts'
+import { UnfitDatabaseError } from './fitness.ts'
 import { MissingRightsError } from './rights.ts'
 
 /** The address of a database without the password, for messages. */
@@ -148,6 +149,7 @@ const codesOf = (error: unknown): string[] => {
 
 /** Whether waiting would not help, because the operator has to change something. */
 export const isForOperator = (error: unknown): boolean => {
+  if (error instanceof UnfitDatabaseError) return true
   if (error instanceof HeadwayError) return error.code === 'validation_failed'
   const state = sqlStateOf(error) ?? ''
   const explanation = refusalOf(error)
@@ -172,6 +174,7 @@ const withoutCode = (message: string, { server, hasPassword, usesTls, setting }:
 }
 
 const because = (error: unknown, place: Place): string | null => {
+  if (error instanceof UnfitDatabaseError) return error.reason
   const rights = causesOf(error).find(each => each instanceof MissingRightsError)
   if (rights) return withRights(rights, place)
   const refused = refusalOf(error)
@@ -190,7 +193,7 @@ const because = (error: unknown, place: Place): string | null => {
  * unchanged. `setting` is the name of the setting that contains the URL.
  */
 export const explainDatabase = (error: unknown, url: string, setting: string): unknown => {
-  if (error instanceof HeadwayError) return error
+  if (error instanceof HeadwayError && !(error instanceof UnfitDatabaseError)) return error
   const place = placeOf(url, setting)
   const reason = because(error, place)
   if (reason === null) return error

@@ -5,6 +5,7 @@ import pg from 'pg'
 import { HeadwayError } from '../contract/errors.ts'
 import { clientOptions } from './connection.ts'
 import { sqlStateOf, UnreachableError } from './failures.ts'
+import { refuseOtherSchema, refuseOtherTables, refuseUnfitServer, UnfitDatabaseError } from './fitness.ts'
 import { applyFunctions, refuseNewerFunctions } from './generations.ts'
 import { cancelOrphans } from './orphans.ts'
 import { readMissingRights } from './rights.ts'
@@ -17,18 +18,6 @@ const MIGRATION_LOCK = 5_272_015_421
 const INSUFFICIENT_PRIVILEGE = '42501'
 
 const MIGRATIONS_FOLDER = fileURLToPath(new URL('../../drizzle', import.meta.url))
-
-const refuseOldServer = async (client: pg.Client): Promise<void> => {
-  const { rows } = await client.query<{ version: number }>(
-    "SELECT current_setting('server_version_num')::integer AS version",
-  )
-  const version = rows[0]?.version ?? 0
-  if (version >= 140_000) return
-  throw new HeadwayError(
-    'database_unavailable',
-    `Headway needs PostgreSQL 14 or later; this server is version ${Math.floor(version / 10_000)}.`,
-  )
-}
 
 interface Journal {
   entries: { when: number; tag: string }[]
@@ -56,17 +45,15 @@ const readApplied = async (client: pg.Client): Promise<AppliedMigrations> => {
 }
 
 /**
- * Raises `database_unavailable` if a later version has changed the tables, or if the migrations in this database are those of
- * another program that uses Drizzle: its dates would decide which of Headway's are applied.
+ * Raises `database_unavailable` if a later version has changed the tables, and `UnfitDatabaseError` if the migrations in this
+ * database are those of another program that uses Drizzle: its dates would decide which of Headway's are applied.
  */
 const refuseOtherMigrations = async (client: pg.Client): Promise<void> => {
   const { entries } = await readJournal()
   const { newest, begun } = await readApplied(client)
   if (begun === false) {
-    throw new HeadwayError(
-      'database_unavailable',
-      'The table drizzle.__drizzle_migrations of this database belongs to another program. Give Headway a database of its own, ' +
-        'or correct DATABASE_URL.',
+    throw new UnfitDatabaseError(
+      'its table drizzle.__drizzle_migrations belongs to another program. Give Headway a database of its own',
     )
   }
   if (newest <= Math.max(...entries.map(({ when }) => when))) return
@@ -87,8 +74,8 @@ const missingMigrations = async (client: pg.Client): Promise<string[]> => {
  * Brings the database at `url` to this version: first the tables by Drizzle's migrations, then the SQL functions. Any number of
  * replicas may call it at the same time, also while replicas of the previous version run. `url` must be a direct connection,
  * because a transaction pooler keeps no session locks. Answers warnings for the operator. Raises `UnreachableError` when no
- * connection is available, `MissingRightsError` when the role may not do it, and `database_unavailable` when the server is too
- * old or a newer version has used the database.
+ * connection is available, `MissingRightsError` when the role may not do it, `UnfitDatabaseError` when the server or
+ * something in the database does not suit, and `database_unavailable` when a newer version has used the database.
  */
 export const migrate = async (
   url: string,
@@ -104,7 +91,7 @@ export const migrate = async (
     throw new UnreachableError(cause)
   })
   try {
-    await refuseOldServer(client)
+    await refuseUnfitServer(client)
     // Constraints, defaults and indexes may only use built-in functions and operators. If others may create some in public, one
     // of theirs could match better. Migrations name the schema of each table.
     await client.query('SET search_path = pg_catalog')
@@ -112,8 +99,10 @@ export const migrate = async (
     await client.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK])
     await refuseOtherMigrations(client)
     await refuseNewerFunctions(client)
+    await refuseOtherSchema(client)
     for (const name of await missingMigrations(client)) onMigration(name)
     await applyMigrations(drizzle(client), { migrationsFolder: MIGRATIONS_FOLDER })
+    await refuseOtherTables(client)
     // In one transaction, so that the functions never exist without the rights to call them. If a statement fails, nothing is
     // changed.
     await client.query('BEGIN')

@@ -1,7 +1,6 @@
 import type pg from 'pg'
-import { getTableName, is, PgTable } from './drizzle.ts'
+import { TABLES } from './fitness.ts'
 import { FUNCTIONS } from './functions.ts'
-import * as schema from './schema.ts'
 
 /** The schema in which Drizzle records the migrations that were applied. */
 const MIGRATIONS_SCHEMA = 'drizzle'
@@ -32,8 +31,6 @@ const MISSING = `
   FROM pg_catalog.pg_namespace
   WHERE nspname IN ('public', '${MIGRATIONS_SCHEMA}', 'headway', '${FUNCTIONS}')
     AND NOT (has_schema_privilege(oid, 'USAGE') AND has_schema_privilege(oid, 'CREATE'))`
-
-const TABLES = Object.values(schema).flatMap(each => (is(each, PgTable) ? [getTableName(each)] : []))
 
 /** Only the owner of a table may change it, and only the owner of a schema may drop it. */
 const OWNERS = `

@@ -1,12 +1,25 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { chownSync, copyFileSync, chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { startEmbeddedPostgres } from '../../src/database/embedded/embedded.ts'
+import { awaitFileSystem } from '../../src/database/embedded/file-system.ts'
 import { runProgram } from '../../src/cli/program.ts'
 import { findMistyped } from '../../src/mistyped.ts'
 import { createTestDatabase, withDatabase } from '../helpers/database.ts'
@@ -75,6 +88,25 @@ t.test('what another role has made is said to be its own', async t => {
   t.match(await migrate(t, asRole), { code: 2, stderr: `belongs to ${rows[0]?.me}: start Headway as` })
 })
 
+t.test('a role that may create, and does not own the tables, is told whose member to become', async t => {
+  const { admin, name, role, url, asRole } = await createEmpty(t)
+  t.match(await migrate(t, asRole), { code: 2 })
+  await admin.query(`GRANT CREATE ON DATABASE "${name}" TO ${role}; GRANT CREATE ON SCHEMA public TO ${role}`)
+  t.match(await migrate(t, asRole), { code: 0 })
+  const other = `${role}_other`
+  await admin.query(`CREATE ROLE ${other} LOGIN PASSWORD '${PASSWORD}'`)
+  t.teardown(() => admin.query(`DROP OWNED BY ${other}; DROP ROLE ${other}`))
+  await admin.query(`GRANT CREATE ON DATABASE "${name}" TO ${other}; GRANT CREATE ON SCHEMA public TO ${other}`)
+  const asOther = new URL(url)
+  asOther.username = other
+  asOther.password = PASSWORD
+  const refused = await migrate(t, asOther.href)
+  t.match(refused, { code: 2, stderr: `GRANT ${role} TO ${other}` })
+  const [, statements = ''] = /administrator: (.*), or correct/.exec(refused.stderr) ?? []
+  await admin.query(statements)
+  t.match(await migrate(t, asOther.href), { code: 0 })
+})
+
 t.test('a server that is read-only says so, on migrating and on starting', async t => {
   const { admin, name, url } = await createEmpty(t)
   await admin.query(`ALTER DATABASE "${name}" SET default_transaction_read_only = on`)
@@ -94,6 +126,53 @@ t.test('a name that something else has taken is named', async t => {
     await admin.query(statement)
     t.match(await migrate(t, url), { code: 2, stderr: /has something else under a name that Headway needs/ }, statement)
   }
+})
+
+t.test('what stands in place of a table of Headway later is named, and so is a table that is missing', async t => {
+  const { admin, url } = await createEmpty(t)
+  t.match(await migrate(t, url), { code: 0 })
+  await admin.query('DROP TABLE public.untold_changes')
+  t.match(await migrate(t, url), {
+    code: 2,
+    stderr: /public\.untold_changes, which .* is missing\. Restore the database/,
+  })
+  for (const [kind, statement] of [
+    ['a view', 'CREATE VIEW untold_changes AS SELECT 1'],
+    ['a materialized view', 'CREATE MATERIALIZED VIEW untold_changes AS SELECT 1'],
+    ['a sequence', 'CREATE SEQUENCE untold_changes'],
+    ['a partitioned table', 'CREATE TABLE untold_changes (x integer) PARTITION BY LIST (x)'],
+  ] as const) {
+    await admin.query(statement)
+    t.match(await migrate(t, url), {
+      code: 2,
+      stderr: `public.untold_changes is ${kind}, and Headway needs its own table`,
+    })
+    await admin.query(`DROP ${/CREATE ((?:MATERIALIZED )?\w+)/.exec(statement)?.[1] ?? ''} untold_changes`)
+  }
+})
+
+t.test('a schema of the name headway that another program uses is not touched', async t => {
+  const { admin, url } = await createEmpty(t)
+  await admin.query(
+    'CREATE SCHEMA headway; CREATE TABLE headway.orders (x integer); INSERT INTO headway.orders VALUES (1)',
+  )
+  t.match(await migrate(t, url), {
+    code: 2,
+    stderr: /headway\.orders belongs to another program.*a database of its own/,
+  })
+  t.match((await admin.query('SELECT x FROM headway.orders')).rows, [{ x: 1 }])
+})
+
+t.test('a database with another encoding than UTF8 is refused with the statement for another one', async t => {
+  const { url, pool } = await createTestDatabase(t)
+  const name = `${new URL(url).pathname.slice(1)}_latin`
+  await pool.query(`CREATE DATABASE "${name}" ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0`)
+  t.teardown(() => pool.query(`DROP DATABASE "${name}" WITH (FORCE)`))
+  t.match(await migrate(t, withDatabase(url, name)), {
+    code: 2,
+    stderr:
+      /encoding of the database \w+ is LATIN1, and Headway needs UTF8\. Create a database with ENCODING 'UTF8' TEMPLATE/,
+  })
 })
 
 t.test('the migrations of another program are not taken for those of Headway', async t => {
@@ -147,9 +226,25 @@ const startTlsServer = async (t: Test) => {
   const postgres = await startEmbeddedPostgres({
     dataDir,
     transport: 'tcp',
-    settings: { fsync: 'off', ssl: 'on', ssl_cert_file: at('server.crt'), ssl_key_file: at('server.key') },
+    settings: { fsync: 'off', ssl_cert_file: at('server.crt'), ssl_key_file: at('server.key') },
   })
   t.teardown(() => postgres.stop())
+  const turn = async (ssl: 'on' | 'off') => {
+    const admin = new pg.Client(postgres.url)
+    await admin.connect()
+    await admin.query(`ALTER SYSTEM SET ssl = ${ssl}`)
+    await admin.query('SELECT pg_reload_conf()')
+    await admin.end()
+    // A new session has the new setting once the server has read it.
+    await waitFor(async () => {
+      const client = new pg.Client(postgres.url)
+      await client.connect()
+      const { rows } = await client.query<{ ssl: string }>('SHOW ssl')
+      await client.end()
+      return rows[0]?.ssl === ssl
+    })
+  }
+  await turn('on')
   const url = new URL(postgres.url)
   url.hostname = 'localhost'
   const by = (host: string, parameters: Record<string, string>) => {
@@ -158,7 +253,7 @@ const startTlsServer = async (t: Test) => {
     for (const [name, value] of Object.entries(parameters)) changed.searchParams.set(name, value)
     return changed.href
   }
-  return { by, ca: at('ca.pem'), copyOfCa: at('copy.pem') }
+  return { by, ca: at('ca.pem'), turnOff: () => turn('off') }
 }
 
 const hasOpenssl = spawnSync('openssl', ['version']).status === 0
@@ -167,8 +262,7 @@ t.test(
   'a server with TLS is verified by the authority that the URL names, and every other outcome is explained',
   { skip: !hasOpenssl && 'openssl is not installed' },
   async t => {
-    const { by, ca, copyOfCa } = await startTlsServer(t)
-    copyFileSync(ca, copyOfCa)
+    const { by, ca, turnOff } = await startTlsServer(t)
     const said = (host: string, parameters: Record<string, string>) => migrate(t, by(host, parameters))
     for (const sslmode of ['verify-full', 'require', 'verify-ca', 'prefer']) {
       t.match(await said('localhost', { sslmode, sslrootcert: ca }), { code: 0, stderr: '' }, sslmode)
@@ -182,18 +276,15 @@ t.test(
     const service = spawnService(t, { DATABASE_URL: by('localhost', { sslmode: 'require' }) })
     t.equal((await service.exited).code, 1, 'waiting does not help')
     t.match(service.stderr, /^Cannot use the database: the certificate of localhost:\d+ [^\n]*\n$/)
+
+    await turnOff()
+    for (const parameters of [{ sslmode: 'require' }, { sslmode: 'verify-full', sslrootcert: ca }]) {
+      const refused = await said('localhost', parameters)
+      t.match(refused, { code: 4, stderr: /asks for TLS: where the server has none, take sslmode=disable/ })
+    }
+    t.match(await said('localhost', { sslmode: 'disable' }), { code: 0 })
   },
 )
-
-t.test('a server without TLS that is asked for it is told of', async t => {
-  const refuser = createServer(socket => socket.on('data', () => socket.end('N')).on('error', () => undefined))
-  refuser.listen(0, '127.0.0.1')
-  await once(refuser, 'listening')
-  t.teardown(() => refuser.close())
-  const { port } = refuser.address() as AddressInfo
-  const url = `postgres://u:${PASSWORD}@127.0.0.1:${port}/headway?sslmode=require`
-  t.match(await migrate(t, url), { code: 4, stderr: /asks for TLS: where the server has none, take sslmode=disable/ })
-})
 
 t.test('a database that is away at the start is told of once, not at every try, and without a stack', async t => {
   let tries = 0
@@ -238,26 +329,93 @@ t.test('a variable that is nearly a setting is named, and in production so is an
   t.equal(await start({}), '', 'who tries it out is told nothing')
 })
 
-const mounts = IS_ROOT && process.platform === 'linux'
+/** Mounts a file system on a new directory until the end of `t`; null where nothing can be mounted. */
+const mount = (t: Test, options: string[], descriptors: number[] = []): string | null => {
+  const directory = makeDirectory(t)
+  const args = [...options, 'headway-test', directory]
+  const { status } = spawnSync('mount', args, { stdio: ['ignore', 'ignore', 'ignore', ...descriptors] })
+  if (status !== 0) return null
+  // Lazily: the guard may still be on its way out.
+  t.teardown(() => void spawnSync('umount', ['-l', directory]))
+  return directory
+}
 
-t.test('a data directory that cannot be written is explained by its cause', { skip: !mounts }, async t => {
-  for (const [options, sentence] of [
+const canMount = (): boolean => {
+  if (!IS_ROOT || process.platform !== 'linux') return false
+  const directory = mkdtempSync(join(tmpdir(), 'headway-mount-'))
+  const mounted = spawnSync('mount', ['-t', 'tmpfs', 'headway-test', directory]).status === 0
+  if (mounted) spawnSync('umount', [directory])
+  rmdirSync(directory)
+  return mounted
+}
+const withMounts = { skip: !canMount() && 'no file system can be mounted here' }
+
+t.test('a data directory that cannot be written is explained by its cause', withMounts, async t => {
+  const starts = [
     ['ro', /is on a file system that cannot be written: make it writable/],
     ['size=12m', /has less than 64 MB left\. Make room there/],
-  ] as const) {
-    const directory = makeDirectory(t)
-    if (spawnSync('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', directory]).status !== 0) {
-      t.comment('nothing can be mounted here')
-      return
-    }
-    try {
-      const service = spawnService(t, { HEADWAY_DATA_DIR: directory })
+  ] as const
+  await Promise.all(
+    starts.map(async ([options, sentence]) => {
+      const directory = mount(t, ['-t', 'tmpfs', '-o', options])
+      const service = spawnService(t, { HEADWAY_DATA_DIR: directory ?? '' })
       t.equal((await service.exited).code, 1)
       t.match(service.stderr, sentence)
       t.match(service.stderr, /^[^\n]+\n$/, 'one line')
-    } finally {
-      // Lazily: the guard may still be on its way out.
-      spawnSync('umount', ['-l', directory])
-    }
+    }),
+  )
+})
+
+t.test('a server whose disk is full is told apart from others', withMounts, async t => {
+  const directory = mount(t, ['-t', 'tmpfs', '-o', 'size=200m,mode=755']) ?? ''
+  const postgres = await startEmbeddedPostgres({ dataDir: directory, settings: { fsync: 'off' } })
+  t.teardown(() => postgres.stop())
+  t.throws(() => writeFileSync(join(directory, 'fill'), Buffer.alloc(200 * 1024 * 1024)), { code: 'ENOSPC' })
+  t.match(await migrate(t, postgres.url), {
+    code: 4,
+    stderr: /has no room left on its disk\. Make room there, or correct/,
+  })
+  rmSync(join(directory, 'fill'))
+  t.match(await migrate(t, postgres.url), { code: 0 })
+})
+
+/** A file system whose every call waits for an answer of this process, which gives none, until `end`. */
+const mountHanging = (t: Test): { directory: string; end: () => void } | null => {
+  if (!existsSync('/dev/fuse')) return null
+  const device = openSync('/dev/fuse', 'r+')
+  let open = true
+  const end = () => {
+    if (open) closeSync(device)
+    open = false
   }
+  const directory = mount(t, ['-i', '-t', 'fuse', '-o', 'fd=3,rootmode=40000,user_id=0,group_id=0'], [device])
+  // Before it is unmounted: what waits for it ends with an error.
+  t.teardown(end)
+  return directory === null ? null : { directory, end }
+}
+
+t.test('a data directory that does not answer is told of, and is not waited for without end', withMounts, async t => {
+  const hanging = mountHanging(t)
+  if (hanging === null) {
+    t.comment('there is no FUSE here')
+    return
+  }
+  const { directory, end } = hanging
+  const service = spawnService(t, { HEADWAY_DATA_DIR: directory })
+  const told: string[] = []
+  const log = (message: string) => void told.push(message)
+  await t.rejects(awaitFileSystem(directory, { log, tellAfterMs: 1, giveUpAfterMs: 200 }), {
+    code: 'database_unavailable',
+    message:
+      /does not answer\. Look at the server or the disk that it is on, or set HEADWAY_DATA_DIR .* or set DATABASE_URL\.$/,
+  })
+  t.match(told, [/does not answer\. It is waited for another 1 seconds/])
+  await waitFor(() => service.log.length > 0, { timeoutMs: 20_000 })
+  t.match(
+    service.log[0]?.msg,
+    `The file system of ${directory}, the data of the embedded Postgres, does not answer. It is waited for`,
+  )
+  end()
+  t.equal((await service.exited).code, 1)
+  t.match(service.stderr, /is on a file system that has gone: mount it again[^\n]*\n$/)
 })

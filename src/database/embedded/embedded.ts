@@ -13,6 +13,7 @@ import { SUPERUSER } from './cluster.ts'
 import { connectToGuard } from './guard-connection.ts'
 import type { Transport } from './messages.ts'
 import { choosePlace, explainFiles } from './place.ts'
+import { awaitFileSystem } from './file-system.ts'
 
 export interface EmbeddedPostgresOptions {
   /** Directory of Headway's own data; created if it does not exist. */
@@ -52,6 +53,7 @@ const start = async ({
   transport = process.platform === 'win32' ? 'tcp' : 'socket',
 }: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> => {
   const programs = locatePrograms()
+  await awaitFileSystem(dataDir, { log })
   const place = choosePlace(dataDir)
   const guard = await connectToGuard({ place, programs, settings, transport }, log)
   const password = readFileSync(join(place.cluster, 'password'), 'utf8')
@@ -65,9 +67,9 @@ const start = async ({
 }
 
 /**
- * Starts the embedded Postgres on `dataDir`, or joins the one that runs there already. It is ready for connections
- * when this resolves. Raises `database_unavailable` with what to do when the platform has no programs, the data
- * belong to someone else, or the server does not start.
+ * Starts the embedded Postgres on `dataDir`, or joins the one that runs there already. The server accepts connections when this
+ * resolves. Raises `database_unavailable` with instructions when the platform has no programs, the directory does not answer or
+ * cannot be written, the data belong to another user, or the server does not start.
  */
 export const startEmbeddedPostgres = (options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> =>
   start(options).catch((error: unknown) => {

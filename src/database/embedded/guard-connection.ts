@@ -12,6 +12,7 @@ import { openLog, readLogEnd } from './server-log.ts'
 /** Creating a cluster on a slow disk, or recovery after a power cut, may take long. */
 const START_TIMEOUT_MS = 120_000
 const CONNECT_AGAIN_MS = 20
+const TELL_EVERY_MS = 10_000
 const MAX_BACKOFF_MS = 5000
 
 /** Where the server accepts connections. */
@@ -97,7 +98,7 @@ const awaitReady = ({ socket, place, log, deadline }: Attachment): Promise<Addre
   new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
       socket.destroy()
-      reject(failure(place, 'The embedded Postgres was not ready within two minutes'))
+      reject(failure(place, `The embedded Postgres was not ready within two minutes. See ${place.log}.`))
     }, deadline - Date.now())
     const settle = (settled: () => void) => {
       clearTimeout(timer)
@@ -116,12 +117,21 @@ const attach = async (
   options: GuardOptions,
   log: (message: string) => void,
 ): Promise<{ socket: Socket; address: Address }> => {
+  const { place } = options
   const deadline = Date.now() + START_TIMEOUT_MS
-  for (;;) {
-    const socket = await reachGuard(options, deadline)
-    socket.on('error', () => undefined)
-    const address = await awaitReady({ socket, place: options.place, log, deadline })
-    if (address !== null) return { socket, address }
+  const telling = setInterval(() => {
+    const leftSeconds = Math.ceil((deadline - Date.now()) / 1000)
+    log(`The embedded Postgres is not ready yet, and is waited for another ${leftSeconds} seconds. See ${place.log}.`)
+  }, TELL_EVERY_MS)
+  try {
+    for (;;) {
+      const socket = await reachGuard(options, deadline)
+      socket.on('error', () => undefined)
+      const address = await awaitReady({ socket, place, log, deadline })
+      if (address !== null) return { socket, address }
+    }
+  } finally {
+    clearInterval(telling)
   }
 }
 

@@ -37,6 +37,8 @@ const WHY_UNUSABLE: Readonly<Record<string, string>> = {
   ENOTDIR: 'is no directory: move away what is there',
   ENAMETOOLONG: 'has a name that is too long: choose a shorter one',
   EIO: 'is on a disk that fails: look at the log of the system',
+  ENOTCONN: 'is on a file system that has gone: mount it again',
+  ESTALE: 'is on a file system that has gone: mount it again',
 }
 
 const inaccessible = (path: string, cause: unknown) =>
