@@ -5,6 +5,7 @@ import { startEmbeddedPostgres } from './database/embedded/embedded.ts'
 import { explainDatabase, isForOperator, refuseUnreadable } from './database/explain.ts'
 import { classifyFailure } from './database/failures.ts'
 import { migrate } from './database/migrate.ts'
+import { refuseUnfitPool } from './database/pooler.ts'
 import { HeadwayError } from './contract/errors.ts'
 import { createLog, terminalOutput } from './log.ts'
 import { findMistyped, findPostgresUrls } from './mistyped.ts'
@@ -13,7 +14,7 @@ import { closeOnSignals } from './signals.ts'
 /** How long the service waits for a database that starts at the same time. */
 const DATABASE_START_SECONDS = 30
 const TRY_AGAIN_MS = 1000
-/** That it is still waited for is told so often. */
+/** How often the log says that the database is still waited for. */
 const TOLD_EVERY_MS = 10_000
 
 interface RunningDatabase {
@@ -59,14 +60,19 @@ const explainListen = (error: unknown, { host, port }: Config): unknown => {
   return new HeadwayError('validation_failed', `${host}:${port} ${explanation}`, { cause: error })
 }
 
-/** Waits for a database that starts at the same time. Raises a sentence for the operator. */
-const migrateWhenReachable = async (url: string, setting: string, log: Logger): Promise<void> => {
+interface Server {
+  url: string
+  /** The setting that has the URL. */
+  setting: string
+}
+
+/** Tries `use` until the server can be reached, if it starts at the same time. Raises a sentence for the operator. */
+const whenReachable = async ({ url, setting }: Server, log: Logger, use: () => Promise<void>): Promise<void> => {
   const begun = performance.now()
   let toldAt = -Infinity
   for (;;) {
     try {
-      const onMigration = (name: string) => log.info(`migrating the database: ${name}`)
-      for (const warning of await migrate(url, { onMigration })) log.warn(warning)
+      await use()
       return
     } catch (error) {
       const explained = explainDatabase(error, url, setting)
@@ -81,6 +87,20 @@ const migrateWhenReachable = async (url: string, setting: string, log: Logger): 
       await new Promise(resolve => setTimeout(resolve, TRY_AGAIN_MS))
     }
   }
+}
+
+/** Brings the database up to date, and looks whether the service can use it as it is configured. */
+const prepareDatabase = async ({ url, listenUrl }: RunningDatabase, config: Config, log: Logger): Promise<void> => {
+  await whenReachable({ url: listenUrl, setting: listenSettingOf(config) }, log, async () => {
+    const onMigration = (name: string) => log.info(`migrating the database: ${name}`)
+    for (const warning of await migrate(listenUrl, { onMigration, onWait: message => log.warn(message) }))
+      log.warn(warning)
+  })
+  if (config.databaseUrl === null) return
+  const { preparedStatements } = config
+  await whenReachable({ url, setting: 'DATABASE_URL' }, log, () =>
+    refuseUnfitPool({ url, listenUrl, preparedStatements }),
+  )
 }
 
 /** What an operator may have meant otherwise. */
@@ -116,7 +136,7 @@ export const serve = async (): Promise<void> => {
   // Before the first `await`: without a listener, the first process of a container does not receive the signal at all.
   closeOnSignals({ close, graceSeconds: config.shutdownGraceSeconds, log })
   try {
-    await migrateWhenReachable(database.listenUrl, listenSettingOf(config), log)
+    await prepareDatabase(database, config, log)
     app = await createApp({ config, databaseUrl: database.url, listenUrl: database.listenUrl, log })
     const address = await app.listen().catch((error: unknown) => {
       throw explainListen(error, config)

@@ -73,6 +73,12 @@ export const clientOptions = (url: string): pg.ClientConfig => ({
   types,
 })
 
+/** Options of a session that the service has for itself. A pooler may refuse them when it connects. */
+export const sessionOptions = (url: string): pg.ClientConfig => ({
+  ...clientOptions(url),
+  statement_timeout: STATEMENT_TIMEOUT_MS,
+})
+
 /** Outside of transactions, Drizzle only calls `query` of its client. */
 const drizzleClient = (sessions: Sessions) =>
   ({
@@ -88,9 +94,8 @@ export const openDatabase = (options: DatabaseOptions): Database => {
   const { url, poolSize, preparedStatements, onConnectionError } = options
   const sessions = createSessions({
     config: {
-      ...clientOptions(url),
+      ...(preparedStatements ? { ...sessionOptions(url), onConnect: prepareSession } : clientOptions(url)),
       idleTimeoutMillis: 30_000,
-      ...(preparedStatements && { statement_timeout: STATEMENT_TIMEOUT_MS, onConnect: prepareSession }),
     },
     size: poolSize,
     direct: preparedStatements,

@@ -4,10 +4,11 @@ import { drizzle, migrate as applyMigrations } from './drizzle.ts'
 import pg from 'pg'
 import { HeadwayError } from '../contract/errors.ts'
 import { clientOptions } from './connection.ts'
-import { sqlStateOf, UnreachableError } from './failures.ts'
+import { classifyFailure, sqlStateOf, UnreachableError } from './failures.ts'
 import { refuseOtherSchema, refuseOtherTables, refuseUnfitServer, UnfitDatabaseError } from './fitness.ts'
 import { applyFunctions, refuseNewerFunctions } from './generations.ts'
 import { cancelOrphans } from './orphans.ts'
+import { refuseTransactionPooler } from './pooler.ts'
 import { readMissingRights } from './rights.ts'
 import { applyWorkerRole } from './worker-role.ts'
 
@@ -16,6 +17,11 @@ const MIGRATION_LOCK = 5_272_015_421
 
 /** SQLSTATE insufficient_privilege. */
 const INSUFFICIENT_PRIVILEGE = '42501'
+
+/** Less than a role's `statement_timeout` usually is. */
+const LOCK_TIMEOUT_SECONDS = 5
+/** How often a process that waits for another one's migration says so: each time that this many waits have ended. */
+const TELL_EVERY_WAITS = 2
 
 const MIGRATIONS_FOLDER = fileURLToPath(new URL('../../drizzle', import.meta.url))
 
@@ -71,6 +77,41 @@ const missingMigrations = async (client: pg.Client): Promise<string[]> => {
 }
 
 /**
+ * Waits for other processes that bring the database up to date, however long they need: the server may still hold the lock for a
+ * process that has lost its connection.
+ */
+const lockMigrations = async (client: pg.Client, onWait: (message: string) => void): Promise<void> => {
+  await client.query(`SET lock_timeout = '${LOCK_TIMEOUT_SECONDS}s'`)
+  for (let waits = 0; ; waits += 1) {
+    try {
+      await client.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK])
+      break
+    } catch (error) {
+      if (classifyFailure(error) !== 'locked') throw error
+      if (waits % TELL_EVERY_WAITS !== 0) continue
+      const { rows } = await client.query<{ pid: number }>(
+        `SELECT pid FROM pg_catalog.pg_locks
+         WHERE locktype = 'advisory' AND granted AND (classid::bigint << 32) + objid::bigint = $1
+           AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())`,
+        [MIGRATION_LOCK],
+      )
+      onWait(
+        'Another process brings the database up to date, and is waited for. ' +
+          `If there is none, end its session: SELECT pg_terminate_backend(${rows[0]?.pid ?? 'pid'}).`,
+      )
+    }
+  }
+  await client.query('RESET lock_timeout')
+}
+
+interface MigrateOptions {
+  /** Told of each migration before they are applied, all in one transaction. */
+  onMigration?: (name: string) => void
+  /** Told every 10 seconds what is waited for. */
+  onWait?: (message: string) => void
+}
+
+/**
  * Brings the database at `url` to this version: first the tables by Drizzle's migrations, then the SQL functions. Any number of
  * replicas may call it at the same time, also while replicas of the previous version run. `url` must be a direct connection,
  * because a transaction pooler keeps no session locks. Answers warnings for the operator. Raises `UnreachableError` when no
@@ -79,8 +120,7 @@ const missingMigrations = async (client: pg.Client): Promise<string[]> => {
  */
 export const migrate = async (
   url: string,
-  /** Told of each migration before they are applied, all in one transaction. */
-  { onMigration = () => undefined }: { onMigration?: (name: string) => void } = {},
+  { onMigration = () => undefined, onWait = () => undefined }: MigrateOptions = {},
 ): Promise<string[]> => {
   const client = new pg.Client(clientOptions(url))
   // The query in flight is rejected as well; without a listener the error would end the process.
@@ -92,11 +132,12 @@ export const migrate = async (
   })
   try {
     await refuseUnfitServer(client)
+    await refuseTransactionPooler(client, url)
     // Constraints, defaults and indexes may only use built-in functions and operators. If others may create some in public, one
     // of theirs could match better. Migrations name the schema of each table.
     await client.query('SET search_path = pg_catalog')
     await cancelOrphans(client)
-    await client.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK])
+    await lockMigrations(client, onWait)
     await refuseOtherMigrations(client)
     await refuseNewerFunctions(client)
     await refuseOtherSchema(client)
