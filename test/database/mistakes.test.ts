@@ -198,9 +198,15 @@ t.test('special characters that a password has unescaped are noticed, wherever t
 })
 
 t.test('a password that is missing is named, and the command ends', async t => {
-  const url = new URL((await createTestDatabase(t)).url)
-  url.password = ''
-  const { code, stderr } = await spawnHeadway(t, ['migrate'], { DATABASE_URL: url.href }).ended
+  // AuthenticationCleartextPassword (https://www.postgresql.org/docs/current/protocol-message-formats.html); then it waits.
+  const asks = createServer(socket => {
+    socket.on('error', () => undefined)
+    socket.once('data', () => socket.write(Buffer.from([0x52, 0, 0, 0, 8, 0, 0, 0, 3])))
+  }).listen(0, '127.0.0.1')
+  await once(asks, 'listening')
+  t.teardown(() => asks.close())
+  const url = `postgres://u@127.0.0.1:${(asks.address() as AddressInfo).port}/headway`
+  const { code, stderr } = await spawnHeadway(t, ['migrate'], { DATABASE_URL: url }).ended
   t.match({ code, stderr }, { code: 4, stderr: /DATABASE_URL holds no password/ })
 })
 

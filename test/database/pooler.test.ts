@@ -41,7 +41,7 @@ const startPooler = async (t: Test, { url }: TestDatabase): Promise<{ transactio
     '[databases]',
     ...['transaction', 'session'].map(mode => `${mode} = ${target} pool_mode=${mode}`),
     '[pgbouncer]',
-    `listen_addr = 127.0.0.1\nlisten_port = ${port}\nunix_socket_dir =\nauth_type = scram-sha-256`,
+    `listen_addr = 127.0.0.1\nlisten_port = ${port}\nunix_socket_dir =\nauth_type = ${server.password === '' ? 'trust' : 'scram-sha-256'}`,
     `auth_file = ${join(directory, 'users')}`,
   ]
   writeFileSync(join(directory, 'settings'), `${settings.join('\n')}\n`)
