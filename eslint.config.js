@@ -31,7 +31,7 @@ const LAYERS = {
   'log.ts': ['contract', 'database', 'readable-log.ts'],
   'readiness.ts': ['contract', 'database', 'http', 'answers-within.ts'],
   'app.ts': ['contract', 'turns', 'database', 'jobs', 'live', 'webhooks', 'http', 'metrics', 'config.ts', 'loop-delay.ts', 'readiness.ts', 'version.ts'],
-  'serve.ts': ['contract', 'database', 'app.ts', 'config.ts', 'log.ts', 'signals.ts'],
+  'serve.ts': ['contract', 'database', 'app.ts', 'config.ts', 'log.ts', 'mistyped.ts', 'signals.ts'],
   'node-version.ts': [],
   'main.ts': ['contract', 'node-version.ts', 'serve.ts'],
 } // prettier-ignore

@@ -14,12 +14,29 @@ const LOOPBACK_HOSTS = new Set(['localhost', '127.0.0.1', '::1'])
 
 export const isLoopback = (host: string): boolean => LOOPBACK_HOSTS.has(host)
 
-const postgresUrl = z
-  .string()
-  .refine(
-    value => /^postgres(ql)?:\/\//.test(value) && URL.canParse(value),
-    'must be a URL such as postgres://user:password@host:5432/name',
-  )
+/** What `sslmode` may be. The driver takes any other for "with TLS, and verified", a mistyped `disable` as well. */
+const SSL_MODES = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full', 'no-verify']
+
+const ESCAPES =
+  'special characters of its password are written as percent and two digits (@ is %40, / is %2F, # is %23)'
+
+/** Of a password with a `/`, `?` or `#` in it, the rest up to the `@` would be taken for a path, a query or a fragment. */
+const endsInPassword = ({ pathname, hash, searchParams }: URL): boolean =>
+  hash !== '' || pathname.includes('@') || [...searchParams.keys()].some(name => name.includes('@'))
+
+const postgresUrl = z.string().superRefine((value, context) => {
+  const url = /^postgres(ql)?:\/\//.test(value) && URL.canParse(value) ? new URL(value) : null
+  if (url === null) {
+    context.addIssue(`must be a URL such as postgres://user:password@host:5432/name; ${ESCAPES}`)
+    return
+  }
+  if (endsInPassword(url)) context.addIssue(`has an @ or a # behind its host; ${ESCAPES}`)
+  const mode = url.searchParams.get('sslmode')
+  if (mode !== null && !SSL_MODES.includes(mode)) {
+    context.addIssue(`has an sslmode that is not known; it must be one of ${SSL_MODES.join(', ')}`)
+  }
+})
+
 /** RFC 7518, section 3.2: a key for HS256 is at least as long as its hash. */
 const MIN_SECRET_BYTES = 32
 
@@ -150,8 +167,8 @@ const environmentSchema = z
       complain(
         'HOST',
         'is not a loopback address, and without authentication anyone who reaches it could read and change every job: ' +
-          'use 127.0.0.1, let tokens be asked for (AUTH_JWT_SECRET or AUTH_JWKS_URL), or set AUTH_MODE=none if something in ' +
-          'front of Headway decides who may come in',
+          'let tokens be asked for (AUTH_JWT_SECRET or AUTH_JWKS_URL), set AUTH_MODE=none if something in front of Headway ' +
+          'decides who may come in, or, outside of a container, use 127.0.0.1',
       )
     }
   })
@@ -198,6 +215,9 @@ const parse = <Schema extends z.ZodType>(schema: Schema, environment: NodeJS.Pro
  */
 export const readAuthConfig = (environment: NodeJS.ProcessEnv): AuthConfig | null =>
   authOf(parse(z.object(authFields), environment))
+
+/** The names of all settings. */
+export const SETTINGS: readonly string[] = Object.keys(environmentSchema.shape)
 
 /** All settings, typed. Times keep the unit of their name. */
 export type Config = ReturnType<typeof readConfig>

@@ -1,16 +1,21 @@
 import type { Logger } from 'pino'
 import { createApp, type App } from './app.ts'
-import { readConfig, type Config } from './config.ts'
+import { readConfig, SETTINGS, type Config } from './config.ts'
 import { startEmbeddedPostgres } from './database/embedded/embedded.ts'
 import { explainDatabase, isForOperator, refuseUnreadable } from './database/explain.ts'
 import { classifyFailure } from './database/failures.ts'
 import { migrate } from './database/migrate.ts'
+import { refuseUnfitPool } from './database/pooler.ts'
 import { HeadwayError } from './contract/errors.ts'
 import { createLog, terminalOutput } from './log.ts'
+import { findMistyped, findPostgresUrls } from './mistyped.ts'
 import { closeOnSignals } from './signals.ts'
 
 /** How long the service waits for a database that starts at the same time. */
 const DATABASE_START_SECONDS = 30
+const TRY_AGAIN_MS = 1000
+/** How often the log says that the database is still waited for. */
+const TOLD_EVERY_MS = 10_000
 
 interface RunningDatabase {
   url: string
@@ -55,19 +60,56 @@ const explainListen = (error: unknown, { host, port }: Config): unknown => {
   return new HeadwayError('validation_failed', `${host}:${port} ${explanation}`, { cause: error })
 }
 
-const migrateWhenReachable = async (url: string, log: Logger): Promise<void> => {
-  const deadline = performance.now() + DATABASE_START_SECONDS * 1000
+interface Server {
+  url: string
+  /** The setting that has the URL. */
+  setting: string
+}
+
+/** Tries `use` until the server can be reached, if it starts at the same time. Raises a sentence for the operator. */
+const whenReachable = async ({ url, setting }: Server, log: Logger, use: () => Promise<void>): Promise<void> => {
+  const begun = performance.now()
+  let toldAt = -Infinity
   for (;;) {
     try {
-      const onMigration = (name: string) => log.info(`migrating the database: ${name}`)
-      for (const warning of await migrate(url, { onMigration })) log.warn(warning)
+      await use()
       return
     } catch (error) {
-      if (classifyFailure(error) !== 'unreachable' || isForOperator(error) || performance.now() > deadline) throw error
-      log.warn({ err: error }, 'the database cannot be reached yet')
-      await new Promise(resolve => setTimeout(resolve, 1000))
+      const explained = explainDatabase(error, url, setting)
+      const now = performance.now()
+      const leftMs = begun + DATABASE_START_SECONDS * 1000 - now
+      if (classifyFailure(error) !== 'unreachable' || isForOperator(error) || leftMs <= 0) throw explained
+      if (now - toldAt >= TOLD_EVERY_MS) {
+        toldAt = now
+        const reason = explained instanceof Error ? explained.message : ''
+        log.warn(`${reason} It cannot be reached yet, and is tried for ${Math.ceil(leftMs / 1000)} more seconds.`)
+      }
+      await new Promise(resolve => setTimeout(resolve, TRY_AGAIN_MS))
     }
   }
+}
+
+/** Brings the database up to date, and looks whether the service can use it as it is configured. */
+const prepareDatabase = async ({ url, listenUrl }: RunningDatabase, config: Config, log: Logger): Promise<void> => {
+  await whenReachable({ url: listenUrl, setting: listenSettingOf(config) }, log, async () => {
+    const onMigration = (name: string) => log.info(`migrating the database: ${name}`)
+    for (const warning of await migrate(listenUrl, { onMigration, onWait: message => log.warn(message) }))
+      log.warn(warning)
+  })
+  if (config.databaseUrl === null) return
+  const { preparedStatements } = config
+  await whenReachable({ url, setting: 'DATABASE_URL' }, log, () =>
+    refuseUnfitPool({ url, listenUrl, preparedStatements }),
+  )
+}
+
+/** What an operator may have meant otherwise. */
+const warnOfSettings = (environment: NodeJS.ProcessEnv, config: Config, log: Logger): void => {
+  for (const sentence of findMistyped(environment, SETTINGS)) log.warn(sentence)
+  if (environment['NODE_ENV'] !== 'production' || config.databaseUrl !== null) return
+  const urls = findPostgresUrls(environment)
+  const meant = urls.length === 0 ? '' : ` The URL of a Postgres is in ${urls.join(', ')}, which Headway does not read.`
+  log.warn(`DATABASE_URL is not set: jobs are kept in an embedded Postgres, in ${config.dataDir}.${meant}`)
 }
 
 /**
@@ -77,6 +119,7 @@ const migrateWhenReachable = async (url: string, log: Logger): Promise<void> => 
 export const serve = async (): Promise<void> => {
   const config = readConfig(process.env)
   const log = createLog(config.logLevel, terminalOutput(process.stdout))
+  warnOfSettings(process.env, config, log)
   const database = await openDatabase(config, log)
   let app: App | null = null
   const closing = new AbortController()
@@ -93,9 +136,7 @@ export const serve = async (): Promise<void> => {
   // Before the first `await`: without a listener, the first process of a container does not receive the signal at all.
   closeOnSignals({ close, graceSeconds: config.shutdownGraceSeconds, log })
   try {
-    await migrateWhenReachable(database.listenUrl, log).catch((error: unknown) => {
-      throw explainDatabase(error, database.listenUrl, listenSettingOf(config))
-    })
+    await prepareDatabase(database, config, log)
     app = await createApp({ config, databaseUrl: database.url, listenUrl: database.listenUrl, log })
     const address = await app.listen().catch((error: unknown) => {
       throw explainListen(error, config)

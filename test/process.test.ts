@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
+import { createServer as createHttpServer } from 'node:http'
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -11,6 +12,8 @@ import { explainNode } from '../src/node-version.ts'
 import { createTestDatabase } from './helpers/database.ts'
 import { copyData, lives, makeDirectory, pauseServer, postgresOf, preload, spawnService } from './helpers/process.ts'
 import { startProxy } from './helpers/proxy.ts'
+import { startReceiver } from './helpers/receiver.ts'
+import { bearer, makeKey, mint, startIssuer } from './helpers/tokens.ts'
 import { waitFor } from './helpers/wait.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
@@ -200,7 +203,9 @@ t.test('bad settings are named, all of them, in one sentence each', async t => {
 
 t.test('without authentication the service listens only on loopback', async t => {
   const dataDir = makeDirectory(t)
-  t.match(await refusedStart(t, { HOST: '0.0.0.0', HEADWAY_DATA_DIR: dataDir }), /HOST.*AUTH_MODE=none/)
+  const errors = await refusedStart(t, { HOST: '0.0.0.0', HEADWAY_DATA_DIR: dataDir })
+  t.match(errors, /^The configuration is not usable\. HOST is not a loopback address[^\n]*\n$/, 'one line')
+  t.match(errors, /AUTH_JWT_SECRET or AUTH_JWKS_URL.*AUTH_MODE=none.*outside of a container, use 127\.0\.0\.1/)
   const service = spawnService(t, { HOST: '0.0.0.0', AUTH_MODE: 'none', HEADWAY_DATA_DIR: copyData(t, seed) })
   await service.ready()
   t.equal((await service.kill('SIGTERM')).code, 0)
@@ -289,3 +294,51 @@ t.test('a Node that is too old is refused by every program, in one sentence that
       t.equal(scripts.explainNode(version), explainNode(version))
     }
 })
+
+/** A proxy that leads every tunnel to `target`, and notes where it was to lead. */
+const startTunnels = async (t: Test, target: URL) => {
+  const tunnels: string[] = []
+  const proxy = createHttpServer((_request, response) => response.writeHead(502).end())
+  proxy.on('connect', (request, socket: Socket) => {
+    tunnels.push(request.url ?? '')
+    const onward = connect(Number(target.port), target.hostname, () => {
+      socket.write('HTTP/1.1 200 OK\r\n\r\n')
+      socket.pipe(onward).pipe(socket)
+    })
+    for (const each of [socket, onward]) each.on('error', () => undefined)
+  })
+  proxy.listen(0, '127.0.0.1')
+  await once(proxy, 'listening')
+  t.teardown(() => proxy.close())
+  return { tunnels, url: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}` }
+}
+
+t.test(
+  'keys are fetched through HTTPS_PROXY if NODE_USE_ENV_PROXY says so, and webhooks go to the address that was checked',
+  async t => {
+    const [issuer, receiver, database] = await Promise.all([startIssuer(t), startReceiver(t), createTestDatabase(t)])
+    const key = await makeKey('RS256', 'one')
+    issuer.publish(key.jwk)
+    const { tunnels, url: proxy } = await startTunnels(t, new URL(issuer.url))
+    const settings = {
+      DATABASE_URL: database.url,
+      AUTH_JWKS_URL: 'http://keys.invalid/keys',
+      WEBHOOK_ALLOWED_NETWORKS: '127.0.0.0/8',
+      HTTP_PROXY: proxy,
+      HTTPS_PROXY: proxy,
+    }
+    const headers = { ...bearer(await mint({}, key)), 'content-type': 'application/json' }
+    const create = ({ url }: { url: string }, path: string, body: object) =>
+      fetch(`${url}/api/progress${path}`, { method: 'POST', headers, body: JSON.stringify(body) })
+
+    const direct = await spawnService(t, settings).ready()
+    t.equal((await create(direct, '/jobs', { jobType: 'process', name: 'a job' })).status, 503, 'no such host')
+    t.same(tunnels, [])
+
+    const service = await spawnService(t, { ...settings, NODE_USE_ENV_PROXY: '1' }).ready()
+    t.equal((await create(service, '/webhooks', { url: receiver.url })).status, 201)
+    t.equal((await create(service, '/jobs', { jobType: 'process', name: 'a job' })).status, 201)
+    await until(() => receiver.types.includes('created'))
+    t.same(new Set(tunnels), new Set(['keys.invalid:80']))
+  },
+)

@@ -1,6 +1,8 @@
 import type pg from 'pg'
 import t, { type Test } from 'tap'
 import type { JobDocument } from '../src/contract/job.ts'
+import { createTestDatabase } from './helpers/database.ts'
+import { startProxy } from './helpers/proxy.ts'
 import { startService, type Service } from './helpers/service.ts'
 import { waitFor } from './helpers/wait.ts'
 
@@ -258,6 +260,22 @@ t.test('closing the service ends its streams', async t => {
   await stream.done
   t.ok(stream.hasEnded())
   t.ok(performance.now() - begun < 2_000)
+})
+
+t.test('a connection to listen on that is away alone is degraded, and back it is not', async t => {
+  const database = await createTestDatabase(t)
+  const { proxy, url: listenUrl } = await startProxy(t, database.url)
+  const service = await startService(t, { database, listenUrl })
+  const degraded = async () => {
+    const response = await fetch(`${service.url}/readyz`)
+    return response.status === 200 && ((await response.json()) as { degraded: string[] }).degraded.join()
+  }
+  await waitFor(async () => (await degraded()) === '')
+  proxy.blackHole()
+  proxy.cutAll()
+  await waitFor(async () => (await degraded()) === 'listener')
+  proxy.heal()
+  await waitFor(async () => (await degraded()) === '', { timeoutMs: 20_000 })
 })
 
 t.test('readiness names a listener that is not connected, and needs the database', async t => {

@@ -13,7 +13,7 @@ Example:
 `
 
 /** `headway migrate`: brings the tables and functions of a database up to date, and ends. */
-export const addMigrateCommand = (program: Command, { environment, out }: Surroundings): void => {
+export const addMigrateCommand = (program: Command, { environment, out, err }: Surroundings): void => {
   program
     .command('migrate')
     .description('bring the database up to date, without starting the service')
@@ -32,7 +32,8 @@ export const addMigrateCommand = (program: Command, { environment, out }: Surrou
       const setting = databaseListenUrl === null ? 'DATABASE_URL' : 'DATABASE_LISTEN_URL'
       refuseUnreadable(url, setting)
       const onMigration = (name: string) => out(`Migrating the database: ${name}\n`)
-      const warnings = await migrate(url, { onMigration }).catch((error: unknown) => {
+      const onWait = (message: string) => err(`${message}\n`)
+      const warnings = await migrate(url, { onMigration, onWait }).catch((error: unknown) => {
         const explained = explainDatabase(error, url, setting)
         if (explained === error || isForOperator(error)) throw explained
         throw new UnavailableError((explained as HeadwayError).message, 0, error)

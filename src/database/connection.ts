@@ -5,6 +5,7 @@ import { retryConflicts } from './conflicts.ts'
 import * as schema from './schema.ts'
 import { prepareSession } from './session.ts'
 import { createSessions, type Sessions } from './sessions.ts'
+import { withVerifiedTls } from './tls.ts'
 
 export type Schema = typeof schema
 
@@ -65,11 +66,17 @@ types.setTypeParser(INT4_ARRAY, parseIntegers)
 types.setTypeParser(INT8_ARRAY, parseIntegers)
 
 export const clientOptions = (url: string): pg.ClientConfig => ({
-  connectionString: url,
+  connectionString: withVerifiedTls(url),
   application_name: 'headway',
   connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
   keepAlive: true,
   types,
+})
+
+/** Options of a session that the service has for itself. A pooler may refuse them when it connects. */
+export const sessionOptions = (url: string): pg.ClientConfig => ({
+  ...clientOptions(url),
+  statement_timeout: STATEMENT_TIMEOUT_MS,
 })
 
 /** Outside of transactions, Drizzle only calls `query` of its client. */
@@ -87,9 +94,8 @@ export const openDatabase = (options: DatabaseOptions): Database => {
   const { url, poolSize, preparedStatements, onConnectionError } = options
   const sessions = createSessions({
     config: {
-      ...clientOptions(url),
+      ...(preparedStatements ? { ...sessionOptions(url), onConnect: prepareSession } : clientOptions(url)),
       idleTimeoutMillis: 30_000,
-      ...(preparedStatements && { statement_timeout: STATEMENT_TIMEOUT_MS, onConnect: prepareSession }),
     },
     size: poolSize,
     direct: preparedStatements,

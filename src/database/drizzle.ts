@@ -6,7 +6,7 @@ import { createRequire } from 'node:module'
 
 const load = createRequire(import.meta.url)
 
-export const { and, asc, count, desc, eq, gte, inArray, isNotNull, isNull, sql } = load(
+export const { and, asc, count, desc, eq, getTableName, gte, inArray, is, isNotNull, isNull, sql } = load(
   'drizzle-orm',
 ) as typeof import('drizzle-orm')
 
@@ -23,6 +23,7 @@ export const {
   integer,
   jsonb,
   PgSchema,
+  PgTable,
   // Only one of its overloads is deprecated.
   // eslint-disable-next-line @typescript-eslint/no-deprecated
   primaryKey,

@@ -17,7 +17,7 @@ const readJournal = async (): Promise<Journal> =>
 export const migrationNames = async (): Promise<string[]> => (await readJournal()).entries.map(({ tag }) => tag)
 
 /** When the newest migration that the database has had was made, in milliseconds since 1970; 0 where it has had none. */
-export const newestMigration = async (client: pg.Client): Promise<number> => {
+const newestMigration = async (client: pg.Client): Promise<number> => {
   const { rows: known } = await client.query("SELECT WHERE to_regclass('drizzle.__drizzle_migrations') IS NOT NULL")
   if (known.length === 0) return 0
   const { rows } = await client.query<{ newest: string | null }>(
@@ -33,12 +33,25 @@ export const missingMigrations = async (client: pg.Client): Promise<string[]> =>
   return entries.filter(({ when }) => when > newest).map(({ tag }) => tag)
 }
 
-/** The last migration that the database has had, null for none; and whether a later version has changed its tables. */
-export const readMigrationState = async (client: pg.Client): Promise<{ last: string | null; isNewer: boolean }> => {
+export interface MigrationState {
+  /** The last migration that the database has had; null for none. */
+  last: string | null
+  /** A later version has changed the tables. */
+  isNewer: boolean
+  /** The migrations are those of another program that uses Drizzle: its dates would decide which of Headway's are applied. */
+  isForeign: boolean
+}
+
+export const readMigrationState = async (client: pg.Client): Promise<MigrationState> => {
   const { entries } = await readJournal()
   const newest = await newestMigration(client)
   const last = entries.findLast(({ when }) => when <= newest)
-  return { last: last?.tag ?? null, isNewer: newest > (entries.at(-1)?.when ?? 0) }
+  const isNewer = newest > (entries.at(-1)?.when ?? 0)
+  if (newest === 0) return { last: null, isNewer, isForeign: false }
+  const { rows } = await client.query('SELECT FROM drizzle.__drizzle_migrations WHERE created_at = $1', [
+    entries[0]?.when ?? 0,
+  ])
+  return { last: last?.tag ?? null, isNewer, isForeign: rows.length === 0 }
 }
 
 /**

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { openDatabase, type Database } from '../../src/database/connection.ts'
+import { TABLES as ALL_TABLES } from '../../src/database/fitness.ts'
 import { FUNCTIONS } from '../../src/database/functions.ts'
 import { migrate } from '../../src/database/migrate.ts'
 import { createReadiness } from '../../src/readiness.ts'
@@ -134,6 +135,34 @@ t.test('readiness is read through each pool: what one of them cannot do, the ser
   t.equal(await reasonOf(away, sound), 'database')
   await without.pool.query('DROP TABLE public.service_processes')
   t.equal(await reasonOf(sound, broken), 'statements')
+})
+
+t.test('a table that one pool may not read, and a server that one pool may not write to, are not ready', async t => {
+  const { url, pool } = await createTestDatabase(t)
+  const sound = open(t, url)
+  const reasonOf = (...databases: Database[]) => createReadiness({ databases, isFlushRefused: () => false })()
+  const role = `role_${randomUUID().replaceAll('-', '')}`
+  await pool.query(`CREATE ROLE ${role} LOGIN PASSWORD 'password'; GRANT USAGE ON SCHEMA public TO ${role}`)
+  t.teardown(() => pool.query(`DROP OWNED BY ${role}; DROP ROLE ${role}`))
+  await pool.query(`GRANT SELECT ON ALL TABLES IN SCHEMA public TO ${role}`)
+  const asRole = new URL(url)
+  asRole.username = role
+  asRole.password = 'password'
+  const limited = open(t, asRole.href)
+  t.equal(await reasonOf(sound, limited), null)
+  for (const table of ALL_TABLES) {
+    await pool.query(`REVOKE SELECT ON public.${table} FROM ${role}`)
+    t.equal(await reasonOf(sound, limited), 'statements', table)
+    t.equal(await reasonOf(limited, sound), 'statements', table)
+    await pool.query(`GRANT SELECT ON public.${table} TO ${role}`)
+  }
+  t.equal(await reasonOf(limited, limited), null)
+
+  const readOnly = new URL(url)
+  readOnly.searchParams.set('options', '-c default_transaction_read_only=on')
+  const standby = open(t, readOnly.href)
+  t.equal(await reasonOf(sound, standby), 'read_only')
+  t.equal(await reasonOf(standby, sound), 'read_only')
 })
 
 t.test(

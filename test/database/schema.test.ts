@@ -333,7 +333,7 @@ const startAnsweringServer = async (t: Test, answer: string): Promise<string> =>
 
 t.test('a server before version 14 is refused with a sentence', async t => {
   await t.rejects(migrate(await startAnsweringServer(t, '130018')), {
-    message: 'Headway needs PostgreSQL 14 or later; this server is version 13.',
+    message: 'Cannot use the database: the server is PostgreSQL 13, and Headway needs 14 or later. Upgrade the server.',
   })
 })
 

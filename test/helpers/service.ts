@@ -119,10 +119,18 @@ export class Service {
   }
 }
 
-/** A replica of the service in this process, on a free port of 127.0.0.1; on `database`, or on one of its own. */
+/**
+ * A replica of the service in this process, on a free port of 127.0.0.1; on `database`, or on one of its own. It listens for
+ * changes at `listenUrl`, or at the address of the database.
+ */
 export const startService = async (
   t: Test,
-  { database, log, ...settings }: { database?: TestDatabase; log?: Logger } & Record<string, unknown> = {},
+  {
+    database,
+    log,
+    listenUrl,
+    ...settings
+  }: { database?: TestDatabase; log?: Logger; listenUrl?: string } & Record<string, unknown> = {},
 ): Promise<Service> => {
   const own = database ?? (await createTestDatabase(t))
   const config = readConfig({
@@ -139,7 +147,7 @@ export const startService = async (
   const app = await createApp({
     config,
     databaseUrl: own.url,
-    listenUrl: own.url,
+    listenUrl: listenUrl ?? own.url,
     log: log ?? pino({ level: config.logLevel }),
   })
   const url = await app.listen()

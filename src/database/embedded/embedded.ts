@@ -12,7 +12,8 @@ import { locatePrograms } from './binaries.ts'
 import { SUPERUSER } from './cluster.ts'
 import { connectToGuard } from './guard-connection.ts'
 import type { Transport } from './messages.ts'
-import { choosePlace } from './place.ts'
+import { choosePlace, explainFiles } from './place.ts'
+import { awaitFileSystem } from './file-system.ts'
 
 export { hasCluster } from './place.ts'
 
@@ -49,18 +50,14 @@ const toUrl = (host: string, port: number, password: string): string => {
   return `postgresql://${credentials}@localhost:${port}/postgres?host=${encodeURIComponent(host)}`
 }
 
-/**
- * Starts the embedded Postgres on `dataDir`, or joins the one that runs there already. The server accepts connections when this
- * resolves. Raises `database_unavailable` with instructions when the platform has no programs, the data belong to another user,
- * or the server does not start.
- */
-export const startEmbeddedPostgres = async ({
+const start = async ({
   dataDir,
   log = () => undefined,
   settings = {},
   transport = process.platform === 'win32' ? 'tcp' : 'socket',
 }: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> => {
   const programs = locatePrograms()
+  await awaitFileSystem(dataDir, { log })
   const place = choosePlace(dataDir)
   const guard = await connectToGuard({ place, programs, settings, transport }, log)
   const passwordFile = join(place.cluster, 'password')
@@ -73,3 +70,13 @@ export const startEmbeddedPostgres = async ({
     stop: guard.leave,
   }
 }
+
+/**
+ * Starts the embedded Postgres on `dataDir`, or joins the one that runs there already. The server accepts connections when this
+ * resolves. Raises `database_unavailable` with instructions when the platform has no programs, the directory does not answer or
+ * cannot be written, the data belong to another user, or the server does not start.
+ */
+export const startEmbeddedPostgres = (options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> =>
+  start(options).catch((error: unknown) => {
+    throw explainFiles(error, options.dataDir)
+  })

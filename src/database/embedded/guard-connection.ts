@@ -5,12 +5,14 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { HeadwayError } from '../../contract/errors.ts'
 import { LEAVE, readMessages, whenClosed, type GuardOptions } from './messages.ts'
+import { hasRoom, withoutRoom, type Place } from './place.ts'
 import { errorCode } from './processes.ts'
 import { openLog, readLogEnd } from './server-log.ts'
 
 /** Creating a cluster on a slow disk, or recovery after a power cut, may take long. */
 const START_TIMEOUT_MS = 120_000
 const CONNECT_AGAIN_MS = 20
+const TELL_EVERY_MS = 10_000
 const MAX_BACKOFF_MS = 5000
 
 /** Where the server accepts connections. */
@@ -56,7 +58,9 @@ const startGuard = (options: GuardOptions): ChildProcess => {
   return child
 }
 
-const failure = (message: string) => new HeadwayError('database_unavailable', message)
+/** What Postgres says of a full disk stands in its log, in words: the disk itself is looked at. */
+const failure = (place: Place, message: string) =>
+  hasRoom(place) ? new HeadwayError('database_unavailable', message) : withoutRoom(place)
 
 /** Connects to the guard, and starts one if there is none. If two are started at once, the one that gets the lock stays. */
 const reachGuard = async (options: GuardOptions, deadline: number): Promise<Socket> => {
@@ -67,10 +71,13 @@ const reachGuard = async (options: GuardOptions, deadline: number): Promise<Sock
       const socket = await connectTo(place.guardSocket)
       if (socket !== null) return socket
       if (child?.exitCode != null && child.exitCode !== 0) {
-        throw failure(`The embedded Postgres could not be started. The end of ${place.log}: ${readLogEnd(place.log)}`)
+        throw failure(
+          place,
+          `The embedded Postgres could not be started. The end of ${place.log}: ${readLogEnd(place.log)}`,
+        )
       }
       if (child === null || child.exitCode !== null || child.signalCode !== null) child = startGuard(options)
-      if (Date.now() > deadline) throw failure(`Nobody answers at ${place.guardSocket}. See ${place.log}.`)
+      if (Date.now() > deadline) throw failure(place, `Nobody answers at ${place.guardSocket}. See ${place.log}.`)
       await delay(CONNECT_AGAIN_MS)
     }
   } finally {
@@ -79,12 +86,19 @@ const reachGuard = async (options: GuardOptions, deadline: number): Promise<Sock
   }
 }
 
+interface Attachment {
+  socket: Socket
+  place: Place
+  log: (message: string) => void
+  deadline: number
+}
+
 /** Resolves when the server is ready; null when the guard has ended before it answered. */
-const awaitReady = (socket: Socket, log: (message: string) => void, deadline: number): Promise<Address | null> =>
+const awaitReady = ({ socket, place, log, deadline }: Attachment): Promise<Address | null> =>
   new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
       socket.destroy()
-      reject(failure('The embedded Postgres was not ready within two minutes'))
+      reject(failure(place, `The embedded Postgres was not ready within two minutes. See ${place.log}.`))
     }, deadline - Date.now())
     const settle = (settled: () => void) => {
       clearTimeout(timer)
@@ -94,7 +108,7 @@ const awaitReady = (socket: Socket, log: (message: string) => void, deadline: nu
     readMessages(socket, message => {
       if (message.type === 'ready') settle(() => resolve({ host: message.host, port: message.port }))
       else if (message.type === 'failed')
-        settle(() => reject(failure(`The embedded Postgres failed: ${message.reason}`)))
+        settle(() => reject(failure(place, `The embedded Postgres failed: ${message.reason}`)))
       else log(message.text)
     })
   })
@@ -103,12 +117,21 @@ const attach = async (
   options: GuardOptions,
   log: (message: string) => void,
 ): Promise<{ socket: Socket; address: Address }> => {
+  const { place } = options
   const deadline = Date.now() + START_TIMEOUT_MS
-  for (;;) {
-    const socket = await reachGuard(options, deadline)
-    socket.on('error', () => undefined)
-    const address = await awaitReady(socket, log, deadline)
-    if (address !== null) return { socket, address }
+  const telling = setInterval(() => {
+    const leftSeconds = Math.ceil((deadline - Date.now()) / 1000)
+    log(`The embedded Postgres is not ready yet, and is waited for another ${leftSeconds} seconds. See ${place.log}.`)
+  }, TELL_EVERY_MS)
+  try {
+    for (;;) {
+      const socket = await reachGuard(options, deadline)
+      socket.on('error', () => undefined)
+      const address = await awaitReady({ socket, place, log, deadline })
+      if (address !== null) return { socket, address }
+    }
+  } finally {
+    clearInterval(telling)
   }
 }
 

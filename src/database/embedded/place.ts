@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { chmodSync, chownSync, existsSync, lstatSync, mkdirSync, realpathSync, statSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, lstatSync, mkdirSync, realpathSync, statfsSync, statSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { HeadwayError } from '../../contract/errors.ts'
 import { chooseAccount, giveTo, mayEnter, type Account } from './account.ts'
@@ -28,12 +28,49 @@ const MAX_SOCKET_PATH_BYTES = 103
 /** The name that Postgres gives to the socket of port 5432. */
 export const SERVER_SOCKET = '.s.PGSQL.5432'
 
+/** By the codes of Node; any other is a matter of rights. */
+const WHY_UNUSABLE: Readonly<Record<string, string>> = {
+  EROFS: 'is on a file system that cannot be written: make it writable',
+  ENOSPC: 'is on a file system without room: make room there',
+  EDQUOT: 'is on a file system whose quota is used up: make room there',
+  EEXIST: 'is no directory: move away what is there',
+  ENOTDIR: 'is no directory: move away what is there',
+  ENAMETOOLONG: 'has a name that is too long: choose a shorter one',
+  EIO: 'is on a disk that fails: look at the log of the system',
+  ENOTCONN: 'is on a file system that has gone: mount it again',
+  ESTALE: 'is on a file system that has gone: mount it again',
+}
+
 const inaccessible = (path: string, cause: unknown) =>
   new HeadwayError(
     'database_unavailable',
-    `The data of the embedded Postgres, ${path}, is not accessible to this user: ` +
-      'run as its owner, or set HEADWAY_DATA_DIR to a directory of your own, or set DATABASE_URL.',
+    `The data of the embedded Postgres, ${path}, ` +
+      (WHY_UNUSABLE[errorCode(cause)] ?? 'is not accessible to this user: run as its owner') +
+      ', or set HEADWAY_DATA_DIR to a directory of your own, or set DATABASE_URL.',
     { cause },
+  )
+
+/** The sentence for an error of the file system; answers any other error unchanged. */
+export const explainFiles = (error: unknown, dataDir: string): unknown => {
+  const code = errorCode(error)
+  if (error instanceof HeadwayError || !(code in WHY_UNUSABLE || code === 'EACCES' || code === 'EPERM')) return error
+  return inaccessible(resolve(dataDir), error)
+}
+
+/** More than initdb writes, and more than a server needs to recover. */
+const ROOM_BYTES = 64 * 1024 * 1024
+
+/** Whether the file system of `place` has room for a server to start. Postgres reports a full disk in its log only, as a text. */
+export const hasRoom = ({ home }: Pick<Place, 'home'>): boolean => {
+  const { bavail, bsize } = statfsSync(home)
+  return bavail * bsize >= ROOM_BYTES
+}
+
+export const withoutRoom = ({ home }: Pick<Place, 'home'>) =>
+  new HeadwayError(
+    'database_unavailable',
+    `The embedded Postgres could not be started: the file system of ${home} has less than ${ROOM_BYTES / 1024 / 1024} MB left. ` +
+      'Make room there, or set HEADWAY_DATA_DIR to a directory of your own, or set DATABASE_URL.',
   )
 
 /** Makes a directory that only the user of Postgres may enter. Refuses a directory of another user. */

@@ -10,6 +10,8 @@ const REASONS = {
   statements:
     'The database answers, and refuses what the service asks of it: functions, tables or rights of this version are missing. ' +
     'The log of the database says which.',
+  read_only:
+    'The database is read-only: it is a standby now, or default_transaction_read_only is on. Nothing can be written.',
   heartbeats:
     'The database refuses to write heartbeats: functions, tables or rights of this version are missing. They wait in ' +
     'memory, and the log says what is missing: mend that, and do not restart.',

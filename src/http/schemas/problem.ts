@@ -25,7 +25,7 @@ export const problem = z
     reason: z
       .string()
       .exactOptional()
-      .describe('Of `/readyz`: `database`, `statements` or `heartbeats`, whatever is not in order.'),
+      .describe('Of `/readyz`: `database`, `statements`, `read_only` or `heartbeats`, whatever is not in order.'),
     retryAfterSeconds: z.number().exactOptional(),
   })
   .meta({
