@@ -18,6 +18,7 @@ import { createJobRepository } from './jobs/repository.ts'
 import { createRetention } from './jobs/retention.ts'
 import { createSchedule, intervalSecondsOf } from './jobs/schedule.ts'
 import { createSweeper } from './jobs/sweeper.ts'
+import { createHistories } from './jobs/type-histories.ts'
 import { countTurnedAway, TurnedAway } from './jobs/turned-away.ts'
 import { createUntoldChanges } from './jobs/untold-changes.ts'
 import { createAnnouncer } from './live/announcer.ts'
@@ -148,6 +149,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   const eraseExpired = metrics.countErased(createRetention({ database, retentionDays, log, isClosing }))
   const schedules = [
     createSchedule('sweep', config.sweepSchedule, sweep, log),
+    createSchedule('histories of types', config.sweepSchedule, createHistories(database), log),
     createSchedule('retention', config.retentionSchedule, eraseExpired, log),
     createSchedule('retention of deliveries', config.retentionSchedule, webhooks.eraseDeliveries, log),
   ]

@@ -13,7 +13,7 @@ environment variables of PostgreSQL (PGHOST, PGPASSWORD and others), and keeps t
 Examples:
   headway database
   headway database psql
-  headway database psql -c 'SELECT status, count(*) FROM progress_jobs GROUP BY status'
+  headway database psql -c 'SELECT status, count(*) FROM public.progress_jobs GROUP BY status'
   headway database pg_dump --format=custom --file=headway.pgdump
 `
 

@@ -27,6 +27,7 @@ export const {
   // Only one of its overloads is deprecated.
   // eslint-disable-next-line @typescript-eslint/no-deprecated
   primaryKey,
+  real,
   smallint,
   text,
   timestamp,

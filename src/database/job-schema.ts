@@ -12,6 +12,7 @@ import {
   text,
   uniqueIndex,
   uuid,
+  real,
 } from './drizzle.ts'
 import { count, publicTable, thisMillisecond, time, transactionId } from './columns.ts'
 
@@ -46,8 +47,19 @@ export const progressJobs = publicTable(
     throughputPerSecond: doublePrecision('throughput_per_second'),
     etaSeconds: count('eta_seconds'),
     etaSource: text('eta_source'),
-    /** How long jobs of this type usually take, looked up when the job starts. Null when none has completed yet. */
+    /** How uncertain the estimate is: the standard deviation of its logarithm. Null: there is none, or a worker stated it. */
+    etaSpread: real('eta_spread'),
+    /**
+     * The history of the job's type, looked up when the job starts (functions/history.sql): how long jobs of the type usually
+     * take, the shape of their work, and how long one takes that takes longer than usual. Null: none has completed yet.
+     */
     expectedSeconds: doublePrecision('expected_seconds'),
+    shape: smallint('shape').array(),
+    longSeconds: doublePrecision('long_seconds'),
+    /** The share of the work done at up to eight even moments, `shareStep` seconds apart, and the odds of the shape that follow. */
+    sharePath: real('share_path').array(),
+    shareStep: doublePrecision('share_step'),
+    shapeOdds: real('shape_odds'),
     stage: text('stage'),
     stages: jsonb('stages'),
     message: text('message'),
@@ -210,6 +222,22 @@ export const progressJobs = publicTable(
   ],
 )
 
+/** What is known of a type of jobs of a tenant, learned from the last 20 that completed (functions/history.sql). */
+export const typeHistories = publicTable(
+  'type_histories',
+  {
+    tenantId: uuid('tenant_id').notNull(),
+    jobType: text('job_type').notNull(),
+    isPartition: boolean('is_partition').notNull(),
+    expectedSeconds: doublePrecision('expected_seconds'),
+    shape: smallint('shape').array(),
+    longSeconds: doublePrecision('long_seconds'),
+    /** When the newest job ended that was learned from. */
+    newestAt: time('newest_at').notNull(),
+  },
+  table => [primaryKey({ name: 'type_histories_pkey', columns: [table.tenantId, table.jobType, table.isPartition] })],
+)
+
 /** One row per job and worker. The job's numbers are the sum of the rows of its current attempt. */
 export const jobProgress = publicTable(
   'job_progress',
@@ -248,7 +276,25 @@ export const jobProgress = publicTable(
     /** The time from which the next advance is measured: by the database's clock, and by the worker's clock if it sends one. */
     rateAt: time('rate_at').notNull(),
     rateReportedAt: time('rate_reported_at'),
-    /** Averages of the worker's pace, in units per second: over all its time, and over about the last eighth of it. */
+    /** The worker's rate is `rateUnits` divided by `rateSeconds`, as of its last advance. */
+    rateUnits: doublePrecision('rate_units').notNull().default(0),
+    rateSeconds: doublePrecision('rate_seconds').notNull().default(0),
+    /** How wrong the rate would have been so far: the mean of the logarithms of predicted to actual. Null: not known yet. */
+    rateError: real('rate_error'),
+    /** All that the worker has advanced, and the seconds that count for it. */
+    paceUnits: doublePrecision('pace_units').notNull().default(0),
+    paceSeconds: doublePrecision('pace_seconds').notNull().default(0),
+    /** Units at up to eight even moments of those seconds, `paceStep` seconds apart, from 0. */
+    pacePath: real('pace_path')
+      .array()
+      .notNull()
+      .default(sql`'{0}'`),
+    paceStep: doublePrecision('pace_step').notNull().default(0),
+    /** The two longest times from one advance to the next, and the part of the longest that does not count. */
+    longestGap: doublePrecision('longest_gap').notNull().default(0),
+    secondGap: doublePrecision('second_gap').notNull().default(0),
+    leftOut: doublePrecision('left_out').notNull().default(0),
+    /** No longer read. The version before this one writes them, and may run beside it during an upgrade. */
     rateWhole: doublePrecision('rate_whole').notNull().default(0),
     rateRecent: doublePrecision('rate_recent').notNull().default(0),
   },
@@ -266,7 +312,8 @@ export const jobProgress = publicTable(
     check('job_progress_throughput', sql`throughput_per_second BETWEEN 0 AND 1e15`),
     check(
       'job_progress_rate',
-      sql`rate_whole >= 0 AND rate_whole < 'infinity' AND rate_recent >= 0 AND rate_recent < 'infinity'`,
+      sql`rate_whole >= 0 AND rate_whole < 'infinity' AND rate_recent >= 0 AND rate_recent < 'infinity'
+        AND rate_units >= 0 AND rate_units < 'infinity' AND rate_seconds >= 0 AND rate_seconds < 'infinity'`,
     ),
   ],
 )

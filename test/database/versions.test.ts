@@ -106,7 +106,7 @@ t.test('two versions work beside each other while one replaces the other, and th
   const broken = buildVersion(t, GENERATION + 2)
   edit(`${broken.functions}workers.sql`, 'SELECT', 'SELEKT')
   writeFileSync(`${broken.functions}zzz.sql`, 'CREATE FUNCTION headway.broken() RETURNS nothing LANGUAGE sql AS $$$$')
-  t.match(await migrateBy(broken, database), { code: 1 })
+  t.not((await migrateBy(broken, database)).code, 0)
   t.same(await schemasOf(database), ['headway', FUNCTIONS, schemaOf(GENERATION + 1)].sort(), 'as it was')
   await bothWork()
 

@@ -14,6 +14,7 @@ export const DUMPED_TABLES = [
   'webhook_backlogs',
   'webhook_deliveries',
   'untold_changes',
+  'type_histories',
 ] as const
 
 export const LEFT_OUT_TABLES = ['service_processes'] as const

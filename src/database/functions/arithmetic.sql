@@ -1,4 +1,4 @@
--- The arithmetic of progress. The functions depend on their arguments alone, except the clock and expected_seconds. Most are
+-- The arithmetic of progress. The functions depend on their arguments alone, except the clock. Most are
 -- small enough for the planner to inline, so that a flush of a thousand reports computes expressions and makes no calls.
 -- least() and greatest() ignore nulls: where an unknown value must stay unknown, CASE is used instead.
 
@@ -108,24 +108,6 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   END
 $$;
 
--- How much the history of this type of job counts in the estimate, 0 to 1. It counts alone until there is a rate of three
--- advances. Then it counts less the further the job gets, and not at all from half of it. It also counts less as the job
--- approaches its expected time, because a job that takes longer than usual is not like the earlier ones. Figures:
--- docs/decisions/0005-rate-and-eta.md.
-CREATE FUNCTION headway.history_weight(expected float8, spent float8, fraction float8, has_rate boolean) RETURNS float8
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT CASE WHEN expected > spent
-    THEN CASE WHEN has_rate THEN greatest(0, 1 - 2 * fraction) * (1 - spent / expected) ELSE 1 END
-    ELSE 0 END
-$$;
-
--- The estimate from history and the measured one, blended. `weight` is the part of the estimate from history.
-CREATE FUNCTION headway.blend_eta(expected float8, spent float8, measured float8, weight float8) RETURNS float8
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT CASE WHEN weight >= 1 THEN expected - spent WHEN weight > 0 THEN weight * (expected - spent) + (1 - weight) * measured
-    ELSE measured END
-$$;
-
 -- Whether it is time to note a job's progress in its history. It is time when the percent has grown, but not more often than
 -- every 5 s. If the percent cannot grow, because there is no total or no work gets done (`flat`), it is time whenever the time
 -- spent has grown by 5 %: a day without an advance is then visible in the history. The same holds when the percent has fallen.
@@ -136,9 +118,6 @@ CREATE FUNCTION headway.sample_is_due(since float8, before float8, percent integ
 RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT since >= 5 AND (percent > sampled_percent OR (flat OR percent < sampled_percent) AND since >= 0.05 * before)
 $$;
-
--- A worker's rate is made of two averages of its pace: the whole average covers all its time, the recent average about the last
--- eighth of it (rate_whole and rate_recent of job_progress). Figures and reasons: docs/decisions/0005-rate-and-eta.md.
 
 -- The seconds between two advances of a worker, at least a millisecond. The worker's clock is used where both reports carry its
 -- time, because a report may be delayed on its way. If the two clocks differ by more than 10 s plus a tenth of the time, the
@@ -161,75 +140,10 @@ RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     AND coalesce(late_since > at - interval '10 seconds', true)
 $$;
 
--- How far the recent average looks back, in seconds. It is long enough that a worker that advances once in ten minutes has as
--- steady a rate as one that advances a thousand times a second. `advances` includes the advance that is being added.
-CREATE FUNCTION headway.rate_tau(spent float8, advances bigint) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT greatest(15, spent / 8, 8 * spent / nullif(advances, 0))
-$$;
-
--- The time with which an advance is weighted. It is limited, because a stall ends with one advance after a long time, and that
--- advance must not outweigh all earlier ones.
-CREATE FUNCTION headway.rate_elapsed(elapsed float8, spent float8, advances bigint) RETURNS float8
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT least(elapsed, headway.rate_tau(spent, advances) / 2)
-$$;
-
--- How much of the whole average an advance replaces: the advance's share of all the time.
-CREATE FUNCTION headway.whole_alpha(elapsed float8, spent float8, advances bigint) RETURNS float8
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT CASE WHEN advances = 1 THEN 1 ELSE least(1, headway.rate_elapsed(elapsed, spent, advances) / spent) END
-$$;
-
--- How much of the recent average an advance replaces: the advance's share of the time looked back, which at first is all the
--- time.
-CREATE FUNCTION headway.recent_alpha(elapsed float8, spent float8, advances bigint) RETURNS float8
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT greatest(
-    headway.whole_alpha(elapsed, spent, advances),
-    headway.rate_elapsed(elapsed, spent, advances)
-      / (headway.rate_elapsed(elapsed, spent, advances) + headway.rate_tau(spent, advances))
-  )
-$$;
-
--- How far the rate follows the recent average, 0 to 1. It follows further the more the two averages differ, compared with what
--- chance would explain. Chance explains less the more advances there are, by their square root, so the result is their number
--- times the squared difference.
-CREATE FUNCTION headway.recent_trust(whole float8, recent float8, advances bigint) RETURNS float8
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT CASE WHEN whole = recent THEN 0
-    ELSE least(1, advances * ((recent - whole) / (recent + whole)) * ((recent - whole) / (recent + whole))) END
-$$;
-
--- A worker's rate in units per second: the whole average, moved towards the recent one by headway.recent_trust. When the worker
--- has been idle for longer than it usually takes for an advance, the rate falls, so that the time left grows evenly. Null
--- before the first advance.
-CREATE FUNCTION headway.worker_rate(whole float8, recent float8, advances bigint, spent float8, idle float8)
-RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT CASE WHEN advances > 0 THEN
-    (whole + headway.recent_trust(whole, recent, advances) * (recent - whole))
-      / (1 + greatest(0, idle - spent / advances) / headway.rate_tau(spent, advances))
-  END
-$$;
-
 -- Whether the worker's last heartbeat is recent enough for its rate to count: within 30 s, or three times the worker's own
 -- interval.
 CREATE FUNCTION headway.worker_reports(at timestamptz, heartbeat_at timestamptz, created_at timestamptz, heartbeats bigint)
 RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT headway.seconds(at, heartbeat_at)
     <= greatest(30, 3 * headway.seconds(heartbeat_at, created_at) / nullif(heartbeats - 1, 0))
-$$;
-
--- How long jobs of a type usually take, in seconds: the median of the tenant's last 50 completed ones; null when there are
--- none. It is read once, when a job starts. Partitions are compared with partitions. When the clock was set back, some jobs
--- took less than 0 seconds. They are left out. The plan is made without the values of the arguments. If the planner knew that
--- it is looking for partitions, it would write the condition as `parent_job_id IS NOT NULL`, would not find the index
--- progress_jobs_durations by it, and would read all jobs of the type.
-CREATE FUNCTION headway.expected_seconds(tenant_id uuid, job_type text, is_partition boolean) RETURNS float8
-LANGUAGE sql STABLE PARALLEL SAFE SET plan_cache_mode = force_generic_plan SET jit = off AS $$
-  SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY l.completed_seconds) FROM (
-    SELECT j.completed_seconds FROM public.progress_jobs j
-    WHERE j.tenant_id = expected_seconds.tenant_id AND j.job_type = expected_seconds.job_type
-      AND (j.parent_job_id IS NULL) = (NOT is_partition) AND j.completed_seconds >= 0
-    ORDER BY j.finished_at DESC LIMIT 50
-  ) l
 $$;

@@ -101,8 +101,10 @@ BEGIN
       END AS new_lifecycle,
       coalesce(b.started_at, CASE WHEN n.new_status IN ('running', 'completed') THEN at
         WHEN n.new_status <> 'pending' THEN n.started_at END) AS begun_at,
-      CASE WHEN b.status = 'pending' AND n.new_status = 'running'
-        THEN headway.expected_seconds(b.tenant_id, b.job_type, false) ELSE b.expected_seconds END AS expected,
+      (h.history).expected_seconds AS expected, (h.history).shape, (h.history).long_seconds,
+      -- The share of the work that is done.
+      CASE WHEN n.total_count > 0 THEN least(1, n.done::float8 / n.total_count)
+        ELSE coalesce(n.percents, 0) / (100 * b.partition_count)::float8 END AS share,
       CASE WHEN n.new_status = 'completed' THEN 100 ELSE headway.next_percent(
         b.progress_percent,
         CASE WHEN n.total_count > 0 THEN headway.percent(headway.hold_count(n.done), n.total_count)
@@ -111,11 +113,15 @@ BEGIN
       CASE WHEN n.adds_up AND n.total_count IS NOT NULL AND n.throughput > 1e-9 THEN n.rest / n.throughput END AS rate_eta
     FROM named n
     JOIN public.progress_jobs b ON b.id = n.id
+    CROSS JOIN LATERAL (SELECT CASE WHEN b.status = 'pending' AND n.new_status = 'running'
+      THEN headway.history_of(b.tenant_id, b.job_type, false)
+      ELSE (b.expected_seconds, b.shape, b.long_seconds, NULL)::headway.type_history END AS history OFFSET 0) h
   ),
   estimated AS MATERIALIZED (
     SELECT d.*, e.weight,
       CASE WHEN d.new_status = 'completed' THEN 0
-        WHEN d.new_status = 'running' THEN headway.blend_eta(d.expected, e.spent, e.measured, e.weight) END AS eta,
+        WHEN d.new_status = 'running' THEN e.eta END AS eta,
+      CASE WHEN d.new_status = 'running' AND e.eta IS NOT NULL THEN headway.eta_spread(d.shape, d.share, e.weight, NULL) END AS spread,
       coalesce(d.new_status = 'running' AND d.new_lifecycle IS NULL AND headway.sample_is_due(
         headway.seconds(at, l.noted_at), headway.seconds(l.noted_at, d.begun_at), d.percent_now,
         coalesce(b.sampled_percent, 0), d.total_count IS NULL OR NOT coalesce(d.advanced_at > l.noted_at, false)), false)
@@ -124,8 +130,16 @@ BEGIN
     JOIN public.progress_jobs b ON b.id = d.id
     CROSS JOIN LATERAL (SELECT coalesce(b.sampled_at, d.begun_at) AS noted_at) l
     CROSS JOIN LATERAL (
-      SELECT m.*, headway.history_weight(d.expected, m.spent, d.percent_now / 100::float8, m.measured IS NOT NULL) AS weight
-      FROM (SELECT headway.seconds(at, d.begun_at) AS spent, greatest(d.rate_eta, d.slowest_eta) AS measured) m
+      SELECT w.*, headway.blend_eta(w.from_history, w.measured, w.weight) AS eta
+      FROM (
+        SELECT m.*, headway.history_weight(d.shape, d.share, 1, m.from_history, m.measured) AS weight
+        FROM (
+          SELECT greatest(d.rate_eta, d.slowest_eta) AS measured,
+            headway.history_eta(d.expected, d.shape, d.share, 0, headway.seconds(at, d.begun_at)) AS from_history
+          OFFSET 0
+        ) m
+        OFFSET 0
+      ) w
     ) e
   ),
   compared AS MATERIALIZED (
@@ -154,7 +168,10 @@ BEGIN
       eta_seconds = headway.hold_seconds(ceil(c.eta)
         + CASE WHEN c.changed THEN 0 ELSE greatest(0, ceil(headway.seconds(at, b.updated_at))) END),
       eta_source = CASE WHEN c.ends OR c.eta IS NULL THEN NULL WHEN c.weight > 0.5 THEN 'history' ELSE 'rate' END,
+      eta_spread = c.spread,
       expected_seconds = c.expected,
+      shape = c.shape,
+      long_seconds = c.long_seconds,
       started_at = c.begun_at,
       heartbeat_at = greatest(b.heartbeat_at, c.heartbeat_at),
       advanced_at = greatest(b.advanced_at, c.advanced_at),

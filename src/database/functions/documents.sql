@@ -95,8 +95,8 @@ CREATE FUNCTION headway.worker_document(w public.job_progress, at timestamptz, l
     w.progress_percent AS "progressPercent",
     headway.four_digits(coalesce(
       w.throughput_per_second,
-      headway.worker_rate(w.rate_whole, w.rate_recent, w.advances,
-        headway.seconds(at, w.rate_since), headway.seconds(at, w.rate_at))
+      headway.worker_rate(w.rate_units, w.rate_seconds, w.advances,
+        headway.seconds(w.rate_at, w.rate_since), headway.seconds(at, w.rate_at))
     )) AS "throughputPerSecond",
     CASE WHEN w.eta_at > at THEN ceil(headway.seconds(w.eta_at, at))::bigint
       WHEN w.eta_at <= at THEN 0 END AS "etaSeconds",

@@ -43,7 +43,11 @@ BEGIN
       coalesce(w.heartbeats, 0) + 1 AS heartbeats, coalesce(r.advances, 0) AS old_advances,
       coalesce(r.rate_since, b.begun_at) AS rate_since, coalesce(r.rate_at, b.begun_at) AS old_rate_at,
       r.rate_reported_at AS old_rate_reported_at,
-      coalesce(r.rate_whole, 0) AS old_rate_whole, coalesce(r.rate_recent, 0) AS old_rate_recent,
+      coalesce(r.rate_units, 0) AS old_rate_units, coalesce(r.rate_seconds, 0) AS old_rate_seconds, r.rate_error AS old_rate_error,
+      coalesce(r.pace_units, 0) AS old_pace_units, coalesce(r.pace_seconds, 0) AS old_pace_seconds,
+      coalesce(r.pace_path, '{0}') AS old_pace_path, coalesce(r.pace_step, 0) AS old_pace_step,
+      coalesce(r.longest_gap, 0) AS old_longest_gap, coalesce(r.second_gap, 0) AS old_second_gap,
+      coalesce(r.left_out, 0) AS old_left_out, j.progress_percent AS job_percent,
       v.applies, CASE WHEN l.late THEN coalesce(w.late_since, at) END AS late_since
     FROM json_populate_recordset(NULL::headway.heartbeat, heartbeats) AS x
     LEFT JOIN LATERAL (
@@ -76,7 +80,8 @@ BEGIN
     ) v
     -- A worker that was silent for longer than the job's timeout gets a new rate: it did no work in that time.
     LEFT JOIN LATERAL (
-      SELECT w.advances, w.rate_since, w.rate_at, w.rate_reported_at, w.rate_whole, w.rate_recent
+      SELECT w.advances, w.rate_since, w.rate_at, w.rate_reported_at, w.rate_units, w.rate_seconds, w.rate_error, w.pace_units,
+        w.pace_seconds, w.pace_path, w.pace_step, w.longest_gap, w.second_gap, w.left_out
       WHERE NOT v.enters AND (j.heartbeat_timeout_seconds = 0
         OR w.heartbeat_at >= at - make_interval(secs => j.heartbeat_timeout_seconds))
     ) r ON true
@@ -166,18 +171,20 @@ BEGIN
       t.late_since, CASE WHEN t.processed > t.old_processed THEN at ELSE t.old_advanced_at END AS advanced_at,
       t.old_advances + t.is_sample::integer AS advances, t.rate_since,
       CASE WHEN t.moves THEN at ELSE t.old_rate_at END AS rate_at,
-      CASE WHEN t.moves THEN t.reported_at ELSE t.old_rate_reported_at END AS rate_reported_at,
-      CASE WHEN t.is_sample THEN t.old_rate_whole + a.of_whole * (a.pace - t.old_rate_whole)
-        ELSE t.old_rate_whole END AS rate_whole,
-      CASE WHEN t.is_sample THEN t.old_rate_recent + a.of_recent * (a.pace - t.old_rate_recent)
-        ELSE t.old_rate_recent END AS rate_recent
+      -- A measurement that begins now begins at the worker's time as well.
+      CASE WHEN t.moves OR t.old_rate_at = at THEN t.reported_at ELSE t.old_rate_reported_at END AS rate_reported_at,
+      p.rate_units, p.rate_seconds, p.rate_error, p.pace_units, p.pace_seconds, p.pace_path, p.pace_step,
+      p.longest_gap, p.second_gap, p.left_out
     FROM timed t
     CROSS JOIN LATERAL (
-      SELECT
-        (t.processed - t.old_processed) / t.elapsed AS pace,
-        headway.whole_alpha(t.elapsed, t.spent, t.old_advances + 1) AS of_whole,
-        headway.recent_alpha(t.elapsed, t.spent, t.old_advances + 1) AS of_recent
+      SELECT CASE WHEN t.is_sample THEN headway.advance_pace(
+        (t.old_rate_units, t.old_rate_seconds, t.old_rate_error, t.old_pace_units, t.old_pace_seconds, t.old_pace_path,
+          t.old_pace_step, t.old_longest_gap, t.old_second_gap, t.old_left_out)::headway.worker_pace,
+        t.processed - t.old_processed, t.elapsed, t.spent, t.old_advances + 1, t.job_percent)
+      ELSE (t.old_rate_units, t.old_rate_seconds, t.old_rate_error, t.old_pace_units, t.old_pace_seconds, t.old_pace_path,
+        t.old_pace_step, t.old_longest_gap, t.old_second_gap, t.old_left_out)::headway.worker_pace END AS pace OFFSET 0
     ) a
+    CROSS JOIN LATERAL (SELECT (a.pace).* OFFSET 0) p
   ),
   placed AS MATERIALIZED (
     SELECT s.*, c.counts,
@@ -241,12 +248,14 @@ BEGIN
     INSERT INTO public.job_progress (
       job_id, worker_id, attempt, processed_count, total_count, unit, progress_percent, stage, message, payload,
       throughput_per_second, eta_at, reported_at, late_since, heartbeat_at, created_at, advanced_at, heartbeats, advances,
-      rate_since, rate_at, rate_reported_at, rate_whole, rate_recent
+      rate_since, rate_at, rate_reported_at, rate_units, rate_seconds, rate_error, pace_units, pace_seconds, pace_path, pace_step,
+      longest_gap, second_gap, left_out
     )
     SELECT
       s.job_id, s.worker_id, s.job_attempt, s.processed, s.total, s.unit, s.percent, s.stage, s.message, s.payload,
       s.throughput, s.eta_at, s.reported_at, s.late_since, at, s.created_at, s.advanced_at, s.heartbeats, s.advances,
-      s.rate_since, s.rate_at, s.rate_reported_at, s.rate_whole, s.rate_recent
+      s.rate_since, s.rate_at, s.rate_reported_at, s.rate_units, s.rate_seconds, s.rate_error, s.pace_units, s.pace_seconds,
+      s.pace_path, s.pace_step, s.longest_gap, s.second_gap, s.left_out
     FROM united s
     ON CONFLICT (job_id, worker_id) DO UPDATE SET
       attempt = excluded.attempt, processed_count = excluded.processed_count, total_count = excluded.total_count,
@@ -255,7 +264,10 @@ BEGIN
       reported_at = excluded.reported_at, late_since = excluded.late_since, heartbeat_at = excluded.heartbeat_at, created_at = excluded.created_at,
       advanced_at = excluded.advanced_at, heartbeats = excluded.heartbeats, advances = excluded.advances,
       rate_since = excluded.rate_since, rate_at = excluded.rate_at, rate_reported_at = excluded.rate_reported_at,
-      rate_whole = excluded.rate_whole, rate_recent = excluded.rate_recent
+      rate_units = excluded.rate_units, rate_seconds = excluded.rate_seconds, rate_error = excluded.rate_error,
+      pace_units = excluded.pace_units, pace_seconds = excluded.pace_seconds, pace_path = excluded.pace_path,
+      pace_step = excluded.pace_step, longest_gap = excluded.longest_gap, second_gap = excluded.second_gap,
+      left_out = excluded.left_out
   ),
   reported AS MATERIALIZED (
     -- What this batch of heartbeats says about each job: the sums over its workers, and of single values the one that came
@@ -267,9 +279,10 @@ BEGIN
       sum(s.total) FILTER (WHERE s.counts AND s.agrees) AS total,
       sum(s.percent) FILTER (WHERE s.counts) AS percents, count(s.percent) FILTER (WHERE s.counts) AS percent_count,
       sum(s.advances) FILTER (WHERE s.counts AND s.agrees) AS advances,
+      avg(s.rate_error) FILTER (WHERE s.counts AND s.agrees) AS rate_error,
       coalesce(bool_or(s.throughput IS NOT NULL) FILTER (WHERE s.counts AND s.agrees), false) AS states_rate,
-      sum(coalesce(s.throughput, headway.worker_rate(s.rate_whole, s.rate_recent, s.advances,
-        headway.seconds(at, s.rate_since), headway.seconds(at, s.rate_at)))) FILTER (WHERE s.counts AND s.agrees) AS throughput,
+      sum(coalesce(s.throughput, headway.worker_rate(s.rate_units, s.rate_seconds, s.advances,
+        headway.seconds(s.rate_at, s.rate_since), headway.seconds(at, s.rate_at)))) FILTER (WHERE s.counts AND s.agrees) AS throughput,
       max(s.eta_at) FILTER (WHERE s.counts) AS eta_at,
       coalesce(bool_or(s.processed > s.old_processed) FILTER (WHERE s.counts AND NOT s.agrees), false) AS others_advance,
       bool_or(
@@ -301,19 +314,22 @@ BEGIN
       headway.hold_count(CASE WHEN r.total IS NULL THEN o.total ELSE r.total + coalesce(o.total, 0) END) AS shared_total,
       (coalesce(r.percents, 0) + coalesce(o.percents, 0))::float8 / nullif(r.percent_count + o.percent_count, 0) AS percent,
       CASE WHEN r.throughput IS NULL THEN o.throughput ELSE r.throughput + coalesce(o.throughput, 0) END AS all_throughput,
+      coalesce(r.advances, 0) + coalesce(o.advances, 0) AS all_advances,
+      coalesce((r.rate_error + o.rate_error) / 2, r.rate_error, o.rate_error) AS all_rate_error,
       coalesce(r.advances, 0) + coalesce(o.advances, 0) >= 3
         -- A rate that a worker states itself counts at once.
         OR r.states_rate OR coalesce(o.states_rate, false) AS has_rate,
+      r.states_rate OR coalesce(o.states_rate, false) AS any_states_rate,
       greatest(r.eta_at, o.eta_at) AS last_eta_at
     FROM reported r
     CROSS JOIN LATERAL (
       SELECT
         sum(w.processed_count) FILTER (WHERE l.agrees) AS processed, sum(w.total_count) FILTER (WHERE l.agrees) AS total,
-        sum(w.advances) FILTER (WHERE l.agrees) AS advances,
+        sum(w.advances) FILTER (WHERE l.agrees) AS advances, avg(w.rate_error) FILTER (WHERE l.agrees) AS rate_error,
         bool_or(w.throughput_per_second IS NOT NULL) FILTER (WHERE l.reports AND l.agrees) AS states_rate,
         sum(w.progress_percent) AS percents, count(w.progress_percent) AS percent_count,
-        sum(coalesce(w.throughput_per_second, headway.worker_rate(w.rate_whole, w.rate_recent, w.advances,
-          headway.seconds(at, w.rate_since), headway.seconds(at, w.rate_at)))) FILTER (WHERE l.reports AND l.agrees) AS throughput,
+        sum(coalesce(w.throughput_per_second, headway.worker_rate(w.rate_units, w.rate_seconds, w.advances,
+          headway.seconds(w.rate_at, w.rate_since), headway.seconds(at, w.rate_at)))) FILTER (WHERE l.reports AND l.agrees) AS throughput,
         max(w.eta_at) FILTER (WHERE l.reports) AS eta_at
       FROM public.job_progress w
       CROSS JOIN LATERAL (SELECT headway.worker_reports(at, w.heartbeat_at, w.created_at, w.heartbeats) AS reports,
@@ -324,7 +340,9 @@ BEGIN
   ),
   decided AS MATERIALIZED (
     -- What the job will be, without its estimate. The job's row is read once; columns named `was_` hold its old values.
-    SELECT r.*, o.own, t.all_total, m.new_meta, l.new_lifecycle, p.stage_advances, f.fraction, e.expected,
+    SELECT r.*, o.own, t.all_total, m.new_meta, l.new_lifecycle, p.stage_advances, f.fraction, (e.history).expected_seconds AS expected, (e.history).shape, (e.history).long_seconds,
+      j.share_path, j.share_step, j.shape_odds, j.attempt AS job_attempt, j.advanced_at AS was_advanced_at,
+      CASE WHEN r.job_place IS NULL THEN headway.share_of(j.processed_count, j.total_count) END AS was_share,
       coalesce(j.started_at, at) AS started_at, j.progress_percent AS was_percent, j.total_count AS was_total,
       j.sampled_at AS was_sampled_at, j.sampled_percent AS was_sampled_percent,
       -- The weights of the declared stages: `before` is the part of the job that came before the current stage, `stage_weight`
@@ -357,18 +375,21 @@ BEGIN
       SELECT CASE WHEN r.job_place IS NOT NULL THEN headway.stage_weights(j.stages, r.stage_place) END AS weights OFFSET 0
     ) g
     CROSS JOIN LATERAL (SELECT CASE WHEN j.status = 'pending'
-      THEN headway.expected_seconds(j.tenant_id, j.job_type, j.parent_job_id IS NOT NULL)
-      ELSE j.expected_seconds END AS expected) e
+      THEN headway.history_of(j.tenant_id, j.job_type, j.parent_job_id IS NOT NULL)
+      ELSE (j.expected_seconds, j.shape, j.long_seconds, NULL)::headway.type_history END AS history OFFSET 0) e
   ),
   measured AS MATERIALIZED (
     -- The percent to show, and the time left according to the rate alone.
-    SELECT d.*, p.percent_now, p.done,
+    SELECT d.*, p.percent_now, p.done, p.by_percent,
       headway.rate_eta(
         CASE WHEN d.all_total < d.all_processed THEN 0 ELSE d.all_total - d.all_processed END,
         -- In a new stage, the pace of the stages before it says more than the first advances of the new one.
         CASE WHEN d.job_place IS NULL OR d.has_rate THEN d.all_throughput END,
-        coalesce(1 - d.before - d.stage_weight, 0), p.done, headway.seconds(at, d.started_at)) AS rate_eta,
+        coalesce(1 - d.before - d.stage_weight, 0), coalesce(CASE WHEN p.done > 0 THEN p.by_percent END, p.done),
+        headway.seconds(at, d.started_at)) AS rate_eta,
+      coalesce(CASE WHEN p.done > 0 THEN p.by_percent END, p.done, headway.share_of(d.all_processed, d.all_total)) AS share,
       headway.seconds(at, d.started_at) AS spent,
+      headway.expected_idle(headway.seconds(at, d.advanced_at), headway.seconds(d.advanced_at, d.started_at), d.all_advances) AS idle,
       -- `unsampled` is the time since the last progress entry in the history, `sampled` the time that the job had run by then.
       headway.seconds(at, coalesce(d.was_sampled_at, d.started_at)) AS unsampled,
       headway.seconds(coalesce(d.was_sampled_at, d.started_at), d.started_at) AS sampled,
@@ -376,7 +397,9 @@ BEGIN
     FROM decided d
     CROSS JOIN LATERAL (
       SELECT CASE WHEN d.job_place IS NOT NULL THEN d.before + d.stage_weight * d.fraction
-        WHEN d.all_total IS NULL THEN d.percent / 100 END AS done
+        -- A whole percent is reported until the next one is reached: on average it is half a percent more.
+        WHEN d.all_total IS NULL THEN d.percent / 100 END AS done,
+      CASE WHEN d.job_place IS NULL AND d.all_total IS NULL THEN least(1, d.percent / 100 + 0.005) END AS by_percent
     ) q
     CROSS JOIN LATERAL (
       SELECT CASE WHEN q.done IS NULL THEN headway.percent(d.all_processed, d.all_total)
@@ -384,23 +407,48 @@ BEGIN
     ) c
     CROSS JOIN LATERAL (
       -- In a new unit the job begins at nothing.
-      SELECT q.done, headway.next_percent(
+      SELECT q.done, q.by_percent, headway.next_percent(
         CASE WHEN d.changes_unit AND d.job_place IS NULL THEN 0 ELSE d.was_percent END, c.computed,
         d.all_total IS NOT NULL AND NOT d.stage_advances) AS percent_now
     ) p
   ),
+  -- A job with a history: its path of shares, and how well it follows the shape. A path begins at the share with which an attempt
+  -- after the first begins.
+  followed AS MATERIALIZED (
+    SELECT m.*, coalesce((f.path).path, m.share_path, b.path) AS path_now, coalesce((f.path).step, m.share_step, 0) AS step_now,
+      coalesce((f.path).odds, m.shape_odds, 1) AS odds_now
+    FROM measured m
+    CROSS JOIN LATERAL (SELECT ARRAY[CASE WHEN m.job_attempt > 1 THEN coalesce(m.share, 0) ELSE 0 END]::real[] AS path) b
+    CROSS JOIN LATERAL (
+      SELECT CASE WHEN m.shape IS NOT NULL AND m.share IS NOT NULL AND m.advanced_at = at AND m.spent > 0
+        AND m.spent >= coalesce(m.share_step, 0) * cardinality(coalesce(m.share_path, b.path))
+      THEN headway.follow_shape(coalesce(m.share_path, b.path), coalesce(m.share_step, 0), m.shape,
+        coalesce(headway.seconds(m.was_advanced_at, m.started_at), 0), coalesce(m.was_share, m.was_percent / 100::float8),
+        m.spent, m.share) END AS path
+      OFFSET 0
+    ) f
+  ),
   estimated AS MATERIALIZED (
     SELECT m.*, h.weight,
-      CASE WHEN m.last_eta_at IS NULL THEN headway.blend_eta(m.expected, m.spent, m.rate_eta, h.weight)
+      CASE WHEN m.last_eta_at IS NULL THEN b.eta - least(b.eta, m.idle)
         WHEN m.last_eta_at > at THEN headway.seconds(m.last_eta_at, at) ELSE 0 END AS eta,
+      CASE WHEN m.last_eta_at IS NULL AND b.eta IS NOT NULL
+        THEN headway.eta_spread(m.shape, m.share, h.weight, m.all_rate_error) END AS spread,
       m.new_lifecycle IS NULL AND NOT m.stage_advances
         AND headway.sample_is_due(m.unsampled, m.sampled, m.percent_now, coalesce(m.was_sampled_percent, 0), m.flat) AS samples
-    FROM measured m
+    FROM followed m
     CROSS JOIN LATERAL (
-      SELECT headway.history_weight(m.expected, m.spent, m.percent_now / 100::float8,
-        (m.has_rate OR m.done IS NOT NULL) AND m.rate_eta IS NOT NULL)
-        AS weight
+      -- A rate that a worker states itself counts alone.
+      SELECT CASE WHEN NOT (m.any_states_rate AND m.rate_eta IS NOT NULL)
+        THEN headway.history_eta(m.expected, m.shape, m.share, m.path_now[1], m.spent - m.idle) END AS from_history OFFSET 0
+    ) l
+    CROSS JOIN LATERAL (
+      SELECT headway.history_weight(m.shape, m.share,
+        -- What a percent says of the rate is the less certain the fewer percent there are: half of one, beside 15 % otherwise.
+        m.odds_now * CASE WHEN m.by_percent > 0 THEN 1 + power(0.005 / m.share / 0.15, 2) ELSE 1 END, l.from_history,
+        CASE WHEN m.has_rate OR m.done IS NOT NULL THEN m.rate_eta END) AS weight OFFSET 0
     ) h
+    CROSS JOIN LATERAL (SELECT headway.blend_eta(l.from_history, m.rate_eta, h.weight) AS eta OFFSET 0) b
   ),
   updated AS (
     UPDATE public.progress_jobs j SET
@@ -431,7 +479,13 @@ BEGIN
         + CASE WHEN d.changed THEN 0 ELSE greatest(0, ceil(headway.seconds(at, j.updated_at))) END),
       eta_source = CASE WHEN d.eta IS NULL THEN NULL WHEN d.last_eta_at IS NOT NULL THEN 'worker'
         WHEN d.weight > 0.5 THEN 'history' ELSE 'rate' END,
+      eta_spread = d.spread,
       expected_seconds = d.expected,
+      shape = d.shape,
+      long_seconds = d.long_seconds,
+      share_path = CASE WHEN d.shape IS NOT NULL THEN d.path_now END,
+      share_step = CASE WHEN d.shape IS NOT NULL THEN d.step_now END,
+      shape_odds = CASE WHEN d.shape IS NOT NULL THEN d.odds_now END,
       advanced_at = d.advanced_at,
       sampled_at = CASE WHEN d.samples THEN at ELSE j.sampled_at END,
       sampled_percent = CASE WHEN d.samples THEN d.percent_now ELSE j.sampled_percent END,

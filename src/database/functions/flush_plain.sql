@@ -23,9 +23,11 @@ BEGIN
       -- The worker's row.
       n.processed, s.share, coalesce(x.message, w.message) AS worker_message, coalesce(x.reported_at, w.reported_at) AS reported_at,
       n.processed > w.processed_count AS advances_count, r.advances, n.moves, x.reported_at AS moved_at,
-      r.rate_whole, r.rate_recent,
+      r.rate_units, r.rate_seconds, r.rate_error, w.pace_units + n.added AS pace_units, g.pace_seconds, r.pace_path, r.pace_step,
+      g.longest_gap, g.second_gap, g.left_out,
       -- The job's row.
-      s.own, c.all_processed, c.all_total, x.message, c.throughput, c.percent_now, c.changed, c.advanced_at, e.eta, e.weight,
+      s.own, c.all_processed, c.all_total, x.message, c.throughput, c.percent_now, c.changed, c.advanced_at, e.eta, e.weight, e.spread,
+      e.share_path, e.share_step, e.shape_odds,
       headway.sample_is_due(e.unsampled, e.sampled, c.percent_now, coalesce(j.sampled_percent, 0),
         c.all_total IS NULL OR NOT coalesce(c.advanced_at > coalesce(j.sampled_at, j.started_at), false)) AS samples
     FROM headway.plain_heartbeats(job_ids, tenant_ids, worker_ids, attempts, organization_bound, organization_ids,
@@ -50,28 +52,51 @@ BEGIN
     ) w
     CROSS JOIN LATERAL (
       SELECT
-        sum(o.processed_count) AS processed, sum(o.total_count) AS total, sum(o.advances) AS advances,
+        sum(o.processed_count) AS processed, sum(o.total_count) AS total, sum(o.advances) AS advances, avg(o.rate_error) AS rate_error,
         count(o.progress_percent) AS percents,
         count(*) FILTER (WHERE o.eta_at IS NOT NULL OR o.throughput_per_second IS NOT NULL OR o.unit <> j.unit) AS rare,
-        sum(headway.worker_rate(o.rate_whole, o.rate_recent, o.advances,
-          headway.seconds(at, o.rate_since), headway.seconds(at, o.rate_at)))
+        sum(headway.worker_rate(o.rate_units, o.rate_seconds, o.advances,
+          headway.seconds(o.rate_at, o.rate_since), headway.seconds(at, o.rate_at)))
           FILTER (WHERE headway.worker_reports(at, o.heartbeat_at, o.created_at, o.heartbeats)) AS throughput
       FROM public.job_progress o WHERE o.job_id = x.job_id AND o.worker_id <> x.worker_id AND o.attempt = j.attempt
     ) o
     CROSS JOIN LATERAL (
       SELECT p.*, p.processed <> w.processed_count AS moves,
         p.processed > w.processed_count AND w.rate_at < at AS is_sample,
+        CASE WHEN p.processed > w.processed_count AND w.rate_at < at THEN p.processed - w.processed_count ELSE 0 END AS added,
         headway.advance_seconds(at, w.rate_at, x.reported_at, w.rate_reported_at) AS elapsed,
         greatest(0.001, headway.seconds(at, w.rate_since)) AS spent
       FROM (SELECT least(9007199254740991, coalesce(x.processed_count, w.processed_count) + coalesce(x.increment, 0)) AS processed) p
       OFFSET 0
     ) n
+    -- The worker's pace, as headway.advance_pace says it; the path is followed further only where it grows.
     CROSS JOIN LATERAL (
       SELECT w.advances + n.is_sample::integer AS advances,
-        CASE WHEN n.is_sample THEN w.rate_whole + headway.whole_alpha(n.elapsed, n.spent, w.advances + 1)
-          * ((n.processed - w.processed_count) / n.elapsed - w.rate_whole) ELSE w.rate_whole END AS rate_whole,
-        CASE WHEN n.is_sample THEN w.rate_recent + headway.recent_alpha(n.elapsed, n.spent, w.advances + 1)
-          * ((n.processed - w.processed_count) / n.elapsed - w.rate_recent) ELSE w.rate_recent END AS rate_recent
+        CASE WHEN n.is_sample THEN l.longest_gap ELSE w.longest_gap END AS longest_gap,
+        CASE WHEN n.is_sample THEN l.second_gap ELSE w.second_gap END AS second_gap,
+        CASE WHEN n.is_sample THEN l.left_out ELSE w.left_out END AS left_out,
+        c.counted, w.pace_seconds + c.counted AS pace_seconds
+      FROM (
+        SELECT k.*, headway.left_out(k.longest_gap, headway.usual_gap(k.second_gap, n.spent, w.advances + 1),
+          j.progress_percent) AS left_out
+        FROM (SELECT greatest(w.longest_gap, n.elapsed) AS longest_gap,
+          greatest(w.second_gap, least(w.longest_gap, n.elapsed)) AS second_gap) k
+      ) l
+      CROSS JOIN LATERAL (
+        SELECT CASE WHEN n.is_sample THEN greatest(0.001, n.elapsed + w.left_out - l.left_out) ELSE 0 END AS counted
+      ) c
+      OFFSET 0
+    ) g
+    CROSS JOIN LATERAL (
+      SELECT g.advances, coalesce((f.pace).units, w.rate_units + n.added) AS rate_units,
+        coalesce((f.pace).seconds, w.rate_seconds + g.counted) AS rate_seconds,
+        CASE WHEN f.pace IS NULL THEN w.rate_error ELSE (f.pace).error END AS rate_error,
+        coalesce((f.pace).path, w.pace_path) AS pace_path, coalesce((f.pace).step, w.pace_step) AS pace_step
+      FROM (
+        SELECT CASE WHEN n.is_sample AND g.pace_seconds >= w.pace_step * cardinality(w.pace_path) THEN
+          headway.follow_pace(w.pace_path, w.pace_step, w.pace_seconds, w.pace_units, g.pace_seconds, w.pace_units + n.added, g.advances)
+        END AS pace OFFSET 0
+      ) f
       OFFSET 0
     ) r
     CROSS JOIN LATERAL (
@@ -92,11 +117,12 @@ BEGIN
             AS all_processed,
           coalesce(s.own, CASE WHEN o.total IS NULL THEN s.share
             ELSE headway.hold_count(coalesce(s.share, 0) + o.total) END) AS all_total,
-          t.throughput, r.advances + coalesce(o.advances, 0) >= 3 AS has_rate
+          t.throughput, r.advances + coalesce(o.advances, 0) AS all_advances,
+          coalesce((r.rate_error + o.rate_error) / 2, r.rate_error, o.rate_error) AS rate_error
         FROM (
           SELECT CASE WHEN q.own IS NULL THEN o.throughput ELSE q.own + coalesce(o.throughput, 0) END AS throughput
           FROM (
-            SELECT headway.worker_rate(r.rate_whole, r.rate_recent, r.advances, headway.seconds(at, w.rate_since),
+            SELECT headway.worker_rate(r.rate_units, r.rate_seconds, r.advances, headway.seconds(w.rate_at, w.rate_since),
               CASE WHEN n.moves THEN 0 ELSE headway.seconds(at, w.rate_at) END) AS own
           ) q
         ) t
@@ -106,19 +132,48 @@ BEGIN
       OFFSET 0
     ) c
     CROSS JOIN LATERAL (
-      SELECT m.*, headway.blend_eta(j.expected_seconds, m.spent, m.rate_eta, m.weight) AS eta
+      SELECT g.*,
+        CASE WHEN f.path IS NULL THEN j.share_path ELSE (f.path).path END AS share_path,
+        CASE WHEN f.path IS NULL THEN j.share_step ELSE (f.path).step END AS share_step,
+        CASE WHEN f.path IS NULL THEN j.shape_odds ELSE (f.path).odds END AS shape_odds
       FROM (
-        SELECT g.*, headway.history_weight(j.expected_seconds, g.spent, c.percent_now / 100::float8,
-          c.has_rate AND g.rate_eta IS NOT NULL) AS weight
+        SELECT headway.seconds(at, j.started_at) AS spent,
+          headway.seconds(at, coalesce(j.sampled_at, j.started_at)) AS unsampled,
+          headway.seconds(coalesce(j.sampled_at, j.started_at), j.started_at) AS sampled,
+          headway.share_of(c.all_processed, c.all_total) AS share,
+          headway.rate_eta(greatest(c.all_total - c.all_processed, CASE WHEN c.all_total IS NOT NULL THEN 0 END),
+            c.throughput, 0, NULL, NULL) AS measured,
+          headway.expected_idle(headway.seconds(at, c.advanced_at), headway.seconds(c.advanced_at, j.started_at), c.all_advances)
+            AS idle
+        OFFSET 0
+      ) g
+      CROSS JOIN LATERAL (
+        SELECT CASE WHEN j.shape IS NOT NULL AND g.share IS NOT NULL AND c.advanced_at > j.advanced_at
+          AND headway.seconds(at, j.started_at) >= j.share_step * cardinality(j.share_path)
+        THEN headway.follow_shape(j.share_path, j.share_step, j.shape, headway.seconds(j.advanced_at, j.started_at),
+          coalesce(headway.share_of(j.processed_count, j.total_count), 0), g.spent, g.share) END AS path
+        OFFSET 0
+      ) f
+      OFFSET 0
+    ) h
+    CROSS JOIN LATERAL (
+      SELECT h.unsampled, h.sampled, h.share_path, h.share_step, h.shape_odds, b.weight, b.eta - least(b.eta, h.idle) AS eta,
+        CASE WHEN b.eta IS NOT NULL THEN headway.eta_spread(j.shape, h.share, b.weight, c.rate_error) END AS spread
+      FROM (
+        SELECT w.weight, headway.blend_eta(w.from_history, h.measured, w.weight) AS eta
         FROM (
-          SELECT headway.seconds(at, j.started_at) AS spent,
-            headway.seconds(at, coalesce(j.sampled_at, j.started_at)) AS unsampled,
-            headway.seconds(coalesce(j.sampled_at, j.started_at), j.started_at) AS sampled,
-            headway.rate_eta(greatest(c.all_total - c.all_processed, CASE WHEN c.all_total IS NOT NULL THEN 0 END),
-              c.throughput, 0, NULL, NULL) AS rate_eta
+          SELECT l.from_history,
+            headway.history_weight(j.shape, h.share, coalesce(h.shape_odds, 1), l.from_history,
+              CASE WHEN c.all_advances >= 3 THEN h.measured END) AS weight
+          FROM (
+            SELECT headway.history_eta(j.expected_seconds, j.shape, h.share, coalesce(j.share_path[1], 0), h.spent - h.idle)
+              AS from_history
+            OFFSET 0
+          ) l
           OFFSET 0
-        ) g
-      ) m
+        ) w
+        OFFSET 0
+      ) b
       OFFSET 0
     ) e
     WHERE o.rare = 0 AND (c.all_total IS NOT NULL OR o.percents = 0)
@@ -136,8 +191,16 @@ BEGIN
       advances = s.advances,
       rate_at = CASE WHEN s.moves THEN at ELSE w.rate_at END,
       rate_reported_at = CASE WHEN s.moves THEN s.moved_at ELSE w.rate_reported_at END,
-      rate_whole = s.rate_whole,
-      rate_recent = s.rate_recent
+      rate_units = s.rate_units,
+      rate_seconds = s.rate_seconds,
+      rate_error = s.rate_error,
+      pace_units = s.pace_units,
+      pace_seconds = s.pace_seconds,
+      pace_path = s.pace_path,
+      pace_step = s.pace_step,
+      longest_gap = s.longest_gap,
+      second_gap = s.second_gap,
+      left_out = s.left_out
     FROM stepped s WHERE w.ctid = s.worker_place
   ),
   updated AS (
@@ -153,6 +216,10 @@ BEGIN
       -- is, so the time since then is added here.
       eta_seconds = headway.hold_seconds(ceil(s.eta)
         + CASE WHEN s.changed THEN 0 ELSE greatest(0, ceil(headway.seconds(at, j.updated_at))) END),
+      eta_spread = s.spread,
+      share_path = s.share_path,
+      share_step = s.share_step,
+      shape_odds = s.shape_odds,
       eta_source = CASE WHEN s.eta IS NULL THEN NULL WHEN s.weight > 0.5 THEN 'history' ELSE 'rate' END,
       advanced_at = s.advanced_at,
       sampled_at = CASE WHEN s.samples THEN at ELSE j.sampled_at END,

@@ -42,6 +42,7 @@ RETURNS public.progress_jobs LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
   event_data jsonb := '{}';
+  history headway.type_history;
 BEGIN
   j.updated_at := at;
   j.revision := j.revision + 1;
@@ -53,11 +54,14 @@ BEGIN
       j.liveness := 'ok';
       j.started_at := at;
       j.heartbeat_at := at;
-      j.expected_seconds := headway.expected_seconds(j.tenant_id, j.job_type, j.parent_job_id IS NOT NULL);
-      -- As in a heartbeat: an expectation of 0 seconds is no estimate.
+      history := headway.history_of(j.tenant_id, j.job_type, j.parent_job_id IS NOT NULL);
+      j.expected_seconds := history.expected_seconds;
+      j.shape := history.shape;
+      j.long_seconds := history.long_seconds;
       IF j.expected_seconds > 0 THEN
         j.eta_seconds := ceil(j.expected_seconds);
         j.eta_source := 'history';
+        j.eta_spread := headway.eta_spread(j.shape, NULL, 1, NULL);
       END IF;
     WHEN command = 'cancel' AND j.status = 'running' THEN
       j.lifecycle := 'cancel_requested';
@@ -73,6 +77,7 @@ BEGIN
       j.finished_at := at;
       j.finished_xact := pg_current_xact_id();
       j.eta_source := NULL;
+      j.eta_spread := NULL;
       j.eta_seconds := CASE WHEN command = 'complete' THEN 0 END;
       j.failure_reason := NULL;
       j.error_message := NULL;
@@ -122,7 +127,13 @@ BEGIN
   j.throughput_per_second := NULL;
   j.eta_seconds := NULL;
   j.eta_source := NULL;
+  j.eta_spread := NULL;
   j.expected_seconds := NULL;
+  j.shape := NULL;
+  j.long_seconds := NULL;
+  j.share_path := NULL;
+  j.share_step := NULL;
+  j.shape_odds := NULL;
   j.stage := NULL;
   j.message := NULL;
   j.advanced_at := NULL;
@@ -152,7 +163,9 @@ CREATE FUNCTION headway.store_job(j public.progress_jobs) RETURNS public.progres
   UPDATE public.progress_jobs p SET
     status = j.status, progress_percent = j.progress_percent, processed_count = j.processed_count,
     total_count = j.total_count, own_total_count = j.own_total_count, throughput_per_second = j.throughput_per_second,
-    eta_seconds = j.eta_seconds, eta_source = j.eta_source, expected_seconds = j.expected_seconds, stage = j.stage,
+    eta_seconds = j.eta_seconds, eta_source = j.eta_source, expected_seconds = j.expected_seconds,
+    eta_spread = j.eta_spread, shape = j.shape, long_seconds = j.long_seconds, share_path = j.share_path, share_step = j.share_step,
+    shape_odds = j.shape_odds, stage = j.stage,
     message = j.message, liveness = j.liveness, advanced_at = j.advanced_at,
     cancelled_by_user_id = j.cancelled_by_user_id, started_at = j.started_at, heartbeat_at = j.heartbeat_at,
     finished_at = j.finished_at, finished_xact = j.finished_xact, updated_at = j.updated_at, result_summary = j.result_summary,

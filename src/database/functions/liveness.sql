@@ -203,7 +203,7 @@ BEGIN
       error_message = CASE WHEN j.cancel_requested_at IS NULL THEN CASE j.status
         WHEN 'pending' THEN format('Not started within %s seconds', j.pending_timeout_seconds)
         ELSE format('No heartbeat for %s seconds', j.heartbeat_timeout_seconds) END END,
-      liveness = NULL, eta_seconds = NULL, eta_source = NULL,
+      liveness = NULL, eta_seconds = NULL, eta_source = NULL, eta_spread = NULL,
       finished_at = at, finished_xact = pg_current_xact_id(), updated_at = at,
       revision = j.revision + 1, lifecycle_revision = j.revision + 1
     WHERE j.id = ANY (held) AND headway.is_abandoned(j, heard, healthy)

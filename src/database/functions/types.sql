@@ -25,3 +25,17 @@ CREATE TYPE headway.heartbeat_answers AS (
   items integer[], code text, status text, cancel_requested boolean, progress_percents integer[], revisions bigint[],
   applied boolean[], heartbeat_timeout_seconds integer, changed boolean, lifecycle_changed boolean, others json
 );
+
+-- The history of a type of job (history.sql): the usual duration in seconds, the shape, and how long a job takes that takes
+-- longer than usual.
+CREATE TYPE headway.type_history AS (expected_seconds float8, shape smallint[], long_seconds float8, newest_at timestamptz);
+
+-- How a job's share of the work grew, and the odds that it follows the shape of its type.
+CREATE TYPE headway.followed_shape AS (path real[], step float8, odds real);
+
+-- What a worker's rate is measured from: the columns of job_progress.
+CREATE TYPE headway.worker_pace AS (rate_units float8, rate_seconds float8, rate_error real, pace_units float8, pace_seconds float8,
+  pace_path real[], pace_step float8, longest_gap float8, second_gap float8, left_out float8);
+
+-- What follows from a path that has grown: the path, the units and seconds of the rate, and how wrong such rates were.
+CREATE TYPE headway.pace AS (path real[], step float8, units float8, seconds float8, error real);

@@ -1,11 +1,14 @@
 // How good the ETA is: replays traces through headway.flush in a real Postgres, and asks three other estimators the same.
-// `npm run bench:eta`, or with a seed for other traces of the same kinds: `npm run bench:eta -- 2`.
-// traces.js says what is replayed, measure.js what the figures mean, rivals.js who the others are.
+// `npm run bench:eta` replays the traces of traces.js, then the same with five earlier runs each. `-- 2` takes another seed for
+// traces of the same kinds. `-- --traces FILE` adds those of a file that exports makeTraces(seed); a trace may bring its earlier
+// runs itself (`former`). traces.js says what a trace is, measure.js what the figures mean, rivals.js who the others are.
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, chmodSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join, resolve } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { parseArgs } from 'node:util'
+import { withFormer } from './former.js'
 import { mean, measure } from './measure.js'
 import { createAverage, createIndicatif, createTqdm } from './rivals.js'
 import { makeTraces } from './traces.js'
@@ -29,9 +32,16 @@ const startServer = async () => {
   return { url: postgres.url, stop }
 }
 
+/** How often the truth lay in the range, and how wide the range was: its upper end divided by its lower one, as a logarithm. */
+const coverageOf = ranges => ({
+  inside: mean(ranges.map(({ low, high, remaining }) => (remaining >= low && remaining <= high ? 1 : 0))),
+  width: mean(ranges.map(({ low, high }) => Math.log((high + 1) / (low + 1)))),
+})
+
 /** The estimates of every estimator after every report that counts. All are shown in whole seconds, rounded up. */
 const estimate = (trace, measured) => {
   const found = Object.fromEntries(NAMES.map(name => [name, []]))
+  const ranges = []
   let rivals = {}
   let begun = 0
   let initial = 0
@@ -52,7 +62,9 @@ const estimate = (trace, measured) => {
     if (!advanced || event.remaining <= 0) continue
     const add = (name, seconds) =>
       found[name].push({ t, remaining: event.remaining, whole: t + event.remaining, estimate: seconds, first })
-    add('headway', measured.get(event))
+    const { estimate: ours, low, high } = measured.get(event)
+    add('headway', ours)
+    if (ours !== null) ranges.push({ ours, low: low ?? ours, high: high ?? ours, remaining: event.remaining })
     for (const [name, rival] of Object.entries(rivals)) {
       const rate = rival.rate(t)
       // Slower than that is no estimate to the service either; the limit keeps a vanishing rate finite.
@@ -60,7 +72,7 @@ const estimate = (trace, measured) => {
     }
     first = false
   }
-  return NAMES.map(name => measure(found[name]))
+  return { results: NAMES.map(name => measure(found[name])), coverage: coverageOf(ranges) }
 }
 
 const percent = value => `${(100 * value).toFixed(1)} %`.padStart(8)
@@ -95,19 +107,31 @@ const build = () => {
   if (status !== 0) throw new Error('The build failed.')
 }
 
-const seed = Number(process.argv[2] ?? 1)
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { traces: { type: 'string' } } })
+const seed = Number(positionals[0] ?? 1)
+const sets = [['the kinds of this bench', makeTraces(seed)]]
+if (values.traces !== undefined) {
+  const given = await import(pathToFileURL(resolve(values.traces)).href)
+  sets.push([`the kinds of ${values.traces}`, given.makeTraces(seed)])
+}
 build()
-const traces = makeTraces(seed)
 const { replay } = await import('./replay.js')
 const server = await startServer()
-try {
+const verdicts = []
+
+const show = async (title, traces) => {
   const begun = Date.now()
   const measured = await replay(server.url, traces)
   console.log(
-    `${traces.length} traces (seed ${seed}), ${measured.size} reports, replayed in ${((Date.now() - begun) / 1000).toFixed(1)} s.`,
+    `\n== ${title}: ${traces.length} traces (seed ${seed}), ${measured.size} reports, replayed in ${((Date.now() - begun) / 1000).toFixed(1)} s.`,
   )
   const kinds = new Map()
-  for (const trace of traces) kinds.set(trace.kind, [...(kinds.get(trace.kind) ?? []), estimate(trace, measured)])
+  const coverage = new Map()
+  for (const trace of traces) {
+    const found = estimate(trace, measured)
+    kinds.set(trace.kind, [...(kinds.get(trace.kind) ?? []), found.results])
+    coverage.set(trace.kind, [...(coverage.get(trace.kind) ?? []), found.coverage])
+  }
   const lines = printTable(
     'Error: |estimated - true| / max(true remaining time, 5 % of the whole), at most 100 %; no estimate is 100 %',
     kinds,
@@ -116,7 +140,27 @@ try {
   printTable('Jump: how far the predicted end moves from report to report, in percent of the whole time', kinds, 'jump')
   printTable('Beside it: the error divided by the whole time', kinds, 'ofTotal')
   printTable('Beside it: the error as above, at most 300 %', kinds, 'mild')
-  console.log(`\n${verdictOf(lines)}`)
+  console.log('\nRange: how often the truth lay in it, and its upper end divided by its lower one')
+  const covered = [...coverage].map(([kind, each]) => [
+    kind,
+    mean(each.map(({ inside }) => inside)),
+    mean(each.map(({ width }) => width)),
+  ])
+  covered.push(['pooled', mean(covered.map(([, inside]) => inside)), mean(covered.map(([, , width]) => width))])
+  for (const [kind, inside, width] of covered) print(kind, percent(inside), `${Math.exp(width).toFixed(1)} x`)
+  verdicts.push(`${title}: ${verdictOf(lines)} The truth lay in the range in ${percent(covered.at(-1)[1]).trim()}.`)
+}
+
+try {
+  for (const [title, traces] of sets) {
+    // Without the earlier runs that a trace may bring.
+    await show(
+      title,
+      traces.map(trace => ({ ...trace, former: [] })),
+    )
+    await show(`${title}, with five earlier runs`, withFormer(traces, seed))
+  }
+  console.log(`\n${verdicts.join('\n')}`)
 } finally {
   await server.stop()
 }

@@ -1,0 +1,225 @@
+-- What earlier runs say about a job: the history of its type. It has the median duration of the last completed jobs of the
+-- tenant and type, and their shape: which share of its time a job has spent when a share of the work is done. A job gets the
+-- history when it starts. Figures and reasons: docs/decisions/0005-rate-and-eta.md.
+--
+-- A shape has 63 numbers, three for each twentieth of the work, from 0 to 1. Numbers 1 to 21 are the share of the time, in
+-- 1/10,000. Numbers 22 to 42 say how much the estimate from history counts beside the measured one, in 1/10,000. Numbers 43 to 63
+-- say how far earlier runs were from the estimate that history would have given them: the standard deviation of the logarithm,
+-- in 1/1,000.
+
+-- A number of a shape at a share of the work, linear between two twentieths. `place` is 0, 21 or 42.
+CREATE FUNCTION headway.at_share(shape smallint[], place integer, share float8) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT shape[place + 1 + least(19, floor(20 * share)::integer)] + (20 * share - least(19, floor(20 * share)))
+    * (shape[place + 2 + least(19, floor(20 * share)::integer)] - shape[place + 1 + least(19, floor(20 * share)::integer)])
+$$;
+
+-- The seconds left by the history. `spent` is the time that the job has taken so far, `share` the share of the work that is
+-- done, and `begun` the share with which this attempt began. The job is as much slower or faster than usual as it was so far;
+-- for that, it counts as if it had taken a tenth of the usual time before. Where no share is known, or nothing has been done
+-- yet, only the usual duration counts. Null when there is no history, or when that duration is over.
+CREATE FUNCTION headway.history_eta(expected float8, shape smallint[], share float8, begun float8, spent float8) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE
+    WHEN shape IS NULL OR share IS NULL OR share <= begun THEN CASE WHEN expected > spent THEN expected - spent END
+    ELSE (1 - headway.at_share(shape, 0, share) / 10000) * expected * (spent / expected + 0.1)
+      / (greatest(0, headway.at_share(shape, 0, share) - headway.at_share(shape, 0, begun)) / 10000 + 0.1) END
+$$;
+
+-- How much the estimate from history counts, 0 to 1. `odds` says how well this run follows the shape (headway.follow_shape).
+CREATE FUNCTION headway.history_weight(shape smallint[], share float8, odds float8, from_history float8, measured float8)
+RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN from_history IS NULL THEN 0 WHEN measured IS NULL OR shape IS NULL OR share IS NULL THEN 1
+    ELSE headway.at_share(shape, 21, share) * odds
+      / (headway.at_share(shape, 21, share) * odds + 10000 - headway.at_share(shape, 21, share)) END
+$$;
+
+-- The estimate from history and the measured one, blended by their logarithms, because both are wrong by a factor.
+CREATE FUNCTION headway.blend_eta(from_history float8, measured float8, weight float8) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN weight >= 1 THEN from_history WHEN weight > 0
+    THEN exp(weight * ln(from_history + 1) + (1 - weight) * ln(measured + 1)) - 1 ELSE measured END
+$$;
+
+-- How uncertain an estimate is: the standard deviation of the logarithm. The measured one is as uncertain as such rates were
+-- (`rate_error`, a mean deviation), and by as much as the work that is left may be unlike the work that is done.
+CREATE FUNCTION headway.eta_spread(shape smallint[], share float8, weight float8, rate_error float8) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT sqrt(power(weight * coalesce(headway.at_share(shape, 42, coalesce(share, 0)) / 1000, 0.6), 2)
+    + power(1 - weight, 2) * (power(1.25 * coalesce(rate_error, 1), 2) + power(0.6 * (1 - coalesce(share, 0)), 2)))
+$$;
+
+-- The range of an estimate, in seconds: the 10th and the 90th percentile of what may be left, 1.2816 standard deviations of the
+-- logarithm away. Null where the estimate has no spread.
+CREATE FUNCTION headway.eta_low(eta bigint, spread real) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT headway.hold_seconds(floor(eta * exp(-1.2816 * spread::float8)))
+$$;
+
+CREATE FUNCTION headway.eta_high(eta bigint, spread real) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT headway.hold_seconds(ceil(eta * exp(1.2816 * spread::float8)))
+$$;
+
+-- How well a run follows the shape of earlier ones, as odds: e to the power of 8 times the difference of two errors. One is the
+-- error of a rate in shares of the work, the other that of a rate in shares of the usual time. Both are the mean difference
+-- between the logarithms of the rates before and after a moment: the half, and three quarters of the time so far. `path` has the
+-- share of the work at even moments of the job's time, as headway.extend_path makes it. A share falls where a total grows.
+CREATE FUNCTION headway.shape_odds(path real[], step float8, shape smallint[]) RETURNS real
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+  whole CONSTANT float8 := step * (cardinality(path) - 1);
+  before float8;
+  after float8;
+  moment float8;
+  difference float8 := 0;
+BEGIN
+  IF cardinality(path) < 3 THEN
+    RETURN 1;
+  END IF;
+  FOREACH moment IN ARRAY ARRAY[0.5, 0.75] LOOP
+    before := headway.path_at(path, step, moment * whole);
+    after := path[cardinality(path)];
+    difference := difference + (1 - moment) / 0.75 * (
+      least(3, abs(ln((greatest(0, before - path[1]) / moment + 1e-9) / (greatest(0, after - before) / (1 - moment) + 1e-9))))
+      - least(3, abs(ln(
+        (greatest(0, headway.at_share(shape, 0, before) - headway.at_share(shape, 0, path[1])) / 1e4 / moment + 1e-9)
+        / (greatest(0, headway.at_share(shape, 0, after) - headway.at_share(shape, 0, before)) / 1e4 / (1 - moment) + 1e-9)))));
+  END LOOP;
+  RETURN exp(8 * difference);
+END
+$$;
+
+-- The share of the work that is done, 0 to 1; null where no total is known.
+CREATE FUNCTION headway.share_of(processed bigint, total bigint) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN processed >= total THEN 1 WHEN total > 0 THEN processed::float8 / total END
+$$;
+
+-- The path of a job's share with an advance from `since` to `until` (seconds of its time), and the odds that follow.
+CREATE FUNCTION headway.follow_shape(
+  path real[], step float8, shape smallint[], since float8, share float8, until float8, until_share float8
+) RETURNS headway.followed_shape LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+  followed headway.followed_shape;
+BEGIN
+  SELECT e.path, e.step INTO followed.path, followed.step
+  FROM headway.extend_path(path, step, since, share, until, until_share) e;
+  followed.odds := headway.shape_odds(followed.path, followed.step, shape);
+  RETURN followed;
+END
+$$;
+
+-- Learns the history of a type from its last 20 completed jobs. Partitions are compared with partitions. When the clock was set
+-- back, some jobs took less than 0 seconds. They are left out. An attempt after the first is left out as well, because it may
+-- have begun in the middle. Answers nulls when no job has completed. The plan is made without the values of the arguments. If
+-- the planner knew that it is looking for partitions, it would write the condition as `parent_job_id IS NOT NULL`, would not
+-- find the index progress_jobs_durations by it, and would read all jobs of the type.
+CREATE FUNCTION headway.learn(tenant_id uuid, job_type text, is_partition boolean) RETURNS headway.type_history
+LANGUAGE sql STABLE PARALLEL SAFE SET plan_cache_mode = force_generic_plan SET jit = off AS $$
+  WITH runs AS MATERIALIZED (
+    SELECT j.id, j.attempt, j.started_at, j.finished_at, j.completed_seconds AS seconds, j.stages IS NULL AS counts_are_whole
+    FROM public.progress_jobs j
+    WHERE j.tenant_id = learn.tenant_id AND j.job_type = learn.job_type
+      AND (j.parent_job_id IS NULL) = (NOT is_partition) AND j.completed_seconds > 0 AND j.attempt = 1
+    ORDER BY j.finished_at DESC LIMIT 20
+  ),
+  usual AS MATERIALIZED (
+    SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY r.seconds) AS expected, max(r.finished_at) AS newest,
+      percentile_cont(0.95) WITHIN GROUP (ORDER BY r.seconds) AS long_seconds, count(*) AS runs
+    FROM runs r
+  ),
+  -- The share of the work that was done at each moment of the history: what was done once stays done.
+  points AS (
+    SELECT p.id, p.moment, max(p.share) OVER (PARTITION BY p.id ORDER BY p.moment, p.share) AS share
+    FROM (
+      SELECT r.id, headway.seconds(e.at, r.started_at) / r.seconds AS moment,
+        CASE WHEN r.counts_are_whole AND (e.data -> 'totalCount')::float8 > 0
+          THEN least(1, coalesce((e.data -> 'processedCount')::float8, 0) / (e.data -> 'totalCount')::float8)
+          ELSE coalesce((e.data -> 'progressPercent')::float8, 0) / 100 END AS share
+      FROM runs r JOIN public.job_events e ON e.job_id = r.id AND e.type = 'progress' AND e.attempt = r.attempt
+        AND e.at BETWEEN r.started_at AND r.finished_at
+      UNION ALL SELECT r.id, 0, 0 FROM runs r
+      UNION ALL SELECT r.id, 1, 1 FROM runs r
+    ) p
+  ),
+  steps AS (
+    SELECT p.id, p.moment, p.share, lead(p.moment) OVER run AS next_moment, lead(p.share) OVER run AS next_share
+    FROM points p WINDOW run AS (PARTITION BY p.id ORDER BY p.moment, p.share)
+  ),
+  -- The share of its time that each run had spent at each twentieth.
+  curves AS MATERIALIZED (
+    SELECT s.id, k.k, s.moment + (s.next_moment - s.moment) * (k.k / 20.0 - s.share) / (s.next_share - s.share) AS spent
+    FROM steps s JOIN generate_series(1, 19) AS k (k) ON k.k / 20.0 > s.share AND k.k / 20.0 <= s.next_share
+    UNION ALL SELECT r.id, 0, 0 FROM runs r
+  ),
+  medians AS MATERIALIZED (
+    SELECT c.k, percentile_cont(0.5) WITHIN GROUP (ORDER BY c.spent) AS spent FROM curves c GROUP BY c.k
+  ),
+  -- What the estimates at each twentieth would have been wrong by, as logarithms: the one from history, and the one from a plain
+  -- rate. Times are in usual durations, and a time left is at least a thousandth.
+  errors AS (
+    SELECT c.k, sum(power(ln(t.left_then / greatest(0.001, (1 - m.spent) * (t.took * c.spent + 0.1) / (m.spent + 0.1))), 2))
+        AS of_history,
+      sum(power(ln(t.left_then / greatest(0.001, t.took * c.spent * (20 - c.k) / c.k)), 2)) FILTER (WHERE c.k > 0) AS of_rate
+    FROM curves c
+    JOIN medians m ON m.k = c.k
+    JOIN runs r ON r.id = c.id
+    CROSS JOIN usual u
+    CROSS JOIN LATERAL (SELECT r.seconds / u.expected AS took) d
+    CROSS JOIN LATERAL (SELECT d.took, greatest(0.001, d.took * (1 - c.spent)) AS left_then) t
+    GROUP BY c.k
+  ),
+  -- A few runs do not tell how much runs differ: one more counts, which was wrong by a usual amount.
+  spreads AS MATERIALIZED (
+    SELECT e.k, (e.of_history + 0.0225) / (u.runs + 1) AS of_history, (e.of_rate + 0.0225) / (u.runs + 1) AS of_rate
+    FROM errors e CROSS JOIN usual u
+  ),
+  numbers AS (
+    SELECT k.k, round(10000 * CASE WHEN k.k = 20 THEN 1 ELSE m.spent END)::smallint AS spent,
+      round(10000 * coalesce(s.of_rate / (s.of_rate + s.of_history), 1))::smallint AS weight,
+      least(30000, round(1000 * sqrt(s.of_history)))::smallint AS spread
+    FROM generate_series(0, 20) AS k (k)
+    LEFT JOIN medians m ON m.k = k.k
+    JOIN spreads s ON s.k = least(19, k.k)
+  )
+  SELECT u.expected, (SELECT array_agg(n.spent ORDER BY n.k) || array_agg(n.weight ORDER BY n.k) || array_agg(n.spread ORDER BY n.k)
+    FROM numbers n WHERE u.runs > 0), greatest(u.long_seconds, 1.5 * u.expected), u.newest
+  FROM usual u
+$$;
+
+-- The history of a type as it was learned last. A type that is new is learned at once.
+CREATE FUNCTION headway.history_of(tenant_id uuid, job_type text, is_partition boolean) RETURNS headway.type_history
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  history headway.type_history;
+BEGIN
+  SELECT h.expected_seconds, h.shape, h.long_seconds, h.newest_at INTO history FROM public.type_histories h
+  WHERE h.tenant_id = history_of.tenant_id AND h.job_type = history_of.job_type AND h.is_partition = history_of.is_partition;
+  RETURN CASE WHEN FOUND THEN history ELSE headway.learn(history_of.tenant_id, history_of.job_type, history_of.is_partition) END;
+END
+$$;
+
+-- Learns anew the types of which a job has completed since `since`. Returns how many there were. Several processes may call it at
+-- the same time.
+CREATE FUNCTION headway.learn_recent(since timestamptz) RETURNS integer LANGUAGE sql SET jit = off AS $$
+  WITH completed AS (
+    SELECT j.tenant_id, j.job_type, j.parent_job_id IS NOT NULL AS is_partition, max(j.finished_at) AS newest_at
+    FROM public.progress_jobs j
+    WHERE j.finished_at >= learn_recent.since AND j.status = 'completed'
+    GROUP BY j.tenant_id, j.job_type, j.parent_job_id IS NOT NULL
+  ),
+  changed AS (
+    SELECT c.* FROM completed c
+    LEFT JOIN public.type_histories h USING (tenant_id, job_type, is_partition)
+    WHERE h.newest_at IS NULL OR c.newest_at > h.newest_at
+  ),
+  stored AS (
+    INSERT INTO public.type_histories AS h (tenant_id, job_type, is_partition, expected_seconds, shape, long_seconds, newest_at)
+    SELECT c.tenant_id, c.job_type, c.is_partition, l.expected_seconds, l.shape, l.long_seconds, c.newest_at
+    FROM changed c CROSS JOIN LATERAL headway.learn(c.tenant_id, c.job_type, c.is_partition) AS l
+    ORDER BY c.tenant_id, c.job_type, c.is_partition
+    ON CONFLICT (tenant_id, job_type, is_partition) DO UPDATE SET
+      expected_seconds = excluded.expected_seconds, shape = excluded.shape, long_seconds = excluded.long_seconds,
+      newest_at = greatest(h.newest_at, excluded.newest_at)
+    RETURNING 1
+  )
+  SELECT count(*)::integer FROM stored
+$$;
