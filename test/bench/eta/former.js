@@ -48,6 +48,9 @@ const bend = (trace, seed) => {
   return { total: Math.max(1, countOf(trace.total, initial)), events, end: Math.ceil(ends.at(-1)) }
 }
 
+/** When a run ends, in seconds from its beginning: a trace as makeTraces gives it says so in its last report. */
+export const endOf = ({ events, end }) => end ?? events.at(-1).at + events.at(-1).remaining
+
 /** The same traces, each with five earlier runs in `former`, unless it has some already. The same in every run. */
 export const withFormer = (traces, seed) =>
   traces.map((trace, n) => ({

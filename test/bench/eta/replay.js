@@ -3,6 +3,7 @@ import pg from 'pg'
 import { openDatabase } from '../../../dist/database/connection.js'
 import { FUNCTIONS } from '../../../dist/database/functions.js'
 import { migrate } from '../../../dist/database/migrate.js'
+import { endOf } from './former.js'
 import { createHeartbeatWrite } from '../../../dist/jobs/heartbeats/write.js'
 
 const EPOCH_MS = Date.UTC(2030, 0, 1)
@@ -73,13 +74,13 @@ const run = async (database, runs, epochMs, see) => {
   for (const [at, moment] of groupByTime(runs, ids)) {
     const now = new Date(epochMs + Math.round(at * 1000)).toISOString()
     await database.query('bench_clock', "SELECT set_config('bench.now', $1, false)", [now])
-    const change_ = async types => {
+    const changeAll = async types => {
       for (const { id, event } of moment) {
         if (!types.includes(event.type)) continue
         for (const command of COMMANDS[event.type]) await change(database, id, command)
       }
     }
-    await change_(['start', 'retry'])
+    await changeAll(['start', 'retry'])
     const reports = moment.filter(({ event }) => event.type === 'report')
     if (reports.length > 0) {
       const { outcomes, failure } = await write(reports.map(entryOf), false)
@@ -87,7 +88,7 @@ const run = async (database, runs, epochMs, see) => {
       const refused = outcomes.find(outcome => outcome.kind !== 'written')
       if (refused !== undefined) throw new Error(`A report was not written: ${JSON.stringify(refused)}`)
     }
-    await change_(['complete'])
+    await changeAll(['complete'])
     if (see === undefined || reports.length === 0) continue
     const rows = await database.query('bench_read', READ, [reports.map(({ id }) => id)])
     const seen = new Map(rows.map(row => [row.id, row]))
@@ -117,8 +118,7 @@ export const replay = async (url, traces) => {
         jobType: types[n],
         total,
         events,
-        // A trace as makeTraces gives it ends when its last report says so.
-        end: end ?? events.at(-1).at + events.at(-1).remaining,
+        end: endOf({ events, end }),
       })),
     )
     if (former.length > 0) {

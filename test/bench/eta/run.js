@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
-import { withFormer } from './former.js'
+import { endOf, withFormer } from './former.js'
 import { mean, measure } from './measure.js'
 import { createAverage, createIndicatif, createTqdm } from './rivals.js'
 import { makeTraces } from './traces.js'
@@ -37,6 +37,33 @@ const coverageOf = ranges => ({
   inside: mean(ranges.map(({ low, high, remaining }) => (remaining >= low && remaining <= high ? 1 : 0))),
   width: mean(ranges.map(({ low, high }) => Math.log((high + 1) / (low + 1)))),
 })
+
+/** The default of SWEEP_SCHEDULE, in seconds. */
+const SWEEP_SECONDS = 10
+
+/**
+ * Whether a job with a deadline at the median end of its earlier runs ended late, and when it was first at risk: the whole range
+ * of its end lay after the deadline in two sweeps in a row. Null without earlier runs.
+ */
+const alarmOf = (trace, measured) => {
+  if (trace.former.length === 0) return null
+  const ends = trace.former.map(endOf).sort((a, b) => a - b)
+  const deadline = ends[Math.floor(ends.length / 2)]
+  const first = trace.events.findLastIndex(({ type }) => type === 'start')
+  const { at: begun } = trace.events[first]
+  const reports = trace.events.slice(first).filter(({ type }) => type === 'report')
+  const whole = reports[0].at - begun + reports[0].remaining
+  let inRow = 0
+  for (let at = SWEEP_SECONDS; at < whole; at += SWEEP_SECONDS) {
+    const report = reports.findLast(each => each.at - begun <= at)
+    const low = report && (measured.get(report).low ?? measured.get(report).estimate)
+    // Readers subtract the time since the report.
+    const end = low === undefined || low === null ? null : Math.max(at, report.at - begun + low)
+    inRow = end !== null && end > deadline ? inRow + 1 : 0
+    if (inRow === 2) return { isLate: whole > deadline, warnedAt: at / whole }
+  }
+  return { isLate: whole > deadline, warnedAt: null }
+}
 
 /** The estimates of every estimator after every report that counts. All are shown in whole seconds, rounded up. */
 const estimate = (trace, measured) => {
@@ -72,7 +99,11 @@ const estimate = (trace, measured) => {
     }
     first = false
   }
-  return { results: NAMES.map(name => measure(found[name])), coverage: coverageOf(ranges) }
+  return {
+    results: NAMES.map(name => measure(found[name])),
+    coverage: coverageOf(ranges),
+    alarm: alarmOf(trace, measured),
+  }
 }
 
 const percent = value => `${(100 * value).toFixed(1)} %`.padStart(8)
@@ -127,9 +158,11 @@ const show = async (title, traces) => {
   )
   const kinds = new Map()
   const coverage = new Map()
+  const alarms = []
   for (const trace of traces) {
     const found = estimate(trace, measured)
     kinds.set(trace.kind, [...(kinds.get(trace.kind) ?? []), found.results])
+    if (found.alarm !== null) alarms.push(found.alarm)
     coverage.set(trace.kind, [...(coverage.get(trace.kind) ?? []), found.coverage])
   }
   const lines = printTable(
@@ -148,6 +181,16 @@ const show = async (title, traces) => {
   ])
   covered.push(['pooled', mean(covered.map(([, inside]) => inside)), mean(covered.map(([, , width]) => width))])
   for (const [kind, inside, width] of covered) print(kind, percent(inside), `${Math.exp(width).toFixed(1)} x`)
+  const late = alarms.filter(({ isLate }) => isLate)
+  const inTime = alarms.filter(({ isLate }) => !isLate)
+  if (alarms.length > 0) {
+    const warned = late.filter(({ warnedAt }) => warnedAt !== null && warnedAt < 0.9).length / late.length
+    const wrongly = inTime.filter(({ warnedAt }) => warnedAt !== null).length / inTime.length
+    console.log(
+      `\nWith a deadline at the median end of the earlier runs: of ${late.length} that ended late ${percent(warned).trim()} were at risk before ` +
+        `90 % of their time; of ${inTime.length} that ended in time ${percent(wrongly).trim()} were.`,
+    )
+  }
   verdicts.push(`${title}: ${verdictOf(lines)} The truth lay in the range in ${percent(covered.at(-1)[1]).trim()}.`)
 }
 
