@@ -177,16 +177,18 @@ t.test('a job without a total is estimated from history, and not at all once it 
   }
 })
 
+/** What the service does after each sweep. */
+const learn = async (): Promise<unknown> => {
+  const [row] = await timeline.query(`SELECT ${FUNCTIONS}.learn_recent($1, 1000) AS learned`, [
+    timeline.timeAt(-86_400 * 2),
+  ])
+  return row?.['learned']
+}
+
 t.test(
   'a type is learned when a job of it has completed, and known from then on without looking at its jobs',
   async t => {
     const jobType = newType()
-    const learn = async () => {
-      const [row] = await timeline.query(`SELECT ${FUNCTIONS}.learn_recent($1) AS learned`, [
-        timeline.timeAt(-86_400 * 2),
-      ])
-      return row?.['learned']
-    }
     await learn()
     t.equal(await learn(), 0, 'nothing has completed since')
     await finish(timeline.pool, jobType, [100, 200, 300])
@@ -197,7 +199,7 @@ t.test(
   },
 )
 
-/** Runs one job of the type to its end, with a report every so many seconds, and learns the type. */
+/** Runs one job of the type to its end, with 50 reports. */
 const runOnce = async (jobType: string, seconds: number, countAt: (at: number) => number): Promise<void> => {
   await timeline.at(0)
   const jobId = await timeline.create({ job_type: jobType, total_count: 1000, own_total_count: 1000 })
@@ -216,6 +218,7 @@ t.test(
     const jobType = newType()
     const shape = (moment: number) => (moment < 0.1 ? 5 * moment : 0.5 + (moment - 0.1) / 1.8)
     for (const seconds of [900, 1000, 1100, 1200, 1300]) await runOnce(jobType, seconds, shape)
+    await learn()
     await timeline.at(0)
     const jobId = await timeline.create({ job_type: jobType, total_count: 5000, own_total_count: 5000 })
     await timeline.command(jobId, 'start')
@@ -235,6 +238,7 @@ t.test('where the runs of a type have nothing in common, the rate decides', asyn
   for (const [n, seconds] of [100, 3000, 700, 12_000, 300].entries()) {
     await runOnce(jobType, seconds, moment => moment ** [0.3, 3, 1, 0.5, 2][n]!)
   }
+  await learn()
   await timeline.at(0)
   const jobId = await timeline.create({ job_type: jobType, total_count: 1000, own_total_count: 1000 })
   await timeline.command(jobId, 'start')

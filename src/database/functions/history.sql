@@ -185,21 +185,44 @@ LANGUAGE sql STABLE PARALLEL SAFE SET plan_cache_mode = force_generic_plan SET j
   FROM usual u
 $$;
 
--- The history of a type as it was learned last. A type that is new is learned at once.
+-- The shape of a type that was not learned yet: even, and as good as a plain rate.
+CREATE FUNCTION headway.even_shape() RETURNS smallint[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT array_agg((500 * k)::smallint ORDER BY k) || 10000::smallint || array_fill(5000::smallint, ARRAY[20])
+    || array_fill(150::smallint, ARRAY[21])
+  FROM generate_series(0, 20) AS k
+$$;
+
+-- The history of a type as it was learned last. Of a type that was not learned yet, only the durations are looked up: many jobs of
+-- it may start at this moment, and to learn a type takes a hundred times as long.
 CREATE FUNCTION headway.history_of(tenant_id uuid, job_type text, is_partition boolean) RETURNS headway.type_history
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan SET jit = off AS $$
+#variable_conflict use_variable
 DECLARE
   history headway.type_history;
 BEGIN
   SELECT h.expected_seconds, h.shape, h.long_seconds, h.newest_at INTO history FROM public.type_histories h
-  WHERE h.tenant_id = history_of.tenant_id AND h.job_type = history_of.job_type AND h.is_partition = history_of.is_partition;
-  RETURN CASE WHEN FOUND THEN history ELSE headway.learn(history_of.tenant_id, history_of.job_type, history_of.is_partition) END;
+  WHERE h.tenant_id = tenant_id AND h.job_type = job_type AND h.is_partition = is_partition;
+  IF NOT FOUND THEN
+    SELECT u.expected, CASE WHEN u.expected > 0 THEN headway.even_shape() END, greatest(u.long_seconds, 1.5 * u.expected), u.newest
+    INTO history
+    FROM (
+      SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY r.seconds) AS expected,
+        percentile_cont(0.95) WITHIN GROUP (ORDER BY r.seconds) AS long_seconds, max(r.finished_at) AS newest
+      FROM (
+        SELECT j.completed_seconds AS seconds, j.finished_at FROM public.progress_jobs j
+        WHERE j.tenant_id = tenant_id AND j.job_type = job_type AND (j.parent_job_id IS NULL) = (NOT is_partition)
+          AND j.completed_seconds > 0 AND j.attempt = 1
+        ORDER BY j.finished_at DESC LIMIT 20
+      ) r
+    ) u;
+  END IF;
+  RETURN history;
 END
 $$;
 
--- Learns anew the types of which a job has completed since `since`. Returns how many there were. Several processes may call it at
--- the same time.
-CREATE FUNCTION headway.learn_recent(since timestamptz) RETURNS integer LANGUAGE sql SET jit = off AS $$
+-- Learns anew the types of which a job has completed since `since`, at most so many. Returns how many it has learned. Several
+-- processes may call it at the same time.
+CREATE FUNCTION headway.learn_recent(since timestamptz, most integer) RETURNS integer LANGUAGE sql SET jit = off AS $$
   WITH completed AS (
     SELECT j.tenant_id, j.job_type, j.parent_job_id IS NOT NULL AS is_partition, max(j.finished_at) AS newest_at
     FROM public.progress_jobs j
@@ -210,6 +233,7 @@ CREATE FUNCTION headway.learn_recent(since timestamptz) RETURNS integer LANGUAGE
     SELECT c.* FROM completed c
     LEFT JOIN public.type_histories h USING (tenant_id, job_type, is_partition)
     WHERE h.newest_at IS NULL OR c.newest_at > h.newest_at
+    ORDER BY h.newest_at NULLS FIRST LIMIT most
   ),
   stored AS (
     INSERT INTO public.type_histories AS h (tenant_id, job_type, is_partition, expected_seconds, shape, long_seconds, newest_at)

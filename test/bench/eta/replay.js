@@ -123,7 +123,7 @@ export const replay = async (url, traces) => {
     )
     if (former.length > 0) {
       await run(database, former, EPOCH_MS - FORMER_MS)
-      await database.query(null, `SELECT ${FUNCTIONS}.learn_recent($1)`, [new Date(0)])
+      await database.query(null, `SELECT ${FUNCTIONS}.learn_recent($1, 1000000)`, [new Date(0)])
     }
     const runs = traces.map(({ total, events }, n) => ({ jobType: types[n], total, events }))
     await run(database, runs, EPOCH_MS, (event, seen) => estimates.set(event, seen))
