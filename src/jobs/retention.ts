@@ -9,6 +9,9 @@ import { FUNCTIONS } from '../database/functions.ts'
  */
 const BATCH = 500
 
+/** What is known of a type outlives its jobs, so that a yearly run is compared with the one before. */
+const HISTORY_DAYS = 400
+
 export interface RetentionOptions {
   database: Database
   retentionDays: number
@@ -37,7 +40,8 @@ export const waitWhereLocked = async <Erased>(
 }
 
 /**
- * Erases jobs and batches that are older than `retentionDays`, and answers how many. 0 days keep everything. If another session
+ * Erases jobs and batches that are older than `retentionDays`, and answers how many; also the history of each type of which no
+ * job has completed for 400 days. 0 days keep everything. If another session
  * has locked a row that is erased with an expired job, the next run erases them.
  */
 export const createRetention =
@@ -56,6 +60,13 @@ export const createRetention =
       const count = await waitWhereLocked(log, 'expired jobs', 0, eraseBatch)
       erased += count
       if (count < BATCH || isClosing()) break
+    }
+    if (retentionDays > 0) {
+      await database.query(
+        'headway_erase_histories',
+        'DELETE FROM public.type_histories WHERE newest_at < now() - make_interval(days => $1)',
+        [HISTORY_DAYS],
+      )
     }
     if (erased > 0) log.info({ erased, retentionDays }, 'erased expired jobs')
     return erased

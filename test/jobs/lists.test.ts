@@ -305,6 +305,24 @@ const eraser = (t: Test, service: Service, retentionDays: number) => {
 
 const DAY = 86_400
 
+t.test('what is known of a type outlives its jobs, and is erased 400 days after the last of them', async t => {
+  const service = await startService(t)
+  const { pool } = service.database
+  await pool.query(
+    `INSERT INTO type_histories (tenant_id, job_type, is_partition, newest_at)
+     SELECT $1, days::text, false, now() - make_interval(days => days) FROM unnest(ARRAY[1, 399, 401]) AS days`,
+    [tenantId],
+  )
+  await eraser(t, service, 0)()
+  const types = async () =>
+    (await pool.query<{ job_type: string }>('SELECT job_type FROM type_histories ORDER BY newest_at')).rows.map(
+      ({ job_type }) => job_type,
+    )
+  t.same(await types(), ['401', '399', '1'], '0 keeps everything')
+  await eraser(t, service, 7)()
+  t.same(await types(), ['399', '1'])
+})
+
 t.test(
   'jobs that finished longer ago than the retention are erased with their workers, history and partitions',
   async t => {
