@@ -15,6 +15,8 @@ export const toLiveJob = (job: WireJob): LiveJob => ({
   throughputPerSecond: job.throughputPerSecond ?? null,
   etaSeconds: job.etaSeconds ?? null,
   etaSource: job.etaSource ?? null,
+  etaLowSeconds: job.etaLowSeconds ?? null,
+  etaHighSeconds: job.etaHighSeconds ?? null,
   stage: job.stage ?? null,
   stages: job.stages ?? null,
   message: job.message ?? null,

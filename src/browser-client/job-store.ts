@@ -27,7 +27,10 @@ const isNewer = (known: LiveJob, next: LiveJob): boolean =>
 const estimatesDiffer = (known: LiveJob, next: LiveJob): boolean =>
   next.revision === known.revision &&
   next.updatedAt >= known.updatedAt &&
-  (next.etaSeconds !== known.etaSeconds || next.throughputPerSecond !== known.throughputPerSecond)
+  (next.etaSeconds !== known.etaSeconds ||
+    next.etaLowSeconds !== known.etaLowSeconds ||
+    next.etaHighSeconds !== known.etaHighSeconds ||
+    next.throughputPerSecond !== known.throughputPerSecond)
 
 /**
  * The name of a change, from both documents: a stream only names the last of several merged changes, and a snapshot names none.

@@ -51,6 +51,10 @@ export interface JobDocument {
   /** As of `updatedAt`: readers subtract the time since then. */
   etaSeconds: number | null
   etaSource: EtaSource | null
+  /** The 10th percentile of the time that may be left, as of `updatedAt`; null: no range is known. */
+  etaLowSeconds: number | null
+  /** The 90th percentile. */
+  etaHighSeconds: number | null
   stage: string | null
   stages: Stage[] | null
   message: string | null
@@ -140,6 +144,8 @@ export type ProgressDocument = Pick<
   | 'throughputPerSecond'
   | 'etaSeconds'
   | 'etaSource'
+  | 'etaLowSeconds'
+  | 'etaHighSeconds'
   | 'liveness'
   | 'attempt'
   | 'updatedAt'

@@ -19,6 +19,8 @@ export type LiveJob = Readonly<
     | 'throughputPerSecond'
     | 'etaSeconds'
     | 'etaSource'
+    | 'etaLowSeconds'
+    | 'etaHighSeconds'
     | 'stage'
     | 'stages'
     | 'message'

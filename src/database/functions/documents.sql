@@ -9,6 +9,23 @@ CREATE FUNCTION headway.four_digits(rate float8) RETURNS float8 LANGUAGE sql IMM
   SELECT CASE WHEN rate > 0 THEN round(rate::numeric, 3 - floor(log(rate))::integer)::float8 ELSE rate END
 $$;
 
+-- For how long a job's heartbeats have changed nothing, in whole seconds. So much was added to `eta_seconds`, because readers
+-- subtract the time since `updated_at`.
+CREATE FUNCTION headway.unchanged_seconds(j public.progress_jobs) RETURNS bigint LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT greatest(0, ceil(headway.seconds(j.heartbeat_at, j.updated_at)))::bigint
+$$;
+
+-- The range of the time left, as of `updated_at`. Only the time that is left is uncertain, and not the time since `updated_at`.
+CREATE FUNCTION headway.eta_low_seconds(j public.progress_jobs) RETURNS bigint LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT headway.hold_seconds(headway.unchanged_seconds(j)::float8
+    + headway.eta_low(j.eta_seconds - least(j.eta_seconds, headway.unchanged_seconds(j)), j.eta_spread))
+$$;
+
+CREATE FUNCTION headway.eta_high_seconds(j public.progress_jobs) RETURNS bigint LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT headway.hold_seconds(headway.unchanged_seconds(j)::float8
+    + headway.eta_high(j.eta_seconds - least(j.eta_seconds, headway.unchanged_seconds(j)), j.eta_spread))
+$$;
+
 -- The document of a batch's partitions. jsonb sorts keys by their length; this is the order for people. `stalled` is 0 for a
 -- batch that was last rolled up by a version that did not count it.
 CREATE FUNCTION headway.children_document(c jsonb) RETURNS json LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
@@ -30,7 +47,9 @@ CREATE FUNCTION headway.listed_job_document(j public.progress_jobs) RETURNS json
     j.id, j.job_type AS "jobType", j.name, j.description, j.status,
     j.progress_percent AS "progressPercent", j.processed_count AS "processedCount", j.total_count AS "totalCount",
     j.remaining_count AS "remainingCount", j.unit, headway.four_digits(j.throughput_per_second) AS "throughputPerSecond",
-    j.eta_seconds AS "etaSeconds", j.eta_source AS "etaSource", j.stage, j.stages, j.message, j.liveness,
+    j.eta_seconds AS "etaSeconds", j.eta_source AS "etaSource",
+    headway.eta_low_seconds(j) AS "etaLowSeconds", headway.eta_high_seconds(j) AS "etaHighSeconds",
+    j.stage, j.stages, j.message, j.liveness,
     headway.iso(j.advanced_at) AS "advancedAt", headway.worker_count(j) AS "workerCount",
     j.started_by_user_id AS "startedByUserId", j.cancelled_by_user_id AS "cancelledByUserId",
     headway.iso(j.started_at) AS "startedAt", headway.iso(j.heartbeat_at) AS "heartbeatAt",
@@ -56,6 +75,7 @@ CREATE FUNCTION headway.progress_document(j public.progress_jobs) RETURNS json L
     j.id, j.status, j.progress_percent AS "progressPercent", j.processed_count AS "processedCount",
     j.total_count AS "totalCount", j.remaining_count AS "remainingCount", j.unit, j.stage, j.message,
     headway.four_digits(j.throughput_per_second) AS "throughputPerSecond", j.eta_seconds AS "etaSeconds", j.eta_source AS "etaSource",
+    headway.eta_low_seconds(j) AS "etaLowSeconds", headway.eta_high_seconds(j) AS "etaHighSeconds",
     j.liveness, j.attempt, headway.iso(j.updated_at) AS "updatedAt", j.revision
   ) d
 $$;
@@ -66,6 +86,7 @@ CREATE FUNCTION headway.live_fields(j public.progress_jobs) RETURNS json LANGUAG
     j.id, j.job_type AS "jobType", j.name, j.description, j.status, j.progress_percent AS "progressPercent",
     j.processed_count AS "processedCount", j.total_count AS "totalCount", j.unit,
     headway.four_digits(j.throughput_per_second) AS "throughputPerSecond", j.eta_seconds AS "etaSeconds", j.eta_source AS "etaSource",
+    headway.eta_low_seconds(j) AS "etaLowSeconds", headway.eta_high_seconds(j) AS "etaHighSeconds",
     j.stage, j.stages, j.message, j.liveness, headway.iso(j.advanced_at) AS "advancedAt",
     headway.worker_count(j) AS "workerCount", j.attempt, j.priority, j.cancellable,
     headway.iso(j.cancel_requested_at) AS "cancelRequestedAt", j.started_by_user_id AS "startedByUserId",

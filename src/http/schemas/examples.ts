@@ -18,6 +18,8 @@ export const listedJobExample: ListedJob = {
   throughputPerSecond: 12.5,
   etaSeconds: 56,
   etaSource: 'rate',
+  etaLowSeconds: 41,
+  etaHighSeconds: 77,
   stage: null,
   stages: null,
   message: 'Row 500 of 1200',
@@ -63,6 +65,8 @@ export const batchExample: CreatedJob = {
   throughputPerSecond: null,
   etaSeconds: null,
   etaSource: null,
+  etaLowSeconds: null,
+  etaHighSeconds: null,
   message: null,
   liveness: null,
   advancedAt: null,
@@ -121,6 +125,8 @@ export const progressExample: ProgressDocument = {
   throughputPerSecond: 12.5,
   etaSeconds: 56,
   etaSource: 'rate',
+  etaLowSeconds: 41,
+  etaHighSeconds: 77,
   liveness: 'ok',
   attempt: 1,
   updatedAt: '2026-01-31T12:00:40.000Z',
@@ -144,8 +150,6 @@ export const eventsExample = {
   pageSize: 20,
   total: 3,
 }
-
-export const activeExample = { active: [listedJobExample], recentlyCompleted: [] }
 
 export const heartbeatAnswerExample: DurableAnswer = {
   jobId: JOB_ID_EXAMPLE,

@@ -15,7 +15,6 @@ import type {
 import { ETA_SOURCES, FAILURE_REASONS, JOB_EVENT_TYPES, JOB_STATUSES, LIVENESS } from '../../contract/states.ts'
 import { MAX_UNIT_LENGTH, UNITS } from '../../contract/units.ts'
 import {
-  activeExample,
   batchExample,
   eventsExample,
   jobExample,
@@ -108,6 +107,8 @@ const progressFields = {
   throughputPerSecond: z.number().nullable(),
   etaSeconds: z.int().nullable().describe('As of `updatedAt`: subtract the time since.'),
   etaSource: z.enum(ETA_SOURCES).nullable(),
+  etaLowSeconds: nullableCount.describe('In one of ten jobs less is left, as of `updatedAt`; null: unknown.'),
+  etaHighSeconds: nullableCount.describe('In one of ten jobs more is left.'),
   liveness: z.enum(LIVENESS).nullable().describe('null: not running.'),
   attempt: z.int().describe('From 1; a retry begins the next one.'),
   updatedAt: time,
@@ -221,12 +222,14 @@ export const jobWithWorkers = z.object({ ...jobFields, workers: z.array(worker) 
 
 const pageFields = { page: z.int(), pageSize: z.int(), total: z.int().describe('Stops counting at 10,000.') }
 
-const listedJob = z.object(listedJobFields).meta({ id: 'ListedJob' }) satisfies z.ZodType<ListedJob>
+/** Has the example of both lists, which would otherwise state it twice. */
+const listedJob = z
+  .object(listedJobFields)
+  .meta({ id: 'ListedJob', examples: [listedJobExample] }) satisfies z.ZodType<ListedJob>
 
-export const jobPage = z.object({ items: z.array(listedJob), ...pageFields }).meta({
-  id: 'JobPage',
-  examples: [{ items: [listedJobExample], page: 1, pageSize: 20, total: 1 }],
-}) satisfies z.ZodType<Page<ListedJob>>
+export const jobPage = z
+  .object({ items: z.array(listedJob), ...pageFields })
+  .meta({ id: 'JobPage' }) satisfies z.ZodType<Page<ListedJob>>
 
 const jobEvent = z
   .object({
@@ -247,4 +250,4 @@ export const eventPage = z
 
 export const activeJobs = z
   .object({ active: z.array(listedJob), recentlyCompleted: z.array(listedJob) })
-  .meta({ id: 'ActiveJobs', examples: [activeExample] }) satisfies z.ZodType<ActiveJobs>
+  .meta({ id: 'ActiveJobs' }) satisfies z.ZodType<ActiveJobs>

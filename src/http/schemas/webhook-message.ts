@@ -12,8 +12,8 @@ const always = {
 } as const // prettier-ignore
 
 const whereKnown = {
-  description: true, totalCount: true, throughputPerSecond: true, etaSeconds: true, etaSource: true, stage: true, stages: true, message: true,
-  liveness: true, advancedAt: true, cancelRequestedAt: true, startedByUserId: true, startedAt: true, finishedAt: true,
+  description: true, totalCount: true, throughputPerSecond: true, etaSeconds: true, etaSource: true, etaLowSeconds: true, etaHighSeconds: true,
+  stage: true, stages: true, message: true, liveness: true, advancedAt: true, cancelRequestedAt: true, startedByUserId: true, startedAt: true, finishedAt: true,
   resultSummary: true, errorMessage: true, failureReason: true, parentJobId: true, partitionIndex: true, partitionCount: true, children: true, organizationId: true,
 } as const // prettier-ignore
 
