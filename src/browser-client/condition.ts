@@ -1,5 +1,7 @@
 import { isSilent, stalledPartitionsOf } from '../contract/liveness.ts'
 import type { LiveJob } from '../contract/live-job.ts'
+import { leftRange } from '../contract/time-left.ts'
+import type { LeftRange } from '../contract/time-left.ts'
 
 /**
  * What a person wants to know about a job at a glance: its status, and whether something is wrong with a running job.
@@ -81,11 +83,23 @@ export const needsAttention = (condition: Condition): boolean =>
 export const isAdvancing = (job: JobLike, nowMs: number): boolean =>
   job.status === 'running' && !isSilent(job) && notAdvancingMs(job, nowMs) === null
 
+type Estimated = JobLike & Pick<LiveJob, 'etaSeconds' | 'updatedAt'>
+
+/** How long ago the estimate of a job was made, in seconds: a time left is given for `updatedAt`. */
+const passedSeconds = ({ updatedAt }: Pick<LiveJob, 'updatedAt'>, nowMs: number): number =>
+  Math.max(0, nowMs - Date.parse(updatedAt)) / 1000
+
 /**
  * Seconds left by now, at least 0. The estimate is given for `updatedAt`, and counts down between two updates. Null if it is
  * unknown, and if the job does not advance: a time that counts down all the same would be wrong.
  */
-export const secondsLeft = (job: JobLike & Pick<LiveJob, 'etaSeconds' | 'updatedAt'>, nowMs: number): number | null => {
+export const secondsLeft = (job: Estimated, nowMs: number): number | null => {
   if (job.etaSeconds === null || !isAdvancing(job, nowMs)) return null
-  return Math.max(0, Math.ceil(job.etaSeconds - Math.max(0, nowMs - Date.parse(job.updatedAt)) / 1000))
+  return Math.max(0, Math.ceil(job.etaSeconds - passedSeconds(job, nowMs)))
 }
+
+/** The range of the seconds left by now, where it says more than `secondsLeft` alone; null where that is null. */
+export const rangeLeft = (
+  job: Estimated & Pick<LiveJob, 'etaLowSeconds' | 'etaHighSeconds'>,
+  nowMs: number,
+): LeftRange | null => (isAdvancing(job, nowMs) ? leftRange(job, passedSeconds(job, nowMs)) : null)

@@ -43,26 +43,48 @@ const NARROWEST_BAR = 5
 /** The least room beside name and bar: for the percent, the state, and a fact or two. */
 const FACTS_WIDTH = 40
 
-/** As many facts as fit into `room` columns, or as much of the first one as does. */
-const fitting = (facts: readonly string[], room: number): string => {
+/**
+ * As many facts as fit into `room` columns, or as much of the first one as does. `shorter` has each fact again, for where the
+ * long one does not fit.
+ */
+const fitting = (facts: readonly string[], shorter: readonly string[], room: number): string => {
   const kept: string[] = []
-  for (const fact of facts.filter(each => each !== '')) {
-    if (kept.length === 0 || widthOf([...kept, fact].join(', ')) <= room) kept.push(fact)
-  }
+  facts.forEach((fact, index) => {
+    const fit = [fact, shorter[index] ?? ''].find(each => widthOf([...kept, each].join(', ')) <= room)
+    if (fit !== undefined) kept.push(fit)
+    else if (kept.length === 0) kept.push(fact)
+  })
   return kept.join(', ')
 }
 
-/** One line. A partition is indented by `margin`. */
-const drawJob = ({ job, receivedAtMs }: Shown, nowMs: number, paper: Paper, margin = ''): string => {
+interface DrawOptions {
+  /** Partitions are indented. */
+  margin?: string
+  /** With the range of the time left, for the jobs that were named. */
+  withRange?: boolean
+}
+
+/** One line. */
+const drawJob = (
+  { job, receivedAtMs }: Shown,
+  nowMs: number,
+  paper: Paper,
+  { margin = '', withRange = false }: DrawOptions,
+): string => {
   const state = stateOf(job)
   const nameWidth = Math.min(NAME_WIDTH, Math.floor(paper.columns / 3))
   const wide = Math.min(WIDEST_BAR, paper.columns - nameWidth - FACTS_WIDTH)
   const width = wide < NARROWEST_BAR ? 0 : wide
   const { done, left } = width === 0 ? { done: '', left: '' } : bar(job.progressPercent / 100, width, paper.unicode)
   const name = shorten(`${margin}${printable(job.name ?? '')}`, nameWidth, { ellipsis: paper.unicode ? '…' : '~' })
-  const facts = isFinished(job)
-    ? [outcomeOf(job)]
-    : [...(state === 'running' ? [] : [state]), ...factsOf(job, nowMs - receivedAtMs), currentOf(job)]
+  const factsWith = (withRange: boolean): string[] =>
+    isFinished(job)
+      ? [outcomeOf(job)]
+      : [
+          ...(state === 'running' ? [] : [state]),
+          ...factsOf(job, nowMs - receivedAtMs, { withRange }),
+          ...[currentOf(job)].filter(fact => fact !== ''),
+        ]
   const style = STATE_STYLES[state] ?? 'cyan'
   const percent = ` ${String(job.progressPercent).padStart(3)} %  `
   const room = paper.columns - nameWidth - 2 - width - percent.length
@@ -72,7 +94,7 @@ const drawJob = ({ job, receivedAtMs }: Shown, nowMs: number, paper: Paper, marg
       piece(done, style),
       piece(left, 'dim'),
       piece(percent),
-      piece(fitting(facts, room), isFinished(job) ? style : 'plain'),
+      piece(fitting(factsWith(withRange), factsWith(false), room), isFinished(job) ? style : 'plain'),
     ],
     paper,
   )
@@ -127,10 +149,10 @@ class Watched implements Picture {
   draw(paper: Paper): string[] {
     const all = this.#inOrder()
     const nowMs = Math.min(Date.now(), this.#lostAtMs)
-    const draw = (shown: Shown, margin?: string): string => drawJob(shown, nowMs, paper, margin)
+    const draw = (shown: Shown, options: DrawOptions): string => drawJob(shown, nowMs, paper, options)
     // One row stays free for the cursor, and one for the last line.
     const room = Math.max(1, paper.rows - 2)
-    const wanted = all.flatMap(shown => [draw(shown), ...this.#below(shown, draw, paper)])
+    const wanted = all.flatMap(shown => [draw(shown, { withRange: this.#isNamed }), ...this.#below(shown, draw, paper)])
     const lines = wanted.slice(0, room)
     if (wanted.length > room) lines.push(paint([piece(`and ${wanted.length - room} more`, 'dim')], paper))
     else if (this.#isConnected === false) lines.push(paint([piece(NOT_CONNECTED, 'red')], paper))
@@ -140,13 +162,13 @@ class Watched implements Picture {
   }
 
   /** The partitions below a batch. Failures come first, because a person should act on them. */
-  #below({ job }: Shown, draw: (shown: Shown, margin: string) => string, paper: Paper): string[] {
+  #below({ job }: Shown, draw: (shown: Shown, options: DrawOptions) => string, paper: Paper): string[] {
     const partitions = this.#partitions.get(job.id)
     if (!partitions) return []
     const errors = job.children?.errors ?? []
     return [
       ...errors.map(error => paint([piece(`${MARGIN}failed: ${printable(error)}`, 'red')], paper)),
-      ...openPartitions(partitions).map(shown => draw(shown, MARGIN)),
+      ...openPartitions(partitions).map(shown => draw(shown, { margin: MARGIN })),
     ]
   }
 
@@ -156,13 +178,17 @@ class Watched implements Picture {
       // A log only says how a batch's partitions ended.
       for (const { job: partition } of this.#partitions.get(job.id)?.values() ?? [])
         if (isFinished(partition)) lines.set(partition.id, `${MARGIN}${endLine(partition)}`)
-      lines.set(job.id, isFinished(job) ? endLine(job) : plainLine(job))
+      lines.set(job.id, isFinished(job) ? endLine(job) : plainLine(job, { withRange: this.#isNamed }))
     }
     return lines
   }
 
+  get #isNamed(): boolean {
+    return this.#ids.length > 0
+  }
+
   #inOrder(): Shown[] {
-    if (this.#ids.length === 0) return [...this.#shown.values()]
+    if (!this.#isNamed) return [...this.#shown.values()]
     return this.#ids.map(id => this.#shown.get(id)).filter(shown => shown !== undefined)
   }
 }

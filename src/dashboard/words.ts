@@ -1,3 +1,5 @@
+import { rangeSaid, rangeText } from '../contract/time-left.ts'
+import type { LeftRange } from '../contract/time-left.ts'
 import { firstOf, Language } from '../messages/language.ts'
 import type { Values } from '../messages/language.ts'
 import { en } from './messages/en.ts'
@@ -29,6 +31,11 @@ export const hasWords = (unit: string): boolean => Object.hasOwn(en, `unit.${uni
 /** The unit for a count. A unit without a text is shown as it is, and an unknown one is not shown. */
 export const unitText = (unit: string, count: number): string =>
   hasWords(unit) ? text(`unit.${unit}` as MessageKey, { count }) : unit
+
+/** The time left with its range: about 12 min (9 to 18). */
+export const range = (left: LeftRange): string => rangeText(left, language.locale)
+/** The same for screen readers. */
+export const rangeInWords = (left: LeftRange): string => rangeSaid(left, language.locale)
 
 export { isolated } from '../messages/language.ts'
 

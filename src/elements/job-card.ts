@@ -11,7 +11,7 @@ import { bar, shared } from './styles.ts'
 
 /**
  * `<headway-job-card job-id="…">`: one job with its bar, its worker's message, and buttons to cancel it, after a question, and
- * to retry it. Parts: card, name, status, message, error, bar, track, fill, figures, count, rate, eta, as-of, cancel, question,
+ * to retry it. Parts: card, name, status, message, error, bar, track, fill, figures, count, rate, eta, eta-range, as-of, cancel, question,
  * cancel-yes, cancel-no, retry, dismiss.
  */
 export class HeadwayJobCard extends JobElement {
@@ -63,6 +63,32 @@ export class HeadwayJobCard extends JobElement {
       [part='eta'] {
         margin-inline-start: auto;
       }
+      .eta {
+        position: relative;
+        padding: 0;
+        border: 0;
+        background: none;
+        cursor: help;
+        text-decoration: underline dotted;
+        text-underline-offset: 0.2em;
+      }
+      /* Above the bar of its own card, where no ancestor cuts it off. */
+      .range {
+        position: absolute;
+        inset-inline-end: 0;
+        bottom: 100%;
+        display: none;
+        width: max-content;
+        max-width: 60vw;
+        padding: 2px 8px;
+        border: 1px solid var(--_border);
+        border-radius: var(--_radius);
+        background: Canvas;
+        color: CanvasText;
+      }
+      .eta:is(:hover, :focus):not([data-hidden]) .range {
+        display: block;
+      }
       p {
         margin: 0;
       }
@@ -103,15 +129,19 @@ export class HeadwayJobCard extends JobElement {
   /** Dismisses a finished job; absent if the card's owner cannot. */
   declare dismiss: ((job: LiveJob) => void) | undefined
   #focus: string | null = null
+  #hadFocus = false
 
   protected override willUpdate(changed: PropertyValues): void {
     super.willUpdate(changed)
     const before = changed.get('job') as LiveJob | undefined
     if (before && before.id !== this.job?.id) this.refusal = undefined
     if (!this.job || !isCancellable(this.job)) this.asking = false
+    this.#hadFocus = this.shadowRoot?.activeElement?.classList.contains('eta') ?? false
   }
 
   protected override updated(): void {
+    // The range was there a moment ago. Without this the page would lose the focus.
+    if (this.#hadFocus && !this.shadowRoot?.activeElement) this.#focus = '.card'
     if (this.#focus !== null) this.renderRoot.querySelector<HTMLElement>(this.#focus)?.focus()
     this.#focus = null
   }

@@ -1,10 +1,11 @@
 import { html, nothing, svg } from 'lit'
 import type { TemplateResult } from 'lit'
-import { conditionOf, secondsLeft } from '../browser-client/condition.ts'
+import { conditionOf, rangeLeft, secondsLeft } from '../browser-client/condition.ts'
 import type { Condition } from '../browser-client/condition.ts'
 import { stalledPartitionsOf } from '../contract/liveness.ts'
 import { isFinished } from '../contract/states.ts'
 import type { LiveJob } from '../contract/live-job.ts'
+import { rangeSaid, rangeText } from '../contract/time-left.ts'
 import { remainingText } from '../messages/progress.ts'
 import type { ProgressLanguage } from '../messages/progress.ts'
 
@@ -67,15 +68,46 @@ const leftText = ({ job, nowMs, language }: JobView): string => {
   return seconds === null || seconds <= 0 ? '' : remainingText(language, seconds)
 }
 
+/** Whoever wants the range no more can send it away, until the pointer or the focus comes back (WCAG 2.2, 1.4.13). */
+const hideRange = ({ key, currentTarget }: KeyboardEvent): void => {
+  if (key === 'Escape') (currentTarget as Element).toggleAttribute('data-hidden', true)
+}
+
+const showRangeAgain = ({ currentTarget }: Event): void => {
+  ;(currentTarget as Element).removeAttribute('data-hidden')
+}
+
+/**
+ * The time left. Where a range says more, it is a button, so that the keyboard and fingers get to the range as the pointer does.
+ * Screen readers have the range in the name of the button.
+ */
+const renderLeft = (view: JobView): TemplateResult | typeof nothing => {
+  const { job, nowMs, language } = view
+  const left = leftText(view)
+  if (left === '') return nothing
+  const range = rangeLeft(job, nowMs)
+  if (range === null) return html`<span part="eta">${left}</span>`
+  return html`<button
+    type="button"
+    part="eta"
+    class="eta"
+    @keydown=${hideRange}
+    @blur=${showRangeAgain}
+    @pointerenter=${showRangeAgain}
+  >
+    ${left}<span class="spoken">, ${rangeSaid(range, language.locale)}</span
+    ><bdi class="range" part="eta-range" aria-hidden="true">${rangeText(range, language.locale)}</bdi>
+  </button>`
+}
+
 /** One line: the count, the rate, and the time left. */
 export const renderFigures = (view: JobView): TemplateResult => {
   const { job } = view
   const isStill = isFinished(job) || view.asOf !== null
-  const [count, rate, left] = isStill ? [countText(view), '', ''] : [countText(view), rateText(view), leftText(view)]
+  const rate = isStill ? '' : rateText(view)
   return html`<div class="figures small muted" part="figures">
-    <span part="count">${count}</span>
-    ${rate === '' ? nothing : html`<span part="rate">${rate}</span>`}
-    ${left === '' ? nothing : html`<span part="eta">${left}</span>`}
+    <span part="count">${countText(view)}</span>
+    ${rate === '' ? nothing : html`<span part="rate">${rate}</span>`} ${isStill ? nothing : renderLeft(view)}
     ${view.asOf === null ? nothing : html`<span part="as-of">${view.asOf}</span>`}
   </div>`
 }

@@ -282,6 +282,7 @@ const CARD_PARTS = [
   'figures',
   'rate',
   'eta',
+  'eta-range',
   'as-of',
   'cancel',
   'question',

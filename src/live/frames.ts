@@ -38,7 +38,7 @@ const CLEAR_LINE = '\x1b[2K'
 const encodeLine = ({ json, finished, stale }: LiveDocument): Buffer => {
   const job = JSON.parse(json) as DrawnJob
   const isOver = finished && !stale && isFinished(job)
-  return Buffer.from(`\r${CLEAR_LINE}${plainLine(job)}${isOver ? `\n${outcomeOf(job)}\n` : ''}`)
+  return Buffer.from(`\r${CLEAR_LINE}${plainLine(job, { withRange: true })}${isOver ? `\n${outcomeOf(job)}\n` : ''}`)
 }
 
 /** The frame of one job: `name` is a lifecycle change, or `updated`. */

@@ -78,7 +78,10 @@ export const jobPage = ({ job, events, nowMs, colour }: JobPage): string[] => {
   say('Type', printable(job.jobType))
   say('About', printable(job.description ?? ''))
   say('Status', isFinished(job) ? outcomeOf(job) : state, STATE_STYLES[state])
-  say('Done', [`${job.progressPercent} %`, ...factsOf(job, nowMs - Date.parse(job.updatedAt))].join(', '))
+  say(
+    'Done',
+    [`${job.progressPercent} %`, ...factsOf(job, nowMs - Date.parse(job.updatedAt), { withRange: true })].join(', '),
+  )
   if (job.status === 'failed' && countsOf(job) !== '' && job.remainingCount) say('Left', String(job.remainingCount))
   say('Now', currentOf(job).replace(/^now /, ''))
   say('Stage', stages ? stagesLine(stages, job.stage) : printable(job.stage ?? ''))

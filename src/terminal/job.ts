@@ -1,6 +1,7 @@
 import { isFinished } from '../contract/states.ts'
 import type { Children } from '../contract/job.ts'
 import { isSilent, stalledPartitionsOf } from '../contract/liveness.ts'
+import { leftRange, rangeText } from '../contract/time-left.ts'
 import { bar } from './bar.ts'
 import { formatBytes, formatCount, formatSeconds } from './numbers.ts'
 import { printable, shorten, widthOf } from './text.ts'
@@ -15,6 +16,8 @@ export interface DrawnJob {
   unit?: string
   throughputPerSecond?: number | null
   etaSeconds?: number | null
+  etaLowSeconds?: number | null
+  etaHighSeconds?: number | null
   stage?: string | null
   message?: string | null
   liveness?: string | null
@@ -65,17 +68,22 @@ export const partitionsOf = (job: DrawnJob): string[] => {
   ]
 }
 
-/** The facts of a job in words, the most important first. `ageMs` is how long ago its estimate was made. */
-export const factsOf = (job: DrawnJob, ageMs = 0): string[] => {
+/** `12 min 4 s left`, or `about 12 min (9 to 18) left` where a range says more; empty if it is not known. */
+const leftOf = (job: DrawnJob, ageMs: number, withRange: boolean): string => {
+  if (typeof job.etaSeconds !== 'number') return ''
+  // The time left of a silent job does not count down.
+  const passed = isSilent(job) ? 0 : Math.max(0, ageMs) / 1000
+  const range = withRange ? leftRange(job, passed) : null
+  return `${range ? rangeText(range, 'en') : formatSeconds(Math.max(0, job.etaSeconds - passed))} left`
+}
+
+/**
+ * The facts of a job in words, the most important first. `ageMs` is how long ago its estimate was made. `withRange`: with the
+ * range of the time left, for a view of one job.
+ */
+export const factsOf = (job: DrawnJob, ageMs = 0, { withRange = false } = {}): string[] => {
   const facts = [...partitionsOf(job), countsOf(job)]
-  if (!isFinished(job)) {
-    facts.push(rateOf(job))
-    if (typeof job.etaSeconds === 'number') {
-      // The time left of a silent job does not count down.
-      const passed = isSilent(job) ? 0 : Math.max(0, ageMs) / 1000
-      facts.push(`${formatSeconds(Math.max(0, job.etaSeconds - passed))} left`)
-    }
-  }
+  if (!isFinished(job)) facts.push(rateOf(job), leftOf(job, ageMs, withRange))
   return facts.filter(fact => fact !== '')
 }
 
@@ -116,13 +124,19 @@ const PLAIN_WIDTH = 79
 const PLAIN_NAME_WIDTH = 24
 const PLAIN_BAR_WIDTH = 16
 
-/** A job as one plain line of at most 79 columns: `Nightly import [######..........] 41 % 500 of 1,200 rows, 294/s`. */
-export const plainLine = (job: DrawnJob): string => {
+/**
+ * A job as one plain line of at most 79 columns: `Nightly import [######..........] 41 % 500 of 1,200 rows, 294/s`. `withRange`:
+ * with the range of the time left, if there is room for it.
+ */
+export const plainLine = (job: DrawnJob, { withRange = false } = {}): string => {
   const { done, left } = bar(job.progressPercent / 100, PLAIN_BAR_WIDTH, false)
   const name = shorten(printable(job.name ?? ''), PLAIN_NAME_WIDTH, { ellipsis: '~' })
   const state = stateOf(job) === 'running' ? [] : [stateOf(job)]
   const message = isFinished(job) ? '' : printable(job.message ?? job.stage ?? currentOf(job))
-  const line = `${name} [${done}${left}] ${String(job.progressPercent).padStart(3)} % ${[...state, ...factsOf(job)].join(', ')}`
+  const lineWith = (facts: readonly string[]): string =>
+    `${name} [${done}${left}] ${String(job.progressPercent).padStart(3)} % ${[...state, ...facts].join(', ')}`
+  const ranged = lineWith(factsOf(job, 0, { withRange }))
+  const line = widthOf(ranged) <= PLAIN_WIDTH ? ranged : lineWith(factsOf(job))
   const room = PLAIN_WIDTH - widthOf(line) - 2
   if (message !== '' && room > 5) return `${line}  ${shorten(message, room, { ellipsis: '~' })}`
   return shorten(line, PLAIN_WIDTH, { ellipsis: '~' })

@@ -3,9 +3,21 @@ import type { TemplateResult } from 'lit'
 import { stalledPartitionsOf } from '../../contract/liveness.ts'
 import type { LiveJob } from '../../contract/live-job.ts'
 import type { Unit } from '../../contract/units.ts'
-import { isAdvancing, notAdvancingMs, secondsLeft } from '../../browser-client/condition.ts'
+import { isAdvancing, notAdvancingMs, rangeLeft, secondsLeft } from '../../browser-client/condition.ts'
 import type { Condition, JobLike } from '../../browser-client/condition.ts'
-import { bytes, compact, duration, hasWords, isolated, number, rate, text, unitText } from '../words.ts'
+import {
+  bytes,
+  compact,
+  duration,
+  hasWords,
+  isolated,
+  number,
+  range,
+  rangeInWords,
+  rate,
+  text,
+  unitText,
+} from '../words.ts'
 
 const amountOf = (unit: Unit, short: boolean) => (value: number) =>
   unit === 'bytes' ? bytes(value) : short ? compact(value) : number(value)
@@ -61,6 +73,16 @@ export const speedNowText = (job: JobLike & Pick<LiveJob, 'throughputPerSecond' 
 export const leftText = (job: JobLike & Pick<LiveJob, 'etaSeconds' | 'updatedAt'>, nowMs: number): string => {
   const seconds = secondsLeft(job, nowMs)
   return seconds === null ? '' : seconds === 0 ? text('job.left.soon') : duration(seconds)
+}
+
+/** About 12 min (9 to 18), counting down; just the time left where one number is enough; '' if it is not known. */
+export const leftWithRange = (
+  job: JobLike & Pick<LiveJob, 'etaSeconds' | 'etaLowSeconds' | 'etaHighSeconds' | 'updatedAt'>,
+  nowMs: number,
+): TemplateResult | string => {
+  const left = rangeLeft(job, nowMs)
+  if (left === null) return leftText(job, nowMs)
+  return html`<bdi aria-hidden="true">${range(left)}</bdi><span class="vh">${rangeInWords(left)}</span>`
 }
 
 /** How long ago a time was. */

@@ -18,7 +18,7 @@ import {
   elapsedSeconds,
   errorLine,
   failureText,
-  leftText,
+  leftWithRange,
   ownReason,
   speedNowText,
 } from './figures.ts'
@@ -179,7 +179,7 @@ class JobPage extends PageElement {
     const condition = conditionOf(job, nowMs)
     const isUnknown =
       job.status === 'running' && job.totalCount === null && job.progressPercent === 0 && job.stages === null
-    const fact = (label: string, value: string, more = '') =>
+    const fact = (label: string, value: TemplateResult | string, more = '') =>
       value === ''
         ? nothing
         : html`<div>
@@ -219,7 +219,11 @@ class JobPage extends PageElement {
         ${
           isOver
             ? nothing
-            : fact(text('fact.left'), leftText(job, nowMs), job.etaSource === null ? '' : text(`eta.${job.etaSource}`))
+            : fact(
+                text('fact.left'),
+                leftWithRange(job, nowMs),
+                job.etaSource === null ? '' : text(`eta.${job.etaSource}`),
+              )
         }
         ${
           elapsed === null
