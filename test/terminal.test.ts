@@ -106,6 +106,29 @@ t.test('texts of callers do not affect a terminal', async t => {
   t.equal(paint([piece('ab', 'red'), piece('cd')], { columns: 3, colour: true }), '\x1b[31mab\x1b[0mc')
 })
 
+const estimated = { ...job, etaSeconds: 720, etaLowSeconds: 540, etaHighSeconds: 1080, throughputPerSecond: null }
+
+t.test('a view of one job shows the range of its time left, and a row of a list shows one number', async t => {
+  const withRange = true
+  t.equal(factsOf(estimated).at(-1), '12 min 0 s left')
+  t.equal(factsOf(estimated, 0, { withRange }).at(-1), 'about 12 min (9 to 18) left')
+  t.equal(factsOf(estimated, 240_000, { withRange }).at(-1), 'about 8 min (5 to 14) left', 'four minutes later')
+  t.equal(factsOf({ ...estimated, liveness: 'stalled' }, 240_000, { withRange }).at(-1), 'about 12 min (9 to 18) left')
+  t.equal(factsOf({ ...estimated, etaHighSeconds: 600 }, 0, { withRange }).at(-1), '12 min 0 s left', 'it is narrow')
+  t.equal(factsOf({ ...estimated, etaLowSeconds: null }, 0, { withRange }).at(-1), '12 min 0 s left')
+  t.same(factsOf({ ...estimated, status: 'completed' }, 0, { withRange }), ['500 of 1,200 rows'])
+})
+
+t.test('a plain line shows the range only if there is room for it', async t => {
+  const withRange = true
+  const line = plainLine({ ...estimated, name: 'Import', processedCount: 0, totalCount: null }, { withRange })
+  t.equal(line, 'Import [######..........]  41 % about 12 min (9 to 18) left')
+  t.equal(
+    plainLine(estimated, { withRange }),
+    'Importing products [######..........]  41 % 500 of 1,200 rows, 12 min 0 s left',
+  )
+})
+
 t.test('the time left of a silent job does not count down', async t => {
   const stalled = { ...job, etaSeconds: 90, liveness: 'stalled' }
   t.match(factsOf(stalled, 60_000).at(-1), '1 min 30 s left')

@@ -129,6 +129,8 @@ t.test('the newest revision of a job is kept, and an unchanged job stays the sam
   t.not(store.jobs(), jobs)
   t.equal(store.apply(job({ revision: 6, progressPercent: 60, etaSeconds: 9 }), 'updated'), null)
   t.equal(store.get(ID)?.etaSeconds, 9, 'an estimate changes without a revision')
+  store.apply(job({ revision: 6, progressPercent: 60, etaSeconds: 9, etaLowSeconds: 5, etaHighSeconds: 20 }), 'updated')
+  t.equal(store.get(ID)?.etaHighSeconds, 20, 'and so does its range')
   const restored = job({ revision: 3, updatedAt: '2026-01-02T00:00:00.000Z' })
   t.equal(store.apply(restored, 'updated')?.job.revision, 3, 'after a backup was restored, revisions begin lower')
   t.end()

@@ -6,6 +6,7 @@ import {
   isAdvancing,
   needsAttention,
   notAdvancingMs,
+  rangeLeft,
   secondsLeft,
 } from '../../src/browser-client/condition.ts'
 import { Curve } from '../../src/dashboard/data/curve.ts'
@@ -141,6 +142,17 @@ t.test('the time left counts down between two updates, not below 0, and only whi
   t.equal(secondsLeft({ ...running, etaSeconds: null }, now(60)), null)
   t.equal(secondsLeft({ ...running, liveness: 'stalled' } as never, now(61)), null)
   t.equal(secondsLeft(running, now(100)), null, 'it has not advanced for 40 s')
+})
+
+t.test('the range of the time left counts down with it, and is gone where that is', async t => {
+  const job = { ...running, etaLowSeconds: 100, etaHighSeconds: 300 }
+  t.match(rangeLeft(job, now(60)), { about: { value: 3, unit: 'minute' }, low: { value: 100 }, high: { value: 5 } })
+  t.match(rangeLeft(job, now(80)), { about: { value: 2, unit: 'minute' }, low: { value: 80 }, high: { value: 5 } })
+  t.match(rangeLeft(job, now(50)), rangeLeft(job, now(60)), 'a clock that is behind adds nothing')
+  t.equal(rangeLeft({ ...job, etaLowSeconds: null }, now(60)), null)
+  t.equal(rangeLeft({ ...job, etaSeconds: 3, etaLowSeconds: 1 }, now(80)), null, 'the estimated time is over')
+  t.equal(rangeLeft({ ...job, liveness: 'stalled' } as never, now(61)), null)
+  t.equal(rangeLeft(job, now(100)), null, 'it has not advanced for 40 s')
 })
 
 t.test('the time of the shown jobs stands still while the connection is lost', async t => {

@@ -105,6 +105,8 @@ const WITHOUT_REVISION = new Set([
   'throughputPerSecond',
   'etaSeconds',
   'etaSource',
+  'etaLowSeconds',
+  'etaHighSeconds',
   'revision',
 ])
 

@@ -9,7 +9,8 @@ const words = (text: string) => text.trim().split(/\s+/).sort()
 
 const JOB = words(`
   id jobType name description status progressPercent processedCount totalCount remainingCount unit throughputPerSecond
-  etaSeconds etaSource stage stages message liveness advancedAt workerCount startedByUserId cancelledByUserId startedAt heartbeatAt
+  etaSeconds etaSource etaLowSeconds etaHighSeconds stage stages message liveness advancedAt workerCount startedByUserId
+  cancelledByUserId startedAt heartbeatAt
   finishedAt createdAt updatedAt resultSummary errorMessage errorStack failureReason meta cancellable cancelRequestedAt
   priority attempt heartbeatTimeoutSeconds pendingTimeoutSeconds parentJobId partitionIndex partitionCount children
   tenantId organizationId revision`)
@@ -18,10 +19,10 @@ const WORKER = words(`
   liveness advancedAt heartbeatAt createdAt`)
 const PROGRESS = words(`
   id status progressPercent processedCount totalCount remainingCount unit stage message throughputPerSecond etaSeconds
-  etaSource liveness attempt updatedAt revision`)
+  etaSource etaLowSeconds etaHighSeconds liveness attempt updatedAt revision`)
 const LIVE = words(`
   id jobType name description status progressPercent processedCount totalCount unit throughputPerSecond etaSeconds
-  etaSource stage stages message liveness advancedAt workerCount attempt priority cancellable cancelRequestedAt
+  etaSource etaLowSeconds etaHighSeconds stage stages message liveness advancedAt workerCount attempt priority cancellable cancelRequestedAt
   startedByUserId startedAt finishedAt updatedAt resultSummary errorMessage failureReason parentJobId partitionIndex
   partitionCount children tenantId organizationId revision`)
 
@@ -122,6 +123,25 @@ t.test('the progress document has meta and payload if they are asked for', async
   t.equal((await service.call('GET', `/jobs/${id}?include=meta`)).status, 400, 'the job itself has all of it')
 })
 
+t.test('only what is left has a range, and not the time for which heartbeats have changed nothing', async t => {
+  const { id } = await service.createJob({ totalCount: 10 })
+  await service.heartbeat(id, { processedCount: 1 })
+  const rangeOf = async (fields: string) => {
+    await service.database.pool.query(`UPDATE public.progress_jobs SET ${fields} WHERE id = $1`, [id])
+    const { etaLowSeconds, etaHighSeconds } = await service.job(id)
+    return [etaLowSeconds, etaHighSeconds]
+  }
+  const spread = Math.log(2) / 1.2816
+  const silent = "heartbeat_at = updated_at + interval '100 seconds'"
+  t.same(await rangeOf(`eta_seconds = 400, eta_spread = ${spread}, heartbeat_at = updated_at`), [200, 800])
+  t.same(await rangeOf(`eta_seconds = 500, ${silent}`), [300, 900], '100 s passed, and 400 s are left')
+  t.same(await rangeOf(`eta_seconds = 60, ${silent}`), [100, 100], 'more time has passed than was left')
+  t.same(await rangeOf(`eta_seconds = 400, eta_spread = 0, heartbeat_at = updated_at`), [400, 400])
+  t.same(await rangeOf(`eta_spread = NULL, eta_source = 'worker'`), [null, null], 'what a worker says has none')
+  t.same(await rangeOf(`eta_seconds = NULL, eta_source = NULL, eta_spread = 1`), [null, null])
+  t.equal((await rangeOf(`eta_seconds = 9007199254740991, eta_spread = 5`))[1], Number.MAX_SAFE_INTEGER)
+})
+
 t.test('times are ISO 8601 in UTC with milliseconds', async t => {
   const { id } = await service.createJob({ cancellable: true })
   await service.heartbeat(id, { processedCount: 1 })
@@ -185,7 +205,7 @@ t.test('the live document has its fields, without those that are null, on one li
   // Every column that can be set at once, whatever its meaning; the invariants forbid the rest together.
   await service.database.pool.query(
     `UPDATE public.progress_jobs SET status = 'failed', total_count = 5, throughput_per_second = 1, eta_seconds = 1,
-       eta_source = 'rate', stage = 's', stages = '[]', message = 'm', advanced_at = now(), cancel_requested_at = now(),
+       eta_source = 'rate', eta_spread = 0.5, stage = 's', stages = '[]', message = 'm', advanced_at = now(), cancel_requested_at = now(),
        started_at = now(), finished_at = now(), error_message = 'e', failure_reason = 'worker',
        parent_job_id = id, partition_index = 0, partition_count = 1, description = 'd', started_by_user_id = 'u',
        result_summary = '{}', organization_id = gen_random_uuid() WHERE id = $1`,

@@ -1,5 +1,7 @@
 import { IntlMessageFormat } from 'intl-messageformat'
+import fc from 'fast-check'
 import t from 'tap'
+import { leftRange, rangeSaid, rangeText } from '../../src/contract/time-left.ts'
 import { de as dashboardDe } from '../../src/dashboard/messages/de.ts'
 import { en as dashboardEn } from '../../src/dashboard/messages/en.ts'
 import { fr as dashboardFr } from '../../src/dashboard/messages/fr.ts'
@@ -132,4 +134,109 @@ t.test('in no language a million is abbreviated like a minute', t => {
   }
   t.equal(new Language({ key: '' }, 'en-GB').compact(221_700_000), '221.7M')
   t.end()
+})
+
+const minute = 60
+const hour = 3_600
+const day = 86_400
+
+/** What is shown of an estimate and its ends, all in seconds. */
+const shown = (low: number, seconds: number, high: number, passed = 0, locale = 'en'): string | null => {
+  const range = leftRange({ etaSeconds: seconds, etaLowSeconds: low, etaHighSeconds: high }, passed)
+  return range && rangeText(range, locale)
+}
+
+t.test('a range is shown with one unit where it has one, and otherwise each time has its own', async t => {
+  const table: [low: number, seconds: number, high: number, text: string][] = [
+    [9 * minute, 12 * minute, 18 * minute, 'about 12 min (9 to 18)'],
+    [20, 45, 100, 'about 45 s (20 to 100)'],
+    [20, 45, 300, 'about 45 s (20 s to 5 min)'],
+    [40, 3 * minute, 6 * minute, 'about 3 min (40 s to 6 min)'],
+    [70 * minute, 100 * minute, 3 * hour, 'about 100 min (70 min to 3 h)'],
+    [2 * hour, 2.5 * hour, 4 * hour, 'about 2.5 h (2 to 4)'],
+    [11 * hour, 20 * hour, 40 * hour, 'about 20 h (11 to 40)'],
+    [30 * hour, 2 * day, 5 * day, 'about 2 days (30 h to 5 days)'],
+    [3 * day, 12 * day, 2000 * day, 'about 12 days (3 to 2,000)'],
+  ]
+  for (const [low, seconds, high, text] of table) t.equal(shown(low, seconds, high), text)
+})
+
+t.test('the ends of a range are rounded outwards, and what is about is rounded as everywhere', async t => {
+  t.equal(shown(9.9 * minute, 11.2 * minute, 18.1 * minute), 'about 12 min (9 to 19)')
+  t.equal(shown(2.9 * hour, 4.2 * hour, 6.1 * hour), 'about 4 h (2.5 to 6.5)', 'to halves below ten hours')
+  t.equal(shown(10.9 * hour, 14.4 * hour, 18.1 * hour), 'about 14 h (10 to 19)', 'to whole ones above')
+  t.equal(shown(119.5 * minute, 119.5 * minute, 300 * minute), 'about 2 h (119 min to 5 h)', 'no 120 minutes')
+  t.equal(shown(60, 119.5, 400), 'about 2 min (60 s to 7 min)', 'no 120 seconds')
+  t.equal(shown(30 * hour, 47.9 * hour, 100 * hour), 'about 2 days (30 h to 4.5 days)', 'no 48 hours')
+})
+
+t.test('one number is shown where a range is narrow, reads the same at both ends, is unknown, or is over', async t => {
+  t.equal(shown(1000, 1100, 1199), null, 'its ends differ by less than a fifth')
+  t.equal(shown(1000, 1100, 1201), 'about 19 min (16 to 21)')
+  t.equal(shown(5, 9, 14), null, 'its ends differ by less than 10 s')
+  t.equal(shown(5, 9, 15), 'about 9 s (5 to 15)')
+  t.equal(shown(0, 0, 500), null, 'the estimated time is over')
+  t.equal(shown(300, 400, 900, 400), null)
+  t.equal(shown(600, 600, 600), null)
+  for (const unknown of [
+    {},
+    { etaLowSeconds: 1 },
+    { etaHighSeconds: 1000 },
+    { etaLowSeconds: null, etaHighSeconds: null },
+  ]) {
+    t.equal(leftRange({ etaSeconds: 100, ...unknown }, 0), null)
+  }
+})
+
+t.test('a range that begins at once says only how long it may take', async t => {
+  t.equal(shown(100, 220, 700, 100), 'about 2 min (up to 10)')
+  t.equal(shown(100, 210, 700, 200), 'about 10 s (up to 9 min)')
+  t.equal(shown(100, 220, 700, -50), shown(100, 220, 700), 'a clock that is behind adds nothing')
+})
+
+t.test('an estimate lies within its range as it is shown, however large, early or late', async t => {
+  const size = { second: 1, minute, hour, day }
+  const time = fc.double({ min: 0, max: 1e10, noNaN: true })
+  const ordered = fc.tuple(time, time, time).map(times => times.sort((a, b) => a - b))
+  fc.assert(
+    fc.property(ordered, fc.oneof(time, fc.constant(0)), ([low = 0, seconds = 0, high = 0], passed) => {
+      const range = leftRange({ etaSeconds: seconds, etaLowSeconds: low, etaHighSeconds: high }, passed)
+      if (range === null) return true
+      const [least, about, most] = [range.low, range.about, range.high].map(each =>
+        each ? each.value * size[each.unit] : 0,
+      )
+      return least! <= about! && about! <= most! && least! <= Math.max(0, low - passed) && most! >= high - passed
+    }),
+  )
+})
+
+t.test('a range has words in each language, and English ones in any other', async t => {
+  const of = (locale: string) => shown(9 * minute, 12 * minute, 18 * minute, 0, locale)
+  t.same(['en-GB', 'de-CH', 'fr', 'he'].map(of), [
+    'about 12 min (9 to 18)',
+    'etwa 12 min (9 bis 18)',
+    'environ 12 min (9 à 18)',
+    'about 12 min (9 to 18)',
+  ])
+  t.same(
+    ['en', 'de', 'fr'].map(locale => shown(0, 3.5 * day, 6 * day, 0, locale)),
+    ['about 3.5 days (up to 6)', 'etwa 3,5 Tage (bis 6)', 'environ 3,5 jours (jusqu’à 6)'],
+  )
+})
+
+t.test('screen readers get the range as a sentence, with whole words and their singular', async t => {
+  const said = (locale: string, low: number, seconds: number, high: number) => {
+    const range = leftRange({ etaSeconds: seconds, etaLowSeconds: low, etaHighSeconds: high }, 0)
+    // Intl has unbreakable blanks in some languages.
+    return range && rangeSaid(range, locale).replaceAll('\u00a0', ' ')
+  }
+  t.same(
+    ['en', 'de', 'fr'].map(locale => said(locale, 1, 12 * minute, 18 * minute)),
+    [
+      'about 12 minutes, probably from 1 second to 18 minutes',
+      'etwa 12 Minuten, wahrscheinlich 1 Sekunde bis 18 Minuten',
+      'environ 12 minutes, probablement de 1 seconde à 18 minutes',
+    ],
+  )
+  t.equal(said('en', 0, 2.5 * hour, 4 * hour), 'about 2.5 hours, probably no more than 4 hours')
 })

@@ -110,6 +110,41 @@ t.test('the message of a completed job has its result, whole and with its nulls,
   t.same(webhookMessage.parse(body), body, 'all of it is documented')
 })
 
+t.test('the range of an estimate is the same in REST, in a stream, in a webhook and by MCP', async t => {
+  const { service, receiver } = await start(t, { events: ['started'] })
+  const former = await service.createJob({ jobType: 'ranged' })
+  await service.heartbeat(former.id)
+  await service.database.pool.query("UPDATE progress_jobs SET started_at = now() - interval '20 min' WHERE id = $1", [
+    former.id,
+  ])
+  await service.call('POST', `/jobs/${former.id}/complete`)
+  const { id } = await service.createJob({ jobType: 'ranged' })
+  await service.call('POST', `/jobs/${id}/start`)
+  const job = await service.job(id)
+  const { etaSeconds, etaLowSeconds, etaHighSeconds } = job
+  const estimate = { etaSeconds, etaLowSeconds, etaHighSeconds }
+  t.ok(etaLowSeconds! < etaSeconds! && etaSeconds! < etaHighSeconds!, JSON.stringify(estimate))
+
+  const [, told] = await receiver.count(2)
+  t.match(told!.body.data, { id, ...estimate })
+  t.same(webhookMessage.parse(told!.body), told!.body, 'all of it is documented')
+  t.match((await service.call<object>('GET', `/jobs/${id}/progress`)).body, estimate)
+  t.match((await service.call<object>('GET', '/jobs?jobType=ranged&status=running')).body, { items: [estimate] })
+  const stream = await fetch(`${service.url}/api/progress/stream?jobId=${id}`, {
+    headers: { accept: 'application/x-ndjson' },
+  })
+  const { value } = await stream.body!.getReader().read()
+  t.match(JSON.parse(Buffer.from(value as Uint8Array).toString()), { event: 'snapshot', data: { jobs: [estimate] } })
+  const call = { name: 'get_job', arguments: { jobId: id } }
+  const answer = await fetch(`${service.url}/mcp`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream' },
+    body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: call }),
+  })
+  const [said] = /\{.*\}/.exec(await answer.text()) ?? []
+  t.match(JSON.parse(said ?? ''), { result: { structuredContent: estimate } })
+})
+
 t.test('a secret is shown once, and the old one signs for a day after a new one was made', async t => {
   const { service, receiver, webhook } = await start(t)
   const { items } = (await service.call<{ items: WebhookDocument[] }>('GET', '/webhooks')).body
