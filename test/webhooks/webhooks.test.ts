@@ -133,8 +133,8 @@ t.test('the range of an estimate is the same in REST, in a stream, in a webhook 
   const stream = await fetch(`${service.url}/api/progress/stream?jobId=${id}`, {
     headers: { accept: 'application/x-ndjson' },
   })
-  const { value } = await stream.body!.getReader().read()
-  t.match(JSON.parse(Buffer.from(value as Uint8Array).toString()), { event: 'snapshot', data: { jobs: [estimate] } })
+  const { value } = (await stream.body!.getReader().read()) as { value?: Uint8Array }
+  t.match(JSON.parse(Buffer.from(value ?? []).toString()), { event: 'snapshot', data: { jobs: [estimate] } })
   const call = { name: 'get_job', arguments: { jobId: id } }
   const answer = await fetch(`${service.url}/mcp`, {
     method: 'POST',
