@@ -54,6 +54,7 @@ export class HeadwayJobCard extends JobElement {
         font-weight: 600;
       }
       .figures {
+        position: relative;
         display: flex;
         flex-wrap: wrap;
         gap: 0 12px;
@@ -64,7 +65,6 @@ export class HeadwayJobCard extends JobElement {
         margin-inline-start: auto;
       }
       .eta {
-        position: relative;
         padding: 0;
         border: 0;
         background: none;
@@ -79,7 +79,7 @@ export class HeadwayJobCard extends JobElement {
         bottom: 100%;
         display: none;
         width: max-content;
-        max-width: 60vw;
+        max-width: 100%;
         padding: 2px 8px;
         border: 1px solid var(--_border);
         border-radius: var(--_radius);

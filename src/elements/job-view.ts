@@ -96,18 +96,18 @@ const renderLeft = (view: JobView): TemplateResult | typeof nothing => {
     @pointerenter=${showRangeAgain}
   >
     ${left}<span class="spoken">, ${rangeSaid(range, language.locale)}</span
-    ><bdi class="range" part="eta-range" aria-hidden="true">${rangeText(range, language.locale)}</bdi>
+    ><span class="range" part="eta-range" aria-hidden="true"><bdi>${rangeText(range, language.locale)}</bdi></span>
   </button>`
 }
 
-/** One line: the count, the rate, and the time left. */
+/** One line: the count, the rate, and the time left. Each is read in its own direction, whatever that of the page. */
 export const renderFigures = (view: JobView): TemplateResult => {
   const { job } = view
   const isStill = isFinished(job) || view.asOf !== null
   const rate = isStill ? '' : rateText(view)
   return html`<div class="figures small muted" part="figures">
-    <span part="count">${countText(view)}</span>
-    ${rate === '' ? nothing : html`<span part="rate">${rate}</span>`} ${isStill ? nothing : renderLeft(view)}
+    <span part="count" dir="auto">${countText(view)}</span>
+    ${rate === '' ? nothing : html`<span part="rate" dir="auto">${rate}</span>`} ${isStill ? nothing : renderLeft(view)}
     ${view.asOf === null ? nothing : html`<span part="as-of">${view.asOf}</span>`}
   </div>`
 }

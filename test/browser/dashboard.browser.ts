@@ -198,6 +198,29 @@ t.test('the page of a job has its own address, survives a reload, and the way ba
   t.equal(new URL(page.url()).search, '?type=page')
 })
 
+t.test('the page of a job shows the range of its time left, and its row in the list shows one number', async t => {
+  const job = await service.createJob({ jobType: 'ranged', name: 'Long import', totalCount: 1000 })
+  await service.heartbeat(job.id, { processedCount: 400 })
+  const estimate = (spread: number) =>
+    service.database.pool.query(
+      `UPDATE progress_jobs SET eta_seconds = 725, eta_source = 'history', eta_spread = $2, advanced_at = now(),
+         updated_at = now(), revision = revision + 1 WHERE id = $1`,
+      [job.id, spread],
+    )
+  await estimate(0.3)
+  const { page } = await visit(t, browser, `${service.url}/?type=ranged`)
+  await holds(row(page, 'Long import').locator('.left'), /^\s*1[12]m \d+s\s*$/)
+  await page.getByRole('link', { name: 'Long import' }).click()
+  const left = page.locator('.overview dd').filter({ hasText: 'from earlier jobs of its type' })
+  await holds(left.locator('bdi'), /^about 1[23] min \(8 to 18\)$/)
+  await holds(left.locator('.vh'), /^about 1[23] minutes, probably from 8 minutes to 18 minutes$/)
+  await page.setViewportSize({ width: 320, height: 900 })
+  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
+  t.ok(overflow <= 0, `at 320: ${overflow}`)
+  await estimate(0.01)
+  await holds(left, /^\s*1[12]m/)
+})
+
 t.test('the page of a batch has its partitions, and the page of a partition follows it', async t => {
   const { body } = await service.call<{ id: string; partitions: { id: string }[] }>('POST', '/jobs', {
     jobType: 'batch page',

@@ -245,6 +245,67 @@ t.test(
   },
 )
 
+t.test('a card shows the range of its time left to the pointer, the keyboard and screen readers', async t => {
+  const { host, service, front } = await startWorld(t)
+  const job = await service.createJob({ name: 'Import', totalCount: 100 })
+  await service.heartbeat(job.id, { processedCount: 42 })
+  const estimate = (seconds: number, spread: number) =>
+    service.database.pool.query(
+      `UPDATE progress_jobs SET eta_seconds = $2, eta_source = 'rate', eta_spread = $3, advanced_at = now(), updated_at = now(),
+         revision = revision + 1 WHERE id = $1`,
+      [job.id, seconds, spread],
+    )
+  await estimate(725, 0.3)
+  host.page('/range', {
+    service: front.url,
+    body: `<script type="module" src="${front.url}/elements.js"></script>
+      <div dir="rtl"><headway-job-card job-id="${job.id}"></headway-job-card></div>`,
+  })
+  const { page, complaints } = await visit(t, browser, `${host.url}/range`)
+  complaints.forgive(/ERR_/)
+  const card = page.locator('headway-job-card')
+  const left = card.getByRole('button', {
+    name: /^1[23]m remaining ?, about 1[23] minutes, probably from \d minutes to \d+ min/,
+  })
+  await left.waitFor()
+  const range = card.locator('[part=eta-range]')
+  t.equal(await range.isVisible(), false)
+  await left.hover()
+  await range.filter({ visible: true }).waitFor()
+  t.match(await range.textContent(), /^about 1[23] min \(8 to 18\)$/)
+  t.equal(
+    await range.locator('bdi').evaluate(each => getComputedStyle(each).direction),
+    'ltr',
+    'also in a page that is written rtl',
+  )
+  const within = await range.evaluate(each => {
+    const [inner, outer] = [each, each.closest('.card')!].map(one => one.getBoundingClientRect())
+    return inner!.left >= outer!.left && inner!.right <= outer!.right && inner!.top >= outer!.top
+  })
+  t.ok(within, 'it stays within its card, where nothing cuts it off')
+  await page.mouse.move(0, 0)
+  await range.filter({ visible: true }).waitFor({ state: 'detached' })
+  await page.keyboard.press('Tab')
+  t.equal(await left.evaluate(isFocused), true)
+  await range.filter({ visible: true }).waitFor()
+  t.same(await violations(page), [])
+  await page.keyboard.press('Escape')
+  await range.filter({ visible: true }).waitFor({ state: 'detached' })
+  t.equal(await left.evaluate(isFocused), true)
+
+  // One number is enough: there is nothing to press, and the focus is not lost.
+  await estimate(725, 0.01)
+  await card.getByRole('button').waitFor({ state: 'detached' })
+  await card.getByText(/^1[23]m remaining$/).waitFor()
+  t.equal(await card.locator('.card').evaluate(isFocused), true)
+  await estimate(725, 0.3)
+  await card.getByRole('button').waitFor()
+  front.target = null
+  front.cut()
+  await card.getByText(/^as of/).waitFor()
+  t.equal(await card.getByRole('button').count(), 0, 'what is out of date has no time left')
+})
+
 t.test('an element whose connection is lost is dim and still, and says when its job was up to date', async t => {
   const { host, service, front } = await startWorld(t)
   const job = await service.createJob({ name: 'Import', totalCount: 100 })
