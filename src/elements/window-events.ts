@@ -10,6 +10,8 @@ export interface ProgressUpdateDetail {
   processedCount: number
   totalCount: number | null
   etaSeconds: number | null
+  etaLowSeconds: number | null
+  etaHighSeconds: number | null
   status: LiveJob['status']
 }
 
@@ -55,7 +57,8 @@ const tell = (job: LiveJob): void => {
   told.delete(job.id)
   told.set(job.id, job.revision)
   if (told.size > MAX_KNOWN) for (const oldest of [...told.keys()].slice(0, MAX_KNOWN / 2)) told.delete(oldest)
-  const { id: jobId, jobType, name, progressPercent, processedCount, totalCount, etaSeconds, status } = job
+  const { id: jobId, jobType, name, progressPercent, processedCount, totalCount, status } = job
+  const { etaSeconds, etaLowSeconds, etaHighSeconds } = job
   dispatch('progress:update', {
     jobId,
     jobType,
@@ -64,6 +67,8 @@ const tell = (job: LiveJob): void => {
     processedCount,
     totalCount,
     etaSeconds,
+    etaLowSeconds,
+    etaHighSeconds,
     status,
   } satisfies ProgressUpdateDetail)
   if (isFinished(job)) dispatchEnd(job)
