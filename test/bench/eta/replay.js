@@ -19,9 +19,9 @@ const SCOPE = {
 
 /** What a reader of the job sees: times are as of `updatedAt`, and readers subtract the time since. */
 const READ = `SELECT id, greatest(0, eta_seconds - since)::float8 AS estimate,
-    greatest(0, ${FUNCTIONS}.eta_low(eta_seconds, eta_spread) - since)::float8 AS low,
-    greatest(0, ${FUNCTIONS}.eta_high(eta_seconds, eta_spread) - since)::float8 AS high
-  FROM public.progress_jobs CROSS JOIN LATERAL (SELECT date_part('epoch', ${FUNCTIONS}.clock() - updated_at) AS since) s
+    greatest(0, ${FUNCTIONS}.eta_low_seconds(j) - since)::float8 AS low,
+    greatest(0, ${FUNCTIONS}.eta_high_seconds(j) - since)::float8 AS high
+  FROM public.progress_jobs j CROSS JOIN LATERAL (SELECT date_part('epoch', ${FUNCTIONS}.clock() - updated_at) AS since) s
   WHERE id = ANY ($1)`
 
 /** `runs` are `{ jobType, total, events }`. */
