@@ -41,6 +41,10 @@ export const toLiveJob = (job: WireJob): LiveJob => ({
   children: job.children ?? null,
   tenantId: job.tenantId ?? '',
   organizationId: job.organizationId ?? null,
+  finishBy: job.finishBy ?? null,
+  deadline: job.deadline ?? null,
+  usualSeconds: job.usualSeconds ?? null,
+  unusual: job.unusual ?? false,
   revision: job.revision,
 })
 

@@ -24,6 +24,8 @@ export interface Heartbeat {
   payload?: JsonObject | null
   /** Merged into the job's meta key by key (PUT /jobs/:id only). */
   meta?: JsonObject
+  /** The job's new deadline, in place of any earlier one; null: none (PUT /jobs/:id only). */
+  due?: { finishBy: string } | { finishWithinSeconds: number } | null
   /** ISO 8601. */
   reportedAt?: string
   attempt?: number

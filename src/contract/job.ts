@@ -1,4 +1,4 @@
-import type { EtaSource, FailureReason, JobEventType, JobStatus, Liveness } from './states.ts'
+import type { Deadline, EtaSource, FailureReason, JobEventType, JobStatus, Liveness } from './states.ts'
 import type { Unit } from './units.ts'
 
 /** The worker of a report that names none. */
@@ -86,6 +86,16 @@ export interface JobDocument {
   children: Children | null
   tenantId: string
   organizationId: string | null
+  /** When the job should have finished. Null: no time is given, or its seconds from the start do not count yet. */
+  finishBy: string | null
+  /** The same as seconds from the start of each attempt; null: not given so. */
+  finishWithinSeconds: number | null
+  /** Null when `finishBy` is. */
+  deadline: Deadline | null
+  /** How long jobs of the type usually take, looked up at the start; null: no job of the type has completed. */
+  usualSeconds: number | null
+  /** The job runs, or ran, longer than 95 % of the last 20 of its type and than 1.5 times their median. */
+  unusual: boolean
   revision: number
 }
 
@@ -149,6 +159,10 @@ export type ProgressDocument = Pick<
   | 'liveness'
   | 'attempt'
   | 'updatedAt'
+  | 'finishBy'
+  | 'deadline'
+  | 'usualSeconds'
+  | 'unusual'
   | 'revision'
 > & {
   /** Only if it was asked for. */

@@ -1,7 +1,7 @@
 import type { JobDocument } from './job.ts'
 
 /**
- * A job as the live stream shows it, with null for each field that the stream leaves out. Objects are replaced and never
+ * A job as the live stream shows it, with null for each field that the stream leaves out, and false for `unusual`. Objects are replaced and never
  * changed.
  */
 export type LiveJob = Readonly<
@@ -44,6 +44,10 @@ export type LiveJob = Readonly<
     | 'children'
     | 'tenantId'
     | 'organizationId'
+    | 'finishBy'
+    | 'deadline'
+    | 'usualSeconds'
+    | 'unusual'
     | 'revision'
   > & {
     /** The job has a result that is too large for the stream (over 8 KB): `api.job` reads it. */

@@ -31,6 +31,10 @@ export interface CreateJob {
   priority?: number
   heartbeatTimeoutSeconds?: number
   pendingTimeoutSeconds?: number | null
+  /** ISO 8601. Not together with `finishWithinSeconds`. */
+  finishBy?: string | null
+  /** From the start of each attempt. */
+  finishWithinSeconds?: number | null
 }
 
 /** The fields of all commands that end a job. */

@@ -23,6 +23,13 @@ export const isFinished = ({ status }: { status: string }): boolean => FINISHED.
 export const LIVENESS = ['ok', 'stalled'] as const
 export type Liveness = (typeof LIVENESS)[number]
 
+/**
+ * Whether a job with a deadline will finish in time. At risk: its likely end lies after the deadline. Overdue: the deadline has
+ * passed. A finished job is overdue if it ended after its deadline, and otherwise on time.
+ */
+export const DEADLINES = ['on_time', 'at_risk', 'overdue'] as const
+export type Deadline = (typeof DEADLINES)[number]
+
 /** Lifecycle changes. The history keeps them as long as the job, and the live stream names its events after them. */
 export const LIFECYCLES = [
   'created',
@@ -34,6 +41,8 @@ export const LIFECYCLES = [
   'stalled',
   'recovered',
   'retried',
+  'at_risk',
+  'overdue',
 ] as const
 export type Lifecycle = (typeof LIFECYCLES)[number]
 

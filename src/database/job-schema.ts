@@ -60,6 +60,18 @@ export const progressJobs = publicTable(
     sharePath: real('share_path').array(),
     shareStep: doublePrecision('share_step'),
     shapeOdds: real('shape_odds'),
+    /** The job runs longer than `longSeconds`, as the last sweep found it. */
+    unusual: boolean('unusual').notNull().default(false),
+    /** When the job should have finished: a time, or seconds from its start. At most one of both. */
+    finishBy: time('finish_by'),
+    finishWithinSeconds: integer('finish_within_seconds'),
+    /**
+     * What the sweeps of this attempt found (functions/deadlines.sql). Null: nothing yet. `doubtedSince`: since when the likely end
+     * of a job that is on time lies after the deadline. `calmSince`: when a job that had been at risk was last back on time.
+     */
+    deadline: text('deadline'),
+    doubtedSince: time('doubted_since'),
+    calmSince: time('calm_since'),
     stage: text('stage'),
     stages: jsonb('stages'),
     message: text('message'),
@@ -172,6 +184,12 @@ export const progressJobs = publicTable(
     index('progress_jobs_finished_xact')
       .on(table.tenantId, table.finishedXact)
       .where(sql`${table.finishedAt} IS NOT NULL`),
+    // The jobs whose deadline the sweeps judge. A job leaves the index when it is overdue or finished.
+    index('progress_jobs_deadlines')
+      .on(table.id)
+      .where(
+        sql`finished_at IS NULL AND (finish_by IS NOT NULL OR finish_within_seconds IS NOT NULL) AND deadline IS DISTINCT FROM 'overdue'`,
+      ),
     index('progress_jobs_created').on(table.tenantId, table.createdAt),
     // The jobs that a user has started, newest first. The columns never change.
     index('progress_jobs_started_by')
@@ -216,7 +234,12 @@ export const progressJobs = publicTable(
     check('progress_jobs_revision', sql`revision >= 1 AND lifecycle_revision BETWEEN 1 AND revision`),
     check(
       'progress_jobs_lifecycle',
-      sql`lifecycle IN ('created', 'started', 'cancel_requested', 'cancelled', 'completed', 'failed', 'stalled', 'recovered', 'retried')`,
+      sql`lifecycle IN ('created', 'started', 'cancel_requested', 'cancelled', 'completed', 'failed', 'stalled', 'recovered', 'retried', 'at_risk', 'overdue')`,
+    ),
+    check(
+      'progress_jobs_deadline',
+      sql`deadline IN ('on_time', 'at_risk', 'overdue') AND (finish_by IS NULL OR finish_within_seconds IS NULL)
+        AND (finish_within_seconds IS NULL OR finish_within_seconds >= 1)`,
     ),
     check('progress_jobs_idempotency_pair', sql`(idempotency_key IS NULL) = (idempotency_hash IS NULL)`),
   ],

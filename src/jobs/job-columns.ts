@@ -22,6 +22,8 @@ export interface JobColumns {
   priority: number | null
   heartbeat_timeout_seconds: number | null
   pending_timeout_seconds: number | null
+  finish_by: string | null
+  finish_within_seconds: number | null
   started_by_user_id: string | null
   parent_job_id: string | null
   partition_index: number | null
@@ -119,6 +121,8 @@ export const toJobColumns = (
     priority: input.priority ?? null,
     heartbeat_timeout_seconds: input.heartbeatTimeoutSeconds ?? (isPartition ? null : defaultHeartbeatTimeoutSeconds),
     pending_timeout_seconds: input.pendingTimeoutSeconds ?? null,
+    finish_by: input.finishBy ?? null,
+    finish_within_seconds: input.finishWithinSeconds ?? null,
     started_by_user_id: identity.userId,
     parent_job_id: input.parentJobId ?? null,
     partition_index: input.partitionIndex ?? null,

@@ -27,7 +27,10 @@ export interface Unwritten {
 }
 
 export interface Sweeper {
-  /** One sweep; answers how many jobs it marked and ended. `skipped` says why nobody was judged. */
+  /**
+   * One sweep; answers how many silent jobs it marked and ended. `skipped` says why nobody was judged for silence. Deadlines are
+   * judged as well.
+   */
   sweep(): Promise<{ stalled: number; ended: number; skipped: 'database' | 'intake' | null }>
   /** Since the last sweep that did not break off, or since the beginning, in milliseconds of a clock that nobody sets. */
   sinceLastMs(): number
@@ -42,14 +45,19 @@ export interface Sweeper {
 interface ChangeRow {
   tenant_id: string
   job_id: string
-  revision: number
+  /** Null: the row was written, and nothing has changed that anybody is shown. */
+  revision: number | null
   lifecycle: boolean
   is_batch: boolean
   job_type: string
   event: string | null
 }
 
-const toChange = ({ tenant_id, job_id, revision, lifecycle, job_type, event }: ChangeRow): JobChange => ({
+type VisibleChange = ChangeRow & { revision: number }
+
+const isVisible = (row: ChangeRow): row is VisibleChange => row.revision !== null
+
+const toChange = ({ tenant_id, job_id, revision, lifecycle, job_type, event }: VisibleChange): JobChange => ({
   tenantId: tenant_id,
   jobId: job_id,
   jobType: job_type,
@@ -72,7 +80,7 @@ const LONGEST_INTAKE_WAIT_MS = 2_000
 const NOW = "SELECT date_part('epoch', now()) * 1000 AS ms"
 
 /**
- * Marks stalled jobs, and ends stale and never-started ones. Any number of replicas may sweep.
+ * Marks stalled jobs, ends stale and never-started ones, and judges deadlines. Any number of replicas may sweep.
  * It never punishes workers for the service's own trouble: see functions/liveness.sql for the healthy window, and
  * `intake` for reports that have arrived but are not written yet, or could not be taken.
  */
@@ -122,7 +130,8 @@ export const createSweeper = (options: SweeperOptions): Sweeper => {
     let total = 0
     for (;;) {
       const rows = await database.query<ChangeRow>(name, text, values)
-      if (rows.length > 0) announce(rows.map(toChange))
+      const changes = rows.filter(isVisible).map(toChange)
+      if (changes.length > 0) announce(changes)
       // Beside the jobs come the batches that were rolled up.
       const judged = rows.filter(row => !row.is_batch).length
       total += judged
@@ -134,6 +143,12 @@ export const createSweeper = (options: SweeperOptions): Sweeper => {
     // Said with the visit: what waits here, the sweepers of other replicas cannot see.
     const overwhelmed = isOverwhelmed()
     if (!(await visit(overwhelmed))) return { stalled: 0, ended: 0, skipped: 'database' }
+    // The clock passes a deadline whether reports wait or not.
+    await repeat('headway_judge_deadlines', `SELECT * FROM ${FUNCTIONS}.judge_deadlines($1, $2)`, [
+      intervalSeconds,
+      BATCH,
+    ])
+    await repeat('headway_mark_unusual', `SELECT * FROM ${FUNCTIONS}.mark_unusual($1)`, [BATCH])
     if (overwhelmed || isOverwhelmed()) {
       troubled = true
       return { stalled: 0, ended: 0, skipped: 'intake' }

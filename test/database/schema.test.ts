@@ -74,6 +74,9 @@ const JOB_CHECKS: [constraint: string, of: JobStatus, changes: string[]][] = [
   ['progress_jobs_expected', 'running', ['expected_seconds = -1', "expected_seconds = 'infinity'"]],
   ['progress_jobs_revision', 'pending', ['revision = 0', 'lifecycle_revision = 0', 'lifecycle_revision = revision + 1']],
   ['progress_jobs_lifecycle', 'pending', ["lifecycle = 'paused'"]],
+  ['progress_jobs_deadline', 'pending', [
+    "deadline = 'late'", 'finish_by = now(), finish_within_seconds = 60', 'finish_within_seconds = 0',
+  ]],
   ['progress_jobs_idempotency_pair', 'pending', ["idempotency_key = 'k'", "idempotency_hash = 'h'"]],
 ]
 

@@ -227,6 +227,8 @@ export const de: Messages = {
   'event.stalled': 'Verstummt: keine Berichte',
   'event.stalled.batch': 'Ein Teil ist verstummt',
   'event.recovered': 'Wieder da',
+  'event.at_risk': 'In Gefahr: wird wahrscheinlich nicht rechtzeitig fertig',
+  'event.overdue': 'Überfällig: nicht rechtzeitig fertig',
   'event.retried': 'Wiederholt als Versuch {attempt, number}',
   'event.stage_changed': 'Abschnitt {stage} begonnen',
   'event.progress': 'Fortschritt',

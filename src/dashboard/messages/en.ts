@@ -223,6 +223,8 @@ export const en = {
   'event.stalled': 'Stalled: no heartbeats',
   'event.stalled.batch': 'A partition stalled',
   'event.recovered': 'Recovered',
+  'event.at_risk': 'At risk: will probably not finish in time',
+  'event.overdue': 'Overdue: not finished in time',
   'event.retried': 'Retried as attempt {attempt, number}',
   'event.stage_changed': 'Entered stage {stage}',
   'event.progress': 'Progress',

@@ -228,6 +228,8 @@ export const fr: Messages = {
   'event.stalled': 'Silencieuse : aucun signe de vie',
   'event.stalled.batch': 'Une partition est devenue silencieuse',
   'event.recovered': 'De retour',
+  'event.at_risk': 'À risque : ne finira sans doute pas à temps',
+  'event.overdue': 'En retard : pas terminée à temps',
   'event.retried': 'Relancée, essai {attempt, number}',
   'event.stage_changed': 'Étape {stage} commencée',
   'event.progress': 'Progression',

@@ -125,13 +125,14 @@ CREATE FUNCTION headway.insert_jobs(at timestamptz, jobs public.progress_jobs[])
     INSERT INTO public.progress_jobs (
       tenant_id, organization_id, job_type, name, description, own_total_count, total_count, unit, stages, cancellable, meta,
       priority, heartbeat_timeout_seconds, pending_timeout_seconds, started_by_user_id, parent_job_id, partition_index,
-      partition_count, children, idempotency_key, idempotency_hash, created_at, updated_at
+      partition_count, children, idempotency_key, idempotency_hash, created_at, updated_at, finish_by, finish_within_seconds
     )
     SELECT
       j.tenant_id, j.organization_id, j.job_type, j.name, j.description, j.total_count, j.total_count,
       coalesce(j.unit, 'unknown'), j.stages, coalesce(j.cancellable, false), coalesce(j.meta, '{}'),
       coalesce(j.priority, 0), j.heartbeat_timeout_seconds, j.pending_timeout_seconds, j.started_by_user_id,
-      j.parent_job_id, j.partition_index, j.partition_count, j.children, j.idempotency_key, j.idempotency_hash, at, at
+      j.parent_job_id, j.partition_index, j.partition_count, j.children, j.idempotency_key, j.idempotency_hash, at, at,
+      j.finish_by, j.finish_within_seconds
     FROM unnest(jobs) AS j
     ON CONFLICT DO NOTHING
     RETURNING id, started_by_user_id, attempt

@@ -60,7 +60,9 @@ CREATE FUNCTION headway.listed_job_document(j public.progress_jobs) RETURNS json
     headway.iso(j.cancel_requested_at) AS "cancelRequestedAt", j.priority, j.attempt,
     j.heartbeat_timeout_seconds AS "heartbeatTimeoutSeconds", j.pending_timeout_seconds AS "pendingTimeoutSeconds",
     j.parent_job_id AS "parentJobId", j.partition_index AS "partitionIndex", j.partition_count AS "partitionCount",
-    headway.children_document(j.children) AS children, j.tenant_id AS "tenantId", j.organization_id AS "organizationId", j.revision
+    headway.children_document(j.children) AS children, j.tenant_id AS "tenantId", j.organization_id AS "organizationId",
+    headway.iso(headway.finish_by(j)) AS "finishBy", j.finish_within_seconds AS "finishWithinSeconds",
+    headway.shown_deadline(j) AS deadline, headway.usual_seconds(j) AS "usualSeconds", headway.is_unusual(j) AS unusual, j.revision
   ) d
 $$;
 
@@ -76,7 +78,9 @@ CREATE FUNCTION headway.progress_document(j public.progress_jobs) RETURNS json L
     j.total_count AS "totalCount", j.remaining_count AS "remainingCount", j.unit, j.stage, j.message,
     headway.four_digits(j.throughput_per_second) AS "throughputPerSecond", j.eta_seconds AS "etaSeconds", j.eta_source AS "etaSource",
     headway.eta_low_seconds(j) AS "etaLowSeconds", headway.eta_high_seconds(j) AS "etaHighSeconds",
-    j.liveness, j.attempt, headway.iso(j.updated_at) AS "updatedAt", j.revision
+    j.liveness, j.attempt, headway.iso(j.updated_at) AS "updatedAt",
+    headway.iso(headway.finish_by(j)) AS "finishBy", headway.shown_deadline(j) AS deadline,
+    headway.usual_seconds(j) AS "usualSeconds", headway.is_unusual(j) AS unusual, j.revision
   ) d
 $$;
 
@@ -94,7 +98,9 @@ CREATE FUNCTION headway.live_fields(j public.progress_jobs) RETURNS json LANGUAG
     headway.iso(j.finished_at) AS "finishedAt", headway.iso(j.updated_at) AS "updatedAt",
     j.error_message AS "errorMessage", j.failure_reason AS "failureReason", j.parent_job_id AS "parentJobId",
     j.partition_index AS "partitionIndex", j.partition_count AS "partitionCount",
-    headway.children_document(j.children) AS children, j.tenant_id AS "tenantId", j.organization_id AS "organizationId", j.revision
+    headway.children_document(j.children) AS children, j.tenant_id AS "tenantId", j.organization_id AS "organizationId",
+    headway.iso(headway.finish_by(j)) AS "finishBy", headway.shown_deadline(j) AS deadline,
+    headway.usual_seconds(j) AS "usualSeconds", nullif(headway.is_unusual(j), false) AS unusual, j.revision
   ) d
 $$;
 

@@ -135,7 +135,8 @@ BEGIN
   ),
   stepped AS MATERIALIZED (
     SELECT
-      t.i, t.job_id, t.worker_id, t.actor, t.job_attempt, t.is_new, t.applies, t.meta, t.created_at, t.heartbeats,
+      t.i, t.job_id, t.worker_id, t.actor, t.job_attempt, t.is_new, t.applies, t.meta, t.due, t.applies AND t.clears @> '{due}' AS clears_due,
+      t.created_at, t.heartbeats,
       t.stage_place, t.job_place, t.job_stage,
       -- The furthest stage that the job's workers report in this batch of heartbeats.
       max(CASE WHEN t.applies THEN t.stage_place END) OVER (PARTITION BY t.job_id) AS furthest_place,
@@ -302,7 +303,8 @@ BEGIN
       greatest(min(s.job_place), min(s.furthest_place)) AS stage_place,
       (array_agg(s.message ORDER BY s.i DESC) FILTER (WHERE s.sets_message))[1] AS message,
       coalesce(bool_or(s.sets_message), false) AS sets_message,
-      (array_agg(s.meta) FILTER (WHERE s.applies AND s.meta IS NOT NULL))[1] AS meta
+      (array_agg(s.meta) FILTER (WHERE s.applies AND s.meta IS NOT NULL))[1] AS meta,
+      (array_agg(s.due) FILTER (WHERE s.applies AND s.due IS NOT NULL))[1] AS due, coalesce(bool_or(s.clears_due), false) AS clears_due
     FROM united s
     GROUP BY s.job_id
   ),
@@ -355,7 +357,8 @@ BEGIN
         OR t.all_total IS DISTINCT FROM j.total_count OR o.own IS DISTINCT FROM j.own_total_count
         OR r.unit <> j.unit OR coalesce(m.new_meta <> j.meta, false)
         OR (r.sets_message AND r.message IS DISTINCT FROM j.message)
-        OR (r.sets_stage AND r.stage IS DISTINCT FROM j.stage) AS changed
+        OR (r.sets_stage AND r.stage IS DISTINCT FROM j.stage) OR n.sets_due AS changed,
+      n.sets_due
     FROM rolled r
     JOIN public.progress_jobs j ON j.id = r.job_id
     CROSS JOIN LATERAL (SELECT coalesce(r.stage_place > r.job_place, false) AS stage_advances) p
@@ -366,6 +369,10 @@ BEGIN
     ) o
     CROSS JOIN LATERAL (SELECT coalesce(o.own, r.shared_total) AS all_total) t
     CROSS JOIN LATERAL (SELECT j.meta || r.meta AS new_meta) m
+    CROSS JOIN LATERAL (
+      SELECT (r.due IS NOT NULL OR r.clears_due) AND ((r.due ->> 'finishBy')::timestamptz, (r.due ->> 'finishWithinSeconds')::integer)
+        IS DISTINCT FROM (j.finish_by::timestamptz, j.finish_within_seconds) AS sets_due
+    ) n
     CROSS JOIN LATERAL (SELECT CASE WHEN j.status = 'pending' THEN 'started'
       WHEN j.status = 'failed' OR j.liveness = 'stalled' THEN 'recovered' END AS new_lifecycle) l
     CROSS JOIN LATERAL (SELECT CASE WHEN r.job_place IS NOT NULL
@@ -472,6 +479,12 @@ BEGIN
       stage = CASE WHEN d.sets_stage THEN d.stage ELSE j.stage END,
       message = CASE WHEN d.sets_message THEN d.message ELSE j.message END,
       meta = coalesce(d.new_meta, j.meta),
+      -- A new deadline is judged anew.
+      finish_by = CASE WHEN d.sets_due THEN (d.due ->> 'finishBy')::timestamptz ELSE j.finish_by END,
+      finish_within_seconds = CASE WHEN d.sets_due THEN (d.due ->> 'finishWithinSeconds')::integer ELSE j.finish_within_seconds END,
+      deadline = CASE WHEN NOT d.sets_due THEN j.deadline END,
+      doubted_since = CASE WHEN NOT d.sets_due THEN j.doubted_since END,
+      calm_since = CASE WHEN NOT d.sets_due THEN j.calm_since END,
       throughput_per_second = d.all_throughput,
       -- Readers subtract the time since updated_at from the estimate. A heartbeat that changes nothing leaves updated_at as it
       -- is, so the time since then is added here.

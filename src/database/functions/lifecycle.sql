@@ -44,6 +44,7 @@ DECLARE
   event_data jsonb := '{}';
   history headway.type_history;
 BEGIN
+  j.eta_seconds := headway.eta_at(j, at);
   j.updated_at := at;
   j.revision := j.revision + 1;
   j.lifecycle_revision := j.revision;
@@ -134,6 +135,10 @@ BEGIN
   j.share_path := NULL;
   j.share_step := NULL;
   j.shape_odds := NULL;
+  j.unusual := false;
+  j.deadline := NULL;
+  j.doubted_since := NULL;
+  j.calm_since := NULL;
   j.stage := NULL;
   j.message := NULL;
   j.advanced_at := NULL;
@@ -165,7 +170,8 @@ CREATE FUNCTION headway.store_job(j public.progress_jobs) RETURNS public.progres
     total_count = j.total_count, own_total_count = j.own_total_count, throughput_per_second = j.throughput_per_second,
     eta_seconds = j.eta_seconds, eta_source = j.eta_source, expected_seconds = j.expected_seconds,
     eta_spread = j.eta_spread, shape = j.shape, long_seconds = j.long_seconds, share_path = j.share_path, share_step = j.share_step,
-    shape_odds = j.shape_odds, stage = j.stage,
+    shape_odds = j.shape_odds, unusual = j.unusual, deadline = j.deadline, doubted_since = j.doubted_since,
+    calm_since = j.calm_since, stage = j.stage,
     message = j.message, liveness = j.liveness, advanced_at = j.advanced_at,
     cancelled_by_user_id = j.cancelled_by_user_id, started_at = j.started_at, heartbeat_at = j.heartbeat_at,
     finished_at = j.finished_at, finished_xact = j.finished_xact, updated_at = j.updated_at, result_summary = j.result_summary,

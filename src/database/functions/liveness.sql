@@ -142,7 +142,7 @@ BEGIN
   RETURN QUERY
   WITH marked AS (
     -- Checked again: a heartbeat may have been written before the lock was taken.
-    UPDATE public.progress_jobs j SET liveness = 'stalled', updated_at = at,
+    UPDATE public.progress_jobs j SET liveness = 'stalled', eta_seconds = headway.eta_at(j, at), updated_at = at,
       revision = j.revision + 1, lifecycle = 'stalled', lifecycle_revision = j.revision + 1
     WHERE j.id = ANY (held) AND j.status = 'running' AND j.liveness = 'ok'
       AND headway.silent_since(j.heartbeat_at, healthy) < heard - make_interval(secs => after_seconds)

@@ -14,7 +14,7 @@ CREATE TYPE headway.heartbeat AS (
   tenant_id uuid, all_organizations boolean, organization_id uuid, scope_job_id uuid, actor text,
   keep_higher boolean, clears text[],
   processed_count bigint, increment bigint, total_count bigint, progress_percent smallint, unit text,
-  throughput_per_second float8, eta_seconds bigint, stage text, message text, payload jsonb, meta jsonb,
+  throughput_per_second float8, eta_seconds bigint, stage text, message text, payload jsonb, meta jsonb, due jsonb,
   reported_at timestamptz, attempt integer
 );
 

@@ -63,6 +63,16 @@ const readItem = (item: unknown, index: number): Heartbeat | HeadwayError => {
   return { workerId: DEFAULT_WORKER_ID, ...parsed.data }
 }
 
+/** The new deadline that a call names; null removes the present one. */
+const dueOf = (
+  finishBy: string | null | undefined,
+  finishWithinSeconds: number | null | undefined,
+): Heartbeat['due'] => {
+  if (typeof finishBy === 'string') return { finishBy }
+  if (typeof finishWithinSeconds === 'number') return { finishWithinSeconds }
+  return finishBy === null || finishWithinSeconds === null ? null : undefined
+}
+
 const isBuffered = (result: HeartbeatAnswer | HeadwayError): boolean =>
   !(result instanceof HeadwayError) && !result.durable
 
@@ -160,7 +170,9 @@ export const heartbeatRoutes: FastifyPluginAsyncZod<HeartbeatRouteParts> = async
       body: updateJob,
     },
     handler: async ({ identity, params, body }, reply) => {
-      const report = { jobId: params.id, workerId: DEFAULT_WORKER_ID, ...body }
+      const { finishBy, finishWithinSeconds, ...rest } = body
+      const due = dueOf(finishBy, finishWithinSeconds)
+      const report = { jobId: params.id, workerId: DEFAULT_WORKER_ID, ...rest, ...(due !== undefined && { due }) }
       return answer(reply, await jobs.heartbeat(identity, report))
     },
   })

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { CreateJob } from '../../contract/requests.ts'
 import { JOB_ID_EXAMPLE } from './examples.ts'
-import { MAX_META_BYTES, unit } from './job.ts'
+import { DUE_TWICE, dueFields, isDueOnce, MAX_META_BYTES, unit } from './job.ts'
 import { count, decimal, flag, int32, integer, jsonObject, positiveInt32, shownText, text, uuid } from './primitives.ts'
 
 /** A day: a job that reports more rarely does not report heartbeats. */
@@ -129,7 +129,9 @@ export const createJob = z
       .nullable()
       .exactOptional()
       .describe('How long it may wait to be started before it fails; null: for ever.'),
+    ...dueFields,
   })
+  .refine(isDueOnce, DUE_TWICE)
   .refine(hasType, {
     path: ['jobType'],
     error: 'is missing: only a partition, which has a parentJobId, may leave it out',

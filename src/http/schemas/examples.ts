@@ -49,6 +49,11 @@ export const listedJobExample: ListedJob = {
   children: null,
   tenantId: '00000000-0000-0000-0000-000000000000',
   organizationId: null,
+  finishBy: null,
+  finishWithinSeconds: null,
+  deadline: null,
+  usualSeconds: 90,
+  unusual: false,
   revision: 12,
 }
 
@@ -75,6 +80,7 @@ export const batchExample: CreatedJob = {
   heartbeatAt: null,
   updatedAt: jobExample.createdAt,
   partitionCount: 2,
+  usualSeconds: null,
   children: {
     total: 2,
     pending: 2,
@@ -130,6 +136,10 @@ export const progressExample: ProgressDocument = {
   liveness: 'ok',
   attempt: 1,
   updatedAt: '2026-01-31T12:00:40.000Z',
+  finishBy: null,
+  deadline: null,
+  usualSeconds: 90,
+  unusual: false,
   revision: 12,
 }
 

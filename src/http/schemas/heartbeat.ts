@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { BufferedAnswer, DurableAnswer } from '../../contract/heartbeat.ts'
 import { JOB_STATUSES } from '../../contract/states.ts'
 import { heartbeatAnswerExample, JOB_ID_EXAMPLE } from './examples.ts'
-import { MAX_META_BYTES, unit } from './job.ts'
+import { DUE_TWICE, dueFields, isDueOnce, MAX_META_BYTES, unit } from './job.ts'
 import { count, instant, integer, jsonObject, positiveInt32, rate, shownText, text, uuid } from './primitives.ts'
 import { errorCode, fieldError } from './problem.ts'
 
@@ -83,9 +83,11 @@ export const updateJob = z
   .strictObject({
     ...progressFields,
     meta: jsonObject(MAX_META_BYTES).exactOptional().describe("Merged into the job's, key by key."),
+    ...dueFields,
     reportedAt,
     attempt,
   })
+  .refine(isDueOnce, DUE_TWICE)
   .meta({ id: 'UpdateJob', examples: [{ processedCount: 500, totalCount: 1200 }] })
 
 export const increment = z

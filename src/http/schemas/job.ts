@@ -12,7 +12,14 @@ import type {
   ProgressDocument,
   WorkerDocument,
 } from '../../contract/job.ts'
-import { ETA_SOURCES, FAILURE_REASONS, JOB_EVENT_TYPES, JOB_STATUSES, LIVENESS } from '../../contract/states.ts'
+import {
+  DEADLINES,
+  ETA_SOURCES,
+  FAILURE_REASONS,
+  JOB_EVENT_TYPES,
+  JOB_STATUSES,
+  LIVENESS,
+} from '../../contract/states.ts'
 import { MAX_UNIT_LENGTH, UNITS } from '../../contract/units.ts'
 import {
   batchExample,
@@ -22,7 +29,7 @@ import {
   progressExample,
   workerExample,
 } from './examples.ts'
-import { jsonObject, positiveInt32, shownText, text } from './primitives.ts'
+import { instant, jsonObject, positiveInt32, shownText, text } from './primitives.ts'
 
 export const MAX_META_BYTES = 16 * 1024
 export const MAX_MESSAGE_LENGTH = 500
@@ -64,6 +71,25 @@ export const failJob = z
 const time = z.iso.datetime()
 const nullableTime = time.nullable()
 const nullableCount = z.int().nullable()
+
+/** Of a new job, and of one that runs. */
+export const dueFields = {
+  finishBy: instant
+    .nullable()
+    .exactOptional()
+    .describe(
+      'When it should have finished, as a time; `finishWithinSeconds`: from the start of each attempt. Not both.',
+    ),
+  finishWithinSeconds: positiveInt32.nullable().exactOptional(),
+}
+export const isDueOnce = ({
+  finishBy,
+  finishWithinSeconds,
+}: {
+  finishBy?: unknown
+  finishWithinSeconds?: unknown
+}): boolean => finishBy === undefined || finishWithinSeconds === undefined
+export const DUE_TWICE = { path: ['finishWithinSeconds'], error: 'must not come together with finishBy' }
 const freeObject = z.record(z.string(), z.unknown())
 
 const children = z
@@ -112,6 +138,15 @@ const progressFields = {
   liveness: z.enum(LIVENESS).nullable().describe('null: not running.'),
   attempt: z.int().describe('From 1; a retry begins the next one.'),
   updatedAt: time,
+  finishBy: nullableTime.describe('By its `finishWithinSeconds`: known once it has started.'),
+  deadline: z
+    .enum(DEADLINES)
+    .nullable()
+    .describe(
+      '`at_risk`: its likely end lies after `finishBy`. Finished: `overdue` if it ended late. null: no `finishBy`.',
+    ),
+  usualSeconds: nullableCount.describe('How long jobs of its type take: the median of the last 20.'),
+  unusual: z.boolean().describe('It takes longer than 95 % of those, and than 1.5 times their median.'),
   revision: z.int().describe('Grows with every change. A heartbeat that reports nothing new leaves it as it is.'),
 }
 
@@ -161,6 +196,7 @@ const listedJobFields = {
   children: children.nullable().describe('Of a batch: its partitions, counted by status. null: no batch.'),
   tenantId: z.guid(),
   organizationId: z.guid().nullable(),
+  finishWithinSeconds: nullableCount,
 }
 
 const jobFields = {
@@ -227,6 +263,7 @@ const listedJob = z
   .object(listedJobFields)
   .meta({ id: 'ListedJob', examples: [listedJobExample] }) satisfies z.ZodType<ListedJob>
 
+// A list has no example of its own: that of its items says the same, and the document has to stay short.
 export const jobPage = z
   .object({ items: z.array(listedJob), ...pageFields })
   .meta({ id: 'JobPage' }) satisfies z.ZodType<Page<ListedJob>>

@@ -15,6 +15,7 @@ const whereKnown = {
   description: true, totalCount: true, throughputPerSecond: true, etaSeconds: true, etaSource: true, etaLowSeconds: true, etaHighSeconds: true,
   stage: true, stages: true, message: true, liveness: true, advancedAt: true, cancelRequestedAt: true, startedByUserId: true, startedAt: true, finishedAt: true,
   resultSummary: true, errorMessage: true, failureReason: true, parentJobId: true, partitionIndex: true, partitionCount: true, children: true, organizationId: true,
+  finishBy: true, deadline: true, usualSeconds: true, unusual: true,
 } as const // prettier-ignore
 
 const timestamp = z.iso.datetime().describe('When it happened; of progress: when it was sent.')

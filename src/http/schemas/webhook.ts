@@ -155,9 +155,7 @@ export const webhookWithSecret = z
     examples: [{ ...webhookExample, secret: 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=' }],
   })
 
-export const webhookList = z
-  .object({ items: z.array(webhook).describe('Oldest first.') })
-  .meta({ id: 'WebhookList', examples: [{ items: [webhookExample] }] })
+export const webhookList = z.object({ items: z.array(webhook).describe('Oldest first.') }).meta({ id: 'WebhookList' })
 
 export const delivery = z
   .object({
@@ -184,7 +182,4 @@ export const deliveryPage = z
     pageSize: z.int(),
     total: z.int().describe('Stops counting at 10,000.'),
   })
-  .meta({
-    id: 'DeliveryPage',
-    examples: [{ items: [deliveryExample], page: 1, pageSize: 20, total: 1 }],
-  }) satisfies z.ZodType<DeliveryPage>
+  .meta({ id: 'DeliveryPage' }) satisfies z.ZodType<DeliveryPage>

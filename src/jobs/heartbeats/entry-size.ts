@@ -32,11 +32,12 @@ const sizeOfJson = (value: unknown): number => {
 }
 
 /** Approximately the bytes of memory that a report takes while it waits to be written; rather too many than too few. */
-export const sizeOfHeartbeat = ({ workerId, stage, message, payload, meta }: Heartbeat): number =>
+export const sizeOfHeartbeat = ({ workerId, stage, message, payload, meta, due }: Heartbeat): number =>
   ENTRY_BYTES +
   // A second time in the name of its row in the queue.
   2 * sizeOfText(workerId) +
   (stage ? sizeOfText(stage) : 0) +
   (message ? sizeOfText(message) : 0) +
   (payload ? sizeOfJson(payload) : 0) +
-  (meta ? sizeOfJson(meta) : 0)
+  (meta ? sizeOfJson(meta) : 0) +
+  (due ? sizeOfJson(due) : 0)

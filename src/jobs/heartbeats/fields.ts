@@ -37,6 +37,7 @@ export const HEARTBEAT_FIELDS: Readonly<Record<HeartbeatField, FieldRules>> = {
   message: progress('message', { plain: true, clearable: true }),
   payload: progress('payload', { clearable: true }),
   meta: progress('meta'),
+  due: progress('due', { clearable: true }),
   reportedAt: { column: 'reported_at', clearable: false, plain: true, progress: false },
   attempt: { column: 'attempt', clearable: false, plain: true, progress: false },
 }
