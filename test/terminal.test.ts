@@ -59,6 +59,9 @@ t.test('a job is told in a line that a terminal of 80 columns does not wrap', as
     }),
     'Importing products [######..........]  41 % 500 of 1,200, 0.13/s  Row 500 of t~',
   )
+  t.match(plainLine({ ...job, deadline: 'at_risk' }), / % at risk, 500 of/)
+  t.match(plainLine({ ...job, deadline: 'overdue', status: 'pending' }), / % pending, overdue, 500 of/)
+  t.match(factsOf({ ...job, unusual: true, usualSeconds: 720 }), { 3: 'longer than usual (usually 12 min 0 s)' })
   t.match(plainLine({ ...job, liveness: 'stalled' }), / % stalled, 500 of/)
   t.match(plainLine({ ...job, cancelRequestedAt: 'now' }), / % cancelling, 500 of/)
   t.match(

@@ -1,3 +1,4 @@
+import { latenessOf } from '../contract/deadline.ts'
 import { isFinished } from '../contract/states.ts'
 import type { HeadwayEvent } from './types.ts'
 import type { LiveJob } from '../contract/live-job.ts'
@@ -48,6 +49,9 @@ const nameOf = (known: LiveJob, next: LiveJob, said: JobUpdate['name'] | null): 
   if (known.liveness !== next.liveness && next.liveness !== null) {
     return next.liveness === 'stalled' ? 'stalled' : 'recovered'
   }
+  // A stream names these itself: a job that is late again within a minute is only updated.
+  const lateness = latenessOf(next)
+  if (said === null && lateness !== null && lateness !== known.deadline) return lateness
   return 'updated'
 }
 

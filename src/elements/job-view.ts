@@ -3,6 +3,7 @@ import type { TemplateResult } from 'lit'
 import { conditionOf, rangeLeft, secondsLeft } from '../browser-client/condition.ts'
 import type { Condition } from '../browser-client/condition.ts'
 import { stalledPartitionsOf } from '../contract/liveness.ts'
+import { latenessOf } from '../contract/deadline.ts'
 import { isFinished } from '../contract/states.ts'
 import type { LiveJob } from '../contract/live-job.ts'
 import { rangeSaid, rangeText } from '../contract/time-left.ts'
@@ -100,14 +101,20 @@ const renderLeft = (view: JobView): TemplateResult | typeof nothing => {
   </button>`
 }
 
-/** One line: the count, the rate, and the time left. Each is read in its own direction, whatever that of the page. */
+/**
+ * One line: the count, the rate, the time left, and whether it takes too long. Each is read in its own direction, whatever that of
+ * the page.
+ */
 export const renderFigures = (view: JobView): TemplateResult => {
   const { job } = view
   const isStill = isFinished(job) || view.asOf !== null
+  const lateness = latenessOf(job)
   const rate = isStill ? '' : rateText(view)
   return html`<div class="figures small muted" part="figures">
     <span part="count" dir="auto">${countText(view)}</span>
     ${rate === '' ? nothing : html`<span part="rate" dir="auto">${rate}</span>`} ${isStill ? nothing : renderLeft(view)}
+    ${lateness === null ? nothing : html`<span part="deadline">${view.language.text(`progress.deadline.${lateness}`)}</span>`}
+    ${job.unusual ? html`<span part="unusual">${view.language.text('progress.unusual')}</span>` : nothing}
     ${view.asOf === null ? nothing : html`<span part="as-of">${view.asOf}</span>`}
   </div>`
 }

@@ -92,6 +92,7 @@ export const jobPage = ({ job, events, nowMs, colour }: JobPage): string[] => {
   time('Advanced', job.advancedAt)
   time('Cancelled', job.cancelRequestedAt)
   time('Finished', job.finishedAt)
+  say('Finish by', job.finishBy && `${formatTime(job.finishBy)}, ${(job.deadline ?? '').replace('_', ' ')}`)
   say('Attempt', job.attempt > 1 ? String(job.attempt) : '')
   say('By', printable(job.startedByUserId ?? ''))
   say('Stopped by', printable(job.cancelledByUserId ?? ''))

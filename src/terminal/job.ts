@@ -1,4 +1,5 @@
-import { isFinished } from '../contract/states.ts'
+import { latenessOf } from '../contract/deadline.ts'
+import { isFinished, type Deadline } from '../contract/states.ts'
 import type { Children } from '../contract/job.ts'
 import { isSilent, stalledPartitionsOf } from '../contract/liveness.ts'
 import { leftRange, rangeText } from '../contract/time-left.ts'
@@ -27,6 +28,9 @@ export interface DrawnJob {
   errorMessage?: string | null
   failureReason?: string | null
   children?: Children | null
+  deadline?: Deadline | null
+  usualSeconds?: number | null
+  unusual?: boolean
 }
 
 /** The state of a job, in a word or two. */
@@ -82,10 +86,15 @@ const leftOf = (job: DrawnJob, ageMs: number, withRange: boolean): string => {
  * range of the time left, for a view of one job.
  */
 export const factsOf = (job: DrawnJob, ageMs = 0, { withRange = false } = {}): string[] => {
-  const facts = [...partitionsOf(job), countsOf(job)]
+  const late = latenessOf(job)
+  const facts = [late === null ? '' : late.replace('_', ' '), ...partitionsOf(job), countsOf(job)]
   if (!isFinished(job)) facts.push(rateOf(job), leftOf(job, ageMs, withRange))
-  return facts.filter(fact => fact !== '')
+  return [...facts, unusualOf(job)].filter(fact => fact !== '')
 }
+
+/** `longer than usual (usually 12 min 0 s)`; empty if the job is not unusual. */
+const unusualOf = ({ unusual, usualSeconds }: DrawnJob): string =>
+  unusual && typeof usualSeconds === 'number' ? `longer than usual (usually ${formatSeconds(usualSeconds)})` : ''
 
 /** The running partitions of a batch by name: `now Berlin, Paris`; empty if none runs, or the job is no batch. */
 export const currentOf = ({ children }: DrawnJob): string => {

@@ -9,6 +9,7 @@ import {
   rangeLeft,
   secondsLeft,
 } from '../../src/browser-client/condition.ts'
+import { listActive } from '../../src/dashboard/data/active-list.ts'
 import { Curve } from '../../src/dashboard/data/curve.ts'
 import { Sorting } from '../../src/dashboard/data/sorting.ts'
 import { mayDo } from '../../src/dashboard/session.ts'
@@ -51,6 +52,33 @@ t.test('the condition of a job is its status, and for a running one its problem'
     t.equal(conditionOf({ ...running, ...over }, now(seconds)), condition, name)
   }
 })
+
+t.test(
+  'jobs at risk and overdue need attention, pending ones as well, and unusual ones have a list of their own',
+  async t => {
+    const job = (id: string, over: Partial<LiveJob>) =>
+      ({ ...running, id, jobType: 'a', name: id, message: null, deadline: null, unusual: false, ...over }) as LiveJob
+    const jobs = [
+      job('in time', { deadline: 'on_time' }),
+      job('at risk', { deadline: 'at_risk' }),
+      job('overdue', { deadline: 'overdue', status: 'pending' }),
+      job('unusual', { unusual: true }),
+      job('ended late', { deadline: 'overdue', status: 'completed' }),
+    ]
+    const list = (status: 'attention' | 'unusual') =>
+      listActive(jobs, { jobType: '', status, text: '' }, new Map(), now(61))
+    t.same(
+      list('attention').rows.map(({ key }) => key),
+      ['at risk', 'overdue'],
+    )
+    t.same(
+      list('unusual').rows.map(({ key }) => key),
+      ['unusual'],
+      'it is no alarm',
+    )
+    t.same(list('attention').counts, { all: 4, running: 3, pending: 1, attention: 2, unusual: 1 })
+  },
+)
 
 /** A batch of 200, of whose 42 running partitions some are silent. */
 const batchWith = (over: Record<string, unknown>) => ({

@@ -1,10 +1,11 @@
 import type { ListedJob } from '../../contract/job.ts'
 import type { LiveJob } from '../../contract/live-job.ts'
 import { conditionOf, needsAttention } from '../../browser-client/condition.ts'
+import { latenessOf } from '../../contract/deadline.ts'
 import { isFinished } from '../../contract/states.ts'
 import type { Partitions } from './partitions.ts'
 
-export const ACTIVE_STATUSES = ['running', 'pending', 'attention'] as const
+export const ACTIVE_STATUSES = ['running', 'pending', 'attention', 'unusual'] as const
 export type ActiveStatus = (typeof ACTIVE_STATUSES)[number]
 
 export interface ActiveFilter {
@@ -27,14 +28,16 @@ export interface ActiveList {
   rows: Row[]
   /** Number of jobs that are shown, without their partitions. */
   shown: number
-  /** Jobs that match type and text, by status. A job that needs attention also counts as running. */
+  /** Jobs that match type and text, by status. A job that needs attention, or takes longer than usual, counts twice. */
   counts: Record<ActiveStatus | 'all', number>
   types: string[]
 }
 
 const statusesOf = (job: LiveJob, nowMs: number): ActiveStatus[] => {
-  if (job.status !== 'running') return ['pending']
-  return needsAttention(conditionOf(job, nowMs)) ? ['running', 'attention'] : ['running']
+  const statuses: ActiveStatus[] = [job.status === 'running' ? 'running' : 'pending']
+  if (needsAttention(conditionOf(job, nowMs)) || latenessOf(job) !== null) statuses.push('attention')
+  if (job.unusual) statuses.push('unusual')
+  return statuses
 }
 
 const holds = (job: LiveJob, needle: string): boolean =>
@@ -57,7 +60,7 @@ export const listActive = (
   nowMs: number,
 ): ActiveList => {
   const rows: Row[] = []
-  const counts = { all: 0, running: 0, pending: 0, attention: 0 }
+  const counts = { all: 0, running: 0, pending: 0, attention: 0, unusual: 0 }
   const types = new Set<string>()
   let shown = 0
   const needle = text.trim().toLowerCase()

@@ -173,7 +173,14 @@ class ActiveJobs extends PageElement {
       status: status ?? '',
       statuses: [
         { value: '', label: text('jobs.status.all'), ...counted(counts.all) },
-        ...ACTIVE_STATUSES.map(value => ({ value, label: text(`jobs.status.${value}`), ...counted(counts[value]) })),
+        // Rarely, a job takes longer than usual: only then is there a choice for it.
+        ...ACTIVE_STATUSES.filter(value => value !== 'unusual' || counts.unusual > 0 || status === value).map(
+          value => ({
+            value,
+            label: text(`jobs.status.${value}`),
+            ...counted(counts[value]),
+          }),
+        ),
       ],
     })
   }

@@ -8,7 +8,16 @@ import { ADDRESS } from '../router.ts'
 import { number, percent, text } from '../words.ts'
 import { bar } from './bar.ts'
 import { actionsOf, confirmAction } from './dialogs.ts'
-import { conditionText, countCell, failureText, inOneLine, leftText, speedNowText } from './figures.ts'
+import {
+  conditionText,
+  countCell,
+  failureText,
+  inOneLine,
+  latenessBadge,
+  leftText,
+  speedNowText,
+  unusualText,
+} from './figures.ts'
 import * as icons from './icons.ts'
 import { problemText } from './problem-text.ts'
 
@@ -50,7 +59,7 @@ const badges = (condition: Condition, job: LiveJob, nowMs: number): TemplateResu
       : html`<a class="badge" data-condition="failed" href=${ADDRESS.partitions(job.id, 'failed')}
           >${text('batch.failed.short', { failed })}</a
         >`
-  return html`${own} ${ofPartitions}`
+  return html`${own} ${latenessBadge(job)} ${ofPartitions}`
 }
 
 const subtitle = (job: LiveJob, isPartition: boolean): TemplateResult => {
@@ -58,6 +67,7 @@ const subtitle = (job: LiveJob, isPartition: boolean): TemplateResult => {
   const parts = [
     ...(isPartition ? [] : [job.jobType]),
     ...(children === null ? [] : [text('job.partitions', { count: children.total, running: children.running })]),
+    unusualText(job),
     ...(job.stage === null ? [] : [job.stage]),
     job.message ?? (children === null ? failureText(job) : ''),
   ]

@@ -1,5 +1,6 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
+import { latenessOf } from '../../contract/deadline.ts'
 import { stalledPartitionsOf } from '../../contract/liveness.ts'
 import type { LiveJob } from '../../contract/live-job.ts'
 import type { Unit } from '../../contract/units.ts'
@@ -99,6 +100,21 @@ export const elapsedSeconds = (job: Pick<LiveJob, 'startedAt' | 'finishedAt'>, n
     : (Math.max(Date.parse(job.startedAt), job.finishedAt === null ? nowMs : Date.parse(job.finishedAt)) -
         Date.parse(job.startedAt)) /
       1000
+
+/** `longer than usual (usually 12m)`; '' if the job is not unusual. */
+export const unusualText = ({ unusual, usualSeconds }: Pick<LiveJob, 'unusual' | 'usualSeconds'>): string =>
+  unusual && usualSeconds !== null ? text('job.unusual', { time: duration(usualSeconds) }) : ''
+
+/** A badge for a job that may be late, or is. */
+export const latenessBadge = (
+  job: Pick<LiveJob, 'status' | 'deadline'>,
+  size = '',
+): TemplateResult | typeof nothing => {
+  const lateness = latenessOf(job)
+  return lateness === null
+    ? nothing
+    : html`<span class=${`badge ${size}`} data-condition=${lateness}>${text(`deadline.${lateness}`)}</span>`
+}
 
 /** The condition in a word or two, with the relevant time or number. */
 export const conditionText = (condition: Condition, job: JobLike, nowMs: number): string => {

@@ -9,7 +9,7 @@ import { headway, Live, shownNow } from '../feed.ts'
 import { ADDRESS, withQuery } from '../router.ts'
 import { moment, percent, preciseDuration, text } from '../words.ts'
 import { PageElement } from './element.ts'
-import { countCell, elapsedSeconds, failureText, inOneLine } from './figures.ts'
+import { countCell, elapsedSeconds, failureText, inOneLine, unusualText } from './figures.ts'
 import { Found } from './found.ts'
 import * as icons from './icons.ts'
 import { empty, failure, loading } from './placeholders.ts'
@@ -162,13 +162,14 @@ class FinishedJobs extends PageElement {
   #row(job: ListedJob, nowMs: number): TemplateResult {
     const seconds = elapsedSeconds(job, nowMs)
     const condition = conditionOf(job, nowMs)
-    const outcome = job.status === 'completed' ? '' : ` · ${percent(job.progressPercent)}`
+    const late = job.deadline === 'overdue' ? ` · ${text('deadline.overdue')}` : ''
+    const outcome = `${job.status === 'completed' ? '' : ` · ${percent(job.progressPercent)}`}${late}`
     return html`<div class="line" role="row">
       <div class="cell job" role="cell">
         ${icons.conditionIcon(condition)}
         <div class="names">
           <span class="title"><a href=${ADDRESS.job(job.id)} title=${job.name} dir="auto">${job.name}</a></span>
-          <span class="subtitle">${inOneLine([job.jobType, failureText(job) || job.message])}</span>
+          <span class="subtitle">${inOneLine([job.jobType, unusualText(job), failureText(job) || job.message])}</span>
         </div>
       </div>
       <div class="cell result" role="cell">${text(`condition.${condition}`)}${outcome}</div>

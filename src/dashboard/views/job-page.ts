@@ -7,7 +7,7 @@ import { isFinished } from '../../contract/states.ts'
 import { JobDetails } from '../data/job-details.ts'
 import { Live, shownNow } from '../feed.ts'
 import { ADDRESS } from '../router.ts'
-import { duration, number, percent, preciseDuration, text } from '../words.ts'
+import { duration, moment, number, percent, preciseDuration, text } from '../words.ts'
 import { bar } from './bar.ts'
 import { actionsOf, confirmAction } from './dialogs.ts'
 import { PageElement } from './element.ts'
@@ -18,9 +18,11 @@ import {
   elapsedSeconds,
   errorLine,
   failureText,
+  latenessBadge,
   leftWithRange,
   ownReason,
   speedNowText,
+  unusualText,
 } from './figures.ts'
 import * as icons from './icons.ts'
 import './job-curves.ts'
@@ -151,6 +153,7 @@ class JobPage extends PageElement {
                   </span>`
                 : nothing
             }
+            ${latenessBadge(job, 'large')}
             <span class="muted"><bdi>${job.jobType}</bdi>${kind}</span>
             ${
               job.attempt > 1
@@ -228,7 +231,16 @@ class JobPage extends PageElement {
         ${
           elapsed === null
             ? fact(text('fact.waiting'), duration((nowMs - Date.parse(job.createdAt)) / 1000))
-            : fact(text(isOver ? 'fact.took' : 'fact.elapsed'), (isOver ? preciseDuration : duration)(elapsed))
+            : fact(
+                text(isOver ? 'fact.took' : 'fact.elapsed'),
+                (isOver ? preciseDuration : duration)(elapsed),
+                unusualText(job),
+              )
+        }
+        ${
+          job.finishBy === null || job.deadline === null
+            ? nothing
+            : fact(text('fact.deadline'), moment(Date.parse(job.finishBy), nowMs), text(`deadline.${job.deadline}`))
         }
         ${isOver ? nothing : fact(text('fact.heartbeat'), agoText(job.heartbeatAt, nowMs))}
         ${isOver ? nothing : fact(text('fact.advanced'), agoText(job.advancedAt, nowMs))}

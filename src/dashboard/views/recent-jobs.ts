@@ -8,7 +8,7 @@ import { headway, Live, shownNow } from '../feed.ts'
 import { ADDRESS } from '../router.ts'
 import { preciseDuration, text } from '../words.ts'
 import { PageElement } from './element.ts'
-import { agoText, elapsedSeconds, failureText, inOneLine } from './figures.ts'
+import { agoText, elapsedSeconds, failureText, inOneLine, unusualText } from './figures.ts'
 import * as icons from './icons.ts'
 import { problemText } from './problem-text.ts'
 
@@ -51,7 +51,7 @@ class RecentJobs extends PageElement {
   #item(job: ListedJob, nowMs: number): TemplateResult {
     const seconds = elapsedSeconds(job, nowMs)
     const about = (job.status === 'failed' && failureText(job)) || job.jobType
-    const facts = seconds === null ? [about] : [preciseDuration(seconds), about]
+    const facts = seconds === null ? [about] : [preciseDuration(seconds), unusualText(job), about]
     return html`<li>
       ${icons.conditionIcon(job.status)}
       <div class="names">
