@@ -96,6 +96,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   const note = (changes: readonly JobChange[]): void => {
     logChanges(log, changes)
     metrics.countFinished(changes)
+    metrics.countDeadlines(changes)
   }
   const announce = (changes: readonly JobChange[]): void => {
     note(changes)

@@ -87,6 +87,7 @@ const sidebar = [
     text: 'Jobs',
     items: [
       { text: 'How a job lives', link: '/jobs/states' },
+      { text: 'Deadlines', link: '/jobs/deadlines' },
       { text: 'Batches and partitions', link: '/jobs/batches' },
       { text: 'Stages', link: '/jobs/stages' },
       { text: 'Estimates', link: '/jobs/estimates' },

@@ -7,6 +7,8 @@ export interface JobCounts {
   pending: number
   running: number
   stalled: number
+  atRisk: number
+  overdue: number
   /** How long ago the next job to be erased finished, or last changed if it is pending; 0 when there is none. */
   oldestSeconds: number
 }
@@ -21,6 +23,7 @@ export const countJobs = async (database: Database): Promise<JobCounts> => {
     `SELECT count(*) FILTER (WHERE status = 'pending') AS pending,
        count(*) FILTER (WHERE status = 'running') AS running,
        count(*) FILTER (WHERE liveness = 'stalled') AS stalled,
+       count(*) FILTER (WHERE deadline = 'at_risk') AS "atRisk", count(*) FILTER (WHERE deadline = 'overdue') AS overdue,
        coalesce(date_part('epoch', now() - least(
          min(updated_at) FILTER (WHERE status = 'pending' AND parent_job_id IS NULL),
          (SELECT f.finished_at FROM public.progress_jobs f
@@ -28,5 +31,5 @@ export const countJobs = async (database: Database): Promise<JobCounts> => {
      FROM public.progress_jobs WHERE finished_at IS NULL`,
     [],
   )
-  return rows[0] ?? { pending: 0, running: 0, stalled: 0, oldestSeconds: 0 }
+  return rows[0] ?? { pending: 0, running: 0, stalled: 0, atRisk: 0, overdue: 0, oldestSeconds: 0 }
 }

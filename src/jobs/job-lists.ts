@@ -38,6 +38,8 @@ const listFilter = (scope: Scope, query: ListJobs): SQL | undefined => {
         : isNotNull(progressJobs.parentJobId),
     query.organizationId === undefined ? undefined : eq(progressJobs.organizationId, query.organizationId),
     query.startedByUserId === undefined ? undefined : eq(progressJobs.startedByUserId, query.startedByUserId),
+    query.deadline && sql`${functions}.shown_deadline(progress_jobs) = ${query.deadline}`,
+    query.unusual === undefined ? undefined : sql`${functions}.is_unusual(progress_jobs) = ${query.unusual}`,
     query.completedSince && gte(progressJobs.finishedAt, query.completedSince),
     query.search === undefined ? undefined : sql`${progressJobs.name} ILIKE ${`%${escapeLike(query.search)}%`}`,
   )

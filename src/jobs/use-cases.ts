@@ -12,7 +12,7 @@ import type {
   ProgressDocument,
   ProgressPart,
 } from '../contract/job.ts'
-import type { JobEventType, JobStatus, Liveness } from '../contract/states.ts'
+import type { Deadline, JobEventType, JobStatus, Liveness } from '../contract/states.ts'
 import type { StatisticsQuery } from './statistics.ts'
 import type { Statistics } from '../contract/statistics.ts'
 import type { HeadwayError } from '../contract/errors.ts'
@@ -26,6 +26,9 @@ export interface ListJobs {
   organizationId?: string
   /** Only jobs that this user has begun. */
   startedByUserId?: string
+  deadline?: Deadline
+  /** true: only jobs that take longer than usual. */
+  unusual?: boolean
   includeCompleted: boolean
   completedSince?: Date
   search?: string

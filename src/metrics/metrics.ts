@@ -9,6 +9,7 @@ import type { Announcer } from '../live/announcer.ts'
 import type { LiveStation } from '../live/live.ts'
 import type { WebhookStation } from '../webhooks/station.ts'
 import { createFlushTimes, createHeartbeatCounts } from './heartbeats.ts'
+import { createDeadlineCount } from './deadlines.ts'
 import { createFinishedCount } from './finished.ts'
 import { createErasedCount, createSweepTimes } from './liveness.ts'
 import { createReadings } from './readings.ts'
@@ -54,6 +55,7 @@ export const createMetrics = () => {
     timeSweeps: createSweepTimes(registry),
     countErased: createErasedCount(registry),
     countFinished: createFinishedCount(registry),
+    countDeadlines: createDeadlineCount(registry),
     /** Called for every request that was answered. */
     answered: createRequestTimes(registry),
 

@@ -157,6 +157,20 @@ export const readJobCounts = (
     const known = await counts()
     return known ? [[{}, known.value.stalled]] : []
   })
+  series(
+    'headway_late_jobs',
+    'Unfinished jobs that are at risk of missing their deadline, or overdue; the same at every replica',
+    ['deadline'],
+    async () => {
+      const known = await counts()
+      if (!known) return []
+      const { atRisk, overdue } = known.value
+      return [
+        [{ deadline: 'at_risk' }, atRisk],
+        [{ deadline: 'overdue' }, overdue],
+      ]
+    },
+  )
   gauge(
     'headway_retention_interval_seconds',
     'Time between two runs of retention, by RETENTION_SCHEDULE',

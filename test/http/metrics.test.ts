@@ -203,7 +203,9 @@ t.test('no label tells of a job, a caller or a URL, and new ones make no new ser
   for (const { name, labels } of after) {
     for (const [label, value] of Object.entries(labels)) {
       t.ok(
-        ['le', 'method', 'route', 'status', 'outcome', 'code', 'reason', 'pool', 'state', 'kind'].includes(label),
+        ['le', 'method', 'route', 'status', 'outcome', 'code', 'reason', 'pool', 'state', 'kind', 'deadline'].includes(
+          label,
+        ),
         label,
       )
       t.notOk(ids.includes(value), `${name} ${label}`)
@@ -250,7 +252,7 @@ t.test('sweeps, their verdicts and what retention erased are counted, and jobs b
     service.createJob({ heartbeatTimeoutSeconds: 1 }),
     service.createJob(),
   ])
-  await service.createJob()
+  await service.createJob({ finishBy: '2026-01-31T12:00:00Z' })
   await service.call('POST', `/jobs/${old.id}/complete`)
   await service.age(old.id, 40 * 86_400)
   await Promise.all([service.heartbeat(silent.id), service.heartbeat(doomed.id)])
@@ -267,6 +269,9 @@ t.test('sweeps, their verdicts and what retention erased are counted, and jobs b
   t.equal(metrics.value('headway_jobs', { status: 'running' }), 1)
   t.equal(metrics.value('headway_jobs', { status: 'pending' }), 1)
   t.equal(metrics.value('headway_stalled_jobs'), 1)
+  t.equal(metrics.value('headway_late_jobs', { deadline: 'overdue' }), 1)
+  t.equal(metrics.value('headway_deadline_alarms_total', { deadline: 'overdue' }), 1)
+  t.equal(metrics.value('headway_deadline_alarms_total', { deadline: 'at_risk' }), 0)
   t.ok(metrics.value('headway_jobs_age_seconds')! < 15)
 })
 

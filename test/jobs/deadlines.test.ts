@@ -386,3 +386,25 @@ t.test('a job has one deadline, with a zone, and null removes it', async t => {
   await service.call('PUT', `/jobs/${id}`, { finishWithinSeconds: null })
   t.match(await service.job(id), { finishBy: null, deadline: null })
 })
+
+t.test('a list shows the jobs of one deadline, and those that take longer than usual', async t => {
+  const service = await startService(t)
+  const [late, inTime, done, unusual] = await Promise.all([
+    service.createJob({ finishBy: '2026-01-31T12:00:00Z' }),
+    service.createJob({ finishBy: '2031-01-31T12:00:00Z' }),
+    service.createJob({ finishBy: '2026-01-31T12:00:00Z' }),
+    service.createJob(),
+  ])
+  const { pool } = service.database
+  await pool.query("UPDATE public.progress_jobs SET deadline = 'overdue' WHERE id = $1", [late.id])
+  await pool.query('UPDATE public.progress_jobs SET unusual = true WHERE id = $1', [unusual.id])
+  await service.call('POST', `/jobs/${done.id}/complete`)
+  const list = async (query: string) =>
+    (await service.call<{ items: JobDocument[] }>('GET', `/jobs?${query}`)).body.items.map(({ id }) => id).sort()
+  t.same(await list('deadline=overdue'), [late.id])
+  t.same(await list('deadline=overdue&includeCompleted=true'), [late.id, done.id].sort())
+  t.same(await list('deadline=on_time'), [inTime.id])
+  t.same(await list('unusual=true'), [unusual.id])
+  t.same(await list('unusual=false'), [late.id, inTime.id].sort())
+  t.equal((await service.call('GET', '/jobs?deadline=soon')).status, 400)
+})

@@ -1,7 +1,7 @@
 import { HEADER } from '../../contract/http.ts'
 import { z } from 'zod'
 import { PROGRESS_PARTS } from '../../contract/job.ts'
-import { JOB_EVENT_TYPES, JOB_STATUSES, LIVENESS } from '../../contract/states.ts'
+import { DEADLINES, JOB_EVENT_TYPES, JOB_STATUSES, LIVENESS } from '../../contract/states.ts'
 import { instant, oneOf, queryFlag, queryInteger, queryList, text, uuid } from './primitives.ts'
 import { JOB_ID_EXAMPLE } from './examples.ts'
 
@@ -47,6 +47,8 @@ export const listQuery = z.strictObject({
     .exactOptional()
     .describe('May be repeated. Wins over `includeCompleted`.'),
   liveness: oneOf(LIVENESS).exactOptional().describe('Only running jobs: those of this liveness.'),
+  deadline: oneOf(DEADLINES).exactOptional(),
+  unusual: queryFlag.exactOptional().describe('Whether they take longer than usual.'),
   ...filterFields,
   startedByUserId: text(1, 255)
     .exactOptional()
