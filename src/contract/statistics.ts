@@ -18,6 +18,10 @@ export interface TypeStatistics {
   stale: number
   /** Those of the stale ones that recovered. */
   recovered: number
+  /** Jobs that ended after their deadline. */
+  late: number
+  /** By how much they were late; null if there were none. */
+  lateSeconds: { p50: number | null; max: number | null }
 }
 
 export interface Statistics {

@@ -129,6 +129,12 @@ export const progressJobs = publicTable(
       sql`CASE WHEN status = 'completed' THEN date_part('epoch', finished_at - started_at) END`,
     ),
 
+    /** By how much a finished job with a deadline was late; 0 or less: it was not. */
+    lateSeconds: doublePrecision('late_seconds').generatedAlwaysAs(
+      sql`CASE WHEN finished_at IS NOT NULL THEN coalesce(date_part('epoch', finished_at - finish_by),
+        date_part('epoch', finished_at - started_at) - finish_within_seconds) END`,
+    ),
+
     revision: count('revision').notNull().default(1),
     /** The last lifecycle change, and the revision that it made. The frames of live streams are named after it. */
     lifecycle: text('lifecycle').notNull().default('created'),
@@ -190,6 +196,10 @@ export const progressJobs = publicTable(
       .where(
         sql`finished_at IS NULL AND (finish_by IS NOT NULL OR finish_within_seconds IS NOT NULL) AND deadline IS DISTINCT FROM 'overdue'`,
       ),
+    // All columns that statistics read of the jobs that ended late.
+    index('progress_jobs_late')
+      .on(table.tenantId, table.finishedAt, table.jobType, table.organizationId, table.parentJobId, table.lateSeconds)
+      .where(sql`late_seconds > 0`),
     index('progress_jobs_created').on(table.tenantId, table.createdAt),
     // The jobs that a user has started, newest first. The columns never change.
     index('progress_jobs_started_by')

@@ -47,7 +47,7 @@ const END_OF_NOW = sql`date_trunc('milliseconds', now()) + interval '1 milliseco
  * the index. So the outcome is read from columns that only finished jobs have (CHECKs of the table): a completed job has
  * `completed_seconds`, a failed job a `failure_reason`, a cancelled job neither. As in a batch, counts are added up only if
  * units agree, and 'unknown' agrees with all. `alarms` begins with the index `job_events_stale`, and reads the jobs of those
- * few entries one by one. Job types are compared by their bytes: sorting 100,000 names by the rules of a language would take
+ * few entries one by one. `late` reads the index `progress_jobs_late` alone, which has the jobs that ended late. Job types are compared by their bytes: sorting 100,000 names by the rules of a language would take
  * longer than the rest.
  */
 export const readStatistics = async (
@@ -79,6 +79,13 @@ export const readStatistics = async (
       GROUP BY progress_jobs.id
     ), alarms AS (
       SELECT job_type, count(*) AS stale, count(*) FILTER (WHERE recovered) AS recovered FROM alarmed GROUP BY 1
+    ), late AS (
+      SELECT job_type COLLATE "C" AS job_type, count(*) AS late,
+        percentile_cont(ARRAY[0.5, 1]) WITHIN GROUP (ORDER BY late_seconds) AS late_seconds
+      FROM ${progressJobs}
+      WHERE ${and(wanted, isNull(progressJobs.parentJobId))} AND late_seconds > 0
+        AND finished_at >= ${since} AND finished_at < ${until}
+      GROUP BY 1
     )
     SELECT ${functions}.iso(${since}) AS since, ${functions}.iso(${until}) AS until, (
       SELECT coalesce(json_agg(json_build_object(
@@ -89,8 +96,9 @@ export const readStatistics = async (
           'max', round(seconds[3]::numeric, 3)),
         'itemsPerSecond', CASE WHEN adds_up THEN ${functions}.four_digits(items_per_second::float8) END,
         'unit', CASE WHEN adds_up AND items_per_second IS NOT NULL THEN coalesce(first_unit, 'unknown') END,
-        'stale', coalesce(stale, 0), 'recovered', coalesce(recovered, 0)
-      ) ORDER BY job_type), '[]') FROM outcomes FULL JOIN alarms USING (job_type)
+        'stale', coalesce(stale, 0), 'recovered', coalesce(recovered, 0), 'late', coalesce(late, 0),
+        'lateSeconds', json_build_object('p50', round(late_seconds[1]::numeric, 3), 'max', round(late_seconds[2]::numeric, 3))
+      ) ORDER BY job_type), '[]') FROM outcomes FULL JOIN alarms USING (job_type) LEFT JOIN late USING (job_type)
       CROSS JOIN LATERAL (SELECT first_unit IS NOT DISTINCT FROM last_unit AS adds_up) units) AS types`)
   const row = rows[0]
   if (!row) throw new Error('the statistics answered no row')

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import t from 'tap'
 import { FUNCTIONS } from '../../src/database/functions.ts'
 import type { JobDocument } from '../../src/contract/job.ts'
+import type { Statistics } from '../../src/contract/statistics.ts'
 import { startReceiver } from '../helpers/receiver.ts'
 import { startService } from '../helpers/service.ts'
 import { startTimeline } from '../helpers/timeline.ts'
@@ -407,4 +408,25 @@ t.test('a list shows the jobs of one deadline, and those that take longer than u
   t.same(await list('unusual=true'), [unusual.id])
   t.same(await list('unusual=false'), [late.id, inTime.id].sort())
   t.equal((await service.call('GET', '/jobs?deadline=soon')).status, 400)
+})
+
+t.test('statistics say how many jobs ended after their deadline, and by how much', async t => {
+  const service = await startService(t)
+  const jobType = randomUUID()
+  for (const [seconds, deadline] of [
+    [59, { finishWithinSeconds: 60 }],
+    [70, { finishWithinSeconds: 60 }],
+    [90, { finishWithinSeconds: 60 }],
+    [500, {}],
+  ] as const) {
+    const { id } = await service.createJob({ jobType, ...deadline })
+    await service.call('POST', `/jobs/${id}/start`)
+    await service.call('POST', `/jobs/${id}/fail`, { errorMessage: 'no' })
+    await service.database.pool.query(
+      'UPDATE public.progress_jobs SET started_at = finished_at - make_interval(secs => $2) WHERE id = $1',
+      [id, seconds],
+    )
+  }
+  const { body } = await service.call<Statistics>('GET', `/stats?jobType=${jobType}`)
+  t.match(body.types, [{ failed: 4, late: 2, lateSeconds: { p50: 20, max: 30 } }])
 })

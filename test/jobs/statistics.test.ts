@@ -73,6 +73,8 @@ const NOTHING = {
   unit: null,
   stale: 0,
   recovered: 0,
+  late: 0,
+  lateSeconds: { p50: null, max: null },
 }
 
 t.test('without finished jobs there are no types', async t => {

@@ -25,6 +25,8 @@ export const statisticsExample: Statistics = {
       unit: 'rows',
       stale: 1,
       recovered: 1,
+      late: 2,
+      lateSeconds: { p50: 31.5, max: 48 },
     },
   ],
 }
@@ -52,6 +54,8 @@ const typeStatistics = z
       .int()
       .describe('Jobs, running or finished, that were ended for their silence in this time. Partitions count here.'),
     recovered: z.int().describe('Those among the stale that turned out to be alive.'),
+    late: z.int().describe('Jobs that ended after their deadline, with any status.'),
+    lateSeconds: z.object({ p50: seconds, max: seconds }).describe('By how much; null when there were none.'),
   })
   .meta({ id: 'TypeStatistics' })
 
