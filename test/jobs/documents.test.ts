@@ -13,18 +13,18 @@ const JOB = words(`
   cancelledByUserId startedAt heartbeatAt
   finishedAt createdAt updatedAt resultSummary errorMessage errorStack failureReason meta cancellable cancelRequestedAt
   priority attempt heartbeatTimeoutSeconds pendingTimeoutSeconds parentJobId partitionIndex partitionCount children
-  tenantId organizationId revision`)
+  tenantId organizationId finishBy finishWithinSeconds deadline usualSeconds unusual revision`)
 const WORKER = words(`
   workerId attempt processedCount totalCount unit progressPercent throughputPerSecond etaSeconds stage message payload
   liveness advancedAt heartbeatAt createdAt`)
 const PROGRESS = words(`
   id status progressPercent processedCount totalCount remainingCount unit stage message throughputPerSecond etaSeconds
-  etaSource etaLowSeconds etaHighSeconds liveness attempt updatedAt revision`)
+  etaSource etaLowSeconds etaHighSeconds liveness attempt updatedAt finishBy deadline usualSeconds unusual revision`)
 const LIVE = words(`
   id jobType name description status progressPercent processedCount totalCount unit throughputPerSecond etaSeconds
   etaSource etaLowSeconds etaHighSeconds stage stages message liveness advancedAt workerCount attempt priority cancellable cancelRequestedAt
   startedByUserId startedAt finishedAt updatedAt resultSummary errorMessage failureReason parentJobId partitionIndex
-  partitionCount children tenantId organizationId revision`)
+  partitionCount children tenantId organizationId finishBy deadline usualSeconds unusual revision`)
 
 const keysOf = (document: object) => Object.keys(document).sort()
 
