@@ -208,7 +208,8 @@ t.test('the live document has its fields, without those that are null, on one li
        eta_source = 'rate', eta_spread = 0.5, stage = 's', stages = '[]', message = 'm', advanced_at = now(), cancel_requested_at = now(),
        started_at = now(), finished_at = now(), error_message = 'e', failure_reason = 'worker',
        parent_job_id = id, partition_index = 0, partition_count = 1, description = 'd', started_by_user_id = 'u',
-       result_summary = '{}', organization_id = gen_random_uuid() WHERE id = $1`,
+       result_summary = '{}', organization_id = gen_random_uuid(), finish_by = now(), expected_seconds = 1,
+       long_seconds = -1 WHERE id = $1`,
     [id],
   )
   const failed = JSON.parse(await live()) as Record<string, unknown>
