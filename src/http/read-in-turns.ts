@@ -1,10 +1,11 @@
 import type { Readable } from 'node:stream'
 import type { Party } from '../turns/turns.ts'
-import type { LoopTurns } from './limits/loop-turns.ts'
+import { PIECE_MS, type LoopTurns } from './limits/loop-turns.ts'
 
 /**
- * Reads a stream piece by piece, each in a turn of `party`. The rest waits at the sender. `take` gets each piece. `fail` gets
- * an error that `take` raises, or `overloaded` if no turn came in time. Answers a function that stops the reading.
+ * Reads a stream in turns of `party`. A turn reads as much of what has arrived as it has time for. The rest waits at the sender.
+ * `take` gets each piece. `fail` gets an error that `take` raises, or `overloaded` if no turn came in time. Answers a function
+ * that stops the reading.
  */
 export const readInTurns = (
   stream: Readable,
@@ -12,22 +13,31 @@ export const readInTurns = (
   { loopTurns, take, fail }: { loopTurns: LoopTurns; take: (piece: Buffer) => void; fail: (error: Error) => void },
 ): (() => void) => {
   let isStopped = false
-  // A stream says that it is readable whenever more has arrived. One turn reads all of it.
+  // A stream says that it is readable when more has arrived, and does not say so again for what a turn has left. `read` gives all
+  // that has arrived; since Node 26 it gives the first chunk of that, which may be a single byte.
   let waits = false
   const read = () => {
     waits = false
-    if (isStopped) return
-    const piece = stream.read() as Buffer | null
-    if (piece) take(piece)
+    const until = performance.now() + PIECE_MS
+    while (!isStopped) {
+      const piece = stream.read() as Buffer | null
+      if (!piece) return
+      take(piece)
+      if (stream.readableLength === 0) return
+      if (performance.now() >= until) {
+        goOn()
+        return
+      }
+    }
   }
-  const onReadable = () => {
+  const goOn = () => {
     if (waits) return
     waits = true
     loopTurns.run(party, read).catch(fail)
   }
-  stream.on('readable', onReadable)
+  stream.on('readable', goOn)
   return () => {
     isStopped = true
-    stream.off('readable', onReadable)
+    stream.off('readable', goOn)
   }
 }

@@ -1,7 +1,9 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
+import { Readable } from 'node:stream'
 import t from 'tap'
 import { LoopTurns } from '../../src/http/limits/loop-turns.ts'
+import { readInTurns } from '../../src/http/read-in-turns.ts'
 import { createSharedRead } from '../../src/http/shared-reads.ts'
 import { startService } from '../helpers/service.ts'
 import { mint, SECRET } from '../helpers/tokens.ts'
@@ -94,6 +96,32 @@ t.test('a long list is processed in pieces and in order, and a piece that fails 
   await t.rejects(broken, { message: 'broken' })
   t.equal(await turns.run(MODEST, () => 'goes on'), 'goes on')
 })
+
+t.test(
+  'what has arrived of a body is read whatever part of it a read gives, and in more turns than one if it takes long',
+  async t => {
+    for (const takesMs of [0, 5]) {
+      const order: string[] = []
+      const pieces = ['first', 'second', 'third']
+      // A read of such a stream gives one piece on every Node.
+      const stream = new Readable({ objectMode: true, read: () => undefined })
+      for (const piece of pieces) stream.push(Buffer.from(piece))
+      const take = (piece: Buffer) => {
+        order.push(piece.toString())
+        for (const until = performance.now() + takesMs; performance.now() < until;);
+        if (order.length >= pieces.length) stream.push(null)
+      }
+      readInTurns(stream, GREEDY, { loopTurns: new LoopTurns(), take, fail: error => t.error(error) })
+      setImmediate(() => order.push('a socket'))
+      await once(stream, 'end')
+      t.same(
+        order.filter(entry => entry !== 'a socket'),
+        pieces,
+      )
+      if (takesMs > 0) t.equal(order[1], 'a socket', 'a turn ends when its time is up')
+    }
+  },
+)
 
 t.test('a long body is read whole whatever its pieces, and one that ends too early is refused or dropped', async t => {
   const service = await startService(t, { AUTH_JWT_SECRET: SECRET })

@@ -3,7 +3,7 @@ import { HeadwayError } from '../../contract/errors.ts'
 import { Recent } from '../../turns/recent.ts'
 
 /** Longer work is cut into pieces of this many milliseconds, so that the event loop can serve others between them. */
-const PIECE_MS = 4
+export const PIECE_MS = 4
 
 /**
  * While other tenants call, the loop rests from large requests for four times as long as the last piece took: all large
