@@ -6,7 +6,9 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import t from 'tap'
 import { compiledPath } from './compile.js'
+import './warnings.js'
 
+const WARNINGS = new URL('warnings.js', import.meta.url).href
 const FOLDER = fileURLToPath(new URL('.', import.meta.url))
 
 /** Beginnings of paths: what takes longest begins first, so that it does not run alone at the end. */
@@ -58,7 +60,7 @@ const environment = {
 t.jobs = Number(values.jobs)
 t.setTimeout(0)
 for (const file of files) {
-  void t.spawn(process.execPath, ['--enable-source-maps', compiledPath(file)], {
+  void t.spawn(process.execPath, ['--enable-source-maps', `--import=${WARNINGS}`, compiledPath(file)], {
     name: relative(process.cwd(), file),
     env: environment,
     timeout: Number(values.timeout) * 1000,
