@@ -87,7 +87,7 @@ t.test('seconds from the start count from the start of each attempt', async t =>
   t.same(await sweep(id), ['overdue'], 'a new attempt tells anew')
 })
 
-t.test('a job is at risk when two sweeps in a row find its likely end after the deadline', async t => {
+t.test('a job is at risk when two sweeps in a row find its whole range after the deadline', async t => {
   const id = await run({ finish_by: timeline.timeAt(100) }, 101)
   t.same(await sweep(id), [])
   await timeline.at(2.4)
@@ -97,6 +97,25 @@ t.test('a job is at risk when two sweeps in a row find its likely end after the 
   t.match(await documentOf(id), { deadline: 'at_risk', etaSeconds: 96 }, 'the likely end stays where it was')
   const [event] = await timeline.history(id, 'at_risk')
   t.same(event?.data, { finishBy: timeline.timeAt(100), etaSeconds: 96 })
+})
+
+t.test('a deadline within the range of the end is no risk; one before the whole range is', async t => {
+  const id = await run({ finish_by: timeline.timeAt(1000) }, 2000)
+  const sweepTwice = async (at: number, eta: number, spread: number) => {
+    await timeline.query(
+      'UPDATE public.progress_jobs SET eta_seconds = $2, eta_spread = $3, updated_at = $4 WHERE id = $1',
+      [id, eta, spread, timeline.timeAt(at)],
+    )
+    const told: unknown[] = []
+    for (const second of [at, at + 5]) {
+      await timeline.at(second)
+      told.push(...(await sweep(id)))
+    }
+    return told
+  }
+  // 1.2816 standard deviations below 1,500 s are 1,009 s at 0.31, and 972 s at 0.338.
+  t.same(await sweepTwice(10, 1500, 0.338), [])
+  t.same(await sweepTwice(20, 1500, 0.3), ['at_risk'])
 })
 
 t.test('a likely end at the deadline is in time', async t => {

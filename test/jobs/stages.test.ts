@@ -157,9 +157,18 @@ t.test('a report for an earlier stage refreshes liveness only', async t => {
   t.match({ status, body }, { status: 200, body: { applied: false, revision: before.revision } })
   const after = await service.job(id)
   t.ok((after.heartbeatAt ?? '') > (before.heartbeatAt ?? ''))
-  const stable = ({ heartbeatAt, etaSeconds, etaSource, throughputPerSecond, workers, ...rest }: typeof before) => ({
+  const stable = ({
+    heartbeatAt,
+    etaSeconds,
+    etaLowSeconds,
+    etaHighSeconds,
+    etaSource,
+    throughputPerSecond,
+    workers,
+    ...rest
+  }: typeof before) => ({
     ...rest,
-    seen: [heartbeatAt, etaSeconds, etaSource, throughputPerSecond, workers].length,
+    seen: [heartbeatAt, etaSeconds, etaLowSeconds, etaHighSeconds, etaSource, throughputPerSecond, workers].length,
   })
   t.same(stable(after), stable(before))
   t.match(after.workers, [{ stage: 'work', processedCount: 7, message: 'at work', payload: null }])

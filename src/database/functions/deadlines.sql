@@ -33,8 +33,9 @@ CREATE FUNCTION headway.eta_at(j public.progress_jobs, at timestamptz) RETURNS b
     THEN greatest(0, j.eta_seconds - round(greatest(0, headway.seconds(at, j.updated_at)))::bigint) END
 $$;
 
--- What a sweep at `at` finds of an unfinished job that has a deadline. The likely end is the middle of the estimate's range. The
--- job is at risk when two sweeps have found that end after the deadline; sweeps of several processes that come less than half an
+-- What a sweep at `at` finds of an unfinished job that has a deadline. The job is at risk when two
+-- sweeps have found the whole range of its end after the deadline; a deadline at the usual end lies in the middle of the range from
+-- the beginning (figures: docs/decisions/0005-rate-and-eta.md). Sweeps of several processes that come less than half an
 -- interval apart count as one. It is back on time when the whole range lies before the deadline. What is overdue stays overdue.
 -- `tells` says that the change is worth an alarm: a job that comes and goes within a minute raises one.
 CREATE FUNCTION headway.next_deadline(j public.progress_jobs, at timestamptz, interval_seconds float8)
@@ -49,12 +50,12 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT e.is_doubtful, CASE
       WHEN j.deadline = 'overdue' OR at > e.finish_by THEN 'overdue'
       WHEN j.deadline = 'at_risk' THEN CASE
-        WHEN headway.seconds(e.finish_by, at) >= headway.eta_high(headway.eta_at(j, at), coalesce(j.eta_spread, 0))
+        WHEN headway.seconds(e.finish_by, at) >= coalesce(headway.eta_high_seconds(j), j.eta_seconds) - headway.seconds(at, j.updated_at)
         THEN 'on_time' ELSE 'at_risk' END
       WHEN e.is_doubtful AND headway.seconds(at, j.doubted_since) >= interval_seconds / 2 THEN 'at_risk'
       ELSE 'on_time' END AS deadline
     FROM (
-      SELECT f.finish_by, coalesce(j.eta_seconds > headway.seconds(f.finish_by, j.updated_at), false) AS is_doubtful
+      SELECT f.finish_by, coalesce(coalesce(headway.eta_low_seconds(j), j.eta_seconds) > headway.seconds(f.finish_by, j.updated_at), false) AS is_doubtful
       FROM (SELECT headway.finish_by(j) AS finish_by) f
     ) e
   ) n

@@ -4,7 +4,7 @@ import type { DurableAnswer } from '../../contract/heartbeat.ts'
 export const JOB_ID_EXAMPLE = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55'
 
 /** The job that every example of the documentation shows: one in the middle of its work. */
-export const listedJobExample: ListedJob = {
+const listedJobExample: ListedJob = {
   id: JOB_ID_EXAMPLE,
   jobType: 'import:products',
   name: 'Importing products',

@@ -21,14 +21,7 @@ import {
   LIVENESS,
 } from '../../contract/states.ts'
 import { MAX_UNIT_LENGTH, UNITS } from '../../contract/units.ts'
-import {
-  batchExample,
-  eventsExample,
-  jobExample,
-  listedJobExample,
-  progressExample,
-  workerExample,
-} from './examples.ts'
+import { batchExample, eventsExample, jobExample, progressExample, workerExample } from './examples.ts'
 import { instant, jsonObject, positiveInt32, shownText, text } from './primitives.ts'
 
 export const MAX_META_BYTES = 16 * 1024
@@ -258,12 +251,9 @@ export const jobWithWorkers = z.object({ ...jobFields, workers: z.array(worker) 
 
 const pageFields = { page: z.int(), pageSize: z.int(), total: z.int().describe('Stops counting at 10,000.') }
 
-/** Has the example of both lists, which would otherwise state it twice. */
-const listedJob = z
-  .object(listedJobFields)
-  .meta({ id: 'ListedJob', examples: [listedJobExample] }) satisfies z.ZodType<ListedJob>
+const listedJob = z.object(listedJobFields).meta({ id: 'ListedJob' }) satisfies z.ZodType<ListedJob>
 
-// A list has no example of its own: that of its items says the same, and the document has to stay short.
+// Lists and their jobs have no example of their own: that of a job says the same, and the document has to stay short.
 export const jobPage = z
   .object({ items: z.array(listedJob), ...pageFields })
   .meta({ id: 'JobPage' }) satisfies z.ZodType<Page<ListedJob>>
