@@ -18,6 +18,8 @@ interface RunOptions extends ConnectionOptions {
   type?: string
   total?: number
   unit?: Unit
+  /** In seconds. */
+  finishWithin?: number
   /** A pattern for the command's output; true: the usual forms of progress are recognised. */
   parse?: string | true
   /** In seconds. */
@@ -116,7 +118,7 @@ const run = async (
   surroundings: Surroundings,
 ): Promise<number> => {
   const { environment, err } = surroundings
-  const { name, type, total, unit, parse, grace, patience, url, token } = options
+  const { name, type, total, unit, finishWithin, parse, grace, patience, url, token } = options
   const program = basename(command)
   let unheard = ''
   const headway = createWorker({
@@ -138,6 +140,7 @@ const run = async (
     cancellable: true,
     ...(total !== undefined && { totalCount: total }),
     ...(unit !== undefined && { unit }),
+    ...(finishWithin !== undefined && { finishWithinSeconds: finishWithin }),
   })
 
   const tail = new Tail()
@@ -193,6 +196,7 @@ export const addRunCommand = (program: Command, surroundings: Surroundings): voi
     .option('--type <jobType>', 'what kind of work it is; the name of the command when absent')
     .option('--total <n>', 'how much there is to do', parseTotal)
     .option('--unit <unit>', `what is counted: ${UNITS.join(', ')}, or a word of your own`, parseUnit)
+    .option('--finish-within <duration>', 'the deadline of the job, from its start: 90s, 2h', parseDuration)
     .option(
       '--parse [pattern]',
       'read progress from the output: 42/100, 1.2/10.5 MB, 42 %, or what a regular expression finds (see below)',

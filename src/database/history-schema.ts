@@ -1,4 +1,17 @@
-import { sql, bigint, foreignKey, index, integer, jsonb, text, uuid } from './drizzle.ts'
+import {
+  sql,
+  bigint,
+  boolean,
+  doublePrecision,
+  foreignKey,
+  index,
+  integer,
+  jsonb,
+  primaryKey,
+  smallint,
+  text,
+  uuid,
+} from './drizzle.ts'
 import { publicTable, time } from './columns.ts'
 import { progressJobs } from './job-schema.ts'
 
@@ -38,3 +51,19 @@ export const untoldChanges = publicTable('untold_changes', {
   revision: bigint('revision', { mode: 'number' }).notNull(),
   event: text('event'),
 })
+
+/** What is known of a type of jobs of a tenant, learned from the last 20 that completed (functions/history.sql). */
+export const typeHistories = publicTable(
+  'type_histories',
+  {
+    tenantId: uuid('tenant_id').notNull(),
+    jobType: text('job_type').notNull(),
+    isPartition: boolean('is_partition').notNull(),
+    expectedSeconds: doublePrecision('expected_seconds'),
+    shape: smallint('shape').array(),
+    longSeconds: doublePrecision('long_seconds'),
+    /** When the newest job ended that was learned from. */
+    newestAt: time('newest_at').notNull(),
+  },
+  table => [primaryKey({ name: 'type_histories_pkey', columns: [table.tenantId, table.jobType, table.isPartition] })],
+)

@@ -29,6 +29,10 @@ export interface NewJob {
   priority?: number
   heartbeatTimeoutSeconds?: number
   pendingTimeoutSeconds?: number | null
+  /** When the job should have finished, ISO 8601 with a zone. Not together with `finishWithinSeconds`. */
+  finishBy?: string | null
+  /** The same in seconds from the start of each attempt. */
+  finishWithinSeconds?: number | null
 }
 
 /** A job as its worker sees it. No method throws, and only the methods that end the job need to be awaited. */

@@ -57,6 +57,13 @@ t.test('with a service', { buffered: true }, async t => {
   }
   const isAlive = (pid: number): boolean => processTable.find(pid) !== null
 
+  t.test('the job of a command has the deadline that --finish-within says, from its start', async t => {
+    await run(t, ['--name', 'in time', '--finish-within', '2h', '--', 'true']).ended
+    const { startedAt, finishBy, deadline } = await jobNamed(service, 'in time')
+    t.equal(Date.parse(finishBy ?? '') - Date.parse(startedAt ?? ''), 7_200_000)
+    t.equal(deadline, 'on_time')
+  })
+
   t.test('no process that a command has started outlives its stop', { buffered: true }, async t => {
     const directory = t.testdir()
     const names = Object.keys(WAYS_OUT)

@@ -48,3 +48,14 @@ export const detailsList = (job: JobWithWorkers, nowMs: number): TemplateResult 
     </dl>
   </section>`
 }
+
+/** For a job that the service has ended: the timeout that it exceeded; null for any other. */
+export const allowedText = ({
+  failureReason,
+  heartbeatTimeoutSeconds,
+  pendingTimeoutSeconds,
+}: JobWithWorkers): string | null => {
+  if (failureReason === 'stale') return text('reason.stale.for', { time: duration(heartbeatTimeoutSeconds) })
+  if (failureReason !== 'never_started' || pendingTimeoutSeconds === null) return null
+  return text('reason.never_started.for', { time: duration(pendingTimeoutSeconds) })
+}

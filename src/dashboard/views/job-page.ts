@@ -26,7 +26,7 @@ import {
 } from './figures.ts'
 import * as icons from './icons.ts'
 import './job-curves.ts'
-import { detailsList } from './job-facts.ts'
+import { allowedText, detailsList } from './job-facts.ts'
 import { timeline } from './job-history.ts'
 import './job-partitions.ts'
 import { stages } from './job-stages.ts'
@@ -34,17 +34,6 @@ import { workers } from './job-workers.ts'
 import { failure, loading } from './placeholders.ts'
 
 const NOT_FOUND = [400, 404]
-
-/** For a job that the service has ended: the timeout that it exceeded; null for any other. */
-const allowedText = ({
-  failureReason,
-  heartbeatTimeoutSeconds,
-  pendingTimeoutSeconds,
-}: JobWithWorkers): string | null => {
-  if (failureReason === 'stale') return text('reason.stale.for', { time: duration(heartbeatTimeoutSeconds) })
-  if (failureReason !== 'never_started' || pendingTimeoutSeconds === null) return null
-  return text('reason.never_started.for', { time: duration(pendingTimeoutSeconds) })
-}
 
 /** The page of one job. */
 class JobPage extends PageElement {

@@ -39,7 +39,7 @@ const coverageOf = ranges => ({
 })
 
 /** The default of SWEEP_SCHEDULE, in seconds. */
-const SWEEP_SECONDS = 10
+const SWEEP_SECONDS = 5
 
 /**
  * Whether a job with a deadline at the median end of its earlier runs ended late, and when it was first at risk: the whole range
