@@ -62,11 +62,7 @@ export const createRetention =
       if (count < BATCH || isClosing()) break
     }
     if (retentionDays > 0) {
-      await database.query(
-        'headway_erase_histories',
-        'DELETE FROM public.type_histories WHERE newest_at < now() - make_interval(days => $1)',
-        [HISTORY_DAYS],
-      )
+      await database.query('headway_erase_histories', `SELECT ${FUNCTIONS}.erase_histories($1)`, [HISTORY_DAYS])
     }
     if (erased > 0) log.info({ erased, retentionDays }, 'erased expired jobs')
     return erased

@@ -663,7 +663,7 @@ for (const [how, header] of Object.entries(READINGS)) {
       t.teardown(() => silent.destroy())
       // So many that the buffers of the kernel on the way do not hold them all.
       silent.write(`${headOf(await tokenOf('silent'), `GET ${path}`)}${header}\r\n`.repeat(60))
-      await waitFor(async () => (await read('silent')) === 429)
+      await waitFor(async () => (await read('silent')) === 429, { timeoutMs: 20_000 })
       t.ok(inFlight.bytesOf('answer') > 7_000 * KB)
       t.equal(await read('other'), 200)
       const silentToo = await fetch(`${url}/healthz`)

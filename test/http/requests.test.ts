@@ -471,12 +471,12 @@ t.test('a query that breaks a rule is refused; a good one reaches the domain typ
 t.test('a history is read by type, a thousand entries at a time', async t => {
   const { api, jobs } = await startServer(t)
   const types =
-    'created, started, cancel_requested, cancelled, completed, failed, stalled, recovered, retried, stage_changed, progress'
+    'created, started, cancel_requested, cancelled, completed, failed, stalled, recovered, retried, at_risk, overdue, stage_changed, progress'
   const bad: [query: string, path: string, message: string][] = [
     ['type=updated', 'type[0]', `must be one of ${types}`],
     ['type=progress&type=', 'type[1]', `must be one of ${types}`],
     ['type=started,failed', 'type[0]', `must be one of ${types}`],
-    ['type=progress&'.repeat(12), 'type', 'may be given at most 11 times'],
+    ['type=progress&'.repeat(14), 'type', 'may be given at most 13 times'],
     ['pageSize=1001', 'pageSize', 'must be a whole number from 1 to 1000'],
     ['pageSize=0', 'pageSize', 'must be a whole number from 1 to 1000'],
     ['sort=-at', 'sort', 'is not known here'],

@@ -247,3 +247,9 @@ CREATE FUNCTION headway.learn_recent(since timestamptz, most integer) RETURNS in
   )
   SELECT count(*)::integer FROM stored
 $$;
+
+-- Erases the history of each type of which no job has completed for so many days. The table has a row for each type, and no index
+-- for this.
+CREATE FUNCTION headway.erase_histories(days integer) RETURNS void LANGUAGE sql SET jit = off SET enable_seqscan = on AS $$
+  DELETE FROM public.type_histories WHERE newest_at < now() - make_interval(days => erase_histories.days)
+$$;
