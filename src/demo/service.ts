@@ -1,8 +1,8 @@
 import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { freePort } from './free-port.ts'
 
 const DEFAULT_URL = 'http://127.0.0.1:3000'
 const PROBE_TIMEOUT_MS = 2_000
@@ -24,15 +24,6 @@ const isReady = async (url: string): Promise<boolean> => {
   } catch {
     return false
   }
-}
-
-const freePort = async (): Promise<number> => {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 const waitUntilReady = async (url: string, service: ChildProcess, signal: AbortSignal): Promise<void> => {

@@ -1,25 +1,17 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { statSync, writeFileSync } from 'node:fs'
-import { connect, createServer, type AddressInfo } from 'node:net'
+import { connect } from 'node:net'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import pg from 'pg'
 import t, { type Test } from 'tap'
+import { freePort } from '../../src/demo/free-port.ts'
 import { refuseUnfitPool } from '../../src/database/pooler.ts'
 import { createTestDatabase, withDatabase, type TestDatabase } from '../helpers/database.ts'
 import { makeDirectory, spawnService } from '../helpers/process.ts'
 import { waitFor } from '../helpers/wait.ts'
 
 t.jobs = 2
-
-const freePort = async (): Promise<number> => {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const { port } = probe.address() as AddressInfo
-  probe.close()
-  await once(probe, 'close')
-  return port
-}
 
 const answers = (port: number): Promise<boolean> =>
   new Promise(resolve => {

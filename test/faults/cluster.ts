@@ -1,11 +1,10 @@
 import { execFile, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { appendFileSync, chownSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
 import { chooseAccount } from '../../src/database/embedded/account.ts'
+import { freePort } from '../../src/demo/free-port.ts'
 import { makeDirectory } from '../helpers/process.ts'
 import { query, until } from './calls.ts'
 
@@ -25,15 +24,6 @@ const findPrograms = (): string | null => {
 export const missingForCluster = (): string | false => {
   if (findPrograms() === null) return `needs a PostgreSQL in ${DEBIAN}: apt-get install postgresql`
   return existsSync(HAPROXY) ? false : `needs ${HAPROXY}: apt-get install haproxy`
-}
-
-const freePort = async (): Promise<number> => {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 /** A primary with a synchronous standby, and HAProxy with the configuration of the manual before both. */

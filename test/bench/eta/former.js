@@ -1,22 +1,12 @@
 // Earlier runs of the same type: a trace bent by another speed, another total, and a speed that wavers from tenth to tenth.
 
-/** mulberry32 by Tommy Ettinger, public domain, as in traces.js. */
-const createNormal = seed => {
-  let state = seed
-  const random = () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
-  }
-  return () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random())
-}
+import { createRandom } from './traces.js'
 
 const CELLS = 10
 
 /** One earlier run: the last attempt of `trace`, from its beginning. Speed and total differ by a third, each tenth by a seventh. */
 const bend = (trace, seed) => {
-  const normal = createNormal(seed)
+  const { normal } = createRandom(seed)
   const slower = Math.exp(0.3 * normal())
   const larger = Math.exp(0.3 * normal())
   const first = trace.events.findLastIndex(({ type }) => type === 'start')

@@ -10,7 +10,7 @@
 const VARIANTS = 16
 
 /** mulberry32 by Tommy Ettinger, public domain: a small generator with a seed. */
-const createRandom = seed => {
+export const createRandom = seed => {
   let state = seed
   const random = () => {
     state = (state + 0x6d2b79f5) | 0
