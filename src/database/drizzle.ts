@@ -6,7 +6,7 @@ import { createRequire } from 'node:module'
 
 const load = createRequire(import.meta.url)
 
-export const { and, asc, count, desc, eq, getTableName, gte, inArray, is, isNotNull, isNull, sql } = load(
+export const { and, asc, count, desc, eq, getTableName, gte, inArray, is, isNotNull, isNull, lt, or, sql } = load(
   'drizzle-orm',
 ) as typeof import('drizzle-orm')
 
@@ -21,6 +21,7 @@ export const {
   foreignKey,
   index,
   integer,
+  json,
   jsonb,
   PgSchema,
   PgTable,

@@ -76,11 +76,11 @@ const WHY_UNREACHABLE: Readonly<Record<string, Explanation>> = {
   ECONNREFUSED: ({ server }) => `nothing listens on ${server}. Start the database`,
   ENOENT: ({ server }) => `there is no socket in ${server}. Start the database`,
   EACCES: ({ server }) => `this user may not use the socket in ${server}. Change its rights`,
-  ENOTFOUND: ({ server }) => `the host of ${server} is not known`,
+  ENOTFOUND: ({ server }) => `the host of ${server} is not known. Start the database`,
   EAI_AGAIN: ({ server }) => `the host of ${server} cannot be looked up at present. Try again`,
   ECONNRESET: ({ server }) => `${server} has closed the connection. Look at its log`,
-  EHOSTUNREACH: ({ server }) => `there is no route to ${server}`,
-  ENETUNREACH: ({ server }) => `there is no route to ${server}`,
+  EHOSTUNREACH: ({ server }) => `there is no route to ${server}. Open the network to it`,
+  ENETUNREACH: ({ server }) => `there is no route to ${server}. Open the network to it`,
   ETIMEDOUT: ({ server }) => `${server} does not answer. Start the database, or open the network to it`,
   EPROTO: ({ server }) => `${server} and this process agree on no version of TLS. Look at the log of the server`,
   ...WHY_UNTRUSTED,
@@ -139,8 +139,16 @@ const refusalOf = (error: unknown): Explanation | undefined => {
   return WHY_REFUSED[state] ?? WHY_REFUSED_BY_CLASS[state.slice(0, 2)]
 }
 
-/** The states above that waiting does not mend. */
-const FOR_OPERATOR = new Set(['28P01', '28000', '3D000', '42501', '25006'])
+/** Classes of SQLSTATEs that may mend themselves. A server that refuses for any other reason refuses the next time as well. */
+const PASSING = new Set([
+  '08', // connection: a pooler that does not reach its server
+  '40', // transaction rollback: conflicts
+  '53', // insufficient resources
+  '55', // object not in prerequisite state: locks
+  '57', // operator intervention: the server is starting or stopping
+  '58', // system error: of the disk, of a file
+  'XX', // internal error
+])
 
 const codesOf = (error: unknown): string[] => {
   const codes = causesOf(error).map(each => ('code' in each ? String(each.code) : ''))
@@ -151,9 +159,9 @@ const codesOf = (error: unknown): string[] => {
 export const isForOperator = (error: unknown): boolean => {
   if (error instanceof UnfitDatabaseError) return true
   if (error instanceof HeadwayError) return error.code === 'validation_failed'
-  const state = sqlStateOf(error) ?? ''
-  const explanation = refusalOf(error)
-  if (FOR_OPERATOR.has(state) || explanation === taken || explanation === incomplete) return true
+  const state = sqlStateOf(error)
+  if (state !== null) return !PASSING.has(state.slice(0, 2))
+  if (causesOf(error).some(each => each instanceof UnreachableError && each.isFinal)) return true
   return codesOf(error).some(code => code in WHY_UNTRUSTED)
 }
 
@@ -170,7 +178,8 @@ const withoutCode = (message: string, { server, hasPassword, usesTls, setting }:
     ...(hasPassword ? [] : [`${setting} holds no password`]),
     ...(usesTls ? [`${setting} asks for TLS: where the server has none, take sslmode=disable`] : []),
   ]
-  return [`${server} cannot be used (${message})`, ...hints].join('. ')
+  const advice = hints.length === 0 ? ['Look at the log of the server'] : hints
+  return [`${server} cannot be used (${message})`, ...advice].join('. ')
 }
 
 const because = (error: unknown, place: Place): string | null => {

@@ -4,8 +4,11 @@ import pg from 'pg'
 /** No connection was available: the statement was never sent. */
 export class UnreachableError extends Error {
   override readonly name = 'UnreachableError'
-  constructor(cause: unknown) {
+  /** The server has answered, in a way that no later try changes. */
+  readonly isFinal: boolean
+  constructor(cause: unknown, { isFinal = false } = {}) {
     super('No connection to the database', { cause })
+    this.isFinal = isFinal
   }
 }
 

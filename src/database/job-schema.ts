@@ -13,7 +13,20 @@ import {
   uuid,
   real,
 } from './drizzle.ts'
+import type { SQL } from 'drizzle-orm'
+import type { FinishedStatus } from '../contract/states.ts'
 import { count, publicTable, thisMillisecond, time, transactionId } from './columns.ts'
+import { NAME_KEYS } from './name-keys.ts'
+
+/**
+ * The outcome of a finished job, by columns that do not change before the job finishes (CHECKs of the table). `status` changes when
+ * a job starts, so an index that names it would make each start dearer.
+ */
+export const OUTCOME: Readonly<Record<FinishedStatus, SQL>> = {
+  completed: sql`completed_seconds IS NOT NULL`,
+  failed: sql`failure_reason IS NOT NULL`,
+  cancelled: sql`finished_at IS NOT NULL AND failure_reason IS NULL AND completed_seconds IS NULL`,
+}
 
 /**
  * One row per job. Every heartbeat updates it, so no index may contain a column that a heartbeat changes (`heartbeat_at`,
@@ -59,6 +72,8 @@ export const progressJobs = publicTable(
     sharePath: real('share_path').array(),
     shareStep: doublePrecision('share_step'),
     shapeOdds: real('shape_odds'),
+    /** When the percent of a job last grew of which workers report nothing else. Null: not in this attempt. */
+    percentAt: time('percent_at'),
     /** The job runs longer than `longSeconds`, as the last sweep found it. */
     unusual: boolean('unusual').notNull().default(false),
     /** When the job should have finished: a time, or seconds from its start. At most one of both. */
@@ -163,7 +178,7 @@ export const progressJobs = publicTable(
     index('progress_jobs_active')
       .on(table.tenantId, table.createdAt)
       .where(sql`${table.finishedAt} IS NULL`),
-    // All columns that statistics read, so that they need not read the table's wide rows (jobs/statistics.ts). Status and
+    // All columns that statistics read, so that they need not read the table's wide rows (functions/statistics.sql). Status and
     // started_at are left out: they change when a job starts, and that update is HOT as well.
     index('progress_jobs_finished')
       .on(
@@ -200,6 +215,33 @@ export const progressJobs = publicTable(
       .on(table.tenantId, table.finishedAt, table.jobType, table.organizationId, table.parentJobId, table.lateSeconds)
       .where(sql`late_seconds > 0`),
     index('progress_jobs_created').on(table.tenantId, table.createdAt),
+    // Finished jobs in the order of lists (jobs/list-sources.ts). Jobs enter these indexes when they finish, so neither a
+    // heartbeat nor the start of a job changes them.
+    index('progress_jobs_list_top')
+      .on(table.tenantId, table.finishedAt, table.id)
+      .where(sql`${table.finishedAt} IS NOT NULL AND ${table.parentJobId} IS NULL`),
+    index('progress_jobs_list_failed').on(table.tenantId, table.finishedAt, table.id).where(OUTCOME.failed),
+    index('progress_jobs_list_cancelled').on(table.tenantId, table.finishedAt, table.id).where(OUTCOME.cancelled),
+    index('progress_jobs_list_type')
+      .on(table.tenantId, table.jobType, table.finishedAt, table.id)
+      .where(sql`${table.finishedAt} IS NOT NULL`),
+    index('progress_jobs_list_organization')
+      .on(table.tenantId, table.organizationId, table.finishedAt, table.id)
+      .where(sql`${table.finishedAt} IS NOT NULL AND ${table.organizationId} IS NOT NULL`),
+    index('progress_jobs_list_priority')
+      .on(table.tenantId, table.priority, table.id)
+      .where(sql`${table.finishedAt} IS NOT NULL`),
+    index('progress_jobs_list_type_created')
+      .on(table.tenantId, table.jobType, table.createdAt, table.id)
+      .where(sql`${table.finishedAt} IS NOT NULL`),
+    index('progress_jobs_list_organization_created')
+      .on(table.tenantId, table.organizationId, table.createdAt, table.id)
+      .where(sql`${table.finishedAt} IS NOT NULL AND ${table.organizationId} IS NOT NULL`),
+    // Finished jobs by the letters of their names. Without a list of pending entries, which each search would have to read.
+    index('progress_jobs_list_name')
+      .using('gin', NAME_KEYS)
+      .where(sql`${table.finishedAt} IS NOT NULL`)
+      .with({ fastupdate: false }),
     // The jobs that a user has started, newest first. The columns never change.
     index('progress_jobs_started_by')
       .on(table.tenantId, table.startedByUserId, table.createdAt)

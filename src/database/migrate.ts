@@ -1,8 +1,9 @@
 import { drizzle, migrate as applyMigrations } from './drizzle.ts'
 import pg from 'pg'
 import { HeadwayError } from '../contract/errors.ts'
+import { connectClient } from './client.ts'
 import { clientOptions } from './connection.ts'
-import { classifyFailure, sqlStateOf, UnreachableError } from './failures.ts'
+import { classifyFailure, sqlStateOf } from './failures.ts'
 import { refuseOtherSchema, refuseOtherTables, refuseUnfitServer, UnfitDatabaseError } from './fitness.ts'
 import { applyFunctions, refuseNewerFunctions } from './generations.ts'
 import { MIGRATIONS_FOLDER, missingMigrations, readMigrationState, withMigrationsUpTo } from './migrations.ts'
@@ -88,14 +89,7 @@ export const migrate = async (
   url: string,
   { onMigration = () => undefined, onWait = () => undefined, upTo }: MigrateOptions = {},
 ): Promise<string[]> => {
-  const client = new pg.Client(clientOptions(url))
-  // The query in flight is rejected as well; without a listener the error would end the process.
-  client.on('error', () => undefined)
-  await client.connect().catch((cause: unknown) => {
-    // A server that waits for a password, or for more of a handshake, still holds the connection, and with it this process.
-    void client.end().catch(() => undefined)
-    throw new UnreachableError(cause)
-  })
+  const client = await connectClient(clientOptions(url))
   try {
     await refuseUnfitServer(client)
     await refuseTransactionPooler(client, url)

@@ -1,7 +1,8 @@
 import { randomInt } from 'node:crypto'
-import pg from 'pg'
+import type pg from 'pg'
+import { connectClient } from './client.ts'
 import { clientOptions, sessionOptions } from './connection.ts'
-import { sqlStateOf, UnreachableError } from './failures.ts'
+import { sqlStateOf } from './failures.ts'
 import { UnfitDatabaseError } from './fitness.ts'
 
 /**
@@ -12,18 +13,6 @@ export type Route = 'direct' | 'session' | 'transaction'
 
 /** A pooler that chooses among idle sessions at random may give the same one twice. */
 const ATTEMPTS = 5
-
-const connect = async (config: pg.ClientConfig): Promise<pg.Client> => {
-  const client = new pg.Client(config)
-  // The query in flight is rejected as well; without a listener the error would end the process.
-  client.on('error', () => undefined)
-  await client.connect().catch((cause: unknown) => {
-    // A server that still waits for something holds the connection, and with it this process.
-    void client.end().catch(() => undefined)
-    throw new UnreachableError(cause)
-  })
-  return client
-}
 
 const readBackend = async (client: pg.Client): Promise<number> => {
   const { rows } = await client.query<{ pid: number }>('SELECT pg_catalog.pg_backend_pid() AS pid')
@@ -40,7 +29,7 @@ const cancelTarget = (client: pg.Client): number | null => (client as unknown as
 export const routeOf = async (client: pg.Client, url: string): Promise<Route> => {
   const first = await readBackend(client)
   if (first === cancelTarget(client)) return 'direct'
-  const second = await connect(clientOptions(url))
+  const second = await connectClient(clientOptions(url))
   try {
     for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
       await second.query('BEGIN')
@@ -66,7 +55,7 @@ export const refuseTransactionPooler = async (client: pg.Client, url: string): P
 
 /** The pooler, or the server, must accept what each session of the service sets when it begins. */
 const trySession = async (url: string): Promise<void> => {
-  const session = await connect(sessionOptions(url)).catch((error: unknown) => {
+  const session = await connectClient(sessionOptions(url)).catch((error: unknown) => {
     if (sqlStateOf(error) === null) throw error
     const message = error instanceof Error && error.cause instanceof Error ? error.cause.message : ''
     throw new UnfitDatabaseError(
@@ -101,7 +90,7 @@ export interface PoolRoute {
  * is no connection.
  */
 export const refuseUnfitPool = async ({ url, listenUrl, preparedStatements }: PoolRoute): Promise<void> => {
-  const client = await connect(clientOptions(url))
+  const client = await connectClient(clientOptions(url))
   try {
     const route = await routeOf(client, url)
     if (preparedStatements && route === 'transaction') {
@@ -112,7 +101,7 @@ export const refuseUnfitPool = async ({ url, listenUrl, preparedStatements }: Po
     }
     if (preparedStatements && route === 'session') await trySession(url)
     if (listenUrl === url) return
-    const listener = await connect(clientOptions(listenUrl))
+    const listener = await connectClient(clientOptions(listenUrl))
     try {
       if (await isSameDatabase(listener, client)) return
     } finally {

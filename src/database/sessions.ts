@@ -65,6 +65,8 @@ export const createSessions = (options: SessionsOptions): Sessions => {
   const backends = createBackends(pool)
   const slots = new Slots({ size, maxWaiting: MAX_WAITING, patienceMs: connectWithinMs })
   const sessions = new WeakMap<pg.PoolClient, Session>()
+  /** When the server last answered a statement of a connection (`performance.now()`). */
+  const answeredAt = new WeakMap<pg.PoolClient, number>()
   /** A function for each statement in flight that shortens its caller's wait. */
   const impatient = new Set<(withinMs: number) => void>()
   // A client that breaks in use fails its query and also emits an error, which without a listener would end the process. So
@@ -121,6 +123,32 @@ export const createSessions = (options: SessionsOptions): Sessions => {
     }
   }
 
+  /** Takes a connection that rests, and replaces it if the server has not answered it since `sinceMs`. */
+  const replaceIfSilent = async (sinceMs: number): Promise<void> => {
+    await slots.take()
+    let client: pg.PoolClient
+    try {
+      client = await pool.connect()
+    } catch (error) {
+      slots.giveBack()
+      throw error
+    }
+    const session = sessions.get(client)
+    if (session && (answeredAt.get(client) ?? 0) < sinceMs) await letGo(client, session, null)
+    else {
+      client.release()
+      slots.giveBack()
+    }
+  }
+
+  /**
+   * A network that has forgotten one connection has forgotten those that are as old: behind an address that has moved to another
+   * server, each would cost its next caller the whole wait. So those that rest are replaced at once.
+   */
+  const replaceSilent = (sinceMs: number): void => {
+    for (let resting = pool.idleCount; resting > 0; resting -= 1) replaceIfSilent(sinceMs).catch(onConnectionError)
+  }
+
   return {
     pool,
     get busy() {
@@ -142,6 +170,7 @@ export const createSessions = (options: SessionsOptions): Sessions => {
         .catch((cause: unknown) => {
           throw new UnreachableError(cause)
         })
+      const begun = performance.now()
       const statement = work(client)
       let result: T | typeof LATE
       try {
@@ -152,6 +181,7 @@ export const createSessions = (options: SessionsOptions): Sessions => {
         }
         if (spoilsConnection(error)) void letGo(client, session, null)
         else {
+          answeredAt.set(client, performance.now())
           client.release()
           slots.giveBack()
         }
@@ -159,8 +189,10 @@ export const createSessions = (options: SessionsOptions): Sessions => {
       }
       if (result === LATE) {
         const late = new Error(`The database has not answered for ${answerWithinMs} ms`)
+        replaceSilent(begun)
         throw new ConnectionLostError(late, letGo(client, session, statement))
       }
+      answeredAt.set(client, performance.now())
       client.release()
       slots.giveBack()
       return result

@@ -1,4 +1,17 @@
-import { sql, bigint, boolean, check, index, integer, smallint, text, uniqueIndex, uuid } from './drizzle.ts'
+import {
+  sql,
+  bigint,
+  boolean,
+  check,
+  index,
+  integer,
+  jsonb,
+  primaryKey,
+  smallint,
+  text,
+  uniqueIndex,
+  uuid,
+} from './drizzle.ts'
 import { count, publicTable, thisMillisecond, time } from './columns.ts'
 
 /** The webhooks of a tenant: where messages are sent, and about which events. */
@@ -7,11 +20,20 @@ export const webhooks = publicTable(
   {
     id: uuid('id').primaryKey().defaultRandom(),
     tenantId: uuid('tenant_id').notNull(),
-    url: text('url').notNull(),
+    kind: text('kind').notNull().default('webhook'),
+    /** Where messages of the kind `webhook` are sent. The other kinds have their address in the settings. */
+    url: text('url'),
+    /** The settings of the other kinds that are no secrets. */
+    settings: jsonb('settings').notNull().default({}),
+    /** The settings that are secrets, encrypted (src/webhooks/seal.ts). */
+    sealedSettings: text('sealed_settings'),
+    language: text('language').notNull().default('en'),
     description: text('description'),
 
-    /** Lifecycle changes that the webhook is sent. */
+    /** Lifecycle changes that the webhook is sent. Not looked at with `allEvents`. */
     events: text('events').array().notNull(),
+    /** The webhook is sent all lifecycle changes, also those that a later version adds. */
+    allEvents: boolean('all_events').notNull().default(false),
     /** Filters; null lets all jobs pass. They use only columns of a job that never change. */
     jobType: text('job_type'),
     organizationId: uuid('organization_id'),
@@ -24,6 +46,7 @@ export const webhooks = publicTable(
     enabled: boolean('enabled').notNull().default(true),
     /** The receiver answered 410. */
     gone: boolean('gone').notNull().default(false),
+    /** Signs messages of the kind `webhook`: encrypted when the service has a key, otherwise as it is. Empty for other kinds. */
     secret: text('secret').notNull(),
     /**
      * The secret before the present one. It signs messages as well until `previousSecretUntil`, so that the receiver has time
@@ -57,6 +80,9 @@ export const webhooks = publicTable(
     index('webhooks_progress')
       .on(table.tenantId)
       .where(sql`enabled AND progress_interval_seconds IS NOT NULL`),
+    check('webhooks_kind', sql`kind IN ('webhook', 'slack', 'discord', 'telegram', 'matrix', 'teams', 'email')`),
+    check('webhooks_url', sql`(kind = 'webhook') = (url IS NOT NULL)`),
+    check('webhooks_language', sql`language IN ('en', 'de', 'fr')`),
     check('webhooks_progress_interval', sql`progress_interval_seconds BETWEEN 1 AND 86400`),
     check('webhooks_gone', sql`NOT (gone AND enabled)`),
     check('webhooks_previous_secret', sql`(previous_secret IS NULL) = (previous_secret_until IS NULL)`),
@@ -125,6 +151,8 @@ export const webhookDeliveries = publicTable(
     webhookId: uuid('webhook_id').notNull(),
     /** Null for a test message. */
     jobId: uuid('job_id'),
+    /** The job's attempt, for destinations that have a message for each attempt; null for the others. */
+    jobAttempt: integer('job_attempt'),
     type: text('type').notNull(),
     /** The job's revision in the body. */
     revision: count('revision'),
@@ -173,5 +201,30 @@ export const webhookDeliveries = publicTable(
     check('webhook_deliveries_finished_at', sql`(finished_at IS NULL) = (status = 'waiting')`),
     check('webhook_deliveries_claim', sql`claim IS NULL OR status = 'waiting'`),
     check('webhook_deliveries_attempts', sql`attempts >= 0`),
+  ],
+)
+
+/**
+ * The one message that a chat has for each job and attempt, so that it can be edited. There are no foreign keys, for the reasons
+ * above. The retention erases rows of webhooks that are gone, and old ones.
+ */
+export const chatMessages = publicTable(
+  'chat_messages',
+  {
+    webhookId: uuid('webhook_id').notNull(),
+    jobId: uuid('job_id').notNull(),
+    jobAttempt: integer('job_attempt').notNull(),
+    /** What the platform calls the message (src/webhooks/destinations). */
+    reference: text('reference').notNull(),
+    /** How often the message was posted: once, and again each time that it was deleted. */
+    posts: integer('posts').notNull(),
+    /** The job's revision that the message shows. An older one is never sent. */
+    revision: count('revision').notNull(),
+    updatedAt: time('updated_at').notNull(),
+  },
+  table => [
+    primaryKey({ name: 'chat_messages_pkey', columns: [table.webhookId, table.jobId, table.jobAttempt] }),
+    index('chat_messages_updated').on(table.updatedAt),
+    check('chat_messages_posts', sql`posts >= 1`),
   ],
 )

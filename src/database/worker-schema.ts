@@ -1,5 +1,6 @@
 import {
   sql,
+  boolean,
   check,
   doublePrecision,
   foreignKey,
@@ -57,7 +58,7 @@ export const jobProgress = publicTable(
     rateSeconds: doublePrecision('rate_seconds').notNull().default(0),
     /** How wrong the rate would have been so far: the mean of the logarithms of predicted to actual. Null: not known yet. */
     rateError: real('rate_error'),
-    /** All that the worker has advanced, and the seconds that count for it. */
+    /** All that the worker has advanced, and the seconds that it was at work for it. */
     paceUnits: doublePrecision('pace_units').notNull().default(0),
     paceSeconds: doublePrecision('pace_seconds').notNull().default(0),
     /** Units at up to eight even moments of those seconds, `paceStep` seconds apart, from 0. */
@@ -70,6 +71,12 @@ export const jobProgress = publicTable(
     longestGap: doublePrecision('longest_gap').notNull().default(0),
     secondGap: doublePrecision('second_gap').notNull().default(0),
     leftOut: doublePrecision('left_out').notNull().default(0),
+    /** The seconds of pauses that count: what they lasted beyond a mean gap, without `leftOut`. */
+    pausedSeconds: doublePrecision('paused_seconds').notNull().default(0),
+    /** Whether the last advance ended a long gap. A second one in a row is a slower pace and no pause. */
+    afterPause: boolean('after_pause').notNull().default(false),
+    /** Whether `totalCount` has become smaller: workers take over work of each other, so the shares do not say when the job ends. */
+    shareFell: boolean('share_fell').notNull().default(false),
     /** No longer read. The version before this one writes them, and may run beside it during an upgrade. */
     rateWhole: doublePrecision('rate_whole').notNull().default(0),
     rateRecent: doublePrecision('rate_recent').notNull().default(0),

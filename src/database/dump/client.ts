@@ -1,6 +1,7 @@
-import pg from 'pg'
+import type pg from 'pg'
+import { connectClient } from '../client.ts'
 import { clientOptions } from '../connection.ts'
-import { ConnectionLostError, UnreachableError } from '../failures.ts'
+import { ConnectionLostError } from '../failures.ts'
 
 /**
  * Runs `work` on a connection of its own. If `work` fails, the connection is cut and the server rolls back: it may be in the
@@ -11,13 +12,9 @@ export const withClient = async <Result>(
   url: string,
   work: (client: pg.Client) => Promise<Result>,
 ): Promise<Result> => {
-  const client = new pg.Client(clientOptions(url))
+  const client = await connectClient(clientOptions(url))
   const losses: Error[] = []
-  // The statement in flight is rejected as well; without a listener the error would end the process.
   client.on('error', error => losses.push(error))
-  await client.connect().catch((cause: unknown) => {
-    throw new UnreachableError(cause)
-  })
   try {
     const result = await work(client)
     await client.end()

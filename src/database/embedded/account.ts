@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { readdirSync, lchownSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 
@@ -18,6 +18,9 @@ const findAccount = (name: string): Account | null => {
     return null
   }
 }
+
+/** Whether the system has a user of this number. True where it cannot be asked. */
+export const hasName = (uid: number): boolean => spawnSync('id', ['-un', String(uid)], { stdio: 'ignore' }).status !== 1
 
 export const isRoot = (): boolean => process.getuid?.() === 0
 

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { chmodSync, chownSync, existsSync, lstatSync, mkdirSync, realpathSync, statfsSync, statSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { HeadwayError } from '../../contract/errors.ts'
-import { chooseAccount, giveTo, mayEnter, type Account } from './account.ts'
+import { chooseAccount, giveTo, hasName, mayEnter, type Account } from './account.ts'
 import { errorCode } from './processes.ts'
 
 /** Where the files of one embedded Postgres are. Every process with the same data directory gets the same place. */
@@ -90,6 +90,17 @@ const makePrivate = (path: string, account: Account | null): void => {
   chmodSync(path, 0o700)
 }
 
+/** `initdb` asks the system for the name of its user, which an engine of containers and `DynamicUser=` may make up as a number. */
+const refuseNameless = (account: Account | null): void => {
+  const uid = account?.uid ?? process.getuid?.()
+  if (uid === undefined || hasName(uid)) return
+  throw new HeadwayError(
+    'database_unavailable',
+    `The embedded Postgres cannot be created by the user ${uid}, which has no name on this machine. Add such a user, or install ` +
+      'libnss-systemd if systemd has made it up (DynamicUser), or set DATABASE_URL.',
+  )
+}
+
 const short = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 16)
 
 const chooseHome = (base: string): { home: string; account: Account | null; moved: boolean } => {
@@ -128,8 +139,9 @@ export const choosePlace = (dataDir: string): Place => {
   }
   const base = realpathSync(dataDir)
   const { home, account, moved } = chooseHome(base)
-  makePrivate(home, account)
   const cluster = join(home, 'cluster')
+  if (!existsSync(cluster)) refuseNameless(account)
+  makePrivate(home, account)
   if (account !== null && statSync(cluster, { throwIfNoEntry: false })?.uid === 0) giveTo(account, home)
   const run = chooseRun(home)
   makePrivate(run, account)

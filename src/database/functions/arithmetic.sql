@@ -133,9 +133,9 @@ $$;
 
 -- Whether a report is late: older than the worker's newest one, by at most 5 minutes. A report that is older still shows that
 -- the worker's clock was set back. The same follows when all of a worker's reports have been late for 10 s (`late_since` is
--- when the first of them came).
+-- when the first of them came). STABLE, as the subtraction of an interval is: the planner would not inline an IMMUTABLE one.
 CREATE FUNCTION headway.is_late(at timestamptz, reported_at timestamptz, newest_at timestamptz, late_since timestamptz)
-RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT coalesce(reported_at < newest_at AND reported_at >= newest_at - interval '5 minutes', false)
     AND coalesce(late_since > at - interval '10 seconds', true)
 $$;

@@ -121,7 +121,7 @@ BEGIN
     SELECT d.*, e.weight,
       CASE WHEN d.new_status = 'completed' THEN 0
         WHEN d.new_status = 'running' THEN e.eta END AS eta,
-      CASE WHEN d.new_status = 'running' AND e.eta IS NOT NULL THEN headway.eta_spread(d.shape, d.share, e.weight, NULL) END AS spread,
+      CASE WHEN d.new_status = 'running' AND e.eta IS NOT NULL THEN headway.eta_spread(d.shape, d.share, e.weight, NULL, NULL) END AS spread,
       coalesce(d.new_status = 'running' AND d.new_lifecycle IS NULL AND headway.sample_is_due(
         headway.seconds(at, l.noted_at), headway.seconds(l.noted_at, d.begun_at), d.percent_now,
         coalesce(b.sampled_percent, 0), d.total_count IS NULL OR NOT coalesce(d.advanced_at > l.noted_at, false)), false)
@@ -132,10 +132,11 @@ BEGIN
     CROSS JOIN LATERAL (
       SELECT w.*, headway.blend_eta(w.from_history, w.measured, w.weight) AS eta
       FROM (
-        SELECT m.*, headway.history_weight(d.shape, d.share, 1, m.from_history, m.measured) AS weight
+        SELECT m.*, headway.history_weight(d.shape, d.share, m.odds, m.from_history, m.measured) AS weight
         FROM (
           SELECT greatest(d.rate_eta, d.slowest_eta) AS measured,
-            headway.history_eta(d.expected, d.shape, d.share, 0, headway.seconds(at, d.begun_at)) AS from_history
+            headway.history_eta(d.expected, d.shape, d.share, 0, headway.seconds(at, d.begun_at)) AS from_history,
+            headway.duration_odds(d.expected, d.shape, d.share, 0, headway.seconds(at, d.begun_at)) AS odds
           OFFSET 0
         ) m
         OFFSET 0

@@ -22,9 +22,10 @@ CREATE FUNCTION headway.is_unusual(j public.progress_jobs) RETURNS boolean LANGU
     ELSE coalesce(headway.seconds(j.finished_at, j.started_at) > j.long_seconds, false) END
 $$;
 
--- How long jobs of the type usually take, in whole seconds; null: none has completed yet, or the job has not started.
+-- How long jobs of the type usually take, in whole seconds. Null when too few have completed to say what is usual
+-- (headway.long_seconds), and before the job has started. The estimate counts fewer runs as well.
 CREATE FUNCTION headway.usual_seconds(j public.progress_jobs) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT headway.hold_seconds(round(j.expected_seconds))
+  SELECT CASE WHEN j.long_seconds IS NOT NULL THEN headway.hold_seconds(round(j.expected_seconds)) END
 $$;
 
 -- The estimate of a job that changes at `at` without a report, given for that moment: the likely end stays where it was.
@@ -33,10 +34,12 @@ CREATE FUNCTION headway.eta_at(j public.progress_jobs, at timestamptz) RETURNS b
     THEN greatest(0, j.eta_seconds - round(greatest(0, headway.seconds(at, j.updated_at)))::bigint) END
 $$;
 
--- What a sweep at `at` finds of an unfinished job that has a deadline. The job is at risk when two
--- sweeps have found the whole range of its end after the deadline; a deadline at the usual end lies in the middle of the range from
--- the beginning (figures: docs/decisions/0005-rate-and-eta.md). Sweeps of several processes that come less than half an
--- interval apart count as one. It is back on time when the whole range lies before the deadline. What is overdue stays overdue.
+-- What a sweep at `at` finds of an unfinished job that has a deadline. The job is at risk when every sweep has found the whole
+-- range of its end after the deadline for a tenth of the time that is left to the deadline, and in at least two sweeps. An early
+-- estimate of a long job so has the time to be corrected, and near the deadline the alarm comes at once. A deadline at the usual
+-- end lies in the middle of the range from the beginning (figures: docs/decisions/0005-rate-and-eta.md). Sweeps of several
+-- processes that come less than half an interval apart count as one. The job is back on time when the whole range lies before the
+-- deadline. What is overdue stays overdue.
 -- `tells` says that the change is worth an alarm: a job that comes and goes within a minute raises one.
 CREATE FUNCTION headway.next_deadline(j public.progress_jobs, at timestamptz, interval_seconds float8)
 RETURNS TABLE (deadline text, doubted_since timestamptz, calm_since timestamptz, tells boolean)
@@ -52,7 +55,8 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
       WHEN j.deadline = 'at_risk' THEN CASE
         WHEN headway.seconds(e.finish_by, at) >= coalesce(headway.eta_high_seconds(j), j.eta_seconds) - headway.seconds(at, j.updated_at)
         THEN 'on_time' ELSE 'at_risk' END
-      WHEN e.is_doubtful AND headway.seconds(at, j.doubted_since) >= interval_seconds / 2 THEN 'at_risk'
+      WHEN e.is_doubtful
+        AND headway.seconds(at, j.doubted_since) >= greatest(interval_seconds / 2, headway.seconds(e.finish_by, at) / 10) THEN 'at_risk'
       ELSE 'on_time' END AS deadline
     FROM (
       SELECT f.finish_by, coalesce(coalesce(headway.eta_low_seconds(j), j.eta_seconds) > headway.seconds(f.finish_by, j.updated_at), false) AS is_doubtful

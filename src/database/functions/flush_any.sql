@@ -47,7 +47,8 @@ BEGIN
       coalesce(r.pace_units, 0) AS old_pace_units, coalesce(r.pace_seconds, 0) AS old_pace_seconds,
       coalesce(r.pace_path, '{0}') AS old_pace_path, coalesce(r.pace_step, 0) AS old_pace_step,
       coalesce(r.longest_gap, 0) AS old_longest_gap, coalesce(r.second_gap, 0) AS old_second_gap,
-      coalesce(r.left_out, 0) AS old_left_out, j.progress_percent AS job_percent,
+      coalesce(r.left_out, 0) AS old_left_out, coalesce(r.paused_seconds, 0) AS old_paused_seconds,
+      coalesce(r.after_pause, false) AS old_after_pause, w.share_fell AND NOT v.enters AS old_share_fell, j.progress_percent AS job_percent,
       v.applies, CASE WHEN l.late THEN coalesce(w.late_since, at) END AS late_since
     FROM json_populate_recordset(NULL::headway.heartbeat, heartbeats) AS x
     LEFT JOIN LATERAL (
@@ -81,7 +82,8 @@ BEGIN
     -- A worker that was silent for longer than the job's timeout gets a new rate: it did no work in that time.
     LEFT JOIN LATERAL (
       SELECT w.advances, w.rate_since, w.rate_at, w.rate_reported_at, w.rate_units, w.rate_seconds, w.rate_error, w.pace_units,
-        w.pace_seconds, w.pace_path, w.pace_step, w.longest_gap, w.second_gap, w.left_out
+        w.pace_seconds, w.pace_path, w.pace_step, w.longest_gap, w.second_gap, w.left_out, w.paused_seconds,
+        w.after_pause
       WHERE NOT v.enters AND (j.heartbeat_timeout_seconds = 0
         OR w.heartbeat_at >= at - make_interval(secs => j.heartbeat_timeout_seconds))
     ) r ON true
@@ -175,15 +177,18 @@ BEGIN
       -- A measurement that begins now begins at the worker's time as well.
       CASE WHEN t.moves OR t.old_rate_at = at THEN t.reported_at ELSE t.old_rate_reported_at END AS rate_reported_at,
       p.rate_units, p.rate_seconds, p.rate_error, p.pace_units, p.pace_seconds, p.pace_path, p.pace_step,
-      p.longest_gap, p.second_gap, p.left_out
+      p.longest_gap, p.second_gap, p.left_out, p.paused_seconds, p.after_pause,
+      coalesce(t.old_share_fell, false) OR coalesce(t.applies AND t.total_count < t.old_total, false) AS share_fell
     FROM timed t
     CROSS JOIN LATERAL (
       SELECT CASE WHEN t.is_sample THEN headway.advance_pace(
         (t.old_rate_units, t.old_rate_seconds, t.old_rate_error, t.old_pace_units, t.old_pace_seconds, t.old_pace_path,
-          t.old_pace_step, t.old_longest_gap, t.old_second_gap, t.old_left_out)::headway.worker_pace,
+          t.old_pace_step, t.old_longest_gap, t.old_second_gap, t.old_left_out, t.old_paused_seconds,
+          t.old_after_pause)::headway.worker_pace,
         t.processed - t.old_processed, t.elapsed, t.spent, t.old_advances + 1, t.job_percent)
       ELSE (t.old_rate_units, t.old_rate_seconds, t.old_rate_error, t.old_pace_units, t.old_pace_seconds, t.old_pace_path,
-        t.old_pace_step, t.old_longest_gap, t.old_second_gap, t.old_left_out)::headway.worker_pace END AS pace OFFSET 0
+        t.old_pace_step, t.old_longest_gap, t.old_second_gap, t.old_left_out, t.old_paused_seconds,
+        t.old_after_pause)::headway.worker_pace END AS pace OFFSET 0
     ) a
     CROSS JOIN LATERAL (SELECT (a.pace).* OFFSET 0) p
   ),
@@ -250,13 +255,13 @@ BEGIN
       job_id, worker_id, attempt, processed_count, total_count, unit, progress_percent, stage, message, payload,
       throughput_per_second, eta_at, reported_at, late_since, heartbeat_at, created_at, advanced_at, heartbeats, advances,
       rate_since, rate_at, rate_reported_at, rate_units, rate_seconds, rate_error, pace_units, pace_seconds, pace_path, pace_step,
-      longest_gap, second_gap, left_out
+      longest_gap, second_gap, left_out, paused_seconds, after_pause, share_fell
     )
     SELECT
       s.job_id, s.worker_id, s.job_attempt, s.processed, s.total, s.unit, s.percent, s.stage, s.message, s.payload,
       s.throughput, s.eta_at, s.reported_at, s.late_since, at, s.created_at, s.advanced_at, s.heartbeats, s.advances,
       s.rate_since, s.rate_at, s.rate_reported_at, s.rate_units, s.rate_seconds, s.rate_error, s.pace_units, s.pace_seconds,
-      s.pace_path, s.pace_step, s.longest_gap, s.second_gap, s.left_out
+      s.pace_path, s.pace_step, s.longest_gap, s.second_gap, s.left_out, s.paused_seconds, s.after_pause, s.share_fell
     FROM united s
     ON CONFLICT (job_id, worker_id) DO UPDATE SET
       attempt = excluded.attempt, processed_count = excluded.processed_count, total_count = excluded.total_count,
@@ -268,7 +273,7 @@ BEGIN
       rate_units = excluded.rate_units, rate_seconds = excluded.rate_seconds, rate_error = excluded.rate_error,
       pace_units = excluded.pace_units, pace_seconds = excluded.pace_seconds, pace_path = excluded.pace_path,
       pace_step = excluded.pace_step, longest_gap = excluded.longest_gap, second_gap = excluded.second_gap,
-      left_out = excluded.left_out
+      left_out = excluded.left_out, paused_seconds = excluded.paused_seconds, after_pause = excluded.after_pause, share_fell = excluded.share_fell
   ),
   reported AS MATERIALIZED (
     -- What this batch of heartbeats says about each job: the sums over its workers, and of single values the one that came
@@ -281,9 +286,11 @@ BEGIN
       sum(s.percent) FILTER (WHERE s.counts) AS percents, count(s.percent) FILTER (WHERE s.counts) AS percent_count,
       sum(s.advances) FILTER (WHERE s.counts AND s.agrees) AS advances,
       avg(s.rate_error) FILTER (WHERE s.counts AND s.agrees) AS rate_error,
+      avg(headway.pause_variance(s.paused_seconds, s.left_out, s.longest_gap, s.pace_seconds))
+        FILTER (WHERE s.counts AND s.agrees) AS pause_variance,
       coalesce(bool_or(s.throughput IS NOT NULL) FILTER (WHERE s.counts AND s.agrees), false) AS states_rate,
-      sum(coalesce(s.throughput, headway.worker_rate(s.rate_units, s.rate_seconds, s.advances,
-        headway.seconds(s.rate_at, s.rate_since), headway.seconds(at, s.rate_at)))) FILTER (WHERE s.counts AND s.agrees) AS throughput,
+      sum(l.rate) FILTER (WHERE s.counts AND s.agrees) AS throughput,
+      max(headway.share_left(s.total, s.processed, s.share_fell, true, l.rate)) FILTER (WHERE s.counts AND s.agrees) AS longest,
       max(s.eta_at) FILTER (WHERE s.counts) AS eta_at,
       coalesce(bool_or(s.processed > s.old_processed) FILTER (WHERE s.counts AND NOT s.agrees), false) AS others_advance,
       bool_or(
@@ -306,6 +313,11 @@ BEGIN
       (array_agg(s.meta) FILTER (WHERE s.applies AND s.meta IS NOT NULL))[1] AS meta,
       (array_agg(s.due) FILTER (WHERE s.applies AND s.due IS NOT NULL))[1] AS due, coalesce(bool_or(s.clears_due), false) AS clears_due
     FROM united s
+    CROSS JOIN LATERAL (
+      SELECT coalesce(s.throughput, headway.worker_rate(s.rate_units, s.rate_seconds, s.pace_seconds, s.paused_seconds, s.advances,
+        headway.seconds(s.rate_at, s.rate_since), headway.seconds(at, s.rate_at))) AS rate
+      OFFSET 0
+    ) l
     GROUP BY s.job_id
   ),
   rolled AS (
@@ -318,24 +330,35 @@ BEGIN
       CASE WHEN r.throughput IS NULL THEN o.throughput ELSE r.throughput + coalesce(o.throughput, 0) END AS all_throughput,
       coalesce(r.advances, 0) + coalesce(o.advances, 0) AS all_advances,
       coalesce((r.rate_error + o.rate_error) / 2, r.rate_error, o.rate_error) AS all_rate_error,
+      coalesce((r.pause_variance + o.pause_variance) / 2, r.pause_variance, o.pause_variance) AS all_pause_variance,
       coalesce(r.advances, 0) + coalesce(o.advances, 0) >= 3
         -- A rate that a worker states itself counts at once.
         OR r.states_rate OR coalesce(o.states_rate, false) AS has_rate,
       r.states_rate OR coalesce(o.states_rate, false) AS any_states_rate,
+      greatest(r.longest, o.longest) AS all_longest,
       greatest(r.eta_at, o.eta_at) AS last_eta_at
     FROM reported r
     CROSS JOIN LATERAL (
       SELECT
         sum(w.processed_count) FILTER (WHERE l.agrees) AS processed, sum(w.total_count) FILTER (WHERE l.agrees) AS total,
         sum(w.advances) FILTER (WHERE l.agrees) AS advances, avg(w.rate_error) FILTER (WHERE l.agrees) AS rate_error,
+        avg(headway.pause_variance(w.paused_seconds, w.left_out, w.longest_gap, w.pace_seconds))
+          FILTER (WHERE l.agrees) AS pause_variance,
         bool_or(w.throughput_per_second IS NOT NULL) FILTER (WHERE l.reports AND l.agrees) AS states_rate,
         sum(w.progress_percent) AS percents, count(w.progress_percent) AS percent_count,
-        sum(coalesce(w.throughput_per_second, headway.worker_rate(w.rate_units, w.rate_seconds, w.advances,
-          headway.seconds(w.rate_at, w.rate_since), headway.seconds(at, w.rate_at)))) FILTER (WHERE l.reports AND l.agrees) AS throughput,
+        sum(l.rate) FILTER (WHERE l.reports AND l.agrees) AS throughput,
+        max(headway.share_left(w.total_count, w.processed_count, w.share_fell, l.reports, l.rate)) FILTER (WHERE l.agrees)
+          AS longest,
         max(w.eta_at) FILTER (WHERE l.reports) AS eta_at
       FROM public.job_progress w
-      CROSS JOIN LATERAL (SELECT headway.worker_reports(at, w.heartbeat_at, w.created_at, w.heartbeats) AS reports,
-        headway.agrees(w.unit, r.unit) AS agrees) l
+      CROSS JOIN LATERAL (
+        -- Apart, as in headway.flush_plain: the planner inlines share_left only where its arguments are columns.
+        SELECT headway.worker_reports(at, w.heartbeat_at, w.created_at, w.heartbeats) AS reports,
+          headway.agrees(w.unit, r.unit) AS agrees,
+          coalesce(w.throughput_per_second, headway.worker_rate(w.rate_units, w.rate_seconds, w.pace_seconds, w.paused_seconds,
+            w.advances, headway.seconds(w.rate_at, w.rate_since), headway.seconds(at, w.rate_at))) AS rate
+        OFFSET 0
+      ) l
       WHERE w.job_id = r.job_id AND w.attempt = r.attempt AND w.worker_id <> ALL (r.worker_ids)
         AND (r.job_place IS NULL OR w.stage = CASE WHEN r.sets_stage THEN r.stage ELSE r.job_stage END)
     ) o
@@ -344,6 +367,7 @@ BEGIN
     -- What the job will be, without its estimate. The job's row is read once; columns named `was_` hold its old values.
     SELECT r.*, o.own, t.all_total, m.new_meta, l.new_lifecycle, p.stage_advances, f.fraction, (e.history).expected_seconds AS expected, (e.history).shape, (e.history).long_seconds,
       j.share_path, j.share_step, j.shape_odds, j.attempt AS job_attempt, j.advanced_at AS was_advanced_at,
+      j.percent_at AS was_percent_at,
       CASE WHEN r.job_place IS NULL THEN headway.share_of(j.processed_count, j.total_count) END AS was_share,
       coalesce(j.started_at, at) AS started_at, j.progress_percent AS was_percent, j.total_count AS was_total,
       j.sampled_at AS was_sampled_at, j.sampled_percent AS was_sampled_percent,
@@ -389,24 +413,30 @@ BEGIN
     -- The percent to show, and the time left according to the rate alone.
     SELECT d.*, p.percent_now, p.done, p.by_percent,
       headway.rate_eta(
-        CASE WHEN d.all_total < d.all_processed THEN 0 ELSE d.all_total - d.all_processed END,
+        k.rest,
         -- In a new stage, the pace of the stages before it says more than the first advances of the new one.
-        CASE WHEN d.job_place IS NULL OR d.has_rate THEN d.all_throughput END,
-        coalesce(1 - d.before - d.stage_weight, 0), coalesce(CASE WHEN p.done > 0 THEN p.by_percent END, p.done),
-        headway.seconds(at, d.started_at)) AS rate_eta,
-      coalesce(CASE WHEN p.done > 0 THEN p.by_percent END, p.done, headway.share_of(d.all_processed, d.all_total)) AS share,
-      headway.seconds(at, d.started_at) AS spent,
-      headway.expected_idle(headway.seconds(at, d.advanced_at), headway.seconds(d.advanced_at, d.started_at), d.all_advances) AS idle,
+        CASE WHEN d.job_place IS NULL OR d.has_rate THEN k.rate END,
+        coalesce(1 - d.before - d.stage_weight, 0), p.done,
+        headway.seconds(at, d.started_at) - CASE WHEN p.by_percent THEN i.idle ELSE 0 END) AS rate_eta,
+      coalesce(p.done, headway.share_of(d.all_processed, d.all_total)) AS share,
+      headway.seconds(at, d.started_at) AS spent, i.idle, g.percent_at,
+      -- When the share last grew.
+      CASE WHEN p.by_percent THEN g.percent_at ELSE d.advanced_at END AS grown_at,
+      CASE WHEN p.by_percent THEN d.was_percent_at ELSE d.was_advanced_at END AS was_grown_at,
       -- `unsampled` is the time since the last progress entry in the history, `sampled` the time that the job had run by then.
       headway.seconds(at, coalesce(d.was_sampled_at, d.started_at)) AS unsampled,
       headway.seconds(coalesce(d.was_sampled_at, d.started_at), d.started_at) AS sampled,
       d.all_total IS NULL OR NOT coalesce(d.advanced_at > coalesce(d.was_sampled_at, d.started_at), false) AS flat
     FROM decided d
     CROSS JOIN LATERAL (
+      SELECT CASE WHEN d.all_total < d.all_processed THEN 0 ELSE d.all_total - d.all_processed END AS rest,
+        headway.rate_by_shares(d.all_total - d.all_processed, d.shared_total, d.all_total, d.all_longest, d.all_throughput) AS rate
+      OFFSET 0
+    ) k
+    CROSS JOIN LATERAL (
       SELECT CASE WHEN d.job_place IS NOT NULL THEN d.before + d.stage_weight * d.fraction
-        -- A whole percent is reported until the next one is reached: on average it is half a percent more.
         WHEN d.all_total IS NULL THEN d.percent / 100 END AS done,
-      CASE WHEN d.job_place IS NULL AND d.all_total IS NULL THEN least(1, d.percent / 100 + 0.005) END AS by_percent
+        d.job_place IS NULL AND d.all_total IS NULL AND d.percent > 0 AS by_percent
     ) q
     CROSS JOIN LATERAL (
       SELECT CASE WHEN q.done IS NULL THEN headway.percent(d.all_processed, d.all_total)
@@ -418,6 +448,17 @@ BEGIN
         CASE WHEN d.changes_unit AND d.job_place IS NULL THEN 0 ELSE d.was_percent END, c.computed,
         d.all_total IS NOT NULL AND NOT d.stage_advances) AS percent_now
     ) p
+    CROSS JOIN LATERAL (
+      SELECT CASE WHEN p.by_percent AND p.percent_now > coalesce(d.was_percent, 0) THEN at ELSE d.was_percent_at END AS percent_at
+    ) g
+    -- A whole percent is reported until the next one is reached. The time since then is expected, as it is between two advances.
+    CROSS JOIN LATERAL (
+      SELECT CASE WHEN p.by_percent
+        THEN headway.expected_idle(headway.seconds(at, g.percent_at), headway.seconds(g.percent_at, d.started_at), p.percent_now)
+        ELSE headway.expected_idle(headway.seconds(at, d.advanced_at), headway.seconds(d.advanced_at, d.started_at), d.all_advances)
+        END AS idle
+      OFFSET 0
+    ) i
   ),
   -- A job with a history: its path of shares, and how well it follows the shape. A path begins at the share with which an attempt
   -- after the first begins.
@@ -427,10 +468,10 @@ BEGIN
     FROM measured m
     CROSS JOIN LATERAL (SELECT ARRAY[CASE WHEN m.job_attempt > 1 THEN coalesce(m.share, 0) ELSE 0 END]::real[] AS path) b
     CROSS JOIN LATERAL (
-      SELECT CASE WHEN m.shape IS NOT NULL AND m.share IS NOT NULL AND m.advanced_at = at AND m.spent > 0
+      SELECT CASE WHEN m.shape IS NOT NULL AND m.share IS NOT NULL AND m.grown_at = at AND m.spent > 0
         AND m.spent >= coalesce(m.share_step, 0) * cardinality(coalesce(m.share_path, b.path))
       THEN headway.follow_shape(coalesce(m.share_path, b.path), coalesce(m.share_step, 0), m.shape,
-        coalesce(headway.seconds(m.was_advanced_at, m.started_at), 0), coalesce(m.was_share, m.was_percent / 100::float8),
+        coalesce(headway.seconds(m.was_grown_at, m.started_at), 0), coalesce(m.was_share, m.was_percent / 100::float8),
         m.spent, m.share) END AS path
       OFFSET 0
     ) f
@@ -440,19 +481,20 @@ BEGIN
       CASE WHEN m.last_eta_at IS NULL THEN b.eta - least(b.eta, m.idle)
         WHEN m.last_eta_at > at THEN headway.seconds(m.last_eta_at, at) ELSE 0 END AS eta,
       CASE WHEN m.last_eta_at IS NULL AND b.eta IS NOT NULL
-        THEN headway.eta_spread(m.shape, m.share, h.weight, m.all_rate_error) END AS spread,
+        THEN headway.eta_spread(m.shape, m.share, h.weight, m.all_rate_error, m.all_pause_variance) END AS spread,
       m.new_lifecycle IS NULL AND NOT m.stage_advances
         AND headway.sample_is_due(m.unsampled, m.sampled, m.percent_now, coalesce(m.was_sampled_percent, 0), m.flat) AS samples
     FROM followed m
     CROSS JOIN LATERAL (
       -- A rate that a worker states itself counts alone.
       SELECT CASE WHEN NOT (m.any_states_rate AND m.rate_eta IS NOT NULL)
-        THEN headway.history_eta(m.expected, m.shape, m.share, m.path_now[1], m.spent - m.idle) END AS from_history OFFSET 0
+        THEN headway.history_eta(m.expected, m.shape, m.share, m.path_now[1], m.spent - m.idle) END AS from_history,
+        m.odds_now * headway.duration_odds(m.expected, m.shape, m.share, m.path_now[1], m.spent - m.idle) AS odds OFFSET 0
     ) l
     CROSS JOIN LATERAL (
       SELECT headway.history_weight(m.shape, m.share,
         -- What a percent says of the rate is the less certain the fewer percent there are: half of one, beside 15 % otherwise.
-        m.odds_now * CASE WHEN m.by_percent > 0 THEN 1 + power(0.005 / m.share / 0.15, 2) ELSE 1 END, l.from_history,
+        l.odds * CASE WHEN m.by_percent THEN 1 + power(0.005 / m.share / 0.15, 2) ELSE 1 END, l.from_history,
         CASE WHEN m.has_rate OR m.done IS NOT NULL THEN m.rate_eta END) AS weight OFFSET 0
     ) h
     CROSS JOIN LATERAL (SELECT headway.blend_eta(l.from_history, m.rate_eta, h.weight) AS eta OFFSET 0) b
@@ -500,6 +542,7 @@ BEGIN
       share_step = CASE WHEN d.shape IS NOT NULL THEN d.step_now END,
       shape_odds = CASE WHEN d.shape IS NOT NULL THEN d.odds_now END,
       advanced_at = d.advanced_at,
+      percent_at = d.percent_at,
       sampled_at = CASE WHEN d.samples THEN at ELSE j.sampled_at END,
       sampled_percent = CASE WHEN d.samples THEN d.percent_now ELSE j.sampled_percent END,
       updated_at = CASE WHEN d.changed THEN at ELSE j.updated_at END,

@@ -21,10 +21,10 @@ BEGIN
     SELECT
       x.i, j.place AS job_place, w.place AS worker_place,
       -- The worker's row.
-      n.processed, s.share, coalesce(x.message, w.message) AS worker_message, coalesce(x.reported_at, w.reported_at) AS reported_at,
+      n.processed, s.share, s.fell, coalesce(x.message, w.message) AS worker_message, coalesce(x.reported_at, w.reported_at) AS reported_at,
       n.processed > w.processed_count AS advances_count, r.advances, n.moves, x.reported_at AS moved_at,
       r.rate_units, r.rate_seconds, r.rate_error, w.pace_units + n.added AS pace_units, g.pace_seconds, r.pace_path, r.pace_step,
-      g.longest_gap, g.second_gap, g.left_out,
+      g.longest_gap, g.second_gap, g.left_out, g.paused_seconds, g.after_pause,
       -- The job's row.
       s.own, c.all_processed, c.all_total, x.message, c.throughput, c.percent_now, c.changed, c.advanced_at, e.eta, e.weight, e.spread,
       e.share_path, e.share_step, e.shape_odds,
@@ -53,12 +53,19 @@ BEGIN
     CROSS JOIN LATERAL (
       SELECT
         sum(o.processed_count) AS processed, sum(o.total_count) AS total, sum(o.advances) AS advances, avg(o.rate_error) AS rate_error,
+        avg(headway.pause_variance(o.paused_seconds, o.left_out, o.longest_gap, o.pace_seconds)) AS pause_variance,
         count(o.progress_percent) AS percents,
         count(*) FILTER (WHERE o.eta_at IS NOT NULL OR o.throughput_per_second IS NOT NULL OR o.unit <> j.unit) AS rare,
-        sum(headway.worker_rate(o.rate_units, o.rate_seconds, o.advances,
-          headway.seconds(o.rate_at, o.rate_since), headway.seconds(at, o.rate_at)))
-          FILTER (WHERE headway.worker_reports(at, o.heartbeat_at, o.created_at, o.heartbeats)) AS throughput
-      FROM public.job_progress o WHERE o.job_id = x.job_id AND o.worker_id <> x.worker_id AND o.attempt = j.attempt
+        sum(o.rate) FILTER (WHERE o.reports) AS throughput,
+        max(headway.share_left(o.total_count, o.processed_count, o.share_fell, o.reports, o.rate)) AS longest
+      FROM (
+        -- Apart: the planner inlines share_left only where the rate is a column.
+        SELECT o.*, headway.worker_reports(at, o.heartbeat_at, o.created_at, o.heartbeats) AS reports,
+          headway.worker_rate(o.rate_units, o.rate_seconds, o.pace_seconds, o.paused_seconds, o.advances,
+            headway.seconds(o.rate_at, o.rate_since), headway.seconds(at, o.rate_at)) AS rate
+        FROM public.job_progress o WHERE o.job_id = x.job_id AND o.worker_id <> x.worker_id AND o.attempt = j.attempt
+        OFFSET 0
+      ) o
     ) o
     CROSS JOIN LATERAL (
       SELECT p.*, p.processed <> w.processed_count AS moves,
@@ -75,15 +82,20 @@ BEGIN
         CASE WHEN n.is_sample THEN l.longest_gap ELSE w.longest_gap END AS longest_gap,
         CASE WHEN n.is_sample THEN l.second_gap ELSE w.second_gap END AS second_gap,
         CASE WHEN n.is_sample THEN l.left_out ELSE w.left_out END AS left_out,
+        CASE WHEN n.is_sample THEN w.paused_seconds + n.elapsed - c.counted + w.left_out - l.left_out ELSE w.paused_seconds END
+          AS paused_seconds,
+        CASE WHEN n.is_sample THEN l.is_long ELSE w.after_pause END AS after_pause,
         c.counted, w.pace_seconds + c.counted AS pace_seconds
       FROM (
         SELECT k.*, headway.left_out(k.longest_gap, headway.usual_gap(k.second_gap, n.spent, w.advances + 1),
-          j.progress_percent) AS left_out
+          j.progress_percent) AS left_out, headway.is_long_gap(n.elapsed, w.pace_seconds, w.advances) AS is_long
         FROM (SELECT greatest(w.longest_gap, n.elapsed) AS longest_gap,
           greatest(w.second_gap, least(w.longest_gap, n.elapsed)) AS second_gap) k
       ) l
       CROSS JOIN LATERAL (
-        SELECT CASE WHEN n.is_sample THEN greatest(0.001, n.elapsed + w.left_out - l.left_out) ELSE 0 END AS counted
+        SELECT CASE WHEN NOT n.is_sample THEN 0 WHEN l.is_long AND NOT w.after_pause
+          THEN headway.time_at_work(n.elapsed, n.added, w.pace_seconds, w.pace_units, w.advances)
+          ELSE n.elapsed END AS counted
       ) c
       OFFSET 0
     ) g
@@ -101,7 +113,8 @@ BEGIN
     ) r
     CROSS JOIN LATERAL (
       SELECT CASE WHEN x.worker_id = 'default' THEN NULL ELSE coalesce(x.total_count, w.total_count) END AS share,
-        CASE WHEN x.worker_id = 'default' THEN coalesce(x.total_count, j.own_total_count) ELSE j.own_total_count END AS own
+        CASE WHEN x.worker_id = 'default' THEN coalesce(x.total_count, j.own_total_count) ELSE j.own_total_count END AS own,
+        w.share_fell OR coalesce(x.total_count < w.total_count, false) AS fell
     ) s
     CROSS JOIN LATERAL (
       SELECT a.*,
@@ -109,23 +122,31 @@ BEGIN
           OR s.share IS DISTINCT FROM w.total_count OR coalesce(x.message <> w.message, x.message IS NOT NULL)
           OR coalesce(x.message <> j.message, x.message IS NOT NULL) AS changed,
         CASE WHEN a.all_processed > j.processed_count THEN at ELSE j.advanced_at END AS advanced_at,
-        headway.next_percent(j.progress_percent, a.percent, true) AS percent_now
+        headway.next_percent(j.progress_percent, a.percent, true) AS percent_now,
+        headway.rate_by_shares(a.all_total - a.all_processed, a.shared, a.all_total, a.longest, a.throughput) AS rate
       FROM (
         SELECT b.*, headway.percent(b.all_processed, b.all_total) AS percent
         FROM (
         SELECT CASE WHEN o.processed IS NULL THEN n.processed ELSE headway.hold_count(n.processed + o.processed) END
             AS all_processed,
-          coalesce(s.own, CASE WHEN o.total IS NULL THEN s.share
-            ELSE headway.hold_count(coalesce(s.share, 0) + o.total) END) AS all_total,
-          t.throughput, r.advances + coalesce(o.advances, 0) AS all_advances,
-          coalesce((r.rate_error + o.rate_error) / 2, r.rate_error, o.rate_error) AS rate_error
+          coalesce(s.own, u.shared) AS all_total, u.shared, t.throughput,
+          greatest(o.longest, headway.share_left(s.share, n.processed, s.fell, true, t.own)) AS longest, r.advances + coalesce(o.advances, 0) AS all_advances,
+          coalesce((r.rate_error + o.rate_error) / 2, r.rate_error, o.rate_error) AS rate_error,
+          coalesce((t.variance + o.pause_variance) / 2, t.variance, o.pause_variance) AS pause_variance
         FROM (
-          SELECT CASE WHEN q.own IS NULL THEN o.throughput ELSE q.own + coalesce(o.throughput, 0) END AS throughput
+          SELECT q.own, q.variance, CASE WHEN q.own IS NULL THEN o.throughput ELSE q.own + coalesce(o.throughput, 0) END AS throughput
           FROM (
-            SELECT headway.worker_rate(r.rate_units, r.rate_seconds, r.advances, headway.seconds(w.rate_at, w.rate_since),
-              CASE WHEN n.moves THEN 0 ELSE headway.seconds(at, w.rate_at) END) AS own
+            -- Computed once, and apart: the planner inlines share_left below only where the rate is a column.
+            SELECT headway.worker_rate(r.rate_units, r.rate_seconds, g.pace_seconds, g.paused_seconds, r.advances,
+              headway.seconds(w.rate_at, w.rate_since),
+              CASE WHEN n.moves THEN 0 ELSE headway.seconds(at, w.rate_at) END) AS own,
+              headway.pause_variance(g.paused_seconds, g.left_out, g.longest_gap, g.pace_seconds) AS variance
+            OFFSET 0
           ) q
         ) t
+        CROSS JOIN LATERAL (
+          SELECT CASE WHEN o.total IS NULL THEN s.share ELSE headway.hold_count(coalesce(s.share, 0) + o.total) END AS shared
+        ) u
         ) b
         OFFSET 0
       ) a
@@ -142,32 +163,37 @@ BEGIN
           headway.seconds(coalesce(j.sampled_at, j.started_at), j.started_at) AS sampled,
           headway.share_of(c.all_processed, c.all_total) AS share,
           headway.rate_eta(greatest(c.all_total - c.all_processed, CASE WHEN c.all_total IS NOT NULL THEN 0 END),
-            c.throughput, 0, NULL, NULL) AS measured,
+            c.rate, 0, NULL, NULL) AS measured,
           headway.expected_idle(headway.seconds(at, c.advanced_at), headway.seconds(c.advanced_at, j.started_at), c.all_advances)
             AS idle
         OFFSET 0
       ) g
       CROSS JOIN LATERAL (
-        SELECT CASE WHEN j.shape IS NOT NULL AND g.share IS NOT NULL AND c.advanced_at > j.advanced_at
-          AND headway.seconds(at, j.started_at) >= j.share_step * cardinality(j.share_path)
-        THEN headway.follow_shape(j.share_path, j.share_step, j.shape, headway.seconds(j.advanced_at, j.started_at),
-          coalesce(headway.share_of(j.processed_count, j.total_count), 0), g.spent, g.share) END AS path
+        SELECT CASE WHEN j.shape IS NOT NULL AND g.share IS NOT NULL AND c.advanced_at = at AND g.spent > 0
+          AND g.spent >= j.share_step * cardinality(j.share_path)
+        THEN headway.follow_shape(j.share_path, j.share_step, j.shape,
+          coalesce(headway.seconds(j.advanced_at, j.started_at), 0),
+          coalesce(headway.share_of(j.processed_count, j.total_count), j.progress_percent / 100::float8), g.spent, g.share)
+        END AS path
         OFFSET 0
       ) f
       OFFSET 0
     ) h
     CROSS JOIN LATERAL (
       SELECT h.unsampled, h.sampled, h.share_path, h.share_step, h.shape_odds, b.weight, b.eta - least(b.eta, h.idle) AS eta,
-        CASE WHEN b.eta IS NOT NULL THEN headway.eta_spread(j.shape, h.share, b.weight, c.rate_error) END AS spread
+        CASE WHEN b.eta IS NOT NULL THEN headway.eta_spread(j.shape, h.share, b.weight, c.rate_error, c.pause_variance) END AS spread
       FROM (
         SELECT w.weight, headway.blend_eta(w.from_history, h.measured, w.weight) AS eta
         FROM (
           SELECT l.from_history,
-            headway.history_weight(j.shape, h.share, coalesce(h.shape_odds, 1), l.from_history,
+            headway.history_weight(j.shape, h.share, l.odds, l.from_history,
               CASE WHEN c.all_advances >= 3 THEN h.measured END) AS weight
           FROM (
             SELECT headway.history_eta(j.expected_seconds, j.shape, h.share, coalesce(j.share_path[1], 0), h.spent - h.idle)
-              AS from_history
+              AS from_history,
+              -- Apart, because the planner does not inline history_weight with a long expression for the odds.
+              coalesce(h.shape_odds, 1)
+                * headway.duration_odds(j.expected_seconds, j.shape, h.share, coalesce(j.share_path[1], 0), h.spent - h.idle) AS odds
             OFFSET 0
           ) l
           OFFSET 0
@@ -182,6 +208,7 @@ BEGIN
     UPDATE public.job_progress w SET
       processed_count = s.processed,
       total_count = s.share,
+      share_fell = s.fell,
       message = s.worker_message,
       reported_at = s.reported_at,
       late_since = NULL,
@@ -190,7 +217,8 @@ BEGIN
       heartbeats = w.heartbeats + 1,
       advances = s.advances,
       rate_at = CASE WHEN s.moves THEN at ELSE w.rate_at END,
-      rate_reported_at = CASE WHEN s.moves THEN s.moved_at ELSE w.rate_reported_at END,
+      -- A measurement that begins now begins at the worker's time as well.
+      rate_reported_at = CASE WHEN s.moves OR w.rate_at = at THEN s.moved_at ELSE w.rate_reported_at END,
       rate_units = s.rate_units,
       rate_seconds = s.rate_seconds,
       rate_error = s.rate_error,
@@ -200,7 +228,9 @@ BEGIN
       pace_step = s.pace_step,
       longest_gap = s.longest_gap,
       second_gap = s.second_gap,
-      left_out = s.left_out
+      left_out = s.left_out,
+      paused_seconds = s.paused_seconds,
+      after_pause = s.after_pause
     FROM stepped s WHERE w.ctid = s.worker_place
   ),
   updated AS (

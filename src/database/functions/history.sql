@@ -26,7 +26,20 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
       / (greatest(0, headway.at_share(shape, 0, share) - headway.at_share(shape, 0, begun)) / 10000 + 0.1) END
 $$;
 
--- How much the estimate from history counts, 0 to 1. `odds` says how well this run follows the shape (headway.follow_shape).
+-- The odds that a run is of the kind of the earlier ones, by how much slower or faster than usual it is (headway.history_eta). The
+-- earlier runs differed by a standard deviation of the logarithm: number 43 of the shape. Up to the square root of two of these,
+-- the odds are 1. Beyond it they fall as a normal distribution does, and by e at most for each twentieth of the work, because the
+-- estimate must not jump.
+CREATE FUNCTION headway.duration_odds(expected float8, shape smallint[], share float8, begun float8, spent float8) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN shape IS NULL OR share IS NULL OR share <= begun OR spent <= 0 THEN 1 ELSE exp(-least(20 * (share - begun),
+    greatest(0, power(1000 * ln((spent / expected + 0.1)
+      / (greatest(0, headway.at_share(shape, 0, share) - headway.at_share(shape, 0, begun)) / 10000 + 0.1)) / shape[43], 2) / 2 - 1)))
+    END
+$$;
+
+-- How much the estimate from history counts, 0 to 1. `odds` says how well this run follows the shape (headway.follow_shape) and the
+-- usual duration (headway.duration_odds).
 CREATE FUNCTION headway.history_weight(shape smallint[], share float8, odds float8, from_history float8, measured float8)
 RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE WHEN from_history IS NULL THEN 0 WHEN measured IS NULL OR shape IS NULL OR share IS NULL THEN 1
@@ -42,21 +55,25 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 $$;
 
 -- How uncertain an estimate is: the standard deviation of the logarithm. The measured one is as uncertain as such rates were
--- (`rate_error`, a mean deviation), and by as much as the work that is left may be unlike the work that is done.
-CREATE FUNCTION headway.eta_spread(shape smallint[], share float8, weight float8, rate_error float8) RETURNS float8
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+-- (`rate_error`, a mean deviation), by as much as the work that is left may be unlike the work that is done, and by as much as the
+-- pauses that are left may be unlike those that were (`pause_variance`, headway.pause_variance): the fewer are left, the more. A
+-- variance `v` of the time itself is one of `ln(1 + v)` of its logarithm.
+CREATE FUNCTION headway.eta_spread(shape smallint[], share float8, weight float8, rate_error float8, pause_variance float8)
+RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT sqrt(power(weight * coalesce(headway.at_share(shape, 42, coalesce(share, 0)) / 1000, 0.6), 2)
-    + power(1 - weight, 2) * (power(1.25 * coalesce(rate_error, 1), 2) + power(0.6 * (1 - coalesce(share, 0)), 2)))
+    + power(1 - weight, 2) * (power(1.25 * coalesce(rate_error, 1), 2) + power(0.6 * (1 - coalesce(share, 0)), 2)
+      + ln(1 + coalesce(pause_variance, 0) / greatest(0.01, 1 - coalesce(share, 0)))))
 $$;
 
 -- The range of an estimate, in seconds: the 10th and the 90th percentile of what may be left, 1.2816 standard deviations of the
--- logarithm away. Null where the estimate has no spread.
-CREATE FUNCTION headway.eta_low(eta bigint, spread real) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT headway.hold_seconds(floor(eta * exp(-1.2816 * spread::float8)))
+-- logarithm away. Null where the estimate has no spread. Not limited to what JSON carries: each argument is used once, so that
+-- Postgres puts the formula into the statement of the caller (headway.eta_low_seconds).
+CREATE FUNCTION headway.eta_low(eta bigint, spread real) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT floor(eta * exp(-1.2816 * spread::float8))
 $$;
 
-CREATE FUNCTION headway.eta_high(eta bigint, spread real) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT headway.hold_seconds(ceil(eta * exp(1.2816 * spread::float8)))
+CREATE FUNCTION headway.eta_high(eta bigint, spread real) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT ceil(eta * exp(1.2816 * spread::float8))
 $$;
 
 -- How well a run follows the shape of earlier ones, as odds: e to the power of 8 times the difference of two errors. One is the
@@ -105,6 +122,14 @@ BEGIN
   followed.odds := headway.shape_odds(followed.path, followed.step, shape);
   RETURN followed;
 END
+$$;
+
+-- After how many seconds a job takes longer than usual: longer than 95 % of the earlier runs, and than 1.5 times their median. Null
+-- with fewer than 5 earlier runs: one run more is longer than all of n runs by chance in 1 of n + 1 cases. Figures:
+-- docs/decisions/0032-longer-than-usual.md.
+CREATE FUNCTION headway.long_seconds(runs bigint, percentile_95 float8, median float8) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN runs >= 5 THEN greatest(percentile_95, 1.5 * median) END
 $$;
 
 -- Learns the history of a type from its last 20 completed jobs. Partitions are compared with partitions. When the clock was set
@@ -181,7 +206,7 @@ LANGUAGE sql STABLE PARALLEL SAFE SET plan_cache_mode = force_generic_plan SET j
     JOIN spreads s ON s.k = least(19, k.k)
   )
   SELECT u.expected, (SELECT array_agg(n.spent ORDER BY n.k) || array_agg(n.weight ORDER BY n.k) || array_agg(n.spread ORDER BY n.k)
-    FROM numbers n WHERE u.runs > 0), greatest(u.long_seconds, 1.5 * u.expected), u.newest
+    FROM numbers n WHERE u.runs > 0), headway.long_seconds(u.runs, u.long_seconds, u.expected), u.newest
   FROM usual u
 $$;
 
@@ -203,11 +228,12 @@ BEGIN
   SELECT h.expected_seconds, h.shape, h.long_seconds, h.newest_at INTO history FROM public.type_histories h
   WHERE h.tenant_id = tenant_id AND h.job_type = job_type AND h.is_partition = is_partition;
   IF NOT FOUND THEN
-    SELECT u.expected, CASE WHEN u.expected > 0 THEN headway.even_shape() END, greatest(u.long_seconds, 1.5 * u.expected), u.newest
+    SELECT u.expected, CASE WHEN u.expected > 0 THEN headway.even_shape() END, headway.long_seconds(u.runs, u.long_seconds, u.expected), u.newest
     INTO history
     FROM (
       SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY r.seconds) AS expected,
-        percentile_cont(0.95) WITHIN GROUP (ORDER BY r.seconds) AS long_seconds, max(r.finished_at) AS newest
+        percentile_cont(0.95) WITHIN GROUP (ORDER BY r.seconds) AS long_seconds, max(r.finished_at) AS newest,
+        count(*) AS runs
       FROM (
         SELECT j.completed_seconds AS seconds, j.finished_at FROM public.progress_jobs j
         WHERE j.tenant_id = tenant_id AND j.job_type = job_type AND (j.parent_job_id IS NULL) = (NOT is_partition)

@@ -62,7 +62,7 @@ BEGIN
       IF j.expected_seconds > 0 THEN
         j.eta_seconds := ceil(j.expected_seconds);
         j.eta_source := 'history';
-        j.eta_spread := headway.eta_spread(j.shape, NULL, 1, NULL);
+        j.eta_spread := headway.eta_spread(j.shape, NULL, 1, NULL, NULL);
       END IF;
     WHEN command = 'cancel' AND j.status = 'running' THEN
       j.lifecycle := 'cancel_requested';
@@ -135,6 +135,7 @@ BEGIN
   j.share_path := NULL;
   j.share_step := NULL;
   j.shape_odds := NULL;
+  j.percent_at := NULL;
   j.unusual := false;
   j.deadline := NULL;
   j.doubted_since := NULL;
@@ -170,8 +171,8 @@ CREATE FUNCTION headway.store_job(j public.progress_jobs) RETURNS public.progres
     total_count = j.total_count, own_total_count = j.own_total_count, throughput_per_second = j.throughput_per_second,
     eta_seconds = j.eta_seconds, eta_source = j.eta_source, expected_seconds = j.expected_seconds,
     eta_spread = j.eta_spread, shape = j.shape, long_seconds = j.long_seconds, share_path = j.share_path, share_step = j.share_step,
-    shape_odds = j.shape_odds, unusual = j.unusual, deadline = j.deadline, doubted_since = j.doubted_since,
-    calm_since = j.calm_since, stage = j.stage,
+    shape_odds = j.shape_odds, percent_at = j.percent_at, unusual = j.unusual, deadline = j.deadline,
+    doubted_since = j.doubted_since, calm_since = j.calm_since, stage = j.stage,
     message = j.message, liveness = j.liveness, advanced_at = j.advanced_at,
     cancelled_by_user_id = j.cancelled_by_user_id, started_at = j.started_at, heartbeat_at = j.heartbeat_at,
     finished_at = j.finished_at, finished_xact = j.finished_xact, updated_at = j.updated_at, result_summary = j.result_summary,

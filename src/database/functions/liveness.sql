@@ -223,28 +223,53 @@ BEGIN
 END
 $$;
 
--- Erases jobs that are older than the retention: finished jobs, and pending jobs that did not change for as long. Workers,
--- history and partitions are erased with their job. Answers how many jobs were erased; 0 also while another process erases. A
--- job that another session has locked is skipped. The rows that are erased with a job are not skipped: where another session
--- holds one of them, or a table, the statement fails (55P03) and nothing is erased.
-CREATE FUNCTION headway.erase_expired(retention_days integer, batch integer) RETURNS bigint
-LANGUAGE plpgsql SET jit = off SET lock_timeout = '250ms' AS $$
+-- Deletes those of `ids` that come before `most` rows are together: a batch counts with its partitions. The first one is always
+-- deleted. Workers, history and partitions go with their job. The caller has locked the jobs, in the order of `ids`.
+CREATE FUNCTION headway.erase_jobs(ids uuid[], most integer) RETURNS bigint LANGUAGE sql AS $$
+  WITH weighed AS (
+    SELECT j.id, sum(w.weight) OVER (ORDER BY i.place) - w.weight AS before
+    FROM unnest(ids) WITH ORDINALITY AS i (id, place)
+      JOIN public.progress_jobs j ON j.id = i.id
+      CROSS JOIN LATERAL (SELECT 1 + CASE WHEN j.children IS NULL THEN 0 ELSE j.partition_count END AS weight) AS w
+  ), erased AS (
+    DELETE FROM public.progress_jobs j USING weighed w WHERE j.id = w.id AND w.before < most RETURNING j.id
+  )
+  SELECT count(*) FROM erased
+$$;
+
+-- Erases jobs that are older than the retention: finished jobs, those that finished first before the others, and then pending
+-- jobs that did not change for as long. It stops before it erases much more than `batch` rows, partitions counted. `since` is
+-- `reached` of the call before: no older jobs are looked for, whose dead rows each call would read again. Answers how many jobs
+-- were erased; 0 also while another process erases. A job that another session has locked is skipped. The rows that are erased
+-- with a job are not skipped: where another session holds one of them, or a table, the statement fails (55P03) and nothing is
+-- erased.
+CREATE FUNCTION headway.erase_expired(
+  retention_days integer, batch integer, since timestamptz DEFAULT NULL, OUT erased bigint, OUT reached timestamptz
+) LANGUAGE plpgsql SET jit = off SET enable_seqscan = off SET lock_timeout = '250ms' AS $$
 DECLARE
-  erased bigint;
+  expired timestamptz := now() - make_interval(days => retention_days);
+  ids uuid[];
 BEGIN
+  erased := 0;
+  reached := since;
   -- Any constant that no other program uses.
   IF NOT pg_try_advisory_xact_lock(5272015422) THEN
-    RETURN 0;
+    RETURN;
   END IF;
-  WITH expired AS (
+  ids := ARRAY(
     SELECT id FROM public.progress_jobs
-    WHERE parent_job_id IS NULL AND (
-      finished_at < now() - make_interval(days => retention_days)
-      OR finished_at IS NULL AND status = 'pending' AND updated_at < now() - make_interval(days => retention_days))
-    ORDER BY id LIMIT batch FOR UPDATE SKIP LOCKED
-  )
-  DELETE FROM public.progress_jobs j USING expired e WHERE j.id = e.id;
-  GET DIAGNOSTICS erased = ROW_COUNT;
-  RETURN erased;
+    WHERE parent_job_id IS NULL AND finished_at < expired AND finished_at >= coalesce(since, '-infinity')
+    ORDER BY finished_at LIMIT batch FOR UPDATE SKIP LOCKED);
+  IF ids = '{}' THEN
+    ids := ARRAY(
+      SELECT id FROM public.progress_jobs
+      WHERE parent_job_id IS NULL AND finished_at IS NULL AND status = 'pending' AND updated_at < expired
+      LIMIT batch FOR UPDATE SKIP LOCKED);
+  ELSE
+    reached := (SELECT finished_at FROM public.progress_jobs WHERE id = ids[1]);
+  END IF;
+  IF ids <> '{}' THEN
+    erased := headway.erase_jobs(ids, batch);
+  END IF;
 END
 $$;

@@ -4,6 +4,9 @@
 -- would have been right count more. So a steady job has its average since the start, and a job whose speed has changed for good
 -- soon has the new speed. Figures and reasons: docs/decisions/0005-rate-and-eta.md.
 --
+-- The path is over the time at work. A pause counts in it as little more than a mean gap, and the rest of the pause is added up apart: pauses are
+-- few, so only their part of the whole time says how many are to come, while the pace between them is soon known.
+--
 -- Between two moments of the path, an advance only adds to the units and seconds that the rate is made of. The candidates are
 -- tested when the path grows. The number of tests grows with the logarithm of the worker's time.
 
@@ -11,6 +14,20 @@
 CREATE FUNCTION headway.usual_gap(second_gap float8, spent float8, advances bigint) RETURNS float8
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT greatest(second_gap, 4 * spent / advances)
+$$;
+
+-- Whether a gap between two advances is long: more than three mean gaps. `advances` and `seconds` are those before it, without
+-- the pauses. Before the second advance nobody can tell.
+CREATE FUNCTION headway.is_long_gap(elapsed float8, seconds float8, advances bigint) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT advances >= 2 AND seconds > 0 AND elapsed * advances > 3 * seconds
+$$;
+
+-- The part of a long gap that the worker was at work: what its units take at the pace so far, and at least a mean gap. A worker
+-- that only reported late has not paused.
+CREATE FUNCTION headway.time_at_work(elapsed float8, units bigint, seconds float8, pace_units float8, advances bigint)
+RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT least(elapsed, greatest(seconds / advances, units * seconds / nullif(pace_units, 0)))
 $$;
 
 -- How many seconds of the longest gap do not count for the rate. A pause that has come once is an exception, and what is beyond
@@ -22,11 +39,44 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     THEN (longest_gap - usual_gap) * least(1, greatest(0, (coalesce(percent, 100) - 20) / 20::float8)) ELSE 0 END
 $$;
 
--- A worker's rate in units per second. Once the worker has been idle for longer than it takes for an advance on average, that
--- time counts as well, so that the time left grows evenly. Null before the first advance.
-CREATE FUNCTION headway.worker_rate(units float8, seconds float8, advances bigint, spent float8, idle float8)
-RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT CASE WHEN seconds > 0 THEN units / (seconds + greatest(0, idle - spent / advances)) END
+-- A worker's rate in units per second: that of its work, slowed by its pauses. `paused` seconds of pauses count for `pace_seconds`
+-- of work. Once the worker has been idle for longer than it takes for an advance on average, that time counts as well, so that
+-- the time left grows evenly. Null before the first advance.
+CREATE FUNCTION headway.worker_rate(
+  units float8, seconds float8, pace_seconds float8, paused float8, advances bigint, spent float8, idle float8
+) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN seconds > 0 THEN units / (seconds * (1 + paused / pace_seconds) + greatest(0, idle - spent / advances)) END
+$$;
+
+-- How uncertain a worker's pauses make the time that is left: its variance as a part of its square is this divided by the part of
+-- the work that is left. Pauses that come by chance (a Poisson process) vary by their sum times the size of one: those so far, from
+-- which the rest is estimated, and those of the rest. The size of one is taken as half the longest gap, because most pauses are
+-- shorter than the longest. Null before the first advance.
+CREATE FUNCTION headway.pause_variance(paused float8, left_out float8, longest_gap float8, pace_seconds float8) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT (paused + left_out) * longest_gap / 2 / nullif(power(pace_seconds + paused + left_out, 2), 0)
+$$;
+
+-- The seconds that a worker still needs for its share of the work (its total), with `rate` units per second. Infinite where that
+-- does not say when the work is done: it has counted without a share, has no rate, or no longer reports; and where workers take
+-- over work of each other, which shows when a worker does more than its share or when a share becomes smaller (`fell`). Null for
+-- a worker without a share that has counted nothing.
+CREATE FUNCTION headway.share_left(total bigint, processed bigint, fell boolean, reports boolean, rate float8) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE
+    WHEN total IS NULL THEN CASE WHEN processed > 0 THEN 'infinity'::float8 END
+    WHEN fell OR processed > total THEN 'infinity'
+    WHEN processed = total THEN 0
+    -- A worker may report any rate from 0 on. By one that is nearly 0, the time would be no number.
+    WHEN reports AND rate > 1e-9 THEN (total - processed) / rate
+    ELSE 'infinity' END
+$$;
+
+-- The rate with which a job ends when all workers have done their shares: `longest` is the greatest headway.share_left of its
+-- workers. The shares must make up the whole rest. Otherwise it is the sum of the workers' rates, and it is never more than that.
+CREATE FUNCTION headway.rate_by_shares(rest bigint, shared bigint, total bigint, longest float8, rate float8) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN longest > 0 AND longest < 'infinity' AND rest > 0 AND shared >= total THEN least(rate, rest / longest) ELSE rate END
 $$;
 
 -- The units that a path had reached at a moment. `step` is the time between two of its points.
@@ -138,14 +188,18 @@ CREATE FUNCTION headway.advance_pace(
 ) RETURNS headway.worker_pace LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
   before CONSTANT headway.worker_pace := pace;
+  is_long CONSTANT boolean := headway.is_long_gap(elapsed, pace.pace_seconds, advances - 1);
+  -- Two long gaps without an advance between them are a slower pace.
+  counted CONSTANT float8 := CASE WHEN is_long AND NOT pace.after_pause
+    THEN headway.time_at_work(elapsed, units, pace.pace_seconds, pace.pace_units, advances - 1) ELSE elapsed END;
   followed headway.pace;
-  counted float8;
 BEGIN
   pace.second_gap := greatest(pace.second_gap, least(pace.longest_gap, elapsed));
   pace.longest_gap := greatest(pace.longest_gap, elapsed);
   pace.left_out := headway.left_out(pace.longest_gap, headway.usual_gap(pace.second_gap, spent, advances), percent);
   pace.pace_units := pace.pace_units + units;
-  counted := greatest(0.001, elapsed + before.left_out - pace.left_out);
+  pace.paused_seconds := pace.paused_seconds + elapsed - counted + before.left_out - pace.left_out;
+  pace.after_pause := is_long;
   pace.pace_seconds := pace.pace_seconds + counted;
   IF pace.pace_seconds < pace.pace_step * cardinality(pace.pace_path) THEN
     pace.rate_units := pace.rate_units + units;

@@ -35,7 +35,7 @@ CREATE TYPE headway.followed_shape AS (path real[], step float8, odds real);
 
 -- What a worker's rate is measured from: the columns of job_progress.
 CREATE TYPE headway.worker_pace AS (rate_units float8, rate_seconds float8, rate_error real, pace_units float8, pace_seconds float8,
-  pace_path real[], pace_step float8, longest_gap float8, second_gap float8, left_out float8);
+  pace_path real[], pace_step float8, longest_gap float8, second_gap float8, left_out float8, paused_seconds float8, after_pause boolean);
 
 -- What follows from a path that has grown: the path, the units and seconds of the rate, and how wrong such rates were.
 CREATE TYPE headway.pace AS (path real[], step float8, units float8, seconds float8, error real);

@@ -1,0 +1,2 @@
+ALTER TABLE "public"."webhooks" ADD COLUMN "all_events" boolean DEFAULT false NOT NULL;--> statement-breakpoint
+UPDATE "public"."webhooks" SET "all_events" = true WHERE events @> ARRAY['created', 'started', 'cancel_requested', 'cancelled', 'completed', 'failed', 'stalled', 'recovered', 'retried'];

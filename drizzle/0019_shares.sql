@@ -1,0 +1,1 @@
+ALTER TABLE "public"."job_progress" ADD COLUMN "share_fell" boolean DEFAULT false NOT NULL;

@@ -1,0 +1,7 @@
+-- IF NOT EXISTS: on a large table the indexes are made before the upgrade, without holding up writes (docs/operate/upgrade.md).
+CREATE INDEX IF NOT EXISTS "progress_jobs_list_top" ON "public"."progress_jobs" USING btree ("tenant_id","finished_at","id") WHERE "public"."progress_jobs"."finished_at" IS NOT NULL AND "public"."progress_jobs"."parent_job_id" IS NULL;--> statement-breakpoint
+CREATE INDEX IF NOT EXISTS "progress_jobs_list_failed" ON "public"."progress_jobs" USING btree ("tenant_id","finished_at","id") WHERE failure_reason IS NOT NULL;--> statement-breakpoint
+CREATE INDEX IF NOT EXISTS "progress_jobs_list_cancelled" ON "public"."progress_jobs" USING btree ("tenant_id","finished_at","id") WHERE finished_at IS NOT NULL AND failure_reason IS NULL AND completed_seconds IS NULL;--> statement-breakpoint
+CREATE INDEX IF NOT EXISTS "progress_jobs_list_type" ON "public"."progress_jobs" USING btree ("tenant_id","job_type","finished_at","id") WHERE "public"."progress_jobs"."finished_at" IS NOT NULL;--> statement-breakpoint
+CREATE INDEX IF NOT EXISTS "progress_jobs_list_organization" ON "public"."progress_jobs" USING btree ("tenant_id","organization_id","finished_at","id") WHERE "public"."progress_jobs"."finished_at" IS NOT NULL AND "public"."progress_jobs"."organization_id" IS NOT NULL;--> statement-breakpoint
+CREATE INDEX IF NOT EXISTS "progress_jobs_list_priority" ON "public"."progress_jobs" USING btree ("tenant_id","priority","id") WHERE "public"."progress_jobs"."finished_at" IS NOT NULL;

@@ -1,0 +1,3 @@
+-- IF NOT EXISTS: on a large table the indexes are made before the upgrade, without holding up writes (docs/operate/upgrade.md).
+CREATE INDEX IF NOT EXISTS "progress_jobs_list_type_created" ON "public"."progress_jobs" USING btree ("tenant_id","job_type","created_at","id") WHERE "public"."progress_jobs"."finished_at" IS NOT NULL;--> statement-breakpoint
+CREATE INDEX IF NOT EXISTS "progress_jobs_list_organization_created" ON "public"."progress_jobs" USING btree ("tenant_id","organization_id","created_at","id") WHERE "public"."progress_jobs"."finished_at" IS NOT NULL AND "public"."progress_jobs"."organization_id" IS NOT NULL;
