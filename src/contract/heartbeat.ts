@@ -31,6 +31,29 @@ export interface Heartbeat {
   attempt?: number
 }
 
+/** The fields of a heartbeat, without the job and worker that it is about. */
+export type HeartbeatField = Exclude<keyof Heartbeat, 'jobId' | 'workerId'>
+
+/** Every field, and whether `null` clears it. The merging of reports and the statement that writes them follow from this list. */
+export const HEARTBEAT_FIELDS: Readonly<{
+  [Field in HeartbeatField]: { clearable: null extends Heartbeat[Field] ? true : false }
+}> = {
+  processedCount: { clearable: false },
+  increment: { clearable: false },
+  totalCount: { clearable: true },
+  progressPercent: { clearable: true },
+  unit: { clearable: false },
+  throughputPerSecond: { clearable: true },
+  etaSeconds: { clearable: true },
+  stage: { clearable: true },
+  message: { clearable: true },
+  payload: { clearable: true },
+  meta: { clearable: false },
+  due: { clearable: true },
+  reportedAt: { clearable: false },
+  attempt: { clearable: false },
+}
+
 /** The answer once the report is on disk. */
 export interface DurableAnswer {
   jobId: string

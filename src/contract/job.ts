@@ -92,9 +92,9 @@ export interface JobDocument {
   finishWithinSeconds: number | null
   /** Null when `finishBy` is. */
   deadline: Deadline | null
-  /** How long jobs of the type usually take, looked up at the start; null: no job of the type has completed. */
+  /** How long jobs of the type usually take, looked up at the start; null: fewer than 5 have completed. */
   usualSeconds: number | null
-  /** The job runs, or ran, longer than 95 % of the last 20 of its type and than 1.5 times their median. */
+  /** The job runs, or ran, longer than 95 % of the last 20 of its type and than 1.5 times their median. False without `usualSeconds`. */
   unusual: boolean
   revision: number
 }
@@ -136,6 +136,46 @@ export interface PartitionReference {
 
 /** The job that was created; for a batch that was created with partitions, these as well, by index. */
 export type CreatedJob = JobDocument & { partitions?: PartitionReference[] }
+
+type ShownOfPartitions = Pick<
+  JobDocument,
+  | 'totalCount'
+  | 'throughputPerSecond'
+  | 'etaSeconds'
+  | 'stage'
+  | 'message'
+  | 'liveness'
+  | 'advancedAt'
+  | 'cancelRequestedAt'
+  | 'startedAt'
+  | 'finishedAt'
+  | 'errorMessage'
+  | 'failureReason'
+  | 'deadline'
+>
+
+/** A partition among all those of its batch. Fields that are null are left out. */
+export type PartitionDocument = Pick<
+  JobDocument,
+  | 'id'
+  | 'name'
+  | 'status'
+  | 'progressPercent'
+  | 'processedCount'
+  | 'unit'
+  | 'attempt'
+  | 'cancellable'
+  | 'updatedAt'
+  | 'partitionIndex'
+  | 'revision'
+> & { [Field in keyof ShownOfPartitions]?: Exclude<ShownOfPartitions[Field], null> }
+
+/** All partitions of a batch by index, or those that have changed. */
+export interface BatchPartitions {
+  items: PartitionDocument[]
+  /** `since` of the next call. */
+  asOf: string
+}
 
 export type JobWithWorkers = JobDocument & { workers: WorkerDocument[] }
 
@@ -193,6 +233,20 @@ export interface Page<Item> {
   pageSize: number
   /** The total of all pages; for jobs the count stops at 10,000. */
   total: number
+}
+
+/** A page of a list of jobs. */
+export interface JobPage {
+  items: ListedJob[]
+  /** From 1; null for a page by cursor. */
+  page: number | null
+  pageSize: number
+  /** The total of all pages, see `totalIsExact`. null for a page by cursor: it is not counted again. */
+  total: number | null
+  /** false: there are at least `total`. The count has looked at 10,000 jobs and stopped. */
+  totalIsExact: boolean
+  /** The cursor of the next page; null: this is the last one. */
+  next: string | null
 }
 
 /** The jobs that a view of running work shows. */

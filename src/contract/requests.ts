@@ -1,4 +1,5 @@
 import type { JsonObject } from './job.ts'
+import type { Deadline, JobStatus, Liveness } from './states.ts'
 import type { Unit } from './units.ts'
 
 /** A partition that is created with its batch, and takes job type, unit, stages, timeouts and so on from it. */
@@ -52,6 +53,32 @@ export interface CompleteJob extends Finish {
 export interface FailJob extends Finish {
   errorMessage: string
   errorStack?: string
+}
+
+/**
+ * Which jobs a list has. Pages, the command `headway list` and assistants take these filters as REST does. A job must pass all of
+ * them, and one of the values of each.
+ */
+export interface JobFilters {
+  /** Wins over `includeCompleted`. */
+  status?: readonly JobStatus[]
+  /** Only running jobs with this liveness. */
+  liveness?: Liveness
+  deadline?: readonly Deadline[]
+  /** true: only jobs that take, or took, longer than usual; false: only the others. */
+  unusual?: boolean
+  jobType?: string
+  /** Only the partitions of this batch. */
+  parentJobId?: string
+  /** true: no partitions; false: only partitions. */
+  topLevel?: boolean
+  organizationId?: string
+  /** Only jobs that this user has begun. */
+  startedByUserId?: string
+  /** Finished jobs as well. */
+  includeCompleted?: boolean
+  /** Only jobs whose name has this text. */
+  search?: string
 }
 
 export type SortKey = 'createdAt' | 'startedAt' | 'finishedAt' | 'priority' | 'partitionIndex'

@@ -24,8 +24,8 @@ export const LIVENESS = ['ok', 'stalled'] as const
 export type Liveness = (typeof LIVENESS)[number]
 
 /**
- * Whether a job with a deadline will finish in time. At risk: its likely end lies after the deadline. Overdue: the deadline has
- * passed. A finished job is overdue if it ended after its deadline, and otherwise on time.
+ * Whether a job with a deadline will finish in time. At risk: the whole range of its likely end lies after the deadline. Overdue:
+ * the deadline has passed. A finished job is overdue if it ended after its deadline, and otherwise on time.
  */
 export const DEADLINES = ['on_time', 'at_risk', 'overdue'] as const
 export type Deadline = (typeof DEADLINES)[number]

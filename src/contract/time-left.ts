@@ -128,16 +128,41 @@ const wordsOf = (locale: string): Words => {
   return Object.hasOwn(WORDS, language) ? WORDS[language as keyof typeof WORDS] : WORDS.en
 }
 
+type WriteNumber = (value: number) => string
+
+/** Making such an object takes two hundred times as long as using it. Who writes many times passes a function that keeps one. */
+const writeIn = (locale: string): WriteNumber => {
+  const format = new Intl.NumberFormat(locale)
+  return value => format.format(value)
+}
+
+/**
+ * How long something has lasted, or will, in one unit, as people say it: `34 min`. `round` is `Math.floor` for a time that has
+ * passed, `Math.ceil` for one that is left, and `Math.round` for a usual one.
+ */
+export const roughText = (
+  seconds: number,
+  locale: string,
+  round: Round = Math.floor,
+  write: WriteNumber = writeIn(locale),
+): string => {
+  const { value, unit } = amountOf(Math.max(0, seconds), round)
+  return wordsOf(locale).short(write(value), unit)
+}
+
 /**
  * `about 12 min (9 to 18)`: the ends have units of their own where one differs from the others, as in `about 100 min (70 min to
  * 3 h)`. `locale` is a language tag.
  */
-export const rangeText = ({ about, low, high }: LeftRange, locale: string): string => {
+export const rangeText = (
+  { about, low, high }: LeftRange,
+  locale: string,
+  write: WriteNumber = writeIn(locale),
+): string => {
   const words = wordsOf(locale)
-  const number = new Intl.NumberFormat(locale)
-  const short = ({ value, unit }: Amount): string => words.short(number.format(value), unit)
+  const short = ({ value, unit }: Amount): string => words.short(write(value), unit)
   const isOneUnit = (low ?? about).unit === about.unit && high.unit === about.unit
-  const end = (amount: Amount): string => (isOneUnit ? number.format(amount.value) : short(amount))
+  const end = (amount: Amount): string => (isOneUnit ? write(amount.value) : short(amount))
   const ends = low === null ? words.upTo(end(high)) : words.between(end(low), end(high))
   return `${words.about(short(about))} (${ends})`
 }

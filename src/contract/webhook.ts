@@ -1,3 +1,4 @@
+import type { DestinationKind, DestinationSettings, MessageLanguage, ShownSettings } from './destinations.ts'
 import type { Page } from './job.ts'
 import type { Lifecycle } from './states.ts'
 
@@ -17,11 +18,10 @@ export const TEST_TYPE = 'webhook.test'
 export const DELIVERY_STATUSES = ['waiting', 'delivered', 'dead'] as const
 export type DeliveryStatus = (typeof DELIVERY_STATUSES)[number]
 
-/** The fields that the owner of a webhook sets. */
-export interface WebhookFields {
-  url: string
+/** The fields that the owner of a webhook sets, and that are answered as they are. */
+interface PlainFields {
   description: string | null
-  /** Lifecycle changes that the webhook is sent. */
+  /** Lifecycle changes that the webhook is sent. A list of all stands for those that later versions add, too. */
   events: Lifecycle[]
   /** null: jobs of all types. */
   jobType: string | null
@@ -31,12 +31,28 @@ export interface WebhookFields {
   topLevel: boolean
   /** The shortest time between two messages about a running job's progress; null: no messages about progress. */
   progressIntervalSeconds: number | null
+  /** The language of the messages. A destination of the kind `webhook` is sent documents, and has no use for it. */
+  language: MessageLanguage
   enabled: boolean
 }
 
-export interface WebhookDocument extends WebhookFields {
+/** The fields that the owner of a webhook sets. */
+export interface WebhookFields extends PlainFields {
+  /** A webhook keeps its kind. */
+  kind: DestinationKind
+  /** Where messages of the kind `webhook` are sent; null for the other kinds. */
+  url: string | null
+  settings: DestinationSettings
+}
+
+export interface WebhookDocument extends PlainFields {
   id: string
-  /** The receiver answered 410, and the webhook was disabled because of that. */
+  kind: DestinationKind
+  url: string | null
+  settings: ShownSettings
+  /** Whether the webhook has a secret: one that signs, or one in its settings. */
+  secretSet: boolean
+  /** The receiver answered 410, or refused the secret for good, and the webhook was disabled because of that. */
   gone: boolean
   /** Failed attempts since the last success. */
   consecutiveFailures: number
@@ -52,8 +68,8 @@ export interface WebhookDocument extends WebhookFields {
   updatedAt: string
 }
 
-/** The document with the secret, which is shown only when the secret is made. */
-export type WebhookWithSecret = WebhookDocument & { secret: string }
+/** The document with the secret that signs, which is shown only when it is made; null for the other kinds, which sign nothing. */
+export type WebhookWithSecret = WebhookDocument & { secret: string | null }
 
 export interface DeliveryDocument {
   /** The message's id, as in the header `webhook-id`. */
