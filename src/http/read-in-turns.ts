@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream'
 import type { Party } from '../turns/turns.ts'
-import { PIECE_MS, type LoopTurns } from './limits/loop-turns.ts'
+import { Pieces } from '../turns/pieces.ts'
+import type { LoopTurns } from './limits/loop-turns.ts'
 
 /**
  * Reads a stream in turns of `party`. A turn reads as much of what has arrived as it has time for. The rest waits at the sender.
@@ -18,13 +19,13 @@ export const readInTurns = (
   let waits = false
   const read = () => {
     waits = false
-    const until = performance.now() + PIECE_MS
+    const turn = new Pieces()
     while (!isStopped) {
       const piece = stream.read() as Buffer | null
       if (!piece) return
       take(piece)
       if (stream.readableLength === 0) return
-      if (performance.now() >= until) {
+      if (turn.isOver()) {
         goOn()
         return
       }

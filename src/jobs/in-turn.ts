@@ -22,6 +22,9 @@ export interface CallTurns {
 const MAX_WAITING_PER_CALLER = 1_000
 const PATIENCE_MS = 5_000
 
+/** A tenth of the patience, so that slow statements do not refuse those that wait behind them. */
+const LONGEST_REST_MS = PATIENCE_MS / 10
+
 /** The defaults are documented; tests use smaller values. */
 export type Waiting = Partial<Pick<TurnsOptions, 'maxWaitingPerCaller' | 'patienceMs'>>
 
@@ -37,8 +40,8 @@ const refusalOfTurn = ({ reason }: NoTurnError): HeadwayError =>
 /**
  * Shares the pool's connections for calls among tenants, and among the identities of each tenant. One connection is kept for
  * the service's own work, and one more for the next tenant that comes. While several tenants call, each has a tenth, at least
- * one: a database with few cores slows for all when one tenant has several statements running. Wide calls have half of the
- * pool.
+ * one: a database with few cores slows for all when one tenant has several statements running. Who has few calls, at most four
+ * tenths, waits for none of its own, unless they are wide. Wide calls have half of the pool.
  */
 export const createInTurn = (poolSize: number, waiting: Waiting = {}): CallTurns => {
   const { maxWaitingPerCaller = MAX_WAITING_PER_CALLER, patienceMs = PATIENCE_MS } = waiting
@@ -47,6 +50,7 @@ export const createInTurn = (poolSize: number, waiting: Waiting = {}): CallTurns
     size: atLeastOne(poolSize - 1),
     perTenantAlone: atLeastOne(poolSize - 2),
     perTenant: atLeastOne(Math.floor(poolSize / 10)),
+    perTenantOfFew: atLeastOne(Math.floor((4 * poolSize) / 10)),
     maxWaitingPerCaller,
     patienceMs,
   })
@@ -55,6 +59,7 @@ export const createInTurn = (poolSize: number, waiting: Waiting = {}): CallTurns
     size: half,
     perTenantAlone: atLeastOne(half - 1),
     perTenant: atLeastOne(Math.floor(poolSize / 10)),
+    longestRestMs: LONGEST_REST_MS,
     maxWaitingPerCaller,
     patienceMs,
   })
@@ -108,6 +113,7 @@ export const takeTurns = (jobs: Jobs, inTurn: InTurn): Jobs => ({
   list: (identity, query) => inTurn(identity, 'wide', () => jobs.list(identity, query)),
   active: (identity, recentSeconds) => inTurn(identity, 'wide', () => jobs.active(identity, recentSeconds)),
   events: (identity, jobId, query) => inTurn(identity, 'wide', () => jobs.events(identity, jobId, query)),
+  partitions: (identity, batchId, since) => inTurn(identity, 'wide', () => jobs.partitions(identity, batchId, since)),
   stats: (identity, query) => inTurn(identity, 'wide', () => jobs.stats(identity, query)),
 
   start: (identity, jobId, input) => inTurn(identity, 'narrow', () => jobs.start(identity, jobId, input)),

@@ -36,6 +36,16 @@ export interface TurnsOptions {
   perTenantAlone: number
   /** Turns of one tenant, while others ask for turns as well. */
   perTenant: number
+  /**
+   * While others ask for turns as well, a tenant that has no more calls than this, running and waiting, has a turn for each of
+   * them: a few calls that are short wait for each other longer than they take. Default: 0.
+   */
+  perTenantOfFew?: number
+  /**
+   * While others ask for turns as well, a tenant rests after each turn for as long as it lasted, at most so many milliseconds:
+   * turns that follow each other without a gap would take a core of the database for themselves. Default: 0.
+   */
+  longestRestMs?: number
   /** Calls of one caller that may wait; shared reads do not count. */
   maxWaitingPerCaller: number
   patienceMs: number
@@ -53,6 +63,8 @@ interface CallerTurns {
 
 interface TenantTurns {
   running: number
+  /** Calls that run or wait. */
+  calls: number
   /** The caller that was served last is the last one. */
   callers: Map<string | null, CallerTurns>
 }
@@ -68,8 +80,8 @@ export class Turns {
   readonly #recentTenants = new Recent()
   #running = 0
 
-  constructor({ now = () => performance.now(), ...options }: TurnsOptions) {
-    this.#options = { ...options, now }
+  constructor(options: TurnsOptions) {
+    this.#options = { perTenantOfFew: 0, longestRestMs: 0, now: () => performance.now(), ...options }
   }
 
   get running(): number {
@@ -88,15 +100,23 @@ export class Turns {
     const caller = lineOf(party)
     const { maxWaitingPerCaller, patienceMs, now } = this.#options
     this.#recentTenants.add(tenantId, now())
-    const tenant = this.#tenants.get(tenantId) ?? { running: 0, callers: new Map<string | null, CallerTurns>() }
+    const tenant = this.#tenants.get(tenantId) ?? {
+      running: 0,
+      calls: 0,
+      callers: new Map<string | null, CallerTurns>(),
+    }
     const own = tenant.callers.get(caller) ?? { running: 0, line: new Line<EndTurn>() }
     if (!party.isShared && own.line.length >= maxWaitingPerCaller) return Promise.reject(new NoTurnError('line'))
     this.#tenants.set(tenantId, tenant)
     tenant.callers.set(caller, own)
+    tenant.calls += 1
     // A caller that waits although there are free turns has as many as it may have.
     if (this.#mayTake(tenantId, tenant, caller, own)) return Promise.resolve(this.#begin(tenantId, tenant, caller, own))
     return own.line.wait(patienceMs, () => {
+      tenant.calls -= 1
       this.#forget(tenantId, tenant, caller, own)
+      // A tenant with one call less may be one of few calls, whose other calls have a turn.
+      this.#serve()
       return new NoTurnError('patience')
     })
   }
@@ -105,17 +125,27 @@ export class Turns {
     this.#running += 1
     tenant.running += 1
     own.running += 1
-    let ended = false
-    return () => {
-      if (ended) return
-      ended = true
-      this.#running -= 1
+    const { longestRestMs, now } = this.#options
+    const begunAt = now()
+    const giveBack = () => {
       tenant.running -= 1
+      tenant.calls -= 1
       own.running -= 1
       // Goes behind callers that came while the turn lasted.
       this.#putLast(tenantId, tenant, caller, own)
       this.#forget(tenantId, tenant, caller, own)
       this.#serve()
+    }
+    let ended = false
+    return () => {
+      if (ended) return
+      ended = true
+      this.#running -= 1
+      if (longestRestMs === 0 || this.#recentTenants.isAlone(tenantId)) giveBack()
+      else {
+        setTimeout(giveBack, Math.min(now() - begunAt, longestRestMs)).unref()
+        this.#serve()
+      }
     }
   }
 
@@ -132,8 +162,9 @@ export class Turns {
   }
 
   #mayTake(tenantId: string, tenant: TenantTurns, caller: string | null, own: CallerTurns): boolean {
-    const { size, perTenant, perTenantAlone } = this.#options
+    const { size, perTenant, perTenantAlone, perTenantOfFew } = this.#options
     if (this.#running >= size) return false
+    if (tenant.calls <= perTenantOfFew) return true
     const ofTenant = this.#recentTenants.isAlone(tenantId) ? perTenantAlone : perTenant
     if (tenant.running >= ofTenant) return false
     if (tenant.callers.size > 1) return own.running < Math.ceil(ofTenant / 2)

@@ -10,6 +10,7 @@ export const takeTurnsForWebhooks = (webhooks: Webhooks, inTurn: InTurn): Webhoo
   remove: (identity, id) => inTurn(identity, 'narrow', () => webhooks.remove(identity, id)),
   rotateSecret: (identity, id) => inTurn(identity, 'narrow', () => webhooks.rotateSecret(identity, id)),
   test: (identity, id) => inTurn(identity, 'narrow', () => webhooks.test(identity, id)),
+  delivery: (identity, id, deliveryId) => inTurn(identity, 'narrow', () => webhooks.delivery(identity, id, deliveryId)),
   deliveries: (identity, id, query) => inTurn(identity, 'wide', () => webhooks.deliveries(identity, id, query)),
   redeliver: (identity, id, deliveryId) =>
     inTurn(identity, 'narrow', () => webhooks.redeliver(identity, id, deliveryId)),

@@ -31,7 +31,7 @@ t.test('tenants take turns with their pieces, and so do the identities of a tena
 })
 
 t.test(
-  'while other tenants call, a piece is followed by a rest four times as long; a tenant that calls alone continues',
+  'while other tenants call, a rest four times as long follows each piece of work, and a tenant that calls alone has no rest',
   async t => {
     const turns = new LoopTurns()
     const ended: number[] = []
@@ -52,25 +52,28 @@ t.test(
   },
 )
 
-t.test('callers who share a read are answered fifty at a time, and all are answered though no turn comes', async t => {
-  const groups: number[] = []
-  let answered = 0
-  const inTurns: Pick<LoopTurns, 'run'> = {
-    run: async (party, work) => {
-      t.equal(party.tenantId, GREEDY.tenantId)
-      groups.push(answered)
-      if (answered >= 100) throw new Error('no turn came')
-      return work()
-    },
-  }
-  const sharedRead = createSharedRead(inTurns)
-  const ask = () => sharedRead(GREEDY, 'key', async () => 'read once').then(() => (answered += 1))
-  await Promise.all(Array.from({ length: 180 }, ask))
-  t.equal(answered, 180)
-  t.same(groups, [50, 100, 150], 'the first group needs no turn')
-})
+t.test(
+  'callers who share a read are answered fifty at a time, and all are answered although no turn comes',
+  async t => {
+    const groups: number[] = []
+    let answered = 0
+    const inTurns: Pick<LoopTurns, 'run'> = {
+      run: async (party, work) => {
+        t.equal(party.tenantId, GREEDY.tenantId)
+        groups.push(answered)
+        if (answered >= 100) throw new Error('no turn came')
+        return work()
+      },
+    }
+    const sharedRead = createSharedRead(inTurns)
+    const ask = () => sharedRead(GREEDY, 'key', async () => 'read once').then(() => (answered += 1))
+    await Promise.all(Array.from({ length: 180 }, ask))
+    t.equal(answered, 180)
+    t.same(groups, [50, 100, 150], 'the first group needs no turn')
+  },
+)
 
-t.test('a long list is processed in pieces and in order, and a piece that fails ends its turn', async t => {
+t.test('a long list is processed in pieces and in order, and a failed piece ends its turn', async t => {
   const turns = new LoopTurns()
   const numbers = Array.from({ length: 2_000 }, (_, n) => n)
   let served = 0
@@ -98,7 +101,7 @@ t.test('a long list is processed in pieces and in order, and a piece that fails 
 })
 
 t.test(
-  'what has arrived of a body is read whatever part of it a read gives, and in more turns than one if it takes long',
+  'the arrived part of a body is read whatever number of bytes one read gives, and takes several turns if it is long',
   async t => {
     for (const takesMs of [0, 5]) {
       const order: string[] = []
@@ -123,60 +126,64 @@ t.test(
   },
 )
 
-t.test('a long body is read whole whatever its pieces, and one that ends too early is refused or dropped', async t => {
-  const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
-  const token = await mint({ tenant_id: '7d6c1a52-98a5-4c63-9f3e-a3b0b1b3c001', features: ['progress.*'] })
-  const { port } = new URL(service.url)
-  const send = async (write: (socket: ReturnType<typeof connect>) => Promise<void> | void) => {
-    const socket = connect(Number(port), '127.0.0.1')
-    let answer = ''
-    socket.setEncoding('utf8').on('data', (text: string) => (answer += text))
-    socket.on('error', () => undefined)
-    await once(socket, 'connect')
-    const closed = once(socket, 'close')
-    await write(socket)
-    await closed
-    return answer
-  }
-  const head = (length: string) =>
-    `POST /api/progress/jobs HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\nauthorization: Bearer ${token}\r\n` +
-    `connection: close\r\ncontent-type: application/json\r\n${length}\r\n\r\n`
-  const body = JSON.stringify({
-    jobType: 'import',
-    name: 'long',
-    description: 'é'.repeat(900),
-    meta: { text: 'x'.repeat(14_000) },
-  })
-  const padded = Buffer.from(body + ' '.repeat(100_000))
-  const pause = () => new Promise(resolve => setImmediate(resolve))
-
-  const inPieces = await send(async socket => {
-    socket.setNoDelay().write(head(`content-length: ${padded.length}`))
-    for (let from = 0; from < padded.length; from += 997) {
-      socket.write(padded.subarray(from, from + 997))
-      if (from % 10 === 0) await pause()
+t.test(
+  'a long body is read whole in pieces of any size, and a body that ends too early is refused or dropped',
+  async t => {
+    const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
+    const token = await mint({ tenant_id: '7d6c1a52-98a5-4c63-9f3e-a3b0b1b3c001', features: ['progress.*'] })
+    const { port } = new URL(service.url)
+    const send = async (write: (socket: ReturnType<typeof connect>) => Promise<void> | void) => {
+      const socket = connect(Number(port), '127.0.0.1')
+      let answer = ''
+      socket.setEncoding('utf8').on('data', (text: string) => (answer += text))
+      socket.on('error', () => undefined)
+      await once(socket, 'connect')
+      const closed = once(socket, 'close')
+      await write(socket)
+      await closed
+      return answer
     }
-  })
-  t.match(inPieces, /^HTTP\/1\.1 201 /)
-  const chunked = await send(socket => {
-    socket.write(head('transfer-encoding: chunked'))
-    for (const byte of Buffer.from(body)) socket.write(Buffer.from([0x31, 13, 10, byte, 13, 10]))
-    socket.write('0\r\n\r\n')
-  })
-  t.match(chunked, /^HTTP\/1\.1 201 /, 'a byte at a time')
-  const atOnce = await send(
-    socket => void socket.write(Buffer.concat([Buffer.from(head(`content-length: ${padded.length}`)), padded])),
-  )
-  t.match(atOnce, /^HTTP\/1\.1 201 /)
-  const short = await send(socket => {
-    socket.end(Buffer.concat([Buffer.from(head(`content-length: ${padded.length}`)), padded.subarray(0, 50_000)]))
-  })
-  t.match(short, /^$|^HTTP\/1\.1 400 /)
-  const tooLong = await send(socket => {
-    socket.write(head('transfer-encoding: chunked'))
-    const chunk = Buffer.alloc(64 * 1024, ' ')
-    for (let n = 0; n < 10; n += 1) socket.write(Buffer.concat([Buffer.from('10000\r\n'), chunk, Buffer.from('\r\n')]))
-    socket.write('0\r\n\r\n')
-  })
-  t.match(tooLong, /^HTTP\/1\.1 413 /, 'the refusal reaches a client that goes on sending')
-})
+    const head = (length: string) =>
+      `POST /api/progress/jobs HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\nauthorization: Bearer ${token}\r\n` +
+      `connection: close\r\ncontent-type: application/json\r\n${length}\r\n\r\n`
+    const body = JSON.stringify({
+      jobType: 'import',
+      name: 'long',
+      description: 'é'.repeat(900),
+      meta: { text: 'x'.repeat(14_000) },
+    })
+    const padded = Buffer.from(body + ' '.repeat(100_000))
+    const pause = () => new Promise(resolve => setImmediate(resolve))
+
+    const inPieces = await send(async socket => {
+      socket.setNoDelay().write(head(`content-length: ${padded.length}`))
+      for (let from = 0; from < padded.length; from += 997) {
+        socket.write(padded.subarray(from, from + 997))
+        if (from % 10 === 0) await pause()
+      }
+    })
+    t.match(inPieces, /^HTTP\/1\.1 201 /)
+    const chunked = await send(socket => {
+      socket.write(head('transfer-encoding: chunked'))
+      for (const byte of Buffer.from(body)) socket.write(Buffer.from([0x31, 13, 10, byte, 13, 10]))
+      socket.write('0\r\n\r\n')
+    })
+    t.match(chunked, /^HTTP\/1\.1 201 /, 'a byte at a time')
+    const atOnce = await send(
+      socket => void socket.write(Buffer.concat([Buffer.from(head(`content-length: ${padded.length}`)), padded])),
+    )
+    t.match(atOnce, /^HTTP\/1\.1 201 /)
+    const short = await send(socket => {
+      socket.end(Buffer.concat([Buffer.from(head(`content-length: ${padded.length}`)), padded.subarray(0, 50_000)]))
+    })
+    t.match(short, /^$|^HTTP\/1\.1 400 /)
+    const tooLong = await send(socket => {
+      socket.write(head('transfer-encoding: chunked'))
+      const chunk = Buffer.alloc(64 * 1024, ' ')
+      for (let n = 0; n < 10; n += 1)
+        socket.write(Buffer.concat([Buffer.from('10000\r\n'), chunk, Buffer.from('\r\n')]))
+      socket.write('0\r\n\r\n')
+    })
+    t.match(tooLong, /^HTTP\/1\.1 413 /, 'the refusal reaches a client that goes on sending')
+  },
+)

@@ -1,9 +1,7 @@
 import { NoTurnError, Turns, type Party } from '../../turns/turns.ts'
 import { HeadwayError } from '../../contract/errors.ts'
+import { Pieces } from '../../turns/pieces.ts'
 import { Recent } from '../../turns/recent.ts'
-
-/** Longer work is cut into pieces of this many milliseconds, so that the event loop can serve others between them. */
-export const PIECE_MS = 4
 
 /**
  * While other tenants call, the loop rests from large requests for four times as long as the last piece took: all large
@@ -62,10 +60,10 @@ export class LoopTurns {
     if (items.length <= SHORT_LIST) return items.map(each)
     const results: Out[] = []
     const goOn = () => {
-      const until = performance.now() + PIECE_MS
+      const piece = new Pieces()
       for (const item of items.slice(results.length)) {
         results.push(each(item, results.length))
-        if (performance.now() >= until) return
+        if (piece.isOver()) return
       }
     }
     while (results.length < items.length) await this.run(party, goOn)
