@@ -120,15 +120,16 @@ export class Feed implements FrameSource {
   }
 
   /**
-   * Takes the documents that a flush has read for the jobs in `due`, and writes the new frames to every subscriber that is up
-   * to date: all frames in one write. If a document is missing, its job is gone.
+   * Takes the documents that a flush has read for the jobs in `due`. If a document is missing, its job is gone. Answers how many
+   * frames are new, and what gives a subscriber that is up to date all of them in one write: to be called for each subscriber
+   * before the next flush.
    */
-  deliver(
+  accept(
     due: ReadonlyMap<string, number>,
     read: ReadonlyMap<string, LiveDocument>,
     encode: Encode,
     now: number,
-  ): number {
+  ): { frames: number; send: (subscriber: Subscriber) => void } {
     const before = this.seq
     const frames: Buffer[] = []
     let isGone = false
@@ -144,13 +145,14 @@ export class Feed implements FrameSource {
       if (mark && mark.revision > Math.max(revision, document?.revision ?? 0))
         this.marks.add(jobId, { ...mark, since: now })
     }
-    if (frames.length > 0) {
-      const pending = frames.length === 1 ? (frames[0] as Buffer) : Buffer.concat(frames)
-      for (const subscriber of this.subscribers) subscriber.deliver(pending, before)
-    } else if (isGone) {
-      for (const subscriber of this.subscribers) subscriber.endIfOver()
+    const pending = frames.length === 1 ? (frames[0] as Buffer) : Buffer.concat(frames)
+    return {
+      frames: frames.length,
+      send: subscriber => {
+        if (frames.length > 0) subscriber.deliver(pending, before)
+        else if (isGone) subscriber.endIfOver()
+      },
     }
-    return frames.length
   }
 
   /**

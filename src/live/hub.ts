@@ -8,6 +8,7 @@ import { olderOf, positionOf, type CommitPosition } from './position.ts'
 import type { Log } from './log.ts'
 import type { LiveStats } from './stats.ts'
 import type { Watches } from './watches.ts'
+import { Pieces } from '../turns/pieces.ts'
 
 /** More jobs are read in several statements: a tenant's first reconciliation may read all of its jobs. */
 const MAX_DOCUMENTS_PER_READ = 5_000
@@ -184,7 +185,7 @@ export class Hub {
         const documents = await source.readDocuments(jobIds.slice(from, from + MAX_DOCUMENTS_PER_READ))
         for (const document of documents) read.set(document.id, document)
       }
-      this.#deliver(due, read)
+      await this.#deliver(due, read)
     } catch (error) {
       if (this.#retryMs === 0)
         log.warn({ err: error }, 'Changed jobs cannot be read; streams wait, and it is tried again')
@@ -220,7 +221,14 @@ export class Hub {
     return taken
   }
 
-  #deliver(due: ReadonlyMap<Feed, ReadonlyMap<string, number>>, read: ReadonlyMap<string, LiveDocument>): void {
+  /**
+   * Delivers in pieces: many feeds, or many readers of one, take longer than others may wait. A feed keeps its marks until its
+   * documents are delivered, and who wants a snapshot waits for the whole flush.
+   */
+  async #deliver(
+    due: ReadonlyMap<Feed, ReadonlyMap<string, number>>,
+    read: ReadonlyMap<string, LiveDocument>,
+  ): Promise<void> {
     const { directory, stats, now } = this.#options
     if (this.#isProven()) {
       for (const { updatedAtMs } of read.values()) if (updatedAtMs > this.#newestMs) this.#newestMs = updatedAtMs
@@ -242,13 +250,20 @@ export class Hub {
       }
       return frame
     }
+    const pieces = new Pieces()
     for (const [feed, jobs] of due) {
-      stats.frames += feed.deliver(jobs, read, encode, now())
+      const { frames, send } = feed.accept(jobs, read, encode, now())
+      stats.frames += frames
+      // Before others run: a hint that comes during the writes is for who wants the job, not for who might.
       for (const jobId of jobs.keys()) {
         const document = read.get(jobId)
         if (document?.tenantId === feed.filter.tenantId) directory.learn(document, document.revision)
       }
       if (feed.marks.size === 0) this.#marked.delete(feed)
+      for (const subscriber of feed.subscribers) {
+        send(subscriber)
+        if (pieces.isOver()) await pieces.next()
+      }
     }
   }
 

@@ -7,6 +7,7 @@ import type { Hub } from './hub.ts'
 import type { OpenStream, StreamRequest } from './live.ts'
 import { covers, type CommitPosition } from './position.ts'
 import type { LiveStats } from './stats.ts'
+import { Pieces } from '../turns/pieces.ts'
 import { Subscriber, type SubscriberLimits } from './subscriber.ts'
 
 /** How much further than its id a resume looks back, because transactions may commit later than the times that they write. */
@@ -80,7 +81,7 @@ export class Streams {
   start(): void {
     const { keepAliveMs, checkMs } = this.#options.limits
     this.#timers = [
-      setInterval(() => this.#keepAlive(), keepAliveMs).unref(),
+      setInterval(() => void this.#keepAlive(), keepAliveMs).unref(),
       setInterval(() => this.#check(), checkMs).unref(),
     ]
   }
@@ -258,8 +259,12 @@ export class Streams {
     return encodeRetry(feed.format, fromMs + (toMs - fromMs) * this.#options.random())
   }
 
-  #keepAlive(): void {
-    for (const [subscriber, feed] of this.#subscribers) subscriber.keepAlive(KEEP_ALIVE[feed.format])
+  async #keepAlive(): Promise<void> {
+    const pieces = new Pieces()
+    for (const [subscriber, feed] of this.#subscribers) {
+      subscriber.keepAlive(KEEP_ALIVE[feed.format])
+      if (pieces.isOver()) await pieces.next()
+    }
   }
 
   #check(): void {

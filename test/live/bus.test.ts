@@ -84,21 +84,24 @@ t.test('a payload of another program is ignored', async t => {
   t.equal(decodePayload(`[["${TENANT}",[["${jobId(1)}",1.5,0]]]]`), null)
 })
 
-t.test('progress of a job is announced at most once per interval: the first at once, the last never lost', async t => {
-  const { announcer, sent, statements } = createRecorded(100)
-  const begin = performance.now()
-  for (let revision = 1; revision <= 50; revision++) announcer.announce([change(1, { revision })])
-  t.same(sent(), [[1, 1]])
-  await waitFor(() => statements.length === 2)
-  t.ok(performance.now() - begin >= 95)
-  t.same(sent(), [
-    [1, 1],
-    [1, 50],
-  ])
-  await announcer.close()
-})
+t.test(
+  'progress of a job is announced at most once per interval, the first change at once and the last one always',
+  async t => {
+    const { announcer, sent, statements } = createRecorded(100)
+    const begin = performance.now()
+    for (let revision = 1; revision <= 50; revision++) announcer.announce([change(1, { revision })])
+    t.same(sent(), [[1, 1]])
+    await waitFor(() => statements.length === 2)
+    t.ok(performance.now() - begin >= 95)
+    t.same(sent(), [
+      [1, 1],
+      [1, 50],
+    ])
+    await announcer.close()
+  },
+)
 
-t.test('lifecycle is announced at once, whatever progress was announced', async t => {
+t.test('a lifecycle change is announced at once, also within the interval of progress', async t => {
   const { announcer, statements } = createRecorded(60_000)
   announcer.announce([change(1)])
   announcer.announce([change(1, { revision: 2, lifecycle: true })])
@@ -108,7 +111,7 @@ t.test('lifecycle is announced at once, whatever progress was announced', async 
   await announcer.close()
 })
 
-t.test('one statement is in flight at a time, while the next one fills', async t => {
+t.test('while one notification statement is in flight, the next one fills', async t => {
   const recorded = createRecorded(60_000)
   let under = 0
   let most = 0
@@ -221,7 +224,7 @@ t.test("the listener receives the announcer's notifications, and ignores those o
   t.notOk(listener.isListening())
 })
 
-t.test('a listener that is cut or refused comes back, for ever', async t => {
+t.test('a listener that is cut or refused tries again without end', async t => {
   const { url, pool } = await createTestDatabase(t)
   const proxy = await createProxy(t, url)
   const log: string[] = []

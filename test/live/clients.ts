@@ -125,7 +125,7 @@ export class Reader {
     for (const check of [...this.#waiting]) check()
   }
 
-  /** Waits until `condition` holds of what was received. */
+  /** Waits until `condition` holds for the received events. */
   until<T>(condition: (reader: this) => T): Promise<NonNullable<T>> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {

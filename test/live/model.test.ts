@@ -8,7 +8,7 @@ import { createLive, type LiveStation, type StreamFormat } from '../../src/live/
 import { request, silentLog } from './clients.ts'
 import { filter, jobId, World } from './world.ts'
 
-// Time is virtual: a clock that the test advances. What runs in between are promises, for which it waits a real turn.
+// Time is virtual: a clock that the test advances. Between its steps it waits a real turn for promises.
 const realTurn = setImmediate
 
 /** mulberry32: small, and random enough to vary a test. */
@@ -48,7 +48,7 @@ class SlowResponse extends EventEmitter {
     this.destroyed = true
     this.emit('close')
   }
-  /** What the other end reads now, at most `most` bytes. */
+  /** The bytes that the other end reads now, at most `most`. */
   take(most: number): string {
     const all = Buffer.concat(this.#parts.splice(0))
     const taken = all.subarray(0, most)
@@ -72,7 +72,7 @@ class Dashboard {
   readonly jobs = new Map<string, number>()
   readonly filter: FeedFilter
   readonly format: StreamFormat
-  /** What it must know: jobs that were active at its first snapshot, or changed after it. */
+  /** The jobs that the reader must know: those that were active at its first snapshot, or changed after it. */
   since: number | null = null
   lastEventId: string | null = null
   response: SlowResponse | null = null
@@ -179,7 +179,7 @@ async function run(seed: number, steps: number): Promise<{ wrong: string[]; cuts
     if (away || chance(0.3)) return
     setTimeout(() => world.announce([change]), upTo(100))
   }
-  /** Whoever changes a job in a transaction that is still open has it for itself. */
+  /** A job that an open transaction has changed is locked for others. */
   const locked = new Set<string>()
   const change = () => {
     const id = jobId(upTo(Math.min(jobs, 30)) + Math.max(0, jobs - 30))
@@ -217,7 +217,7 @@ async function run(seed: number, steps: number): Promise<{ wrong: string[]; cuts
     } else if (dice < 0.6) {
       if (!away) change()
     } else if (dice < 0.75) {
-      // What was on its way is lost with the connection.
+      // Bytes on their way are lost with the connection.
       dashboard.response?.destroy()
       dashboard.response = null
       dashboard.comesBackAt = now() + (chance(0.1) ? upTo(1_800_000) : upTo(3_000))

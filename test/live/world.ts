@@ -23,7 +23,7 @@ export const filter = (over: Partial<FeedFilter> = {}): FeedFilter => ({
 
 type JobState = Omit<LiveDocument, 'json'> & { status: string; finishedXact: number | null; committedAtMs: number }
 
-/** The committed truth, and a bus that carries hints: what Postgres is to the live side. */
+/** Committed jobs, and a bus that carries hints: the role of Postgres for the live side. */
 export class World implements LiveSource {
   readonly jobs = new Map<string, JobState>()
   readonly reads: string[][] = []
@@ -165,7 +165,7 @@ export class World implements LiveSource {
     }))
   }
 
-  /** A statement sees what was committed at one moment between its call and its answer: here, the beginning. */
+  /** A statement sees the commits up to one moment between its call and its answer: here, up to the call. */
   async #during<T>(kind: string, answer: () => T): Promise<T> {
     const early = answer()
     await this.onRead(kind)
