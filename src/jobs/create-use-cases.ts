@@ -11,7 +11,7 @@ import { refusalOf, refusalOfCreation } from './refusals.ts'
 import type { JobCommand } from './job-changes.ts'
 import type { JobRepository } from './repository.ts'
 import { withRefusals } from './with-refusals.ts'
-import { refuseBadWindow } from './statistics.ts'
+import { refuseBadWindow } from './statistics/read.ts'
 
 export interface UseCasesOptions {
   repository: JobRepository
@@ -111,8 +111,8 @@ export const createUseCases = (options: UseCasesOptions): Jobs => {
 
     list: (identity, query) =>
       withRefusals(async () => {
-        const { items, total } = await repository.list(scopeOf(identity), query)
-        return { items, page: query.page, pageSize: query.pageSize, total }
+        const found = await repository.list(scopeOf(identity), query)
+        return { ...found, page: query.cursor === undefined ? query.page : null, pageSize: query.pageSize }
       }),
 
     active: (identity, recentSeconds) =>
@@ -129,6 +129,13 @@ export const createUseCases = (options: UseCasesOptions): Jobs => {
         const found = await repository.listEvents(scopeOf(identity), jobId, query)
         if (!found) throw notFound(jobId)
         return { ...found, page: query.page, pageSize: query.pageSize }
+      }),
+
+    partitions: (identity, batchId, since) =>
+      withRefusals(async () => {
+        const json = await repository.listPartitions(scopeOf(identity), batchId, since)
+        if (json === null) throw notFound(batchId)
+        return json
       }),
 
     stats: (identity, query) =>

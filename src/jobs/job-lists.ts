@@ -1,5 +1,4 @@
-import type { SQL } from 'drizzle-orm'
-import { and, asc, desc, eq, gte, inArray, isNotNull, isNull, sql } from '../database/drizzle.ts'
+import { and, asc, desc, eq, inArray, isNull, sql } from '../database/drizzle.ts'
 import type { JobEvent, ListedJob } from '../contract/job.ts'
 import type { JobEventType } from '../contract/states.ts'
 import type { Database } from '../database/connection.ts'
@@ -7,91 +6,98 @@ import { functions } from '../database/functions.ts'
 import { jobEvents, progressJobs } from '../database/schema.ts'
 import type { Scope } from './identity.ts'
 import { inScope } from './in-scope.ts'
+import { cursorAfter, positionOf } from './list-cursor.ts'
+import { countByError, idsByError, lastLooked, LOOKED_FOR_ERRORS, requireOrderOfErrors } from './list-errors.ts'
+import { countOf, directionOf, listedIds, MAX_TOTAL } from './list-page.ts'
+import { sourcesOf } from './list-sources.ts'
 import { rowDocument } from './row-document.ts'
 import type { ListEvents, ListJobs } from './use-cases.ts'
 
-/** The total of a list is not counted further than this, because counting millions of rows would slow every list. */
-const MAX_TOTAL = 10_000
+interface Found extends Record<string, unknown> {
+  items: ListedJob[]
+  /** Jobs of this page, and one of the next one. */
+  found: number
+  total: number | null
+  looked: number | null
+  /** The last job that a search of errors has looked at, if there may be more. */
+  further: Pick<ListedJob, 'id' | 'finishedAt'> | null
+}
+
+export interface ListPage {
+  items: ListedJob[]
+  /** The cursor of the next page; null: this is the last one. */
+  next: string | null
+  /** null: not counted. */
+  total: number | null
+  /** false: there are at least as many. */
+  totalIsExact: boolean
+}
+
 const MAX_ACTIVE = 50
 const MAX_RECENT = 10
-
-/** `%` and `_` in a search text are ordinary characters. */
-const escapeLike = (text: string): string => text.replace(/[\\%_]/g, '\\$&')
-
-const listFilter = (scope: Scope, query: ListJobs): SQL | undefined => {
-  const showsAll =
-    query.includeCompleted ||
-    query.status !== undefined ||
-    query.parentJobId !== undefined ||
-    query.completedSince !== undefined
-  return and(
-    inScope(scope),
-    showsAll ? undefined : isNull(progressJobs.finishedAt),
-    query.status && inArray(progressJobs.status, query.status),
-    query.liveness && eq(progressJobs.liveness, query.liveness),
-    query.jobType === undefined ? undefined : eq(progressJobs.jobType, query.jobType),
-    query.parentJobId === undefined ? undefined : eq(progressJobs.parentJobId, query.parentJobId),
-    query.topLevel === undefined
-      ? undefined
-      : query.topLevel
-        ? isNull(progressJobs.parentJobId)
-        : isNotNull(progressJobs.parentJobId),
-    query.organizationId === undefined ? undefined : eq(progressJobs.organizationId, query.organizationId),
-    query.startedByUserId === undefined ? undefined : eq(progressJobs.startedByUserId, query.startedByUserId),
-    query.deadline && sql`${functions}.shown_deadline(progress_jobs) = ${query.deadline}`,
-    query.unusual === undefined ? undefined : sql`${functions}.is_unusual(progress_jobs) = ${query.unusual}`,
-    query.completedSince && gte(progressJobs.finishedAt, query.completedSince),
-    query.search === undefined ? undefined : sql`${progressJobs.name} ILIKE ${`%${escapeLike(query.search)}%`}`,
-  )
-}
-
-const SORT_COLUMNS = {
-  createdAt: progressJobs.createdAt,
-  startedAt: progressJobs.startedAt,
-  finishedAt: progressJobs.finishedAt,
-  priority: progressJobs.priority,
-  partitionIndex: progressJobs.partitionIndex,
-}
-
-/**
- * Jobs without a value to sort by come last in both directions. The id orders jobs with equal values, so that pages do not
- * overlap.
- */
-const listOrder = ({ key, descending }: ListJobs['sort']): SQL[] => {
-  const column = SORT_COLUMNS[key]
-  const mayBeNull = key === 'startedAt' || key === 'finishedAt' || key === 'partitionIndex'
-  const order = descending ? desc(column) : asc(column)
-  return [
-    mayBeNull && descending ? sql`${order} NULLS LAST` : order,
-    descending ? desc(progressJobs.id) : asc(progressJobs.id),
-  ]
-}
+/** A change is dated when its transaction begins, and is seen when that has ended: none takes longer than statements may. */
+const LATEST_COMMIT_SECONDS = 15
 
 /** The statements that list jobs, and the history of one. Each is limited to a scope. */
 export const createJobLists = (database: Database) => {
   const db = database.drizzle
   return {
     /**
-     * A page of jobs, and the number of all. The ids of the page are selected first, because making a document takes fifty
-     * times as long as reading its row. Selected together with OFFSET, documents would be made for all skipped rows, too.
+     * A page of jobs, the cursor of the next one, and the number of all, which is not counted for pages by cursor, nor where the
+     * page is the last one. The ids of the page are selected first, because making a document takes fifty times as long as reading
+     * its row. Selected together with OFFSET, documents would be made for all skipped rows, too. A search of errors may answer a
+     * page that is not full and has a next one. Raises `validation_failed` for a bad cursor, and for `error` in another order than
+     * by `finishedAt`.
      */
-    async list(scope: Scope, query: ListJobs): Promise<{ items: ListedJob[]; total: number }> {
-      const where = listFilter(scope, query)
-      const order = sql.join(listOrder(query.sort), sql`, `)
-      const { rows } = await db.execute<{ items: ListedJob[]; total: number }>(sql`
-        WITH page AS (
-          SELECT id FROM ${progressJobs} WHERE ${where}
-          ORDER BY ${order} LIMIT ${query.pageSize} OFFSET ${(query.page - 1) * query.pageSize}
+    async list(scope: Scope, query: ListJobs): Promise<ListPage> {
+      const { sort, cursor, pageSize } = query
+      requireOrderOfErrors(query)
+      const isByError = query.error !== undefined
+      const sources = sourcesOf(scope, query)
+      const skipped = cursor === undefined ? (query.page - 1) * pageSize : 0
+      const parts = {
+        scope,
+        query,
+        after: cursor === undefined ? null : positionOf(sort, cursor),
+        // One more than is shown tells whether there is a next page.
+        most: skipped + pageSize + 1,
+      }
+      const direction = directionOf(sort)
+      const { rows } = await db.execute<Found>(sql`
+        WITH ${isByError ? idsByError(sources, parts) : listedIds(sources, parts)},
+        page AS MATERIALIZED (
+          SELECT * FROM listed ORDER BY place, value ${direction}, id ${direction} LIMIT ${pageSize + 1} OFFSET ${skipped}
+        ),
+        counted AS (
+          SELECT total, looked FROM (${isByError ? countByError : countOf(scope, query)}) AS jobs WHERE ${cursor === undefined}
+            AND (SELECT ${isByError} OR count(*) > ${pageSize} OR count(*) = 0 AND ${skipped > 0} FROM page)
         )
         SELECT (
           SELECT coalesce(json_agg(job), '[]') FROM (
-            SELECT ${rowDocument('listed_job')} AS job FROM page JOIN ${progressJobs} ON progress_jobs.id = page.id ORDER BY ${order}
-          ) AS shown
-        ) AS items, (
-          SELECT count(*)::integer FROM (SELECT FROM ${progressJobs} WHERE ${where} LIMIT ${MAX_TOTAL}) AS counted
-        ) AS total`)
-      if (!rows[0]) throw new Error('the list answered no row')
-      return rows[0]
+            SELECT ${rowDocument('listed_job')} AS job
+            FROM (SELECT * FROM page ORDER BY place, value ${direction}, id ${direction} LIMIT ${pageSize}) AS shown
+            JOIN ${progressJobs} ON progress_jobs.id = shown.id
+            ORDER BY shown.place, shown.value ${direction}, shown.id ${direction}
+          ) AS documents
+        ) AS items,
+        (SELECT count(*)::integer FROM page) AS found, (SELECT total FROM counted), (SELECT looked FROM counted),
+        ${isByError ? lastLooked(query) : sql`NULL::json`} AS further`)
+      const row = rows[0]
+      if (!row) throw new Error('the list answered no row')
+      const { items, found, total, looked, further } = row
+      const last = found > pageSize ? items.at(-1) : further
+      const shown = items.length === 0 ? 0 : skipped + items.length
+      return {
+        items,
+        next: last ? cursorAfter(sort, last) : null,
+        ...(cursor !== undefined
+          ? { total: null, totalIsExact: false }
+          : // Not counted: this is the last page, and says how many there are. Otherwise it may have more than were counted.
+            {
+              total: Math.max(total ?? 0, shown),
+              totalIsExact: looked === null || looked < (isByError ? LOOKED_FOR_ERRORS : MAX_TOTAL),
+            }),
+      }
     },
 
     async listActive(scope: Scope): Promise<ListedJob[]> {
@@ -118,6 +124,28 @@ export const createJobLists = (database: Database) => {
         .orderBy(desc(progressJobs.finishedAt), desc(progressJobs.id))
         .limit(MAX_RECENT)
       return rows.map(row => row.job)
+    },
+
+    /**
+     * The partitions of a batch by index, as the text of `BatchPartitions`: to parse and encode a thousand documents would hold the
+     * event loop for 10 ms. With `since`, only those that have changed since then, and some that the caller knows already. Null when
+     * there is no such job; a job that is no batch has no partitions.
+     */
+    async listPartitions(scope: Scope, batchId: string, since: Date | null): Promise<string | null> {
+      const changed =
+        since === null
+          ? sql``
+          : sql`AND p.updated_at >= ${since.toISOString()}::timestamptz - make_interval(secs => ${LATEST_COMMIT_SECONDS})`
+      const partitions = sql`(
+        SELECT coalesce(json_agg(${functions}.partition_document(p) ORDER BY p.partition_index), '[]')
+        FROM ${progressJobs} p WHERE p.parent_job_id = progress_jobs.id ${changed})`
+      const rows = await db
+        .select({
+          json: sql<string>`json_build_object('items', ${partitions}, 'asOf', ${functions}.iso(now()))::text`,
+        })
+        .from(progressJobs)
+        .where(and(eq(progressJobs.id, batchId), inScope(scope)))
+      return rows[0]?.json ?? null
     },
 
     /** Null when there is no such job. */

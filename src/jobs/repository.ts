@@ -9,7 +9,7 @@ import { inScope } from './in-scope.ts'
 import { createJobChanges } from './job-changes.ts'
 import { createJobLists } from './job-lists.ts'
 import { rowDocument } from './row-document.ts'
-import { readStatistics, type StatisticsQuery } from './statistics.ts'
+import { readStatistics, type StatisticsQuery } from './statistics/read.ts'
 
 /**
  * Every statement on jobs except the flush and those of the sweeper. Each is limited to a scope; jobs outside it do not exist

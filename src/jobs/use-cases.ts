@@ -1,4 +1,4 @@
-import type { CompleteJob, CreateJob, FailJob, Finish, SortKey } from '../contract/requests.ts'
+import type { CompleteJob, CreateJob, FailJob, Finish, JobFilters, SortKey } from '../contract/requests.ts'
 import type { HeartbeatAnswer, Heartbeat } from '../contract/heartbeat.ts'
 import type { Identity } from './identity.ts'
 import type {
@@ -6,35 +6,29 @@ import type {
   CreatedJob,
   JobDocument,
   JobEvent,
+  JobPage,
   JobWithWorkers,
-  ListedJob,
   Page,
   ProgressDocument,
   ProgressPart,
 } from '../contract/job.ts'
-import type { Deadline, JobEventType, JobStatus, Liveness } from '../contract/states.ts'
-import type { StatisticsQuery } from './statistics.ts'
+import type { JobEventType } from '../contract/states.ts'
+import type { StatisticsQuery } from './statistics/read.ts'
 import type { Statistics } from '../contract/statistics.ts'
 import type { HeadwayError } from '../contract/errors.ts'
 
-export interface ListJobs {
-  status?: JobStatus[]
-  liveness?: Liveness
-  jobType?: string
-  parentJobId?: string
-  topLevel?: boolean
-  organizationId?: string
-  /** Only jobs that this user has begun. */
-  startedByUserId?: string
-  deadline?: Deadline
-  /** true: only jobs that take longer than usual. */
-  unusual?: boolean
-  includeCompleted: boolean
+export interface ListJobs extends JobFilters {
+  /** Only jobs that finished at or after this time. */
   completedSince?: Date
-  search?: string
+  /** Only jobs that finished before this time. */
+  completedBefore?: Date
+  /** Only failed jobs whose error message has this text. Only for a list by `finishedAt`. */
+  error?: string
   sort: { key: SortKey; descending: boolean }
-  /** From 1. */
+  /** From 1. Without effect beside `cursor`. */
   page: number
+  /** `next` of the page before. */
+  cursor?: string
   /** 1..100. */
   pageSize: number
 }
@@ -61,9 +55,11 @@ export interface Jobs {
   ): Promise<{ job: CreatedJob; created: boolean }>
   get(identity: Identity, jobId: string): Promise<JobWithWorkers>
   progress(identity: Identity, jobId: string, include?: readonly ProgressPart[]): Promise<ProgressDocument>
-  list(identity: Identity, query: ListJobs): Promise<Page<ListedJob>>
+  list(identity: Identity, query: ListJobs): Promise<JobPage>
   active(identity: Identity, recentSeconds: number): Promise<ActiveJobs>
   events(identity: Identity, jobId: string, query: ListEvents): Promise<Page<JobEvent>>
+  /** All partitions of a batch, as the JSON text of `BatchPartitions`; with `since`, those that have changed since. */
+  partitions(identity: Identity, batchId: string, since: Date | null): Promise<string>
   stats(identity: Identity, query: StatisticsQuery): Promise<Statistics>
 
   /** Resolves when the report is on disk, or buffered while the database is away. */

@@ -26,7 +26,7 @@ const FINAL = ['completed', 'failed', 'cancelled']
 
 const finalEventsOf = async (id: string) => (await service.history(id)).filter(type => FINAL.includes(type))
 
-t.test('a batch ends by itself with its last partition, as they did', async t => {
+t.test('a batch ends with its last partition, in the status that follows from the ends of all partitions', async t => {
   for (const [commands, status, failureReason, errorMessage] of [
     [['complete', 'complete'], 'completed', null, null],
     [['complete', 'fail', 'cancel'], 'failed', 'partitions', '1 of 3 partitions failed'],
@@ -124,7 +124,7 @@ t.test('cancelling a batch again is no error, also where a failed partition made
   t.same(await service.history(id), ['created', 'started', 'failed'])
 })
 
-t.test('reports and ends are for partitions: a batch takes none, in whatever state it is', async t => {
+t.test('a batch in any state refuses reports and commands that end a job', async t => {
   const states: (() => Promise<string>)[] = [
     async () => (await createBatch(nothingKnown(2))).id,
     async () => {
@@ -268,7 +268,7 @@ t.test('work that all partitions finish after the cancel is completed', async t 
   t.match(await service.job(id), { status: 'completed', cancelRequestedAt: String })
 })
 
-t.test('a batch that is not cancellable is left alone', async t => {
+t.test('a cancel of a batch that is not cancellable changes nothing', async t => {
   const { id, ids } = await createBatch(nothingKnown(2))
   await post(ids[0], 'start')
   const before = await service.job(id)
@@ -346,7 +346,7 @@ t.test('the retry of one partition opens its batch again, in the same attempt', 
 })
 
 t.test(
-  'the retry of one partition withdraws the cancel request of a batch that has ended, but not of one that is ending',
+  'the retry of a partition withdraws the cancel request of a finished batch, and is refused while the batch is still ending',
   async t => {
     const { id, ids } = await createBatch(nothingKnown(2), { cancellable: true })
     await post(ids[0], 'start')
@@ -395,7 +395,7 @@ t.test('a stale partition that reports again in a cancelled batch is asked to st
   t.match(await service.job(id), { status: 'cancelled' })
 })
 
-t.test('a stale partition that completes after all makes a failed batch a completed one', async t => {
+t.test('a stale partition that completes late makes its failed batch a completed batch', async t => {
   const { id, ids } = await createBatch(nothingKnown(2))
   await post(ids[1], 'complete')
   await post(ids[0], 'start')
@@ -408,7 +408,7 @@ t.test('a stale partition that completes after all makes a failed batch a comple
   t.same(await service.history(id), ['created', 'started', 'failed', 'completed'])
 })
 
-t.test('a failed batch in which another partition completes after all stays failed, and ends once', async t => {
+t.test('a failed batch in which another partition completes late stays failed, and ends once', async t => {
   const { id, ids } = await createBatch(nothingKnown(2))
   await fail(ids[1])
   await post(ids[0], 'start')

@@ -114,7 +114,7 @@ const WITHOUT_REVISION = new Set([
 const withoutClock = (job: JobDocument): [string, unknown][] =>
   Object.entries(job).filter(([field]) => !WITHOUT_REVISION.has(field))
 
-/** What a revision, an end and a status always mean, whatever happened. */
+/** The rules for revisions, ends and statuses that hold after every step. */
 const assertConsistent = (before: JobDocument, after: JobDocument, history: string[]): void => {
   const isSame = isDeepStrictEqual(withoutClock(before), withoutClock(after))
   assert.equal(after.revision - before.revision, isSame ? 0 : 1, `revision ${after.revision}: one for each change`)
@@ -192,7 +192,7 @@ const run = async ({ count, made, totals, cancellable, steps }: Program): Promis
   return before.history
 }
 
-t.test('whatever happens to partitions, the batch is what the rules make of them', async t => {
+t.test('after any commands and reports for partitions, the batch is as a model of the rules says', async t => {
   const seen = new Set<string>()
   await fc.assert(
     fc.asyncProperty(program, async program => {

@@ -1,7 +1,7 @@
 import type { JobDocument } from '../../src/contract/job.ts'
 import type { JobStatus, Lifecycle } from '../../src/contract/states.ts'
 
-/** What a batch must be, written from the rules of partitions and batches and not from the SQL. */
+/** A model of a batch, written from the rules of partitions and batches and not from the SQL. */
 
 export type Step =
   | { do: 'make'; index: number | null; totalCount: number | null }
@@ -154,7 +154,7 @@ export class BatchModel {
 
   #commandBatch(command: string): Outcome {
     if (command === 'cancel') {
-      // Asked to stop, it may have ended as failed by what its partitions did before: the same call again is no error.
+      // After a cancel the batch may have ended as failed, because of earlier failures of partitions. The same call again is no error.
       if (this.status === 'cancelled' || this.asked) return OK
       if (this.finished) return refused('already_finished')
       if (!this.cancellable) return refused('not_cancellable')

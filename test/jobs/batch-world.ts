@@ -9,13 +9,13 @@ import { Reader } from '../live/clients.ts'
 
 const SWEEPER_ID = '00000000-0000-4000-8000-00000000000a'
 
-/** What a problem document has beside a status, which a job has too. */
+/** The fields of a problem document that a job does not have. */
 type Refusal = Pick<Problem, 'code' | 'detail'>
 
 /** Partitions of which nothing is said. */
 export const nothingKnown = (count: number): object[] => Array.from({ length: count }, () => ({}))
 
-/** Two replicas on one database, and what tests of batches do with them. */
+/** Two replicas on one database, and the operations that tests of batches need. */
 export const startBatchWorld = async (t: Test, settings: Record<string, unknown> = {}) => {
   const service = await startService(t, settings)
   const other = await startService(t, { ...settings, database: service.database })
@@ -68,7 +68,7 @@ export const startBatchWorld = async (t: Test, settings: Record<string, unknown>
   /** A batch with partitions named p0, p1 and so on, whose fields beside the name are given; and their ids by index. */
   const createBatch = async (partitions: object[], fields: object = {}): Promise<{ id: string; ids: Ids }> => {
     const { status, body } = await create({
-      // A type of its own: what other batches took would be expected of this one.
+      // A type of its own: otherwise the batch would be expected to take as long as other batches.
       jobType: randomUUID(),
       ...fields,
       partitions: partitions.map((partition, index) => ({ name: `p${index}`, ...partition })),

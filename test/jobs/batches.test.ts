@@ -13,7 +13,47 @@ const { service, other, pool, post, create, createBatch, partitionsOf, silence, 
 
 const NOBODY = '00000000-0000-4000-8000-000000000000'
 
-t.test('a batch and its partitions are made in one call, the partitions after it', async t => {
+t.test('all partitions of a batch are read in one call by index, and then those that have changed', async t => {
+  const { body: batch } = await create({
+    jobType: 'import',
+    name: 'all at once',
+    unit: 'rows',
+    partitions: Array.from({ length: 120 }, (_, index) => ({ name: `Part ${index}`, totalCount: 10, meta: { index } })),
+  })
+  type Answer = { items: { id: string; name: string }[]; asOf: string }
+  const read = (query = '') => service.call<Answer>('GET', `/jobs/${batch.id}/partitions${query}`)
+  const { status, body: all } = await read()
+  t.equal(status, 200)
+  t.same(
+    all.items.map(({ name }) => name),
+    Array.from({ length: 120 }, (_, index) => `Part ${index}`),
+  )
+  const [first] = all.items
+  t.match(first, {
+    status: 'pending',
+    progressPercent: 0,
+    totalCount: 10,
+    unit: 'rows',
+    partitionIndex: 0,
+    revision: 1,
+  })
+  t.notOk('meta' in first! || 'startedAt' in first!, 'what may be large and what is null is left out')
+  // As if all this had been a while ago: changes may be seen so much later than they are dated.
+  await pool.query(`UPDATE progress_jobs SET updated_at = updated_at - interval '1 minute' WHERE parent_job_id = $1`, [
+    batch.id,
+  ])
+  await service.heartbeat(all.items[7]!.id, { processedCount: 4 })
+  const { body: later } = await read(`?since=${all.asOf}`)
+  t.match(later.items, [{ name: 'Part 7', status: 'running', processedCount: 4, progressPercent: 40 }])
+  t.equal(later.items.length, 1)
+  t.ok(later.asOf >= all.asOf)
+  const { body: alone } = await create({ jobType: 'import', name: 'no batch' })
+  t.match(await service.call('GET', `/jobs/${alone.id}/partitions`), { status: 200, body: { items: [] } })
+  t.match(await service.call('GET', `/jobs/${NOBODY}/partitions`), { status: 404, body: { code: 'job_not_found' } })
+  t.equal((await read('?since=yesterday')).status, 400)
+})
+
+t.test('a batch and its partitions are made in one call, and the partitions are written after the batch', async t => {
   const fields = { cancellable: true, priority: 7, heartbeatTimeoutSeconds: 5, pendingTimeoutSeconds: 600 }
   const stages = [{ name: 'read' }, { name: 'write', weight: 3 }]
   const { status, headers, body } = await create({
@@ -89,7 +129,7 @@ t.test('a batch and its partitions are made in one call, the partitions after it
   t.same(await service.history(job.id), ['created'])
 })
 
-t.test('a batch has its total as soon as it is created, if its partitions have theirs', async t => {
+t.test('a batch has its total as soon as it is created, if all of its partitions have totals', async t => {
   const { id } = await createBatch([{ totalCount: 30 }, { totalCount: 12 }, { totalCount: 0 }], { unit: 'files' })
   t.match(await service.job(id), { totalCount: 42, processedCount: 0, remainingCount: 42, unit: 'files', revision: 2 })
 })
@@ -117,14 +157,14 @@ t.test('partitions may be created one by one after their batch, at a given index
   t.match((await service.job(batch.id)).children, { total: 4, pending: 4 })
 })
 
-t.test('the first partition makes a batch of a job that has not begun', async t => {
+t.test('a job that has not begun becomes a batch with its first partition', async t => {
   const { id } = await service.createJob({ unit: 'rows' })
   t.match(await create({ parentJobId: id, partitionCount: 2, totalCount: 5 }), { status: 201 })
   t.match(await service.job(id), { partitionCount: 2, children: { total: 2, pending: 1 }, status: 'pending' })
   t.match(await service.heartbeat(id), { status: 409, body: { code: 'is_batch' } })
 })
 
-t.test('the same key makes a batch once, with the same partitions, and a partition once', async t => {
+t.test('one idempotency key makes one batch with its partitions, or one partition', async t => {
   const key = randomUUID()
   const fields = { jobType: 'test', partitionCount: 3, partitions: [{ name: 'a' }, { name: 'b' }] }
   const first = await create(fields, { key })
@@ -313,7 +353,7 @@ t.test('a job cannot be a partition of a job that is no batch, or of a batch tha
   t.equal(sentences.size, 8, 'each is told why, in a sentence of its own')
 })
 
-t.test('fields that do not go together are refused', async t => {
+t.test('a create with fields that exclude each other is refused', async t => {
   const partitions = [{ name: 'a' }, { name: 'b' }]
   for (const fields of [
     { jobType: 'test', partitions, totalCount: 10 },
@@ -328,7 +368,7 @@ t.test('fields that do not go together are refused', async t => {
   t.match(await create({ jobType: 'test', partitions, totalCount: null }), { status: 201 }, 'no total is no total')
 })
 
-t.test('a batch of another organization is not found, whatever key is used', async t => {
+t.test('a batch of another organization is not found with any key', async t => {
   const key = randomUUID()
   await insertForeign({ key })
   const parent = await insertForeign({ organization: randomUUID() })
@@ -393,7 +433,7 @@ t.test('a completed partition counts as wholly done, whatever it counted', async
   t.match(await service.job(id), { status: 'completed', progressPercent: 100, processedCount: 110, remainingCount: 0 })
 })
 
-t.test('where a total is unknown or partitions are missing, counts are summed and the percent is the mean', async t => {
+t.test('if a total is unknown or partitions are missing, a batch sums counts and its percent is the mean', async t => {
   const { id, ids } = await createBatch([{ totalCount: 100 }, {}])
   await service.heartbeat(ids[0], { processedCount: 50 })
   await service.heartbeat(ids[1], { processedCount: 7, progressPercent: 25 })
@@ -410,7 +450,7 @@ t.test('where a total is unknown or partitions are missing, counts are summed an
   t.match(await service.job(few.id), { processedCount: 5, totalCount: null, progressPercent: 12 })
 })
 
-t.test('where units differ nothing is added up, and the unit unknown agrees with all', async t => {
+t.test('counts of different units are not summed, and the unit unknown agrees with every unit', async t => {
   const { id, ids } = await createBatch([{ totalCount: 10 }, { totalCount: 30 }, { totalCount: 10 }])
   await service.heartbeat(ids[0], { processedCount: 5, unit: 'rows', throughputPerSecond: 1, etaSeconds: 40 })
   t.match(await service.job(id), { unit: 'rows', processedCount: 5, totalCount: 50, throughputPerSecond: 1 })
@@ -447,13 +487,16 @@ t.test('a custom unit is kept as it is, and added up only with the same unit', a
   }
 })
 
-t.test('the estimate comes from the rates together, if that is later than the slowest partition', async t => {
-  const { id, ids } = await createBatch([{ totalCount: 10 }, { totalCount: 100 }, { totalCount: 100 }])
-  await service.heartbeat(ids[0], { processedCount: 5, throughputPerSecond: 2, etaSeconds: 3 })
-  t.equal((await service.job(id)).etaSeconds, 103, '205 left at 2 a second')
-  await service.heartbeat(ids[1], { processedCount: 50, throughputPerSecond: 3, etaSeconds: 10 })
-  t.match(await service.job(id), { etaSeconds: 31, throughputPerSecond: 5 }, '155 left at 5 a second')
-})
+t.test(
+  'the estimate of a batch is the later of the one from the sum of rates and that of the slowest partition',
+  async t => {
+    const { id, ids } = await createBatch([{ totalCount: 10 }, { totalCount: 100 }, { totalCount: 100 }])
+    await service.heartbeat(ids[0], { processedCount: 5, throughputPerSecond: 2, etaSeconds: 3 })
+    t.equal((await service.job(id)).etaSeconds, 103, '205 left at 2 a second')
+    await service.heartbeat(ids[1], { processedCount: 50, throughputPerSecond: 3, etaSeconds: 10 })
+    t.match(await service.job(id), { etaSeconds: 31, throughputPerSecond: 5 }, '155 left at 5 a second')
+  },
+)
 
 t.test('partitions with stages have a mean percent, and no counts to be summed', async t => {
   const { id, ids } = await createBatch(nothingKnown(2), { stages: [{ name: 'a' }, { name: 'b' }] })
@@ -502,13 +545,13 @@ t.test('a batch counts its stalled partitions, changes with each of them, and th
   t.same(await listed('liveness=stalled'), ids.slice(1))
   t.same(await listed('liveness=ok'), ids.slice(0, 1))
   t.equal((await service.call('GET', '/jobs?liveness=dead')).status, 400)
-  // What was rolled up by a version that did not count them.
+  // A batch that was rolled up by a version that did not count them.
   await service.database.pool.query(`UPDATE progress_jobs SET children = children - 'stalled' WHERE id = $1`, [id])
   t.equal((await service.job(id)).children?.stalled, 0)
 })
 
 t.test(
-  'a batch is stalled as soon as a running partition is, and has the newest heartbeat of its partitions',
+  'a batch is stalled as soon as a running partition is stalled, and has the newest heartbeat of its partitions',
   async t => {
     const { id, ids } = await createBatch(nothingKnown(3), { heartbeatTimeoutSeconds: 0 })
     await service.heartbeat(ids[0], { processedCount: 1 })
@@ -637,7 +680,7 @@ t.test('the partitions of one batch can be listed by index, and followed', async
   t.same(await list('-partitionIndex'), [...ids].reverse())
 })
 
-t.test("a batch's own stream tells what its partitions do, until the batch ends", async t => {
+t.test('the stream of a batch shows changes of its partitions until the batch ends', async t => {
   const { id, ids } = await createBatch([{ totalCount: 10 }, { totalCount: 10 }])
   const stream = await openStream(t, `/jobs/${id}/stream`, other)
   await service.heartbeat(ids[0], { processedCount: 5 })
@@ -662,7 +705,7 @@ t.test("a batch's own stream tells what its partitions do, until the batch ends"
   await stream.until(({ ended }) => ended)
 })
 
-t.test('a partition cannot be erased, and goes with its batch', async t => {
+t.test('a partition cannot be erased alone, and is erased with its batch', async t => {
   const { id, ids } = await createBatch(nothingKnown(2))
   await service.heartbeat(ids[0], { workerId: 'a' })
   await post(ids[0], 'complete')
@@ -682,7 +725,7 @@ t.test('a partition cannot be erased, and goes with its batch', async t => {
   t.match(await create({ parentJobId: id }), { status: 404, body: { code: 'parent_not_found' } })
 })
 
-t.test('the retention erases a batch by its own end, with partitions of any age', async t => {
+t.test('the retention counts from the end of a batch, and erases partitions of any age with it', async t => {
   const DAY = 86_400
   const database = openDatabase({
     url: service.database.url,

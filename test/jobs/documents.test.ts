@@ -30,7 +30,7 @@ const keysOf = (document: object) => Object.keys(document).sort()
 
 const INSTANT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
 
-t.test('a job shows the same fields wherever it is read, but lists leave out the stack of its error', async t => {
+t.test('a job has the same fields wherever it is read, except that lists leave out the stack of its error', async t => {
   const created = await service.createJob({ jobType: 'documents', cancellable: true })
   t.same(keysOf(created), JOB)
   await service.heartbeat(created.id, { processedCount: 1 })
@@ -38,7 +38,7 @@ t.test('a job shows the same fields wherever it is read, but lists leave out the
   t.same(keysOf(read), JOB)
   t.same(workers.map(keysOf), [WORKER])
   const list = await service.call<{ items: object[] }>('GET', '/jobs?jobType=documents')
-  t.same(keysOf(list.body), ['items', 'page', 'pageSize', 'total'])
+  t.same(keysOf(list.body), ['items', 'next', 'page', 'pageSize', 'total', 'totalIsExact'])
   const { errorStack: noStack, ...listed } = read
   t.equal(noStack, null)
   t.same(list.body.items, [listed])
@@ -51,7 +51,7 @@ t.test('a job shows the same fields wherever it is read, but lists leave out the
   t.same(keysOf(finished.body), JOB)
 })
 
-t.test('no list of jobs holds a stack, and the job itself does', async t => {
+t.test('no list of jobs has the stack of an error, and the document of the job has it', async t => {
   const jobType = 'with a stack'
   const errorStack = 'at print (printer.ts:3)\n"quoted" \\ é 😀'
   const batch = await service.createJob({ jobType, partitions: [{ name: 'one' }] })
@@ -99,7 +99,7 @@ t.test('the progress document has meta and payload if they are asked for', async
   ] as const) {
     t.same((await read(query)).body, { ...plain, ...added }, query)
   }
-  // Those who wait at the same time share a read with those alone who want the same.
+  // Callers who wait at the same time share a read only with callers who want the same parts.
   const wait = { prefer: 'wait=1', 'if-none-match': 'W/"another"' }
   const waited = await Promise.all(['', '?include=meta', '?include=payload,meta'].map(query => read(query, wait)))
   t.same(
@@ -123,24 +123,27 @@ t.test('the progress document has meta and payload if they are asked for', async
   t.equal((await service.call('GET', `/jobs/${id}?include=meta`)).status, 400, 'the job itself has all of it')
 })
 
-t.test('only what is left has a range, and not the time for which heartbeats have changed nothing', async t => {
-  const { id } = await service.createJob({ totalCount: 10 })
-  await service.heartbeat(id, { processedCount: 1 })
-  const rangeOf = async (fields: string) => {
-    await service.database.pool.query(`UPDATE public.progress_jobs SET ${fields} WHERE id = $1`, [id])
-    const { etaLowSeconds, etaHighSeconds } = await service.job(id)
-    return [etaLowSeconds, etaHighSeconds]
-  }
-  const spread = Math.log(2) / 1.2816
-  const silent = "heartbeat_at = updated_at + interval '100 seconds'"
-  t.same(await rangeOf(`eta_seconds = 400, eta_spread = ${spread}, heartbeat_at = updated_at`), [200, 800])
-  t.same(await rangeOf(`eta_seconds = 500, ${silent}`), [300, 900], '100 s passed, and 400 s are left')
-  t.same(await rangeOf(`eta_seconds = 60, ${silent}`), [100, 100], 'more time has passed than was left')
-  t.same(await rangeOf(`eta_seconds = 400, eta_spread = 0, heartbeat_at = updated_at`), [400, 400])
-  t.same(await rangeOf(`eta_spread = NULL, eta_source = 'worker'`), [null, null], 'what a worker says has none')
-  t.same(await rangeOf(`eta_seconds = NULL, eta_source = NULL, eta_spread = 1`), [null, null])
-  t.equal((await rangeOf(`eta_seconds = 9007199254740991, eta_spread = 5`))[1], Number.MAX_SAFE_INTEGER)
-})
+t.test(
+  'the range of an estimate spreads the time left, and not the time for which heartbeats have changed nothing',
+  async t => {
+    const { id } = await service.createJob({ totalCount: 10 })
+    await service.heartbeat(id, { processedCount: 1 })
+    const rangeOf = async (fields: string) => {
+      await service.database.pool.query(`UPDATE public.progress_jobs SET ${fields} WHERE id = $1`, [id])
+      const { etaLowSeconds, etaHighSeconds } = await service.job(id)
+      return [etaLowSeconds, etaHighSeconds]
+    }
+    const spread = Math.log(2) / 1.2816
+    const silent = "heartbeat_at = updated_at + interval '100 seconds'"
+    t.same(await rangeOf(`eta_seconds = 400, eta_spread = ${spread}, heartbeat_at = updated_at`), [200, 800])
+    t.same(await rangeOf(`eta_seconds = 500, ${silent}`), [300, 900], '100 s passed, and 400 s are left')
+    t.same(await rangeOf(`eta_seconds = 60, ${silent}`), [100, 100], 'more time has passed than was left')
+    t.same(await rangeOf(`eta_seconds = 400, eta_spread = 0, heartbeat_at = updated_at`), [400, 400])
+    t.same(await rangeOf(`eta_spread = NULL, eta_source = 'worker'`), [null, null], 'what a worker says has none')
+    t.same(await rangeOf(`eta_seconds = NULL, eta_source = NULL, eta_spread = 1`), [null, null])
+    t.equal((await rangeOf(`eta_seconds = 9007199254740991, eta_spread = 5`))[1], Number.MAX_SAFE_INTEGER)
+  },
+)
 
 t.test('times are ISO 8601 in UTC with milliseconds', async t => {
   const { id } = await service.createJob({ cancellable: true })
@@ -184,7 +187,7 @@ t.test('a new job has the defaults that are documented', async t => {
   t.equal(job.createdAt, job.updatedAt)
 })
 
-t.test('the live document has its fields, without those that are null, on one line', async t => {
+t.test('the live document is one line and leaves out fields that are null', async t => {
   const { id } = await service.createJob({ meta: { 'line\nbreak': 1 } })
   // As it could be named once.
   await service.database.pool.query(`UPDATE public.progress_jobs SET name = E'two\\nlines' WHERE id = $1`, [id])
@@ -246,31 +249,34 @@ const sized = (bytes: number, fill: unknown) => {
   return { list, text: 'x'.repeat(bytes - length({ list, text: '' })) }
 }
 
-t.test('the live document has the result as the worker gave it, and says so where that is over 8 KB', async t => {
-  const live = async (resultSummary?: object) => {
-    const { id } = await service.createJob()
-    await service.call('POST', `/jobs/${id}/complete`, resultSummary && { resultSummary })
-    const { rows } = await service.database.pool.query<{ json: string }>(
-      `SELECT ${FUNCTIONS}.live_document(j)::text AS json FROM public.progress_jobs j WHERE id = $1`,
-      [id],
-    )
-    t.notMatch(rows[0]?.json, /\n/, 'it is one line')
-    const { resultSummary: result, resultSummaryOmitted: omitted } = JSON.parse(rows[0]?.json ?? '') as Record<
-      string,
-      unknown
-    >
-    return [result, omitted]
-  }
-  t.same(await live(), [undefined, undefined])
-  t.same(await live({}), [{}, undefined])
-  const odd = { empty: null, nested: { none: null, list: [null, {}] }, 'line\nbreak': '"}' }
-  t.same(await live(odd), [odd, undefined], 'its nulls are its own')
-  for (const fill of Object.values(FILLINGS)) {
-    t.same(await live(sized(8192, fill)), [sized(8192, fill), undefined], `8 KB of ${JSON.stringify(fill)}`)
-    t.same(await live(sized(8193, fill)), [undefined, true], `a byte more of ${JSON.stringify(fill)}`)
-  }
-  t.same(await live(sized(20_000, 0)), [undefined, true])
-})
+t.test(
+  'the live document has the result as the worker gave it, and resultSummaryOmitted for a result over 8 KB',
+  async t => {
+    const live = async (resultSummary?: object) => {
+      const { id } = await service.createJob()
+      await service.call('POST', `/jobs/${id}/complete`, resultSummary && { resultSummary })
+      const { rows } = await service.database.pool.query<{ json: string }>(
+        `SELECT ${FUNCTIONS}.live_document(j)::text AS json FROM public.progress_jobs j WHERE id = $1`,
+        [id],
+      )
+      t.notMatch(rows[0]?.json, /\n/, 'it is one line')
+      const { resultSummary: result, resultSummaryOmitted: omitted } = JSON.parse(rows[0]?.json ?? '') as Record<
+        string,
+        unknown
+      >
+      return [result, omitted]
+    }
+    t.same(await live(), [undefined, undefined])
+    t.same(await live({}), [{}, undefined])
+    const odd = { empty: null, nested: { none: null, list: [null, {}] }, 'line\nbreak': '"}' }
+    t.same(await live(odd), [odd, undefined], 'its nulls are its own')
+    for (const fill of Object.values(FILLINGS)) {
+      t.same(await live(sized(8192, fill)), [sized(8192, fill), undefined], `8 KB of ${JSON.stringify(fill)}`)
+      t.same(await live(sized(8193, fill)), [undefined, true], `a byte more of ${JSON.stringify(fill)}`)
+    }
+    t.same(await live(sized(20_000, 0)), [undefined, true])
+  },
+)
 
 t.test('the database measures the size of a document as JSON without blanks', async t => {
   const fits = async (document: unknown, bytes: number): Promise<boolean | undefined> => {

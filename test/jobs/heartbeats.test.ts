@@ -118,7 +118,7 @@ t.test(
   },
 )
 
-t.test('the only worker of a job that changes its unit begins at nothing in it', async t => {
+t.test('the count of a worker begins at 0 when the only worker of a job changes its unit', async t => {
   const { id } = await service.createJob()
   await service.heartbeat(id, { processedCount: 500, totalCount: 1000, unit: 'rows' })
   await service.heartbeat(id, { increment: 2, totalCount: 4, unit: 'files' })
@@ -142,24 +142,27 @@ t.test(
   },
 )
 
-t.test('a unit that a worker only names takes neither the unit nor the total that the job was given', async t => {
-  const { id } = await service.createJob({ unit: 'rows', totalCount: 100 })
-  await service.heartbeat(id, { workerId: 'stray', unit: 'files' })
-  await service.heartbeat(id, { workerId: 'a', unit: 'rows', processedCount: 30 })
-  t.match(await service.job(id), { unit: 'rows', processedCount: 30, totalCount: 100, progressPercent: 30 })
+t.test(
+  'a worker that names a unit and counts nothing changes neither the unit nor the total that the job was given',
+  async t => {
+    const { id } = await service.createJob({ unit: 'rows', totalCount: 100 })
+    await service.heartbeat(id, { workerId: 'stray', unit: 'files' })
+    await service.heartbeat(id, { workerId: 'a', unit: 'rows', processedCount: 30 })
+    t.match(await service.job(id), { unit: 'rows', processedCount: 30, totalCount: 100, progressPercent: 30 })
 
-  const byDefault = await service.createJob({ unit: 'rows' })
-  await service.heartbeat(byDefault.id, { totalCount: 50 })
-  await service.heartbeat(byDefault.id, { workerId: 'stray', unit: 'files' })
-  await service.heartbeat(byDefault.id, { processedCount: 10 })
-  t.match(await service.job(byDefault.id), { unit: 'rows', processedCount: 10, totalCount: 50, progressPercent: 20 })
+    const byDefault = await service.createJob({ unit: 'rows' })
+    await service.heartbeat(byDefault.id, { totalCount: 50 })
+    await service.heartbeat(byDefault.id, { workerId: 'stray', unit: 'files' })
+    await service.heartbeat(byDefault.id, { processedCount: 10 })
+    t.match(await service.job(byDefault.id), { unit: 'rows', processedCount: 10, totalCount: 50, progressPercent: 20 })
 
-  const unnamed = await service.createJob({ totalCount: 50 })
-  await service.heartbeat(unnamed.id, { unit: 'files' })
-  t.match(await service.job(unnamed.id), { unit: 'files', totalCount: 50 })
-})
+    const unnamed = await service.createJob({ totalCount: 50 })
+    await service.heartbeat(unnamed.id, { unit: 'files' })
+    t.match(await service.job(unnamed.id), { unit: 'files', totalCount: 50 })
+  },
+)
 
-t.test('the percent of a job begins at nothing in a new unit', async t => {
+t.test('the percent of a job begins at 0 in a new unit', async t => {
   const { id } = await service.createJob()
   await service.heartbeat(id, { unit: 'rows', processedCount: 90, totalCount: 100 })
   t.match(await service.job(id), { progressPercent: 90 })
@@ -169,7 +172,7 @@ t.test('the percent of a job begins at nothing in a new unit', async t => {
   t.match(await service.job(id), { unit: 'files', progressPercent: 25 })
 })
 
-t.test('of several units in one request the first becomes the job’s', async t => {
+t.test('the first of several units in one request becomes the unit of the job', async t => {
   for (const units of [
     ['rows', 'files', 'bytes'],
     ['files', 'rows', 'bytes'],
@@ -181,7 +184,7 @@ t.test('of several units in one request the first becomes the job’s', async t 
   }
 })
 
-t.test('a thousand workers that change their unit at once are written like others', async t => {
+t.test('the reports of a thousand workers that change their unit at once are all written', async t => {
   const { id } = await service.createJob({ unit: 'rows' })
   const report = async (unit: string) => {
     const heartbeats = Array.from({ length: 1000 }, (_, n) => ({
@@ -198,7 +201,7 @@ t.test('a thousand workers that change their unit at once are written like other
   t.match(await service.job(id), { unit: 'files', processedCount: 5000 })
 })
 
-t.test('workers of a job that report different units at once are not added either', async t => {
+t.test('counts that workers report in different units at once are not added', async t => {
   const { id } = await service.createJob()
   await Promise.all(
     ['rows', 'files', 'rows', 'files'].map((unit, n) =>
@@ -226,7 +229,7 @@ t.test('a total sent without workerId replaces the declared one', async t => {
   t.match(await service.job(id), { totalCount: 200, progressPercent: 10 })
 })
 
-t.test('a total of 0 is a job with nothing to do', async t => {
+t.test('a job with a total of 0 has nothing to do', async t => {
   const { id } = await service.createJob({ totalCount: 0 })
   await service.heartbeat(id)
   t.match(await service.job(id), { totalCount: 0, remainingCount: 0, progressPercent: 99 })
@@ -242,7 +245,7 @@ t.test('the percent is rounded down and at most 99 before completion', async t =
   t.equal((await service.heartbeat(other.id, { processedCount: 2 })).body.progressPercent, 66)
 })
 
-t.test('the percent is that of the counts wherever a total is known, also when they fall', async t => {
+t.test('the percent follows the counts if a total is known, also when they fall', async t => {
   const { id } = await service.createJob({ totalCount: 100 })
   const after = async (body: object) => (await service.heartbeat(id, { ...body })).body.progressPercent
   t.equal(await after({ processedCount: 60 }), 60)
@@ -258,13 +261,13 @@ t.test('the percent is that of the counts wherever a total is known, also when t
   t.equal(known.body.progressPercent, 10, 'a total that becomes known')
 })
 
-t.test('a reported percent never moves the bar back', async t => {
+t.test('a reported percent never lowers the percent of a job', async t => {
   const { id } = await service.createJob()
   t.equal((await service.heartbeat(id, { progressPercent: 60 })).body.progressPercent, 60)
   t.equal((await service.heartbeat(id, { progressPercent: 30 })).body.progressPercent, 60)
 })
 
-t.test('the bar of a batch falls with the counts of its partitions', async t => {
+t.test('the percent of a batch falls with the counts of its partitions', async t => {
   const batch = await service.createJob({
     partitions: [
       { name: 'one', totalCount: 50 },
@@ -278,20 +281,27 @@ t.test('the bar of a batch falls with the counts of its partitions', async t => 
   t.match(await service.job(batch.id), { processedCount: 5, progressPercent: 5 })
 })
 
-t.test('a reported percent counts only while no total is known, and several workers’ is their mean', async t => {
-  const { id } = await service.createJob()
-  await service.heartbeat(id, { workerId: 'a', progressPercent: 50 })
-  t.equal(
-    (await service.heartbeat(id, { workerId: 'b', progressPercent: 25 })).body.progressPercent,
-    50,
-    'does not fall',
-  )
-  t.equal((await service.heartbeat(id, { workerId: 'b', progressPercent: 75 })).body.progressPercent, 62)
-  t.equal((await service.heartbeat(id, { workerId: 'a', progressPercent: 100 })).body.progressPercent, 87)
-  t.equal((await service.heartbeat(id, { workerId: 'b', progressPercent: 100 })).body.progressPercent, 99, 'held at 99')
-  const known = await service.createJob({ totalCount: 100 })
-  t.equal((await service.heartbeat(known.id, { processedCount: 10, progressPercent: 90 })).body.progressPercent, 10)
-})
+t.test(
+  'a reported percent counts only while no total is known, and the percent of several workers is their mean',
+  async t => {
+    const { id } = await service.createJob()
+    await service.heartbeat(id, { workerId: 'a', progressPercent: 50 })
+    t.equal(
+      (await service.heartbeat(id, { workerId: 'b', progressPercent: 25 })).body.progressPercent,
+      50,
+      'does not fall',
+    )
+    t.equal((await service.heartbeat(id, { workerId: 'b', progressPercent: 75 })).body.progressPercent, 62)
+    t.equal((await service.heartbeat(id, { workerId: 'a', progressPercent: 100 })).body.progressPercent, 87)
+    t.equal(
+      (await service.heartbeat(id, { workerId: 'b', progressPercent: 100 })).body.progressPercent,
+      99,
+      'held at 99',
+    )
+    const known = await service.createJob({ totalCount: 100 })
+    t.equal((await service.heartbeat(known.id, { processedCount: 10, progressPercent: 90 })).body.progressPercent, 10)
+  },
+)
 
 t.test('a late report refreshes liveness only', async t => {
   const { id } = await service.createJob({ totalCount: 100 })
@@ -301,28 +311,31 @@ t.test('a late report refreshes liveness only', async t => {
   t.match(await service.job(id), { processedCount: 50, message: 'new' })
 })
 
-t.test('a worker whose reports are all late for ten seconds has set its clock back: they apply', async t => {
-  for (const workerId of ['default', 'other']) {
-    const { id } = await service.createJob({ totalCount: 100 })
-    const report = async (processedCount: number, secondsAgo: number) => {
-      const reportedAt = new Date(Date.now() - secondsAgo * 1000).toISOString()
-      return (await service.heartbeat(id, { workerId, processedCount, reportedAt })).body
+t.test(
+  'reports of a worker apply again once all of them were late for ten seconds, because its clock was set back',
+  async t => {
+    for (const workerId of ['default', 'other']) {
+      const { id } = await service.createJob({ totalCount: 100 })
+      const report = async (processedCount: number, secondsAgo: number) => {
+        const reportedAt = new Date(Date.now() - secondsAgo * 1000).toISOString()
+        return (await service.heartbeat(id, { workerId, processedCount, reportedAt })).body
+      }
+      await report(10, 0)
+      t.match(await report(11, 120), { applied: false }, 'it may be late')
+      await service.age(id, 9)
+      t.match(await report(12, 116), { applied: false })
+      await service.age(id, 2)
+      t.match(await report(13, 113), { applied: true, progressPercent: 13 })
+      t.match(await report(14, 112), { applied: true, progressPercent: 14 }, 'and orders what follows')
+      t.match(await report(2, 115), { applied: false }, 'what is late by the new clock is late')
+      await service.age(id, 11)
+      t.match(await report(15, 100), { applied: true })
+      t.match(await report(3, 105), { applied: false }, 'one that was in time begins the ten seconds anew')
     }
-    await report(10, 0)
-    t.match(await report(11, 120), { applied: false }, 'it may be late')
-    await service.age(id, 9)
-    t.match(await report(12, 116), { applied: false })
-    await service.age(id, 2)
-    t.match(await report(13, 113), { applied: true, progressPercent: 13 })
-    t.match(await report(14, 112), { applied: true, progressPercent: 14 }, 'and orders what follows')
-    t.match(await report(2, 115), { applied: false }, 'what is late by the new clock is late')
-    await service.age(id, 11)
-    t.match(await report(15, 100), { applied: true })
-    t.match(await report(3, 105), { applied: false }, 'one that was in time begins the ten seconds anew')
-  }
-})
+  },
+)
 
-t.test('a worker’s clock that is set while it works changes no rate', async t => {
+t.test("a change of a worker's clock during its work does not change its rate", async t => {
   for (const jumpSeconds of [3_600, -3_600, 90, -200, 86_400 * 365]) {
     const { id } = await service.createJob({ totalCount: 1_000 })
     const begunMs = Date.now()
@@ -381,7 +394,7 @@ t.test('a report of another attempt is refused as superseded', async t => {
   })
 })
 
-t.test('a worker of an earlier attempt begins at nothing', async t => {
+t.test('a worker of an earlier attempt begins again with no counts', async t => {
   const { id } = await service.createJob({ totalCount: 100 })
   await service.heartbeat(id, { workerId: 'a', processedCount: 40, message: 'old', payload: { x: 1 } })
   await service.heartbeat(id, { workerId: 'b', processedCount: 40 })
@@ -402,7 +415,7 @@ t.test('a finished job refuses heartbeats with its status', async t => {
   t.equal((await service.job(id)).processedCount, 0)
 })
 
-t.test('a count beyond the total is kept, whether both come in one report or in two', async t => {
+t.test('a count beyond the total is kept, also if both come in one report', async t => {
   const past = { processedCount: 12, totalCount: 10, remainingCount: 0, progressPercent: 99 }
   const reports: object[][] = [
     [{ totalCount: 10 }, { processedCount: 12 }],
@@ -423,7 +436,7 @@ t.test('a count beyond the total is kept, whether both come in one report or in 
   }
 })
 
-t.test('remainingCount is what was left undone: 0 only for a completed job', async t => {
+t.test('remainingCount is the number of items not done, and 0 for a completed job', async t => {
   const ends: [path: string, body: object | undefined, remainingCount: number][] = [
     ['complete', undefined, 0],
     ['fail', { errorMessage: 'no' }, 70],
@@ -510,7 +523,7 @@ t.test('a job has at most 1,000 workers', async t => {
   t.equal((await service.job(id)).processedCount, 1001)
 })
 
-t.test('too many new workers in one batch: the first thousand are taken', async t => {
+t.test('of too many new workers in one flush, the first thousand are accepted', async t => {
   const { id } = await service.createJob()
   const one = Array.from({ length: 999 }, (_, n) => ({ jobId: id, workerId: `w${n}` }))
   await service.call('POST', '/heartbeats', { heartbeats: one })
@@ -550,7 +563,7 @@ t.test('a bulk answers each item in its place, and a bad one does not fail the o
   t.equal((await service.job(one.id)).processedCount, 5)
 })
 
-t.test('the asked-for interval never exceeds a third of the timeout or of STALLED_AFTER_SECONDS', async t => {
+t.test('heartbeatIntervalMs is at most a third of the timeout and of STALLED_AFTER_SECONDS', async t => {
   const usual = await service.createJob()
   t.equal((await service.heartbeat(usual.id)).body.heartbeatIntervalMs, 5000)
   const short = await service.createJob({ heartbeatTimeoutSeconds: 3 })
@@ -578,7 +591,7 @@ t.test('an empty body of any content type is a bare heartbeat', async t => {
   }
 })
 
-t.test('the throughput and ETA follow what was done', async t => {
+t.test('the throughput and the ETA follow the counts', async t => {
   const { id } = await service.createJob({ totalCount: 1000 })
   await service.call('POST', `/jobs/${id}/start`)
   await service.age(id, 10)

@@ -12,7 +12,7 @@ interface Event {
   data: Record<string, unknown>
 }
 
-t.test('every lifecycle change is noted with its time, who made it, the attempt, and what belongs to it', async t => {
+t.test('the history has every lifecycle change with its time, user, attempt and data', async t => {
   const timeline = await startTimeline(t)
   await timeline.at(1)
   const jobId = await timeline.create({ cancellable: true, total_count: 10, started_by_user_id: 'anne' })
@@ -57,7 +57,7 @@ t.test('every lifecycle change is noted with its time, who made it, the attempt,
   ])
 })
 
-t.test('progress is noted after a percent and five seconds, with the values of that moment', async t => {
+t.test('the history has a sample of progress after a percent and five seconds', async t => {
   const timeline = await startTimeline(t)
   const jobId = await timeline.create({ total_count: 100 })
   const report = async (at: number, fields: { processedCount?: number; totalCount?: number }) => {
@@ -89,7 +89,7 @@ const samplesBetween = async (timeline: Timeline, jobId: string, from: number, t
   return samples.filter(({ at }) => at >= from && at < to).length
 }
 
-t.test('half an hour of reports leaves at most a hundred samples, which are enough to draw the curve', async t => {
+t.test('half an hour of reports makes at most a hundred samples, which are enough to draw the curve', async t => {
   const timeline = await startTimeline(t)
   const seconds = 1800
   const names = ['steady', 'ahead', 'idle', 'endless', 'growing'] as const
@@ -99,7 +99,7 @@ t.test('half an hour of reports leaves at most a hundred samples, which are enou
     ),
   )
   const [steady, ahead, idle, endless, growing] = ids as [string, string, string, string, string]
-  // Half of its work in a sixth of the time, and the rest in what is left.
+  // Half of its work in a sixth of the time, and the other half in the rest.
   const aheadAt = (at: number) => Math.floor(at < 300 ? (500 * at) / 300 : 500 + (500 * (at - 300)) / 1500)
   for (const jobId of ids) await timeline.command(jobId, 'start')
   for (let at = 3; at < seconds; at += 3) {
@@ -148,7 +148,7 @@ t.test('half an hour of reports leaves at most a hundred samples, which are enou
   t.match(last?.data, { advancedAt: '2030-01-01T00:01:42.000Z', progressPercent: 10 }, 'alive, but not advancing')
 })
 
-t.test('the history is read by type, and goes with its job', async t => {
+t.test('the history can be read by type, and is erased with its job', async t => {
   const service = await startService(t)
   const { id } = await service.createJob({ totalCount: 100 })
   await service.call('POST', `/jobs/${id}/start`)

@@ -19,7 +19,7 @@ const opened = openDatabase({
 })
 t.teardown(() => opened.close())
 
-/** The use cases for any identity, with what they announce. No heartbeat is sent through them. */
+/** The use cases for any identity, and their announcements. No heartbeat is sent through them. */
 const useCases = ({ defaultHeartbeatTimeoutSeconds = 60 } = {}) => {
   const announced: JobChange[] = []
   const jobs = createUseCases({
@@ -58,7 +58,7 @@ t.test('the order of keys in the body does not matter', async t => {
   t.equal((await create(key, { meta: { b: { d: 3, c: 2 }, a: 1 } })).status, 200)
 })
 
-t.test('the key answers with the job as it is now', async t => {
+t.test('a repeated create is answered with the present state of the job', async t => {
   const key = randomUUID()
   const { id } = (await create(key)).body
   await service.call('POST', `/jobs/${id}/complete`)
@@ -117,7 +117,7 @@ t.test('a key belongs to one tenant and organization', async t => {
   }
 })
 
-t.test("a repeated key is compared by the body, not by its sender or the service's defaults", async t => {
+t.test('a repeated create is compared by its body, and not by its sender or the defaults of the service', async t => {
   const tenantId = randomUUID()
   const input = { jobType: 'test', name: 'a job' }
   const first = await useCases().jobs.create(identityOf({ tenantId, userId: 'anna' }), input, 'k')
@@ -128,7 +128,7 @@ t.test("a repeated key is compared by the body, not by its sender or the service
   t.match(later, { created: false, job: { id: first.job.id, heartbeatTimeoutSeconds: 60 } })
 })
 
-t.test('every change is announced once, a repetition is not', async t => {
+t.test('every change is announced once, and a repetition is not announced', async t => {
   const { jobs, announced } = useCases()
   const caller = identityOf({ userId: 'anna' })
   const { job } = await jobs.create(caller, { jobType: 'test', name: 'a job', cancellable: true }, 'k')

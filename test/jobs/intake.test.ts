@@ -100,7 +100,7 @@ t.test('while one batch commits, the next one fills', async t => {
   )
 })
 
-t.test('a second flush begins beside the first only with a full batch, and a third never does', async t => {
+t.test('a second flush begins beside the first only with a full batch, and there is never a third', async t => {
   const { write, batches, batch } = createManualWrite()
   const { intake } = createIntake(t, write, { maxBatch: 2 })
   const answers: Promise<unknown>[] = []
@@ -200,7 +200,7 @@ t.test('reports of one worker are written in order, one per batch, and merged wh
   t.equal((await Promise.all(answers)).length, 4, 'every request has its answer')
 })
 
-t.test('no report is written by the rights of another caller', async t => {
+t.test('no report is written with the rights of another caller', async t => {
   const { write, batch } = createManualWrite()
   const { intake } = createIntake(t, write)
   const rights = [
@@ -302,7 +302,7 @@ t.test('after an unknown outcome absolute values are written again, increments a
   t.match(await absolute, { durable: true })
 })
 
-t.test('a locked job waits by itself, the others go on', async t => {
+t.test('a locked job waits alone, and other jobs are written', async t => {
   const { write, batches, batch } = createManualWrite()
   const { intake } = createIntake(t, write)
   const stuck = intake.submit(scope, { jobId: 'locked', workerId: 'w' })
@@ -325,7 +325,7 @@ t.test('a locked job waits by itself, the others go on', async t => {
   t.equal(batches.length, 3)
 })
 
-t.test('a slow try of locked jobs does not delay the other jobs', async t => {
+t.test('a slow retry of locked jobs does not delay other jobs', async t => {
   const { write, batch } = createManualWrite()
   const { intake } = createIntake(t, write)
   const stuck = intake.submit(scope, { jobId: 'locked', workerId: 'w' })
@@ -341,7 +341,7 @@ t.test('a slow try of locked jobs does not delay the other jobs', async t => {
   t.match(await stuck, { durable: true })
 })
 
-t.test('a job that stays locked is tried while no other flush of the process is in flight', async t => {
+t.test('a job that stays locked is retried while no other flush of the process is in flight', async t => {
   let tries = 0
   let held = true
   const { write, batch } = createManualWrite()
@@ -365,7 +365,7 @@ t.test('a job that stays locked is tried while no other flush of the process is 
   t.match(await Promise.all([stuck, free]), [{ durable: true }, { durable: true }])
 })
 
-t.test('of two reports for one job, the one that stays locked has the last word', async t => {
+t.test('a report that stays locked is retried after another report for its job was written', async t => {
   const { write, batch } = createManualWrite()
   const { intake } = createIntake(t, write)
   const answers = ['v', 'w'].map(workerId => intake.submit(scope, { jobId: 'a', workerId }))
@@ -379,7 +379,7 @@ t.test('of two reports for one job, the one that stays locked has the last word'
   await Promise.all(answers)
 })
 
-t.test('reports whose try hangs count as waiting, though their job was locked a while ago', async t => {
+t.test('reports whose retry hangs count as waiting, although their job was locked earlier', async t => {
   const { write, batch } = createManualWrite()
   const { intake } = createIntake(t, write)
   const answer = intake.submit(scope, { jobId: 'a', workerId: 'w' })
@@ -392,7 +392,7 @@ t.test('reports whose try hangs count as waiting, though their job was locked a 
   await answer
 })
 
-t.test('a flush from before the failure does not say that the database is back', async t => {
+t.test('the end of a flush that began before a failure does not count as the return of the database', async t => {
   const lines: string[] = []
   const heard = pino({ level: 'info' }, { write: line => lines.push(line) })
   const { write, batch } = createManualWrite()
@@ -455,7 +455,7 @@ t.test('a full queue refuses as overloaded, and a bulk that does not fit is refu
   t.ok((answers[0]?.heartbeatIntervalMs ?? 0) > 1000, 'and workers are asked to slow down')
 })
 
-t.test('a queue that holds too many bytes refuses as well', async t => {
+t.test('a queue that holds too many bytes refuses as overloaded', async t => {
   const { write, batch } = createManualWrite()
   const { intake } = createIntake(t, write, { maxBytes: 5_000 })
   const first = intake.submit(scope, { jobId: 'a', workerId: 'w', payload: { x: 'y'.repeat(6_000) } })
@@ -506,7 +506,7 @@ t.test('the tenant or caller that fills the queue is refused before a newcomer',
   t.equal(await send(callerOf(1, 'hog'), 1), 0, 'and the first has no more for it')
 })
 
-t.test('a newcomer finds room though many tenants have taken what they could', async t => {
+t.test('a new tenant finds room in a queue that many tenants have filled with their shares', async t => {
   const { send } = createCrowd(t, { maxEntries: 10_000 })
   for (let tenant = 1; tenant <= 7; tenant += 1) await send(callerOf(tenant, 'hog'), 10_000)
   t.equal(await send(callerOf(8, 'a'), 20), 20)
@@ -551,14 +551,15 @@ t.test('batches take from all tenants in turns', async t => {
   for (let n = 0; n < 10; n += 1) submit(1, `a${n}`)
   submit(2, 'b')
   for (let n = 0; n < 2; n += 1) submit(3, `c${n}`)
+  for (let n = 0; n < 10; n += 1) submit(4, `d${n}`)
   const jobsOf = async (n: number) => {
     const { entries, end } = await batch(n)
     end(all(entries, written))
     return entries.map(({ heartbeat }) => heartbeat.jobId)
   }
-  t.same(await jobsOf(0), ['a0', 'b', 'c0', 'a1', 'c1'])
-  t.same(await jobsOf(1), ['a2', 'a3'])
-  for (let n = 2; n < 5; n += 1) await jobsOf(n)
+  t.same(await jobsOf(0), ['b', 'c0', 'c1'])
+  t.same(await jobsOf(1), ['a0', 'd0', 'a1', 'd1'])
+  for (let n = 2; n < 6; n += 1) await jobsOf(n)
   await Promise.all(answers)
 })
 
@@ -578,7 +579,7 @@ t.test('a token of one job can fill the queue only with that job and its proven 
 
 t.test('an entry counts as at least the memory that it takes', async t => {
   const size = (fields: Partial<Heartbeat>) => sizeOfHeartbeat({ jobId: 'a', workerId: 'w', ...fields })
-  // Measured with Node 20, for 20,000 entries. What is parsed takes as much with 22, 24 and 26.
+  // Measured with Node 20, for 20,000 entries. Parsed entries take as much with 22, 24 and 26.
   const measured: [Partial<Heartbeat>, number][] = [
     [{}, 581],
     [{ message: 'x'.repeat(2_000) }, 2_608],
@@ -605,7 +606,7 @@ t.test('closing writes the accepted reports, and refuses later ones', async t =>
   await closed
 })
 
-t.test('closing gives up after its grace when the database is away', async t => {
+t.test('closing ends after its grace period if the database is away', async t => {
   const write: HeartbeatWrite = async entries => away(entries, 'not_written')
   const { intake } = createIntake(t, write, { answerWithinMs: 20 })
   t.match(await intake.submit(scope, { jobId: 'a', workerId: 'w' }), { durable: false })
@@ -654,7 +655,7 @@ const createRealWrite = async (t: Test) => {
   return { write: createHeartbeatWrite(database), newJob, pool }
 }
 
-t.test("many workers' rows that another session has locked delay the other jobs no longer than one row", async t => {
+t.test('locked rows of many workers delay other jobs no longer than one locked row', async t => {
   const { write, newJob, pool } = await createRealWrite(t)
   const [held, free] = [await newJob(), await newJob()]
   const workers = Array.from({ length: 16 }, (_, index) => entryOf({ jobId: held, workerId: `w-${index}` }))
@@ -723,7 +724,7 @@ t.test('a report reaches only jobs of its tenant, its organization and its token
   t.equal(await outcomeFor({ jobId }), 'written')
 })
 
-/** What is stored of a job and its workers, as far as merging could spoil it. */
+/** The columns of a job and its workers that a wrong merge would change. */
 const readState = async (pool: pg.Pool, jobId: string) => {
   const { rows } = await pool.query<Record<string, unknown>>(
     `SELECT j.processed_count, j.total_count, j.message, j.stage, j.unit, w.unit AS worker_unit,
@@ -735,7 +736,7 @@ const readState = async (pool: pg.Pool, jobId: string) => {
   return rows
 }
 
-/** Everything in one go: what may merge is one entry, what may not follows in the next batch. */
+/** All reports at once: reports that may merge become one entry, and the others follow in the next batch. */
 const flushQueue = async (write: HeartbeatWrite, heartbeats: Heartbeat[]) => {
   const queue = new HeartbeatQueue()
   for (const heartbeat of heartbeats) {
@@ -759,7 +760,7 @@ const MERGED_JOBS: { kind: string; stages: Stage[] | null; names: (string | null
 ]
 
 for (const { kind, stages, names } of MERGED_JOBS) {
-  t.test(`merging gives what the database makes of the reports for ${kind} one after the other`, async t => {
+  t.test(`merged reports for ${kind} have the same result in the database as the single reports in order`, async t => {
     const { write, newJob, pool } = await createRealWrite(t)
     let merged = 0
     const checked = await fc.check(
@@ -770,7 +771,7 @@ for (const { kind, stages, names } of MERGED_JOBS) {
           ({ count, ...report }: (typeof before)[number]) =>
             ({ jobId, workerId: 'default', ...count, ...report }) as Heartbeat
         for (const jobId of [one, two]) {
-          // What is stored already must not matter to how the rest merges; nor that others have left a stage behind.
+          // Neither stored values nor stages that other workers have left may change how reports merge.
           for (const heartbeat of before.map(toHeartbeat(jobId))) await flushQueue(write, [heartbeat])
           if (isLeft) await flushQueue(write, [{ jobId, workerId: 'other', stage: 'y', processedCount: 1 }])
         }
@@ -858,6 +859,41 @@ t.test(
 )
 
 t.test(
+  'a tenant that has more to write than its part is written by itself, and the reports of others do not wait for it',
+  async t => {
+    const { write, batches, batch } = createManualWrite()
+    const { intake } = createIntake(t, write, { maxBatch: 16 })
+    const of = (tenantId: string) => ({ ...scope, tenantId })
+    const answers: Promise<unknown>[] = []
+    const submit = async (tenantId: string, ...jobIds: string[]) => {
+      for (const jobId of jobIds) answers.push(intake.submit(of(tenantId), { jobId, workerId: 'w' }))
+      await setImmediate()
+      await setImmediate()
+    }
+    const tenantsOf = (entries: Entry[]) => [...new Set(entries.map(entry => entry.scope.tenantId))]
+    await submit('modest', 'm0')
+    const begun = await batch(0)
+    await submit('greedy', 'a', 'b', 'c', 'd', 'e')
+    t.same(tenantsOf((await batch(1)).entries), ['greedy'], 'a flush of its own, beside that of the other')
+    t.equal((await batch(1)).entries.length, 2)
+    begun.end(all(begun.entries, written))
+    await submit('modest', 'm1')
+    t.same(tenantsOf((await batch(2)).entries), ['modest'], 'while the flush of the crowd is under way')
+    await submit('modest', 'm2')
+    await submit('greedy', 'f')
+    t.equal(batches.length, 3, 'one flush of others, and one of the crowd')
+    for (let n = 1; batches.length > n; n += 1) {
+      const { entries, end } = await batch(n)
+      end(all(entries, written))
+      await setImmediate()
+      await setImmediate()
+    }
+    await Promise.all(answers)
+    t.equal(new Set(batches.flatMap(({ entries }) => entries.map(entry => entry.heartbeat.jobId))).size, 9, 'each once')
+  },
+)
+
+t.test(
   'one tenant fills an eighth of a batch while others report, and a batch has fewer large reports than small ones',
   async t => {
     const add = (queue: HeartbeatQueue, tenantId: string, count: number, text = '') => {
@@ -886,3 +922,62 @@ t.test(
     t.equal(left, 90, 'and nothing stays behind')
   },
 )
+
+t.test('reports for locked jobs of one tenant leave both flushes to the others', async t => {
+  const { write, batches, batch } = createManualWrite()
+  const { intake } = createIntake(t, write, { maxBatch: 16 })
+  const answers: Promise<unknown>[] = []
+  const submit = async (reports: [tenantId: string, jobId: string][]) => {
+    for (const [tenantId, jobId] of reports) {
+      answers.push(intake.submit({ ...scope, tenantId }, { jobId, workerId: 'w' }))
+    }
+    await setImmediate()
+    await setImmediate()
+  }
+  const isStuck = ({ scope: { tenantId } }: Entry) => tenantId === 'stuck'
+  await submit([['other', 'o'], ...['a', 'b', 'c', 'd', 'e'].map((jobId): [string, string] => ['stuck', jobId])])
+  const locked = new Set<string>()
+  let n = 0
+  while (locked.size < 5) {
+    const { entries, end } = await batch(n++)
+    for (const entry of entries.filter(isStuck)) locked.add(entry.heartbeat.jobId)
+    end({
+      outcomes: entries.map(entry => (isStuck(entry) ? { kind: 'locked' } : written)),
+      batches: [],
+      failure: null,
+    })
+  }
+  await setImmediate()
+  await submit(Array.from({ length: 80 }, (_, index): [string, string] => [`t${index >> 1}`, `j${index}`]))
+  const begun = batches.filter(({ skipLocked, entries }) => !skipLocked && !entries.some(isStuck) && entries.length > 8)
+  t.same(
+    begun.map(({ entries }) => entries.length),
+    [16, 16],
+    'two full batches',
+  )
+  await waitFor(() => {
+    for (const { entries, end } of batches) end(all(entries, written))
+    return intake.stats().pending === 0
+  })
+  await Promise.all(answers)
+})
+
+t.test('a crowd is who has more than its part to write now, and its rows cost the others nothing', async t => {
+  const queue = new HeartbeatQueue()
+  const add = (tenantId: string, count: number) => {
+    for (let n = 0; n < count; n += 1) {
+      const waiter = { resolve: () => undefined, reject: () => undefined, since: 1_000, late: false }
+      queue.add({ ...scopeOf(OPEN_IDENTITY), tenantId }, { jobId: `${tenantId} ${n}`, workerId: 'default' }, waiter)
+    }
+  }
+  add('greedy', 1_000)
+  add('modest', 1)
+  t.same([...queue.crowds(40, () => true)], ['greedy'])
+  t.same([...queue.crowds(40, ({ heartbeat: { jobId } }) => jobId !== 'greedy 7')], ['greedy'])
+  t.same([...queue.crowds(40, ({ heartbeat: { jobId } }) => jobId === 'greedy 7')], [], 'the others are locked')
+  t.same([...queue.crowds(4, () => true)], ['greedy'], 'a part is one report at least')
+  let looked = 0
+  const wanted = () => (looked += 1) > 0
+  t.equal(queue.take(40, wanted, { ofTenant: tenantId => tenantId === 'modest' }).length, 1)
+  t.ok(looked < 3, `${looked} rows were looked at`)
+})

@@ -82,7 +82,7 @@ type Command = keyof typeof COMMANDS
 
 /** Changed nothing and is no error. */
 const SAME = 'same'
-/** What a command does: a refusal's code, `SAME`, or the status it leads to and the entry it leaves in the history. */
+/** The result of a command: the code of a refusal, `SAME`, or the new status and the entry in the history. */
 type Outcome = string | [status: string, event: string]
 
 const FINISHED = 'already_finished'
@@ -160,7 +160,7 @@ t.test('every command of an unknown job is 404', async t => {
   }
 })
 
-t.test('a worker of another attempt is superseded, whatever it says', async t => {
+t.test('every command of a worker of another attempt is refused as superseded', async t => {
   const running = await STATES.retried({})
   await post(running.id, 'start')
   const before = await service.job(running.id)
@@ -204,7 +204,7 @@ t.test('complete sets the percent to 100 and the ETA to 0, and keeps the counts 
   })
 })
 
-t.test('complete leaves a last message, and without one that of the last report stays', async t => {
+t.test('complete sets the last message, and without a message that of the last report stays', async t => {
   const saying = async (body: object) => {
     const { id } = await service.createJob()
     await service.heartbeat(id, { message: 'Row 812' })
@@ -222,7 +222,7 @@ t.test('complete leaves a last message, and without one that of the last report 
   t.equal((await post(id, 'complete', { message: 'second' })).body.message, 'first', 'the same call changes nothing')
 })
 
-t.test('a pending job that is completed or failed was started implicitly', async t => {
+t.test('a complete or fail of a pending job starts it first', async t => {
   for (const [command, body] of [
     ['complete', {}],
     ['fail', { errorMessage: 'at once' }],
@@ -234,7 +234,7 @@ t.test('a pending job that is completed or failed was started implicitly', async
   }
 })
 
-t.test('fail keeps what the worker says, the percent and the counts', async t => {
+t.test('fail stores the error of the worker, and keeps the percent and the counts', async t => {
   const { id } = await service.createJob({ totalCount: 10 })
   await service.heartbeat(id, { processedCount: 4, etaSeconds: 12 })
   const { body } = await post(id, 'fail', { errorMessage: 'no more ink', errorStack: 'at print (printer.ts:3)' })
@@ -252,7 +252,7 @@ t.test('fail keeps what the worker says, the percent and the counts', async t =>
   })
 })
 
-t.test('a cancelled job says when it was asked; one that never began has no start', async t => {
+t.test('a cancelled job has the time of the request, and no start if it never began', async t => {
   const pending = (await post((await STATES.pending({})).id, 'cancel')).body
   t.match(pending, { status: 'cancelled', startedAt: null, liveness: null, failureReason: null })
   t.equal(pending.cancelRequestedAt, pending.finishedAt)
@@ -316,7 +316,7 @@ t.test('a stale job that reports again recovers, and its history says so', async
   t.same(await service.history(id), ['created', 'started', 'failed', 'recovered'])
 })
 
-t.test('a stale job that its worker ends keeps no trace of the false alarm', async t => {
+t.test('a stale job that its worker ends has no fields of the false alarm left', async t => {
   const completed = (await post((await STATES.stale({})).id, 'complete')).body
   t.match(completed, { status: 'completed', failureReason: null, errorMessage: null, progressPercent: 100 })
   const failed = (await post((await STATES.stale({})).id, 'fail', { errorMessage: 'no more ink' })).body
@@ -325,7 +325,7 @@ t.test('a stale job that its worker ends keeps no trace of the false alarm', asy
   t.match(cancelled, { status: 'cancelled', failureReason: null, errorMessage: null })
 })
 
-t.test('the history names what happened, when, in which attempt and with what, oldest first and paged', async t => {
+t.test('the history has pages of entries with type, time, attempt and data, oldest first', async t => {
   const { id, createdAt } = await service.createJob({ totalCount: 10, cancellable: true })
   await service.heartbeat(id, { workerId: 'a', processedCount: 4 })
   await post(id, 'cancel')
@@ -351,7 +351,7 @@ t.test('the history names what happened, when, in which attempt and with what, o
   t.same(second.body, { items: all.items.slice(4), page: 2, pageSize: 4, total: 6 })
 })
 
-t.test('only a finished job can be erased, and its workers and history go with it', async t => {
+t.test('only a finished job can be erased, together with its workers and history', async t => {
   for (const state of ['pending', 'running', 'asked to stop', 'retried'] as const) {
     const { id, status } = await STATES[state]({})
     const reply = await service.call('DELETE', `/jobs/${id}?purge=true`)
@@ -384,7 +384,7 @@ const finalEvents = async (id: string): Promise<JobEvent[]> => {
   )
 }
 
-t.test('a job that two replicas end at once, in any way, ends once', async t => {
+t.test('a job that two replicas end at once with any two commands ends once', async t => {
   const other = await startService(t, { database: service.database })
   await service.database.pool.query(
     "DELETE FROM public.service_processes WHERE healthy_since > now() - interval '1 hour'",

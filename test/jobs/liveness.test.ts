@@ -19,7 +19,7 @@ interface World {
   database: Database
 }
 
-/** From now on the clock stands for all functions of the database: what a rule says of 30 seconds holds to the millisecond, however busy the machine. */
+/** From now on the clock stands for all functions of the database: a rule of 30 seconds holds to the millisecond, however busy the machine. */
 const stopClock = async ({ pool }: TestDatabase): Promise<void> => {
   const { rows: clock } = await pool.query<{ now: string }>("SELECT date_trunc('milliseconds', now())::text AS now")
   await pool.query(
@@ -220,7 +220,7 @@ t.test('a job is ended after its own timeout, not before', async t => {
   for (const { name, id, status } of cases) t.equal((await world.service.job(id)).status, status, name)
 })
 
-t.test('a stale job says so', async t => {
+t.test('a stale job has the failure reason stale', async t => {
   const world = await startWorld(t)
   const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
   const { id } = await world.service.createJob({ totalCount: 10 })
@@ -295,7 +295,7 @@ t.test('a pending job fails when nobody starts it in time, and waits for ever wi
   t.match(await world.service.heartbeat(late), { status: 409, body: { code: 'already_finished' } }, 'no false alarm')
 })
 
-t.test('after a retry the time to start begins anew', async t => {
+t.test('the pending timeout begins anew with a retry', async t => {
   const world = await startWorld(t)
   const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
   const { id } = await world.service.createJob({ pendingTimeoutSeconds: 120 })
@@ -429,7 +429,7 @@ t.test('schedules go on while the wall clock is set ahead and back, and take no 
   )
 })
 
-t.test('the time since the last sweep counts those that came to their end, whatever they found', async t => {
+t.test('the time since the last sweep counts from the last sweep that came to its end', async t => {
   const world = await startWorld(t)
   let breaks = false
   const database = hinder(world.database, async name => {
@@ -505,7 +505,7 @@ t.test('a database that takes more than two seconds to answer is in trouble', as
   t.ok((await sweeper.healthyForSeconds()) < 10)
 })
 
-t.test('a process that is suspended in the middle of a sweep does not judge by the window it had before', async t => {
+t.test('a process that was suspended in the middle of a sweep judges no job in that sweep', async t => {
   const world = await startWorld(t)
   const asleep = { statement: '' }
   const database = hinder(world.database, async name => {
@@ -570,7 +570,7 @@ t.test("the record of a process from before the database's clock was set back de
 })
 
 t.test(
-  'no job is judged while reports wait in another process, nor until that has been healthy for the timeout',
+  'no job is judged while reports wait in another process, and until that process has been healthy for the timeout',
   async t => {
     const world = await startWorld(t)
     const intake = { oldestWaitMs: 0, refused: 0 }
@@ -589,7 +589,7 @@ t.test(
   },
 )
 
-t.test('a healthy hour is enough for any timeout', async t => {
+t.test('one healthy hour of a process is enough to judge any timeout', async t => {
   const world = await startWorld(t)
   const sweeper = await startSweeper(world, { healthyForSeconds: 3_590 })
   const silent = await startSilentJob(world, 86_401, { heartbeatTimeoutSeconds: 86_400 })
@@ -649,7 +649,7 @@ t.test('processes that were not seen for a day are forgotten', async t => {
   t.equal(rows.length, 1)
 })
 
-t.test('several sweepers at once mark each job once, in as many batches as it takes', async t => {
+t.test('several sweepers at once mark each job once, in batches of a limited size', async t => {
   const world = await startWorld(t)
   const { pool } = world.service.database
   const tenantId = randomUUID()
@@ -663,7 +663,7 @@ t.test('several sweepers at once mark each job once, in as many batches as it ta
   const sweepers = []
   for (let n = 0; n < 3; n += 1) sweepers.push(await startSweeper(world, { healthyForSeconds: A_DAY }))
   await Promise.all(sweepers.map(sweeper => sweeper.sweep()))
-  // A batch that another one held was left to it; what it left is found by the next sweep.
+  // Jobs that another sweep had locked were left to it. The next sweep finds the jobs that it left.
   await sweepers[0]?.sweep()
   const { rows } = await pool.query(
     `SELECT status, liveness, lifecycle, revision, lifecycle_revision, count(*)::integer AS jobs,
@@ -712,7 +712,7 @@ t.test('a locked job is skipped, and judged later by its newest state', async t 
   t.equal((await world.service.job(id)).status, 'running')
 })
 
-t.test('heartbeats that race with the sweeper win: every job runs on, and each verdict has its recovery', async t => {
+t.test('jobs whose heartbeats race with the sweeper run on, and each end by the sweeper has a recovery', async t => {
   const world = await startWorld(t)
   const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
   const jobIds = await Promise.all(Array.from({ length: 100 }, () => startSilentJob(world, 61)))
@@ -730,7 +730,7 @@ t.test('heartbeats that race with the sweeper win: every job runs on, and each v
   }
 })
 
-t.test('batches are not judged by heartbeats: they have none', async t => {
+t.test('a batch is never judged for silence, because it has no heartbeats', async t => {
   const world = await startWorld(t)
   const sweeper = await startSweeper(world, { healthyForSeconds: A_DAY })
   const id = await startSilentJob(world, 1000)

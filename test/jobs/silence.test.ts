@@ -25,7 +25,7 @@ const TIMEOUT_SECONDS = 1
 const INTERVAL_SECONDS = 10
 const RUNS = Number(process.env['SILENCE_RUNS'] ?? 1)
 
-/** What a replica is made of, as far as it hears and judges: the real intake, flushes and sweeper. */
+/** The parts of a replica that take reports and judge silence: the real intake, flushes and sweeper. */
 const startReplica = (t: Test, { url }: TestDatabase) => {
   const database = openDatabase({ url, poolSize: 5, preparedStatements: true, onConnectionError: () => undefined })
   const intake = createHeartbeatIntake({
@@ -84,7 +84,7 @@ interface Lock {
   pauseMs: number
 }
 
-/** What somebody else may do to tables and rows: LOCK TABLE as CREATE INDEX, REINDEX, VACUUM FULL and ALTER TABLE take it. */
+/** Locks of other sessions on tables and rows: LOCK TABLE as CREATE INDEX, REINDEX, VACUUM FULL and ALTER TABLE take it. */
 const locks = fc.record({
   statement: fc.oneof(
     {
@@ -120,7 +120,7 @@ const hold = async (pool: pg.Pool, { statement, place, holdMs, pauseMs }: Lock, 
   const client = await pool.connect()
   try {
     await client.query('BEGIN')
-    // Whoever waits for a table makes all that come later wait, too.
+    // A session that waits for a table makes all later sessions wait, too.
     await client.query("SET LOCAL lock_timeout = '2s'")
     await client.query(statement, statement.includes('$1') ? [ids[place % ids.length]] : []).catch(() => undefined)
     await delay(holdMs)
@@ -250,7 +250,7 @@ t.test('silence counts only up to the moment at which all processes have written
   t.equal((await there.sweeper.sweep()).ended, 8)
 })
 
-/** Jobs whose commands come to what `change` comes to. */
+/** Use cases whose commands end as `change` ends. */
 const createFailing = (change: () => Promise<never>): Jobs =>
   createUseCases({
     repository: { change } as unknown as JobRepository,
@@ -279,7 +279,7 @@ t.test(
 )
 
 t.test(
-  'a command that gets no turn in time counts as turned away, and one whose caller has too many waiting calls does not',
+  'a command that gets no turn in time counts as turned away, and a command refused for too many waiting calls of its caller does not',
   async t => {
     const turnedAway = new TurnedAway()
     let end: () => void = () => undefined
@@ -316,7 +316,7 @@ t.test(
   },
 )
 
-t.test('no job is ended for a silence that was the service’s own, whatever is locked and for how long', async t => {
+t.test('no job is ended for a silence that locks in the database have caused', async t => {
   const property = fc.asyncProperty(
     fc.array(locks, { minLength: 3, maxLength: 5 }),
     fc.array(locks, { minLength: 1, maxLength: 3 }),

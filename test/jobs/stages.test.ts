@@ -22,7 +22,7 @@ const percentAfter = async (id: string, report: Record<string, unknown>) => {
 /** Reports that are in the past for one another. */
 const at = (seconds: number) => ({ reportedAt: new Date(Date.UTC(2026, 0, 1, 0, 0, seconds)).toISOString() })
 
-t.test('weights are 1 unless declared, and are normalised to a sum of 1', async t => {
+t.test('the weight of a stage is 1 by default, and weights are normalised to a sum of 1', async t => {
   const job = await createStaged()
   t.same(job.stages, [
     { name: 'load', weight: 0.1 },
@@ -66,7 +66,7 @@ t.test('invalid stages are refused', async t => {
   t.equal((await service.createJob({ stages: tooMany.slice(0, 32) })).stages?.length, 32, '32 are fine')
 })
 
-t.test('a total cannot be given at creation: each stage has its own', async t => {
+t.test('a job with stages cannot have a total at creation, because each stage has a total', async t => {
   const stages = [{ name: 'a' }]
   const reply = await service.call('POST', '/jobs', { jobType: 'test', name: 'x', stages, totalCount: 0 })
   t.match(reply, { status: 422, body: { code: 'invalid_stages' } })
@@ -131,7 +131,7 @@ t.test('a stage that was not declared is refused, and nothing is written', async
   t.match(bulk.body.results, [{ code: 'unknown_stage' }, { applied: true }])
 })
 
-t.test('a job without declared stages takes any stage, and clears it', async t => {
+t.test('a job without declared stages accepts any stage, and null clears it', async t => {
   const { id } = await service.createJob({ totalCount: 10 })
   await service.heartbeat(id, { stage: 'whatever', processedCount: 5 })
   await service.heartbeat(id, { stage: 'else' })
@@ -210,7 +210,7 @@ t.test('stages may be skipped', async t => {
   t.equal((await service.heartbeat(id, { stage: 'work' })).body.applied, false)
 })
 
-t.test('a worker that names no stage goes on with its own, or joins the job’s', async t => {
+t.test('a worker that names no stage stays in its own stage, or joins the stage of the job', async t => {
   const { id } = await createStaged()
   await service.heartbeat(id, { workerId: 'a', processedCount: 2 })
   t.match(await service.job(id), { stage: 'load', processedCount: 2 }, 'at first the first')
@@ -228,7 +228,7 @@ t.test('a worker that names no stage goes on with its own, or joins the job’s'
   t.match(await service.job(id), { processedCount: 44 }, 'a stage begins at nothing')
 })
 
-t.test('the job’s stage is the furthest reported in one batch, and only its rows are summed', async t => {
+t.test('the stage of a job is the furthest of one flush, and only workers of that stage are summed', async t => {
   const { id } = await createStaged()
   const heartbeats = [
     { jobId: id, workerId: 'a', stage: 'store', processedCount: 1, totalCount: 4 },
@@ -292,7 +292,7 @@ t.test('a retry begins at the first stage', async t => {
   t.match(await service.job(id), { stage: 'load' })
 })
 
-t.test('the live document shows stages, and the stream each change of them', async t => {
+t.test('the live document has the stages, and the stream has each change of stage', async t => {
   const stream = openStream(t, () => service.url)
   const { id, stages } = await createStaged()
   await waitFor(() => stream.jobs.has(id))
@@ -310,7 +310,7 @@ t.test('the live document shows stages, and the stream each change of them', asy
   t.notOk('totalCount' in (next ?? {}), 'entering a stage clears the total')
 })
 
-t.test('the stages of a batch are those of its partitions', async t => {
+t.test('the partitions of a batch have its stages, and the batch has none', async t => {
   const batch = await service.createJob({
     stages: [{ name: 'a' }, { name: 'b' }],
     partitions: [{ name: 'one' }, { name: 'two' }],
@@ -348,7 +348,7 @@ class Model {
     return named || this.#stages.findIndex(({ name }) => name === stage) + 1
   }
 
-  /** What each report is answered. */
+  /** The answer to each report. */
   flush(reports: Report[]): (boolean | 'unknown_stage')[] {
     const places = reports.map(report => this.#placeOf(report))
     const answers = places.map(place => (place === 0 ? 'unknown_stage' : place >= this.place))
@@ -424,7 +424,7 @@ const flushes = fc.array(
   { minLength: 1, maxLength: 10 },
 )
 
-t.test('whatever is reported, the job is what a model of the rules makes of it', async t => {
+t.test('after any reports, a job with stages is as a model of the rules says', async t => {
   const timeline = await startTimeline(t)
   let seconds = 0
   const checked = await fc.check(

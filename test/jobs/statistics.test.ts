@@ -199,7 +199,7 @@ t.test('a job counts in the period in which it finished: since is included, unti
   t.same(await names({ since: '2026-03-15T13:00:00+01:00', until: '2026-03-15T14:00:00+01:00' }), ['at until'])
 })
 
-t.test('without a word about it, the last 7 days are meant, up to the job that finished just now', async t => {
+t.test('by default statistics have the last 7 days, including a job that has just finished', async t => {
   const service = await startService(t)
   const now = Date.now()
   await insertFinished(service, { job_type: 'old', finishedAt: secondsBefore(7 * 86_400 + 5, now) })
@@ -223,7 +223,7 @@ t.test('without a word about it, the last 7 days are meant, up to the job that f
   )
 })
 
-t.test('one type can be asked for, by its whole name', async t => {
+t.test('jobType limits statistics to the type with exactly this name', async t => {
   const service = await startService(t)
   await insertFinished(service, { job_type: 'import' })
   const stale = await insertFinished(service, { job_type: 'import:rows' })
@@ -257,7 +257,7 @@ t.test('a batch is one job: its partitions count neither as jobs nor twice as wo
   ])
 })
 
-t.test('stale and recovered come from the history, so that an alarm still shows after it was healed', async t => {
+t.test('stale and recovered are counted from the history, also after the job has recovered', async t => {
   const service = await startService(t)
   const at = (seconds: number) => secondsBefore(seconds)
   const histories: Record<string, [type: string, at: Date, data?: object, attempt?: number][]> = {
@@ -327,7 +327,7 @@ t.test('a job that runs again after its alarm shows in the statistics before it 
   t.same((await read(service)).types, [{ ...NOTHING, jobType: 'slow', stale: 1, recovered: 1 }])
 })
 
-/** What a caller of this scope reads, who need not be the one that an open service takes everyone for. */
+/** The statistics for a scope other than that of an open service. */
 const readAs = async ({ url }: TestDatabase, scope: Partial<Scope>): Promise<TypeStatistics[]> => {
   const database = openDatabase({ url, poolSize: 1, preparedStatements: true, onConnectionError: () => undefined })
   try {
@@ -412,6 +412,39 @@ t.test('ten thousand finished jobs are counted without reading their rows', asyn
     return seen?.index_scans === before?.index_scans ? null : seen
   })
   t.same(after, { ...before, index_scans: (before?.index_scans ?? 0) + 1 })
+})
+
+t.test('a series has each period of the time, also those without jobs, in UTC and with weeks from Monday', async t => {
+  const service = await startService(t)
+  // NOW is a Sunday at noon.
+  await insertFinished(service, { seconds: 10 })
+  await insertFinished(service, { seconds: 20, job_type: 'other', finish_by: secondsBefore(100) })
+  await insertFinished(service, { status: 'failed', finishedAt: secondsBefore(2 * 86_400) })
+  const ask = async (query: Record<string, string>) => (await read(service, { ...WEEK, ...query })).series
+  const empty = { completed: 0, failed: 0, cancelled: 0, durationSeconds: { p50: null, p95: null }, late: 0 }
+  t.same(await ask({}), undefined)
+  t.same(await ask({ bucket: 'day', since: '2026-03-13T06:00:00Z' }), [
+    { ...empty, start: '2026-03-13T00:00:00.000Z', failed: 1 },
+    { ...empty, start: '2026-03-14T00:00:00.000Z' },
+    { ...empty, start: '2026-03-15T00:00:00.000Z', completed: 2, durationSeconds: { p50: 15, p95: 19.5 }, late: 1 },
+  ])
+  t.match(await ask({ bucket: 'week' }), [
+    { start: '2026-03-02T00:00:00.000Z', completed: 0 },
+    { start: '2026-03-09T00:00:00.000Z', completed: 2, failed: 1 },
+  ])
+  t.match(await ask({ bucket: 'hour', jobType: 'other', since: '2026-03-15T10:30:00Z' }), [
+    { start: '2026-03-15T10:00:00.000Z', completed: 0 },
+    { start: '2026-03-15T11:00:00.000Z', completed: 1, durationSeconds: { p50: 20 } },
+  ])
+})
+
+t.test('a series of more than 1,000 periods is refused, and the refusal names the field', async t => {
+  const service = await startService(t)
+  const ask = (hours: number) =>
+    service.call('GET', `/stats?bucket=hour&since=${secondsBefore(hours * 3600).toISOString()}&until=${WEEK.until}`)
+  t.equal((await ask(1000)).status, 200)
+  t.match(await ask(1001), { status: 400, body: { code: 'validation_failed', errors: [{ path: 'bucket' }] } })
+  t.match(await service.call('GET', '/stats?bucket=month'), { status: 400, body: { errors: [{ path: 'bucket' }] } })
 })
 
 t.test('a wrong period is refused, and the refusal names the field', async t => {

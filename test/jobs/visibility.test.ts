@@ -60,6 +60,14 @@ const identities = fc.record({
   jobId: fc.constantFrom(null, null, ...jobs.map(({ id }) => id), uuid(9)),
 })
 const scopes = identities.map(fields => scopeOf({ ...OPEN_IDENTITY, ...fields }))
+/** Those who see no job, one, a batch with its partition, an organization, and all jobs of a tenant. */
+const examples = [
+  { jobId: uuid(9) },
+  { jobId: jobs[0]!.id },
+  { jobId: jobs.find(({ parentJobId }) => parentJobId !== null)!.parentJobId },
+  { organizationId: uuid(1), features: new Set(FEATURES.filter(feature => feature !== 'progress.manage')) },
+  {},
+].map((fields): [ReturnType<typeof scopeOf>] => [scopeOf({ ...OPEN_IDENTITY, tenantId: uuid(1), ...fields })])
 
 const idsOf = (found: readonly { id: string }[]) => found.map(({ id }) => id).sort()
 
@@ -102,7 +110,7 @@ t.test('the service and the database decide the same about which jobs exist for 
       t.same(idsOf(found), seen, `a heartbeat: ${said}`)
     }
   }
-  await fc.assert(fc.asyncProperty(scopes, run), { numRuns: 40, endOnFailure: true })
+  await fc.assert(fc.asyncProperty(scopes, run), { numRuns: 40, examples, endOnFailure: true })
   t.ok(counts.has(0) && counts.has(1) && counts.size >= 4, 'from none to many')
 })
 

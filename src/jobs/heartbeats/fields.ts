@@ -1,10 +1,8 @@
-import type { Heartbeat } from '../../contract/heartbeat.ts'
+import { HEARTBEAT_FIELDS, type HeartbeatField } from '../../contract/heartbeat.ts'
 
-/** The fields of a heartbeat, without the job and worker that it is about. */
-export type HeartbeatField = Exclude<keyof Heartbeat, 'jobId' | 'workerId'>
-
-interface FieldRules {
-  /** The field's name in headway.heartbeat (types.sql), and its column of job_progress if it has one. */
+interface Field {
+  name: HeartbeatField
+  /** The name in headway.heartbeat (types.sql), and of the column of job_progress if there is one. */
   column: string
   /** Whether null clears the value. */
   clearable: boolean
@@ -16,31 +14,24 @@ interface FieldRules {
   progress: boolean
 }
 
-const progress = (column: string, rules: Partial<FieldRules> = {}): FieldRules => ({
-  column,
-  clearable: false,
-  plain: false,
-  progress: true,
-  ...rules,
-})
+/** What PLAIN_COLUMNS (statement.ts) hands to headway.flush_plain. */
+const PLAIN: readonly HeartbeatField[] = [
+  'processedCount',
+  'increment',
+  'totalCount',
+  'message',
+  'reportedAt',
+  'attempt',
+]
+const NO_PROGRESS: readonly HeartbeatField[] = ['reportedAt', 'attempt']
 
-/** The one table of a heartbeat's fields. The statement, the merging of reports and the choice of plain reports use it. */
-export const HEARTBEAT_FIELDS: Readonly<Record<HeartbeatField, FieldRules>> = {
-  processedCount: progress('processed_count', { plain: true }),
-  increment: progress('increment', { plain: true }),
-  totalCount: progress('total_count', { plain: true, clearable: true }),
-  progressPercent: progress('progress_percent', { clearable: true }),
-  unit: progress('unit'),
-  throughputPerSecond: progress('throughput_per_second', { clearable: true }),
-  etaSeconds: progress('eta_seconds', { clearable: true }),
-  stage: progress('stage', { clearable: true }),
-  message: progress('message', { plain: true, clearable: true }),
-  payload: progress('payload', { clearable: true }),
-  meta: progress('meta'),
-  due: progress('due', { clearable: true }),
-  reportedAt: { column: 'reported_at', clearable: false, plain: true, progress: false },
-  attempt: { column: 'attempt', clearable: false, plain: true, progress: false },
-}
+const columnOf = (name: string): string => name.replaceAll(/[A-Z]/g, letter => `_${letter.toLowerCase()}`)
 
-/** The same table as a list. */
-export const FIELD_ENTRIES = Object.entries(HEARTBEAT_FIELDS) as [HeartbeatField, FieldRules][]
+/** The fields of a heartbeat as the merging of reports, the choice of plain reports and the statement need them. */
+export const FIELDS: readonly Field[] = (Object.keys(HEARTBEAT_FIELDS) as HeartbeatField[]).map(name => ({
+  name,
+  column: columnOf(name),
+  clearable: HEARTBEAT_FIELDS[name].clearable,
+  plain: PLAIN.includes(name),
+  progress: !NO_PROGRESS.includes(name),
+}))

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import { HeadwayError } from '../../contract/errors.ts'
+import { InFlight, type Flush } from './in-flight.ts'
 import { LockedJobs, LOOK_FOR_DUE_MS } from './locked-jobs.ts'
 import type { Entry, HeartbeatQueue } from './queue.ts'
 import type { HeartbeatOutcome, HeartbeatWrite, WriteResult } from './write.ts'
@@ -44,13 +45,6 @@ export interface FlushesOptions {
   maxBatch: number
 }
 
-interface Flush {
-  entries: Entry[]
-  /** The entries are of jobs that were locked at the last try. Jobs that are still locked are skipped. */
-  retriesLocked: boolean
-  begunMs: number
-}
-
 const lost = ({ entries }: Flush): WriteResult => {
   const error = new HeadwayError('internal_error', 'It is not known whether this report was stored.')
   return { outcomes: entries.map(() => ({ kind: 'refused', error })), batches: [], failure: null }
@@ -64,55 +58,10 @@ const outcomeUnknown = () =>
   )
 
 /**
- * The flushes that are being written, and their jobs. No job is in two of them, so that the reports of a job are written in
- * order.
- */
-class InFlight {
-  readonly #flushes = new Set<Flush>()
-  readonly #jobs = new Set<string>()
-
-  get size(): number {
-    return this.#flushes.size
-  }
-
-  /** How many of the flushes do not retry locked jobs. */
-  get regular(): number {
-    let regular = 0
-    for (const { retriesLocked } of this.#flushes) if (!retriesLocked) regular += 1
-    return regular
-  }
-
-  get retriesLocked(): boolean {
-    return this.#flushes.size > this.regular
-  }
-
-  has(flush: Flush): boolean {
-    return this.#flushes.has(flush)
-  }
-
-  hasJob(jobId: string): boolean {
-    return this.#jobs.has(jobId)
-  }
-
-  add(flush: Flush): void {
-    this.#flushes.add(flush)
-    for (const { heartbeat } of flush.entries) this.#jobs.add(heartbeat.jobId)
-  }
-
-  remove(flush: Flush): void {
-    this.#flushes.delete(flush)
-    for (const { heartbeat } of flush.entries) this.#jobs.delete(heartbeat.jobId)
-  }
-
-  *entries(): Iterable<Entry> {
-    for (const { entries } of this.#flushes) yield* entries
-  }
-}
-
-/**
  * Takes batches of entries out of a queue and writes them. While one batch commits, the next one fills: an idle service flushes
  * at once, a busy one writes larger batches, and there is no timer to tune. A second flush begins beside the first only with a
- * full batch (docs/decisions/0018-two-flushes.md).
+ * full batch (docs/decisions/0018-two-flushes.md), or where one of the two is a crowd's: tenants that have more to write than
+ * their part are written by themselves, so that the flushes of others are short.
  */
 export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }: FlushesOptions): Flushes => {
   const inFlight = new InFlight()
@@ -130,7 +79,7 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
   /** Locked jobs are retried in flushes of their own, so that an open transaction of another program delays no other job. */
   const takeLocked = (): Entry[] => {
     if (inFlight.retriesLocked || !locked.someDue()) return []
-    return queue.take(maxBatch, jobId => !inFlight.hasJob(jobId) && locked.isDue(jobId))
+    return queue.take(maxBatch, ({ heartbeat: { jobId } }) => !inFlight.hasJob(jobId) && locked.isDue(jobId))
   }
 
   /**
@@ -140,13 +89,26 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
   const waitsForOurLocks = (): boolean =>
     inFlight.regular > 0 && !inFlight.retriesLocked && locked.someDue({ long: true })
 
-  const takeBatch = (): Entry[] => {
+  const isFree = ({ heartbeat: { jobId } }: Entry): boolean => !inFlight.hasJob(jobId) && !locked.has(jobId)
+
+  /** Entries for one more flush, and whether it is one of a crowd; no entries: there is none to begin. */
+  const takeBatch = (): Pick<Flush, 'entries' | 'isOfCrowd'> => {
     const beside = inFlight.regular
-    if (beside > 1 || (beside === 1 && (noSecondBatch || queue.rows < maxBatch))) return []
-    const wanted = (jobId: string) => !inFlight.hasJob(jobId) && !locked.has(jobId)
-    const entries = queue.take(maxBatch, wanted, beside === 1 ? maxBatch : 1)
+    if (beside > 1) return { entries: [], isOfCrowd: false }
+    const { hasCrowd } = inFlight
+    // Only what could be written now makes a crowd: jobs that another session locks must not take the second flush from others.
+    const crowds = queue.crowds(maxBatch, isFree)
+    if (crowds.size > 0 || hasCrowd) {
+      const ofCrowd = (tenantId: string): boolean => crowds.has(tenantId)
+      const others =
+        beside === 1 && !hasCrowd ? [] : queue.take(maxBatch, isFree, { ofTenant: tenantId => !ofCrowd(tenantId) })
+      if (others.length > 0) return { entries: others, isOfCrowd: false }
+      return { entries: hasCrowd ? [] : queue.take(maxBatch, isFree, { ofTenant: ofCrowd }), isOfCrowd: true }
+    }
+    if (beside === 1 && (noSecondBatch || queue.rows < maxBatch)) return { entries: [], isOfCrowd: false }
+    const entries = queue.take(maxBatch, isFree, { least: beside === 1 ? maxBatch : 1 })
     noSecondBatch = beside === 1 && entries.length === 0
-    return entries
+    return { entries, isOfCrowd: false }
   }
 
   const flushIn = (ms: number): void => {
@@ -162,16 +124,18 @@ export const createFlushes = ({ queue, write, settle, onWritten, log, maxBatch }
     if (resting || abandoned || queue.isEmpty) return
     if (!waitsForOurLocks()) {
       const retried = takeLocked()
-      if (retried.length > 0) start(retried, true)
-      for (let entries = takeBatch(); entries.length > 0; entries = takeBatch()) start(entries, false)
+      if (retried.length > 0) start({ entries: retried, isOfCrowd: false, retriesLocked: true })
+      for (let batch = takeBatch(); batch.entries.length > 0; batch = takeBatch()) {
+        start({ ...batch, retriesLocked: false })
+      }
     }
     if (locked.size > 0) flushIn(LOOK_FOR_DUE_MS)
   }
 
-  const start = (entries: Entry[], retriesLocked: boolean): void => {
-    const started = { entries, retriesLocked, begunMs: performance.now() }
+  const start = (batch: Omit<Flush, 'begunMs'>): void => {
+    const started = { ...batch, begunMs: performance.now() }
     inFlight.add(started)
-    write(entries, retriesLocked)
+    write(started.entries, started.retriesLocked)
       .then(result => finish(started, result))
       .catch((error: unknown) => {
         // A bug. Nobody knows what became of the entries of this flush. The other entries must still be written.

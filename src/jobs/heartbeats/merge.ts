@@ -1,4 +1,4 @@
-import { FIELD_ENTRIES } from './fields.ts'
+import { FIELDS } from './fields.ts'
 import type { Heartbeat } from '../../contract/heartbeat.ts'
 import { MAX_COUNT } from '../../contract/job.ts'
 
@@ -8,7 +8,7 @@ import { MAX_COUNT } from '../../contract/job.ts'
  */
 const LATE_WITHIN_MS = 5 * 60_000
 
-const PROGRESS_FIELDS = FIELD_ENTRIES.filter(([, { progress }]) => progress).map(([field]) => field)
+const PROGRESS_FIELDS = FIELDS.filter(({ progress }) => progress).map(({ name }) => name)
 
 const addCounts = (a: number, b: number): number => Math.min(MAX_COUNT, a + b)
 

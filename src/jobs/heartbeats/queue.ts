@@ -159,22 +159,51 @@ export class HeartbeatQueue {
   }
 
   /**
-   * Takes the first entry of each row whose job is `wanted`: one of each tenant in turn, and the oldest rows of a tenant first.
+   * The tenants that have more `wanted` entries than their part of a batch of `limit` entries, while others report. What they
+   * take is written beside the reports of others, which then do not wait for it.
+   */
+  crowds(limit: number, wanted: (entry: Entry) => boolean): ReadonlySet<string> {
+    const crowds = new Set<string>()
+    for (const [tenantId, rows] of this.#tenants) {
+      const most = this.#mostOf(tenantId, limit)
+      if (most === limit) continue
+      let weight = 0
+      for (const [entry] of rows.values()) {
+        if (entry && wanted(entry)) weight += weightOf(entry)
+        if (weight <= most) continue
+        crowds.add(tenantId)
+        break
+      }
+    }
+    return crowds
+  }
+
+  #mostOf(tenantId: string, limit: number): number {
+    return this.#reporting.isAlone(tenantId) ? limit : Math.max(1, limit * PART_OF_A_BATCH)
+  }
+
+  /**
+   * Takes the first entry of each row that is `wanted`: one of each tenant in turn, and the oldest rows of a tenant first.
    * The batch has up to `limit` entries of the usual size. A large entry counts as several, because it takes as long to write.
-   * While other tenants report, one tenant fills at most an eighth of the batch. Takes none if there are fewer than `least`.
+   * While other tenants report, one tenant fills at most an eighth of the batch. Takes none if there are fewer than `least`, and
+   * none of tenants other than `ofTenant` names; their rows are not looked at, because they may be many.
    * Each entry must be put back or forgotten.
    */
-  take(limit: number, wanted: (jobId: string) => boolean, least = 1): Entry[] {
+  take(
+    limit: number,
+    wanted: (entry: Entry) => boolean,
+    { least = 1, ofTenant = () => true }: { least?: number; ofTenant?: (tenantId: string) => boolean } = {},
+  ): Entry[] {
     const batch: Entry[] = []
     let weight = 0
-    const mostOf = (tenantId: string) => (this.#reporting.isAlone(tenantId) ? limit : limit * PART_OF_A_BATCH)
-    const turns = [...this.#tenants].map(([tenantId, rows]) => ({
+    const tenants = [...this.#tenants].filter(([tenantId]) => ofTenant(tenantId))
+    const turns = tenants.map(([tenantId, rows]) => ({
       tenantId,
       rows,
       left: rows.entries(),
       taken: [] as string[],
       weight: 0,
-      most: mostOf(tenantId),
+      most: this.#mostOf(tenantId, limit),
     }))
     let round = turns
     while (round.length > 0 && weight < limit) {
@@ -182,7 +211,7 @@ export class HeartbeatQueue {
       for (const turn of round) {
         if (weight >= limit) break
         for (const [row, [entry]] of turn.left) {
-          if (!entry || !wanted(entry.heartbeat.jobId)) continue
+          if (!entry || !wanted(entry)) continue
           batch.push(entry)
           weight += weightOf(entry)
           turn.weight += weightOf(entry)

@@ -2,7 +2,7 @@ import type { Database } from '../../database/connection.ts'
 import { FUNCTIONS } from '../../database/functions.ts'
 import type { HeadwayError, ErrorCode } from '../../contract/errors.ts'
 import type { JobChange } from '../../contract/change.ts'
-import { FIELD_ENTRIES } from './fields.ts'
+import { FIELDS } from './fields.ts'
 import type { Entry } from './queue.ts'
 import { DEFAULT_WORKER_ID } from '../../contract/job.ts'
 import type { JobStatus } from '../../contract/states.ts'
@@ -49,8 +49,8 @@ interface FlushRow {
 }
 
 /** Fields that headway.flush_plain does not take; below, fields that it takes but cannot clear. */
-const RARE_FIELDS = FIELD_ENTRIES.filter(([, { plain }]) => !plain).map(([field]) => field)
-const PLAIN_CLEARABLE = FIELD_ENTRIES.filter(([, { plain, clearable }]) => plain && clearable).map(([field]) => field)
+const RARE_FIELDS = FIELDS.filter(({ plain }) => !plain).map(({ name }) => name)
+const PLAIN_CLEARABLE = FIELDS.filter(({ plain, clearable }) => plain && clearable).map(({ name }) => name)
 
 /**
  * Whether an entry says how far a worker is and no more. It is then written by a shorter way, if it is its job's only entry in
@@ -78,8 +78,8 @@ const toRecord = ({ scope, heartbeat, keepHigher }: Entry, i: number) => {
     keep_higher: keepHigher,
   }
   const clears: string[] = []
-  for (const [field, { column, clearable }] of FIELD_ENTRIES) {
-    const value = heartbeat[field]
+  for (const { name, column, clearable } of FIELDS) {
+    const value = heartbeat[name]
     if (value === undefined) continue
     if (value !== null) record[column] = value
     else if (clearable) clears.push(column)

@@ -1,0 +1,103 @@
+import type { Database } from '../../database/connection.ts'
+import { FUNCTIONS } from '../../database/functions.ts'
+
+/**
+ * Triggers mark what changes in jobs that finished more than five minutes ago (functions/statistics_marks.sql). So long, and five
+ * minutes more for a clock that is set back, nothing is rolled up.
+ */
+const CLOSED_AFTER_SECONDS = 600
+/** How long one run works. The rest of the time belongs to others, also while three years of jobs are rolled up. */
+const WORK_MS = 1_000
+/** A day whose jobs change all the time is counted once in so long. Until then its marked hours are counted from the jobs. */
+const MARKS_EVERY_MS = 60_000
+
+interface Clock {
+  closed_until: string
+  /** Transactions below this number are over. */
+  floor: string
+  /** One past the highest number of a transaction that is over. */
+  ceiling: string
+}
+
+/** A time, and a transaction that began after it: every transaction that has written before that time has a lower number. */
+interface Observation {
+  closedUntil: string
+  transaction: bigint
+}
+
+const hourOf = (time: string | null): string | undefined => time?.slice(0, 13)
+
+export interface RollUpOptions {
+  database: Database
+  isClosing?: () => boolean
+  workMs?: number
+  marksEveryMs?: number
+  closedAfterSeconds?: number
+}
+
+/**
+ * Rolls up the statistics of hours, days and months that are over, and counts again what has changed in them. Answers how many
+ * pieces of work were done, or null while it waits for open transactions. Any number of replicas may run it.
+ *
+ * A transaction may end jobs now and commit much later. So a time counts as over when every transaction is over that had begun to write
+ * when it was read. Until then, statistics are read from the jobs.
+ */
+export const createRollUp = ({
+  database,
+  isClosing = () => false,
+  workMs = WORK_MS,
+  marksEveryMs = MARKS_EVERY_MS,
+  closedAfterSeconds = CLOSED_AFTER_SECONDS,
+}: RollUpOptions): (() => Promise<number | null>) => {
+  let observed: Observation | null = null
+  let closedUntil: string | null = null
+  let marksAt = -Infinity
+
+  const observe = async (): Promise<Observation> => {
+    const [row] = await database.query<{ closed_until: string; transaction: string }>(
+      'headway_statistics_observe',
+      `SELECT ${FUNCTIONS}.iso(now() - make_interval(secs => $1)) AS closed_until, pg_current_xact_id()::text AS transaction`,
+      [closedAfterSeconds],
+    )
+    if (!row) throw new Error('the observation answered no row')
+    return { closedUntil: row.closed_until, transaction: BigInt(row.transaction) }
+  }
+
+  /** Up to when no change can come that is not marked; null: not known yet. It is looked for once in each hour. */
+  const look = async (): Promise<string | null> => {
+    const [clock] = await database.query<Clock>(
+      'headway_statistics_clock',
+      `SELECT ${FUNCTIONS}.iso(now() - make_interval(secs => $1)) AS closed_until,
+         pg_snapshot_xmin(pg_current_snapshot())::text AS floor, pg_snapshot_xmax(pg_current_snapshot())::text AS ceiling`,
+      [closedAfterSeconds],
+    )
+    if (!clock) throw new Error('the clock answered no row')
+    // The clock was set back.
+    if (closedUntil !== null && clock.closed_until < closedUntil) closedUntil = null
+    // Another server has taken over, and its transactions have other numbers.
+    if (observed !== null && BigInt(clock.ceiling) <= observed.transaction) observed = null
+    if (observed !== null && BigInt(clock.floor) >= observed.transaction) {
+      closedUntil = observed.closedUntil
+      observed = null
+    }
+    if (observed === null && hourOf(clock.closed_until) !== hourOf(closedUntil)) observed = await observe()
+    return closedUntil
+  }
+
+  return async () => {
+    const until = await look()
+    if (until === null) return null
+    const begun = performance.now()
+    const withMarks = begun - marksAt >= marksEveryMs
+    if (withMarks) marksAt = begun
+    for (let pieces = 0; ; pieces += 1) {
+      if (isClosing() || performance.now() - begun >= workMs) return pieces
+      const [row] = await database.query<{ done: string | null }>(
+        'headway_roll_up_statistics',
+        `SELECT ${FUNCTIONS}.roll_up_statistics($1, $2) AS done`,
+        [until, withMarks],
+      )
+      if (row?.done == null) return pieces
+    }
+  }
+}
