@@ -33,7 +33,7 @@ export const de: Messages = {
   'progress.reason.partitions': 'Teile sind fehlgeschlagen',
   'progress.deadline.at_risk': 'Vielleicht nicht rechtzeitig',
   'progress.deadline.overdue': 'Überfällig',
-  'progress.unusual': 'Länger als üblich',
+  'progress.unusual': 'Länger als üblich (üblich: {time})',
   'progress.status.cancelling': 'Wird abgebrochen',
   'progress.actions.cancel': 'Abbrechen',
   'progress.actions.cancelJob': '{name} abbrechen',

@@ -31,7 +31,7 @@ export const en = {
   'progress.reason.partitions': 'Parts of it failed',
   'progress.deadline.at_risk': 'At risk of being late',
   'progress.deadline.overdue': 'Overdue',
-  'progress.unusual': 'Longer than usual',
+  'progress.unusual': 'Longer than usual (usually {time})',
   'progress.status.cancelling': 'Cancelling',
   'progress.actions.cancel': 'Cancel',
   'progress.actions.cancelJob': 'Cancel {name}',

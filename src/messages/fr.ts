@@ -35,7 +35,7 @@ export const fr: Messages = {
   'progress.reason.partitions': 'Des parties ont échoué',
   'progress.deadline.at_risk': 'Risque de retard',
   'progress.deadline.overdue': 'En retard',
-  'progress.unusual': 'Plus long que d’habitude',
+  'progress.unusual': 'Plus long que d’habitude (d’habitude {time})',
   'progress.status.cancelling': 'Annulation en cours',
   'progress.actions.cancel': 'Annuler',
   'progress.actions.cancelJob': 'Annuler {name}',

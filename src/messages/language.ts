@@ -67,6 +67,11 @@ export class Language<Key extends string> {
     return this.#number({ style: 'percent', maximumFractionDigits }).format(value)
   }
 
+  /** A change as a share of what was before, with its sign: +34 %, −5 %, 0 %. */
+  signedShare(value: number): string {
+    return this.#number({ style: 'percent', maximumFractionDigits: 0, signDisplay: 'exceptZero' }).format(value)
+  }
+
   /** Bytes in powers of 1000, as Intl's units are. */
   bytes(value: number): string {
     const power = Math.min(BYTE_UNITS.length - 1, value < 1 ? 0 : Math.floor(Math.log10(value) / 3))
@@ -116,8 +121,31 @@ export class Language<Key extends string> {
     return this.#date({ month: 'short', day: 'numeric' }).format(ms)
   }
 
+  /** Of a period that begins at midnight in UTC: in the visitor's time it may begin on the day before. */
+  utcDay(ms: number): string {
+    return this.#date({ month: 'short', day: 'numeric', timeZone: 'UTC' }).format(ms)
+  }
+
   dateAndTime(ms: number): string {
     return this.#date({ dateStyle: 'medium', timeStyle: 'medium' }).format(ms)
+  }
+
+  /** With the weekday, the year and the name of the time zone: nothing is left to guess. */
+  fullTime(ms: number): string {
+    return this.#date({ dateStyle: 'full', timeStyle: 'long' }).format(ms)
+  }
+
+  /** The hour and minute, with the day if it is not today. */
+  clock(ms: number, nowMs: number): string {
+    if (isSameDay(ms, nowMs)) return this.hourAndMinute(ms)
+    const isThisYear = new Date(ms).getFullYear() === new Date(nowMs).getFullYear()
+    return this.#date({
+      ...(isThisYear ? {} : { year: 'numeric' }),
+      month: 'short',
+      day: 'numeric',
+      hour: 'numeric',
+      minute: '2-digit',
+    }).format(ms)
   }
 
   /** Only the time if it was today, otherwise the day as well. */

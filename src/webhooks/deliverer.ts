@@ -1,21 +1,16 @@
 import { setMaxListeners } from 'node:events'
 import type { Logger } from 'pino'
-import { backoffSeconds } from './backoff.ts'
-import type { AttemptResult, ClaimedDelivery, Outbox } from './outbox.ts'
-import type { Post, PostResult } from './post.ts'
-import { signedHeaders } from './signature.ts'
+import type { ClaimedDelivery, Outbox } from './outbox.ts'
+import type { Send } from './send.ts'
 
 export interface DelivererOptions {
   outbox: Outbox
-  post: Post
-  userAgent: string
+  send: Send
   log: Logger
   /** How often it looks for due deliveries without a hint. */
   pollMs?: number
   /** Attempts of this process that may be in flight at the same time. */
   most?: number
-  /** From 0 to 1, for jitter. */
-  random?: () => number
 }
 
 export interface DelivererStats {
@@ -43,31 +38,12 @@ const GATHER_MS = 20
 /** How often the log tells of dropped messages, which come by thousands. */
 const SAY_DROPPED_MS = 60_000
 
-/** The receiver asks for a pause (RFC 6585, section 4; RFC 9110, section 15.6.4). */
-const asksForPause = (status: number): boolean => status === 429 || status === 503
-
-const resultOf = (answer: PostResult, attempts: number, random: number): AttemptResult => {
-  const failed = { outcome: 'failed' as const, delaySeconds: backoffSeconds(attempts, random), pauseSeconds: 0 }
-  if (answer.status === null) {
-    const { aborted, error } = answer
-    return { ...failed, ...(aborted && { outcome: 'released' }), responseStatus: null, error: aborted ? null : error }
-  }
-  const { status, retryAfterSeconds } = answer
-  const answered = { ...failed, responseStatus: status }
-  if (status >= 200 && status < 300) return { ...answered, outcome: 'delivered', error: null }
-  if (status === 410) return { ...answered, outcome: 'gone', error: 'The receiver is gone: the webhook was disabled' }
-  const error = status >= 300 && status < 400 ? 'Redirects are not followed' : 'The receiver did not take it'
-  if (!asksForPause(status) || retryAfterSeconds === null) return { ...answered, error }
-  const delaySeconds = Math.max(failed.delaySeconds, retryAfterSeconds)
-  return { ...answered, error, delaySeconds, pauseSeconds: retryAfterSeconds }
-}
-
 /**
  * Sends the messages in the outbox. Any number of processes may do so: a delivery is claimed by one, and taken over when that
  * one dies.
  */
 export const createDeliverer = (options: DelivererOptions): Deliverer => {
-  const { outbox, post, userAgent, log, pollMs = 1_000, most = 200, random = Math.random } = options
+  const { outbox, send, log, pollMs = 1_000, most = 200 } = options
   const stats: DelivererStats = { delivered: 0, failed: 0, dead: 0, dropped: 0 }
   const underWay = new Set<Promise<void>>()
   const taken = new Map<string, number>()
@@ -106,15 +82,10 @@ export const createDeliverer = (options: DelivererOptions): Deliverer => {
   }
 
   const attempt = async (delivery: ClaimedDelivery): Promise<void> => {
-    const { messageId: id, body, secrets, url, webhookId, attempts } = delivery
-    const headers = {
-      'content-type': 'application/json',
-      'user-agent': userAgent,
-      ...signedHeaders({ id, body, secrets }, new Date()),
-    }
-    const result = resultOf(await post(url, headers, body, stop.signal), attempts, random())
+    const { webhookId, messageId: id } = delivery
+    const result = await send(delivery, stop.signal)
     const status = await outbox.finish(delivery, result)
-    if (result.outcome === 'released') return
+    if (result.outcome === 'released' || result.outcome === 'held') return
     stats[status === 'waiting' ? 'failed' : (status ?? 'failed')] += 1
     // Without the url, which may contain a secret of the receiver, and without the message.
     if (status === 'dead') log.warn({ webhookId, deliveryId: id, error: result.error }, 'a webhook delivery is dead')

@@ -1,3 +1,4 @@
+import type { DestinationKind, MessageLanguage, ShownSettings } from '../contract/destinations.ts'
 import type { Database } from '../database/connection.ts'
 import { FUNCTIONS } from '../database/functions.ts'
 
@@ -6,18 +7,28 @@ export interface ClaimedDelivery {
   id: number
   claim: string
   messageId: string
+  type: string
   body: string
   /** This attempt included. */
   attempts: number
   webhookId: string
   tenantId: string
-  url: string
-  /** The newest first. */
+  kind: DestinationKind
+  /** Names the destination of this attempt, so that its result is not counted for another one. */
+  destination: string
+  /** Of the kind `webhook`. */
+  url: string | null
+  settings: ShownSettings
+  /** As they are stored; null: the kind has no secrets in its settings. */
+  sealedSettings: string | null
+  language: MessageLanguage
+  /** Those that sign, as they are stored, the newest first. */
   secrets: string[]
 }
 
 export interface AttemptResult {
-  outcome: 'delivered' | 'failed' | 'gone' | 'released'
+  /** `held`: the platform wants to be called less often. Nothing was sent, and nothing has failed. */
+  outcome: 'delivered' | 'failed' | 'gone' | 'released' | 'held'
   responseStatus: number | null
   error: string | null
   /** Until the next attempt of this delivery. */
@@ -49,7 +60,10 @@ export interface Outbox {
   queueProgress(): Promise<boolean>
   /** Erases old records, a batch at a time; answers whether there may be more. */
   erase(recordDays: number): Promise<boolean>
-  /** How many deliveries wait, and for how long the oldest due one has waited. */
+  /**
+   * How many deliveries wait, and for how long the oldest due one has waited. Those to chats wait for their turn, and count only
+   * among the former.
+   */
   count(): Promise<{ waiting: number; overdueSeconds: number }>
 }
 
@@ -96,11 +110,17 @@ export const createOutbox = ({
       id: number
       claim: string
       message_id: string
+      type: string
       body: string
       attempts: number
       webhook_id: string
       tenant_id: string
-      url: string
+      kind: DestinationKind
+      destination: string
+      url: string | null
+      settings: ShownSettings
+      sealed_settings: string | null
+      language: MessageLanguage
       secrets: string[]
     }>('headway_claim_deliveries', `SELECT * FROM ${FUNCTIONS}.claim_deliveries($1, $2, $3, $4, $5)`, [
       free,
@@ -109,19 +129,30 @@ export const createOutbox = ({
       perWebhook,
       leaseSeconds,
     ])
-    return rows.map(({ message_id: messageId, webhook_id: webhookId, tenant_id: tenantId, ...row }) => ({
-      ...row,
-      messageId,
-      webhookId,
-      tenantId,
+    return rows.map(row => ({
+      id: row.id,
+      claim: row.claim,
+      messageId: row.message_id,
+      type: row.type,
+      body: row.body,
+      attempts: row.attempts,
+      webhookId: row.webhook_id,
+      tenantId: row.tenant_id,
+      kind: row.kind,
+      destination: row.destination,
+      url: row.url,
+      settings: row.settings,
+      sealedSettings: row.sealed_settings,
+      language: row.language,
+      secrets: row.secrets,
     }))
   },
 
-  async finish({ id, claim, url }, { outcome, responseStatus, error, delaySeconds, pauseSeconds }) {
+  async finish({ id, claim, destination }, { outcome, responseStatus, error, delaySeconds, pauseSeconds }) {
     const rows = await database.query<{ status: 'waiting' | 'delivered' | 'dead' }>(
       'headway_finish_delivery',
       `SELECT ${FUNCTIONS}.finish_delivery($1, $2, $3, $4, $5, $6, $7, $8) AS status`,
-      [id, claim, url, outcome, responseStatus, error, delaySeconds, pauseSeconds],
+      [id, claim, destination, outcome, responseStatus, error, delaySeconds, pauseSeconds],
     )
     return rows[0]?.status ?? null
   },
@@ -150,7 +181,8 @@ export const createOutbox = ({
       `SELECT d.waiting + m.waiting AS waiting, greatest(d.overdue, m.overdue) AS overdue
        FROM (
          SELECT count(*) AS waiting, max(${FUNCTIONS}.seconds(now(), d.due_at)) FILTER (
-           WHERE w.enabled AND d.claim IS NULL AND d.attempts = 0 AND w.consecutive_failures = 0) AS overdue
+           WHERE w.enabled AND d.claim IS NULL AND d.attempts = 0 AND w.consecutive_failures = 0
+             AND NOT ${FUNCTIONS}.is_chat(w.kind)) AS overdue
          FROM public.webhook_deliveries d JOIN public.webhooks w ON w.id = d.webhook_id WHERE d.status = 'waiting'
        ) d CROSS JOIN (
          SELECT count(*) AS waiting, max(${FUNCTIONS}.seconds(now(), created_at)) AS overdue FROM public.webhook_messages

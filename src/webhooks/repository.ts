@@ -1,12 +1,32 @@
 import { and, count, desc, eq, isNull, sql } from '../database/drizzle.ts'
 import type { Database } from '../database/connection.ts'
 import { functions } from '../database/functions.ts'
+import { hasRoom } from '../database/has-room.ts'
 import { webhookDeliveries, webhooks } from '../database/schema.ts'
-import type { Lifecycle } from '../contract/states.ts'
+import type { DestinationKind, MessageLanguage, ShownSettings } from '../contract/destinations.ts'
+import { LIFECYCLES, type Lifecycle } from '../contract/states.ts'
 import type { ListDeliveries } from './webhook.ts'
 import type { DeliveryDocument, DeliveryStatus, WebhookDocument, WebhookFields } from '../contract/webhook.ts'
 
+/** The fields of a webhook as they are stored: its secrets may be encrypted. */
+export interface StoredFields extends Omit<WebhookFields, 'settings'> {
+  settings: ShownSettings
+  /** null: the kind has no secrets in its settings. */
+  sealedSettings: string | null
+}
+
+/** The stored secrets of a webhook. */
+export interface StoredSecrets {
+  id: string
+  /** Empty: the kind signs nothing. */
+  secret: string
+  previousSecret: string | null
+  sealedSettings: string | null
+}
+
 type WebhookRow = typeof webhooks.$inferSelect
+
+const LOCK = 52_720_154
 
 /** The shown columns of a delivery, without its body. */
 const SHOWN = {
@@ -32,13 +52,17 @@ const iso = (time: Date | null): string | null => time?.toISOString() ?? null
 /** The webhook without its secrets. */
 const toWebhook = (row: WebhookRow): WebhookDocument => ({
   id: row.id,
+  kind: row.kind as DestinationKind,
   url: row.url,
+  settings: row.settings as ShownSettings,
+  secretSet: row.secret !== '' || row.sealedSettings !== null,
   description: row.description,
-  events: row.events as Lifecycle[],
+  events: row.allEvents ? [...LIFECYCLES] : (row.events as Lifecycle[]),
   jobType: row.jobType,
   organizationId: row.organizationId,
   topLevel: row.topLevel,
   progressIntervalSeconds: row.progressIntervalSeconds,
+  language: row.language as MessageLanguage,
   enabled: row.enabled,
   gone: row.gone,
   consecutiveFailures: row.consecutiveFailures,
@@ -73,6 +97,10 @@ const MAX_TOTAL = 10_000
 const now = sql`${functions}.clock()`
 const inThreeDays = sql`${functions}.clock() + interval '3 days'`
 
+/** The columns for the changes that a webhook is sent. A list of all stands for those of later versions as well. */
+const eventColumns = ({ events }: Partial<StoredFields>) =>
+  events && { events, allEvents: LIFECYCLES.every(each => events.includes(each)) }
+
 /** Statements on webhooks. Each is limited to a tenant; webhooks of others do not exist for it. */
 export const createWebhookRepository = (database: Database) => {
   const db = database.drizzle
@@ -93,21 +121,15 @@ export const createWebhookRepository = (database: Database) => {
     /** Null when the tenant already has `most`. */
     async create(
       tenantId: string,
-      fields: WebhookFields,
+      fields: StoredFields & { id: string },
       secret: string,
       most: number,
     ): Promise<WebhookDocument | null> {
       return database.transaction(async transaction => {
-        // One after the other, because two would each see room for one more. Any constant that no other program uses.
-        await transaction.execute(sql`SELECT pg_advisory_xact_lock(52720154, hashtext(${tenantId}))`)
-        const [existing] = await transaction
-          .select({ number: count() })
-          .from(webhooks)
-          .where(eq(webhooks.tenantId, tenantId))
-        if ((existing?.number ?? 0) >= most) return null
+        if (!(await hasRoom(transaction, webhooks, { tenantId, most, lock: LOCK }))) return null
         const rows = await transaction
           .insert(webhooks)
-          .values({ ...fields, tenantId, secret })
+          .values({ ...fields, ...eventColumns(fields), tenantId, secret })
           .returning()
         return rows[0] ? toWebhook(rows[0]) : null
       })
@@ -127,12 +149,13 @@ export const createWebhookRepository = (database: Database) => {
       return rows[0] ? toWebhook(rows[0]) : null
     },
 
-    /** A webhook that is enabled, or gets another address, begins without its earlier failures: at once and at full speed. */
-    update: (tenantId: string, id: string, fields: Partial<WebhookFields>) =>
+    /** A webhook that is enabled, or gets another destination, begins without its earlier failures: at once and at full speed. */
+    update: (tenantId: string, id: string, fields: Partial<StoredFields>) =>
       change(tenantId, id, {
         ...fields,
+        ...eventColumns(fields),
         ...(fields.enabled === true && { gone: false }),
-        ...((fields.enabled === true || fields.url !== undefined) && {
+        ...((fields.enabled === true || fields.url !== undefined || fields.settings !== undefined) && {
           consecutiveFailures: 0,
           failingSince: null,
           pausedUntil: null,
@@ -145,6 +168,37 @@ export const createWebhookRepository = (database: Database) => {
         previousSecretUntil: sql`${functions}.clock() + make_interval(secs => ${overlapSeconds})`,
         secret,
       }),
+
+    /** Up to `most` webhooks of all tenants after `id`, in the order of their ids. */
+    async listSecrets(id: string, most: number): Promise<StoredSecrets[]> {
+      return db
+        .select({
+          id: webhooks.id,
+          secret: webhooks.secret,
+          previousSecret: webhooks.previousSecret,
+          sealedSettings: webhooks.sealedSettings,
+        })
+        .from(webhooks)
+        .where(sql`${webhooks.id} > ${id}`)
+        .orderBy(webhooks.id)
+        .limit(most)
+    },
+
+    /** Stores the same secrets in another form, unless they have changed since they were read. */
+    async replaceSecrets(from: StoredSecrets, to: StoredSecrets): Promise<void> {
+      const { id, secret, previousSecret, sealedSettings } = from
+      await db
+        .update(webhooks)
+        .set({ secret: to.secret, previousSecret: to.previousSecret, sealedSettings: to.sealedSettings })
+        .where(
+          and(
+            eq(webhooks.id, id),
+            eq(webhooks.secret, secret),
+            sql`${webhooks.previousSecret} IS NOT DISTINCT FROM ${previousSecret}`,
+            sql`${webhooks.sealedSettings} IS NOT DISTINCT FROM ${sealedSettings}`,
+          ),
+        )
+    },
 
     /** The retention erases its deliveries, because there may be many. */
     async remove(tenantId: string, id: string): Promise<boolean> {
@@ -173,6 +227,14 @@ export const createWebhookRepository = (database: Database) => {
         .returning()
       if (!rows[0]) throw new Error('the insert answered no row')
       return toDelivery(rows[0])
+    },
+
+    async findDelivery(webhookId: string, messageId: string): Promise<DeliveryDocument | null> {
+      const rows = await db
+        .select(SHOWN)
+        .from(webhookDeliveries)
+        .where(and(eq(webhookDeliveries.webhookId, webhookId), eq(webhookDeliveries.messageId, messageId)))
+      return rows[0] ? toDelivery(rows[0]) : null
     },
 
     async listDeliveries(webhookId: string, { status, jobId, page, pageSize }: ListDeliveries) {

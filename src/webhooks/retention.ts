@@ -1,4 +1,4 @@
-import { waitWhereLocked, type RetentionOptions } from '../jobs/retention.ts'
+import { restAfter, waitWhereLocked, type RetentionOptions } from '../jobs/retention.ts'
 import type { Outbox } from './outbox.ts'
 
 export interface DeliveryRetentionOptions extends Pick<RetentionOptions, 'log' | 'isClosing'> {
@@ -10,5 +10,9 @@ export interface DeliveryRetentionOptions extends Pick<RetentionOptions, 'log' |
 export const createDeliveryRetention =
   ({ outbox, recordDays, log, isClosing = () => false }: DeliveryRetentionOptions) =>
   async (): Promise<void> => {
-    while ((await waitWhereLocked(log, 'webhook deliveries', false, () => outbox.erase(recordDays))) && !isClosing());
+    for (let more = true; more && !isClosing();) {
+      const begunMs = performance.now()
+      more = await waitWhereLocked(log, 'webhook deliveries', false, () => outbox.erase(recordDays))
+      if (more) await restAfter(performance.now() - begunMs)
+    }
   }

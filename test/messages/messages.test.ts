@@ -48,7 +48,7 @@ for (const [name, catalogue] of Object.entries(CATALOGUES)) {
   })
 }
 
-t.test('the message keys that other products use exist', t => {
+t.test('the message keys that other products have used exist', t => {
   for (const key of [
     ...['title', 'activeCount', 'recentlyCompleted', 'eta.seconds', 'eta.minutes', 'eta.hoursMinutes'],
     ...['pending', 'running', 'completed', 'failed', 'cancelled'].map(status => `status.${status}`),
@@ -70,7 +70,7 @@ t.test('names are text, whatever they look like', t => {
   t.end()
 })
 
-t.test('the time that is left never reads as 60 seconds or 60 minutes', t => {
+t.test('the time left is never written as 60 seconds or 60 minutes', t => {
   const english = progressLanguage(['en'])
   const read = (seconds: number) => remainingText(english, seconds)
   t.same([0, 0.2, 59, 59.5, 60, 61, 3540, 3541, 3600, 3661, 90_000].map(read), [
@@ -126,7 +126,7 @@ t.test('numbers and times are written as their readers write them', t => {
   t.end()
 })
 
-t.test('in no language a million is abbreviated like a minute', t => {
+t.test('no language abbreviates a million like a minute', t => {
   for (const locale of ['en', 'en-GB', 'en-IN', 'de', 'fr', 'fr-CA']) {
     const language = new Language({ key: '' }, locale)
     for (const value of [12_345, 221_700_000, 3e9, 4e12])
@@ -140,7 +140,7 @@ const minute = 60
 const hour = 3_600
 const day = 86_400
 
-/** What is shown of an estimate and its ends, all in seconds. */
+/** The text of an estimate and its ends, all in seconds. */
 const shown = (low: number, seconds: number, high: number, passed = 0, locale = 'en'): string | null => {
   const range = leftRange({ etaSeconds: seconds, etaLowSeconds: low, etaHighSeconds: high }, passed)
   return range && rangeText(range, locale)
@@ -161,7 +161,7 @@ t.test('a range is shown with one unit where it has one, and otherwise each time
   for (const [low, seconds, high, text] of table) t.equal(shown(low, seconds, high), text)
 })
 
-t.test('the ends of a range are rounded outwards, and what is about is rounded as everywhere', async t => {
+t.test('the ends of a range are rounded outwards, and its middle is rounded like every time left', async t => {
   t.equal(shown(9.9 * minute, 11.2 * minute, 18.1 * minute), 'about 12 min (9 to 19)')
   t.equal(shown(2.9 * hour, 4.2 * hour, 6.1 * hour), 'about 4 h (2.5 to 6.5)', 'to halves below ten hours')
   t.equal(shown(10.9 * hour, 14.4 * hour, 18.1 * hour), 'about 14 h (10 to 19)', 'to whole ones above')
@@ -170,23 +170,26 @@ t.test('the ends of a range are rounded outwards, and what is about is rounded a
   t.equal(shown(30 * hour, 47.9 * hour, 100 * hour), 'about 2 days (30 h to 4.5 days)', 'no 48 hours')
 })
 
-t.test('one number is shown where a range is narrow, reads the same at both ends, is unknown, or is over', async t => {
-  t.equal(shown(1000, 1100, 1199), null, 'its ends differ by less than a fifth')
-  t.equal(shown(1000, 1100, 1201), 'about 19 min (16 to 21)')
-  t.equal(shown(5, 9, 14), null, 'its ends differ by less than 10 s')
-  t.equal(shown(5, 9, 15), 'about 9 s (5 to 15)')
-  t.equal(shown(0, 0, 500), null, 'the estimated time is over')
-  t.equal(shown(300, 400, 900, 400), null)
-  t.equal(shown(600, 600, 600), null)
-  for (const unknown of [
-    {},
-    { etaLowSeconds: 1 },
-    { etaHighSeconds: 1000 },
-    { etaLowSeconds: null, etaHighSeconds: null },
-  ]) {
-    t.equal(leftRange({ etaSeconds: 100, ...unknown }, 0), null)
-  }
-})
+t.test(
+  'one number is shown if a range is narrow, has the same text at both ends, is unknown, or has passed',
+  async t => {
+    t.equal(shown(1000, 1100, 1199), null, 'its ends differ by less than a fifth')
+    t.equal(shown(1000, 1100, 1201), 'about 19 min (16 to 21)')
+    t.equal(shown(5, 9, 14), null, 'its ends differ by less than 10 s')
+    t.equal(shown(5, 9, 15), 'about 9 s (5 to 15)')
+    t.equal(shown(0, 0, 500), null, 'the estimated time is over')
+    t.equal(shown(300, 400, 900, 400), null)
+    t.equal(shown(600, 600, 600), null)
+    for (const unknown of [
+      {},
+      { etaLowSeconds: 1 },
+      { etaHighSeconds: 1000 },
+      { etaLowSeconds: null, etaHighSeconds: null },
+    ]) {
+      t.equal(leftRange({ etaSeconds: 100, ...unknown }, 0), null)
+    }
+  },
+)
 
 t.test('a range that begins at once says only how long it may take', async t => {
   t.equal(shown(100, 220, 700, 100), 'about 2 min (up to 10)')

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { createAddresses, type Resolve } from '../../src/webhooks/addresses.ts'
 import { backoffSeconds, retryAfterSeconds } from '../../src/webhooks/backoff.ts'
-import { createPost } from '../../src/webhooks/post.ts'
+import { createRequest } from '../../src/webhooks/request.ts'
 import { startReceiver } from '../helpers/receiver.ts'
 import { startService } from '../helpers/service.ts'
 import { waitFor } from '../helpers/wait.ts'
@@ -14,7 +14,13 @@ const never = new AbortController().signal
 const postTo = (
   url: string,
   { networks = ['127.0.0.1'], timeoutMs = 5_000, resolve = undefined as Resolve | undefined } = {},
-) => createPost({ addresses: createAddresses(networks), timeoutMs, ...(resolve && { resolve }) })(url, {}, '{}', never)
+) =>
+  createRequest({
+    addresses: createAddresses(networks),
+    timeoutMs,
+    answer: { bytes: 16 * 1024, ms: 1_000 },
+    ...(resolve && { resolve }),
+  })({ method: 'POST', url, headers: {}, body: '{}' }, never)
 
 /** A socket that answers with bytes of a test's choosing. */
 const startRaw = async (t: Test, onData: (write: (text: string) => void, socket: Socket) => void): Promise<string> => {
@@ -37,7 +43,7 @@ const PRIVATE = [
   'fe80::1', 'fec0::1', 'fc00::1', 'fd00:ec2::254', 'ff02::1', '100::1', '2001:db8::1', 'not an address', '',
 ] // prettier-ignore
 
-t.test('only public addresses are allowed, and those of the setting', t => {
+t.test('only public addresses and those of the setting are allowed', t => {
   const none = createAddresses([])
   for (const address of PRIVATE) t.notOk(none.isAllowed(address), address)
   for (const address of ['8.8.8.8', '172.32.0.1', '100.128.0.1', '2606:4700:4700::1111', '::ffff:8.8.8.8'])
@@ -50,7 +56,7 @@ t.test('only public addresses are allowed, and those of the setting', t => {
   t.end()
 })
 
-t.test('a webhook to a private address cannot be made, however it is spelled', async t => {
+t.test('a webhook to a private address in any spelling is refused', async t => {
   const service = await startService(t)
   const create = (url: string) => service.call('POST', '/webhooks', { url })
   const literals = [
@@ -84,7 +90,7 @@ t.test('a webhook to a private address cannot be made, however it is spelled', a
   })
 })
 
-t.test('the address is checked when it is connected to, not when the name is first looked up', async t => {
+t.test('the address is checked at the connection, and not when the name is first looked up', async t => {
   const receiver = await startReceiver(t)
   const { port } = new URL(receiver.url)
   const url = `http://rebound.example:${port}/hook`
@@ -115,32 +121,35 @@ t.test('the address is checked when it is connected to, not when the name is fir
   t.equal(receiver.received.length, 2, 'nothing of it has connected')
 })
 
-t.test('an attempt at a slow receiver is given up, and answers are not read to their end', async t => {
-  const silent = await startRaw(t, () => undefined)
-  t.match(await postTo(silent, { timeoutMs: 100 }), { status: null, error: 'No answer within 0.1 s' })
-  const trickling = await startRaw(t, write => write('HTTP/1.1 200 OK\r\n'))
-  t.match(await postTo(trickling, { timeoutMs: 100 }), { status: null, error: 'No answer within 0.1 s' })
-  let written = 0
-  let stopped = false
-  const flooding = await startRaw(t, write => {
-    write('HTTP/1.1 200 OK\r\ncontent-length: 999999999\r\n\r\n')
-    const flood = () => {
-      if (stopped) return
-      write('x'.repeat(65_536))
-      written += 65_536
-      setImmediate(flood)
-    }
-    flood()
-  })
-  t.match(await postTo(flooding), { status: 200 }, 'its status is all that matters')
-  stopped = true
-  t.ok(written > 0)
-  t.match(await postTo('http://127.0.0.1:1/'), { status: null, error: 'No answer: ECONNREFUSED' })
-  const garbage = await startRaw(t, write => write('this is not HTTP\r\n\r\n'))
-  t.match(await postTo(garbage), { status: null, error: /No answer: HPE_/ })
-})
+t.test(
+  'an attempt at a slow receiver ends after a limited time, and long answers are not read to their end',
+  async t => {
+    const silent = await startRaw(t, () => undefined)
+    t.match(await postTo(silent, { timeoutMs: 100 }), { status: null, error: 'No answer within 0.1 s' })
+    const trickling = await startRaw(t, write => write('HTTP/1.1 200 OK\r\n'))
+    t.match(await postTo(trickling, { timeoutMs: 100 }), { status: null, error: 'No answer within 0.1 s' })
+    let written = 0
+    let stopped = false
+    const flooding = await startRaw(t, write => {
+      write('HTTP/1.1 200 OK\r\ncontent-length: 999999999\r\n\r\n')
+      const flood = () => {
+        if (stopped) return
+        write('x'.repeat(65_536))
+        written += 65_536
+        setImmediate(flood)
+      }
+      flood()
+    })
+    t.match(await postTo(flooding), { status: 200 }, 'its status is all that matters')
+    stopped = true
+    t.ok(written > 0)
+    t.match(await postTo('http://127.0.0.1:1/'), { status: null, error: 'No answer: ECONNREFUSED' })
+    const garbage = await startRaw(t, write => write('this is not HTTP\r\n\r\n'))
+    t.match(await postTo(garbage), { status: null, error: /No answer: HPE_/ })
+  },
+)
 
-t.test('an attempt ends, and its connection with it, whatever the receiver does', async t => {
+t.test('an attempt and its connection end whatever the receiver does', async t => {
   const open = new Set<Socket>()
   const startHostile = (answer: string) =>
     startRaw(t, (write, socket) => {

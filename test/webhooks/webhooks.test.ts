@@ -31,7 +31,7 @@ const start = async (t: Test, fields: object = {}) => {
 const deliveriesOf = async (service: Service, { id }: { id: string }, query = '') =>
   (await service.call<DeliveryPage>('GET', `/webhooks/${id}/deliveries?pageSize=100&${query}`)).body.items
 
-/** What has become of the only delivery, once it is in that state. */
+/** The only delivery, once it is in that state. */
 const settled = async (service: Service, webhook: { id: string }, isSo: (delivery: DeliveryDocument) => boolean) =>
   (await waitFor(async () => (await deliveriesOf(service, webhook)).find(isSo)))!
 
@@ -47,7 +47,7 @@ const makeDue = async (service: Service, { id }: { id: string }) => {
   await service.call('PUT', `/webhooks/${id}`, {})
 }
 
-t.test('every change of a job is told, signed, in order, and only to those who know the secret', async t => {
+t.test('every change of a job is sent in order, and signed with the secret of the webhook', async t => {
   const { service, receiver, webhook } = await start(t)
   t.match(webhook.secret, /^whsec_[\w+/]{43}=$/)
   const { id } = await service.createJob({
@@ -93,6 +93,22 @@ t.test('every change of a job is told, signed, in order, and only to those who k
     nextAttemptAt: null,
   })
   t.equal((await deliveriesOf(service, webhook, `jobId=${randomUUID()}`)).length, 0)
+})
+
+t.test('a webhook that names all changes is also told of later ones, until its list is shorter', async t => {
+  const { service, webhook } = await start(t)
+  const isForAll = async () => {
+    const { rows } = await service.database.pool.query('SELECT all_events FROM webhooks WHERE id = $1', [webhook.id])
+    return (rows as { all_events: boolean }[])[0]?.all_events
+  }
+  t.equal(await isForAll(), true)
+  const { events } = await read(service, webhook)
+  await service.call('PUT', `/webhooks/${webhook.id}`, { events: events.slice(1) })
+  t.equal(await isForAll(), false)
+  await service.call('PUT', `/webhooks/${webhook.id}`, { description: 'x' })
+  t.equal(await isForAll(), false, 'another field changes nothing of it')
+  await service.call('PUT', `/webhooks/${webhook.id}`, { events })
+  t.equal(await isForAll(), true)
 })
 
 t.test('the message of a completed job has its result, whole and with its nulls, and says who began it', async t => {
@@ -150,7 +166,7 @@ t.test('a secret is shown once, and the old one signs for a day after a new one 
   const { items } = (await service.call<{ items: WebhookDocument[] }>('GET', '/webhooks')).body
   for (const shown of [items[0], await read(service, webhook)]) {
     t.equal(shown?.id, webhook.id)
-    t.notMatch(JSON.stringify(shown), /whsec_|secret/)
+    t.notMatch(JSON.stringify(shown), /whsec_|"secret"/)
   }
   const { body: rotated } = await service.call<WebhookWithSecret>('POST', `/webhooks/${webhook.id}/rotate-secret`)
   t.not(rotated.secret, webhook.secret)
@@ -206,39 +222,36 @@ t.test('a failed delivery is tried again with the same id, and the record says w
   t.match(await read(service, webhook), { consecutiveFailures: 0, failingSince: null, deliveredAt: /Z$/ })
 })
 
-t.test(
-  'a failing receiver gets longer and longer pauses, whatever waits for it, until its address is corrected',
-  async t => {
-    const { service, receiver, webhook } = await start(t, { events: ['created'] })
-    const { pool } = service.database
-    receiver.answerWith(500)
-    await service.createJob()
-    await settled(service, webhook, ({ error }) => error !== null)
-    const { failingSince } = await read(service, webhook)
-    t.match(failingSince, /Z$/)
-    await pool.query("UPDATE webhooks SET failing_since = now() - interval '1000 seconds'")
-    await makeDue(service, webhook)
-    const paused = async () => {
-      const { rows } = await pool.query<{ seconds: number }>(
-        "SELECT extract(epoch FROM paused_until - now())::float8 AS seconds FROM webhooks WHERE paused_until > now() + interval '1 minute'",
-      )
-      return rows[0]?.seconds
-    }
-    const seconds = await waitFor(paused)
-    t.ok(seconds! > 90 && seconds! <= 101, `a tenth of that time: ${seconds} s`)
-    const calls = receiver.received.length
-    await Promise.all([1, 2, 3].map(() => service.createJob()))
-    await waitFor(async () => (await deliveriesOf(service, webhook, 'status=waiting')).length === 4)
-    t.equal((await pool.query(`SELECT FROM ${FUNCTIONS}.claim_deliveries(100, '{}', '{}', 8, 60)`)).rowCount, 0)
-    t.equal(receiver.received.length, calls)
-    const moved = await startReceiver(t)
-    t.match(await service.call('PUT', `/webhooks/${webhook.id}`, { url: moved.url }), {
-      body: { consecutiveFailures: 0, failingSince: null },
-    })
-    await moved.count(3)
-    t.equal(receiver.received.length, calls)
-  },
-)
+t.test('a failing receiver gets longer and longer pauses until its address is corrected', async t => {
+  const { service, receiver, webhook } = await start(t, { events: ['created'] })
+  const { pool } = service.database
+  receiver.answerWith(500)
+  await service.createJob()
+  await settled(service, webhook, ({ error }) => error !== null)
+  const { failingSince } = await read(service, webhook)
+  t.match(failingSince, /Z$/)
+  await pool.query("UPDATE webhooks SET failing_since = now() - interval '1000 seconds'")
+  await makeDue(service, webhook)
+  const paused = async () => {
+    const { rows } = await pool.query<{ seconds: number }>(
+      "SELECT extract(epoch FROM paused_until - now())::float8 AS seconds FROM webhooks WHERE paused_until > now() + interval '1 minute'",
+    )
+    return rows[0]?.seconds
+  }
+  const seconds = await waitFor(paused)
+  t.ok(seconds! > 90 && seconds! <= 101, `a tenth of that time: ${seconds} s`)
+  const calls = receiver.received.length
+  await Promise.all([1, 2, 3].map(() => service.createJob()))
+  await waitFor(async () => (await deliveriesOf(service, webhook, 'status=waiting')).length === 4)
+  t.equal((await pool.query(`SELECT FROM ${FUNCTIONS}.claim_deliveries(100, '{}', '{}', 8, 60)`)).rowCount, 0)
+  t.equal(receiver.received.length, calls)
+  const moved = await startReceiver(t)
+  t.match(await service.call('PUT', `/webhooks/${webhook.id}`, { url: moved.url }), {
+    body: { consecutiveFailures: 0, failingSince: null },
+  })
+  await moved.count(3)
+  t.equal(receiver.received.length, calls)
+})
 
 t.test('the answer of an earlier address does not change the webhook', async t => {
   const { service, receiver, webhook } = await start(t, { events: ['created'] })
@@ -274,7 +287,7 @@ t.test('after three days a delivery is dead, and can be sent again', async t => 
   t.match(unknown, { status: 404, body: { code: 'delivery_not_found' } })
 })
 
-t.test('a receiver that asks for a pause gets it, and one that is gone is not called again', async t => {
+t.test('a receiver that asks for a pause gets it, and a receiver that answers 410 is not called again', async t => {
   const { service, receiver, webhook } = await start(t, { events: ['created'] })
   receiver.answerWith(429, { 'retry-after': '120' })
   await service.createJob()
@@ -310,7 +323,7 @@ t.test('a receiver that asks for a pause gets it, and one that is gone is not ca
   t.pass('what still waits is sent when it is enabled again')
 })
 
-t.test('the messages of one job go out one after the other, those of others beside it', async t => {
+t.test('the messages of one job are sent one after the other, and messages of other jobs meanwhile', async t => {
   const { service, receiver } = await start(t)
   const held: (() => void)[] = []
   receiver.answer = response => held.push(() => response.writeHead(204).end())
@@ -329,27 +342,24 @@ t.test('the messages of one job go out one after the other, those of others besi
   )
 })
 
-t.test(
-  'progress never comes before the change that it follows, however late the change becomes a delivery',
-  async t => {
-    const { service, receiver, webhook } = await start(t, { progressIntervalSeconds: 1 })
-    const { pool } = service.database
-    const other = await pool.connect()
-    // As if another process were about to make deliveries of what is queued.
-    await other.query('SELECT pg_advisory_lock(5272015424)')
-    const { id } = await service.createJob()
-    await service.heartbeat(id, { processedCount: 1 })
-    await pool.query('UPDATE webhooks SET progress_checked_at = NULL')
-    await pool.query(`SELECT ${FUNCTIONS}.queue_progress(100, 1000, 1)`)
-    t.same(await deliveriesOf(service, webhook), [])
-    await other.query('SELECT pg_advisory_unlock(5272015424)')
-    other.release()
-    await receiver.count(2)
-    t.same(receiver.types.slice(0, 2), ['created', 'started'])
-  },
-)
+t.test('progress is never sent before an earlier change, however late the change becomes a delivery', async t => {
+  const { service, receiver, webhook } = await start(t, { progressIntervalSeconds: 1 })
+  const { pool } = service.database
+  const other = await pool.connect()
+  // As if another process were about to make deliveries of the queued messages.
+  await other.query('SELECT pg_advisory_lock(5272015424)')
+  const { id } = await service.createJob()
+  await service.heartbeat(id, { processedCount: 1 })
+  await pool.query('UPDATE webhooks SET progress_checked_at = NULL')
+  await pool.query(`SELECT ${FUNCTIONS}.queue_progress(100, 1000, 1)`)
+  t.same(await deliveriesOf(service, webhook), [])
+  await other.query('SELECT pg_advisory_unlock(5272015424)')
+  other.release()
+  await receiver.count(2)
+  t.same(receiver.types.slice(0, 2), ['created', 'started'])
+})
 
-t.test('of two replicas each message is sent by one', async t => {
+t.test('each message is sent by one of two replicas', async t => {
   const database = await createTestDatabase(t)
   const replicas = await Promise.all([1, 2].map(() => startService(t, { database, ...LOOPBACK })))
   const receiver = await startReceiver(t)
@@ -455,7 +465,7 @@ t.test(
   },
 )
 
-t.test('records are erased when they are old, with what belonged to a webhook that was deleted', async t => {
+t.test('old records are erased, and so are the records of a deleted webhook', async t => {
   const { service, receiver, webhook } = await start(t, { events: ['created'] })
   await service.createJob()
   await receiver.count(1)
@@ -515,7 +525,7 @@ t.test(
   },
 )
 
-t.test('a change leaves one message, however many webhooks want to hear of it, and each is told', async t => {
+t.test('a change is stored as one message for any number of webhooks, and each webhook gets it', async t => {
   const { service, receiver } = await start(t)
   for (let n = 1; n < 10; n++) await createWebhook(service, receiver)
   const { id } = await service.createJob()
@@ -532,7 +542,7 @@ t.test('a change leaves one message, however many webhooks want to hear of it, a
   t.equal((await service.database.pool.query('SELECT FROM webhook_messages')).rowCount, 0)
 })
 
-/** Webhooks of a new tenant that nobody sends to, as a test of what is queued and claimed needs them. */
+/** Webhooks of a new tenant that nobody sends to, for tests of queued and claimed deliveries. */
 const insertWebhooks = async ({ pool }: TestDatabase, count: number, progressIntervalSeconds: number | null = null) => {
   const { rows } = await pool.query<{ id: string; tenant_id: string }>(
     `INSERT INTO webhooks (tenant_id, url, events, secret, top_level, progress_interval_seconds)
@@ -575,19 +585,22 @@ const waitingOf = async ({ pool }: TestDatabase, webhookIds: string[]) => {
   return rows.map(row => row.count)
 }
 
-t.test('however many messages a tenant has, those of another become deliveries with the next ones', async t => {
-  const database = await createTestDatabase(t)
-  const [many, few] = [await insertWebhooks(database, 50), await insertWebhooks(database, 1)]
-  await insertJobs(database, many.tenantId, 200)
-  await insertJobs(database, few.tenantId, 2)
-  const outbox = openOutbox(t, database)
-  t.same(await outbox.queueDeliveries(), { more: true, dropped: 0 })
-  t.same(await waitingOf(database, few.ids), [2])
-  const [first] = await waitingOf(database, many.ids)
-  t.ok(first! > 0 && first! < 200, `${first} of 200: no statement makes all of them`)
-  while ((await outbox.queueDeliveries()).more);
-  t.same(new Set(await waitingOf(database, many.ids)), new Set([200]))
-})
+t.test(
+  'the messages of a tenant become deliveries with the next ones, however many messages another tenant has',
+  async t => {
+    const database = await createTestDatabase(t)
+    const [many, few] = [await insertWebhooks(database, 50), await insertWebhooks(database, 1)]
+    await insertJobs(database, many.tenantId, 200)
+    await insertJobs(database, few.tenantId, 2)
+    const outbox = openOutbox(t, database)
+    t.same(await outbox.queueDeliveries(), { more: true, dropped: 0 })
+    t.same(await waitingOf(database, few.ids), [2])
+    const [first] = await waitingOf(database, many.ids)
+    t.ok(first! > 0 && first! < 200, `${first} of 200: no statement makes all of them`)
+    while ((await outbox.queueDeliveries()).more);
+    t.same(new Set(await waitingOf(database, many.ids)), new Set([200]))
+  },
+)
 
 t.test('no tenant gets a place for an attempt while it has as many as are free', async t => {
   const database = await createTestDatabase(t)
@@ -627,7 +640,7 @@ t.test('no tenant gets a place for an attempt while it has as many as are free',
 })
 
 t.test(
-  'the waiting deliveries of a tenant are limited: no change fails because of it, and each webhook says what it has lost',
+  'the waiting deliveries of a tenant are limited, no change fails at the limit, and each webhook counts its lost messages',
   async t => {
     const database = await createTestDatabase(t)
     const { tenantId, ids } = await insertWebhooks(database, 1)
@@ -665,7 +678,7 @@ t.test('a webhook whose deliveries pile up leaves room for the others of its ten
   const database = await createTestDatabase(t)
   const [away, { ids }] = [await insertWebhooks(database, 1), await insertWebhooks(database, 1)]
   await database.pool.query('UPDATE webhooks SET tenant_id = $1', [away.tenantId])
-  await database.pool.query("UPDATE webhooks SET events = '{completed}' WHERE id = $1", [ids[0]])
+  await database.pool.query("UPDATE webhooks SET events = '{completed}', all_events = false WHERE id = $1", [ids[0]])
   const outbox = openOutbox(t, database, 30)
   const jobs: string[] = []
   for (let n = 0; n < 10; n += 1) {
@@ -684,7 +697,7 @@ t.test(
   async t => {
     const database = await createTestDatabase(t)
     const [many, few] = [await insertWebhooks(database, 20, 60), await insertWebhooks(database, 1, 60)]
-    await database.pool.query("UPDATE webhooks SET events = '{}'")
+    await database.pool.query("UPDATE webhooks SET events = '{}', all_events = false")
     for (const [{ tenantId }, count] of [
       [many, 30],
       [few, 1],
@@ -698,7 +711,7 @@ t.test(
   },
 )
 
-t.test('an erasure of records waits for no lock of another session for long, and for its next run instead', async t => {
+t.test('an erasure of records that meets a lock of another session ends soon and is left to its next run', async t => {
   const database = await createTestDatabase(t)
   const { ids } = await insertWebhooks(database, 1)
   await database.pool.query(
@@ -722,7 +735,7 @@ t.test('an erasure of records waits for no lock of another session for long, and
   t.equal((await database.pool.query('SELECT FROM webhook_deliveries')).rowCount, 0)
 })
 
-/** As if the database's clock had been set back by an hour: what was written of webhooks is an hour ahead of it. */
+/** As if the database's clock had been set back by an hour: all times of webhooks are an hour ahead of it. */
 const setClockBack = async ({ pool }: TestDatabase) => {
   const { rows } = await pool.query<{ table: string; times: string }>(
     `SELECT table_name AS table, string_agg(format('%1$I = %1$I + interval ''1 hour''', column_name), ', ') AS times
@@ -794,27 +807,24 @@ t.test('the lease of a process that died before the clock was set back ends as s
   t.equal((await outbox.claim(NOTHING_TAKEN)).length, 1)
 })
 
-t.test(
-  'progress is told, and what waits is counted anew, though the clock was set back since the last time',
-  async t => {
-    const database = await createTestDatabase(t)
-    const { tenantId, ids } = await insertWebhooks(database, 1, 60)
-    await database.pool.query("UPDATE webhooks SET events = '{}'")
-    const outbox = openOutbox(t, database, 1)
-    const [jobId] = await insertJobs(database, tenantId, 1)
-    await change(database, tenantId, jobId!, 'start')
-    await outbox.queueProgress()
-    t.same(await waitingOf(database, ids), [1])
-    const [delivery] = await outbox.claim(NOTHING_TAKEN)
-    await outbox.finish(delivery!, { ...FAILED, outcome: 'delivered', pauseSeconds: 0 })
-    await database.pool.query('UPDATE progress_jobs SET revision = revision + 1 WHERE id = $1', [jobId])
-    await outbox.queueProgress()
-    t.same(await waitingOf(database, ids), [0], 'not before the minute is over')
-    await setClockBack(database)
-    await outbox.queueProgress()
-    t.same(await waitingOf(database, ids), [1])
-  },
-)
+t.test('progress is sent and waiting deliveries are counted after the clock was set back', async t => {
+  const database = await createTestDatabase(t)
+  const { tenantId, ids } = await insertWebhooks(database, 1, 60)
+  await database.pool.query("UPDATE webhooks SET events = '{}', all_events = false")
+  const outbox = openOutbox(t, database, 1)
+  const [jobId] = await insertJobs(database, tenantId, 1)
+  await change(database, tenantId, jobId!, 'start')
+  await outbox.queueProgress()
+  t.same(await waitingOf(database, ids), [1])
+  const [delivery] = await outbox.claim(NOTHING_TAKEN)
+  await outbox.finish(delivery!, { ...FAILED, outcome: 'delivered', pauseSeconds: 0 })
+  await database.pool.query('UPDATE progress_jobs SET revision = revision + 1 WHERE id = $1', [jobId])
+  await outbox.queueProgress()
+  t.same(await waitingOf(database, ids), [0], 'not before the minute is over')
+  await setClockBack(database)
+  await outbox.queueProgress()
+  t.same(await waitingOf(database, ids), [1])
+})
 
 t.test('a tenant whose receivers hang does not hold up the messages of others', async t => {
   const service = await startService(t, { ...LOOPBACK, AUTH_JWT_SECRET: SECRET })
@@ -825,12 +835,12 @@ t.test('a tenant whose receivers hang does not hold up the messages of others', 
   await createWebhook(answering, quick)
   await Promise.all(Array.from({ length: 10 }, () => hanging.createJob()))
   await slow.count(100)
-  // An attempt takes fifteen seconds to fail: later than what is waited for here.
+  // An attempt takes fifteen seconds to fail, which is longer than the test waits.
   await answering.createJob()
   await quick.count(1)
 })
 
-t.test('of messages that say nothing, ten may wait', async t => {
+t.test('at most ten test messages wait', async t => {
   const { service, receiver, webhook } = await start(t)
   receiver.answer = () => undefined
   const path = `/webhooks/${webhook.id}/test`
@@ -844,7 +854,7 @@ t.test('of messages that say nothing, ten may wait', async t => {
   t.same(sent.slice(9), Array(5).fill(sent[9]))
 })
 
-t.test('a tenant has webhooks of its own, for those who manage it', async t => {
+t.test('webhooks are told of jobs of their own tenant, at most 50, and a token for one job manages none', async t => {
   const service = await startService(t, { AUTH_JWT_SECRET: SECRET, ...LOOPBACK })
   const receiver: Receiver = await startReceiver(t)
   const [ours, theirs] = [randomUUID(), randomUUID()]

@@ -1,4 +1,4 @@
-import { request as requestByHttp, type IncomingMessage } from 'node:http'
+import { request as requestByHttp, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import { request as requestByHttps } from 'node:https'
 import {
   AddressRefusedError,
@@ -10,41 +10,53 @@ import {
 } from './addresses.ts'
 import { retryAfterSeconds } from './backoff.ts'
 
-export interface PostOptions {
+export interface RequestOptions {
   addresses: Addresses
   /** From the beginning to the status of the answer. */
   timeoutMs: number
+  /**
+   * This much of an answer is read, for this long after its status, before the connection is cut. A receiver of which only the
+   * status is used gets little of both.
+   */
+  answer: { bytes: number; ms: number }
   resolve?: Resolve
 }
 
-/** The result of a request: a status, or why there is none. */
-export type PostResult =
-  { status: number; retryAfterSeconds: number | null } | { status: null; error: string; aborted: boolean }
+export interface Exchange {
+  method: 'GET' | 'POST' | 'PUT' | 'PATCH'
+  url: string
+  headers: Record<string, string>
+  /** Empty: no body. */
+  body: string
+}
 
-export type Post = (
-  url: string,
-  headers: Record<string, string>,
-  body: string,
-  signal: AbortSignal,
-) => Promise<PostResult>
+/** An answer as far as it was read. */
+export interface Answered {
+  status: number
+  headers: IncomingHttpHeaders
+  /** By the header of that name; null: none. */
+  retryAfterSeconds: number | null
+  text: string
+}
 
-/**
- * Only the status and one header of an answer are used. This much of the rest is read, for a limited time, before the
- * connection is cut.
- */
-const MAX_ANSWER_BYTES = 16 * 1024
-const MAX_ANSWER_MS = 1_000
+/** The result of a request: an answer, or why there is none. */
+export type RequestResult = Answered | { status: null; error: string; aborted: boolean }
 
-/** Lets a short answer end, and cuts a long or slow one. */
-const discard = (response: IncomingMessage): void => {
-  let bytes = 0
-  const timer = setTimeout(() => response.destroy(), MAX_ANSWER_MS)
+export type Request = (exchange: Exchange, signal: AbortSignal) => Promise<RequestResult>
+
+/** Reads a short answer to its end, and cuts a long or slow one. */
+const read = (response: IncomingMessage, { bytes, ms }: RequestOptions['answer']): Buffer[] => {
+  const chunks: Buffer[] = []
+  let length = 0
+  const timer = setTimeout(() => response.destroy(), ms)
   response.on('data', (chunk: Buffer) => {
-    bytes += chunk.length
-    if (bytes > MAX_ANSWER_BYTES) response.destroy()
+    length += chunk.length
+    if (length > bytes) response.destroy()
+    else chunks.push(chunk)
   })
   response.on('error', () => undefined)
   response.on('close', () => clearTimeout(timer))
+  return chunks
 }
 
 class TimeoutError extends Error {
@@ -63,6 +75,7 @@ class NoAnswerError extends Error {
   override readonly name = 'NoAnswerError'
 }
 
+/** Without the URL, which may contain a secret. */
 const explain = (error: NodeJS.ErrnoException, timeoutMs: number): string => {
   if (error instanceof TimeoutError) return `No answer within ${timeoutMs / 1000} s`
   if (error instanceof AddressRefusedError)
@@ -75,12 +88,12 @@ const explain = (error: NodeJS.ErrnoException, timeoutMs: number): string => {
  * Sends one request to an allowed address, on a new connection. Redirects are not followed: they would lead to an address that
  * the webhook's owner has not named. Never rejects.
  */
-export const createPost = ({ addresses, timeoutMs, resolve }: PostOptions): Post => {
+export const createRequest = ({ addresses, timeoutMs, answer: most, resolve }: RequestOptions): Request => {
   const guard = (isAllowed: (address: string) => boolean) => ({ isAllowed, lookup: guardedLookup(isAllowed, resolve) })
   // Plain HTTP is only for networks that the setting names: on the way to others, anyone could read the message.
   const byHttps = { ...guard(addresses.isAllowed), begin: requestByHttps }
   const byHttp = { ...guard(addresses.isListed), begin: requestByHttp }
-  return (url, headers, body, signal) =>
+  return ({ method, url, headers, body }, signal) =>
     new Promise(answer => {
       const target = new URL(url)
       const { isAllowed, lookup, begin } = target.protocol === 'https:' ? byHttps : byHttp
@@ -91,8 +104,8 @@ export const createPost = ({ addresses, timeoutMs, resolve }: PostOptions): Post
         return
       }
       const request = begin(target, {
-        method: 'POST',
-        headers: { ...headers, 'content-length': Buffer.byteLength(body) },
+        method,
+        headers: { ...headers, ...(body !== '' && { 'content-length': Buffer.byteLength(body) }) },
         // A new connection, because the address of a kept one was checked for an earlier request.
         agent: false,
         lookup,
@@ -109,11 +122,19 @@ export const createPost = ({ addresses, timeoutMs, resolve }: PostOptions): Post
         fail(new NoAnswerError())
       })
       request.on('response', response => {
-        discard(response)
-        const wanted = retryAfterSeconds(response.headers['retry-after'], Date.now())
+        const chunks = read(response, most)
+        const { headers } = response
+        const wanted = retryAfterSeconds(headers['retry-after'], Date.now())
         // Only when the connection has closed: receivers that answer at once and never end would otherwise collect connections
         // without limit.
-        response.on('close', () => answer({ status: response.statusCode ?? 0, retryAfterSeconds: wanted }))
+        response.on('close', () =>
+          answer({
+            status: response.statusCode ?? 0,
+            headers,
+            retryAfterSeconds: wanted,
+            text: Buffer.concat(chunks).toString('utf8'),
+          }),
+        )
       })
       request.end(body)
     })

@@ -1,0 +1,37 @@
+import type { Words } from './en.ts'
+
+export const de: Words = {
+  state: {
+    pending: 'Wartet',
+    running: 'Läuft',
+    cancelling: 'Wird abgebrochen',
+    stalled: 'Kein Lebenszeichen',
+    completed: 'Abgeschlossen',
+    failed: 'Fehlgeschlagen',
+    cancelled: 'Abgebrochen',
+  },
+  after: time => `nach ${time}`,
+  atRisk: 'Vielleicht nicht rechtzeitig',
+  overdue: 'Überfällig',
+  late: 'Verspätet',
+  unusual: usual => `Länger als üblich (üblich: ${usual})`,
+  ofTotal: (processed, total) => `${processed} von ${total}`,
+  left: time => `noch ${time}`,
+  parts: (completed, total) => `${completed} von ${total} Teilen abgeschlossen`,
+  failedParts: count => `${count} fehlgeschlagen`,
+  stalledParts: count => `${count} ohne Lebenszeichen`,
+  now: 'Gerade:',
+  more: count => `und ${count} weitere`,
+  stage: 'Abschnitt:',
+  startedBy: 'Gestartet von',
+  attempt: number => `Versuch ${number}`,
+  reason: {
+    stale: 'Kein Lebenszeichen mehr',
+    never_started: 'Er wurde nie begonnen',
+    partitions: 'Teile sind fehlgeschlagen',
+  },
+  error: 'Fehler:',
+  open: 'In Headway öffnen',
+  test: 'Testnachricht von Headway',
+  testDetail: 'Nachrichten über Jobs kommen hier an.',
+}

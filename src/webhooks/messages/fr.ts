@@ -1,0 +1,37 @@
+import type { Words } from './en.ts'
+
+export const fr: Words = {
+  state: {
+    pending: 'En attente',
+    running: 'En cours',
+    cancelling: 'Annulation en cours',
+    stalled: 'Aucun signe de vie',
+    completed: 'Terminée',
+    failed: 'Échouée',
+    cancelled: 'Annulée',
+  },
+  after: time => `après ${time}`,
+  atRisk: 'Risque de retard',
+  overdue: 'En retard',
+  late: 'Terminée en retard',
+  unusual: usual => `Plus long que d’habitude (d’habitude ${usual})`,
+  ofTotal: (processed, total) => `${processed} sur ${total}`,
+  left: time => `encore ${time}`,
+  parts: (completed, total) => `parties terminées : ${completed} sur ${total}`,
+  failedParts: count => `échouées : ${count}`,
+  stalledParts: count => `sans signe de vie : ${count}`,
+  now: 'Actuellement :',
+  more: count => `et ${count} de plus`,
+  stage: 'Étape :',
+  startedBy: 'Lancée par',
+  attempt: number => `Tentative ${number}`,
+  reason: {
+    stale: 'Plus aucun signe de vie',
+    never_started: 'Elle n’a jamais commencé',
+    partitions: 'Des parties ont échoué',
+  },
+  error: 'Erreur :',
+  open: 'Ouvrir dans Headway',
+  test: 'Message d’essai de Headway',
+  testDetail: 'Les messages sur les tâches arrivent ici.',
+}
