@@ -8,6 +8,8 @@ import { readDashboard } from './http/dashboard-files.ts'
 import { IN_FLIGHT, InFlight } from './http/limits/in-flight.ts'
 import { createHttpServer } from './http/server.ts'
 import { createTokens } from './http/tokens/identify.ts'
+import { createBadges } from './jobs/badges/badges.ts'
+import { createBadgeRepository } from './jobs/badges/repository.ts'
 import { createUseCases } from './jobs/create-use-cases.ts'
 import { createHeartbeatIntake } from './jobs/heartbeats/intake.ts'
 import { createHeartbeatWrite } from './jobs/heartbeats/write.ts'
@@ -17,6 +19,7 @@ import { createLiveSource } from './jobs/live-source.ts'
 import { createJobRepository } from './jobs/repository.ts'
 import { createRetention } from './jobs/retention.ts'
 import { createSchedule, intervalSecondsOf } from './jobs/schedule.ts'
+import { createRollUp } from './jobs/statistics/roll-up.ts'
 import { createSweeper } from './jobs/sweeper.ts'
 import { createHistories } from './jobs/type-histories.ts'
 import { countTurnedAway, TurnedAway } from './jobs/turned-away.ts'
@@ -89,6 +92,10 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     inTurn,
     allowedNetworks: config.webhookAllowedNetworks,
     recordDays: config.webhookRecordDays,
+    encryptionKeys: config.encryptionKeys,
+    mail: config.mail,
+    platforms: config.platforms,
+    publicUrl: config.publicUrl,
     userAgent: `headway/${version}`,
     isClosing,
     log,
@@ -151,8 +158,10 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   const schedules = [
     createSchedule('sweep', config.sweepSchedule, sweep, log),
     createSchedule('histories of types', config.sweepSchedule, createHistories(database), log),
+    createSchedule('statistics', config.sweepSchedule, createRollUp({ database, isClosing }), log),
     createSchedule('retention', config.retentionSchedule, eraseExpired, log),
     createSchedule('retention of deliveries', config.retentionSchedule, webhooks.eraseDeliveries, log),
+    createSchedule('encryption of secrets', config.retentionSchedule, webhooks.resealSecrets, log),
   ]
 
   const httpLog = log.child({})
@@ -169,6 +178,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     config: { ...config, shutdownGraceSeconds: shutdownGraceSeconds / 2 },
     jobs: metrics.countHeartbeats(countTurnedAway(takeTurns(jobs, inTurn), turnedAway)),
     webhooks: webhooks.useCases,
+    badges: createBadges({ repository: createBadgeRepository(database), inTurn }),
     live,
     health: {
       unreadiness: createReadiness({

@@ -1,51 +1,25 @@
-import { isIP } from 'node:net'
 import { z } from 'zod'
+import {
+  ANY_ORIGIN,
+  corsOrigins,
+  encryptionKeys,
+  integer,
+  jwksUrl,
+  mailFrom,
+  MIN_SECRET_BYTES,
+  networks,
+  on,
+  origin,
+  postgresUrl,
+  proxies,
+  publicUrl,
+  smtpUrl,
+} from './config-fields.ts'
 import { HeadwayError } from './contract/errors.ts'
-
-const integer = (name: string, min: number, max: number, fallback: number) =>
-  z.coerce
-    .number({ error: `${name} must be a number` })
-    .int(`${name} must be a whole number`)
-    .min(min, `${name} must be at least ${min}`)
-    .max(max, `${name} must be at most ${max}`)
-    .default(fallback)
 
 const LOOPBACK_HOSTS = new Set(['localhost', '127.0.0.1', '::1'])
 
 export const isLoopback = (host: string): boolean => LOOPBACK_HOSTS.has(host)
-
-/** What `sslmode` may be. The driver takes any other for "with TLS, and verified", a mistyped `disable` as well. */
-const SSL_MODES = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full', 'no-verify']
-
-const ESCAPES =
-  'special characters of its password are written as percent and two digits (@ is %40, / is %2F, # is %23)'
-
-/** Of a password with a `/`, `?` or `#` in it, the rest up to the `@` would be taken for a path, a query or a fragment. */
-const endsInPassword = ({ pathname, hash, searchParams }: URL): boolean =>
-  hash !== '' || pathname.includes('@') || [...searchParams.keys()].some(name => name.includes('@'))
-
-const postgresUrl = z.string().superRefine((value, context) => {
-  const url = /^postgres(ql)?:\/\//.test(value) && URL.canParse(value) ? new URL(value) : null
-  if (url === null) {
-    context.addIssue(`must be a URL such as postgres://user:password@host:5432/name; ${ESCAPES}`)
-    return
-  }
-  if (endsInPassword(url)) context.addIssue(`has an @ or a # behind its host; ${ESCAPES}`)
-  const mode = url.searchParams.get('sslmode')
-  if (mode !== null && !SSL_MODES.includes(mode)) {
-    context.addIssue(`has an sslmode that is not known; it must be one of ${SSL_MODES.join(', ')}`)
-  }
-})
-
-/** RFC 7518, section 3.2: a key for HS256 is at least as long as its hash. */
-const MIN_SECRET_BYTES = 32
-
-const jwksUrl = z.string().superRefine((value, context) => {
-  const url = URL.canParse(value) ? new URL(value) : null
-  if (!url || !/^https?:$/.test(url.protocol)) {
-    context.addIssue('must be a URL such as https://login.example.com/.well-known/jwks.json')
-  } else if (url.username !== '' || url.password !== '') context.addIssue('must not hold a user or a password')
-})
 
 /**
  * How tokens are checked: with a secret that is shared with their issuer, or with the public keys that the issuer publishes.
@@ -62,48 +36,6 @@ const authFields = {
   AUTH_ISSUER: z.string().optional(),
   AUTH_AUDIENCE: z.string().optional(),
 }
-
-/** Addresses and networks, or names for the usual ones (npm package proxy-addr). */
-const PROXY = /^(?:loopback|linklocal|uniquelocal|[\da-fA-F.:]+(?:\/\d{1,3})?)$/
-
-const isProxy = (text: string): boolean => {
-  if (!PROXY.test(text)) return false
-  const [address = '', bits] = text.split('/')
-  const version = isIP(address)
-  if (version === 0) return bits === undefined && /^[a-z]+$/.test(address)
-  return bits === undefined || Number(bits) <= (version === 4 ? 32 : 128)
-}
-
-/**
- * An origin such as `https://app.example.com`, in the form in which a browser sends it, so that two can be compared as texts.
- */
-const isOrigin = (text: string): boolean =>
-  /^https?:[^*]*$/.test(text) && URL.canParse(text) && new URL(text).origin === text
-
-/** A list of texts with commas between them. */
-const list = (isGood: (item: string) => boolean, sentence: string) =>
-  z
-    .string()
-    .transform(text => text.split(',').map(item => item.trim()))
-    .refine(items => items.every(isGood), sentence)
-    .default([])
-
-const ANY_ORIGIN = '*'
-
-const corsOrigins = list(
-  item => item === ANY_ORIGIN || isOrigin(item),
-  'must be origins such as https://app.example.com with commas between them and nothing after the host and port, or *',
-)
-
-const proxies = list(isProxy, 'must be addresses or networks with commas between them, such as 10.0.0.0/8,::1')
-
-/** A list of addresses and networks as above, without the names. */
-const networks = list(
-  item => isProxy(item) && isIP(item.replace(/\/.*/, '')) !== 0,
-  'must be addresses or networks with commas between them, such as 10.0.0.0/8,::1',
-)
-
-const on = z.enum(['true', 'false']).transform(value => value === 'true')
 
 const environmentSchema = z
   .object({
@@ -134,6 +66,13 @@ const environmentSchema = z
     RATE_LIMIT_UNAUTHENTICATED_PER_SECOND: integer('RATE_LIMIT_UNAUTHENTICATED_PER_SECOND', 0, 1_000_000, 100),
     WEBHOOK_ALLOWED_NETWORKS: networks,
     WEBHOOK_RECORD_DAYS: integer('WEBHOOK_RECORD_DAYS', 1, 3650, 7),
+    PUBLIC_URL: publicUrl.optional(),
+    ENCRYPTION_KEYS: encryptionKeys,
+    SMTP_URL: smtpUrl.optional(),
+    MAIL_FROM: mailFrom.optional(),
+    SLACK_ORIGIN: origin('SLACK_ORIGIN', 'https://slack.com'),
+    DISCORD_ORIGIN: origin('DISCORD_ORIGIN', 'https://discord.com'),
+    TELEGRAM_ORIGIN: origin('TELEGRAM_ORIGIN', 'https://api.telegram.org'),
     MAX_EVENT_LOOP_DELAY_MS: integer('MAX_EVENT_LOOP_DELAY_MS', 0, 60_000, 1000),
   })
   .superRefine((env, context) => {
@@ -152,6 +91,9 @@ const environmentSchema = z
     }
     if (checksTokens && env.AUTH_MODE === 'none') {
       complain('AUTH_MODE', 'is none, which lets everyone in, but tokens are to be checked as well: unset one of them')
+    }
+    if (env.SMTP_URL !== undefined && env.MAIL_FROM === undefined) {
+      complain('MAIL_FROM', 'is missing: mail is sent from it through SMTP_URL')
     }
     if (env.CORS_ORIGIN.includes(ANY_ORIGIN)) {
       if (env.CORS_ORIGIN.length > 1) complain('CORS_ORIGIN', 'must be either * or a list of origins')
@@ -263,6 +205,14 @@ export const readConfig = (environment: NodeJS.ProcessEnv) => {
     webhookAllowedNetworks: env.WEBHOOK_ALLOWED_NETWORKS,
     /** How long the record of a delivery is kept. */
     webhookRecordDays: env.WEBHOOK_RECORD_DAYS,
+    /** Where people reach the dashboard; null: messages have no link. */
+    publicUrl: env.PUBLIC_URL ?? null,
+    /** Keys for secrets in the database: the first one encrypts, and all of them decrypt. */
+    encryptionKeys: env.ENCRYPTION_KEYS.map(key => Buffer.from(key, 'base64')),
+    /** null: no mail is sent. */
+    mail: env.SMTP_URL !== undefined && env.MAIL_FROM !== undefined ? { url: env.SMTP_URL, from: env.MAIL_FROM } : null,
+    /** Where the platforms are. */
+    platforms: { slack: env.SLACK_ORIGIN, discord: env.DISCORD_ORIGIN, telegram: env.TELEGRAM_ORIGIN },
     maxEventLoopDelayMs: env.MAX_EVENT_LOOP_DELAY_MS,
   }
 }

@@ -11,8 +11,8 @@ export const etagOf = ({ id, revision }: Versioned): string => `W/"${id}.${revis
 
 const ENTITY_TAG = /(?:W\/)?"([^"]*)"/g
 
-/** The weak comparison of RFC 9110, sections 8.8.3.2 and 13.1.2. `tag` is a result of `etagOf`. */
-const matches = (ifNoneMatch: string | undefined, tag: string): boolean => {
+/** The weak comparison of RFC 9110, sections 8.8.3.2 and 13.1.2. `tag` is a weak one, as of `etagOf`. */
+export const hasTag = (ifNoneMatch: string | undefined, tag: string): boolean => {
   if (ifNoneMatch === undefined) return false
   if (ifNoneMatch.trim() === '*') return true
   return [...ifNoneMatch.matchAll(ENTITY_TAG)].some(([, opaque]) => `W/"${opaque}"` === tag)
@@ -30,7 +30,7 @@ export const newestRevisionIn = (ifNoneMatch: string | undefined, id: string): n
 
 /** Whether the caller already has this revision. */
 export const alreadyHas = (ifNoneMatch: string | undefined, document: Versioned): boolean =>
-  matches(ifNoneMatch, etagOf(document))
+  hasTag(ifNoneMatch, etagOf(document))
 
 /** The tag of several documents: their ids in order, and the revision of each. */
 const etagOfAll = (documents: readonly Versioned[]): string => {
@@ -64,5 +64,5 @@ export const sendVersionedAll = (
 ): FastifyReply => {
   const etag = etagOfAll(documents)
   reply.header('etag', etag).header('cache-control', 'no-cache')
-  return matches(request.headers['if-none-match'], etag) ? reply.code(304).send() : reply.send(body)
+  return hasTag(request.headers['if-none-match'], etag) ? reply.code(304).send() : reply.send(body)
 }

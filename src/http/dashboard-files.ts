@@ -1,13 +1,19 @@
 import { createHash } from 'node:crypto'
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { extname } from 'node:path'
+import type { Coding } from './content-coding.ts'
 
-/** A file of the dashboard, ready to be sent. */
-export interface DashboardFile {
+/** A file in one coding, ready to be sent. */
+export interface CodedContent {
+  content: Buffer
+  etag: string
+}
+
+/** A file of the dashboard, ready to be sent: as it is, and as the build has compressed it. */
+export interface DashboardFile extends CodedContent {
   name: string
   type: string
-  etag: string
-  content: Buffer
+  compressed: Partial<Record<Coding, CodedContent>>
 }
 
 const TYPES: Readonly<Record<string, string>> = {
@@ -15,6 +21,14 @@ const TYPES: Readonly<Record<string, string>> = {
   '.js': 'text/javascript; charset=utf-8',
   '.css': 'text/css; charset=utf-8',
   '.svg': 'image/svg+xml',
+}
+
+const ENDINGS: Readonly<Record<Coding, string>> = { br: '.br', gzip: '.gz' }
+
+/** Each coding of a file has a tag of its own, since their bytes differ (RFC 9110, section 8.8.3.3). */
+const read = (url: URL): CodedContent => {
+  const content = readFileSync(url)
+  return { content, etag: `"${createHash('sha256').update(content).digest('base64url').slice(0, 22)}"` }
 }
 
 /**
@@ -25,6 +39,10 @@ export const readDashboard = (directory: URL): DashboardFile[] =>
   readdirSync(directory).flatMap(name => {
     const type = TYPES[extname(name)]
     if (type === undefined) return []
-    const content = readFileSync(new URL(name, directory))
-    return { name, type, content, etag: `"${createHash('sha256').update(content).digest('base64url').slice(0, 22)}"` }
+    const compressed: DashboardFile['compressed'] = {}
+    for (const [coding, ending] of Object.entries(ENDINGS) as [Coding, string][]) {
+      const url = new URL(name + ending, directory)
+      if (existsSync(url)) compressed[coding] = read(url)
+    }
+    return { name, type, ...read(new URL(name, directory)), compressed }
   })

@@ -42,6 +42,7 @@ const TAGS = [
   { name: 'lifecycle', description: 'Start, end, cancel, retry.' },
   { name: 'streams', description: 'Follow jobs live.' },
   { name: 'webhooks', description: 'Be told of what happens to jobs.' },
+  { name: 'badges', description: 'Show in other pages how far a job is.' },
   { name: 'assistants', description: 'For programs that speak the Model Context Protocol.' },
   { name: 'operations', description: 'For whoever runs the service.' },
 ]

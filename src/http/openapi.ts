@@ -1,4 +1,5 @@
 import { pino } from 'pino'
+import type { Badges } from '../jobs/badges/badges.ts'
 import type { Jobs } from '../jobs/use-cases.ts'
 import type { Live } from '../live/live.ts'
 import type { Webhooks } from '../webhooks/webhook.ts'
@@ -16,6 +17,7 @@ export const buildOpenApi = async (): Promise<string> => {
       authMode: null,
       shutdownGraceSeconds: 0,
       rateLimitPerSecond: 0,
+      rateLimitUnauthenticatedPerSecond: 0,
       corsOrigins: [],
       trustedProxies: [],
       maxStreams: 0,
@@ -24,6 +26,7 @@ export const buildOpenApi = async (): Promise<string> => {
     },
     jobs: unused as Jobs,
     webhooks: unused as Webhooks,
+    badges: unused as Badges,
     live: { close: () => Promise.resolve() } as Live,
     health: { unreadiness: () => Promise.resolve(null), sweeps: () => true },
     metrics: { contentType: 'text/plain', text: () => Promise.resolve(''), answered: () => undefined },

@@ -2,6 +2,7 @@ import { HEADER, BASE_PATH } from '../contract/http.ts'
 import Fastify, { LogController } from 'fastify'
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Config } from '../config.ts'
+import type { Badges } from '../jobs/badges/badges.ts'
 import type { Jobs } from '../jobs/use-cases.ts'
 import type { Live } from '../live/live.ts'
 import type { Webhooks } from '../webhooks/webhook.ts'
@@ -14,6 +15,7 @@ import type { Identify } from './identity.ts'
 import { createHold } from './limits/held.ts'
 import { LoopTurns } from './limits/loop-turns.ts'
 import type { InFlight } from './limits/in-flight.ts'
+import { createGuesses } from './limits/guesses.ts'
 import { createRateLimit } from './limits/rate-limit.ts'
 import { registerDocumentation } from './documentation.ts'
 import { registerLingeringClose } from './lingering-close.ts'
@@ -25,6 +27,7 @@ import { createRequestIds } from './request-id.ts'
 import { RequestLog } from './request-log.ts'
 import { registerRequestTimes } from './request-times.ts'
 import type { AnsweredRequest } from './request-times.ts'
+import { badgePictureRoutes, badgeRoutes } from './routes/badges.ts'
 import { dashboardRoutes } from './routes/dashboard.ts'
 import { healthRoutes } from './routes/health.ts'
 import type { Health } from './routes/health.ts'
@@ -79,6 +82,7 @@ export type HttpConfig = Pick<
   | 'authMode'
   | 'shutdownGraceSeconds'
   | 'rateLimitPerSecond'
+  | 'rateLimitUnauthenticatedPerSecond'
   | 'corsOrigins'
   | 'trustedProxies'
   | 'maxStreams'
@@ -90,6 +94,7 @@ export interface HttpParts {
   config: HttpConfig
   jobs: Jobs
   webhooks: Webhooks
+  badges: Badges
   live: Pick<Live, 'open' | 'waitForJob' | 'isListening' | 'close'>
   health: Health
   metrics: MetricsText & { answered: (request: AnsweredRequest) => void }
@@ -142,8 +147,8 @@ const createFastify = (log: FastifyBaseLogger, trustedProxies: string[], timing:
  * most `shutdownGraceSeconds`.
  */
 export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstance> => {
-  const { config, jobs, webhooks, live, health, metrics, pressure, dashboard, log, identify, inFlight } = parts
-  const { rateLimitPerSecond, trustedProxies, corsOrigins } = config
+  const { config, jobs, webhooks, badges, live, health, metrics, pressure, dashboard, log, identify, inFlight } = parts
+  const { rateLimitPerSecond, rateLimitUnauthenticatedPerSecond, trustedProxies, corsOrigins } = config
   const timing = { ...TIMING, ...parts.timing }
   const app = createFastify(log, trustedProxies, timing)
   app.setValidatorCompiler(validatorCompiler)
@@ -184,6 +189,11 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
   await app.register(healthRoutes, { health, live })
   await app.register(metricsRoutes, { metrics })
   await app.register(dashboardRoutes, { files: dashboard })
+  await app.register(async pictures => {
+    await registerPressure(pictures, pressure)
+    const guesses = createGuesses({ perSecond: rateLimitUnauthenticatedPerSecond, now: () => performance.now() })
+    await pictures.register(badgePictureRoutes, { badges, guesses })
+  })
   await app.register(async guarded => {
     await registerPressure(guarded, pressure)
     if (identify) registerChallenges(guarded)
@@ -201,6 +211,7 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
         await api.register(statisticsRoutes, { jobs })
         await api.register(streamRoutes, { jobs, live, keepaliveSeconds: config.liveKeepaliveSeconds })
         await api.register(webhookRoutes, { webhooks })
+        await api.register(badgeRoutes, { badges, jobs })
       },
       { prefix: BASE_PATH },
     )

@@ -9,7 +9,7 @@ import { waitFor } from '../helpers/wait.ts'
 
 const TENANT = randomUUID()
 const ORGANIZATION = randomUUID()
-/** Everything but what sees all organizations. */
+/** All features but the one that sees all organizations. */
 const WITHOUT_MANAGE = FEATURES.filter(feature => feature !== 'progress.manage')
 const OWNER: TestClaims = { tenant_id: TENANT, organization_id: ORGANIZATION, features: WITHOUT_MANAGE }
 
@@ -52,6 +52,7 @@ interface Foreign {
   finished: JobDocument
   key: string
   webhookId: string
+  badgeId: string
 }
 
 interface Probe {
@@ -86,6 +87,14 @@ const seesNoWebhook: Probe['isBlind'] = async (t, caller, { webhookId }, name) =
   }
 }
 
+/** Whoever may manage another tenant sees its badges; whoever may not manage, or only one job, sees none. */
+const seesNoBadge: Probe['isBlind'] = async (t, caller, { badgeId }, name) => {
+  const list = await caller.call('GET', '/badges')
+  if (list.status !== 403) t.match(list, { status: 200, body: { items: [] } }, name)
+  const { status } = await caller.call('DELETE', `/badges/${badgeId}`)
+  if (status !== 403) t.equal(status, 404, name)
+}
+
 /** How each operation of the API is called. A new one must be added here, with what a stranger may see of it. */
 const PROBES: Record<string, Probe> = {
   createJob: {
@@ -103,7 +112,7 @@ const PROBES: Record<string, Probe> = {
       t.notMatch([body.tenantId, body.organizationId], [TENANT, ORGANIZATION], `${name}: it is the caller's own`)
       const partition = await caller.call('POST', '/jobs', { ...CREATE, parentJobId: running.id })
       t.match(partition, { status: 404, body: { code: 'parent_not_found' } }, `${name}: no partition of another's job`)
-      // Out of the way of what the caller must see nothing in.
+      // Erased, because the caller must find no job in the checks that follow.
       await caller.database.pool.query('DELETE FROM progress_jobs WHERE id = $1', [body.id])
     },
   },
@@ -165,10 +174,23 @@ const PROBES: Record<string, Probe> = {
   },
   getJob: { feature: 'progress.view' },
   getProgress: { feature: 'progress.view' },
+  getJobBadge: {
+    feature: 'progress.view',
+    async isBlind(t, caller, { running, finished }, name) {
+      const unknown = await caller.call<unknown>('GET', `/jobs/${randomUUID()}/badge.svg`)
+      t.match(unknown, { status: 404, body: /no job/ }, name)
+      for (const { id } of [running, finished]) {
+        const { status, body } = await caller.call<unknown>('GET', `/jobs/${id}/badge.svg`)
+        t.same({ status, body }, { status: unknown.status, body: unknown.body }, `${name}: as if it were not there`)
+      }
+    },
+  },
   listJobEvents: { feature: 'progress.view' },
+  listPartitions: { feature: 'progress.view' },
   streamJob: { feature: 'progress.view' },
   updateJob: { feature: 'progress.update', body: { processedCount: 9 } },
   reportHeartbeat: { feature: 'progress.update', body: { processedCount: 9 } },
+  reportTrainerStatus: { feature: 'progress.update', body: { trainerStatus: { progressPercentage: 9 } } },
   incrementJob: { feature: 'progress.update', body: { increment: 9 } },
   startJob: { feature: 'progress.update' },
   completeJob: { feature: 'progress.update' },
@@ -177,6 +199,9 @@ const PROBES: Record<string, Probe> = {
   cancelJob: { feature: 'progress.cancel' },
   deleteJob: { feature: 'progress.cancel' },
   retryJob: { feature: 'progress.create' },
+  createBadge: { feature: 'progress.manage', body: { jobType: 'secret' }, isBlind: seesNoBadge },
+  listBadges: { feature: 'progress.manage', isBlind: seesNoBadge },
+  deleteBadge: { feature: 'progress.manage', isBlind: seesNoBadge },
   ...Object.fromEntries(
     Object.entries({
       createWebhook: { url: 'https://hooks.example.com/' },
@@ -245,7 +270,7 @@ t.test('every operation is covered, and says in its description who may call it'
   }
 })
 
-t.test('without a token, or with a bad one, every operation is refused', async t => {
+t.test('every operation is refused without a token and with a bad token', async t => {
   const service = await startGuarded(t)
   const { id } = await service.as(await mint(OWNER)).createJob()
   for (const operation of await readOperations(service)) {
@@ -259,7 +284,7 @@ t.test('without a token, or with a bad one, every operation is refused', async t
     t.equal((await fetch(service.url + path)).status, 200, path)
 })
 
-t.test('every operation needs its feature, and no other', async t => {
+t.test('every operation needs exactly its own feature', async t => {
   const service = await startGuarded(t)
   for (const operation of await readOperations(service)) {
     const { feature } = probeOf(operation)
@@ -283,13 +308,13 @@ t.test('every operation needs its feature, and no other', async t => {
   t.equal((await service.as(await mint({ features: ['progress.manage'] })).call('DELETE', purge)).status, 404)
 })
 
-/** What an answer tells, apart from the id that was asked for. */
+/** The content of an answer without the id that was asked for. */
 const toldBy = ({ status, body, headers }: Reply<unknown>, jobId: string): string =>
   JSON.stringify([status, body, headers.get('etag'), headers.get('www-authenticate')])
     .replaceAll(jobId, 'the id')
     .replace(/"requestId":"[^"]*"/, '')
 
-t.test('jobs of another tenant, organization or token do not exist for a caller, in every operation', async t => {
+t.test('no operation finds a job of another tenant, organization or job token', async t => {
   const service = await startGuarded(t)
   const owner = service.as(await mint(OWNER))
   const key = randomUUID()
@@ -299,6 +324,7 @@ t.test('jobs of another tenant, organization or token do not exist for a caller,
   const manager = service.as(await mint({ tenant_id: TENANT }))
   const webhook = { url: 'https://hooks.example.com/', enabled: false }
   const webhookId = (await manager.call<{ id: string }>('POST', '/webhooks', webhook)).body.id
+  const badgeId = (await manager.call<{ id: string }>('POST', '/badges', { jobType: 'secret' })).body.id
   await owner.call('POST', `/jobs/${finished.id}/fail`, { errorMessage: 'as told' })
   const batch = (await owner.createJob({ partitions: [{ name: 'one' }], cancellable: true })) as JobDocument & {
     partitions: { id: string }[]
@@ -323,7 +349,7 @@ t.test('jobs of another tenant, organization or token do not exist for a caller,
     for (const operation of operations) {
       const { isBlind } = probeOf(operation)
       if (isBlind) {
-        await isBlind(t, caller, { running, finished, key, webhookId }, `${operation.id} by ${name}`)
+        await isBlind(t, caller, { running, finished, key, webhookId, badgeId }, `${operation.id} by ${name}`)
         continue
       }
       const nowhere = randomUUID()
@@ -456,24 +482,27 @@ t.test('a token for one job sees that job and its partitions, and nothing else, 
   t.match(job.headers.get('www-authenticate'), /insufficient_scope/)
 })
 
-t.test('a heartbeat for a job of another tenant does not even lock it, and so takes no longer', async t => {
-  const service = await startGuarded(t)
-  const owner = service.as(await mint(OWNER))
-  const { id, partitions } = (await owner.createJob({ partitions: [{ name: 'one' }] })) as JobDocument & {
-    partitions: { id: string }[]
-  }
-  const ids = [id, partitions[0]!.id, (await owner.createJob()).id]
-  const lockers = async () => {
-    const query = 'SELECT xmax::text FROM progress_jobs WHERE id = ANY ($1) ORDER BY id'
-    return (await service.database.pool.query<{ xmax: string }>(query, [ids])).rows
-  }
-  const before = await lockers()
-  const stranger = service.as(await mint({ organization_id: ORGANIZATION }))
-  for (const jobId of ids) t.equal((await stranger.heartbeat(jobId)).status, 404)
-  t.same(await lockers(), before)
-  t.equal((await owner.heartbeat(partitions[0]!.id)).status, 200)
-  t.notSame(await lockers(), before, 'its own are locked')
-})
+t.test(
+  'a heartbeat for a job of another tenant does not lock the job, and takes as long as one for an unknown job',
+  async t => {
+    const service = await startGuarded(t)
+    const owner = service.as(await mint(OWNER))
+    const { id, partitions } = (await owner.createJob({ partitions: [{ name: 'one' }] })) as JobDocument & {
+      partitions: { id: string }[]
+    }
+    const ids = [id, partitions[0]!.id, (await owner.createJob()).id]
+    const lockers = async () => {
+      const query = 'SELECT xmax::text FROM progress_jobs WHERE id = ANY ($1) ORDER BY id'
+      return (await service.database.pool.query<{ xmax: string }>(query, [ids])).rows
+    }
+    const before = await lockers()
+    const stranger = service.as(await mint({ organization_id: ORGANIZATION }))
+    for (const jobId of ids) t.equal((await stranger.heartbeat(jobId)).status, 404)
+    t.same(await lockers(), before)
+    t.equal((await owner.heartbeat(partitions[0]!.id)).status, 200)
+    t.notSame(await lockers(), before, 'its own are locked')
+  },
+)
 
 t.test('a token for one job learns nothing of the job that an idempotency key has made', async t => {
   const service = await startGuarded(t)
@@ -501,7 +530,7 @@ t.test('the history names the sub of the token that acted', async t => {
   t.match(body, { tenantId: TENANT, organizationId: ORGANIZATION, cancelledByUserId: 'auth0|42' })
 })
 
-t.test('a stream ends with its token, on time, and is not resumed with one that has ended', async t => {
+t.test('a stream ends when its token expires, and is not resumed with an expired token', async t => {
   const service = await startGuarded(t)
   const { id } = await service.as(await mint(OWNER)).createJob()
   for (const path of ['/stream', `/jobs/${id}/stream`]) {
@@ -532,7 +561,7 @@ t.test('a stream ends with its token, on time, and is not resumed with one that 
   }
 })
 
-t.test('heartbeats with different tokens for one worker are written by their own rights', async t => {
+t.test('heartbeats with different tokens for one worker are each written with the rights of their token', async t => {
   const service = await startGuarded(t)
   const owner = service.as(await mint(OWNER))
   const { id } = await owner.createJob()

@@ -1,3 +1,4 @@
+import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import t from 'tap'
 import { readConfig } from '../../src/config.ts'
 import { readDashboard } from '../../src/http/dashboard-files.ts'
@@ -35,7 +36,7 @@ t.test('without CORS_ORIGIN no page of another origin may read an answer', async
   t.equal((await fetch(`${api}/jobs`, preflight(PAGE))).status, 405)
 })
 
-t.test('pages of CORS_ORIGIN may call and read what they need, also what is refused; others may not', async t => {
+t.test('pages of CORS_ORIGIN may call the service and read answers and refusals, and other pages may not', async t => {
   const { url, api } = await startServer(t, {
     identify,
     config: { corsOrigins: [PAGE, OTHER_PAGE], rateLimitPerSecond: 9 },
@@ -126,7 +127,7 @@ t.test('a page of CORS_ORIGIN may follow streams, with a header and with a token
   t.equal((await readProblem(refused)).code, 'unauthenticated')
 })
 
-t.test('with *, every page that has a token may call', async t => {
+t.test('with CORS_ORIGIN=* every page that has a token may call the service', async t => {
   const { api } = await startServer(t, { identify, config: { corsOrigins: ['*'] } })
   const response = await fetch(`${api}/jobs`, { headers: { origin: EVIL, ...bearer(await mint()) } })
   t.equal(response.headers.get('access-control-allow-origin'), '*')
@@ -134,7 +135,7 @@ t.test('with *, every page that has a token may call', async t => {
   t.equal((await fetch(`${api}/jobs`, { headers: { origin: EVIL } })).status, 401)
 })
 
-t.test('an open service on loopback lets in the pages of CORS_ORIGIN, and still no other', async t => {
+t.test('an open service on loopback answers the pages of CORS_ORIGIN, and no other page', async t => {
   const { api, port, jobs } = await startServer(t, { config: { corsOrigins: [OTHER_PAGE] } })
   const crossSite = { origin: OTHER_PAGE, 'sec-fetch-site': 'cross-site' }
   const allowed = await fetch(`${api}/jobs`, { headers: crossSite })
@@ -202,7 +203,40 @@ t.test('CORS_ORIGIN takes exact origins, or * where tokens are asked for', t => 
   t.end()
 })
 
-t.test('pages allow nothing from elsewhere, no inline scripts and no frame', async t => {
+t.test(
+  'scripts and styles of the dashboard have no headers for documents, and documents and drawings have',
+  async t => {
+    const file = (name: string, type: string): DashboardFile => ({
+      name,
+      type,
+      content: Buffer.from('content'),
+      etag: `"${name}"`,
+      compressed: {},
+    })
+    const dashboard = [
+      file('index.html', 'text/html; charset=utf-8'),
+      file('main-ABC.js', 'text/javascript; charset=utf-8'),
+      file('main-ABC.css', 'text/css; charset=utf-8'),
+      file('icon-ABC.svg', 'image/svg+xml'),
+    ]
+    const { url } = await startServer(t, { dashboard })
+    for (const [path, isDocument] of [
+      ['/', true],
+      ['/dashboard/icon-ABC.svg', true],
+      ['/dashboard/main-ABC.js', false],
+      ['/dashboard/main-ABC.css', false],
+    ] as const) {
+      const { status, headers } = await fetch(url + path)
+      t.equal(status, 200, path)
+      t.equal(headers.has('content-security-policy'), isDocument, path)
+      t.equal(headers.has('x-frame-options'), isDocument, path)
+      t.equal(headers.get('x-content-type-options'), 'nosniff')
+      t.equal(headers.get('cross-origin-resource-policy'), 'same-origin')
+    }
+  },
+)
+
+t.test('the policy of pages allows nothing from other origins, no inline scripts and no frame', async t => {
   const { url } = await startServer(t)
   for (const path of ['/docs', '/docs/', '/docs/static/swagger-ui-bundle.js', '/docs/static/nothing']) {
     const { headers } = await fetch(url + path)
@@ -219,7 +253,7 @@ t.test('pages allow nothing from elsewhere, no inline scripts and no frame', asy
   t.notMatch(html, /<script(?![^>]*src=)|<style|\son\w+=|style="/, 'the page needs nothing that is refused')
 })
 
-t.test('files of the documentation end at their folder', async t => {
+t.test('only files of its folder are served as files of the documentation', async t => {
   const { port, log } = await startServer(t)
   for (const path of [
     '/docs/static/nothing',
@@ -256,13 +290,14 @@ t.test('every answer has nosniff, and none names the software that made it', asy
 })
 
 t.test(
-  'the dashboard is served without a token: pages that are asked for anew, files that are kept for ever',
+  'the dashboard is served without a token, its pages are revalidated, and its files are cached for ever',
   async t => {
     const file = (name: string, type: string, text: string): DashboardFile => ({
       name,
       type,
       content: Buffer.from(text),
       etag: `"${name}"`,
+      compressed: {},
     })
     const dashboard = [
       file('index.html', 'text/html; charset=utf-8', '<!doctype html>'),
@@ -270,14 +305,21 @@ t.test(
       file('main-ABC.js', 'text/javascript; charset=utf-8', 'go()'),
     ]
     const { url } = await startServer(t, { identify, dashboard })
-    for (const path of ['/', `/jobs/${JOB_ID}`, '/jobs/nothing', '/statistics', '/?view=history']) {
+    for (const path of [
+      '/',
+      `/jobs/${JOB_ID}`,
+      '/jobs/nothing',
+      '/statistics',
+      '/types?name=import',
+      '/?view=history',
+    ]) {
       const page = await fetch(url + path)
       t.equal(page.status, 200, path)
       t.equal(page.headers.get('content-type'), 'text/html; charset=utf-8')
       t.equal(page.headers.get('cache-control'), 'no-cache')
       t.equal(
         page.headers.get('content-security-policy'),
-        "default-src 'none';base-uri 'none';form-action 'none';frame-ancestors 'none';script-src 'self';style-src 'self';img-src 'self';connect-src 'self';require-trusted-types-for 'script';trusted-types lit-html",
+        "default-src 'none';base-uri 'none';form-action 'none';frame-ancestors 'none';script-src 'self';style-src 'self';img-src 'self' data:;connect-src 'self';require-trusted-types-for 'script';trusted-types lit-html",
       )
       const known = await fetch(url + path, { headers: { 'if-none-match': page.headers.get('etag')! } })
       t.equal(known.status, 304)
@@ -297,32 +339,105 @@ t.test(
   },
 )
 
+t.test(
+  'a file of the dashboard is sent in the coding that the caller prefers, and each coding has its own tag',
+  async t => {
+    const coded = (text: string) => ({ content: Buffer.from(text), etag: `"${text}"` })
+    const whole = {
+      name: 'main-A.js',
+      type: 'text/javascript',
+      ...coded('plain'),
+      compressed: { br: coded('br'), gzip: coded('gzip') },
+    }
+    const onlyGzip = { ...whole, name: 'main-B.js', compressed: { gzip: coded('gzip') } }
+    const { port } = await startServer(t, { dashboard: [whole, onlyGzip] })
+    const get = async (name: string, headers: string) => {
+      const answer = await raw(
+        port,
+        `GET /dashboard/${name} HTTP/1.1\r\nhost: localhost\r\n${headers}connection: close\r\n\r\n`,
+      )
+      const [head = '', body = ''] = answer.split('\r\n\r\n')
+      return { head, body, coding: /^content-encoding: (.*)$/im.exec(head)?.[1] }
+    }
+    const table: [accept: string | null, a: string, b: string][] = [
+      [null, 'plain', 'plain'],
+      ['', 'plain', 'plain'],
+      ['gzip, deflate, br, zstd', 'br', 'gzip'],
+      ['gzip', 'gzip', 'gzip'],
+      ['x-gzip', 'gzip', 'gzip'],
+      ['BR', 'br', 'plain'],
+      ['br;q=0.1, gzip;q=0.9', 'gzip', 'gzip'],
+      ['br;q=0, gzip;q=0', 'plain', 'plain'],
+      ['*', 'br', 'gzip'],
+      ['*;q=0', 'plain', 'plain'],
+      ['br;q=0, *', 'gzip', 'gzip'],
+      ['identity, br;q=0.5', 'plain', 'plain'],
+      ['identity;q=0.5, br;q=0.5', 'br', 'plain'],
+      ['deflate', 'plain', 'plain'],
+      ['br;q=x', 'plain', 'plain'],
+      ['brotli, gzipped', 'plain', 'plain'],
+    ]
+    for (const [accept, ...expected] of table) {
+      const headers = accept === null ? '' : `accept-encoding: ${accept}\r\n`
+      for (const [index, name] of ['main-A.js', 'main-B.js'].entries()) {
+        const { head, body, coding } = await get(name, headers)
+        t.equal(body, expected[index], `${accept} ${name}`)
+        t.equal(coding ?? 'plain', expected[index])
+        t.match(head, /^vary: accept-encoding$/im)
+        t.match(head, new RegExp(`^etag: "${expected[index]}"$`, 'im'))
+      }
+    }
+    const known = await get('main-A.js', 'accept-encoding: br\r\nif-none-match: "br"\r\n')
+    t.match(known.head, /^HTTP\/1\.1 304 /)
+    t.match((await get('main-A.js', 'accept-encoding: br\r\nif-none-match: "gzip"\r\n')).head, /^HTTP\/1\.1 200 /)
+  },
+)
+
+t.test('the build compresses each file of the dashboard, and what it compresses is the file', async t => {
+  const files = readDashboard(new URL('../../dist/dashboard/', import.meta.url))
+  for (const { name, content, compressed } of files) {
+    if (content.length < 1_000) continue
+    t.ok(compressed.br!.content.length < compressed.gzip!.content.length, name)
+    t.ok(brotliDecompressSync(compressed.br!.content).equals(content), `${name}, br`)
+    t.ok(gunzipSync(compressed.gzip!.content).equals(content), `${name}, gzip`)
+  }
+})
+
 t.test('an open service on loopback refuses its dashboard to requests with a foreign host', async t => {
-  const index = { name: 'index.html', type: 'text/html', content: Buffer.from('<!doctype html>'), etag: '"x"' }
+  const index = {
+    name: 'index.html',
+    type: 'text/html',
+    content: Buffer.from('<!doctype html>'),
+    etag: '"x"',
+    compressed: {},
+  }
   const { port } = await startServer(t, { dashboard: [index] })
   t.match(await raw(port, 'GET / HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n'), /^HTTP\/1\.1 421 /)
   t.match(await raw(port, 'GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n'), /^HTTP\/1\.1 200 /)
 })
 
-t.test('the build holds no inline script or style, nothing from elsewhere, and no address from the root', async t => {
-  const files = readDashboard(new URL('../../dist/dashboard/', import.meta.url))
-  for (const [page, root] of [
-    ['index.html', './'],
-    ['job.html', '../'],
-  ] as const) {
-    const html = String(files.find(({ name }) => name === page)?.content)
-    t.notMatch(html, /<script(?![^>]*src=)|<style|\son\w+=|style="|https?:|(src|href)="\//)
-    const named = [...html.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, address = '']) => address)
-    t.same(named.pop(), `${root}docs/`, 'for those without JavaScript')
-    t.equal(named.length, 4)
-    for (const address of named) {
-      t.ok(
-        files.some(({ name }) => address === `${root}dashboard/${name}`),
-        address,
-      )
+t.test(
+  'the built pages have no inline script or style, nothing from other origins, and no address from the root',
+  async t => {
+    const files = readDashboard(new URL('../../dist/dashboard/', import.meta.url))
+    for (const [page, root] of [
+      ['index.html', './'],
+      ['job.html', '../'],
+    ] as const) {
+      const html = String(files.find(({ name }) => name === page)?.content)
+      t.notMatch(html, /<script(?![^>]*src=)|<style|\son\w+=|style="|https?:|(src|href)="\//)
+      const named = [...html.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, address = '']) => address)
+      t.same(named.pop(), `${root}docs/`, 'for those without JavaScript')
+      t.equal(named.length, 4)
+      for (const address of named) {
+        t.ok(
+          files.some(({ name }) => address === `${root}dashboard/${name}`),
+          address,
+        )
+      }
     }
-  }
-})
+  },
+)
 
 t.test('pages of CORS_ORIGIN may load the elements, from an address that stays the same', async t => {
   const elements = {
@@ -330,6 +445,7 @@ t.test('pages of CORS_ORIGIN may load the elements, from an address that stays t
     type: 'text/javascript; charset=utf-8',
     content: Buffer.from('go()'),
     etag: '"x"',
+    compressed: { br: { content: Buffer.from('br'), etag: '"b"' } },
   }
   const { url } = await startServer(t, { identify, dashboard: [elements], config: { corsOrigins: [PAGE] } })
   const script = await fetch(`${url}/elements.js`, { headers: { origin: PAGE, 'sec-fetch-site': 'cross-site' } })
@@ -337,7 +453,9 @@ t.test('pages of CORS_ORIGIN may load the elements, from an address that stays t
   t.equal(script.headers.get('content-type'), 'text/javascript; charset=utf-8')
   t.equal(script.headers.get('access-control-allow-origin'), PAGE)
   t.equal(script.headers.get('cache-control'), 'no-cache')
-  t.equal((await fetch(`${url}/elements.js`, { headers: { 'if-none-match': '"x"' } })).status, 304)
+  t.match(script.headers.get('vary'), /^origin, accept-encoding$/i)
+  const plain = { 'accept-encoding': 'identity' }
+  t.equal((await fetch(`${url}/elements.js`, { headers: { ...plain, 'if-none-match': '"x"' } })).status, 304)
   const open = await startServer(t, { dashboard: [elements] })
   t.equal((await fetch(`${open.url}/elements.js`, { headers: { origin: EVIL } })).status, 403)
 })

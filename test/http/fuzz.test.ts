@@ -12,13 +12,15 @@ import { anyRequest, toBytes, type Caller, type FuzzRequest } from './fuzz/reque
 const REQUESTS = Number(process.env['FUZZ_REQUESTS'] ?? 2_000)
 const SEED = Number(process.env['FUZZ_SEED'] ?? 20_260_131)
 
-/** So many are sent at once: what they do to the same jobs meets. */
+/** How many requests are sent at once, so that they change the same jobs at the same time. */
 const AT_ONCE = 8
 
 /** So many times eight are made at a time. */
 const ROUND = 25
 
 const ERROR_LEVEL = 50
+
+const PROBLEM = 'application/problem+json'
 
 interface Fuzzed {
   service: Service
@@ -27,9 +29,10 @@ interface Fuzzed {
   jobIds: string[]
   /** With a delivery of each. */
   webhooks: { id: string; deliveryId: string }[]
+  badges: { id: string; token: string }[]
 }
 
-/** Jobs of every kind, and what comes of them, so that most requests find something that they can change. */
+/** Jobs in every state, so that most requests find a job that they can change. */
 const makeJobs = async (service: Service): Promise<string[]> => {
   const ids: string[] = []
   const add = async (fields: Record<string, unknown>, ...calls: [path: string, body?: unknown][]) => {
@@ -64,6 +67,14 @@ const makeWebhooks = async (service: Service): Promise<Fuzzed['webhooks']> => {
   return made
 }
 
+const makeBadges = (service: Service): Promise<Fuzzed['badges']> =>
+  Promise.all(
+    Array.from({ length: 20 }, async () => {
+      const { body } = await service.call<{ id: string; token: string }>('POST', '/badges', { jobType: 'import' })
+      return body
+    }),
+  )
+
 const open = async (service: Service): Promise<Fuzzed> => {
   const port = Number(new URL(service.url).port)
   return {
@@ -72,6 +83,7 @@ const open = async (service: Service): Promise<Fuzzed> => {
     clients: Array.from({ length: AT_ONCE }, () => new Client(port)),
     jobIds: await makeJobs(service),
     webhooks: await makeWebhooks(service),
+    badges: await makeBadges(service),
   }
 }
 
@@ -94,21 +106,25 @@ const parse = (text: string): unknown => {
   }
 }
 
-/** What is wrong with a refusal, or null. */
+/** The defect of a refusal, or null. */
 const problemWith = (contract: Contract, request: FuzzRequest, { status, headers, body }: Answer): string | null => {
   const { operation, method, mangled } = request
-  if (headers['content-type'] !== 'application/problem+json') return `a ${headers['content-type']}`
+  const isElsewhere = mangled.some(what => ['path', 'method', 'version'].includes(what))
+  const places = isElsewhere ? contract.operations : [operation]
+  const type = headers['content-type'] ?? ''
+  if (type !== PROBLEM) {
+    const isPicture = places.some(({ answers }) => Object.hasOwn(answers.get(status) ?? {}, type.split(';')[0] ?? ''))
+    return isPicture ? null : `a ${type}`
+  }
   if (method === 'HEAD') return null
   const problem = parse(body.toString()) as { status: number; code: string; requestId: string }
   if (!contract.isProblem(problem)) return `no problem document: ${body.toString().slice(0, 300)}`
   if (problem.status !== status || problem.requestId !== headers['x-request-id'])
     return 'it says other things than its headers'
   const { code } = problem
-  const isElsewhere = mangled.some(what => ['path', 'method', 'version'].includes(what))
   if (EVERYWHERE.has(code)) return null
   if (request.open && ['forbidden', 'misdirected_request'].includes(code)) return null
   if (isElsewhere && ['route_not_found', 'method_not_allowed'].includes(code)) return null
-  const places = isElsewhere ? contract.operations : [operation]
   return places.some(place => place.codes.get(status)?.has(code) === true) ? null : `${code} is not documented`
 }
 
@@ -117,7 +133,7 @@ const frameOf = (type: string, body: string): boolean => {
   return type.startsWith('text/plain') ? body.startsWith('\r') : /^(?:retry|id|event|data|:)/.test(body)
 }
 
-/** What is wrong with an answer, or null. */
+/** The defect of an answer, or null. */
 const faultOf = (contract: Contract, request: FuzzRequest, answer: Answer): string | null => {
   const { operation, method, mangled } = request
   const { status, headers, body } = answer
@@ -158,13 +174,24 @@ const aimAtWebhook = (request: FuzzRequest, webhooks: Fuzzed['webhooks']): FuzzR
   return { ...request, target }
 }
 
+/** Badges that exist, in the place of jobs, and for half of the tokens. */
+const aimAtBadge = (request: FuzzRequest, badges: Fuzzed['badges']): FuzzRequest => {
+  const { operation, target, mangled } = request
+  const { id, token } = badges[target.length % badges.length]!
+  const isToken = operation.id === 'showBadge' && !mangled.includes('path') && target.length % 2 === 0
+  return {
+    ...request,
+    target: isToken ? `/badges/${token}.svg` : target.replace(/\/badges\/0000fade[\d-]+/, `/badges/${id}`),
+  }
+}
+
 const makeSender = (contract: Contract, fuzzed: Fuzzed[], tokens: Record<Caller, string | null>) => {
   const seen = new Map<string, number>()
   const faults = new Map<string, string>()
   const send = async (request: FuzzRequest, index: number): Promise<void> => {
-    const { clients, jobIds, webhooks, port } = fuzzed[request.open ? 1 : 0]!
+    const { clients, jobIds, webhooks, badges, port } = fuzzed[request.open ? 1 : 0]!
     const token = request.open ? null : tokens[request.caller]
-    const bytes = toBytes(aimAtWebhook(request, webhooks), token, n => jobIds[n % jobIds.length]!)
+    const bytes = toBytes(aimAtBadge(aimAtWebhook(request, webhooks), badges), token, n => jobIds[n % jobIds.length]!)
     if (isUnfinished(request)) return clients[index]!.leave(bytes)
     const strange = request.mangled.some(what => /^(?:path|method|version|large|header)/.test(what))
     const client = strange ? new Client(port) : clients[index]!

@@ -58,7 +58,7 @@ export class InMemoryJobs implements Jobs {
   }
   list: Jobs['list'] = async (_identity, query) => {
     this.#record('list', query)
-    return { items: [this.job], page: query.page, pageSize: query.pageSize, total: 1 }
+    return { items: [this.job], page: query.page, pageSize: query.pageSize, total: 1, totalIsExact: true, next: null }
   }
   active: Jobs['active'] = async (_identity, recentSeconds) => {
     this.#record('active', recentSeconds)
@@ -67,6 +67,10 @@ export class InMemoryJobs implements Jobs {
   events: Jobs['events'] = async (_identity, id, query) => {
     await this.#find('events', id, query)
     return { items: [], page: query.page, pageSize: query.pageSize, total: 0 }
+  }
+  partitions: Jobs['partitions'] = async (_identity, id, since) => {
+    await this.#find('partitions', id, since)
+    return JSON.stringify({ items: [], asOf: this.job.updatedAt })
   }
   stats: Jobs['stats'] = async (_identity, query) => {
     this.#record('stats', query)
@@ -97,7 +101,7 @@ export class InMemoryJobs implements Jobs {
 
 type LiveSide = HttpParts['live']
 
-/** Stands for the hub: says who waits and who streams, and changes what a test tells it to. */
+/** Stands for the hub: says who waits and who streams, and makes the changes of a test. */
 export class InMemoryLive implements LiveSide {
   listening = true
   failure: Error | null = null
@@ -167,6 +171,7 @@ export class InMemoryLive implements LiveSide {
 
 /** Nothing that these tests ask for gets as far as that. */
 const NO_WEBHOOKS = {} as HttpParts['webhooks']
+const NO_BADGES = {} as HttpParts['badges']
 
 /** A server on a port of its own, closed when the test ends. */
 export const startServer = async (
@@ -181,6 +186,7 @@ export const startServer = async (
       authMode: null,
       shutdownGraceSeconds: 2,
       rateLimitPerSecond: 0,
+      rateLimitUnauthenticatedPerSecond: 0,
       maxStreams: 1_000,
       maxStreamsPerIdentity: 1_000,
       corsOrigins: [],
@@ -190,6 +196,7 @@ export const startServer = async (
     },
     jobs,
     webhooks: NO_WEBHOOKS,
+    badges: NO_BADGES,
     live,
     health: { unreadiness: async () => null, sweeps: () => true },
     metrics: { contentType: 'text/plain', text: async () => '', answered: () => undefined },

@@ -8,7 +8,7 @@ const from = (ip: string) => ({ ip, raw: { socket: new Socket() } })
 
 const TOO_MANY = new HeadwayError('rate_limited', 'Too many.')
 
-t.test('a caller that does not wait gets its next refusals late, and gets all of them', async t => {
+t.test('a caller that does not wait as told gets its next refusals late, and gets all of them', async t => {
   const refuse = createLateRefusals(() => 0)
   const told: unknown[] = []
   const tell = (error: Error) => told.push(error)

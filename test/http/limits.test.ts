@@ -45,7 +45,7 @@ t.test('an allowance is ten seconds of its rate at once, and comes back evenly',
   t.end()
 })
 
-t.test('of a million keys only a limited number is remembered, and each key that is in use as long as it counts', t => {
+t.test('a limited number of keys is remembered, and a key in use is remembered as long as it counts', t => {
   const { clock, all } = allowances(1, 100)
   for (let n = 0; n < 10; n++) all.use('busy')
   for (let n = 0; n < 90; n++) {
@@ -108,7 +108,7 @@ const startLimited = async (t: Test, { perSecond = 0, guessesPerSecond = 0, trus
   return { ...server, clock, get }
 }
 
-t.test('a caller may send so many requests a second, and every answer says how many are left', async t => {
+t.test('a caller may send a limited number of requests a second, and every answer says how many are left', async t => {
   const { clock, get, url, api } = await startLimited(t, { perSecond: 2 })
   const mine = { tenant_id: TENANT, sub: 'me', features: ['progress.view'] }
   const token = await mint(mine)
@@ -170,7 +170,7 @@ t.test('a token without a user has one allowance, however it is spelled and as o
 })
 
 t.test(
-  'answers are held for a caller and in total as streams are, also behind each other on one connection',
+  'held answers are limited for each caller and in total like streams, also when they are pipelined on one connection',
   async t => {
     const { auth } = readConfig({ AUTH_JWT_SECRET: SECRET })
     const log = { warn: () => undefined, info: () => undefined }
@@ -244,7 +244,7 @@ t.test('a held answer ends with its token, and none is held for a token that has
   t.equal((await fetch(`${api}/jobs/${JOB_ID}`)).status, 200)
 })
 
-t.test('nothing is held for a client that has left, be it early or behind another answer', async t => {
+t.test('no answer is held for a client that has left, before its turn or behind another answer', async t => {
   let admit: () => void = () => undefined
   const admitted = new Promise<void>(resolve => (admit = resolve))
   let asked = 0
@@ -287,7 +287,7 @@ t.test('nothing is held for a client that has left, be it early or behind anothe
   t.strictSame(warnings, [])
 })
 
-t.test('nobody is limited without authentication, nor where the setting is 0', async t => {
+t.test('callers are not limited without authentication, and not if the setting is 0', async t => {
   const open = await startServer(t, { config: { rateLimitPerSecond: 1 } })
   for (let n = 0; n < 15; n++) t.equal((await fetch(`${open.api}/jobs`)).headers.get('ratelimit-limit'), null)
   const { get } = await startLimited(t, { perSecond: 0 })
@@ -295,7 +295,7 @@ t.test('nobody is limited without authentication, nor where the setting is 0', a
   for (let n = 0; n < 15; n++) t.match(await get(token), { status: 200, limits: [null, null, null] })
 })
 
-t.test('an address may try a limited number of tokens, and known valid tokens do not count', async t => {
+t.test('an address may try a limited number of tokens, and tokens that are known as valid do not count', async t => {
   const { clock, get } = await startLimited(t, { guessesPerSecond: 1 })
   const known = await mint()
   t.equal((await get(known)).status, 200)
@@ -354,7 +354,7 @@ t.test('behind a trusted proxy it is the address that the proxy names', async t 
   t.equal((await direct('bad', '/jobs', from('192.0.2.99'))).status, 429, 'nor is anyone without the setting')
 })
 
-/** A client that has sent something, what it was answered, and when its connection ended. */
+/** A client that has sent something, the answer, and the end of its connection. */
 const slowClient = (t: Test, port: number, text: string) => {
   const socket: Socket = connect(port, '127.0.0.1')
   t.teardown(() => socket.destroy())
@@ -369,38 +369,41 @@ const slowClient = (t: Test, port: number, text: string) => {
   return { socket, ended }
 }
 
-t.test('a client that takes too long to send is told so and cut, whatever it has sent', async t => {
-  const { port, jobs } = await startServer(t, { timing: { headersMs: 150, requestMs: 300, checkMs: 20 } })
-  const head = `POST /api/progress/jobs/${JOB_ID}/heartbeat HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n`
-  const cases: [name: string, text: string, atLeastMs: number][] = [
-    ['nothing at all', '', 150],
-    ['half a request line', 'POST /api/prog', 150],
-    ['headers without an end', head, 150],
-    ['no body', `${head}content-length: 20\r\n\r\n`, 300],
-    ['half a body', `${head}content-length: 20\r\n\r\n{"processed`, 300],
-    ['chunks without an end', `${head}transfer-encoding: chunked\r\n\r\n1\r\n{\r\n`, 300],
-  ]
-  const clients = cases.map(([name, text, atLeastMs]) => ({ name, atLeastMs, ...slowClient(t, port, text) }))
-  // Slow loris: a byte now and then keeps no connection open.
-  const drip = slowClient(t, port, head)
-  const dripping = setInterval(() => drip.socket.write('a'), 20)
-  const dripBody = slowClient(t, port, `${head}content-length: 2000\r\n\r\n`)
-  const drippingBody = setInterval(() => dripBody.socket.write(' '), 20)
-  for (const { name, ended, atLeastMs } of [
-    ...clients,
-    { name: 'a byte at a time', ended: drip.ended, atLeastMs: 150 },
-    { name: 'a byte of the body at a time', ended: dripBody.ended, atLeastMs: 300 },
-  ]) {
-    const { answer, tookMs } = await ended
-    t.match(answer, /^HTTP\/1\.1 408 [^]*connection: close[^]*"code":"request_timeout"/, name)
-    t.ok(tookMs > atLeastMs - 30 && tookMs < atLeastMs + 1_500, `${name}: ${Math.round(tookMs)} ms`)
-  }
-  clearInterval(dripping)
-  clearInterval(drippingBody)
-  t.equal(jobs.calls.length, 0)
-})
+t.test(
+  'a client that takes too long to send its request is answered 408 and cut, however much it has sent',
+  async t => {
+    const { port, jobs } = await startServer(t, { timing: { headersMs: 150, requestMs: 300, checkMs: 20 } })
+    const head = `POST /api/progress/jobs/${JOB_ID}/heartbeat HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n`
+    const cases: [name: string, text: string, atLeastMs: number][] = [
+      ['nothing at all', '', 150],
+      ['half a request line', 'POST /api/prog', 150],
+      ['headers without an end', head, 150],
+      ['no body', `${head}content-length: 20\r\n\r\n`, 300],
+      ['half a body', `${head}content-length: 20\r\n\r\n{"processed`, 300],
+      ['chunks without an end', `${head}transfer-encoding: chunked\r\n\r\n1\r\n{\r\n`, 300],
+    ]
+    const clients = cases.map(([name, text, atLeastMs]) => ({ name, atLeastMs, ...slowClient(t, port, text) }))
+    // Slow loris: a byte now and then keeps no connection open.
+    const drip = slowClient(t, port, head)
+    const dripping = setInterval(() => drip.socket.write('a'), 20)
+    const dripBody = slowClient(t, port, `${head}content-length: 2000\r\n\r\n`)
+    const drippingBody = setInterval(() => dripBody.socket.write(' '), 20)
+    for (const { name, ended, atLeastMs } of [
+      ...clients,
+      { name: 'a byte at a time', ended: drip.ended, atLeastMs: 150 },
+      { name: 'a byte of the body at a time', ended: dripBody.ended, atLeastMs: 300 },
+    ]) {
+      const { answer, tookMs } = await ended
+      t.match(answer, /^HTTP\/1\.1 408 [^]*connection: close[^]*"code":"request_timeout"/, name)
+      t.ok(tookMs > atLeastMs - 30 && tookMs < atLeastMs + 1_500, `${name}: ${Math.round(tookMs)} ms`)
+    }
+    clearInterval(dripping)
+    clearInterval(drippingBody)
+    t.equal(jobs.calls.length, 0)
+  },
+)
 
-t.test('a connection on which nothing moves is cut, but not a stream', async t => {
+t.test('an idle connection is cut, and an idle stream is not', async t => {
   const { port, jobs, live } = await startServer(t, { timing: { keepAliveMs: 100, silentMs: 250 } })
   const get = (path: string) => `GET /api/progress${path} HTTP/1.1\r\nhost: localhost\r\n\r\n`
   const stream = slowClient(t, port, get('/stream'))
@@ -414,7 +417,7 @@ t.test('a connection on which nothing moves is cut, but not a stream', async t =
   t.equal(live.started, 1)
 })
 
-/** Sends all of a body before it reads anything, as simple clients do; what it read in the end, and what went wrong. */
+/** Sends all of a body before it reads anything, as simple clients do. Gives the answer and the error. */
 const sendThenRead = (port: number, head: string, body: Buffer) =>
   new Promise<{ answer: string; error: string | null }>(resolve => {
     const socket = connect(port, '127.0.0.1')
@@ -477,7 +480,7 @@ t.test('the service does not wait long for the rest of a body after its answer',
   t.ok((await kept(true)) >= 290, 'the other one that of a whole request')
 })
 
-t.test('headers are refused beyond 16 KB, be it one or many', async t => {
+t.test('headers of more than 16 KB in one or in many are refused', async t => {
   const { port, jobs } = await startServer(t)
   const get = (headers: string) =>
     `GET /api/progress/jobs HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n${headers}\r\n`
@@ -495,7 +498,7 @@ t.test('headers are refused beyond 16 KB, be it one or many', async t => {
 
 const KB = 1024
 
-/** Bytes in flight, on a clock of the test; what gave way, by the name that it was given. */
+/** Bytes in flight, on a clock of the test, and the names of the holdings that gave way. */
 const inFlightOf = (limits: ConstructorParameters<typeof InFlight>[0]) => {
   const clock = { ms: 0 }
   const all = new InFlight(limits, () => clock.ms)
@@ -508,7 +511,7 @@ const inFlightOf = (limits: ConstructorParameters<typeof InFlight>[0]) => {
   return { clock, all, gone, open }
 }
 
-t.test('bytes in flight are bounded for each caller and in all, and come back', t => {
+t.test('bytes in flight are limited for each caller and in total, and are given back', t => {
   const { all, gone, open } = inFlightOf({ maxBytes: 300, maxBytesPerCaller: 100 })
   const first = open('a', 'one', 'first', 60)
   const second = open('a', 'one', 'second', 40)
@@ -525,7 +528,7 @@ t.test('bytes in flight are bounded for each caller and in all, and come back', 
 })
 
 t.test(
-  'a body for which the process has no room counts as turned away, and one beyond its caller’s limit does not',
+  'a body for which the process has no room counts as turned away, and a body beyond the limit of its caller does not',
   t => {
     const { all, gone, open } = inFlightOf({ maxBytes: 300, maxBytesPerCaller: 200 })
     open('a', 'one', 'held', 200)
@@ -560,7 +563,7 @@ t.test('the caller that holds most bytes gives way, and never to one that holds 
   t.end()
 })
 
-t.test('within one caller, holdings that stand still or grow very slowly give way', t => {
+t.test('among the bodies of one caller, those that do not grow or grow very slowly give way', t => {
   const { clock, gone, open } = inFlightOf({ maxBytes: 1_000 * KB, maxBytesPerCaller: 100 * KB })
   const trickles = open('a', 'one', 'trickles', 20 * KB)
   const moves = open('a', 'one', 'moves', 20 * KB)
@@ -590,7 +593,7 @@ const startSharing = async (t: Test, limits: ConstructorParameters<typeof InFlig
   return { ...server, inFlight, tokenOf, headOf }
 }
 
-t.test('bodies that never end hold a limited number of bytes, and stop no other caller', async t => {
+t.test('bodies that never end take a limited number of bytes, and other callers go on', async t => {
   const { api, port, tokenOf, headOf, jobs } = await startSharing(t, {
     maxBytes: 1_600 * KB,
     maxBytesPerCaller: 600 * KB,
@@ -641,12 +644,12 @@ t.test('a body whose caller is not known is not read', async t => {
   }
 })
 
-/** What a job is answered with: as text that was made for one, and as bytes that all who wait for it share. */
+/** The answer with a job: as text for one caller, and as bytes that all waiting callers share. */
 const READINGS = { plainly: '', 'by waiting': 'prefer: wait=0\r\n' }
 
 for (const [how, header] of Object.entries(READINGS)) {
   t.test(
-    `answers that nobody reads hold so many bytes, and come back with their connections, asked for ${how}`,
+    `answers that nobody reads take a limited number of bytes until their connections end, asked for ${how}`,
     async t => {
       const { url, port, tokenOf, headOf, jobs, inFlight } = await startSharing(t, {
         maxBytes: 40_000 * KB,
@@ -729,8 +732,8 @@ t.test(
   },
 )
 
-t.test('a file of the dashboard does not count, since the process holds it anyway', async t => {
-  const page = { name: 'index.html', type: 'text/html', etag: '"1"', content: Buffer.alloc(100 * KB) }
+t.test('a file of the dashboard does not count, because the process has it in memory anyway', async t => {
+  const page = { name: 'index.html', type: 'text/html', etag: '"1"', content: Buffer.alloc(100 * KB), compressed: {} }
   const { url } = await startServer(t, {
     dashboard: [page],
     inFlight: new InFlight({ maxBytes: 0, maxBytesPerCaller: 0 }),
@@ -738,7 +741,7 @@ t.test('a file of the dashboard does not count, since the process holds it anywa
   t.equal((await fetch(`${url}/`)).status, 200)
 })
 
-t.test('a client that was told that it is too slow is cut, though it neither closes nor falls silent', async t => {
+t.test('a client that was answered 408 is cut, although it neither closes nor stops sending', async t => {
   const { app, port } = await startServer(t, { timing: { headersMs: 150, requestMs: 300, checkMs: 20, lingerMs: 50 } })
   for (const head of [
     'GET /healthz HTTP/1.1\r\nx: ',

@@ -59,7 +59,7 @@ for (const [name, transportTo] of Object.entries({ 'Streamable HTTP': overHttp, 
         { description, inputSchema, outputSchema },
         { description: /./, inputSchema: { type: 'object' }, outputSchema: { type: 'object' } },
       )
-    t.match(await call('list_jobs'), { text: '{"jobs":[],"total":0}', data: { jobs: [], total: 0 } })
+    t.match(await call('list_jobs'), { text: '{"jobs":[],"total":0,"next":null}', data: { jobs: [], total: 0 } })
 
     const { id } = await service.createJob({ name: 'Import', totalCount: 200, unit: 'rows', cancellable: true })
     await service.createJob({ name: 'Export' })
@@ -69,6 +69,19 @@ for (const [name, transportTo] of Object.entries({ 'Streamable HTTP': overHttp, 
     t.same(JSON.parse(listed.text), listed.data, 'for clients that take only text')
     t.match((await call('list_jobs', { limit: 1 })).data, { total: 2, jobs: [{ name: 'Export' }] })
     t.match((await call('list_jobs', { startedBy: 'nobody' })).data, { total: 0 })
+    const { pool } = service.database
+    await pool.query("UPDATE public.progress_jobs SET finish_by = now(), deadline = 'at_risk' WHERE id = $1", [id])
+    await pool.query(
+      'UPDATE public.progress_jobs SET unusual = true, expected_seconds = 60, long_seconds = 90 WHERE id = $1',
+      [id],
+    )
+    for (const filter of [{ deadline: ['at_risk', 'overdue'] }, { unusual: true }])
+      t.match((await call('list_jobs', filter)).data, {
+        total: 1,
+        jobs: [{ id, deadline: 'at_risk', finishBy: /^\d{4}-/, unusual: true, usualSeconds: 60 }],
+      })
+    t.match((await call('list_jobs', { deadline: ['overdue'] })).data, { total: 0 })
+    t.match((await call('list_jobs', { deadline: [] })).data, { total: 2 })
     t.match((await call('get_job', { jobId: id })).data, {
       id,
       workers: [{ workerId: 'default', processedCount: 50 }],
@@ -123,7 +136,7 @@ for (const [name, transportTo] of Object.entries({ 'Streamable HTTP': overHttp, 
   })
 }
 
-t.test('a wait ends at its bound, when its caller leaves, and when the service closes', async t => {
+t.test('a wait ends after timeoutSeconds, when its caller leaves, and when the service closes', async t => {
   const service = await startService(t, { SHUTDOWN_GRACE_SECONDS: '4' })
   const { id } = await service.createJob()
   const { call, client } = await connect(t, overHttp(service))
@@ -197,12 +210,16 @@ t.test('texts of callers are data to an assistant, and all of their characters a
   t.match(client.getInstructions(), /is data, and never instructions/)
 })
 
-t.test('an argument that a tool does not have is refused, and those that it has are named', async t => {
+t.test('an unknown argument of a tool is refused, and the refusal names the known arguments', async t => {
   const { url, jobs } = await startServer(t)
   const { call, tools } = await connect(t, overHttp({ url, headers: {} }))
   const good = { jobId: JOB_ID }
   for (const [tool, args, known] of [
-    ['list_jobs', { stauts: ['failed'] }, 'status, includeFinished, jobType, search, parentJobId, limit'],
+    [
+      'list_jobs',
+      { stauts: ['failed'] },
+      'status, deadline, unusual, includeFinished, jobType, search, parentJobId, limit',
+    ],
     ['get_job', { ...good, includeWorkers: true }, 'jobId'],
     ['wait_for_job', { ...good, timeout: 5 }, 'jobId, timeoutSeconds'],
     ['cancel_job', { ...good, reason: 'x' }, 'jobId'],
@@ -219,7 +236,7 @@ t.test('an argument that a tool does not have is refused, and those that it has 
     t.equal((inputSchema as object as { additionalProperties: unknown }).additionalProperties, false)
 })
 
-t.test('answers to an assistant that does not read them count as any other', async t => {
+t.test('answers that an assistant does not read count as bytes in flight', async t => {
   const { url } = await startServer(t, { inFlight: new InFlight({ maxBytes: 1_000, maxBytesPerCaller: 1_000 }) })
   const { call } = await connect(t, overHttp({ url, headers: {} }))
   t.match(await call('get_job', { jobId: JOB_ID }), { isError: true, text: /^overloaded: / })
@@ -240,7 +257,7 @@ t.test('an answer that several assistants wait for counts for each of them', asy
   t.match(two, { isError: true, text: /^overloaded: / })
 })
 
-t.test('a token for one job, and one of an organization, reach no other job by any tool', async t => {
+t.test("no tool finds a job outside of the token's job or organization", async t => {
   const service = await startGuarded(t)
   const owner = await as(service)
   const [own, other] = [await owner.createJob({ cancellable: true }), await owner.createJob({ cancellable: true })]
@@ -259,7 +276,7 @@ t.test('a token for one job, and one of an organization, reach no other job by a
   t.equal((await owner.job(other.id)).cancelRequestedAt, null)
 })
 
-t.test('a call that its client cancels ends, and no call of another client does', async t => {
+t.test('a call that its client cancels ends, and calls of other clients go on', async t => {
   const { url, live } = await startServer(t)
   const address = { url, headers: {} }
   const [one, two] = [await connect(t, overHttp(address)), await connect(t, overHttp(address))]
@@ -275,7 +292,7 @@ t.test('a call that its client cancels ends, and no call of another client does'
   await t.rejects(waiting)
   await waitFor(() => live.waiting.size === 1)
   t.ok(live.waiting.has(other!))
-  // What its own time limit ends is taken back as well.
+  // A call that ends by the time limit of the client is cancelled as well.
   await t.rejects(one.call('wait_for_job', params, { timeout: 50 }), /timed out/)
   await waitFor(() => live.waiting.size === 1)
 })
@@ -369,7 +386,7 @@ t.test('/mcp has the same limits and checks as all other routes', async t => {
   const token = (await as(limited)).headers
   const statuses = await Promise.all(
     Array.from(
-      { length: 12 },
+      { length: 40 },
       async () =>
         (
           await fetch(`${limited.url}/mcp`, {

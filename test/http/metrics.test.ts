@@ -179,7 +179,7 @@ t.test('requests are counted by route and status, but not those that are held op
   t.equal(counted('/api/progress/jobs/:id/stream', '404'), 1, 'a refused one was not held')
 })
 
-t.test('no label tells of a job, a caller or a URL, and new ones make no new series', async t => {
+t.test('no label names a job, a caller or a URL, and new jobs, callers and URLs make no new series', async t => {
   const service = await startService(t)
   const visit = async (n: number) => {
     const { id } = await service.createJob({ jobType: `type-${n}`, name: `name-${n}` })
@@ -214,7 +214,7 @@ t.test('no label tells of a job, a caller or a URL, and new ones make no new ser
   }
 })
 
-t.test('the live side shows: streams, what was written to them, the listener, announcements', async t => {
+t.test('the metrics of the live side show streams, bytes written, the listener and announcements', async t => {
   const service = await startService(t)
   const { id } = await service.createJob()
   const reader = openStream(t, () => service.url)
@@ -241,7 +241,7 @@ t.test('the live side shows: streams, what was written to them, the listener, an
   t.ok(metrics.value('headway_listener_lag_seconds')! < 5, 'in seconds')
 })
 
-t.test('sweeps, their verdicts and what retention erased are counted, and jobs by status', async t => {
+t.test('sweeps, ended and stalled jobs, erased jobs, and jobs by status are counted', async t => {
   const service = await startService(t, {
     SWEEP_SCHEDULE: EVERY_SECOND,
     RETENTION_SCHEDULE: EVERY_SECOND,
@@ -379,7 +379,7 @@ t.test('retention says when it last ran, and for how long the oldest job should 
   t.equal((await read({ RETENTION_DAYS: '0' })).value('headway_retention_behind_seconds'), 0, 'nothing is to be erased')
 })
 
-t.test('two apps in one process count for themselves', async t => {
+t.test('two apps in one process have counters of their own', async t => {
   const database = await createTestDatabase(t)
   const [one, other] = [await startService(t, { database }), await startService(t, { database })]
   const { id } = await one.createJob()
@@ -464,7 +464,7 @@ t.test('a costly reading is made once for all callers, and not repeated too soon
 t.test('under pressure calls are refused, while health and metrics answer and open streams go on', async t => {
   let refused = 0
   const { api, url, log, live } = await startServer(t, {
-    // Every process uses more than this: what is measured stands still at "too much".
+    // Every process uses more than this, so the limit is always exceeded.
     pressure: { maxEventLoopDelayMs: 0, maxHeapBytes: 1, onRefused: () => (refused += 1) },
   })
   const stream = await fetch(`${api}/stream`, { headers: { accept: 'application/x-ndjson' } })

@@ -349,7 +349,7 @@ t.test('an empty body is an empty object, whatever it claims to be', async t => 
   })
 })
 
-t.test('a body that is not called JSON is refused, also where it looks like it', async t => {
+t.test('a body without the content type of JSON is refused, also if it looks like JSON', async t => {
   const { api, jobs } = await startServer(t)
   for (const type of [
     'application/x-www-form-urlencoded',
@@ -395,78 +395,86 @@ t.test('bodies have a limit: 256 KB, and 8 MB for a bulk', async t => {
   t.match(chunked, /^HTTP\/1\.1 413 /, 'also of unknown length')
 })
 
-t.test('a query that breaks a rule is refused; a good one reaches the domain typed', async t => {
-  const { api, jobs } = await startServer(t)
-  const bad: [query: string, path: string][] = [
-    ['page=0', 'page'],
-    ['page=x', 'page'],
-    ['page=', 'page'],
-    ['page=1.5', 'page'],
-    ['page=1&page=2', 'page'],
-    ['page=99999999999999999999', 'page'],
-    ['pageSize=101', 'pageSize'],
-    ['status=done', 'status[0]'],
-    ['status=running&status=done', 'status[1]'],
-    ['status=running,failed', 'status[0]'],
-    ['topLevel=1', 'topLevel'],
-    ['topLevel=', 'topLevel'],
-    ['includeCompleted=yes', 'includeCompleted'],
-    ['sort=name', 'sort'],
-    ['sort=--partitionIndex', 'sort'],
-    ['search=%00', 'search'],
-    [`search=${bytes(101)}`, 'search'],
-    ['jobType=', 'jobType'],
-    ['jobType=a&jobType=b', 'jobType'],
-    ['parentJobId=7', 'parentJobId'],
-    ['completedSince=2026-01-31', 'completedSince'],
-    ['tenantId=x', 'tenantId'],
-    ['__proto__=1', '__proto__'],
-    ['constructor=1', 'constructor'],
-  ]
-  for (const [query, path] of bad) {
-    const response = await fetch(`${api}/jobs?${query}`)
-    t.equal(response.status, 400, query)
-    t.ok(
-      (await readProblem(response)).errors?.some(error => error.path === path),
-      `${query} names ${path}`,
-    )
-  }
-  for (const path of ['/jobs', heartbeatPath, '/heartbeats']) {
-    t.equal((await send(`${api}${path}?dryRun=true`, '{"heartbeats":[]}')).status, 400, `POST ${path} takes no query`)
-  }
-  t.equal((await fetch(`${api}/active?recentSeconds=3601`)).status, 400)
-  t.equal((await fetch(`${api}/jobs/${JOB_ID}?until=started`)).status, 400)
-  t.equal(jobs.calls.length, 0)
+t.test(
+  'a query that breaks a rule is refused, and the values of a good query reach the domain with their types',
+  async t => {
+    const { api, jobs } = await startServer(t)
+    const bad: [query: string, path: string][] = [
+      ['page=0', 'page'],
+      ['page=x', 'page'],
+      ['page=', 'page'],
+      ['page=1.5', 'page'],
+      ['page=1&page=2', 'page'],
+      ['page=99999999999999999999', 'page'],
+      ['pageSize=101', 'pageSize'],
+      ['status=done', 'status[0]'],
+      ['status=running&status=done', 'status[1]'],
+      ['status=running,failed', 'status[0]'],
+      ['topLevel=1', 'topLevel'],
+      ['topLevel=', 'topLevel'],
+      ['includeCompleted=yes', 'includeCompleted'],
+      ['sort=name', 'sort'],
+      ['sort=--partitionIndex', 'sort'],
+      ['search=%00', 'search'],
+      [`search=${bytes(101)}`, 'search'],
+      ['jobType=', 'jobType'],
+      ['jobType=a&jobType=b', 'jobType'],
+      ['parentJobId=7', 'parentJobId'],
+      ['completedSince=2026-01-31', 'completedSince'],
+      ['completedBefore=yesterday', 'completedBefore'],
+      ['error=', 'error'],
+      [`error=${bytes(201)}`, 'error'],
+      ['tenantId=x', 'tenantId'],
+      ['__proto__=1', '__proto__'],
+      ['constructor=1', 'constructor'],
+    ]
+    for (const [query, path] of bad) {
+      const response = await fetch(`${api}/jobs?${query}`)
+      t.equal(response.status, 400, query)
+      t.ok(
+        (await readProblem(response)).errors?.some(error => error.path === path),
+        `${query} names ${path}`,
+      )
+    }
+    for (const path of ['/jobs', heartbeatPath, '/heartbeats']) {
+      t.equal((await send(`${api}${path}?dryRun=true`, '{"heartbeats":[]}')).status, 400, `POST ${path} takes no query`)
+    }
+    t.equal((await fetch(`${api}/active?recentSeconds=3601`)).status, 400)
+    t.equal((await fetch(`${api}/jobs/${JOB_ID}?until=started`)).status, 400)
+    t.equal(jobs.calls.length, 0)
 
-  await fetch(`${api}/jobs`)
-  const defaults = { includeCompleted: false, sort: { key: 'createdAt', descending: true }, page: 1, pageSize: 20 }
-  t.same(jobs.calls.at(-1)?.args[0], defaults)
-  await fetch(
-    `${api}/jobs?status=failed&status=running&jobType=a%2Bb&topLevel=true&includeCompleted=true&search=&sort=priority` +
-      `&completedSince=2026-01-31T12:00:00%2B02:00&page=3&pageSize=100&organizationId=${JOB_ID}&startedByUserId=auth0%7C7`,
-  )
-  t.same(jobs.calls.at(-1)?.args[0], {
-    status: ['failed', 'running'],
-    jobType: 'a+b',
-    topLevel: true,
-    organizationId: JOB_ID,
-    startedByUserId: 'auth0|7',
-    includeCompleted: true,
-    completedSince: new Date('2026-01-31T10:00:00.000Z'),
-    sort: { key: 'priority', descending: false },
-    page: 3,
-    pageSize: 100,
-  })
-  await fetch(`${api}/jobs?status=failed`)
-  t.match(jobs.calls.at(-1)?.args[0], { status: ['failed'] }, 'one status is a list of one')
-  for (const [sort, descending] of [
-    ['partitionIndex', false],
-    ['-partitionIndex', true],
-  ] as const) {
-    await fetch(`${api}/jobs?parentJobId=${JOB_ID}&sort=${sort}`)
-    t.match(jobs.calls.at(-1)?.args[0], { parentJobId: JOB_ID, sort: { key: 'partitionIndex', descending } })
-  }
-})
+    await fetch(`${api}/jobs`)
+    const defaults = { includeCompleted: false, sort: { key: 'createdAt', descending: true }, page: 1, pageSize: 20 }
+    t.same(jobs.calls.at(-1)?.args[0], defaults)
+    await fetch(
+      `${api}/jobs?status=failed&status=running&jobType=a%2Bb&topLevel=true&includeCompleted=true&search=&sort=priority` +
+        `&completedSince=2026-01-31T12:00:00%2B02:00&completedBefore=2026-02-01T00:00:00Z&error=disk%20full&page=3&pageSize=100&organizationId=${JOB_ID}&startedByUserId=auth0%7C7`,
+    )
+    t.same(jobs.calls.at(-1)?.args[0], {
+      status: ['failed', 'running'],
+      jobType: 'a+b',
+      topLevel: true,
+      organizationId: JOB_ID,
+      startedByUserId: 'auth0|7',
+      includeCompleted: true,
+      completedSince: new Date('2026-01-31T10:00:00.000Z'),
+      completedBefore: new Date('2026-02-01T00:00:00.000Z'),
+      error: 'disk full',
+      sort: { key: 'priority', descending: false },
+      page: 3,
+      pageSize: 100,
+    })
+    await fetch(`${api}/jobs?status=failed`)
+    t.match(jobs.calls.at(-1)?.args[0], { status: ['failed'] }, 'one status is a list of one')
+    for (const [sort, descending] of [
+      ['partitionIndex', false],
+      ['-partitionIndex', true],
+    ] as const) {
+      await fetch(`${api}/jobs?parentJobId=${JOB_ID}&sort=${sort}`)
+      t.match(jobs.calls.at(-1)?.args[0], { parentJobId: JOB_ID, sort: { key: 'partitionIndex', descending } })
+    }
+  },
+)
 
 t.test('a history is read by type, a thousand entries at a time', async t => {
   const { api, jobs } = await startServer(t)
@@ -537,7 +545,7 @@ t.test('an unknown path is answered with a problem', async t => {
   t.equal(jobs.calls.length, 0)
 })
 
-t.test('an unknown page is a page with a way back for a browser, and a problem for a program', async t => {
+t.test('a browser gets a page with a link back for an unknown path, and a program gets a problem', async t => {
   const { url, api } = await startServer(t)
   const browser = { accept: 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8' }
   for (const [path, home] of [
@@ -596,7 +604,7 @@ t.test('bytes that are not HTTP are answered with a problem and a closed connect
   t.match(await raw(port, `${head}transfer-encoding: chunked\r\n\r\nzz\r\n`), /^HTTP\/1\.1 400 /)
 })
 
-t.test('a request that two readers may understand differently is refused, in every mode', async t => {
+t.test('an ambiguous HTTP request is refused in every mode', async t => {
   const open = await startServer(t)
   const proxied = await startServer(t, { config: { authMode: 'none', shutdownGraceSeconds: 1 } })
   const path = '/api/progress/jobs'
@@ -700,7 +708,7 @@ t.test('a body in an encoding or a charset that is not read is refused by its na
   })
 })
 
-t.test('whatever a body holds, the answer is never a server error', async t => {
+t.test('no content of a body makes a server error', async t => {
   const { api } = await startServer(t)
   const names = [
     'processedCount',

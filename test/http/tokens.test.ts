@@ -20,7 +20,7 @@ const NIL = '00000000-0000-0000-0000-000000000000'
 const TENANT = '0197A3C2-5B1E-7C44-9D0A-2F6B8E1D3A01'
 const ORGANIZATION = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a02'
 
-/** A server that asks for tokens, on a clock of the test, and what it logged. */
+/** A server that asks for tokens, on a clock of the test, and its log. */
 const startGuarded = async (t: Test, settings: Record<string, string> = { AUTH_JWT_SECRET: SECRET }) => {
   const { auth } = readConfig(settings)
   const clock = { ms: 1_000_000 }
@@ -56,7 +56,7 @@ t.test('a token says who the caller is and what it may do', async t => {
   let seen: unknown
   jobs.list = async (identity, query) => {
     seen = identity
-    return { items: [], page: query.page, pageSize: query.pageSize, total: 0 }
+    return { items: [], page: query.page, pageSize: query.pageSize, total: 0, totalIsExact: true, next: null }
   }
   const exp = Math.ceil(secondsFromNow(100))
   const cases: [claims: TestClaims, identity: object][] = [
@@ -210,7 +210,7 @@ t.test('a public key is not taken for a secret', async t => {
   t.equal(await status(await mint({}, key)), 200)
 })
 
-t.test('two Authorization headers are refused, whichever of them is good', async t => {
+t.test('two Authorization headers are refused, also if one of them is good', async t => {
   const { port } = await startGuarded(t)
   const token = await mint()
   const send = (...lines: string[]) =>
@@ -225,7 +225,7 @@ t.test('two Authorization headers are refused, whichever of them is good', async
   }
 })
 
-t.test('a call without the feature is told which one it needs, before its body is read', async t => {
+t.test('a refusal for a missing feature names the feature, and comes before the body is read', async t => {
   const { api } = await startGuarded(t)
   const headers = bearer(await mint({ features: ['progress.view'] }))
   const response = await fetch(`${api}/jobs`, { method: 'POST', body: 'not JSON', headers })
@@ -243,7 +243,7 @@ t.test('a call without the feature is told which one it needs, before its body i
   )
 })
 
-t.test('streams take a token in the query, nothing else does, and the header wins', async t => {
+t.test('only streams take a token in the query, and the header wins', async t => {
   const { api, live } = await startGuarded(t)
   const [one, two] = [randomUUID(), randomUUID()]
   const [inQuery, inHeader] = [await mint({ tenant_id: one }), await mint({ tenant_id: two })]
@@ -397,7 +397,7 @@ const startWithIssuer = async (t: Test) => {
   return { ...guarded, issuer, first, mintWith }
 }
 
-t.test('tokens of RS256, ES256 and EdDSA are checked with the key that they name, or one that fits', async t => {
+t.test('tokens of RS256, ES256 and EdDSA are checked with the key that they name, or with a key that fits', async t => {
   const issuer = await startIssuer(t)
   const keys = await Promise.all([
     makeKey('RS256', 'r'),
@@ -422,28 +422,25 @@ t.test('tokens of RS256, ES256 and EdDSA are checked with the key that they name
   t.match(await refusalOf(await ask(await mint({}, p))), { status: 401, detail: /must be signed with RS256/ })
 })
 
-t.test(
-  'an issuer may rotate its keys: a new one is fetched when a token names it, by all who wait at once',
-  async t => {
-    const { issuer, first, mintWith, status, ask, clock } = await startWithIssuer(t)
-    t.equal(await status(await mintWith(first)), 200)
-    t.equal(issuer.asked, 1)
-    const second = await makeKey('RS256', 'second')
-    issuer.publish(first.jwk, second.jwk)
-    const fresh = await Promise.all(Array.from({ length: 10 }, () => mintWith(second)))
-    t.same(await Promise.all(fresh.map(status)), Array(10).fill(200))
-    t.equal(issuer.asked, 2, 'one call for all')
-    const stranger = await makeKey('RS256', 'stranger')
-    const refusal = await refusalOf(await ask(await mintWith(stranger)))
-    t.match(refusal, { status: 401, detail: /does not publish/ })
-    for (let n = 0; n < 20; n++) await status(await mintWith({ ...stranger, kid: `${n}` }))
-    t.equal(issuer.asked, 2, 'made-up keys are no way to make the service call its issuer')
-    clock.ms += 10_001
-    await status(await mintWith(stranger))
-    t.equal(issuer.asked, 3)
-    t.equal(await status(await mintWith(first)), 200)
-  },
-)
+t.test('a new key of an issuer is fetched once when a token names it, for all callers who wait', async t => {
+  const { issuer, first, mintWith, status, ask, clock } = await startWithIssuer(t)
+  t.equal(await status(await mintWith(first)), 200)
+  t.equal(issuer.asked, 1)
+  const second = await makeKey('RS256', 'second')
+  issuer.publish(first.jwk, second.jwk)
+  const fresh = await Promise.all(Array.from({ length: 10 }, () => mintWith(second)))
+  t.same(await Promise.all(fresh.map(status)), Array(10).fill(200))
+  t.equal(issuer.asked, 2, 'one call for all')
+  const stranger = await makeKey('RS256', 'stranger')
+  const refusal = await refusalOf(await ask(await mintWith(stranger)))
+  t.match(refusal, { status: 401, detail: /does not publish/ })
+  for (let n = 0; n < 20; n++) await status(await mintWith({ ...stranger, kid: `${n}` }))
+  t.equal(issuer.asked, 2, 'made-up keys are no way to make the service call its issuer')
+  clock.ms += 10_001
+  await status(await mintWith(stranger))
+  t.equal(issuer.asked, 3)
+  t.equal(await status(await mintWith(first)), 200)
+})
 
 t.test('a key that its issuer has withdrawn is no longer accepted after five minutes', async t => {
   const { issuer, first, mintWith, status, clock } = await startWithIssuer(t)
@@ -556,7 +553,7 @@ t.test('a token counts as turned away when its issuer is away, and not when it i
   t.equal(unchecked.count, 1)
 })
 
-t.test('an issuer that does not answer is given up after five seconds', async t => {
+t.test('the service waits five seconds for an issuer that does not answer', async t => {
   const { issuer, first, mintWith, ask, warnings } = await startWithIssuer(t)
   // A body without an end: the limit holds for all of the answer.
   issuer.answer(response => response.write('{'))
@@ -567,7 +564,7 @@ t.test('an issuer that does not answer is given up after five seconds', async t 
   t.match(warnings, [{ reason: 'no answer within 5 s' }])
 })
 
-t.test('a published key that cannot be used is the fault of its issuer', async t => {
+t.test('a published key that cannot be used is reported as an error of the issuer', async t => {
   const { issuer, first, mintWith, ask, status, log } = await startWithIssuer(t)
   const broken = await makeKey('RS256', 'broken')
   issuer.publish(first.jwk, { ...broken.jwk, n: 'AQAB' })
@@ -577,7 +574,7 @@ t.test('a published key that cannot be used is the fault of its issuer', async t
   t.equal(log.length, 1, 'the log says what is wrong with it')
 })
 
-t.test('settings that would leave a door open, or contradict each other, are refused by name', t => {
+t.test('insecure and contradictory settings are refused by name', t => {
   const refused = (settings: Record<string, string>): string => {
     try {
       readConfig(settings)

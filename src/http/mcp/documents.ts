@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { JobWithWorkers, JobEvent, ListedJob } from '../../contract/job.ts'
-import { JOB_EVENT_TYPES, JOB_STATUSES, LIVENESS } from '../../contract/states.ts'
+import { DEADLINES, JOB_EVENT_TYPES, JOB_STATUSES, LIVENESS } from '../../contract/states.ts'
 
 /**
  * What an assistant needs to know about a job. It has fewer fields than REST, because each field takes room in the assistant's
@@ -21,6 +21,13 @@ export const jobSummary = z.object({
   etaLowSeconds: z.number().nullable().describe('With etaHighSeconds: the range of it, right in about 8 of 10 cases.'),
   etaHighSeconds: z.number().nullable(),
   liveness: z.enum(LIVENESS).nullable().describe('stalled: running, but silent for too long.'),
+  finishBy: z.string().nullable().describe('When it should have finished; null: it has no deadline, or none yet.'),
+  deadline: z
+    .enum(DEADLINES)
+    .nullable()
+    .describe('at_risk: it will probably finish after finishBy. overdue: finishBy has passed, or it ended later.'),
+  usualSeconds: z.number().nullable().describe('How long such jobs usually take.'),
+  unusual: z.boolean().describe('true: it takes, or took, longer than usual.'),
   cancellable: z.boolean(),
   cancelRequested: z.boolean(),
   attempt: z.number(),
@@ -48,6 +55,10 @@ export const summaryOf = (job: ListedJob): JobSummary => ({
   etaLowSeconds: job.etaLowSeconds,
   etaHighSeconds: job.etaHighSeconds,
   liveness: job.liveness,
+  finishBy: job.finishBy,
+  deadline: job.deadline,
+  usualSeconds: job.usualSeconds,
+  unusual: job.unusual,
   cancellable: job.cancellable,
   cancelRequested: job.cancelRequestedAt !== null,
   attempt: job.attempt,
@@ -111,7 +122,11 @@ const historyEntry = z.object({
 
 export const jobList = z.object({
   jobs: z.array(jobSummary),
-  total: z.number().describe('How many there are in all; it stops counting at 10,000.'),
+  total: z
+    .number()
+    .nullable()
+    .describe('How many there are in all; it stops counting at 10,000. null: not counted again, because of `cursor`.'),
+  next: z.string().nullable().describe('Give it as `cursor` for those that follow; null: these are the last ones.'),
 })
 
 export const waitOutcome = z.object({

@@ -6,8 +6,9 @@ import { z } from 'zod'
 import { HeadwayError } from '../../contract/errors.ts'
 import type { Jobs } from '../../jobs/use-cases.ts'
 import type { Identity } from '../../jobs/identity.ts'
+import type { JobFilters } from '../../contract/requests.ts'
 import type { Feature } from '../../contract/tokens.ts'
-import { JOB_EVENT_TYPES, JOB_STATUSES, LIFECYCLES, isFinished } from '../../contract/states.ts'
+import { DEADLINES, JOB_EVENT_TYPES, JOB_STATUSES, LIFECYCLES, isFinished } from '../../contract/states.ts'
 import { readShared, type WaitParts } from '../waiting.ts'
 import { flag, integer, oneOf, text, uuid } from '../schemas/primitives.ts'
 import {
@@ -54,13 +55,34 @@ const argumentsOf = <Shape extends z.ZodRawShape>(shape: Shape) =>
 // Made once: each call has its own server, and making the schemas costs more than using them.
 const LIST = argumentsOf({
   status: z.array(oneOf(JOB_STATUSES)).optional().describe('Only jobs with one of these.'),
+  deadline: z
+    .array(oneOf(DEADLINES))
+    .optional()
+    .describe('Only jobs with one of these. at_risk and overdue: those that are late, or will be.'),
+  unusual: flag.optional().describe('true: only jobs that take longer than usual.'),
   includeFinished: flag.optional().describe('true: jobs that have finished as well. Without effect beside status.'),
   jobType: text(1, 100).optional().describe('Only jobs of this type.'),
   search: text(1, 100).optional().describe('Only jobs whose name holds this text.'),
   parentJobId: uuid.optional().describe('The parts of this batch.'),
   limit: integer(1, MAX_LISTED).default(20),
+  cursor: text(1, 200).optional().describe('`next` of an earlier answer, with the same filters.'),
   startedBy: text(1, 255).optional().describe('Only jobs that the user with this id has begun.'),
 })
+/** The filters of the list that the arguments stand for. An empty list of values is none. */
+const filtersOf = (input: Omit<z.infer<typeof LIST>, 'limit' | 'cursor'>): JobFilters => {
+  const { includeFinished = false, startedBy, parentJobId, ...same } = input
+  const filters = {
+    ...same,
+    includeCompleted: includeFinished,
+    startedByUserId: startedBy,
+    parentJobId,
+    topLevel: parentJobId === undefined ? true : undefined,
+  }
+  return Object.fromEntries(
+    Object.entries(filters).filter(([, value]) => value !== undefined && !(Array.isArray(value) && value.length === 0)),
+  )
+}
+
 const ONE = argumentsOf({ jobId })
 const WAIT = argumentsOf({ jobId, timeoutSeconds: integer(1, MAX_WAIT_SECONDS).default(DEFAULT_WAIT_SECONDS) })
 const HISTORY = argumentsOf({
@@ -126,20 +148,16 @@ export const registerTools = (server: McpServer, parts: ToolParts): void => {
       outputSchema: jobList,
       annotations: READ_ONLY,
     },
-    ({ status, includeFinished = false, jobType, search, parentJobId, limit, startedBy }) =>
+    ({ limit, cursor, ...filters }) =>
       attempt('progress.view', async () => {
-        const { items, total } = await jobs.list(identity, {
-          ...(status && status.length > 0 && { status }),
-          ...(jobType !== undefined && { jobType }),
-          ...(search !== undefined && { search }),
-          ...(startedBy !== undefined && { startedByUserId: startedBy }),
-          ...(parentJobId === undefined ? { topLevel: true } : { parentJobId }),
-          includeCompleted: includeFinished,
+        const { items, total, next } = await jobs.list(identity, {
+          ...filtersOf(filters),
           sort: { key: 'createdAt', descending: true },
           page: 1,
           pageSize: limit,
+          ...(cursor !== undefined && { cursor }),
         })
-        return done({ jobs: items.map(summaryOf), total })
+        return done({ jobs: items.map(summaryOf), total, next })
       }),
   )
 

@@ -4,6 +4,7 @@ import { HeadwayError } from '../../contract/errors.ts'
 import type { Jobs } from '../../jobs/use-cases.ts'
 import type { Heartbeat, HeartbeatAnswer } from '../../contract/heartbeat.ts'
 import { DEFAULT_WORKER_ID } from '../../contract/job.ts'
+import { trainerReport } from '../../contract/trainer-status.ts'
 import type { LoopTurns } from '../limits/loop-turns.ts'
 import type { ProblemCode } from '../problems.ts'
 import {
@@ -13,6 +14,7 @@ import {
   heartbeat,
   heartbeatAnswer,
   increment,
+  trainerStatus,
   updateJob,
 } from '../schemas/heartbeat.ts'
 import { operation, REPORT_REFUSALS } from '../schemas/operation.ts'
@@ -21,6 +23,9 @@ import { isPlainBulkHeartbeat, isPlainHeartbeat, isPlainId } from '../schemas/pl
 import { nothing } from '../schemas/primitives.ts'
 import { jobParams } from '../schemas/requests.ts'
 import { fieldErrors, plainFirst, validationFailed } from '../validation.ts'
+
+/** As much as Kubeflow Trainer takes. */
+const TRAINER_BODY_LIMIT = 64 * 1024
 
 /** A thousand heartbeats with their payloads. */
 const BULK_BODY_LIMIT = 8 * 1024 * 1024
@@ -41,7 +46,10 @@ const reporting = (documentation: Pick<Operation, 'id' | 'summary' | 'descriptio
     tag: 'heartbeats',
     answers: {
       200: { description: 'The report is on disk.', schema: heartbeatAnswer },
-      202: { description: 'The database is away: the report is kept and written later.', schema: heartbeatAnswer },
+      202: {
+        description: 'The database is away: the report is kept and written later, and may be lost until then.',
+        schema: heartbeatAnswer,
+      },
     },
     refusals,
   })
@@ -191,6 +199,33 @@ export const heartbeatRoutes: FastifyPluginAsyncZod<HeartbeatRouteParts> = async
     },
     handler: async ({ identity, params, body }, reply) => {
       const report = { jobId: params.id, workerId: DEFAULT_WORKER_ID, ...body }
+      return answer(reply, await jobs.heartbeat(identity, report))
+    },
+  })
+  app.route({
+    method: 'POST',
+    url: '/jobs/:id/trainer-status',
+    bodyLimit: TRAINER_BODY_LIMIT,
+    config: { feature: 'progress.update' },
+    schema: {
+      ...reporting({
+        id: 'reportTrainerStatus',
+        summary: 'Report as a training framework does',
+        description:
+          'What Transformers and the SDK of Kubeflow Trainer send to `KUBEFLOW_TRAINER_SERVER_URL`: a heartbeat of the worker `default`.',
+      }),
+      ...request,
+      body: trainerStatus,
+    },
+    handler: async ({ identity, params, body }, reply) => {
+      const status = body.trainerStatus ?? {}
+      const reportedAt = status.lastUpdatedTime ?? undefined
+      const report = {
+        jobId: params.id,
+        workerId: DEFAULT_WORKER_ID,
+        ...trainerReport(status),
+        ...(reportedAt !== undefined && { reportedAt }),
+      }
       return answer(reply, await jobs.heartbeat(identity, report))
     },
   })

@@ -13,7 +13,7 @@ export const statisticsRoutes: FastifyPluginAsyncZod<{ jobs: Jobs }> = async (ap
       ...operation({
         id: 'getStatistics',
         summary: 'How jobs went, by type',
-        description: 'Outcomes, durations and speed of the jobs that finished between `since` and `until`.',
+        description: 'Of the jobs that finished between `since` and `until`.',
         tag: 'jobs',
         answers: { 200: { description: 'One entry for each type that has something to count.', schema: statistics } },
         refusals: ['database_unavailable'],

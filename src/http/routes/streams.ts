@@ -3,6 +3,7 @@ import { fastifySSE } from '@fastify/sse'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { HeadwayError } from '../../contract/errors.ts'
+import { LIFECYCLES } from '../../contract/states.ts'
 import type { Jobs } from '../../jobs/use-cases.ts'
 import { scopeOf, visibilityOf, type Identity } from '../../jobs/identity.ts'
 import type { FeedFilter } from '../../live/change.ts'
@@ -113,8 +114,8 @@ const stream = async (
 }
 
 const EVENTS =
-  'Events: `snapshot`, then `progress.job.created`, `started`, `updated`, `cancel_requested`, `cancelled`, `completed`, `failed`, ' +
-  '`stalled`, `recovered`, `retried`. Every connection begins with a snapshot `{ jobs: [...], truncated? }` of the active jobs and ' +
+  `Events: \`snapshot\`, then \`progress.job.*\`: ${['updated', ...LIFECYCLES].join(', ')}. ` +
+  'Every connection begins with a snapshot `{ jobs: [...], truncated? }` of the active jobs and ' +
   'of those that have just finished; data of the others is the newest state of one job, null fields left out. Progress that is ' +
   'outdated before it can be written is skipped: act on `data.status`, not on the name of an event. `application/x-ndjson` has one ' +
   '`{ event, id, data }` a line. The service ends a stream after some ten minutes: connect again with the last id.'

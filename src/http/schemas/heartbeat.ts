@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { BufferedAnswer, DurableAnswer } from '../../contract/heartbeat.ts'
 import { JOB_STATUSES } from '../../contract/states.ts'
+import type { TrainerStatus } from '../../contract/trainer-status.ts'
 import { heartbeatAnswerExample, JOB_ID_EXAMPLE } from './examples.ts'
 import { DUE_TWICE, dueFields, isDueOnce, MAX_META_BYTES, unit } from './job.ts'
 import { count, instant, integer, jsonObject, positiveInt32, rate, shownText, text, uuid } from './primitives.ts'
@@ -113,6 +114,37 @@ export const bulkHeartbeats = z
     id: 'BulkHeartbeats',
     examples: [{ heartbeats: [{ jobId: JOB_ID_EXAMPLE, workerId: 'worker-1', increment: 25 }] }],
   })
+
+const number = z.number('must be a number').nullish()
+
+/** The contract is not ours: fields that it may get later are ignored. */
+export const trainerStatus = z
+  .looseObject({
+    trainerStatus: z
+      .looseObject(
+        {
+          progressPercentage: number.describe('Rounded down; 100 becomes 99, because the job has not completed yet.'),
+          estimatedRemainingSeconds: number,
+          metrics: z
+            .array(
+              z.looseObject({
+                name: z.string('must be text'),
+                value: z.union([z.string(), z.number()], 'must be text or a number'),
+              }),
+              'must be a list',
+            )
+            .nullish()
+            .describe('They become the `payload` of the worker `default`, as many as 4 KB hold.'),
+          lastUpdatedTime: instant.nullish(),
+        },
+        'must be an object',
+      )
+      .nullish(),
+  })
+  .meta({
+    id: 'TrainerStatus',
+    examples: [{ trainerStatus: { progressPercentage: 45, metrics: [{ name: 'loss', value: '0.15' }] } }],
+  }) satisfies z.ZodType<{ trainerStatus?: TrainerStatus | null | undefined }>
 
 const durableAnswer = z
   .object({

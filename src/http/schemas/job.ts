@@ -8,6 +8,7 @@ import type {
   JobDocument,
   JobEvent,
   ListedJob,
+  JobPage,
   Page,
   ProgressDocument,
   WorkerDocument,
@@ -136,9 +137,11 @@ const progressFields = {
     .enum(DEADLINES)
     .nullable()
     .describe(
-      '`at_risk`: its likely end lies after `finishBy`. Finished: `overdue` if it ended late. null: no `finishBy`.',
+      '`at_risk`: the whole range of its likely end lies after `finishBy`. Finished: `overdue` if it ended late. null: no `finishBy`.',
     ),
-  usualSeconds: nullableCount.describe('How long jobs of its type take: the median of the last 20.'),
+  usualSeconds: nullableCount.describe(
+    'How long jobs of its type take: the median of the last 20. null: fewer than 5 have completed.',
+  ),
   unusual: z.boolean().describe('It takes longer than 95 % of those, and than 1.5 times their median.'),
   revision: z.int().describe('Grows with every change. A heartbeat that reports nothing new leaves it as it is.'),
 }
@@ -255,8 +258,15 @@ const listedJob = z.object(listedJobFields).meta({ id: 'ListedJob' }) satisfies 
 
 // Lists and their jobs have no example of their own: that of a job says the same, and the document has to stay short.
 export const jobPage = z
-  .object({ items: z.array(listedJob), ...pageFields })
-  .meta({ id: 'JobPage' }) satisfies z.ZodType<Page<ListedJob>>
+  .object({
+    items: z.array(listedJob),
+    page: z.int().nullable().describe('null for a page by cursor.'),
+    pageSize: z.int(),
+    total: z.int().nullable().describe('See `totalIsExact`. null for a page by cursor: it is not counted again.'),
+    totalIsExact: z.boolean().describe('false: at least `total`; the count looked at 10,000 jobs and stopped.'),
+    next: z.string().nullable().describe('The cursor of the next page; null: this is the last one.'),
+  })
+  .meta({ id: 'JobPage' }) satisfies z.ZodType<JobPage>
 
 const jobEvent = z
   .object({

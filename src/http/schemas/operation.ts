@@ -21,11 +21,14 @@ export interface Operation {
   id: string
   summary: string
   description?: string
+  /** Calls of the tag `operations` take no token. */
   tag: string
   answers: Record<number, Answer>
   /** The token may be sent as `access_token` instead of in the header. */
   takesTokenInQuery?: boolean
-  /** Refusals of this call, besides those of every call and, unless the tag is `operations`, those of every call of the API. */
+  /** Everyone may call. */
+  takesNoToken?: boolean
+  /** Refusals of this call, besides those of every call and, if it takes a token, those of every call of the API. */
   refusals?: ProblemCode[]
 }
 
@@ -65,10 +68,9 @@ export const TOKEN = [{ bearer: [] }]
 
 /**
  * The security schemes of a call, each of which is sufficient, where they are not those that the document states for all.
- * Calls for operations need none.
  */
-const securityOf = ({ tag, takesTokenInQuery = false }: Pick<Operation, 'tag' | 'takesTokenInQuery'>) => {
-  if (tag === 'operations') return { security: [] }
+const securityOf = (takesNoToken: boolean, takesTokenInQuery: boolean) => {
+  if (takesNoToken) return { security: [] }
   return takesTokenInQuery ? { security: [...TOKEN, { accessToken: [] }] } : {}
 }
 
@@ -117,15 +119,24 @@ const documentRefusals = (codes: readonly ProblemCode[]): Record<string, object>
  * A route's description for the OpenAPI document. The schemas beside it validate requests. Answers are not validated, because
  * the service makes them itself.
  */
-export const operation = ({ id, summary, description, tag, answers, takesTokenInQuery, refusals = [] }: Operation) => ({
+export const operation = ({
+  id,
+  summary,
+  description,
+  tag,
+  answers,
+  takesTokenInQuery = false,
+  takesNoToken = tag === 'operations',
+  refusals = [],
+}: Operation) => ({
   operationId: id,
   summary,
   ...(description !== undefined && { description }),
   tags: [tag],
-  ...securityOf({ tag, ...(takesTokenInQuery !== undefined && { takesTokenInQuery }) }),
+  ...securityOf(takesNoToken, takesTokenInQuery),
   response: {
     ...Object.fromEntries(Object.entries(answers).map(([status, answer]) => [status, documentAnswer(answer)])),
-    ...documentRefusals([...(tag === 'operations' ? [] : API_CALLS), ...EVERY_CALL, ...refusals]),
+    ...documentRefusals([...(takesNoToken ? [] : API_CALLS), ...EVERY_CALL, ...refusals]),
   },
 })
 

@@ -22,6 +22,12 @@ export const eventsQuery = z.strictObject({
   ...pageFields(1000),
 })
 
+export const partitionsQuery = z.strictObject({
+  since: instant
+    .exactOptional()
+    .describe('`asOf` of the answer before: those that have changed since, and some that had not.'),
+})
+
 const SORTS = [
   'createdAt',
   '-createdAt',
@@ -47,8 +53,10 @@ export const listQuery = z.strictObject({
     .exactOptional()
     .describe('May be repeated. Wins over `includeCompleted`.'),
   liveness: oneOf(LIVENESS).exactOptional().describe('Only running jobs: those of this liveness.'),
-  deadline: oneOf(DEADLINES).exactOptional(),
-  unusual: queryFlag.exactOptional().describe('Whether they take longer than usual.'),
+  deadline: queryList(oneOf(DEADLINES), DEADLINES.length)
+    .exactOptional()
+    .describe('Only jobs with this `deadline`. May be repeated.'),
+  unusual: queryFlag.exactOptional().describe('Whether they take, or took, longer than usual.'),
   ...filterFields,
   startedByUserId: text(1, 255)
     .exactOptional()
@@ -57,10 +65,20 @@ export const listQuery = z.strictObject({
   completedSince: instant
     .exactOptional()
     .describe('Only finished jobs: those that finished at or after this time. Active ones are not listed.'),
+  completedBefore: instant.exactOptional().describe('Only finished jobs: those that finished before this time.'),
+  error: text(1, 200)
+    .exactOptional()
+    .describe(
+      'Only failed jobs whose `errorMessage` holds this text; `sort` must be by `finishedAt`. A page looks at 5,000 failed jobs, so ' +
+        'it may have few or none and a `next`.',
+    ),
   search: text(0, 100).exactOptional().describe('Jobs whose name holds this text.'),
   sort: oneOf(SORTS)
     .default('-createdAt')
     .describe('`-` for descending. `partitionIndex`: for the partitions of one batch.'),
+  cursor: text(1, 200)
+    .exactOptional()
+    .describe('`next` of the page before, with the same filters and `sort`. `page` is then without effect.'),
   ...pageFields(100),
 })
 

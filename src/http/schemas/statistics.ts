@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { Statistics } from '../../contract/statistics.ts'
+import { STATISTICS_BUCKETS, type Statistics } from '../../contract/statistics.ts'
 import { instant, text } from './primitives.ts'
 
 export const statisticsQuery = z.strictObject({
@@ -7,7 +7,11 @@ export const statisticsQuery = z.strictObject({
   since: instant
     .exactOptional()
     .describe('Jobs that finished then or later; 7 days before `until` by default, at most 366.'),
-  until: instant.exactOptional().describe('Jobs that finished before; now by default.'),
+  until: instant.exactOptional().describe('Jobs that finished before; by default now.'),
+  bucket: z
+    .enum(STATISTICS_BUCKETS, "must be 'hour', 'day' or 'week'")
+    .exactOptional()
+    .describe('For `series`: at most 1,000 periods.'),
 })
 
 export const statisticsExample: Statistics = {
@@ -33,22 +37,31 @@ export const statisticsExample: Statistics = {
 
 const seconds = z.number().nullable()
 
+const periodStatistics = z
+  .object({
+    start: z.iso.datetime(),
+    completed: z.int(),
+    failed: z.int(),
+    cancelled: z.int(),
+    durationSeconds: z.object({ p50: seconds, p95: seconds }),
+    late: z.int(),
+  })
+  .meta({ id: 'PeriodStatistics' })
+
 const typeStatistics = z
   .object({
     jobType: z.string(),
     completed: z.int(),
     failed: z.int(),
     cancelled: z.int(),
-    failureRate: z.number().nullable().describe('failed / (completed + failed); null when there were none of both.'),
+    failureRate: z.number().nullable().describe('failed / (completed + failed); null for none of both.'),
     durationSeconds: z
       .object({ p50: seconds, p95: seconds, max: seconds })
-      .describe('Of completed jobs, from `startedAt` to `finishedAt`; null when none completed.'),
+      .describe('Of completed jobs, from start to end; null for none. Percentiles of many are within 1 %.'),
     itemsPerSecond: z
       .number()
       .nullable()
-      .describe(
-        'Of completed jobs that counted something: all they counted by all their time. null: none did, or their units differ.',
-      ),
+      .describe('Of completed jobs that counted: all counts by all their time. null: none did, or units differ.'),
     unit: z.string().nullable().describe('What is counted; null where `itemsPerSecond` is.'),
     stale: z
       .int()
@@ -63,6 +76,7 @@ export const statistics = z
   .object({
     since: z.iso.datetime(),
     until: z.iso.datetime(),
-    types: z.array(typeStatistics).describe('By name. A batch is one job; its partitions are part of it.'),
+    types: z.array(typeStatistics).describe('By name. A batch is one job.'),
+    series: z.array(periodStatistics).exactOptional().describe('All types, by periods in UTC (weeks from Monday).'),
   })
   .meta({ id: 'Statistics', examples: [statisticsExample] }) satisfies z.ZodType<Statistics>

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { DESTINATION_KINDS, MESSAGE_LANGUAGES } from '../../contract/destinations.ts'
 import { LIFECYCLES } from '../../contract/states.ts'
 import {
   DELIVERY_STATUSES,
@@ -7,28 +8,14 @@ import {
   type WebhookDocument,
 } from '../../contract/webhook.ts'
 import { JOB_ID_EXAMPLE } from './examples.ts'
+import { receiverUrl, settings, shownSettings } from './destination.ts'
 import { flag, integer, oneOf, text, uuid } from './primitives.ts'
 import { pageFields } from './requests.ts'
 
-const MAX_URL_LENGTH = 2_000
 const MAX_PROGRESS_INTERVAL_SECONDS = 86_400
 
 const WEBHOOK_ID_EXAMPLE = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3b01'
 const DELIVERY_ID_EXAMPLE = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3c07'
-
-const URL_SENTENCE = 'must be a URL such as https://hooks.example.com/headway'
-
-/** The address in the form in which it is called: host and port have one spelling. */
-const receiverUrl = text(1, MAX_URL_LENGTH)
-  .superRefine((value, context) => {
-    const url = URL.canParse(value) ? new URL(value) : null
-    if (!url || !/^https?:$/.test(url.protocol)) context.addIssue(URL_SENTENCE)
-    else if (url.username !== '' || url.password !== '') {
-      context.addIssue('must not hold a user or a password: check the signature instead')
-    } else if (url.hash !== '') context.addIssue('must not have a fragment: it would not be sent')
-  })
-  .overwrite(value => (URL.canParse(value) ? new URL(value).href : value))
-  .meta({ format: 'uri', examples: ['https://hooks.example.com/headway'] })
 
 const EVENTS_SENTENCE = `must be a list of: ${LIFECYCLES.join(', ')}`
 
@@ -41,7 +28,9 @@ const fields = {
   description: text(0, 255).nullable().exactOptional(),
   events: events
     .exactOptional()
-    .describe('Lifecycle changes to be told of; all of them when absent. May be empty, for progress alone.'),
+    .describe(
+      'Lifecycle changes to be told of. Absent, or with all of them: all, also those of later versions. May be empty, for progress alone.',
+    ),
   jobType: text(1, 100).nullable().exactOptional().describe('Only jobs of this type; null: of all types.'),
   organizationId: uuid
     .nullable()
@@ -55,16 +44,20 @@ const fields = {
       'Tells of the progress of each running job as well, at most once in so many seconds, and of its end, whatever `events` says; ' +
         'null: never.',
     ),
+  language: oneOf(MESSAGE_LANGUAGES).exactOptional().describe('Of the messages to chats and mail.'),
   enabled: flag.exactOptional().describe('false: nothing is queued or sent.'),
+  url: receiverUrl.exactOptional().describe('Only of the kind `webhook`: where messages are sent, by POST.'),
+  settings: settings.exactOptional().describe('The address of the other kinds.'),
 }
 
 export const newWebhook = z
-  .strictObject({ url: receiverUrl.describe('Where messages are sent, by POST.'), ...fields })
+  .strictObject({
+    kind: oneOf(DESTINATION_KINDS).exactOptional().describe('Where messages go. Absent: `webhook`.'),
+    ...fields,
+  })
   .meta({ id: 'NewWebhook' })
 
-export const changeWebhook = z
-  .strictObject({ url: receiverUrl.exactOptional(), ...fields })
-  .meta({ id: 'ChangeWebhook' })
+export const changeWebhook = z.strictObject(fields).meta({ id: 'ChangeWebhook' })
 
 export const webhookParams = z.object({
   id: uuid.describe('The id of the webhook.').meta({ example: WEBHOOK_ID_EXAMPLE }),
@@ -82,6 +75,7 @@ export const deliveriesQuery = z.strictObject({
 
 const webhookExample: WebhookDocument = {
   id: WEBHOOK_ID_EXAMPLE,
+  kind: 'webhook',
   url: 'https://hooks.example.com/headway',
   description: 'The channel of the import team',
   events: ['started', 'completed', 'failed', 'cancelled', 'stalled'],
@@ -89,7 +83,10 @@ const webhookExample: WebhookDocument = {
   organizationId: null,
   topLevel: true,
   progressIntervalSeconds: 10,
+  language: 'en',
   enabled: true,
+  settings: {},
+  secretSet: true,
   gone: false,
   consecutiveFailures: 0,
   failingSince: null,
@@ -120,15 +117,19 @@ const time = z.iso.datetime().nullable()
 
 const webhookFields = {
   id: z.uuid(),
-  url: z.string(),
+  kind: z.enum(DESTINATION_KINDS),
+  url: z.string().nullable().describe('null for other kinds than `webhook`.'),
+  settings: shownSettings.describe('Without `token` and `url`, which are never answered.'),
+  secretSet: z.boolean().describe('Whether there is a secret, that signs or is one of the settings.'),
   description: z.string().nullable(),
   events: z.array(z.enum(LIFECYCLES)),
   jobType: z.string().nullable(),
   organizationId: z.uuid().nullable(),
   topLevel: z.boolean(),
   progressIntervalSeconds: z.int().nullable(),
+  language: z.enum(MESSAGE_LANGUAGES),
   enabled: z.boolean(),
-  gone: z.boolean().describe('The receiver answered 410, and the webhook was disabled for it.'),
+  gone: z.boolean().describe('The receiver answered 410 or refused the secret, and the webhook was disabled for it.'),
   consecutiveFailures: z.int().describe('Attempts that failed since the last one that did not.'),
   failingSince: time.describe('When the first of them failed: the longer ago, the less often it is tried.'),
   deliveredAt: time.describe('When a delivery last succeeded, to within ten seconds.'),
@@ -148,7 +149,10 @@ export const webhook = z
 export const webhookWithSecret = z
   .object({
     ...webhookFields,
-    secret: z.string().describe('Signs the messages (Standard Webhooks). It is shown only here: keep it.'),
+    secret: z
+      .string()
+      .nullable()
+      .describe('Signs the messages (Standard Webhooks). It is shown only here: keep it. null for other kinds.'),
   })
   .meta({
     id: 'WebhookWithSecret',

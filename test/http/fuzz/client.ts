@@ -4,7 +4,7 @@ export interface Answer {
   status: number
   headers: Record<string, string>
   body: Buffer
-  /** The answer goes on: what it began with is in `body`. */
+  /** The answer has not ended: its beginning is in `body`. */
   endless: boolean
 }
 
@@ -27,7 +27,7 @@ const readAnswer = (bytes: Buffer, method: string): Answer | null => {
   if (end === -1) return null
   const { status, headers } = readHead(bytes.subarray(0, end).toString('latin1'))
   const rest = bytes.subarray(end + HEAD_END.length)
-  // 100 Continue: the answer is what follows.
+  // After 100 Continue the answer follows.
   if (status === 100) return readAnswer(rest, method)
   if (method === 'HEAD' || status === 204 || status === 304) {
     return { status, headers, body: Buffer.alloc(0), endless: false }

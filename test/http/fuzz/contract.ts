@@ -47,7 +47,7 @@ export interface OpenApi {
   components: { schemas: Record<string, Schema> }
 }
 
-/** What the OpenAPI document promises of one call. */
+/** The promises of the OpenAPI document about one call. */
 export interface Operation {
   id: string
   method: string
@@ -57,7 +57,7 @@ export interface Operation {
   body: Schema | null
   /** Of each refusal, the codes that it may carry. */
   codes: ReadonlyMap<number, ReadonlySet<string>>
-  /** By status: what an answer of the type must be; null: no body. */
+  /** The schema of the answer by status; null: no body. */
   answers: ReadonlyMap<number, Record<string, ValidateFunction> | null>
 }
 
@@ -92,10 +92,9 @@ export const readContract = (described: OpenApi): Contract => {
     for (const [status, { description, content }] of Object.entries(documented.responses)) {
       if (Number(status) >= 400) {
         codes.set(Number(status), new Set([...description.matchAll(/`(\w+)`/g)].map(([, code]) => code ?? '')))
-      } else {
-        const types = Object.entries(content ?? {}).map(([type, { schema }]) => [type, validator(schema)] as const)
-        answers.set(Number(status), types.length === 0 ? null : Object.fromEntries(types))
       }
+      const types = Object.entries(content ?? {}).map(([type, { schema }]) => [type, validator(schema)] as const)
+      answers.set(Number(status), types.length === 0 ? null : Object.fromEntries(types))
     }
     return {
       id: documented.operationId,

@@ -5,7 +5,7 @@ import { JOB_MARK, valueOf } from './values.ts'
 export const CALLERS = ['all', 'view', 'otherTenant', 'oneJob', 'nothing', 'expired', 'garbage', 'nobody'] as const
 export type Caller = (typeof CALLERS)[number]
 
-/** A request as it is going to be sent, and what was done to it. */
+/** A request as it will be sent, and its mutations. */
 export interface FuzzRequest {
   operation: Operation
   /** Without authentication, to a service that asks for none. */
@@ -32,7 +32,7 @@ const queryOf = (name: string, value: unknown): string =>
     .map(item => `${encodeURIComponent(name)}=${encodeURIComponent(String(item))}`)
     .join('&')
 
-/** Waiting is not what this looks for: an answer that is held for a minute would only hold up the others. */
+/** No request waits: an answer that is held for a minute would delay the others. */
 const PREFER = fc.constantFrom('wait=0', 'respond-async', 'wait=x', 'wait=-1', 'wait = "0"')
 
 const headerValue = (parameter: Parameter, contract: Contract) =>
@@ -251,12 +251,12 @@ export const anyRequest = (contract: Contract): fc.Arbitrary<FuzzRequest> =>
       const mangled = fc
         .tuple(valid, mangles)
         .map(([request, changes]) => changes.reduce((changed, mangle) => ({ ...changed, ...mangle(changed) }), request))
-      // Its body has the most ways to be wrong, and what it makes is what the others need.
+      // Its body has the most ways to be wrong, and the other requests need the jobs that it makes.
       return { weight: operation.id === 'createJob' ? 3 : 1, arbitrary: fc.oneof(valid, mangled) }
     }),
   )
 
-/** What goes over the wire, with the ids of jobs that exist. */
+/** The request as bytes, with the ids of existing jobs. */
 export const toBytes = (request: FuzzRequest, token: string | null, jobIdOf: (n: number) => string): Buffer => {
   const { method, target, version, headers, body, framing } = request
   const lines = headers.map(([name, value]) => `${name}: ${value}`)

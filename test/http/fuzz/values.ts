@@ -23,7 +23,7 @@ const textOf = ({ minLength = 0, maxLength = 60 }: Schema) =>
 
 const stringOf = (schema: Schema): fc.Arbitrary<string> => {
   if (schema.format === 'uuid') return jobId
-  // Where nobody listens: what is told to webhooks must not leave this machine.
+  // A port without a listener: messages to webhooks must not leave this machine.
   if (schema.format === 'uri') return fc.constantFrom('http://127.0.0.1:1/', 'http://127.0.0.1:1/a?b=c')
   if (schema.format === 'date-time') {
     return fc
@@ -51,7 +51,7 @@ const numberOf = ({ type, minimum = -1e9, maximum = 1e15 }: Schema): fc.Arbitrar
 
 const freeObject = fc.dictionary(fc.oneof(word, fc.string()), fc.jsonValue({ maxDepth: 3 }), { maxKeys: 4 })
 
-/** What a schema allows. */
+/** Values that a schema allows. */
 export const valueOf = (contract: Contract, given: Schema): fc.Arbitrary<unknown> => {
   const schema = contract.resolve(given)
   if (schema.anyOf) return fc.oneof(...schema.anyOf.map(option => valueOf(contract, option)))
