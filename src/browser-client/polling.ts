@@ -6,7 +6,7 @@ import { queryOf } from './requests.ts'
 import type { Requests } from './requests.ts'
 import type { JobFilter } from './types.ts'
 import type { LiveJob } from '../contract/live-job.ts'
-import type { ActiveJobs, JobDocument, ListedJob, Page } from '../contract/job.ts'
+import type { ActiveJobs, JobDocument, JobPage } from '../contract/job.ts'
 
 /** How many jobs that have left the list are read one by one in each poll. */
 const MAX_MISSED = 20
@@ -87,24 +87,28 @@ const createListPoller = ({ requests, filter, known, now }: PollerOptions): Poll
 
   const list = async (signal: AbortSignal): Promise<Polled> => {
     const jobs: LiveJob[] = []
-    let total = 0
-    const readPage = async (page: number) => {
-      const query = queryOf({ jobType, parentJobId, organizationId, topLevel, page, pageSize: PAGE_SIZE })
-      const { body } = await requests.call<Page<ListedJob>>(`/jobs${query}`, { signal })
+    let next: string | null | undefined
+    for (let pages = 0; pages === 0 || (next && pages < MAX_PAGES); pages++) {
+      const query = queryOf({
+        jobType,
+        parentJobId,
+        organizationId,
+        topLevel,
+        pageSize: PAGE_SIZE,
+        cursor: next ?? undefined,
+      })
+      const { body } = await requests.call<JobPage>(`/jobs${query}`, { signal })
       jobs.push(...(body?.items ?? []).map(toLiveJob))
-      total = body?.total ?? 0
+      next = body?.next
     }
-    await readPage(1)
-    const pages = Math.min(MAX_PAGES, Math.ceil(total / PAGE_SIZE))
-    for (let page = 2; page <= pages; page++) await readPage(page)
-    return { jobs, truncated: total > PAGE_SIZE * MAX_PAGES }
+    return { jobs, truncated: Boolean(next) }
   }
 
   /** Jobs that ended before the first poll: a page that is reloaded still shows them. */
   const justFinished = async (signal: AbortSignal): Promise<LiveJob[]> => {
     const completedSince = new Date(now() - LONGEST_JUST_FINISHED_SECONDS * 1000).toISOString()
     const query = queryOf({ jobType, parentJobId, organizationId, topLevel, completedSince, pageSize: PAGE_SIZE })
-    const { body } = await requests.call<Page<ListedJob>>(`/jobs${query}`, { signal })
+    const { body } = await requests.call<JobPage>(`/jobs${query}`, { signal })
     return (body?.items ?? []).map(toLiveJob)
   }
 

@@ -18,7 +18,7 @@ export const queryOf = (fields: Record<string, QueryValue>): string => {
 }
 
 export interface Call extends RequestOptions {
-  method?: 'GET' | 'POST'
+  method?: 'GET' | 'POST' | 'DELETE'
   headers?: Record<string, string>
 }
 
@@ -26,7 +26,7 @@ export interface Call extends RequestOptions {
 type Sent = Omit<RequestInit, 'headers'> & { headers: Record<string, string> }
 
 export interface Answer<Body> {
-  /** Null: 304, the caller has the document. */
+  /** Null: 304, the caller has the document, or 204, there is none. */
   body: Body | null
   etag: string | null
 }
@@ -80,7 +80,7 @@ export const createRequests = ({ url, tokens, fetch = globalThis.fetch, onDate }
       response = (await send(path, init)).response
     }
     const etag = response.headers.get('etag')
-    if (response.status === 304) return { body: null, etag }
+    if (response.status === 304 || response.status === 204) return { body: null, etag }
     if (!response.ok) throw await readProblem(response)
     if (!isJson(response)) throw unexpectedAnswer(response.status)
     try {
@@ -108,8 +108,12 @@ export const createApi = ({ call }: Requests): HeadwayApi => {
     list: (query = {}, options) => read(`/jobs${queryOf({ ...query })}`, options),
     active: ({ recentSeconds, ...options } = {}) => read(`/active${queryOf({ recentSeconds })}`, options),
     events: (id, query, options) => read(`${pathOf(id)}/events${queryOf({ ...query })}`, options),
+    partitions: (id, query, options) => read(`${pathOf(id)}/partitions${queryOf({ ...query })}`, options),
     stats: (query, options) => read(`/stats${queryOf({ ...query })}`, options),
     cancel: (id, options) => read(`${pathOf(id)}/cancel`, { ...options, method: 'POST' }),
     retry: (id, options) => read(`${pathOf(id)}/retry`, { ...options, method: 'POST' }),
+    purge: async (id, options) => {
+      await call(`${pathOf(id)}?purge=true`, { ...options, method: 'DELETE' })
+    },
   }
 }

@@ -1,22 +1,28 @@
 import type { LiveJob } from '../contract/live-job.ts'
 import type {
   ActiveJobs,
+  BatchPartitions,
   Children,
   JobDocument,
   JobEvent,
   JobWithWorkers,
   ListedJob,
+  JobPage,
   Page,
+  PartitionDocument,
   Stage,
   WorkerDocument,
 } from '../contract/job.ts'
-import type { EtaSource, FailureReason, JobEventType, JobStatus, Lifecycle } from '../contract/states.ts'
+import type { Deadline, EtaSource, FailureReason, JobEventType, JobStatus, Lifecycle } from '../contract/states.ts'
+import type { JobFilters } from '../contract/requests.ts'
 import type { Unit } from '../contract/units.ts'
-import type { Statistics, TypeStatistics } from '../contract/statistics.ts'
+import type { PeriodStatistics, Statistics, StatisticsBucket, TypeStatistics } from '../contract/statistics.ts'
 
 export type {
   ActiveJobs,
+  BatchPartitions,
   Children,
+  Deadline,
   EtaSource,
   FailureReason,
   JobDocument,
@@ -27,9 +33,13 @@ export type {
   Lifecycle,
   ListedJob,
   LiveJob,
+  JobPage,
   Page,
+  PartitionDocument,
+  PeriodStatistics,
   Stage,
   Statistics,
+  StatisticsBucket,
   TypeStatistics,
   Unit,
   WorkerDocument,
@@ -88,17 +98,19 @@ export interface HeadwayState {
  */
 export type HeadwayEvent = Lifecycle | 'updated' | 'finished'
 
-export interface ListQuery extends Omit<JobFilter, 'jobId'> {
+/** A filter of several values takes one of them as well. */
+export interface ListQuery extends Omit<JobFilters, 'status' | 'deadline'> {
   status?: JobStatus | readonly JobStatus[]
-  /** Only running jobs with this liveness. */
-  liveness?: 'ok' | 'stalled'
-  startedByUserId?: string
-  includeCompleted?: boolean
+  deadline?: Deadline | readonly Deadline[]
   completedSince?: string
-  search?: string
+  completedBefore?: string
+  /** Only failed jobs whose error message holds this text, in the order of `finishedAt`. */
+  error?: string
   sort?: string
   page?: number
   pageSize?: number
+  /** `next` of the page before. */
+  cursor?: string
 }
 
 export interface EventsQuery {
@@ -111,6 +123,8 @@ export interface StatsQuery {
   jobType?: string
   since?: string
   until?: string
+  /** Also answers a series of such periods. */
+  bucket?: StatisticsBucket
 }
 
 export interface RequestOptions {
@@ -120,12 +134,17 @@ export interface RequestOptions {
 /** The calls of the service that a page needs besides the stream. All raise `HeadwayProblem`. */
 export interface HeadwayApi {
   job(id: string, options?: RequestOptions): Promise<JobWithWorkers>
-  list(query?: ListQuery, options?: RequestOptions): Promise<Page<ListedJob>>
+  /** A page. Its `next` as `cursor` gives the next one, with the same filters and sort. */
+  list(query?: ListQuery, options?: RequestOptions): Promise<JobPage>
   active(options?: RequestOptions & { recentSeconds?: number }): Promise<ActiveJobs>
   events(id: string, query?: EventsQuery, options?: RequestOptions): Promise<Page<JobEvent>>
+  /** All partitions of a batch; with `since` (`asOf` of the answer before), those that have changed, and some others. */
+  partitions(id: string, query?: { since?: string }, options?: RequestOptions): Promise<BatchPartitions>
   stats(query?: StatsQuery, options?: RequestOptions): Promise<Statistics>
   cancel(id: string, options?: RequestOptions): Promise<JobDocument>
   retry(id: string, options?: RequestOptions): Promise<JobDocument>
+  /** Erases a finished job, with its partitions and its history. */
+  purge(id: string, options?: RequestOptions): Promise<void>
 }
 
 /** Follows jobs in a page until it is closed. */

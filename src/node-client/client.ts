@@ -34,11 +34,14 @@ export class UnavailableError extends Error {
   readonly retryAfterMs: number
   /** The service itself has answered that it has too much to do. */
   readonly isBusy: boolean
+  /** The status of the answer; 0: there was none. */
+  readonly status: number
 
-  constructor(message: string, retryAfterMs = 0, cause?: unknown, isBusy = false) {
+  constructor(message: string, retryAfterMs = 0, cause?: unknown, isBusy = false, status = 0) {
     super(message, { cause })
     this.retryAfterMs = retryAfterMs
     this.isBusy = isBusy
+    this.status = status
   }
 }
 
@@ -109,7 +112,7 @@ export const errorOfAnswer = (status: number, text: string, retryAfter: string |
   const isRefusal = typeof code === 'string' && status >= 400 && status < 500 && status !== 408 && status !== 429
   if (isRefusal) return new RefusedError(code, status, sentence, typeof jobStatus === 'string' ? jobStatus : null)
   const afterMs = Math.min(Number(retryAfter) * 1000 || 0, LONGEST_RETRY_AFTER_MS)
-  return new UnavailableError(sentence, afterMs, undefined, BUSY.includes(code))
+  return new UnavailableError(sentence, afterMs, undefined, BUSY.includes(code), status)
 }
 
 /** An address in the API of a service. Raises an error that says what is wrong with the service's address. */

@@ -48,12 +48,15 @@ export const exchange = (
       if (outgoing.socket?.connecting !== false) outgoing.destroy(new Error('The connection took too long.'))
     }
     connecting?.signal.addEventListener('abort', giveUp, { once: true })
+    // A signal may live longer than its request.
+    outgoing.once('close', () => connecting?.signal.removeEventListener('abort', giveUp))
     outgoing.once('socket', socket => {
       if (socket.connecting) socket.once('connect', () => connecting?.onMade())
       else connecting?.onMade()
     })
     outgoing.once('response', resolve)
     outgoing.on('error', reject)
+    if (connecting?.signal.aborted) giveUp()
     if (weak) outgoing.once('socket', socket => socket.unref())
     else outgoing.once('socket', socket => socket.ref())
     outgoing.end(body)

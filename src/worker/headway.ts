@@ -15,6 +15,7 @@ import {
   type Client,
   type TokenSource,
 } from '../node-client/client.ts'
+import { Bundle } from './bundle.ts'
 import type { Connecting } from '../node-client/exchange.ts'
 import { createDeathWatch, noDeathWatch } from './death-watch.ts'
 import { creationOf, WorkingJob, type Job, type NewJob } from './job.ts'
@@ -181,7 +182,7 @@ export const createWorker = (options: HeadwayWorkerOptions = {}): HeadwayWorker 
   const deathWatch = watchDeath ? deathWatchOfProcess : noDeathWatch
   const patience =
     patienceMs === undefined ? { patienceAfter, slowMs: SLOW_MS } : { patienceAfter: () => patienceMs, slowMs: 0 }
-  const shared = { client, deathWatch, outage: new Outage(onProblem), ...patience }
+  const shared = { client, bundle: new Bundle(client), deathWatch, outage: new Outage(onProblem), ...patience }
 
   const make = (job: NewJob, startOptions: StartOptions): WorkingJob => {
     const { totalCount, stages } = readOr(() => ({ ...job }), {} as NewJob)

@@ -1,6 +1,7 @@
 import type { Client } from '../node-client/client.ts'
 import type { Connecting } from '../node-client/exchange.ts'
 import type { Unit } from '../contract/units.ts'
+import type { Bundle } from './bundle.ts'
 import type { DeathWatch, LastWord } from './death-watch.ts'
 import type { Details } from './details.ts'
 import { UnheardError, type Outage } from './outage.ts'
@@ -63,6 +64,7 @@ export interface Job {
 
 export interface JobParts {
   client: Client
+  bundle: Bundle
   open: (connecting: Connecting) => Promise<Opened>
   progress: { totalCount?: number | null | undefined; hasStages: boolean }
   workerId: string | undefined
@@ -86,10 +88,10 @@ export class WorkingJob implements Job {
   readonly #beganAt = performance.now()
 
   constructor(parts: JobParts) {
-    const { client, workerId, open, outage, deathWatch } = parts
+    const { client, bundle, workerId, open, outage, deathWatch } = parts
     this.#parts = parts
     this.progress = new Progress(parts.progress, () => this.#reporter.wake())
-    this.#reporter = new Reporter({ client, workerId, open, progress: this.progress, outage })
+    this.#reporter = new Reporter({ client, bundle, workerId, open, progress: this.progress, outage })
     deathWatch.add(this)
     void this.#reporter.whenOver.then(() => deathWatch.remove(this))
   }

@@ -1,16 +1,10 @@
 import { backoffMs, RefusedError, UnavailableError, type Client } from '../node-client/client.ts'
 import type { Connecting } from '../node-client/exchange.ts'
+import type { Bundle } from './bundle.ts'
+import { Cadence } from './cadence.ts'
 import type { Outage } from './outage.ts'
 import { Progress, type Report } from './progress.ts'
 import { isOfJob, isStopCode, StopError } from './stop.ts'
-
-/** A bar should move about once a second, and not more often. */
-const SMOOTH_MS = 1_000
-/** When the service asks for fewer heartbeats, reports become fewer in proportion. */
-const REPORTS_PER_HEARTBEAT = 5
-/** Used until an answer names another interval. */
-const DEFAULT_HEARTBEAT_MS = 5_000
-const SLOWEST_HEARTBEAT_MS = 60_000
 
 /** Time for the second and third packet of a connection if the first is lost (RFC 6298: after 1 s and 3 s). */
 const CONNECT_MS = 4_000
@@ -44,6 +38,8 @@ export interface Ending {
 
 export interface ReporterOptions {
   client: Client
+  /** Sends the reports of all jobs of the program. */
+  bundle: Bundle
   workerId: string | undefined
   /** One try to create or find the job; `connecting` gives up a connection that is still being made. */
   open: (connecting: Connecting) => Promise<Opened>
@@ -77,8 +73,7 @@ export class Reporter {
   readonly #stop = new AbortController()
   /** The service knows how the job ended, or refuses any more calls of this worker. */
   #isOver = false
-  #reportMs = SMOOTH_MS
-  #heartbeatMs = DEFAULT_HEARTBEAT_MS
+  readonly #cadence = new Cadence()
   #wake: () => void = () => undefined
   /** Ends the pause between two tries. */
   #hurry: () => void = () => undefined
@@ -101,7 +96,7 @@ export class Reporter {
       new Promise<void>(resolve => (this.#letGo = resolve)),
     ])
     if (options.outage.isKnown) this.#letGo()
-    this.whenOver = opening.then(isOpen => isOpen && this.#run())
+    this.whenOver = opening.then(isOpen => isOpen && this.#runInBundle())
     void this.whenOver.then(() => (this.#isOver = true))
   }
 
@@ -129,6 +124,7 @@ export class Reporter {
     this.#failures = 0
     this.#wake()
     this.#hurry()
+    this.#options.bundle.hurry()
   }
 
   /**
@@ -146,6 +142,16 @@ export class Reporter {
     if (this.opened.hasStages) progress.hasStages = true
     if (this.opened.cancelRequested) this.#stopWork(new StopError('cancel_requested'))
     return true
+  }
+
+  async #runInBundle(): Promise<boolean> {
+    const { bundle } = this.#options
+    bundle.join()
+    try {
+      return await this.#run()
+    } finally {
+      bundle.leave()
+    }
   }
 
   async #run(): Promise<boolean> {
@@ -168,33 +174,26 @@ export class Reporter {
   /** Waits until the next report is due: sooner if there is something new, at once if the job ends. */
   async #untilDue(startedAt: number): Promise<void> {
     const { progress } = this.#options
-    const isOver = () => {
-      const wait = this.ending ? 0 : progress.isDirty ? this.#reportMs : this.#heartbeatMs
-      return performance.now() - startedAt >= wait
-    }
-    while (!isOver()) {
-      const wait = (progress.isDirty ? this.#reportMs : this.#heartbeatMs) - (performance.now() - startedAt)
+    for (;;) {
+      const wait = this.#cadence.waitMs(progress.isDirty) - (performance.now() - startedAt)
+      if (this.ending || wait <= 0) return
       await Promise.race([weakPause(Math.max(1, wait)), new Promise<void>(resolve => (this.#wake = resolve))])
     }
   }
 
   /** One try to report. */
   async #report(connecting: Connecting): Promise<Outcome> {
-    const { client, workerId, progress } = this.#options
+    const { bundle, workerId, progress } = this.#options
     const { id, attempt } = this.opened as Opened
     const { body, restore, drop } = progress.take()
     const report: Report & Record<string, unknown> = { ...body, attempt, reportedAt: reportTime() }
     if (workerId !== undefined) report['workerId'] = workerId
     try {
-      const answer = await client.call<Record<string, unknown>>('POST', `/jobs/${id}/heartbeat`, {
-        body: report,
-        weak: true,
-        connecting,
-      })
+      const answer = await bundle.send({ jobId: id, body: report, connecting, isLast: this.ending !== null })
       if (typeof answer['durable'] !== 'boolean')
         throw new UnavailableError('The answer to a heartbeat does not come from Headway.')
       if (!answer['durable']) restore()
-      this.#follow(answer['heartbeatIntervalMs'])
+      this.#cadence.follow(answer['heartbeatIntervalMs'])
       if (answer['cancelRequested'] === true) this.#stopWork(new StopError('cancel_requested'))
       return answer['durable'] ? 'written' : 'kept'
     } catch (error) {
@@ -208,12 +207,6 @@ export class Reporter {
       this.#tell(error)
       return 'dropped'
     }
-  }
-
-  #follow(heartbeatIntervalMs: unknown): void {
-    if (typeof heartbeatIntervalMs !== 'number' || !(heartbeatIntervalMs > 0)) return
-    this.#heartbeatMs = Math.min(heartbeatIntervalMs, SLOWEST_HEARTBEAT_MS)
-    this.#reportMs = Math.min(this.#heartbeatMs, Math.max(SMOOTH_MS, this.#heartbeatMs / REPORTS_PER_HEARTBEAT))
   }
 
   async #end(): Promise<boolean> {

@@ -68,13 +68,18 @@ t.test('a page sees the jobs, their changes and the results of its own calls', a
   t.equal((await client.api.list({ status: ['running', 'pending'], topLevel: true })).total, 1)
   t.ok((await client.api.events(job.id, { type: 'created' })).items.length === 1)
   t.same((await client.api.stats({ jobType: 'none' })).types, [])
+  await t.rejects(client.api.purge(job.id), { name: 'HeadwayProblem', status: 409, code: 'not_finished' })
+  const { id: ended } = await service.createJob({ name: 'Ended' })
+  await service.call('POST', `/jobs/${ended}/complete`, {})
+  await client.api.purge(ended)
+  await t.rejects(client.api.job(ended), { name: 'HeadwayProblem', status: 404 })
   t.equal((await client.api.active({ recentSeconds: 5 })).active.length, 1)
   client.close()
   t.equal(client.connection, 'closed')
   await waitFor(async () => /^headway_streams_open 0$/m.test(await (await fetch(`${service.url}/metrics`)).text()))
 })
 
-t.test('changes from before a restart of the service are shown when it is back', async t => {
+t.test('a page shows the changes from before a restart of the service once the service is back', async t => {
   const first = await startService(t)
   const front = await startFront(t, first.url)
   const [ended, goesOn] = [await first.createJob(), await first.createJob()]
@@ -99,7 +104,7 @@ t.test('changes from before a restart of the service are shown when it is back',
   t.match(streamsSeen(front).at(-1)?.headers['last-event-id'], /^\d+\.\d+\.\d+(-\d+)*$/, 'it came back to its place')
 })
 
-t.test('where streams are refused, jobs are polled until they are not', async t => {
+t.test('where streams are refused, a page polls jobs until streams work again', async t => {
   const service = await startService(t)
   const front = await startFront(t, service.url)
   front.instead = insteadOfStreams({ status: 502 })
@@ -121,13 +126,16 @@ t.test('where streams are refused, jobs are polled until they are not', async t 
   front.instead = () => null
   client.reconnect()
   await until(client, is('live'))
-  const before = polls().length
+  // A poll that was under way when the stream came is over by then.
   await service.heartbeat(job.id, { processedCount: 2 })
   await until(client, shows(job.id, { progressPercent: 50 }))
+  const before = polls().length
+  await service.heartbeat(job.id, { processedCount: 3 })
+  await until(client, shows(job.id, { progressPercent: 75 }))
   t.equal(polls().length, before, 'and no more polls')
 })
 
-t.test('a page that is loaded again shows a failure for a minute and other ends for half of one', async t => {
+t.test('a page that is loaded again shows a failure for a minute and other ends for half a minute', async t => {
   const service = await startService(t)
   const front = await startFront(t, service.url)
   const end = async (path: string, seconds: number) => {
@@ -204,7 +212,7 @@ t.test(
   },
 )
 
-t.test('a page that is told to reconnect later polls meanwhile, and not more often than it may', async t => {
+t.test('a page that is told to reconnect later polls meanwhile, no more often than the service allows', async t => {
   const service = await startService(t)
   const front = await startFront(t, service.url)
   const busy = (seconds: string): OwnAnswer => ({ status: 429, headers: { 'retry-after': seconds } })
@@ -239,7 +247,7 @@ t.test('a page that polls has the right state of a hundred jobs, also after fail
   await until(client, ({ jobs }) => jobs.filter(({ status }) => status === 'running').length === 2)
   const last = jobs[0]!
   const path = `/api/progress/jobs/${last.id}`
-  // No poll may see it among those that have just finished.
+  // No poll may see the job among those that have just finished.
   front.instead = () => ({ status: 502 })
   await until(client, is('reconnecting'))
   await service.call('POST', `/jobs/${last.id}/complete`)
@@ -287,27 +295,30 @@ t.test('a stream that is opened and stays silent counts as failed', async t => {
   await until(client, is('live'))
 })
 
-t.test('a stream that falls silent is closed, and the next one must deliver more than its snapshot', async t => {
-  const service = await startService(t, { LIVE_KEEPALIVE_SECONDS: '1' })
-  const front = await startFront(t, service.url)
-  const job = await service.createJob({ totalCount: 4 })
-  const client = new Browser().open(t, { url: front.url }, { pollMs: 100 })
-  await until(client, is('live'))
-  front.fate = 'hold'
-  await service.heartbeat(job.id, { processedCount: 1 })
-  await until(client, is('polling'))
-  await until(client, shows(job.id, { progressPercent: 25 }))
-  const states = new Set<string>()
-  client.subscribe(() => states.add(client.connection))
-  const seen = streamsSeen(front).length
-  client.reconnect()
-  await waitFor(() => streamsSeen(front).length > seen && front.openStreams === 1)
-  await service.heartbeat(job.id, { processedCount: 2 })
-  await until(client, shows(job.id, { progressPercent: 50 }))
-  t.same([...states], ['polling'], 'the snapshot alone proves nothing')
-  front.fate = 'pass'
-  await until(client, is('live'))
-})
+t.test(
+  'a stream that falls silent is closed, and the next stream counts as working after more than its snapshot',
+  async t => {
+    const service = await startService(t, { LIVE_KEEPALIVE_SECONDS: '1' })
+    const front = await startFront(t, service.url)
+    const job = await service.createJob({ totalCount: 4 })
+    const client = new Browser().open(t, { url: front.url }, { pollMs: 100 })
+    await until(client, is('live'))
+    front.fate = 'hold'
+    await service.heartbeat(job.id, { processedCount: 1 })
+    await until(client, is('polling'))
+    await until(client, shows(job.id, { progressPercent: 25 }))
+    const states = new Set<string>()
+    client.subscribe(() => states.add(client.connection))
+    const seen = streamsSeen(front).length
+    client.reconnect()
+    await waitFor(() => streamsSeen(front).length > seen && front.openStreams === 1)
+    await service.heartbeat(job.id, { processedCount: 2 })
+    await until(client, shows(job.id, { progressPercent: 50 }))
+    t.same([...states], ['polling'], 'the snapshot alone proves nothing')
+    front.fate = 'pass'
+    await until(client, is('live'))
+  },
+)
 
 t.test('a stream that the service ends in order is opened again without a visible change', async t => {
   const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
@@ -356,7 +367,7 @@ t.test('a refused token is renewed once, and a second refusal is shown', async t
   t.match((await until(loggedOut, is('unauthorized'))).problem, { status: 0, code: 'token_unavailable' })
 })
 
-t.test('three tabs have one stream, and the next one takes over when its tab is gone', async t => {
+t.test('three tabs have one stream, and another tab takes over when the tab with the stream is gone', async t => {
   const service = await startService(t)
   const front = await startFront(t, service.url)
   const browser = new Browser()
@@ -382,11 +393,12 @@ t.test('three tabs have one stream, and the next one takes over when its tab is 
 
   const crashedAt = Date.now()
   leader.crash()
-  await waitFor(() => second.streams + third.streams + late.streams === 1)
+  await waitFor(() => second.streams + third.streams + late.streams > 0)
   t.ok(Date.now() - crashedAt < 1000, 'within a second')
   await service.heartbeat(job.id, { processedCount: 20 })
   await Promise.all([second, third, late].map(tab => until(tab, shows(job.id, { progressPercent: 20 }))))
-  const successor = [second, third, late].find(tab => tab.streams === 1)!
+  // On a slow machine a second tab may have begun a stream as well, and given it up again.
+  const successor = (await waitFor(() => [second, third, late].find(tab => tab.streams > 0)))!
   successor.close()
   const rest = [second, third, late].filter(tab => tab !== successor)
   await service.call('POST', `/jobs/${job.id}/complete`)
@@ -395,7 +407,7 @@ t.test('three tabs have one stream, and the next one takes over when its tab is 
   await waitFor(() => front.openStreams === 1)
 })
 
-t.test('a tab that the browser suspends gives up the connection at once, and joins again later', async t => {
+t.test('a tab that the browser suspends gives up its connection at once, and shares one again later', async t => {
   const service = await startService(t)
   const front = await startFront(t, service.url)
   const browser = new Browser()
@@ -426,26 +438,29 @@ t.test('a tab that the browser suspends gives up the connection at once, and joi
   t.match(streamsSeen(front).at(-1)?.headers['last-event-id'], /^\d+\.\d+\.\d+(-\d+)*$/)
 })
 
-t.test('a tab that hangs loses the connection to a visible one, and joins again later', async t => {
+t.test('a tab that hangs loses its connection to a visible tab, and shares one again later', async t => {
   const service = await startService(t)
   const front = await startFront(t, service.url)
   const browser = new Browser()
   const job = await service.createJob({ totalCount: 100 })
-  const frozen = browser.open(t, { url: front.url })
+  // Long enough that a busy machine makes no other tab look as if it hung.
+  const timing = { pingMs: 300 }
+  const frozen = browser.open(t, { url: front.url }, timing)
   await until(frozen, is('live'))
-  const hidden = browser.open(t, { url: front.url })
+  const hidden = browser.open(t, { url: front.url }, timing)
   await until(hidden, is('live'))
   hidden.visible = false
   frozen.hang()
-  const looked = browser.open(t, { url: front.url })
+  const looked = browser.open(t, { url: front.url }, timing)
   await until(looked, is('live'))
-  t.same([frozen.streams, hidden.streams, looked.streams], [1, 0, 1])
+  t.ok(looked.streams >= 1, 'the visible tab has asked for a stream of its own')
+  t.equal(hidden.streams, 0, 'and the hidden one has not')
   await waitFor(() => front.openStreams === 1)
   await service.heartbeat(job.id, { processedCount: 10 })
   await until(hidden, shows(job.id, { progressPercent: 10 }))
 })
 
-t.test('a tab with a valid token does not wait for one with a refused token', async t => {
+t.test('a tab with a valid token does not wait for a tab with a refused token', async t => {
   const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
   const front = await startFront(t, service.url)
   const claims = { tenant_id: randomUUID(), sub: 'a' }
@@ -500,7 +515,7 @@ t.test('tabs of different users, filters or services share nothing', async t => 
   for (const token of Object.values(tokens)) t.notOk(kept.includes(token.split('.')[2] ?? ''), 'no tab tells its token')
 })
 
-t.test('when the token becomes that of another user, nothing of the first user stays', async t => {
+t.test('when a page gets the token of another user, nothing of the first user stays', async t => {
   const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
   const front = await startFront(t, service.url)
   const [one, two] = [randomUUID(), randomUUID()]
@@ -560,7 +575,7 @@ t.test('a page waits for jobs across reloads, and misses no end', async t => {
   t.same(third.waiting(), [])
 })
 
-t.test('an end that an element has shown is still told to a client that the page makes later', async t => {
+t.test('a client that the page makes later is told of an end that an element has already shown', async t => {
   const service = await startService(t)
   const browser = new Browser()
   const job = await service.createJob()
@@ -588,7 +603,7 @@ t.test('an end that an element has shown is still told to a client that the page
   t.equal(browser.stored.size, 0)
 })
 
-t.test('the name that was replaced is still there', async t => {
+t.test('the deprecated name createHeadway still works', async t => {
   const root = new URL('../..', import.meta.url)
   const script =
     "const c = await import('@headway/client'), e = await import('@headway/client/elements'); console.log(c.createHeadway === c.createClient, e.createHeadway === e.createClient)"

@@ -178,7 +178,7 @@ t.test('each change has the right name, even if the stream did not name it', t =
   t.end()
 })
 
-t.test('finished jobs are dropped after a while', t => {
+t.test('finished jobs are dropped after keepFinishedMs', t => {
   let now = 0
   const store = new JobStore({ keepFinishedMs: 1000, now: () => now })
   for (let n = 0; n < 1000; n++) {
@@ -209,7 +209,7 @@ t.test('the pause before the next attempt doubles up to half a minute, and half 
   t.end()
 })
 
-t.test('pauses that are due end at a tick, and all pauses end when woken', async t => {
+t.test('a pause that is due ends at the next tick, and a call of wake ends all pauses', async t => {
   let now = 0
   const pauses = new Pauses(() => now)
   const ended: string[] = []
@@ -228,7 +228,7 @@ t.test('pauses that are due end at a tick, and all pauses end when woken', async
 
 const jwt = (claims: object): string => `e30.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.x`
 
-t.test('tokens of one user with the same rights are one identity, and no others are', t => {
+t.test('only tokens of the same user with the same rights are one identity', t => {
   const claims = { sub: 'änne', tenant_id: 't', features: ['progress.view', 'progress.cancel'] }
   const same = jwt({ ...claims, features: ['progress.cancel', 'progress.view'], exp: 5, iat: 4 })
   t.equal(identityOf(jwt(claims)), identityOf(same))
@@ -366,7 +366,7 @@ t.test('a waiting job is remembered until its end is told, and no longer than a 
   t.equal((await waited).id, 'c', 'a page without storage waits as well')
 })
 
-t.test('the end of an earlier attempt is not the end of the one that is waited for', async t => {
+t.test('a wait for the present attempt does not end with an earlier attempt', async t => {
   const waiting = new Waiting(memory())
   waiting.use('key')
   const waited = waiting.wait('a')
@@ -378,7 +378,7 @@ t.test('the end of an earlier attempt is not the end of the one that is waited f
   t.same(waiting.ids(), [])
 })
 
-t.test('at most a hundred jobs are remembered, the last ones', t => {
+t.test('the last hundred jobs are remembered, and no more', t => {
   const storage = memory()
   const waiting = new Waiting(storage)
   waiting.use('key')

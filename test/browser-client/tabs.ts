@@ -15,7 +15,7 @@ class Locks {
   readonly #held = new Map<string, Claim>()
   readonly #queues = new Map<string, Claim[]>()
 
-  /** The locks as one tab has them. What it holds ends with the tab. */
+  /** The locks of one tab. They are released when the tab ends. */
   ofTab(): TabLocks & { crash(): void } {
     const own = new Set<Claim>()
     const crashed = new Error('crashed')
@@ -87,12 +87,12 @@ class Locks {
   }
 }
 
-/** What tests may do to one tab. */
+/** The operations of a test on one tab. */
 export interface OpenTab extends HeadwayClient {
   /** How many streams it has asked for. */
   readonly streams: number
   visible: boolean
-  /** As if it hung: it hears nothing and says nothing, but keeps what it has. */
+  /** As if it hung: it neither receives nor sends anything, and keeps its locks. */
   hang(): void
   /** As the browser stops a page that it keeps, and lets it run again. */
   stop(): void

@@ -21,7 +21,7 @@ const connect = ({ url }: FakeService) => {
   return { headway, problems }
 }
 
-/** What a loop over `items` sees: while its job is made, `meanwhile` happens. A source begins when it is made. */
+/** The items that a loop over `items` gets. `meanwhile` is called while its job is made. A source begins when it is made. */
 const loop = async <Item>(
   t: Test,
   items: () => Trackable<Item>,
@@ -37,7 +37,7 @@ const loop = async <Item>(
   }
   const seen: Item[] = []
   const tracked = connect(service).headway.track(items(), { name: 'loop' })
-  // What is between the two lines of a program may take its time.
+  // A program may do something between the call of track() and its loop.
   for (let turns = 0; turns < 20; turns++) await turn()
   try {
     for await (const item of tracked) seen.push(item)
@@ -141,7 +141,7 @@ t.test('a loop gets every item that comes after track() was called, once and in 
   }
 })
 
-t.test('a source that gives faster than the loop takes is held back, and not kept in memory', async t => {
+t.test('a source that is faster than the loop is held back, and its items are not kept in memory', async t => {
   let given = 0
   const input = Readable.from(
     (function* () {
@@ -296,7 +296,7 @@ const recording = (next: (call: number) => unknown, cleanUp: () => unknown = () 
 }
 const item = (value: number) => Promise.resolve({ done: false, value })
 
-t.test('a source is told once that its loop was left, but not if it has ended by itself', async t => {
+t.test('a source is told once when its loop was left, and not if the source has ended by itself', async t => {
   const service = await startFakeService(t)
   const { headway } = connect(service)
   const wrong = new Error('wrong')
