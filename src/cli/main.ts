@@ -11,6 +11,7 @@ const code = await runProgram(process.argv.slice(2), {
   environment: process.env,
   out: text => process.stdout.write(text),
   err: text => process.stderr.write(text),
+  errIsTerminal: process.stderr.isTTY,
   // Imported only when needed: the other commands need neither the service's modules nor its signal handlers.
   serve: async () => (await import('../serve.ts')).runService(),
 })

@@ -5,6 +5,7 @@ import { printable } from '../terminal/text.ts'
 import { version } from '../version.ts'
 import { addCancelCommand } from './cancel.ts'
 import { addCompletionCommand } from './completion.ts'
+import { addConformanceCommand } from './conformance.ts'
 import { addDatabaseCommand } from './database.ts'
 import { addDumpCommand } from './dump.ts'
 import { EXIT } from './exit-codes.ts'
@@ -61,6 +62,7 @@ const createProgram = (surroundings: Surroundings): Command => {
   addShowCommand(program, surroundings)
   addCancelCommand(program, surroundings)
   addMcpCommand(program, surroundings)
+  addConformanceCommand(program, surroundings)
   addCompletionCommand(program, surroundings)
   return program.addHelpText('after', EXAMPLES)
 }

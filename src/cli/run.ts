@@ -5,12 +5,14 @@ import { shownText } from '../contract/shown-text.ts'
 import { formatSeconds } from '../terminal/numbers.ts'
 import { createWorker, type Job, type Report, type StopError } from '../worker/headway.ts'
 import { UnheardError } from '../worker/outage.ts'
+import type { LineReport } from './channels/line.ts'
+import { openChannels } from './channels/open.ts'
 import { splitLines, Tail } from './command/output.ts'
 import { exitCodeOf, startCommand, type Ended } from './command/process.ts'
 import { withConnection, type ConnectionOptions } from './connection.ts'
 import { parseDuration } from './duration.ts'
-import { problemOf } from './progress/pattern.ts'
-import { patternReader, usualReader } from './progress/readers.ts'
+import { formFor, problemOfForm, unitOf } from './progress/presets/choose.ts'
+import { readerOf } from './progress/readers.ts'
 import type { Surroundings } from './surroundings.ts'
 
 interface RunOptions extends ConnectionOptions {
@@ -20,7 +22,7 @@ interface RunOptions extends ConnectionOptions {
   unit?: Unit
   /** In seconds. */
   finishWithin?: number
-  /** A pattern for the command's output; true: the usual forms of progress are recognised. */
+  /** A pattern for the command's output, or the name of a preset; true: the preset is guessed. */
   parse?: string | true
   /** In seconds. */
   grace: number
@@ -32,12 +34,14 @@ const HELP = `
 What the command writes is passed on as it is. It does so by a pipe, standard error always and standard output with --parse: some
 programs leave out their colours then, or keep lines back (python -u and stdbuf -oL do not).
 
---parse alone reads 42/100, 42 of 100, 1.2/10.5 MB and 42 %, with thousands parted by commas, blanks or apostrophes. Where a line
-has a percent and a fraction that say different things, the percent counts, unless it slips back twice while the fraction only
-grows. '90% remaining' is 10 %. A fraction that does not come again, such as 'attempt 1/3', gives way to what follows. A fall from
-about 100 % to about 0 begins the next part; of bars in each other the outer one leads. Dates, times, paths, addresses and versions
-are left out. Of what does not fit, a pattern of your own reads what it has in its groups: the first is the count and the second the
-total, or (?<done>…), (?<total>…) and (?<percent>…). A pattern that takes more than a second for a line is given up.
+--parse alone reads apt, curl, dd, docker build, ffmpeg, git clone, pip install, pv, rsync, tar, terraform and wget as these write,
+also behind sudo, env, nice, time, timeout and the like. --parse=ffmpeg names one for a script that runs it, and --parse=usual none.
+Of anything else it reads 42/100, 42 of 100, 1.2/10.5 MB and 42 %, with thousands parted by commas, blanks or apostrophes. Where
+a line has a percent and a fraction that say different things, the percent counts, unless it slips back twice while the fraction
+only grows. '90% remaining' is 10 %. A fraction that does not come again, such as 'attempt 1/3', gives way to what follows. A fall
+from about 100 % to about 0 begins the next part; of bars in each other the outer one leads. Dates, times, paths, addresses and
+versions are left out. Of what does not fit, a pattern of your own reads what it has in its groups: the first is the count and the second
+the total, or (?<done>…), (?<total>…) and (?<percent>…). A pattern that takes more than a second for a line is given up.
 
 The job completes if the command ends with 0, and otherwise fails with the last lines that it wrote to standard error. When the job
 is cancelled, the command and all that it has started get SIGTERM, and SIGKILL after --grace. SIGTERM, SIGINT and SIGHUP to this
@@ -46,14 +50,20 @@ was cancelled. When this process is itself killed by SIGKILL, nothing can be sto
 it is missed. While the service is away the command runs all the same; its end is then
 held up by a tenth of the time that it took, at least a second and at most half a minute, or by --patience.
 
+A program may tell how far it is by itself, and its output then no longer counts: by lines such as 42/100, 42 % or
+{"processedCount":42} in the file that HEADWAY_PROGRESS_FILE and ARGO_PROGRESS_FILE name (the last line counts), or on file descriptor 3.
+A training that uses Transformers, or the SDK of Kubeflow Trainer, shows its percent, the time left and its metrics without
+--parse: the command finds in KUBEFLOW_TRAINER_SERVER_URL, …_TOKEN and …_CA_CERT an address of this process, if they are not set.
+
 The exit code is that of the command; 127 if there is none, 126 if it cannot be run, 128 + n if signal n ended it, 143 if it was
 cancelled and said 0. The command finds its job in HEADWAY_JOB_ID.
 
 Examples:
   headway run -- ./backup.sh
   headway run --name 'Nightly import' --type import --parse -- python -u import.py  reads 42/100 or 42 %
+  headway run --parse=ffmpeg -- ./encode-all.sh film.mkv
   headway run --total 1200 --parse 'Row (\\d+)' -- ./rows.sh                         reads 'Row 812 …'
-  headway run --parse '(?<percent>\\d+) percent' -- ./encode.sh film.mkv
+  headway run --parse '(?<percent>\\d+) percent' -- ./render.sh
 `
 
 const parseTotal = (text: string): number => {
@@ -71,8 +81,8 @@ const parseUnit = (given: string): Unit => {
   throw new InvalidArgumentError(`Write at most ${MAX_UNIT_LENGTH} characters.`)
 }
 
-const parsePattern = (text: string): string => {
-  const problem = problemOf(text)
+const parseForm = (text: string): string => {
+  const problem = problemOfForm(text)
   if (problem !== null) throw new InvalidArgumentError(problem)
   return text
 }
@@ -118,7 +128,9 @@ const run = async (
   surroundings: Surroundings,
 ): Promise<number> => {
   const { environment, err } = surroundings
-  const { name, type, total, unit, finishWithin, parse, grace, patience, url, token } = options
+  const { name, type, total, finishWithin, parse, grace, patience, url, token } = options
+  const form = parse === undefined ? null : formFor(parse, [command, ...args])
+  const unit = options.unit ?? (form && unitOf(form))
   const program = basename(command)
   let unheard = ''
   const headway = createWorker({
@@ -139,32 +151,48 @@ const run = async (
     jobType: type ?? program,
     cancellable: true,
     ...(total !== undefined && { totalCount: total }),
-    ...(unit !== undefined && { unit }),
+    ...(unit && { unit }),
     ...(finishWithin !== undefined && { finishWithinSeconds: finishWithin }),
   })
 
   const tail = new Tail()
-  const onReport = (report: Report): void => job.report(report)
+  let isToldByChannel = false
+  let isRead = false
+  const onReport = (report: Report): void => {
+    // What the command tells of itself is better than what its output seems to say.
+    if (isToldByChannel) return
+    isRead = true
+    job.report(report)
+  }
+  const onChannelReport = ({ increment, ...report }: LineReport): void => {
+    // A percent only counts while there is no total.
+    const forgotten = isRead && !isToldByChannel && total === undefined ? { totalCount: null } : {}
+    isToldByChannel = true
+    const { progressPercent } = report
+    const count =
+      total !== undefined && typeof progressPercent === 'number'
+        ? { processedCount: Math.floor((total * progressPercent) / 100) }
+        : {}
+    if (increment !== undefined) job.advance(increment)
+    job.report({ ...forgotten, ...count, ...report })
+  }
   const onProblem = (sentence: string): void => err(`headway: ${sentence}\n`)
-  const reader =
-    parse === undefined
-      ? null
-      : parse === true
-        ? usualReader({ total, unit }, onReport)
-        : patternReader({ pattern: parse, total, unit, onReport, onProblem })
+  const reader = form && readerOf(form, { total, unit: options.unit, onReport, onProblem })
   const onLine = (line: string): void => reader?.read(line)
   const output = splitLines(onLine, onLine)
   const errors = splitLines(line => {
     tail.add(line)
     onLine(line)
   }, onLine)
+  const channels = await openChannels({ environment, onReport: onChannelReport, onProblem })
   const running = startCommand({
     command,
     args,
-    environment: { ...environment, ...(job.id !== null && { HEADWAY_JOB_ID: job.id }) },
+    environment: { ...environment, ...channels.environment, ...(job.id !== null && { HEADWAY_JOB_ID: job.id }) },
     graceSeconds: grace,
     onOutput: reader ? text => output.write(text) : null,
     onError: text => errors.write(text),
+    onDescriptor: channels.onDescriptor,
   })
   const onStop = (): void => {
     const { message } = job.signal.reason as StopError
@@ -178,7 +206,7 @@ const run = async (
   job.signal.removeEventListener('abort', onStop)
   output.end()
   errors.end()
-  await reader?.end()
+  await Promise.all([reader?.end(), channels.close()])
   if (ended.error || ended.left.length > 0) err(`headway: ${failureOf(command, ended, tail).message}\n`)
   const isTold = await end(job, program, ended, tail)
   if (!isTold && !job.signal.aborted) err(`headway: ${unheard}The service does not know how the job ended.\n`)
@@ -198,9 +226,9 @@ export const addRunCommand = (program: Command, surroundings: Surroundings): voi
     .option('--unit <unit>', `what is counted: ${UNITS.join(', ')}, or a word of your own`, parseUnit)
     .option('--finish-within <duration>', 'the deadline of the job, from its start: 90s, 2h', parseDuration)
     .option(
-      '--parse [pattern]',
-      'read progress from the output: 42/100, 1.2/10.5 MB, 42 %, or what a regular expression finds (see below)',
-      parsePattern,
+      '--parse [form]',
+      'read progress from the output: 42/100, 42 %, what a program such as ffmpeg writes, or what a regular expression finds (see below)',
+      parseForm,
     )
     .addOption(
       new Option('--grace <duration>', 'how long the command may take to stop')

@@ -3,6 +3,8 @@ export interface Surroundings {
   environment: NodeJS.ProcessEnv
   out: (text: string) => void
   err: (text: string) => void
+  /** Whether `err` writes to a terminal; absent: it does not. */
+  errIsTerminal?: boolean
   /** Starts the service. */
   serve: () => Promise<unknown>
   /** Sets the exit code, if it is not the one of commander or of an error. */

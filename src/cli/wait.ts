@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { UnavailableError, type Client } from '../node-client/client.ts'
 import type { JobWithWorkers } from '../contract/job.ts'
 import { outcomeOf } from '../terminal/job.ts'
+import { ring } from '../terminal/ring.ts'
 import { isFinished } from '../contract/states.ts'
 import { jsonLine, printable } from '../terminal/text.ts'
 import { connect, withConnection, type ConnectionOptions } from './connection.ts'
@@ -12,6 +13,7 @@ import type { Surroundings } from './surroundings.ts'
 interface WaitOptions extends ConnectionOptions {
   /** In seconds. */
   timeout?: number
+  notify?: true
   json?: true
 }
 
@@ -21,6 +23,7 @@ const HOLD_SECONDS = 30
 const EXAMPLES = `
 Examples:
   headway wait 0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55 && deploy
+  headway wait --notify 0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55
   headway wait --timeout 10m --json 0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55 | jq .resultSummary
 `
 
@@ -55,15 +58,20 @@ const untilFinished = async (
 }
 
 /** `headway wait`: returns when a job has finished. */
-export const addWaitCommand = (program: Command, { environment, out, err, exit }: Surroundings): void => {
+export const addWaitCommand = (program: Command, surroundings: Surroundings): void => {
+  const { environment, out, err, errIsTerminal = false, exit } = surroundings
   withConnection(program.command('wait'))
     .description('wait until a job has finished')
     .argument('<id>', 'the job')
     .option('--timeout <duration>', 'wait no longer than this: 90s, 15m, 1h', parseDuration)
+    .option('--notify', 'ring the terminal at the end, and let it show a notification, if stderr is one')
     .option('--json', 'print the job as JSON')
     .addHelpText('after', `${EXIT_CODES_HELP}${EXAMPLES}`)
     .action(async (id: string, options: WaitOptions) => {
-      const { timeout, json } = options
+      const { timeout, json, notify = false } = options
+      const say = (text: string): void => {
+        if (notify && errIsTerminal) err(ring(text, environment))
+      }
       const signal = timeout === undefined ? new AbortController().signal : AbortSignal.timeout(timeout * 1000)
       const client = connect(options, environment)
       const job = await untilFinished(client, id, signal, err)
@@ -73,10 +81,13 @@ export const addWaitCommand = (program: Command, { environment, out, err, exit }
           if (error instanceof UnavailableError) throw error
         })
         err('The job has not finished yet.\n')
+        say(`${id} has not finished yet`)
         exit(EXIT.timeout)
         return
       }
-      out(json ? `${jsonLine(job)}\n` : `${printable(job.name)}: ${outcomeOf(job)}\n`)
+      const said = `${printable(job.name)}: ${outcomeOf(job)}`
+      out(json ? `${jsonLine(job)}\n` : `${said}\n`)
+      say(said)
       exit(codeOf([job.status]))
     })
 }

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import { runProgram } from '../../src/cli/program.ts'
+import { ring } from '../../src/terminal/ring.ts'
 import type { JobDocument, ListedJob, Page } from '../../src/contract/job.ts'
 import { createTestDatabase } from '../helpers/database.ts'
 import { goodAnswer, startFakeService } from '../helpers/fake-service.ts'
@@ -16,14 +17,24 @@ import { waitFor } from '../helpers/wait.ts'
 
 const NOBODY = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55'
 
+const [ESCAPE, BELL] = ['\x1b', '\x07']
+
+/** What makes a terminal say this text, as patterns of what stands in both sequences. */
+const rings = (text: string, before = '', again = text): RegExp =>
+  new RegExp(
+    `^${before}${ESCAPE}\\]9;Headway: ${text}${BELL}${ESCAPE}\\]777;notify;Headway;${again}${BELL}${BELL}$`,
+    'u',
+  )
+
 /** Runs `headway` in this process. */
-const headway = async (args: string[], environment: Record<string, string>) => {
+const headway = async (args: string[], environment: Record<string, string>, { errIsTerminal = false } = {}) => {
   let stdout = ''
   let stderr = ''
   const code = await runProgram(args, {
     environment,
     out: text => (stdout += text),
     err: text => (stderr += text),
+    errIsTerminal,
     serve: () => Promise.reject(new Error('the service was started')),
   })
   return { code, stdout, stderr }
@@ -56,7 +67,7 @@ t.test('with a service', { buffered: true }, async t => {
   const environment = { HEADWAY_URL: service.url, HEADWAY_TOKEN: token }
   const run = (t: Test, args: string[]) => spawnHeadway(t, ['run', ...PATIENTLY, ...args], environment)
 
-  t.test('a command is a job that ends as the command does', { buffered: true }, async t => {
+  t.test('headway run makes a job that ends as its command does', { buffered: true }, async t => {
     const cases: [name: string, args: string[], ended: object, job: object][] = [
       [
         'good',
@@ -115,7 +126,7 @@ t.test('with a service', { buffered: true }, async t => {
   })
 
   t.test(
-    'a cancelled command is asked to end and then killed, together with the processes that it has started',
+    'a cancelled command and the processes that it has started are asked to end, and then killed',
     { buffered: true },
     async t => {
       const directory = t.testdir()
@@ -149,7 +160,7 @@ t.test('with a service', { buffered: true }, async t => {
       })
       t.match(await polite.ended, { code: 143 })
       await parent.ended
-      // It is gone, or a zombie until whoever inherited it takes note.
+      // The process is gone, or a zombie until its new parent reaps it.
       const state = () => spawnSync('ps', ['-o', 'stat=', '-p', String(pid).trim()]).stdout.toString()
       await waitFor(() => /^(Z|$)/.test(state()))
       for (const name of ['stubborn', 'parent', 'polite'])
@@ -168,7 +179,7 @@ t.test('with a service', { buffered: true }, async t => {
     },
   )
 
-  t.test('a signal reaches the command, which decides', { buffered: true }, async t => {
+  t.test('headway run passes a signal on to its command, and ends as the command does', { buffered: true }, async t => {
     const { child, ended } = run(t, [
       '--name',
       'signalled',
@@ -232,13 +243,48 @@ t.test('with a service', { buffered: true }, async t => {
       )
       t.match(await call('list', '--type', 'none such'), { code: 0, stdout: '', stderr: 'No jobs.\n' })
       t.match(await call('list', '--all', '--started-by', 'nobody'), { code: 0, stdout: '', stderr: 'No jobs.\n' })
+      const late = await make('late', { finishBy: '2026-01-31T12:00:00Z' })
+      await service.database.pool.query(
+        `UPDATE public.progress_jobs SET deadline = 'overdue', unusual = true, expected_seconds = 60, long_seconds = 90 WHERE id = $1`,
+        [late.id],
+      )
+      for (const filter of [['--deadline', 'at_risk', '--deadline', 'overdue'], ['--unusual']])
+        t.match(
+          (await call('list', ...filter)).stdout,
+          /^ID .*\n\S+ +pending .* late +overdue, longer than usual .*\n$/,
+        )
+      t.match(await call('list', '--deadline', 'at_risk'), { code: 0, stdout: '', stderr: 'No jobs.\n' })
+      t.match(await call('list', '--deadline', 'soon'), { code: 2, stderr: /Choose among on_time, at_risk, overdue\./ })
       t.match(await call('list', '--all', '--limit', '1'), { stderr: /^1 of \d+ jobs/ })
+      await service.database.pool.query(
+        `INSERT INTO public.progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds)
+         SELECT tenant_id, 'crowd', 'job ' || n, 60 FROM public.progress_jobs, generate_series(1, 230) n WHERE id = $1`,
+        [late.id],
+      )
+      const many = await call('list', '--type', 'crowd', '--limit', '201', '--json')
+      const ids = many.stdout
+        .trim()
+        .split('\n')
+        .map(line => (JSON.parse(line) as { id: string }).id)
+      t.equal(new Set(ids).size, 201, 'more than a page has are read page by page')
+      t.match(await call('list', '--type', 'crowd', '--limit', '201'), { stderr: /^201 of 230 jobs/ })
 
       t.match(await call('wait', done.id), { code: 0, stdout: /^done: completed after \d+ s\n$/ })
       t.match(await call('wait', '--json', done.id), { code: 0, stdout: /"resultSummary":\{"rows":3\}/ })
       t.match(await call('wait', broken.id), { code: 1, stdout: /^bro ken: failed after \d+ s: no disk\n$/ })
       t.match(await call('wait', '--timeout', '1s', open.id), { code: 5, stderr: /not finished/ })
       t.match(await call('wait', NOBODY), { code: 2, stderr: /./ })
+
+      const rung = { ...environment, TERM: 'xterm-256color' }
+      t.match(await headway(['wait', '--notify', broken.id], rung, { errIsTerminal: true }), {
+        code: 1,
+        stderr: rings('bro ken: failed after \\d+ s: no disk'),
+      })
+      t.match(await headway(['wait', '--notify', '--timeout', '1s', open.id], rung, { errIsTerminal: true }), {
+        code: 5,
+        stderr: rings('.* has not finished yet', 'The job has not finished yet\\.\n'),
+      })
+      t.equal((await headway(['wait', '--notify', done.id], rung)).stderr, '', 'only in a terminal')
 
       const waiting = call('wait', open.id)
       t.match(await call('cancel', open.id), { code: 0, stdout: 'open: cancelled\n' })
@@ -292,7 +338,32 @@ t.test('with a service', { buffered: true }, async t => {
 })
 
 t.test(
-  'a command runs also while the service is away, and the call that needs it says so',
+  'no name of a job ends the sequence that rings, adds one, or is taken for a command of the terminal',
+  async t => {
+    const evil = [
+      'a\x1b]0;title\x07b',
+      'a\x9cb\x9d',
+      'x;y;z',
+      '4;1;50',
+      'a\nb\r\x1b[2J',
+      '\u202eabc',
+      '👩‍👩‍👧‍👦',
+      'n'.repeat(5_000),
+    ]
+    for (const name of evil) {
+      const bytes = ring(name, { TERM: 'xterm' })
+      const [, first, second] = rings('([^\\p{Cc}]*)', '', '([^\\p{Cc};]*)').exec(bytes) ?? []
+      t.ok(first !== undefined && first === second, JSON.stringify(bytes.slice(0, 80)))
+      t.ok(bytes.length < 1_000)
+    }
+    t.equal(ring('done', { TERM: 'dumb' }), '\x07', 'a terminal without sequences rings')
+    t.equal(ring('done', { TERM: 'foot' }).split('done').length, 2, 'one that knows both shows one')
+    t.equal(ring('done', { TERM: 'xterm', TERM_PROGRAM: 'WezTerm' }).split('done').length, 2)
+  },
+)
+
+t.test(
+  'headway run runs its command while the service is away, and a command that needs the service says that it is away',
   { buffered: true },
   async t => {
     const away = { HEADWAY_URL: 'http://127.0.0.1:1' }
@@ -323,7 +394,7 @@ t.test(
   },
 )
 
-t.test('a database is migrated, again and again', async t => {
+t.test('a database can be migrated any number of times', async t => {
   const { url } = await createTestDatabase(t)
   for (let times = 0; times < 2; times++) {
     t.match(await headway(['migrate'], { DATABASE_URL: url }), { code: 0, stdout: 'The database is up to date.\n' })
@@ -383,7 +454,7 @@ t.test('shells complete commands and options', async t => {
   t.equal(await text(bash.stdout), 'watch wait\n--grace\n')
 })
 
-t.test('every command teaches by examples', async t => {
+t.test('the help of every command has examples', async t => {
   for (const command of ['run', 'watch', 'wait', 'list', 'show', 'cancel', 'migrate', 'completion']) {
     const { code, stdout } = await headway([command, '--help'], {})
     t.match({ code, stdout }, { code: 0, stdout: new RegExp(`Examples?:\n[^]*headway ${command}`) })

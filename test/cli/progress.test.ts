@@ -8,7 +8,7 @@ import { readLine } from '../../src/cli/progress/read-line.ts'
 import { patternReader } from '../../src/cli/progress/readers.ts'
 import type { Report } from '../../src/worker/headway.ts'
 
-/** The percents that the service shows, line by line, and what was reported last. */
+/** The percents that the service shows, line by line, and the last report. */
 const through = (lines: readonly string[], options: CourseOptions = {}) => {
   const course = new Course(options)
   const column = new PercentColumn()
@@ -33,7 +33,7 @@ const counts = (processedCount: number, totalCount: number, unit?: string) => {
   return { processedCount, totalCount, ...(unit !== undefined && { unit }) }
 }
 
-t.test('a line says how far a program is', async t => {
+t.test('a progress line of a program is read as counts, total and percent', async t => {
   const cases: [line: string, report: object | null][] = [
     ['42/100', counts(42, 100)],
     ['file 3 of 7 done', counts(3, 7)],
@@ -54,7 +54,7 @@ t.test('a line says how far a program is', async t => {
     ['1\u202f200/5\u202f000', counts(1200, 5000)],
     ['1.200/5.000', counts(1200, 5000)],
     ['3/7 120 files each', counts(3, 7)],
-    // What tools write.
+    // Lines of known tools.
     [' 42%|████▏     | 42/100 [00:01<00:02, 29.3it/s]', counts(42, 100)],
     [' 45%|████▌     | 1.20M/2.65M [00:01<00:01, 1.1MB/s]', counts(1_200_000, 2_650_000)],
     ['Receiving objects:  45% (524/1165), 1.20 MiB | 2.00 MiB/s', counts(524, 1165)],
@@ -97,7 +97,7 @@ t.test('a line says how far a program is', async t => {
     ['Waiting for rollout to finish: 1 of 3 updated replicas are available...', counts(1, 3)],
     ['Loading...3/7. (page:4/7)', counts(4, 7)],
     ['0%...10%...20%...30%', counts(30, 100)],
-    // What says nothing of progress.
+    // Lines without progress.
     ['31/12 of the year, 250 %', null],
     ['12.5/20, 11/25/2026, 10:12/20:00, /v1/2/300, 3/4.5', null],
     ['11/27 03:10 started', null],
@@ -117,7 +117,7 @@ t.test('a line says how far a program is', async t => {
   for (const [line, report] of cases) t.same(through([line]).last, report, line)
 })
 
-t.test('the leading value is chosen where lines have several', async t => {
+t.test('of several values in a line the leading one is chosen', async t => {
   const cases: [name: string, lines: string[], percents: number[]][] = [
     [
       'a percent against a fraction',
@@ -247,8 +247,8 @@ t.test('the leading value is chosen where lines have several', async t => {
   t.same(through(['42 %'], { unit: 'rows' }).last, counts(42, 100, 'unknown'), 'a percent counts no rows')
 })
 
-t.test('a misread bar is given up for good, and no line takes long to read', async t => {
-  // Falls and other totals without end: counts stay within what the service takes.
+t.test('misread lines leave the counts within their limits, and no line takes long to read', async t => {
+  // Falls and other totals without end: counts stay within the limits of the service.
   const lines = Array.from({ length: 3000 }, (_, index) => `${(index * 7919) % 101}% ${index % 13}/${(index % 7) + 13}`)
   const { last } = through(lines)
   t.ok(Number.isSafeInteger((last as Report | null)?.totalCount))
@@ -279,7 +279,7 @@ t.test('numbers are read as people write them', async t => {
   t.same(['1.5 MB', '2KiB', '7', '3 s', 'MB'].map(parseAmount), [1_500_000, 2048, 7, 3, NaN])
 })
 
-/** What a pattern reports of some lines. */
+/** The reports that a pattern makes of some lines. */
 const byPattern = async (pattern: string, lines: readonly string[], options: CourseOptions = {}) => {
   const reports: Report[] = []
   const problems: string[] = []
@@ -294,7 +294,7 @@ const byPattern = async (pattern: string, lines: readonly string[], options: Cou
   return { reports, problems }
 }
 
-t.test("a pattern of one's own finds counts, totals and percents", async t => {
+t.test('a pattern of the user finds counts, totals and percents', async t => {
   const cases: [pattern: string, line: string, report: object | undefined][] = [
     ['Row (\\d+)', 'Row 812: ok', { processedCount: 812 }],
     ['Row ([\\d,]+)', 'Row 1,200: ok', { processedCount: 1200 }],
@@ -322,7 +322,7 @@ t.test('a pattern that can find nothing is refused with a sentence', async t => 
   t.match(problemOf('('), /Unterminated group/)
 })
 
-t.test('a pattern that takes for ever is given up, and what it can read is read', async t => {
+t.test('a pattern is given up for a line on which it takes too long, and used for the other lines', async t => {
   const evil = `${'a'.repeat(40)}!`
   const [hard, mixed] = await Promise.all([
     byPattern('^(a+)+$', Array<string>(350).fill(evil)),
@@ -333,7 +333,7 @@ t.test('a pattern that takes for ever is given up, and what it can read is read'
   t.same(mixed.reports.at(-1), { processedCount: 7 })
 })
 
-t.test('bars end their lines in many ways', async t => {
+t.test('a line ends with a line feed, a carriage return, backspaces or an escape sequence', async t => {
   const lines: string[] = []
   const splitter = splitLines(line => lines.push(line))
   for (const part of [

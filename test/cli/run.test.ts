@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync } from 'node:fs'
+import { chmodSync, existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
@@ -57,6 +57,27 @@ t.test('with a service', { buffered: true }, async t => {
   }
   const isAlive = (pid: number): boolean => processTable.find(pid) !== null
 
+  t.test('a command that cannot be started fails its job, whatever the system says, and nothing is left', async t => {
+    const folder = t.testdir({ busy: '' })
+    for (const [command, code] of [
+      ['/etc/passwd/x', 126],
+      ['x'.repeat(300), 126],
+      ['no-such-command', 127],
+    ] as const) {
+      const name = `unstarted-${command.slice(-8)}`
+      const environment = { HEADWAY_URL: service.url, TMPDIR: folder }
+      const ended = await spawnRun(t, ['--name', name, '--', command], environment).ended
+      t.equal(ended.code, code, ended.stderr)
+      t.match(ended.stderr, /could not be started/)
+      const { body } = await service.call<Page<ListedJob>>('GET', '/jobs?includeCompleted=true')
+      t.match(
+        body.items.filter(job => job.name === name),
+        [{ status: 'failed', errorMessage: /could not be started/ }],
+      )
+    }
+    t.same(readdirSync(folder), ['busy'])
+  })
+
   t.test('the job of a command has the deadline that --finish-within says, from its start', async t => {
     await run(t, ['--name', 'in time', '--finish-within', '2h', '--', 'true']).ended
     const { startedAt, finishBy, deadline } = await jobNamed(service, 'in time')
@@ -64,7 +85,26 @@ t.test('with a service', { buffered: true }, async t => {
     t.equal(deadline, 'on_time')
   })
 
-  t.test('no process that a command has started outlives its stop', { buffered: true }, async t => {
+  t.test('--parse alone reads a known program by its preset, and other output of it by --parse=usual', async t => {
+    const directory = t.testdir({
+      terraform:
+        '#!/bin/sh\nprintf "Plan: 4 to add, 1 to change, 0 to destroy.\\nload 90%%\\nx: Creation complete after 1s\\n"\n',
+    })
+    chmodSync(join(directory, 'terraform'), 0o755)
+    const command = ['--', 'env', 'A=1', join(directory, 'terraform')]
+    await Promise.all([
+      run(t, ['--name', 'by preset', '--parse', ...command]).ended,
+      run(t, ['--name', 'by the usual forms', '--parse=usual', ...command]).ended,
+    ])
+    t.match(await jobNamed(service, 'by preset'), { totalCount: 5, unit: 'changes' })
+    t.match(await jobNamed(service, 'by the usual forms'), { totalCount: 100, unit: 'unknown' })
+    t.match(await run(t, ['--parse=ffmpg', ...command]).ended, {
+      code: 2,
+      stderr: /It is none of apt, .*, terraform, /,
+    })
+  })
+
+  t.test('no process that a command has started is left when the command was stopped', { buffered: true }, async t => {
     const directory = t.testdir()
     const names = Object.keys(WAYS_OUT)
     // Each way out once by a cancel, and by the signals in turn.
@@ -91,13 +131,17 @@ t.test('with a service', { buffered: true }, async t => {
       await Promise.all(cases.slice(at, at + 5).map((each, index) => tryOut(each, at + index)))
   })
 
-  t.test('processes that a command starts to clean up may run until the grace is over', { buffered: true }, async t => {
-    const script = `trap 'bash -c "sleep 0.4; echo cleaned"; exit 9' TERM; echo ready; sleep 600 & wait`
-    const { child, ended } = run(t, ['--name', 'cleaning', '--', 'bash', '-c', script])
-    await once(child.stdout, 'data')
-    child.kill('SIGTERM')
-    t.match(await ended, { code: 9, stdout: /^(ready\n)?cleaned\n$/ })
-  })
+  t.test(
+    'processes that a command starts for its cleanup may run until the end of the grace period',
+    { buffered: true },
+    async t => {
+      const script = `trap 'bash -c "sleep 0.4; echo cleaned"; exit 9' TERM; echo ready; sleep 600 & wait`
+      const { child, ended } = run(t, ['--name', 'cleaning', '--', 'bash', '-c', script])
+      await once(child.stdout, 'data')
+      child.kill('SIGTERM')
+      t.match(await ended, { code: 9, stdout: /^(ready\n)?cleaned\n$/ })
+    },
+  )
 
   t.test('a command that was asked to stop and ends with 0 was cancelled', { buffered: true }, async t => {
     const script = `trap 'exit 0' TERM INT; echo ready; sleep 600 & wait`
@@ -125,7 +169,7 @@ t.test('a command that has ended by itself cannot be asked to stop', async t => 
   await once(child, 'exit')
 })
 
-t.test('a process is ended only if it still is the process that was seen', async t => {
+t.test('a process is ended only if its id still belongs to the process that was seen', async t => {
   const entry = (pid: number, more: Partial<ProcessEntry> = {}): ProcessEntry => {
     return { pid, parent: 1, group: 1, session: 1, startedAt: '100', name: 'x', isStopped: false, ...more }
   }

@@ -25,7 +25,7 @@ const headway = async (args: string[], environment: Record<string, string> = { A
   return { status, stdout, stderr }
 }
 
-t.test('a token holds what was asked for, and only the token is written', async t => {
+t.test('a token has the claims that were asked for, and the command writes nothing but the token', async t => {
   const cases: [args: string[], claims: object, seconds: number | null][] = [
     [[], { tenant_id: TENANT, features: ['progress.view'] }, 3_600],
     [['--features', 'view,update', '--expires', '90s'], { features: ['progress.view', 'progress.update'] }, 90],
@@ -59,7 +59,7 @@ t.test('a token holds what was asked for, and only the token is written', async 
   })
 })
 
-t.test('a token of the command is good for a service with the same settings, and no other', async t => {
+t.test('a token of the command is accepted by services with the same settings, and by no other', async t => {
   const settings = { AUTH_JWT_SECRET: SECRET, AUTH_ISSUER: 'ops', AUTH_AUDIENCE: 'headway' }
   const service = await startService(t, settings)
   const mint = async (environment: Record<string, string>) =>
@@ -76,7 +76,7 @@ t.test('a token of the command is good for a service with the same settings, and
   for (const other of others) t.equal((await service.as(await mint(other)).call('GET', '/jobs')).status, 401)
 })
 
-t.test('bad usage is a sentence on standard error and exit code 2', async t => {
+t.test('bad usage is answered with a sentence on standard error and exit code 2', async t => {
   const cases: [args: string[], sentence: RegExp, environment?: Record<string, string>][] = [
     [['token'], /--tenant/],
     [['token', '--tenant', 'acme'], /--tenant .* It must be a UUID\./],
@@ -119,7 +119,7 @@ t.test('bad usage is a sentence on standard error and exit code 2', async t => {
   }
 })
 
-t.test('--help teaches by examples', async t => {
+t.test('--help has examples', async t => {
   for (const args of [['--help'], ['token', '--help'], ['help', 'token']]) {
     const { status, stdout, stderr } = await headway(args, {})
     t.match({ status, stderr }, { status: 0, stderr: '' })
@@ -128,7 +128,7 @@ t.test('--help teaches by examples', async t => {
   t.match((await headway(['--version'], {})).stdout, /^\d+\.\d+\.\d+\n$/)
 })
 
-t.test('the command writes and exits as it was told', t => {
+t.test('headway token writes the token alone, and exits with 0, or with 2 for bad usage', t => {
   const run = (...args: string[]) =>
     spawnSync(process.execPath, [MAIN, ...args], { env: { AUTH_JWT_SECRET: SECRET }, encoding: 'utf8' })
   const good = run('token', '--tenant', TENANT)

@@ -1,7 +1,8 @@
-import { spawn, type ChildProcess } from 'node:child_process'
+import { spawn, type ChildProcess, type SpawnOptions } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { constants } from 'node:os'
+import type { Readable } from 'node:stream'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Family, send } from './family.ts'
 import type { ProcessEntry } from './process-table.ts'
@@ -39,6 +40,8 @@ export interface CommandOptions {
   /** Called with standard output; without it the command writes to this process's output directly. */
   onOutput: ((text: string) => void) | null
   onError: (text: string) => void
+  /** Called with what the command writes to its file descriptor 3. */
+  onDescriptor: (text: string) => void
 }
 
 export interface RunningCommand {
@@ -65,13 +68,33 @@ export const exitCodeOf = ({ code, signal, error }: Pick<Ended, 'code' | 'signal
   return code ?? 128 + (signal ? constants.signals[signal] : 0)
 }
 
-/** Copies a stream of the command to one of this process, and passes its text to `read`. */
+/**
+ * Starts a process. Answers the errors that Node raises in place of emitting them, such as ENOTDIR and ETXTBSY: the callers treat
+ * both in the same way.
+ */
+const launch = (
+  command: string,
+  args: readonly string[],
+  options: SpawnOptions,
+): ChildProcess | NodeJS.ErrnoException => {
+  try {
+    return spawn(command, args, options)
+  } catch (error) {
+    return error as NodeJS.ErrnoException
+  }
+}
+
+/** Passes the text of a stream to `read`. A character may be cut in two between chunks. */
+const readText = (from: NodeJS.ReadableStream, read: (text: string) => void): void => {
+  const decoder = new TextDecoder()
+  from.on('data', (bytes: Buffer) => read(decoder.decode(bytes, { stream: true })))
+}
+
+/** Copies a stream of the command to one of this process, byte for byte, and passes its text to `read`. */
 const passOn = (from: NodeJS.ReadableStream | null, to: NodeJS.WritableStream, read: (text: string) => void): void => {
   if (!from) return
   from.pipe(to, { end: false })
-  // Decoded separately: a character may be cut in two between chunks, and the copied bytes must not change.
-  const decoder = new TextDecoder()
-  from.on('data', (bytes: Buffer) => read(decoder.decode(bytes, { stream: true })))
+  readText(from, read)
   // The reader has gone (`| head`). The command gets the same error as without `headway run`.
   to.once('error', () => (from as Partial<{ destroy(): void }>).destroy?.())
 }
@@ -90,7 +113,7 @@ const endOf = async (child: ChildProcess): Promise<Pick<Ended, 'code' | 'signal'
  * them without `headway`, and the user may press it again: this process then only ends those that outlive the command.
  */
 export const startCommand = (options: CommandOptions): RunningCommand => {
-  const { command, args, environment, graceSeconds, onOutput, onError } = options
+  const { command, args, environment, graceSeconds, onOutput, onError, onDescriptor } = options
   const hasTerminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY
   const hasGroup = !hasTerminal && process.platform !== 'win32'
   let stopping: Promise<readonly ProcessEntry[]> | null = null as Promise<readonly ProcessEntry[]> | null
@@ -107,19 +130,32 @@ export const startCommand = (options: CommandOptions): RunningCommand => {
     else if (stopping) family?.signal(signal, family.look())
     else stop(signal)
   }
+  const unregister = (): void => {
+    for (const signal of SIGNALS) process.removeListener(signal, onSignal)
+  }
   // Registered before the command starts, because the command may cause a signal at once.
   for (const signal of SIGNALS) process.on(signal, onSignal)
   const mark = randomUUID()
-  const child = spawn(command, args, {
+  const child = launch(command, args, {
     env: { ...environment, [MARKS]: `${environment[MARKS] ?? ''} ${mark}`.trim() },
-    stdio: ['inherit', onOutput ? 'pipe' : 'inherit', 'pipe'],
+    stdio: ['inherit', onOutput ? 'pipe' : 'inherit', 'pipe', 'pipe'],
     // A group of its own can be signalled as a whole. In a terminal such a group would lose the keyboard.
     detached: hasGroup,
   })
+  if (child instanceof Error) {
+    unregister()
+    const ended = { code: null, signal: null, error: child, wasAsked: false, left: [] }
+    return { ended: Promise.resolve(ended), stop: () => undefined }
+  }
   const { pid } = child
   const family = pid === undefined ? null : new Family({ pid, mark, hasGroup })
   passOn(child.stderr, process.stderr, onError)
   if (onOutput) passOn(child.stdout, process.stdout, onOutput)
+  // There are no pipes where this process has too many files open.
+  const descriptor = (child.stdio as ChildProcess['stdio'] | undefined)?.[3] as Readable | null | undefined
+  if (descriptor) readText(descriptor, onDescriptor)
+  // It is a socket, and the command may close it in any way.
+  descriptor?.on('error', () => undefined)
   const untilEnded = async (): Promise<Ended> => {
     try {
       const ended = await endOf(child)
@@ -128,10 +164,11 @@ export const startCommand = (options: CommandOptions): RunningCommand => {
     } catch (error) {
       return { code: null, signal: null, error: error as NodeJS.ErrnoException, wasAsked, left: [] }
     } finally {
-      for (const signal of SIGNALS) process.removeListener(signal, onSignal)
+      unregister()
       // A process that the command has left behind may keep the pipes open, which must not keep this process alive.
       child.stdout?.destroy()
       child.stderr?.destroy()
+      descriptor?.destroy()
     }
   }
   return { ended: untilEnded(), stop: () => stop('SIGTERM') }

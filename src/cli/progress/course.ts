@@ -17,6 +17,9 @@ export interface CourseOptions {
   unit?: Unit | undefined
 }
 
+/** A value without its place in a line. */
+type Whole = Pick<Value, 'done' | 'total' | 'kind'>
+
 type Step = ReturnType<Series['take']>
 
 /**
@@ -102,6 +105,11 @@ export class Course {
     return this.#follow(series, step)
   }
 
+  /** The same for a value of the whole, which may fall. It has no parts, and no other value counts. */
+  show(value: Whole): Report {
+    return this.#report(value, true)
+  }
+
   #note(value: Value, isSure = false): { series: Series; step: Step } {
     let series = this.#series.find(each => each.isOf(value)) ?? this.#series.find(each => each.mayGrowTo(value))
     if (!series) {
@@ -170,13 +178,13 @@ export class Course {
     )
   }
 
-  #countOf(leader: Series): Count {
+  #countOf(leader: Whole): Count {
     const { done, total, kind } = leader
     const outer = this.#outer
     if (outer) {
       // A series that begins with 1 counts the present part as well, and not only the finished ones.
       const before = outer.done - (outer.first >= 1 && !outer.hasBegunAtEnd ? 1 : 0)
-      const isAhead = outer.movedAt > leader.seenAt
+      const isAhead = leader instanceof Series && outer.movedAt > leader.seenAt
       return { done: Math.min(before * total + (isAhead ? 0 : done), outer.total * total), total: outer.total * total }
     }
     if (this.#parts > 0) return { done: this.#base + done, total: this.#base + total }
@@ -184,7 +192,7 @@ export class Course {
     return { done, total }
   }
 
-  #report(leader: Series, mayFall: boolean): Report {
+  #report(leader: Whole, mayFall: boolean): Report {
     const count = this.#bar.show(whole(this.#countOf(leader)), mayFall)
     const isPercent = leader.kind === 'percent' && count.total !== this.#declared
     const unit: Unit = isPercent ? 'unknown' : leader.kind === 'bytes' ? 'bytes' : this.#ownUnit

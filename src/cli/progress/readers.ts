@@ -1,11 +1,15 @@
 import { Worker } from 'node:worker_threads'
+import type { Unit } from '../../contract/units.ts'
 import type { Report } from '../../worker/headway.ts'
 import { PercentColumn } from './column.ts'
 import { Course, type CourseOptions } from './course.ts'
 import { parseAmount } from './numbers.ts'
 import type { PatternMatch } from './pattern.ts'
 import { readLine } from './read-line.ts'
-import { percentValue } from './series.ts'
+import { USUAL } from './presets/table.ts'
+import type { Form } from './presets/choose.ts'
+import type { Found, Preset } from './presets/preset.ts'
+import { percentValue, type Value } from './series.ts'
 
 /** Reads progress from lines. */
 export interface LineReader {
@@ -21,6 +25,49 @@ export const usualReader = (options: CourseOptions, onReport: (report: Report) =
   return {
     read(line) {
       const report = course.read(readLine(column.read(line)))
+      if (report) onReport(report)
+    },
+    end: () => Promise.resolve(),
+  }
+}
+
+/**
+ * Reads the output of one program. A value without a total counts until a total is known. A total of the user is what the whole
+ * of the program is.
+ */
+export const presetReader = (
+  preset: Preset,
+  { total: declared, unit: ownUnit }: CourseOptions,
+  onReport: (report: Report) => void,
+): LineReader => {
+  const unit = ownUnit ?? preset.unit
+  const course = new Course({ total: declared, unit })
+  const find = preset.read()
+  let isTotalKnown = declared !== undefined
+  let toldUnit: Unit = unit ?? 'unknown'
+  const withoutTotal = ({ done, kind }: Found): Report | null => {
+    if (isTotalKnown) return null
+    const found: Unit = kind === 'bytes' && ownUnit === undefined ? 'bytes' : (unit ?? 'unknown')
+    const isNews = found !== toldUnit
+    toldUnit = found
+    return { processedCount: Math.floor(done), ...(isNews && { unit: found }) }
+  }
+  const withTotal = (found: Found, total: number): Report | null => {
+    const isShownAsItIs = found.total === undefined || declared === undefined
+    const value: Value = isShownAsItIs
+      ? { done: Math.min(found.done, total), total, kind: found.kind, label: '', place: 0 }
+      : percentValue((100 * found.done) / total)
+    const report = preset.isPerFile ? course.take(value) : course.show(value)
+    // What was counted until now had another unit.
+    if (!report || isTotalKnown) return report
+    isTotalKnown = true
+    return toldUnit === (unit ?? 'unknown') ? report : { unit: unit ?? 'unknown', ...report }
+  }
+  return {
+    read(line) {
+      const found = find(line)
+      const total = found?.total ?? declared
+      const report = found && (total === undefined ? withoutTotal(found) : withTotal(found, total))
       if (report) onReport(report)
     },
     end: () => Promise.resolve(),
@@ -128,4 +175,14 @@ export const patternReader = ({ pattern, onReport, onProblem, ...options }: Patt
       await thread?.terminate()
     },
   }
+}
+
+/** Reads lines as `form` says. `total` and `unit` are those of the user. */
+export const readerOf = (
+  form: Form,
+  { onReport, onProblem, ...options }: Omit<PatternReaderOptions, 'pattern'>,
+): LineReader => {
+  if (form === USUAL) return usualReader(options, onReport)
+  if ('preset' in form) return presetReader(form.preset, options, onReport)
+  return patternReader({ ...options, pattern: form.pattern, onReport, onProblem })
 }
