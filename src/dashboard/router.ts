@@ -5,19 +5,27 @@ import { ROOT } from './root.ts'
  * shared.
  */
 export type Route = { query: URLSearchParams } & (
-  { page: 'jobs' } | { page: 'job'; id: string } | { page: 'statistics' }
+  | { page: 'jobs' }
+  | { page: 'job'; id: string }
+  | { page: 'type'; jobType: string }
+  | { page: 'statistics' }
+  | { page: 'notifications' }
 )
 
 /** The addresses of the pages, and of the documentation. */
 export const ADDRESS = {
   jobs: ROOT.pathname,
   statistics: `${ROOT.pathname}statistics`,
+  notifications: `${ROOT.pathname}notifications`,
   // With the slash, because without it the page would resolve its files from the root of the host.
   documentation: `${ROOT.pathname}docs/`,
   job: (id: string) => `${ROOT.pathname}jobs/${id}`,
+  /** The runs of one type. The type is in the query, because proxies change some characters in paths. */
+  type: (jobType: string) => `${ROOT.pathname}types?${new URLSearchParams({ name: jobType }).toString()}`,
   /** The page of a batch, with only the partitions in this state. */
   partitions: (id: string, state: string) =>
     `${ROOT.pathname}jobs/${id}?${new URLSearchParams({ partitions: state }).toString()}`,
+  active: (filters: Record<string, string>) => `${ROOT.pathname}?${new URLSearchParams(filters).toString()}`,
   history: (filters: Record<string, string> = {}) =>
     `${ROOT.pathname}?${new URLSearchParams({ view: 'history', ...filters }).toString()}`,
 }
@@ -29,6 +37,8 @@ export const routeOf = (url: URL): Route | null => {
   const query = url.searchParams
   if (path === '') return { page: 'jobs', query }
   if (path === 'statistics') return { page: 'statistics', query }
+  if (path === 'notifications') return { page: 'notifications', query }
+  if (path === 'types') return { page: 'type', jobType: query.get('name') ?? '', query }
   const id = /^jobs\/([^/]+)$/.exec(path)?.[1]
   return id === undefined ? null : { page: 'job', id: id.toLowerCase(), query }
 }
@@ -63,8 +73,10 @@ export const watchAddress = (moved: () => void): void => {
     if (!link || !isPlainClick(event) || link.target !== '' || link.origin !== location.origin) return
     if (link.hash !== '' || routeOf(new URL(link.href)) === null) return
     event.preventDefault()
-    navigate(link.href)
-    scrollTo(0, 0)
+    // A link that changes a part of the page leaves the rest where it is.
+    const stays = 'stay' in link.dataset
+    navigate(link.href, { replace: stays })
+    if (!stays) scrollTo(0, 0)
   })
 }
 

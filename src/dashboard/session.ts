@@ -11,7 +11,7 @@ const token = storedText(() => sessionStorage, `headway.token ${ROOT.pathname}`)
 export const readToken = token.read
 export const keepToken = token.write
 
-type Feature = 'cancel' | 'create'
+type Feature = 'cancel' | 'create' | 'manage'
 
 interface Claims {
   features?: unknown

@@ -1,4 +1,4 @@
-import { rangeSaid, rangeText } from '../contract/time-left.ts'
+import { rangeSaid, rangeText, roughText } from '../contract/time-left.ts'
 import type { LeftRange } from '../contract/time-left.ts'
 import { firstOf, Language } from '../messages/language.ts'
 import type { Values } from '../messages/language.ts'
@@ -33,9 +33,13 @@ export const unitText = (unit: string, count: number): string =>
   hasWords(unit) ? text(`unit.${unit}` as MessageKey, { count }) : unit
 
 /** The time left with its range: about 12 min (9 to 18). */
-export const range = (left: LeftRange): string => rangeText(left, language.locale)
+export const range = (left: LeftRange): string => rangeText(left, language.locale, number)
 /** The same for screen readers. */
 export const rangeInWords = (left: LeftRange): string => rangeSaid(left, language.locale)
+
+/** How long something has lasted, in one unit: 34 min. `round`: see `roughText`. */
+export const rough = (seconds: number, round?: (value: number) => number): string =>
+  roughText(seconds, language.locale, round, number)
 
 export { isolated } from '../messages/language.ts'
 
@@ -44,6 +48,7 @@ export const number = (value: number): string => language.number(value)
 export const compact = (value: number): string => language.compact(value)
 export const percent = (value: number): string => language.percent(value)
 export const share = (value: number): string => language.share(value)
+export const signedShare = (value: number): string => language.signedShare(value)
 export const bytes = (value: number): string => language.bytes(value)
 export const rate = (value: number): string => language.rate(value)
 export const duration = (seconds: number): string => language.duration(seconds)
@@ -51,5 +56,8 @@ export const preciseDuration = (seconds: number): string => language.preciseDura
 export const timeOfDay = (ms: number): string => language.timeOfDay(ms)
 export const hourAndMinute = (ms: number): string => language.hourAndMinute(ms)
 export const day = (ms: number): string => language.day(ms)
+export const utcDay = (ms: number): string => language.utcDay(ms)
 export const dateAndTime = (ms: number): string => language.dateAndTime(ms)
+export const fullTime = (ms: number): string => language.fullTime(ms)
+export const clock = (ms: number, nowMs: number): string => language.clock(ms, nowMs)
 export const moment = (ms: number, nowMs: number): string => language.moment(ms, nowMs)

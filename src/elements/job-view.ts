@@ -69,6 +69,12 @@ const leftText = ({ job, nowMs, language }: JobView): string => {
   return seconds === null || seconds <= 0 ? '' : remainingText(language, seconds)
 }
 
+/** Longer than usual (usually 12m); '' if the job is not unusual. */
+const unusualText = ({ job, language }: JobView): string =>
+  job.unusual && job.usualSeconds !== null
+    ? language.text('progress.unusual', { time: language.duration(job.usualSeconds) })
+    : ''
+
 /** Whoever wants the range no more can send it away, until the pointer or the focus comes back (WCAG 2.2, 1.4.13). */
 const hideRange = ({ key, currentTarget }: KeyboardEvent): void => {
   if (key === 'Escape') (currentTarget as Element).toggleAttribute('data-hidden', true)
@@ -110,11 +116,12 @@ export const renderFigures = (view: JobView): TemplateResult => {
   const isStill = isFinished(job) || view.asOf !== null
   const lateness = latenessOf(job)
   const rate = isStill ? '' : rateText(view)
+  const unusual = unusualText(view)
   return html`<div class="figures small muted" part="figures">
     <span part="count" dir="auto">${countText(view)}</span>
     ${rate === '' ? nothing : html`<span part="rate" dir="auto">${rate}</span>`} ${isStill ? nothing : renderLeft(view)}
     ${lateness === null ? nothing : html`<span part="deadline">${view.language.text(`progress.deadline.${lateness}`)}</span>`}
-    ${job.unusual ? html`<span part="unusual">${view.language.text('progress.unusual')}</span>` : nothing}
+    ${unusual === '' ? nothing : html`<span part="unusual">${unusual}</span>`}
     ${view.asOf === null ? nothing : html`<span part="as-of">${view.asOf}</span>`}
   </div>`
 }

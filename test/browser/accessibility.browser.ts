@@ -1,40 +1,25 @@
-import { readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import type { AxeResults, RunOptions } from 'axe-core'
-import type { Locator, Page } from 'playwright-core'
+import type { RunOptions } from 'axe-core'
+import type { Locator } from 'playwright-core'
 import t from 'tap'
 import { startService } from '../helpers/service.ts'
 import { waitFor } from '../helpers/wait.ts'
 import type { Service } from '../helpers/service.ts'
 import { mint, SECRET } from '../helpers/tokens.ts'
+import { EVERYTHING, violations } from './axe.ts'
 import { openBrowser, visit } from './browser.ts'
 import { finishedJob, runningJob, work } from './fixtures.ts'
+import { makeSampleDestinations, SEALING } from './sample-destinations.ts'
 import { makeSampleJobs } from './sample-jobs.ts'
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
-
-const EVERYTHING: RunOptions = { resultTypes: ['violations'] }
 /** Dark and light differ in nothing else. */
 const COLOURS: RunOptions = { ...EVERYTHING, runOnly: ['color-contrast', 'link-in-text-block'] }
-
-/** What axe finds wrong with the page, one line for each element. */
-const violations = async (page: Page, options: RunOptions): Promise<string[]> => {
-  // Through the debugger, which the policy of the page does not bind.
-  await page.evaluate(AXE)
-  const results = await page.evaluate(
-    options => (globalThis as unknown as { axe: { run: (options: object) => Promise<AxeResults> } }).axe.run(options),
-    options as object,
-  )
-  return results.violations.flatMap(({ id, nodes }) =>
-    nodes.map(node => `${id}: ${node.html.slice(0, 160)} ${node.failureSummary ?? ''}`),
-  )
-}
 
 const browser = await openBrowser(t)
 
 t.test('axe finds nothing wrong with any page, light or dark, wide or narrow', async t => {
-  const service = await startService(t)
+  const service = await startService(t, SEALING)
   const { featured, failed, batch, proposals } = await makeSampleJobs(service)
+  await makeSampleDestinations(service)
   const empty = await startService(t)
   const locked = await startService(t, { AUTH_JWT_SECRET: SECRET })
   await mint()
@@ -43,9 +28,12 @@ t.test('axe finds nothing wrong with any page, light or dark, wide or narrow', a
     ['a job', `${service.url}/jobs/${featured.id}`, 'canvas'],
     ['a failed job', `${service.url}/jobs/${failed.id}`, '.error'],
     ['a batch', `${service.url}/jobs/${batch.id}`, '.row'],
+    ['its timeline', `${service.url}/jobs/${batch.id}?show=timeline`, '.timeline-table'],
     ['stages', `${service.url}/jobs/${proposals.id}`, '.stages'],
     ['history', `${service.url}/?view=history`, '.history-table'],
     ['statistics', `${service.url}/statistics`, '.statistics'],
+    ['notifications', `${service.url}/notifications`, '.destination'],
+    ['no notifications', `${empty.url}/notifications`, '.empty'],
     ['no jobs', empty.url, '.empty'],
     ['no page', `${empty.url}/jobs/nothing`, '.empty'],
     ['token', locked.url, '.token-form'],
@@ -66,6 +54,10 @@ t.test('axe finds nothing wrong with any page, light or dark, wide or narrow', a
     for (const [name, url, ready] of pages) {
       await page.goto(url)
       await page.locator(ready).first().waitFor()
+      if (name === 'its timeline') {
+        await page.locator('.timeline-table').evaluate(table => table.scrollIntoView())
+        await page.locator('.row .lane').first().waitFor()
+      }
       if (name === 'jobs') await page.getByRole('button', { name: 'Show the partitions of Reindex products' }).click()
       await check(name)
       const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
@@ -112,10 +104,10 @@ const makeLongJobs = async (service: Service) => {
     how: 'fail',
     body: { errorMessage: 'No more paper\n    at print (a.js:1:1)' },
   })
-  return { batchId: body.id }
+  return { batchId: body.id, workingId: third }
 }
 
-/** Those of the elements that are shown, of which something is cut off, or that reach out of what they stand in. */
+/** The shown elements that are cut off or reach out of their container. */
 const cutOff = (elements: Locator, within: string): Promise<string[]> =>
   elements.evaluateAll((all, within) => {
     const isCut = (element: Element) => {
@@ -131,15 +123,20 @@ const cutOff = (elements: Locator, within: string): Promise<string[]> =>
 
 t.test('in every language, at 1280 and at 390 pixels, nothing of a row is cut off or lies over the next', async t => {
   const service = await startService(t)
-  const { batchId } = await makeLongJobs(service)
+  const { batchId, workingId } = await makeLongJobs(service)
+  let processedCount = 21_000
   for (const locale of ['en-US', 'de-DE', 'fr-FR']) {
     for (const width of [1280, 390]) {
+      // The batch goes on, however long the pages take.
+      await service.heartbeat(workingId, { processedCount: (processedCount += 1) })
       const { page, context } = await visit(t, browser, service.url, { locale, viewport: { width, height: 900 } })
       const wholes = page.locator('.row .badge, .row .amount, .row .cell.speed, .row .cell.left, .heading .cell')
       await page.locator('.row .badge').nth(2).waitFor()
       t.same(await cutOff(wholes, '.cell'), [], `${locale} ${width}`)
       t.same(await cutOff(page.locator('.row .title a, .recent .names a'), '.names'), [], `names, ${locale} ${width}`)
       await page.goto(`${service.url}/jobs/${batchId}`)
+      await page.locator('canvas').first().waitFor()
+      await page.locator('job-partitions virtual-rows').evaluate(rows => rows.scrollIntoView())
       await page.locator('job-partitions .row .badge').first().waitFor()
       t.same(await cutOff(wholes, '.cell'), [], `partitions, ${locale} ${width}`)
       const overlaps = await page
@@ -172,7 +169,7 @@ t.test('in every language, at 1280 and at 390 pixels, nothing of a row is cut of
   }
 })
 
-t.test('with forced colours, bars, outcomes and selections can still be told apart', async t => {
+t.test('with forced colours, bars, outcomes and selections look different from each other', async t => {
   const service = await startService(t)
   await makeLongJobs(service)
   const { page } = await visit(t, browser, service.url, { forcedColors: 'active' })
@@ -203,7 +200,7 @@ t.test('with forced colours, bars, outcomes and selections can still be told apa
   t.equal(new Set(grounds.map(({ ground }) => ground)).size, 3)
 })
 
-t.test('in print there is every row, also of a list that is longer than the window', async t => {
+t.test('paper has every row of a list that is longer than the window', async t => {
   const service = await startService(t)
   await service.createJob({ name: 'Only one' })
   await service.database.pool.query(
@@ -227,21 +224,30 @@ t.test('in print there is every row, also of a list that is longer than the wind
   t.equal(new Set(bottoms).size, 150, 'each at a place of its own')
 })
 
-t.test('in print there are all rows that have been read, and the number of the others', async t => {
+t.test('paper has all partitions of a batch, and of an unfolded one those that have been read', async t => {
   const service = await startService(t)
   const partitions = Array.from({ length: 230 }, (_, index) => ({ name: `Part ${index}` }))
   const batch = await service.createJob({ name: 'Many parts', partitions })
   const { page } = await visit(t, browser, `${service.url}/jobs/${batch.id}`)
   await page.getByRole('row').filter({ hasText: 'Part 0' }).waitFor()
-  await page.evaluate(() => {
-    const printed: string[] = []
-    Object.assign(globalThis, { printed })
-    addEventListener('beforeprint', () => printed.push(document.querySelector('job-partitions')?.textContent ?? ''))
-  })
+  const listen = () =>
+    page.evaluate(() => {
+      const printed: string[] = []
+      Object.assign(globalThis, { printed })
+      addEventListener('beforeprint', () => printed.push(document.querySelector('virtual-rows')?.textContent ?? ''))
+    })
   const printed = async () => {
     await page.pdf()
     return page.evaluate(() => (globalThis as unknown as { printed: string[] }).printed.at(-1) ?? '')
   }
+  await listen()
+  const whole = await printed()
+  t.match(whole, /Part 0\b[^]*Part 229\b/)
+  t.notMatch(whole, /not on this paper|Loading/)
+  await page.goto(service.url)
+  await page.getByRole('button', { name: 'Show the partitions of Many parts' }).click()
+  await page.getByRole('row').filter({ hasText: 'Part 0' }).waitFor()
+  await listen()
   const first = await printed()
   t.match(first, /Part 99\b[^]*130 more rows are not on this paper/)
   t.notMatch(first, /Loading/)

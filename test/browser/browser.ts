@@ -35,7 +35,7 @@ export const openBrowser = async (t: Test, { keepsPages = false } = {}): Promise
   return browser
 }
 
-/** What a page complained of: errors that nobody caught, errors in the console, and what its policy refused. */
+/** The errors of a page: uncaught errors, errors in the console, and violations of its policy. */
 export class Complaints {
   readonly #all: string[] = []
   readonly #expected: RegExp[] = []
@@ -44,7 +44,7 @@ export class Complaints {
     this.#all.push(complaint)
   }
 
-  /** What a test provokes, such as failed requests of a service that it kills; before or after it does. */
+  /** Ignores errors that the test provokes, such as failed requests to a service that it kills. */
   forgive(expected: RegExp): void {
     this.#expected.push(expected)
   }
@@ -82,7 +82,7 @@ export const openPage = async (t: Test, context: BrowserContext, url: string): P
   page.on('console', message => {
     if (message.type() === 'error') complaints.add(`console: ${message.text()}`)
   })
-  // What the policy refuses is in the console as well; this names the directive.
+  // Violations of the policy are in the console as well. This names the directive.
   await page.addInitScript(() => {
     addEventListener('securitypolicyviolation', event => {
       console.error(`policy: ${event.violatedDirective} refused ${event.blockedURI} at ${event.sourceFile}`)

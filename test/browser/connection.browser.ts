@@ -14,14 +14,14 @@ const connection = async (page: Page, state: string): Promise<void> => {
   await page.locator(`.connection[data-state=${state}]`).waitFor()
 }
 
-/** What the browser says of requests that did not get through. */
+/** The messages of the browser about failed requests. */
 const UNREACHABLE = /net::ERR_|Failed to load resource|WebSocket/
 
 const openStreams = async (url: string): Promise<number> =>
   Number(/^headway_streams_open (\d+)$/m.exec(await (await fetch(`${url}/metrics`)).text())?.[1])
 
 t.test(
-  'three tabs have one connection; when the one that holds it closes, another takes over and misses nothing',
+  'three tabs have one connection, and when the tab that holds it closes, another tab takes over and misses nothing',
   async t => {
     const service = await startService(t)
     const job = await service.createJob({ name: 'Shared', totalCount: 10 })
@@ -41,33 +41,36 @@ t.test(
   },
 )
 
-t.test('a service that is killed and comes back: reconnecting, then live, and what is shown is the truth', async t => {
-  const database = await createTestDatabase(t)
-  const settings = { DATABASE_URL: database.url, LOG_LEVEL: 'info' }
-  const child = await spawnService(t, settings).ready()
-  const other = await startService(t, { database })
-  const stays = await other.createJob({ name: 'Goes on', totalCount: 100 })
-  const ends = await other.createJob({ name: 'Ends meanwhile', totalCount: 100 })
-  const { page, complaints } = await visit(t, browser, child.url)
-  await page.getByRole('link', { name: 'Ends meanwhile' }).first().waitFor()
-  await connection(page, 'live')
-  await child.kill('SIGKILL')
-  await connection(page, 'reconnecting')
-  await page.getByText(/The connection is lost\. What you see is as of/).waitFor()
-  await other.heartbeat(stays.id, { processedCount: 42 })
-  await other.call('POST', `/jobs/${ends.id}/complete`, {})
-  await other.createJob({ name: 'Made meanwhile' })
-  t.equal(await page.getByText('42 / 100').count(), 0)
-  const { port } = new URL(child.url)
-  await spawnService(t, { ...settings, PORT: port }).ready()
-  await connection(page, 'live')
-  await page.getByText('42 / 100').waitFor()
-  await page.getByRole('link', { name: 'Made meanwhile' }).waitFor()
-  await page.locator('active-jobs').getByText('Ends meanwhile').waitFor({ state: 'detached' })
-  await page.getByRole('complementary').getByText('Ends meanwhile').waitFor()
-  t.equal(await page.getByText('The connection is lost').count(), 0)
-  complaints.forgive(UNREACHABLE)
-})
+t.test(
+  'after a kill of the service the page says reconnecting, then live, and shows the present state of the jobs',
+  async t => {
+    const database = await createTestDatabase(t)
+    const settings = { DATABASE_URL: database.url, LOG_LEVEL: 'info' }
+    const child = await spawnService(t, settings).ready()
+    const other = await startService(t, { database })
+    const stays = await other.createJob({ name: 'Goes on', totalCount: 100 })
+    const ends = await other.createJob({ name: 'Ends meanwhile', totalCount: 100 })
+    const { page, complaints } = await visit(t, browser, child.url)
+    await page.getByRole('link', { name: 'Ends meanwhile' }).first().waitFor()
+    await connection(page, 'live')
+    await child.kill('SIGKILL')
+    await connection(page, 'reconnecting')
+    await page.getByText(/The connection is lost\. What you see is as of/).waitFor()
+    await other.heartbeat(stays.id, { processedCount: 42 })
+    await other.call('POST', `/jobs/${ends.id}/complete`, {})
+    await other.createJob({ name: 'Made meanwhile' })
+    t.equal(await page.getByText('42 / 100').count(), 0)
+    const { port } = new URL(child.url)
+    await spawnService(t, { ...settings, PORT: port }).ready()
+    await connection(page, 'live')
+    await page.getByText('42 / 100').waitFor()
+    await page.getByRole('link', { name: 'Made meanwhile' }).waitFor()
+    await page.locator('active-jobs').getByText('Ends meanwhile').waitFor({ state: 'detached' })
+    await page.getByRole('complementary').getByText('Ends meanwhile').waitFor()
+    t.equal(await page.getByText('The connection is lost').count(), 0)
+    complaints.forgive(UNREACHABLE)
+  },
+)
 
 t.test('where streams are blocked the page polls, says so, and goes back to the stream when it can', async t => {
   const service = await startService(t)
@@ -78,7 +81,7 @@ t.test('where streams are blocked the page polls, says so, and goes back to the 
   await connection(page, 'polling')
   await page.getByText('Changes are asked for every 5 seconds').waitFor()
   await service.createJob({ name: 'Seen all the same' })
-  await page.getByRole('link', { name: 'Seen all the same' }).waitFor()
+  await page.getByRole('row').getByRole('link', { name: 'Seen all the same' }).waitFor()
   t.equal(await openStreams(service.url), 0)
   await context.unroute('**/api/progress/stream*')
   await page.locator('.connection[data-state=live]').waitFor({ timeout: 45_000 })
@@ -101,7 +104,7 @@ t.test('a reload shows the same page again, and no end of a job is missed', asyn
 })
 
 t.test(
-  'behind a proxy that puts the service below a path everything works there, and nothing leads out of it',
+  'behind a proxy that puts the service below a path, every page works and no link leads out of the path',
   async t => {
     const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
     const token = await mint()
@@ -110,9 +113,9 @@ t.test(
     const { page, complaints } = await visit(t, browser, root)
     await page.getByLabel('Token', { exact: true }).fill(token)
     await page.getByRole('button', { name: 'Continue' }).click()
-    await page.getByText(`curl ${root}api/progress/jobs --json`).waitFor()
+    await page.getByText(`curl '${root}api/progress/jobs'`).waitFor()
     const job = await service.as(token).createJob({ name: 'Below a path', totalCount: 10 })
-    await page.getByRole('link', { name: 'Below a path' }).click()
+    await page.getByRole('row').getByRole('link', { name: 'Below a path' }).click()
     await page.getByRole('heading', { level: 1, name: 'Below a path' }).waitFor()
     t.equal(page.url(), `${root}jobs/${job.id}`)
     await page.reload()
@@ -143,46 +146,52 @@ t.test(
   },
 )
 
-t.test('with tokens the page asks for one, keeps it for this tab only, and refuses a text that is none', async t => {
-  const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
-  const token = await mint({ features: ['progress.view'] })
-  await service.as(await mint({ ...claimsOf(token), features: ['progress.*'] })).createJob({
-    name: 'Secret job',
-    cancellable: true,
-  })
-  const { page, context, complaints } = await visit(t, browser, service.url)
-  await page.getByRole('heading', { name: 'This service asks for a token' }).waitFor()
-  const enter = async (text: string) => {
-    await page.getByLabel('Token', { exact: true }).fill(text)
-    await page.getByRole('button', { name: 'Continue' }).click()
-  }
-  await enter('something else')
-  await page.getByText('That is no JSON Web Token').waitFor()
-  await enter(`${token}x`)
-  await page.getByText('The service refused this token').waitFor()
-  await enter(`Bearer ${token}`)
-  await page.getByRole('link', { name: 'Secret job' }).waitFor()
-  t.equal(await page.getByRole('button', { name: 'Cancel Secret job' }).count(), 0, 'the token does not allow it')
-  t.same(await page.evaluate(() => [document.cookie, Object.values(localStorage).join().includes('eyJ')]), ['', false])
-  await page.reload()
-  await page.getByRole('link', { name: 'Secret job' }).waitFor()
-  const other = await openPage(t, context, service.url)
-  await other.page.getByRole('heading', { name: 'This service asks for a token' }).waitFor()
-  other.complaints.forgive(/401/)
-  await page.getByRole('button', { name: 'Forget the token' }).click()
-  await page.getByRole('heading', { name: 'This service asks for a token' }).waitFor()
-  t.equal(await page.evaluate(() => sessionStorage.length), 0)
-  complaints.forgive(/401/)
-})
+t.test(
+  'a page of a service with tokens asks for one, keeps it for this tab only, and refuses a text that is no token',
+  async t => {
+    const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
+    const token = await mint({ features: ['progress.view'] })
+    await service.as(await mint({ ...claimsOf(token), features: ['progress.*'] })).createJob({
+      name: 'Secret job',
+      cancellable: true,
+    })
+    const { page, context, complaints } = await visit(t, browser, service.url)
+    await page.getByRole('heading', { name: 'This service asks for a token' }).waitFor()
+    const enter = async (text: string) => {
+      await page.getByLabel('Token', { exact: true }).fill(text)
+      await page.getByRole('button', { name: 'Continue' }).click()
+    }
+    await enter('something else')
+    await page.getByText('That is no JSON Web Token').waitFor()
+    await enter(`${token}x`)
+    await page.getByText('The service refused this token').waitFor()
+    await enter(`Bearer ${token}`)
+    await page.getByRole('link', { name: 'Secret job' }).waitFor()
+    t.equal(await page.getByRole('button', { name: 'Cancel Secret job' }).count(), 0, 'the token does not allow it')
+    t.same(await page.evaluate(() => [document.cookie, Object.values(localStorage).join().includes('eyJ')]), [
+      '',
+      false,
+    ])
+    await page.reload()
+    await page.getByRole('link', { name: 'Secret job' }).waitFor()
+    const other = await openPage(t, context, service.url)
+    await other.page.getByRole('heading', { name: 'This service asks for a token' }).waitFor()
+    other.complaints.forgive(/401/)
+    await page.getByRole('button', { name: 'Forget the token' }).click()
+    await page.getByRole('heading', { name: 'This service asks for a token' }).waitFor()
+    t.equal(await page.evaluate(() => sessionStorage.length), 0)
+    complaints.forgive(/401/)
+  },
+)
 
-t.test('a token that expires is asked for anew, and what is shown stays until then', async t => {
+t.test('the page asks anew for a token that expires, and shows the jobs as they were until then', async t => {
   const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
   const tenant = claimsOf(await mint()).tenant_id
   const long = await mint({ tenant_id: tenant })
   const job = await service.as(long).createJob({ name: 'Still here', totalCount: 10 })
   const { page, complaints } = await visit(t, browser, service.url)
   await page.getByRole('heading', { name: 'This service asks for a token' }).waitFor()
-  // Made when the page is there: what a busy machine takes for that must not count.
+  // Made after the page has loaded: the time that a busy machine takes for that must not count.
   await page
     .getByLabel('Token', { exact: true })
     .fill(await mint({ tenant_id: tenant, exp: Math.ceil(secondsFromNow(8)) }))
@@ -198,7 +207,7 @@ t.test('a token that expires is asked for anew, and what is shown stays until th
   complaints.forgive(/401/)
 })
 
-/** What a token says. */
+/** The claims of a token. */
 function claimsOf(token: string): Record<string, unknown> {
   return JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString()) as Record<string, unknown>
 }

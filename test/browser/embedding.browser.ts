@@ -51,102 +51,105 @@ const until = (page: Page, connection: string) =>
 const percentOf = (page: Page, id: string) =>
   page.evaluate(id => (globalThis as unknown as HeadwayWindow).headway.job(id)?.progressPercent, id)
 
-t.test('three lines of HTML show what runs in a page of another origin, and tell its window', async t => {
-  const { host, service, front } = await startWorld(t)
-  const { url } = front
-  const jobs = []
-  for (const name of ['Export', '<img src=x onerror=alert(1)>', 'Import']) {
-    jobs.push(await service.createJob({ name, totalCount: 200, cancellable: true }))
-  }
-  const last = jobs[2]!
-  await service.heartbeat(last.id, { processedCount: 84, message: 'Row <b>84</b>' })
-  host.page('/plain', {
-    service: url,
-    body: `<script type="module" src="${url}/elements.js"></script>
+t.test(
+  'three lines of HTML show the running jobs in a page of another origin, and send events to its window',
+  async t => {
+    const { host, service, front } = await startWorld(t)
+    const { url } = front
+    const jobs = []
+    for (const name of ['Export', '<img src=x onerror=alert(1)>', 'Import']) {
+      jobs.push(await service.createJob({ name, totalCount: 200, cancellable: true }))
+    }
+    const last = jobs[2]!
+    await service.heartbeat(last.id, { processedCount: 84, message: 'Row <b>84</b>' })
+    host.page('/plain', {
+      service: url,
+      body: `<script type="module" src="${url}/elements.js"></script>
       <headway-top-bar></headway-top-bar>
       <p><headway-progress job-id="${last.id}"></headway-progress></p>
       <headway-job-card job-id="${last.id}"></headway-job-card>
       <headway-job-card job-id="0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55"></headway-job-card>`,
-    script: `window.heard = []
+      script: `window.heard = []
       for (const type of ['update', 'complete', 'error', 'cancelled']) {
         addEventListener('progress:' + type, ({ detail }) => heard.push([type, detail]))
       }`,
-  })
-  const { page } = await visit(t, browser, `${host.url}/plain`)
-  const topBar = page.locator('headway-top-bar')
-  const toggle = topBar.getByRole('button', { name: '3 operations running' })
-  await toggle.waitFor()
-  t.match(await toggle.textContent(), /Import\u2069 \(42%\)/)
-  t.equal(await toggle.getAttribute('aria-expanded'), 'false')
-  t.equal(await topBar.locator('headway-job-card').count(), 0)
+    })
+    const { page } = await visit(t, browser, `${host.url}/plain`)
+    const topBar = page.locator('headway-top-bar')
+    const toggle = topBar.getByRole('button', { name: '3 operations running' })
+    await toggle.waitFor()
+    t.match(await toggle.textContent(), /Import\u2069 \(42%\)/)
+    t.equal(await toggle.getAttribute('aria-expanded'), 'false')
+    t.equal(await topBar.locator('headway-job-card').count(), 0)
 
-  const bar = page.locator('headway-progress').getByRole('progressbar', { name: 'Progress of Import' })
-  t.same([await bar.getAttribute('aria-valuenow'), await bar.getAttribute('aria-valuetext')], ['42', '42%'])
-  const card = page.locator('main > headway-job-card').first()
-  t.match(await card.locator('.card').innerText(), /Import[^]*Running[^]*Row <b>84<\/b>[^]*84 of 200/)
-  await page.locator('main > headway-job-card').last().getByText('There is no such job').waitFor()
+    const bar = page.locator('headway-progress').getByRole('progressbar', { name: 'Progress of Import' })
+    t.same([await bar.getAttribute('aria-valuenow'), await bar.getAttribute('aria-valuetext')], ['42', '42%'])
+    const card = page.locator('main > headway-job-card').first()
+    t.match(await card.locator('.card').innerText(), /Import[^]*Running[^]*Row <b>84<\/b>[^]*84 of 200/)
+    await page.locator('main > headway-job-card').last().getByText('There is no such job').waitFor()
 
-  // With the keyboard alone.
-  await toggle.focus()
-  await page.keyboard.press('Enter')
-  await topBar.locator('headway-job-card').nth(2).waitFor()
-  t.match(
-    await topBar.locator('headway-job-card .name').nth(1).innerText(),
-    /<img src=x onerror=alert\(1\)>/,
-    'a name is text',
-  )
-  t.same(await violations(page), [])
-  await page.reload()
-  await topBar.locator('headway-job-card').nth(2).waitFor()
-  t.equal(await toggle.getAttribute('aria-expanded'), 'true', 'it remembers')
+    // With the keyboard alone.
+    await toggle.focus()
+    await page.keyboard.press('Enter')
+    await topBar.locator('headway-job-card').nth(2).waitFor()
+    t.match(
+      await topBar.locator('headway-job-card .name').nth(1).innerText(),
+      /<img src=x onerror=alert\(1\)>/,
+      'a name is text',
+    )
+    t.same(await violations(page), [])
+    await page.reload()
+    await topBar.locator('headway-job-card').nth(2).waitFor()
+    t.equal(await toggle.getAttribute('aria-expanded'), 'true', 'it remembers')
 
-  await topBar.getByRole('button', { name: 'Cancel Import' }).click()
-  const question = topBar.getByRole('group', { name: 'Cancel Import?' })
-  t.equal(
-    await question.getByRole('button', { name: 'No' }).evaluate(isFocused),
-    true,
-    'who presses twice cancels nothing',
-  )
-  t.same(await violations(page), [])
-  await page.keyboard.press('Escape')
-  await question.waitFor({ state: 'detached' })
-  t.equal((await service.job(last.id)).cancelRequestedAt, null)
-  await page.keyboard.press('Enter')
-  await question.getByRole('button', { name: 'Yes, cancel' }).click()
-  await topBar.getByText('Cancelling').waitFor()
-  t.equal((await service.job(last.id)).cancelRequestedAt === null, false)
-  await topBar.getByRole('button', { name: 'Cancel <img' }).focus()
-  await service.call('POST', `/jobs/${last.id}/cancelled`)
-  await service.call('POST', `/jobs/${jobs[1]!.id}/complete`)
-  await service.call('POST', `/jobs/${jobs[0]!.id}/fail`, { errorMessage: 'disk full' })
-  await topBar.getByRole('button', { name: '3 operations finished' }).waitFor()
-  await page.waitForFunction(() => (globalThis as unknown as { heard: unknown[] }).heard.length >= 7)
-  const heard = await page.evaluate(() => (globalThis as unknown as { heard: [string, { jobId: string }][] }).heard)
-  const of = (id: string) => heard.filter(([, detail]) => detail.jobId === id)
-  t.match(of(last.id).at(-2)?.[1], {
-    jobId: last.id,
-    jobType: last.jobType,
-    name: 'Import',
-    progressPercent: 42,
-    processedCount: 84,
-    totalCount: 200,
-    status: 'cancelled',
-  })
-  t.same(
-    of(last.id).map(([type]) => type),
-    ['update', 'update', 'cancelled'],
-    'once, though three elements follow it',
-  )
-  t.same(of(jobs[1]!.id).at(-1)?.[0], 'complete')
-  t.match(of(jobs[0]!.id).at(-1), ['error', { errorMessage: 'disk full' }])
-  await topBar.getByRole('status').filter({ hasText: 'Export: failed' }).first().waitFor()
-  t.equal(await page.evaluate(() => document.activeElement?.localName), 'headway-top-bar', 'the focus is not lost')
-  t.same(await violations(page), [])
-})
+    await topBar.getByRole('button', { name: 'Cancel Import' }).click()
+    const question = topBar.getByRole('group', { name: 'Cancel Import?' })
+    t.equal(
+      await question.getByRole('button', { name: 'No' }).evaluate(isFocused),
+      true,
+      'who presses twice cancels nothing',
+    )
+    t.same(await violations(page), [])
+    await page.keyboard.press('Escape')
+    await question.waitFor({ state: 'detached' })
+    t.equal((await service.job(last.id)).cancelRequestedAt, null)
+    await page.keyboard.press('Enter')
+    await question.getByRole('button', { name: 'Yes, cancel' }).click()
+    await topBar.getByText('Cancelling').waitFor()
+    t.equal((await service.job(last.id)).cancelRequestedAt === null, false)
+    await topBar.getByRole('button', { name: 'Cancel <img' }).focus()
+    await service.call('POST', `/jobs/${last.id}/cancelled`)
+    await service.call('POST', `/jobs/${jobs[1]!.id}/complete`)
+    await service.call('POST', `/jobs/${jobs[0]!.id}/fail`, { errorMessage: 'disk full' })
+    await topBar.getByRole('button', { name: '3 operations finished' }).waitFor()
+    await page.waitForFunction(() => (globalThis as unknown as { heard: unknown[] }).heard.length >= 7)
+    const heard = await page.evaluate(() => (globalThis as unknown as { heard: [string, { jobId: string }][] }).heard)
+    const of = (id: string) => heard.filter(([, detail]) => detail.jobId === id)
+    t.match(of(last.id).at(-2)?.[1], {
+      jobId: last.id,
+      jobType: last.jobType,
+      name: 'Import',
+      progressPercent: 42,
+      processedCount: 84,
+      totalCount: 200,
+      status: 'cancelled',
+    })
+    t.same(
+      of(last.id).map(([type]) => type),
+      ['update', 'update', 'cancelled'],
+      'once, though three elements follow it',
+    )
+    t.same(of(jobs[1]!.id).at(-1)?.[0], 'complete')
+    t.match(of(jobs[0]!.id).at(-1), ['error', { errorMessage: 'disk full' }])
+    await topBar.getByRole('status').filter({ hasText: 'Export: failed' }).first().waitFor()
+    t.equal(await page.evaluate(() => document.activeElement?.localName), 'headway-top-bar', 'the focus is not lost')
+    t.same(await violations(page), [])
+  },
+)
 
 const isFocused = (element: Element) => (element.getRootNode() as ShadowRoot).activeElement === element
 
-t.test('what has finished stays in the bar until it is dismissed, and a failure can be tried again there', async t => {
+t.test('a finished job stays in the bar until it is dismissed, and a failed job can be retried in the bar', async t => {
   const { host, service, front } = await startWorld(t)
   host.page('/failed', {
     service: front.url,
@@ -189,7 +192,7 @@ t.test('what has finished stays in the bar until it is dismissed, and a failure 
   )
 })
 
-t.test('elements keep their room from before a job has come until it has finished', async t => {
+t.test('an element has the same height before its job has come, while the job runs, and after its end', async t => {
   const { host, service, front } = await startWorld(t)
   const job = await service.createJob({ name: 'Import', totalCount: 4 })
   host.page('/room', {
@@ -244,6 +247,26 @@ t.test(
     t.same(await violations(page), [])
   },
 )
+
+t.test('a card says that a job is at risk, and how long such jobs usually take when this one takes longer', async t => {
+  const { host, service, front } = await startWorld(t)
+  const job = await service.createJob({ name: 'Import', finishBy: '2099-01-01T00:00:00Z' })
+  await service.heartbeat(job.id, { processedCount: 42 })
+  await service.database.pool.query(
+    `UPDATE progress_jobs SET deadline = 'at_risk', unusual = true, expected_seconds = 750, long_seconds = 1125 WHERE id = $1`,
+    [job.id],
+  )
+  host.page('/late', {
+    service: front.url,
+    body: `<script type="module" src="${front.url}/elements.js"></script>
+      <headway-job-card job-id="${job.id}"></headway-job-card>`,
+  })
+  const { page } = await visit(t, browser, `${host.url}/late`)
+  const card = page.locator('headway-job-card')
+  await card.getByText('At risk of being late').waitFor()
+  await card.getByText('Longer than usual (usually 12m 30s)').waitFor()
+  t.same(await violations(page), [])
+})
 
 t.test('a card shows the range of its time left to the pointer, the keyboard and screen readers', async t => {
   const { host, service, front } = await startWorld(t)
@@ -306,7 +329,7 @@ t.test('a card shows the range of its time left to the pointer, the keyboard and
   t.equal(await card.getByRole('button').count(), 0, 'what is out of date has no time left')
 })
 
-t.test('an element whose connection is lost is dim and still, and says when its job was up to date', async t => {
+t.test('an element whose connection is lost is dim, does not move, and says when its job was up to date', async t => {
   const { host, service, front } = await startWorld(t)
   const job = await service.createJob({ name: 'Import', totalCount: 100 })
   await service.heartbeat(job.id, { processedCount: 42, etaSeconds: 1200 })
@@ -353,7 +376,7 @@ t.test('each element says by its own connection when its job was up to date, whe
   await admin.heartbeat(unknown.id)
   const context = await browser.newContext()
   t.teardown(() => context.close())
-  // Made when the page asks: what a busy machine takes for that must not count.
+  // Made when the page asks: the time that a busy machine takes until then must not count.
   await context.exposeFunction('shortToken', () => mint({ tenant_id: tenant, exp: Math.ceil(secondsFromNow(5)) }))
   host.page('/two', {
     service: `${front.url} ${url}`,
@@ -383,7 +406,7 @@ t.test('each element says by its own connection when its job was up to date, whe
   await fill.waitFor({ state: 'attached' })
   t.equal(await fill.evaluate(each => getComputedStyle(each).animationName), 'none')
 
-  // What is added now is as old, and accuses nobody of what nobody can see.
+  // A card that is added now shows the same age, and does not call the job silent.
   await page.evaluate(() => (globalThis as unknown as { again: () => void }).again())
   await again!.getByText(/^as of/).waitFor()
   await page.evaluate(() => document.querySelector('main')!.append(document.querySelector('#ended')!))
@@ -402,7 +425,7 @@ t.test('each element says by its own connection when its job was up to date, whe
   t.same(await page.getByText('Not advancing').count(), 0)
 })
 
-t.test('a hidden page knows until when its connection worked', async t => {
+t.test('a hidden page says until when its connection worked', async t => {
   // So long that ten minutes which pass at once are no silence: a new connection would bring the clock of the service.
   const { host, service, front } = await startWorld(t, { LIVE_KEEPALIVE_SECONDS: '3600' })
   const job = await service.createJob({ name: 'Import', totalCount: 100 })
@@ -487,7 +510,7 @@ t.test('elements take their colours, sizes and language from the page', async t 
   t.equal(await card.getByText('noch').count(), 0)
 })
 
-t.test('elements stay within their containers, whatever the page does to what is inherited', async t => {
+t.test('elements stay within their containers, whatever inherited styles the page sets', async t => {
   const { host, service, front } = await startWorld(t)
   const long = await service.createJob({
     name: 'Donaudampfschiff'.repeat(12),
@@ -515,12 +538,16 @@ t.test('elements stay within their containers, whatever the page does to what is
       document.adoptedStyleSheets.push(sheet)`,
   })
   const { page } = await visit(t, browser, `${host.url}/hostile`)
-  await page.locator('#turned headway-top-bar headway-job-card .fill').waitFor({ state: 'attached' })
-  // The question needs more room than anything else that stands beside a name.
-  await page.evaluate(() => {
-    for (const card of document.querySelectorAll('headway-job-card'))
-      card.shadowRoot?.querySelector<HTMLElement>('[part=cancel]')?.click()
-  })
+  await waitFor(() =>
+    page.evaluate(() =>
+      [...document.querySelectorAll('headway-top-bar')].every(bar => bar.shadowRoot?.querySelector('headway-job-card')),
+    ),
+  )
+  // The question needs more room than anything else that stands beside a name. Each element reads the job by itself, and has a
+  // button when it has read it.
+  for (const card of await page.locator('headway-job-card').all()) {
+    await card.locator('[part=cancel]').evaluate((button: HTMLElement) => button.click())
+  }
   await page.locator('#turned > headway-job-card [part=question]').waitFor()
   const outside = await page.evaluate(() =>
     [...document.querySelectorAll<HTMLElement>('main > div > *')].flatMap(host => {
@@ -545,34 +572,31 @@ t.test('elements stay within their containers, whatever the page does to what is
   t.same(await fillOf('#turned'), { left: true, right: false }, 'a bar begins where a line of the page does')
 })
 
-t.test(
-  'elements that are moved, removed and added within a frame go on, with the connection that they had',
-  async t => {
-    const { host, service, front } = await startWorld(t)
-    const job = await service.createJob({ name: 'Import', totalCount: 10 })
-    await service.heartbeat(job.id, { processedCount: 1 })
-    host.page('/moved', {
-      service: front.url,
-      body: `<script type="module" src="${front.url}/elements.js"></script>
+t.test('elements that are moved, or removed and added within a frame, keep their connection', async t => {
+  const { host, service, front } = await startWorld(t)
+  const job = await service.createJob({ name: 'Import', totalCount: 10 })
+  await service.heartbeat(job.id, { processedCount: 1 })
+  host.page('/moved', {
+    service: front.url,
+    body: `<script type="module" src="${front.url}/elements.js"></script>
       <div id="a"><headway-job-card job-id="${job.id}"></headway-job-card></div><div id="b"></div>`,
-    })
-    const { page } = await visit(t, browser, `${host.url}/moved`)
-    const card = page.locator('headway-job-card')
-    await card.getByText('1 of 10').waitFor()
-    const before = streamsSeen(front).length
-    await page.evaluate(() => {
-      const [a, b] = [document.querySelector('#a')!, document.querySelector('#b')!]
-      const card = a.firstElementChild!
-      for (let turn = 0; turn < 25; turn += 1) {
-        card.remove()
-        ;(turn % 2 === 0 ? b : a).append(card)
-      }
-    })
-    await service.heartbeat(job.id, { processedCount: 2 })
-    await card.getByText('2 of 10').waitFor()
-    t.equal(streamsSeen(front).length, before, 'the same stream')
-  },
-)
+  })
+  const { page } = await visit(t, browser, `${host.url}/moved`)
+  const card = page.locator('headway-job-card')
+  await card.getByText('1 of 10').waitFor()
+  const before = streamsSeen(front).length
+  await page.evaluate(() => {
+    const [a, b] = [document.querySelector('#a')!, document.querySelector('#b')!]
+    const card = a.firstElementChild!
+    for (let turn = 0; turn < 25; turn += 1) {
+      card.remove()
+      ;(turn % 2 === 0 ? b : a).append(card)
+    }
+  })
+  await service.heartbeat(job.id, { processedCount: 2 })
+  await card.getByText('2 of 10').waitFor()
+  t.equal(streamsSeen(front).length, before, 'the same stream')
+})
 
 for (const react of [18, 19] as const) {
   t.test(`a page of React ${react} uses the hook and the elements`, async t => {
@@ -636,7 +660,7 @@ for (const react of [18, 19] as const) {
   })
 }
 
-t.test('elements that were required ask the origin of their page', async t => {
+t.test('elements that a page loads by require() call the origin of the page', async t => {
   const host = await startHost(t)
   host.page('/required', {
     service: "'self'",
@@ -735,7 +759,7 @@ t.test('a Vue page binds attributes and properties of the elements', async t => 
   t.notMatch(await page.content(), /eyJ/, 'a token that is a property is nowhere in the page')
 })
 
-t.test('three tabs of an origin have one connection, and lose nothing when the one that has it is closed', async t => {
+t.test('three tabs of an origin have one connection, and lose nothing when the tab that has it is closed', async t => {
   const { host, service, front } = await startWorld(t)
   const job = await service.createJob({ totalCount: 100 })
   host.page('/tab', { service: front.url, script: clientScript(front.url) })
@@ -760,12 +784,14 @@ t.test('three tabs of an origin have one connection, and lose nothing when the o
   t.equal(front.openStreams, 1)
 })
 
-t.test('a leader that is frozen, in the back/forward cache, or has crashed is replaced', async t => {
-  const { host, service, front } = await startWorld(t)
-  const job = await service.createJob({ totalCount: 100 })
-  host.page('/tab', {
-    service: front.url,
-    script: `${clientScript(front.url)}
+t.test(
+  'another tab takes over the connection from a tab that is frozen, in the back/forward cache, or has crashed',
+  async t => {
+    const { host, service, front } = await startWorld(t)
+    const job = await service.createJob({ totalCount: 100 })
+    host.page('/tab', {
+      service: front.url,
+      script: `${clientScript(front.url)}
       addEventListener('pageshow', ({ persisted }) => (window.kept = persisted))
       const { fetch } = window
       window.streams = 0
@@ -773,57 +799,58 @@ t.test('a leader that is frozen, in the back/forward cache, or has crashed is re
         if (url.includes('/stream')) window.streams += 1
         return fetch(url, init)
       }`,
-  })
-  host.page('/elsewhere', { service: front.url })
-  const openTab = await openWindow(await openBrowser(t, { keepsPages: true }))
-  const tabs: WindowTab[] = []
-  while (tabs.length < 3) {
-    const tab = await openTab(`${host.url}/tab`)
-    await waitFor(() => tab.evaluate("headway.connection === 'live'"))
-    tabs.push(tab)
-  }
-  const [first, second, third] = tabs as [WindowTab, WindowTab, WindowTab]
-  t.equal(await first.evaluate('document.visibilityState'), 'hidden')
+    })
+    host.page('/elsewhere', { service: front.url })
+    const openTab = await openWindow(await openBrowser(t, { keepsPages: true }))
+    const tabs: WindowTab[] = []
+    while (tabs.length < 3) {
+      const tab = await openTab(`${host.url}/tab`)
+      await waitFor(() => tab.evaluate("headway.connection === 'live'"))
+      tabs.push(tab)
+    }
+    const [first, second, third] = tabs as [WindowTab, WindowTab, WindowTab]
+    t.equal(await first.evaluate('document.visibilityState'), 'hidden')
 
-  const streams = () => streamsSeen(front).length
-  const isReplaced = async (how: string, lose: () => Promise<unknown>) => {
-    const [before, lostAt] = [streams(), performance.now()]
-    await lose()
-    // On a busy machine the next one in the queue may be frozen when it has begun to lead: the third notices by its pings.
-    await waitFor(() => streams() > before, { timeoutMs: 20_000 })
-    t.comment(`${how}: ${Math.round(performance.now() - lostAt)} ms`)
-    await waitFor(() => front.openStreams === 1)
-  }
-  const has = (tab: WindowTab, percent: number) =>
-    waitFor(() => tab.evaluate(`headway.job('${job.id}').progressPercent === ${percent}`))
-  const areAtTheTruth = async (percent: number, ...those: WindowTab[]) => {
-    await service.heartbeat(job.id, { processedCount: percent })
-    for (const tab of those) await has(tab, percent)
-    t.equal(front.openStreams, 1)
-  }
+    const streams = () => streamsSeen(front).length
+    const isReplaced = async (how: string, lose: () => Promise<unknown>) => {
+      const [before, lostAt] = [streams(), performance.now()]
+      await lose()
+      // On a busy machine the next one in the queue may be frozen when it has begun to lead: the third notices by its pings.
+      await waitFor(() => streams() > before, { timeoutMs: 20_000 })
+      t.comment(`${how}: ${Math.round(performance.now() - lostAt)} ms`)
+      await waitFor(() => front.openStreams === 1)
+    }
+    const has = (tab: WindowTab, percent: number) =>
+      waitFor(() => tab.evaluate(`headway.job('${job.id}').progressPercent === ${percent}`))
+    const areAtTheTruth = async (percent: number, ...those: WindowTab[]) => {
+      await service.heartbeat(job.id, { processedCount: percent })
+      for (const tab of those) await has(tab, percent)
+      t.equal(front.openStreams, 1)
+    }
 
-  // The next one in the queue does not run either.
-  await second.freeze()
-  await isReplaced('frozen', first.freeze)
-  await areAtTheTruth(10, third)
-  await first.thaw()
-  await second.thaw()
-  await has(first, 10)
-  await areAtTheTruth(20, first, second, third)
+    // The next one in the queue does not run either.
+    await second.freeze()
+    await isReplaced('frozen', first.freeze)
+    await areAtTheTruth(10, third)
+    await first.thaw()
+    await second.thaw()
+    await has(first, 10)
+    await areAtTheTruth(20, first, second, third)
 
-  await isReplaced('kept', () => third.evaluate("location.href = '/elsewhere'"))
-  await areAtTheTruth(30, first, second)
-  await third.evaluate('history.back()')
-  await waitFor(() => third.evaluate('window.kept'))
-  await has(third, 30)
-  await areAtTheTruth(40, first, second, third)
+    await isReplaced('kept', () => third.evaluate("location.href = '/elsewhere'"))
+    await areAtTheTruth(30, first, second)
+    await third.evaluate('history.back()')
+    await waitFor(() => third.evaluate('window.kept'))
+    await has(third, 30)
+    await areAtTheTruth(40, first, second, third)
 
-  const leads = await first.evaluate('streams > 1')
-  await isReplaced('crashed', (leads ? first : second).crash)
-  await areAtTheTruth(50, leads ? second : first, third)
-})
+    const leads = await first.evaluate('streams > 1')
+    await isReplaced('crashed', (leads ? first : second).crash)
+    await areAtTheTruth(50, leads ? second : first, third)
+  },
+)
 
-t.test('a page survives its service, and streams that do not get through', async t => {
+t.test('a page goes on after a restart of the service, and where no stream gets through', async t => {
   const { host, service, front } = await startWorld(t)
   const job = await service.createJob({ totalCount: 100 })
   host.page('/hard', { service: front.url, script: clientScript(front.url) })
@@ -849,7 +876,7 @@ t.test('a page survives its service, and streams that do not get through', async
 })
 
 t.test(
-  'a token that expires is renewed without losing the place, and a page that waits is told after a reload',
+  'a stream with a renewed token resumes from the last id, and a page that waits for a job is told of its end after a reload',
   async t => {
     const tenant_id = '0197a3c2-5b1e-7c44-9d0a-2f6b8e1d3a55'
     const { host, service, front } = await startWorld(t, { AUTH_JWT_SECRET: SECRET })

@@ -13,13 +13,30 @@ interface Course {
   processed: number
   workers?: number
   message?: string
-  /** What the workers share between them, each naming its part. */
+  /** The total that the workers share. Each names its part. */
   total?: number
-  /** Of a job with stages: what its percent is now. */
+  /** The percent of a job with stages. */
   percent?: number
 }
 
 const SAMPLES = 90
+
+/** Lets the measurements of a job be older than they are, as if so much time had passed since. */
+export const passTime = async (service: Service, jobId: string, seconds: number): Promise<void> => {
+  const { pool } = service.database
+  await pool.query(
+    `UPDATE job_progress SET rate_since = rate_since - make_interval(secs => $2), rate_at = rate_at - make_interval(secs => $2),
+       advanced_at = advanced_at - make_interval(secs => $2), created_at = created_at - make_interval(secs => $2)
+     WHERE job_id = $1`,
+    [jobId, seconds],
+  )
+  await pool.query(
+    `UPDATE progress_jobs SET started_at = started_at - make_interval(secs => $2), created_at = created_at - make_interval(secs => $2),
+       advanced_at = advanced_at - make_interval(secs => $2)
+     WHERE id = $1`,
+    [jobId, seconds],
+  )
+}
 
 /** A speed that looks like work: not quite even, and slower now and then. */
 const paceAt = (share: number): number =>
@@ -73,12 +90,13 @@ const evenness = (index: number, workers: number): number => 1 + (0.3 * (index -
 /** Reports as the workers of a job would have while it ran: their clocks say when, and so how fast they are. */
 export const work = async (service: Service, jobId: string, course: Course): Promise<void> => {
   const { secondsAgo, processed, workers = 1, message } = course
-  for (const share of [0, 0.2, 0.4, 0.6, 0.8, 1]) {
+  const shares = [0, 0.2, 0.4, 0.6, 0.8, 1]
+  for (const share of shares) {
+    if (share > 0) await passTime(service, jobId, secondsAgo / (shares.length - 1))
     await Promise.all(
       Array.from({ length: workers }, (_, index) =>
         service.heartbeat(jobId, {
           workerId: workers === 1 ? 'default' : `worker-${index + 1}`,
-          reportedAt: new Date(Date.now() - 1000 * secondsAgo * (1 - share)).toISOString(),
           ...(processed > 0 && {
             processedCount: share === 0 ? 0 : Math.floor(((processed * share) / workers) * evenness(index, workers)),
           }),
@@ -98,7 +116,7 @@ export const runningJob = async (service: Service, fields: Fields, course: Cours
   return job
 }
 
-/** A job that has ended some time ago. */
+/** A job that has ended some time ago, and took exactly as long as it says, however long the calls took. */
 export const finishedJob = async (
   service: Service,
   fields: Fields,
@@ -109,6 +127,10 @@ export const finishedJob = async (
   const reply = await service.call('POST', `/jobs/${job.id}/${how}`, body ?? {})
   if (reply.status !== 200) throw new Error(JSON.stringify(reply.body))
   await service.age(job.id, secondsAgo)
+  await service.database.pool.query(
+    'UPDATE progress_jobs SET started_at = finished_at - make_interval(secs => $2) WHERE id = $1',
+    [job.id, took],
+  )
   await service.database.pool.query('UPDATE job_events SET at = at - make_interval(secs => $2) WHERE job_id = $1', [
     job.id,
     secondsAgo,

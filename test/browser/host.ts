@@ -48,7 +48,7 @@ export const startHost = async (t: Test): Promise<Host> => {
   }
 }
 
-/** What a bundler makes of a module that imports @headway/client, as it is published, React or Vue. */
+/** The bundle of a module that imports the published @headway/client, React or Vue. */
 export const bundle = async (source: string, { react = 18 }: { react?: 18 | 19 } = {}): Promise<string> => {
   const root = fileURLToPath(new URL('../..', import.meta.url))
   const { outputFiles } = await build({

@@ -1,5 +1,10 @@
-import { backdate, finishedJob, runningJob, work } from './fixtures.ts'
+import { backdate, finishedJob, passTime, runningJob, work } from './fixtures.ts'
 import type { Service } from '../helpers/service.ts'
+
+const DUE: Partial<Record<string, { finishWithinSeconds: number }>> = {
+  'import:products': { finishWithinSeconds: 120 },
+  reindex: { finishWithinSeconds: 300 },
+}
 
 /** Jobs of a company on an ordinary afternoon: what the pictures of the manual show. */
 export const makeSampleJobs = async (service: Service) => {
@@ -16,8 +21,20 @@ export const makeSampleJobs = async (service: Service) => {
     ['report:sales', 'Daily sales report', 64_000, 39, 290],
   ] as const
   for (const [jobType, name, secondsAgo, took, processed] of [...ended].reverse()) {
-    const fields = { jobType, name, totalCount: processed, unit: 'rows' }
+    const fields = { jobType, name, totalCount: processed, unit: 'rows', ...DUE[jobType] }
     await finishedJob(service, fields, { secondsAgo, took, processed, how: 'complete' })
+  }
+  // The same went wrong with others.
+  for (const [name, secondsAgo, contact] of [
+    ['Sync leads with the CRM', 1_900, 118],
+    ['Sync partners with the CRM', 2_700, 2_041],
+  ] as const) {
+    const errorMessage = `Contact ${contact}: the CRM refused the record (422: phone number is malformed)`
+    await finishedJob(
+      service,
+      { jobType: 'sync:crm', name, totalCount: 4_800, unit: 'records' },
+      { secondsAgo, took: 140, processed: contact, how: 'fail', body: { errorMessage } },
+    )
   }
   const failed = await finishedJob(
     service,
@@ -66,12 +83,12 @@ export const makeSampleJobs = async (service: Service) => {
   await service.heartbeat(proposals.id, { stage: 'collecting', processedCount: 40, totalCount: 40 })
   await service.heartbeat(proposals.id, { stage: 'clustering', processedCount: 12, totalCount: 12 })
   for (const processedCount of [0, 5, 10, 15, 19]) {
+    if (processedCount > 0) await passTime(service, proposals.id, 30)
     await service.heartbeat(proposals.id, {
       stage: 'synthesizing',
       processedCount,
       totalCount: 31,
       message: `Cluster ${processedCount}: pricing`,
-      reportedAt: new Date(Date.now() - 6_000 * (19 - processedCount)).toISOString(),
     })
   }
   await backdate(service, proposals.id, { secondsAgo: 265, processed: 44, percent: 59 })
@@ -130,7 +147,7 @@ export const makeSampleJobs = async (service: Service) => {
     if (processed === 12_000) await service.call('POST', `/jobs/${id}/complete`, {})
   }
   await backdate(service, batch.body.id, { secondsAgo: 1_200, processed: 43_800 })
-  // What nobody has reported for, and what somebody has without getting on.
+  // A job without reports, and a job with reports that do not advance.
   await service.database.pool.query(
     `UPDATE progress_jobs SET liveness = 'stalled', heartbeat_at = now() - interval '47 seconds', revision = revision + 1 WHERE id = $1`,
     [stalled.id],
@@ -140,10 +157,10 @@ export const makeSampleJobs = async (service: Service) => {
     [stalled.id],
   )
   await service.database.pool.query(
-    `UPDATE progress_jobs SET advanced_at = now() - interval '194 seconds' WHERE id = $1`,
+    `UPDATE progress_jobs SET advanced_at = now() - interval '700 seconds' WHERE id = $1`,
     [stuck.id],
   )
-  /** As if those who get on had just reported. */
+  /** As if the workers of advancing jobs had just reported. */
   const refresh = () =>
     service.database.pool.query(
       `UPDATE progress_jobs SET advanced_at = now(), heartbeat_at = now(), updated_at = now(), revision = revision + 1

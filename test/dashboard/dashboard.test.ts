@@ -9,31 +9,12 @@ import {
   rangeLeft,
   secondsLeft,
 } from '../../src/browser-client/condition.ts'
-import { listActive } from '../../src/dashboard/data/active-list.ts'
+import { listActive, type ActiveStatus } from '../../src/dashboard/data/active-list.ts'
 import { Curve } from '../../src/dashboard/data/curve.ts'
 import { Sorting } from '../../src/dashboard/data/sorting.ts'
 import { mayDo } from '../../src/dashboard/session.ts'
 import { countText, failureText, speedNowText, speedText } from '../../src/dashboard/views/figures.ts'
-
-const START = Date.UTC(2026, 0, 31, 12)
-const at = (seconds: number): string => new Date(START + 1000 * seconds).toISOString()
-const now = (seconds: number): number => START + 1000 * seconds
-
-/** Running for a minute when it last advanced, with every second item done. */
-const running = {
-  status: 'running' as const,
-  liveness: 'ok' as const,
-  cancelRequestedAt: null,
-  startedAt: at(0),
-  advancedAt: at(60),
-  processedCount: 30,
-  progressPercent: 30,
-  totalCount: 100,
-  stage: null,
-  etaSeconds: 140,
-  updatedAt: at(60),
-  children: null,
-}
+import { at, now, running } from './running-job.ts'
 
 t.test('the condition of a job is its status, and for a running one its problem', async t => {
   const table: [name: string, over: Record<string, unknown>, seconds: number, condition: string][] = [
@@ -53,32 +34,35 @@ t.test('the condition of a job is its status, and for a running one its problem'
   }
 })
 
-t.test(
-  'jobs at risk and overdue need attention, pending ones as well, and unusual ones have a list of their own',
-  async t => {
-    const job = (id: string, over: Partial<LiveJob>) =>
-      ({ ...running, id, jobType: 'a', name: id, message: null, deadline: null, unusual: false, ...over }) as LiveJob
-    const jobs = [
-      job('in time', { deadline: 'on_time' }),
-      job('at risk', { deadline: 'at_risk' }),
-      job('overdue', { deadline: 'overdue', status: 'pending' }),
-      job('unusual', { unusual: true }),
-      job('ended late', { deadline: 'overdue', status: 'completed' }),
-    ]
-    const list = (status: 'attention' | 'unusual') =>
-      listActive(jobs, { jobType: '', status, text: '' }, new Map(), now(61))
+t.test('jobs at risk, overdue jobs and unusual jobs each have a list, and the first two need attention', async t => {
+  const job = (id: string, over: Partial<LiveJob>) =>
+    ({ ...running, id, jobType: 'a', name: id, message: null, deadline: null, unusual: false, ...over }) as LiveJob
+  const jobs = [
+    job('in time', { deadline: 'on_time' }),
+    job('at risk', { deadline: 'at_risk' }),
+    job('overdue', { deadline: 'overdue', status: 'pending' }),
+    job('unusual', { unusual: true }),
+    job('ended late', { deadline: 'overdue', status: 'completed' }),
+  ]
+  const list = (status: ActiveStatus) => listActive(jobs, { jobType: '', status, text: '' }, new Map(), now(61))
+  t.same(
+    list('attention').rows.map(({ key }) => key),
+    ['at risk', 'overdue'],
+  )
+  t.same(
+    list('unusual').rows.map(({ key }) => key),
+    ['unusual'],
+    'it is no alarm',
+  )
+  for (const status of ['at_risk', 'overdue'] as const) {
     t.same(
-      list('attention').rows.map(({ key }) => key),
-      ['at risk', 'overdue'],
+      list(status).rows.map(({ key }) => key),
+      [status.replace('_', ' ')],
     )
-    t.same(
-      list('unusual').rows.map(({ key }) => key),
-      ['unusual'],
-      'it is no alarm',
-    )
-    t.same(list('attention').counts, { all: 4, running: 3, pending: 1, attention: 2, unusual: 1 })
-  },
-)
+  }
+  const counts = { all: 4, running: 3, pending: 1, attention: 2, at_risk: 1, overdue: 1, unusual: 1 }
+  t.same(list('attention').counts, counts)
+})
 
 /** A batch of 200, of whose 42 running partitions some are silent. */
 const batchWith = (over: Record<string, unknown>) => ({
@@ -91,22 +75,29 @@ const batchWith = (over: Record<string, unknown>) => ({
   },
 })
 
-t.test('a batch is stalled once all of its running partitions are; until then its numbers stay', async t => {
-  const partly = batchWith({})
-  t.equal(conditionOf(partly, now(61)), 'partly_stalled')
-  t.ok(needsAttention('partly_stalled'), 'somebody should look all the same')
-  t.ok(isAdvancing(partly, now(61)))
-  t.equal(secondsLeft(partly, now(60)), 140)
-  t.equal(speedNowText({ ...partly, throughputPerSecond: 293, unit: 'rows' }, now(61)), '293/s')
-  t.equal(conditionOf(partly, now(90)), 'not_advancing', 'the others do nothing either')
-  const all = batchWith({ stalled: 42 })
-  t.equal(conditionOf(all, now(61)), 'stalled')
-  t.equal(secondsLeft(all, now(60)), null)
-  t.equal(conditionOf({ ...partly, liveness: 'ok' }, now(61)), 'running', 'they are back')
-  t.equal(conditionOf(batchWith({ stalled: undefined }), now(61)), 'stalled', 'an earlier service does not count them')
-})
+t.test(
+  'a batch counts as stalled once all of its running partitions are stalled, and keeps its numbers until then',
+  async t => {
+    const partly = batchWith({})
+    t.equal(conditionOf(partly, now(61)), 'partly_stalled')
+    t.ok(needsAttention('partly_stalled'), 'somebody should look all the same')
+    t.ok(isAdvancing(partly, now(61)))
+    t.equal(secondsLeft(partly, now(60)), 140)
+    t.equal(speedNowText({ ...partly, throughputPerSecond: 293, unit: 'rows' }, now(61)), '293/s')
+    t.equal(conditionOf(partly, now(90)), 'not_advancing', 'the others do nothing either')
+    const all = batchWith({ stalled: 42 })
+    t.equal(conditionOf(all, now(61)), 'stalled')
+    t.equal(secondsLeft(all, now(60)), null)
+    t.equal(conditionOf({ ...partly, liveness: 'ok' }, now(61)), 'running', 'they are back')
+    t.equal(
+      conditionOf(batchWith({ stalled: undefined }), now(61)),
+      'stalled',
+      'an earlier service does not count them',
+    )
+  },
+)
 
-t.test('a list shows the line of an error that names the problem, without the stack', async t => {
+t.test('a list shows the line that names the problem of an error, and no stack', async t => {
   const texts = [
     ['No more paper', 'No more paper'],
     ['Error: refused\n    at Socket.connect (/srv/a.js:1:2)\n    at b', 'Error: refused'],
@@ -172,7 +163,7 @@ t.test('the time left counts down between two updates, not below 0, and only whi
   t.equal(secondsLeft(running, now(100)), null, 'it has not advanced for 40 s')
 })
 
-t.test('the range of the time left counts down with it, and is gone where that is', async t => {
+t.test('the range of the time left counts down with the time left, and is shown only with it', async t => {
   const job = { ...running, etaLowSeconds: 100, etaHighSeconds: 300 }
   t.match(rangeLeft(job, now(60)), { about: { value: 3, unit: 'minute' }, low: { value: 100 }, high: { value: 5 } })
   t.match(rangeLeft(job, now(80)), { about: { value: 2, unit: 'minute' }, low: { value: 80 }, high: { value: 5 } })
@@ -207,7 +198,7 @@ t.test('a curve begins with the history and continues with the stream, with one 
   live(50, 25)
   live(60, 30)
   t.same(
-    curve.points.map(({ atMs, progressPercent }) => [(atMs - START) / 1000, progressPercent]),
+    curve.points.map(({ atMs, progressPercent }) => [(atMs - now(0)) / 1000, progressPercent]),
     [
       [0, 0],
       [20, 10],
@@ -221,7 +212,7 @@ t.test('a curve begins with the history and continues with the stream, with one 
   t.equal(curve.points.at(-1)?.atMs, now(9_999))
 })
 
-t.test('the first report of a job starts it and is a point of its curve as well', async t => {
+t.test('the first report of a job is a point of its curve', async t => {
   const curve = new Curve()
   curve.add({ ...running, updatedAt: at(0), throughputPerSecond: null })
   curve.load([{ id: '1', type: 'started', at: at(0), actor: null, attempt: 1, data: {} }])
@@ -231,7 +222,7 @@ t.test('the first report of a job starts it and is a point of its curve as well'
   )
 })
 
-t.test('a slow speed is told by the minute or the hour, so that it is a number that can be read', async t => {
+t.test('a slow speed is shown per minute or per hour', async t => {
   for (const [perSecond, unit, expected] of [
     [null, 'rows', ''],
     [0, 'rows', '0/s'],
@@ -247,7 +238,7 @@ t.test('a slow speed is told by the minute or the hour, so that it is a number t
   }
 })
 
-t.test('an order holds for five seconds, and jobs without a value come last', async t => {
+t.test('a sorted list keeps its order for five seconds, and jobs without a value come last', async t => {
   const job = (id: string, progressPercent: number, status = 'running') => ({ id, progressPercent, status }) as LiveJob
   const sorting = new Sorting()
   const order = (jobs: LiveJob[], seconds: number) => sorting.apply(jobs, 'done', now(seconds)).map(({ id }) => id)
@@ -261,7 +252,7 @@ t.test('an order holds for five seconds, and jobs without a value come last', as
   )
 })
 
-t.test('the page offers only what the token allows, and everything where none is needed', async t => {
+t.test('the page offers only the actions that the token allows, and all actions where no token is needed', async t => {
   const token = (features: unknown) => `x.${Buffer.from(JSON.stringify({ features })).toString('base64url')}.x`
   t.equal(mayDo('cancel', null), true)
   t.equal(mayDo('cancel', token(['progress.view', 'progress.cancel'])), true)

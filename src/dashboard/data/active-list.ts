@@ -1,12 +1,14 @@
 import type { ListedJob } from '../../contract/job.ts'
 import type { LiveJob } from '../../contract/live-job.ts'
-import { conditionOf, needsAttention } from '../../browser-client/condition.ts'
 import { latenessOf } from '../../contract/deadline.ts'
 import { isFinished } from '../../contract/states.ts'
+import { wantsAttention } from './attention.ts'
 import type { Partitions } from './partitions.ts'
 
-export const ACTIVE_STATUSES = ['running', 'pending', 'attention', 'unusual'] as const
+export const ACTIVE_STATUSES = ['running', 'pending', 'attention', 'at_risk', 'overdue', 'unusual'] as const
 export type ActiveStatus = (typeof ACTIVE_STATUSES)[number]
+/** Most of the time, no job is in one of these. */
+export const RARE_STATUSES: ReadonlySet<ActiveStatus> = new Set(['at_risk', 'overdue', 'unusual'])
 
 export interface ActiveFilter {
   jobType: string
@@ -28,21 +30,25 @@ export interface ActiveList {
   rows: Row[]
   /** Number of jobs that are shown, without their partitions. */
   shown: number
-  /** Jobs that match type and text, by status. A job that needs attention, or takes longer than usual, counts twice. */
+  /** Jobs that match type and text, by status. A job that needs attention, is late or takes longer than usual counts for each. */
   counts: Record<ActiveStatus | 'all', number>
   types: string[]
 }
 
 const statusesOf = (job: LiveJob, nowMs: number): ActiveStatus[] => {
   const statuses: ActiveStatus[] = [job.status === 'running' ? 'running' : 'pending']
-  if (needsAttention(conditionOf(job, nowMs)) || latenessOf(job) !== null) statuses.push('attention')
+  const lateness = latenessOf(job)
+  if (wantsAttention(job, nowMs)) statuses.push('attention')
+  if (lateness !== null) statuses.push(lateness)
   if (job.unusual) statuses.push('unusual')
   return statuses
 }
 
 const holds = (job: LiveJob, needle: string): boolean =>
   needle === '' ||
-  [job.name, job.jobType, job.message ?? '', job.id].some(field => field.toLowerCase().includes(needle))
+  [job.name, job.jobType, job.message, job.id, job.errorMessage, ...(job.children?.errors ?? [])].some(field =>
+    field?.toLowerCase().includes(needle),
+  )
 
 const partitionRows = (of: Partitions): Row[] =>
   Array.from({ length: of.count }, (_, index) => ({
@@ -60,7 +66,7 @@ export const listActive = (
   nowMs: number,
 ): ActiveList => {
   const rows: Row[] = []
-  const counts = { all: 0, running: 0, pending: 0, attention: 0, unusual: 0 }
+  const counts = { all: 0, running: 0, pending: 0, attention: 0, at_risk: 0, overdue: 0, unusual: 0 }
   const types = new Set<string>()
   let shown = 0
   const needle = text.trim().toLowerCase()

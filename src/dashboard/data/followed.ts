@@ -39,6 +39,14 @@ export class Followed<Query, Value> implements ReactiveController {
     this.#reading.refresh()
   }
 
+  /** Asks nothing any more, until the next `ask`. */
+  rest(): void {
+    this.#reading?.stop()
+    this.#reading = null
+    this.#key = null
+    this.#former = null
+  }
+
   readonly refresh = (): void => {
     this.#reading?.refresh()
   }

@@ -3,6 +3,7 @@ import type { JobEvent, JobWithWorkers } from '../../contract/job.ts'
 import type { LiveJob } from '../../contract/live-job.ts'
 import { headway } from '../feed.ts'
 import { Curve } from './curve.ts'
+import { Heartbeats } from './heartbeats.ts'
 import { Reading } from './reading.ts'
 import type { Problem } from './reading.ts'
 
@@ -19,12 +20,20 @@ const FINISHED_MS = 15_000
 const EVENTS_PAGE = 1_000
 const MOST_PAGES = 5
 
-const CHANGES: readonly JobEventType[] = [...LIFECYCLES, 'stage_changed']
+export const CHANGES: readonly JobEventType[] = [...LIFECYCLES, 'stage_changed']
 
 /** The entries of the history from which the curve is made. */
-const MILESTONES: readonly JobEventType[] = ['started', 'retried', 'progress', 'completed', 'failed', 'cancelled']
+export const MILESTONES: readonly JobEventType[] = [
+  'started',
+  'retried',
+  'progress',
+  'completed',
+  'failed',
+  'cancelled',
+]
 
-const readAll = async (id: string, type: readonly JobEventType[], signal: AbortSignal): Promise<JobEvent[]> => {
+/** The whole history of a job, as far as these types go. */
+export const readAll = async (id: string, type: readonly JobEventType[], signal: AbortSignal): Promise<JobEvent[]> => {
   const items: JobEvent[] = []
   for (let page = 1; page <= MOST_PAGES; page += 1) {
     const found = await headway.api.events(id, { type, page, pageSize: EVENTS_PAGE }, { signal })
@@ -42,6 +51,7 @@ const lifeOf = (job: LiveJob | JobWithWorkers): string =>
 export class JobDetails {
   readonly id: string
   readonly curve = new Curve()
+  readonly heartbeats = new Heartbeats()
   readonly #job: Reading<JobWithWorkers>
   readonly #changes: Reading<JobEvent[]>
   readonly #samples: Reading<null>
@@ -57,11 +67,14 @@ export class JobDetails {
     this.#job = new Reading(async signal => {
       const job = await headway.api.job(id, { signal })
       this.#see(job)
+      this.heartbeats.add(job.heartbeatAt)
       return job
     }, REST_MS)
     this.#changes = new Reading(signal => readAll(id, CHANGES, signal), REST_MS)
     this.#samples = new Reading(async signal => {
-      this.curve.load(await readAll(id, MILESTONES, signal))
+      const events = await readAll(id, MILESTONES, signal)
+      this.curve.load(events)
+      this.heartbeats.load(events)
       return null
     }, REST_MS)
     this.#unsubscribe = headway.subscribe(() => this.#follow())

@@ -1,12 +1,8 @@
 import type { ListQuery } from '../../browser-client/index.ts'
-import type { Children, ListedJob, Page } from '../../contract/job.ts'
+import type { Children, JobPage, ListedJob } from '../../contract/job.ts'
 import { headway } from '../feed.ts'
 import { Reading } from './reading.ts'
 import type { Problem } from './reading.ts'
-
-/** The states by which partitions are counted: their status, and whether a running one is stalled. */
-export const PARTITION_STATES = ['running', 'stalled', 'pending', 'failed', 'completed', 'cancelled'] as const
-export type PartitionState = (typeof PARTITION_STATES)[number]
 
 const PAGE_SIZE = 100
 const REST_MS = 1_000
@@ -17,21 +13,15 @@ const REST_MS = 1_000
  */
 export class Partitions {
   readonly batchId: string
-  /** The state of the partitions to show; '' for all. */
-  readonly state: PartitionState | ''
-  readonly #pages = new Map<number, Reading<Page<ListedJob>>>()
+  readonly #pages = new Map<number, Reading<JobPage>>()
   #expected: number
   #revision: number
   #inView: readonly number[] = [1]
 
-  constructor(
-    { id, revision, children }: { id: string; revision: number; children: Children | null },
-    state: PartitionState | '' = '',
-  ) {
+  constructor({ id, revision, children }: { id: string; revision: number; children: Children | null }) {
     this.batchId = id
-    this.state = state
     this.#revision = revision
-    this.#expected = children?.[state === '' ? 'total' : state] ?? 0
+    this.#expected = children?.total ?? 0
     this.#page(1).refresh()
   }
 
@@ -75,7 +65,7 @@ export class Partitions {
     for (const page of this.#pages.values()) page.stop()
   }
 
-  #page(number: number): Reading<Page<ListedJob>> {
+  #page(number: number): Reading<JobPage> {
     let page = this.#pages.get(number)
     if (page === undefined) {
       const query: ListQuery = {
@@ -83,7 +73,6 @@ export class Partitions {
         sort: 'partitionIndex',
         page: number,
         pageSize: PAGE_SIZE,
-        ...(this.state === 'stalled' ? { liveness: 'stalled' } : this.state !== '' && { status: this.state }),
       }
       page = new Reading(signal => headway.api.list(query, { signal }), REST_MS)
       this.#pages.set(number, page)

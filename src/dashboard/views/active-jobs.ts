@@ -2,7 +2,7 @@ import { html, nothing } from 'lit'
 import type { PropertyDeclarations, TemplateResult } from 'lit'
 import type { LiveJob } from '../../contract/live-job.ts'
 import { isFinished } from '../../contract/states.ts'
-import { ACTIVE_STATUSES, listActive } from '../data/active-list.ts'
+import { ACTIVE_STATUSES, listActive, RARE_STATUSES } from '../data/active-list.ts'
 import type { ActiveFilter, ActiveList, ActiveStatus, Row } from '../data/active-list.ts'
 import { Reading } from '../data/reading.ts'
 import { SORTS, Sorting } from '../data/sorting.ts'
@@ -15,7 +15,8 @@ import { activeRow } from './active-row.ts'
 import { PageElement } from './element.ts'
 import { Found } from './found.ts'
 import { empty, firstJobHint, loading } from './placeholders.ts'
-import { filters } from './toolbar.ts'
+import { sortHeading } from './sort-heading.ts'
+import { filters, sortBy } from './toolbar.ts'
 import './virtual-rows.ts'
 
 const NARROW = matchMedia('(max-width: 820px)')
@@ -37,16 +38,18 @@ const SORTED: Partial<Record<Sort, { column: string; direction: 'ascending' | 'd
 
 const sortOf = (query: URLSearchParams): Sort => SORTS.find(sort => sort === query.get('sort')) ?? 'newest'
 
+/** A second click on a heading goes back to the newest first. */
 const columns = (sort: Sort): TemplateResult => {
   const sorted = SORTED[sort]
-  const heading = (name: string, label: string) =>
-    html`<div
-      class=${`cell ${name}`}
-      role="columnheader"
-      aria-sort=${sorted?.column === name ? sorted.direction : nothing}
-    >
-      ${label}
-    </div>`
+  const heading = (name: string, label: string) => {
+    const by = SORTS.find(each => SORTED[each]?.column === name)
+    return sortHeading({
+      name,
+      label,
+      ...(by !== undefined && { sort: () => sortBy(by === sort ? 'newest' : by) }),
+      direction: sorted?.column === name ? sorted.direction : null,
+    })
+  }
   return html`<div class="heading" role="rowgroup">
     <div class="line" role="row" aria-rowindex="1">
       ${heading('job', text('column.job'))} ${heading('progress', text('column.progress'))}
@@ -147,7 +150,7 @@ class ActiveJobs extends PageElement {
   #truncated(count: number, { jobType, text: needle }: ActiveFilter): TemplateResult | typeof nothing {
     // The stream adds the other jobs when they change. Only the service knows how many there are.
     this.#total ??= new Reading(
-      async signal => (await headway.api.list({ topLevel: true, pageSize: 1 }, { signal })).total,
+      async signal => (await headway.api.list({ topLevel: true, pageSize: 1 }, { signal })).total ?? 0,
       TOTAL_REST_MS,
     )
     if (count !== this.#countedFor) this.#total.refresh()
@@ -173,8 +176,8 @@ class ActiveJobs extends PageElement {
       status: status ?? '',
       statuses: [
         { value: '', label: text('jobs.status.all'), ...counted(counts.all) },
-        // Rarely, a job takes longer than usual: only then is there a choice for it.
-        ...ACTIVE_STATUSES.filter(value => value !== 'unusual' || counts.unusual > 0 || status === value).map(
+        // There is a choice for what is rare only while there is such a job.
+        ...ACTIVE_STATUSES.filter(value => !RARE_STATUSES.has(value) || counts[value] > 0 || status === value).map(
           value => ({
             value,
             label: text(`jobs.status.${value}`),
@@ -189,7 +192,17 @@ class ActiveJobs extends PageElement {
     if (rows.length === 0) {
       const isFiltered = filter.jobType !== '' || filter.text !== '' || filter.status !== null
       return isFiltered
-        ? empty(text('jobs.empty.filtered'), html`<a class="button" href=${ADDRESS.jobs}>${text('jobs.clear')}</a>`)
+        ? empty(
+            text('jobs.empty.filtered'),
+            html`<div class="buttons">
+              <a class="button" href=${ADDRESS.jobs}>${text('jobs.clear')}</a>
+              ${
+                filter.text === ''
+                  ? nothing
+                  : html`<a class="button" href=${ADDRESS.history({ q: filter.text })}>${text('hands.finished')}</a>`
+              }
+            </div>`,
+          )
         : empty(text('jobs.empty'), firstJobHint())
     }
     const context = { nowMs, toggle: this.#toggle }

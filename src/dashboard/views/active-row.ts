@@ -3,11 +3,12 @@ import type { TemplateResult } from 'lit'
 import type { LiveJob } from '../../contract/live-job.ts'
 import { conditionOf } from '../../browser-client/condition.ts'
 import type { Condition } from '../../browser-client/condition.ts'
-import type { Row } from '../data/active-list.ts'
+import type { Row as ListRow } from '../data/active-list.ts'
 import { ADDRESS } from '../router.ts'
 import { number, percent, text } from '../words.ts'
 import { bar } from './bar.ts'
-import { actionsOf, confirmAction } from './dialogs.ts'
+import { bell } from './bell.ts'
+import { rowAction } from './row-action.ts'
 import {
   conditionText,
   countCell,
@@ -15,11 +16,19 @@ import {
   inOneLine,
   latenessBadge,
   leftText,
+  leftTitle,
   speedNowText,
   unusualText,
 } from './figures.ts'
 import * as icons from './icons.ts'
 import { problemText } from './problem-text.ts'
+import { ageAndOwner } from './times.ts'
+
+type Row = Pick<ListRow, 'job' | 'isOpen'> & {
+  /** `known`: a partition on the page of its batch, which has all of them. */
+  partition: ListRow['partition'] | 'known'
+  isSlow?: boolean
+}
 
 interface RowContext {
   nowMs: number
@@ -44,7 +53,7 @@ const unfoldButton = (row: Row, job: LiveJob, toggle: RowContext['toggle']): Tem
  * The badges of a row. They are only shown for unusual or pending conditions: a list in which every line says "running" says
  * nothing. Problems of partitions are links to them.
  */
-const badges = (condition: Condition, job: LiveJob, nowMs: number): TemplateResult => {
+const badges = (condition: Condition, job: LiveJob, isSlow: boolean, nowMs: number): TemplateResult => {
   const said = conditionText(condition, job, nowMs)
   const failed = job.children?.failed ?? 0
   const own =
@@ -59,17 +68,23 @@ const badges = (condition: Condition, job: LiveJob, nowMs: number): TemplateResu
       : html`<a class="badge" data-condition="failed" href=${ADDRESS.partitions(job.id, 'failed')}
           >${text('batch.failed.short', { failed })}</a
         >`
-  return html`${own} ${latenessBadge(job)} ${ofPartitions}`
+  const slow = isSlow
+    ? html`<span class="badge" data-condition="not_advancing">${text('picture.slow')}</span>`
+    : nothing
+  return html`${own} ${slow} ${latenessBadge(job)} ${ofPartitions}`
 }
 
-const subtitle = (job: LiveJob, isPartition: boolean): TemplateResult => {
+const subtitle = (job: LiveJob, isPartition: boolean, nowMs: number): TemplateResult => {
   const { children } = job
+  const [age, owner] = ageAndOwner(job, nowMs)
   const parts = [
     ...(isPartition ? [] : [job.jobType]),
+    age,
     ...(children === null ? [] : [text('job.partitions', { count: children.total, running: children.running })]),
     unusualText(job),
     ...(job.stage === null ? [] : [job.stage]),
     job.message ?? (children === null ? failureText(job) : ''),
+    owner,
   ]
   return html`<span class="subtitle">${inOneLine(parts)}</span>`
 }
@@ -80,7 +95,6 @@ const cells = (row: Row, job: LiveJob, { nowMs, toggle }: RowContext): TemplateR
     job.status === 'running' && job.totalCount === null && job.progressPercent === 0 && job.stages === null
   const left = leftText(job, nowMs)
   const speed = speedNowText(job, nowMs)
-  const [action] = actionsOf(job)
   return html`
     <div class="cell job" role="cell">
       ${unfoldButton(row, job, toggle)} ${icons.conditionIcon(condition)}
@@ -89,7 +103,9 @@ const cells = (row: Row, job: LiveJob, { nowMs, toggle }: RowContext): TemplateR
           <a href=${ADDRESS.job(job.id)} title=${job.name} dir="auto">${job.name}</a>
           <span class="vh">${text(`condition.${condition}`)}</span>
         </span>
-        <span class="second">${badges(condition, job, nowMs)} ${subtitle(job, row.partition !== null)}</span>
+        <span class="second"
+          >${badges(condition, job, row.isSlow ?? false, nowMs)} ${subtitle(job, row.partition !== null, nowMs)}</span
+        >
       </div>
     </div>
     <div class="cell progress" role="cell">
@@ -98,25 +114,11 @@ const cells = (row: Row, job: LiveJob, { nowMs, toggle }: RowContext): TemplateR
     </div>
     <div class="cell count" role="cell">${countCell(job)}</div>
     <div class="cell speed" role="cell">${speed}</div>
-    <div class="cell left" role="cell">${left}</div>
+    <div class="cell left" role="cell" title=${left === '' ? nothing : leftTitle(job, nowMs)}>${left}</div>
     <div class="cell workers" role="cell">
       ${job.children !== null || job.workerCount === 0 ? '' : number(job.workerCount)}
     </div>
-    <div class="cell actions" role="cell">
-      ${
-        action === undefined
-          ? nothing
-          : html`<button
-              type="button"
-              class="quiet"
-              aria-label=${text(`action.${action}.of`, { name: job.name })}
-              title=${text(`action.${action}`)}
-              @click=${() => confirmAction(action, job)}
-            >
-              ${action === 'cancel' ? icons.close : icons.again}
-            </button>`
-      }
-    </div>
+    <div class="cell actions" role="cell">${rowAction(job)} ${bell(job)}</div>
   `
 }
 
@@ -128,7 +130,7 @@ export const activeRow = (row: Row, context: RowContext): TemplateResult => {
       ? html`<div class="cell job" role="cell">
           <span class="subtitle">
             ${
-              partition?.of.problem
+              partition !== null && partition !== 'known' && partition.of.problem
                 ? text('job.partitions.failed', { detail: problemText(partition.of.problem) })
                 : text('job.partitions.loading')
             }

@@ -3,30 +3,34 @@ import type { PropertyDeclarations, TemplateResult } from 'lit'
 import { PageElement } from './element.ts'
 
 const SHOWN_MS = 5_000
+/** Several watched jobs may end at once. */
+const MOST = 4
 
 /**
- * Announces short texts to eyes and to screen readers. Only results of the visitor's own actions, because jobs change too
- * often.
+ * Announces short texts to eyes and to screen readers: results of the visitor's own actions, and the ends of jobs that the visitor
+ * watches. Nothing else, because jobs change too often.
  */
 class PageAnnouncer extends PageElement {
   static override properties: PropertyDeclarations = { said: { state: true } }
 
-  declare private said: string
-  #timer: ReturnType<typeof setTimeout> | undefined
+  declare private said: readonly { sentence: string }[]
 
   constructor() {
     super()
-    this.said = ''
+    this.said = []
   }
 
   say(sentence: string): void {
-    this.said = sentence
-    clearTimeout(this.#timer)
-    this.#timer = setTimeout(() => (this.said = ''), SHOWN_MS)
+    const one = { sentence }
+    // What was said before is over, unless something else has just been said as well.
+    this.said = [...this.said.filter(other => other.sentence !== sentence), one].slice(-MOST)
+    setTimeout(() => (this.said = this.said.filter(other => other !== one)), SHOWN_MS)
   }
 
   protected override render(): TemplateResult {
-    return html`<div class="announcer" role="status" ?data-empty=${this.said === ''}>${this.said}</div>`
+    return html`<div class="announcer" role="status" ?data-empty=${this.said.length === 0}>
+      ${this.said.map(({ sentence }) => html`<p>${sentence}</p>`)}
+    </div>`
   }
 }
 

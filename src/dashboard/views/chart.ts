@@ -9,15 +9,20 @@ export interface ChartOptions {
   write: (value: number) => string
   /** The upper end of the y axis, if it is fixed. */
   most?: number
-  /** Called with the index of the point under the pointer; null: none. */
+  /** Called with the index of the point at the pointer, or the last one before it; null: none. */
   look: (index: number | null) => void
   /** Times to mark, in seconds. */
   marks: () => readonly { at: number; colour: string }[]
 }
 
+interface Line {
+  times: number[]
+  values: (number | null)[]
+}
+
 export interface Chart {
-  /** Seconds, and values. */
-  show(times: number[], values: (number | null)[]): void
+  /** Seconds, and values; `faint`, if there is one, is a line to compare with. */
+  show(times: number[], values: (number | null)[], faint?: Line | null): void
   resize(width: number): void
   remove(): void
 }
@@ -76,6 +81,12 @@ export const createChart = (place: HTMLElement, options: ChartOptions): Chart =>
     }
     ctx.restore()
   }
+  /** For each place of the shared time axis, the index of the last own point until then; -1: there is none. */
+  let ownIndexes: number[] = []
+  const look = ({ cursor }: uPlot): void => {
+    const own = ownIndexes[cursor.idx ?? -1] ?? -1
+    options.look(own === -1 ? null : own)
+  }
   const plot = new uPlot(
     {
       width: Math.max(200, place.clientWidth),
@@ -103,14 +114,22 @@ export const createChart = (place: HTMLElement, options: ChartOptions): Chart =>
           spanGaps: true,
           points: { show: false },
         },
+        { stroke: quiet, width: 1.5, dash: [2, 3], spanGaps: true, points: { show: false } },
       ],
-      hooks: { draw: [drawMarks], setCursor: [({ cursor }) => options.look(cursor.idx ?? null)] },
+      hooks: { draw: [drawMarks], setCursor: [look] },
     },
-    [[], []],
+    [[], [], []],
     place,
   )
   return {
-    show: (times, values) => plot.setData([times, values]),
+    show: (times, values, faint = null) => {
+      const at = [...new Set([...times, ...(faint?.times ?? [])])].sort((a, b) => a - b)
+      const own = new Map(times.map((time, index) => [time, index]))
+      const other = new Map(faint?.times.map((time, index) => [time, faint.values[index] ?? null]))
+      let last = -1
+      ownIndexes = at.map(time => (last = own.get(time) ?? last))
+      plot.setData([at, at.map(time => values[own.get(time) ?? -1] ?? null), at.map(time => other.get(time) ?? null)])
+    },
     resize: width => plot.setSize({ width: Math.max(200, width), height: options.height }),
     remove: () => plot.destroy(),
   }

@@ -10,15 +10,19 @@ import {
   bytes,
   compact,
   duration,
+  fullTime,
   hasWords,
   isolated,
   number,
+  preciseDuration,
   range,
   rangeInWords,
   rate,
+  rough,
   text,
   unitText,
 } from '../words.ts'
+import { endTag, likelyEndMs } from './times.ts'
 
 const amountOf = (unit: Unit, short: boolean) => (value: number) =>
   unit === 'bytes' ? bytes(value) : short ? compact(value) : number(value)
@@ -76,21 +80,29 @@ export const leftText = (job: JobLike & Pick<LiveJob, 'etaSeconds' | 'updatedAt'
   return seconds === null ? '' : seconds === 0 ? text('job.left.soon') : duration(seconds)
 }
 
+type Estimated = JobLike & Pick<LiveJob, 'etaSeconds' | 'etaLowSeconds' | 'etaHighSeconds' | 'updatedAt'>
+
 /** About 12 min (9 to 18), counting down; just the time left where one number is enough; '' if it is not known. */
-export const leftWithRange = (
-  job: JobLike & Pick<LiveJob, 'etaSeconds' | 'etaLowSeconds' | 'etaHighSeconds' | 'updatedAt'>,
-  nowMs: number,
-): TemplateResult | string => {
+const leftWithRange = (job: Estimated, nowMs: number): TemplateResult | string => {
   const left = rangeLeft(job, nowMs)
   if (left === null) return leftText(job, nowMs)
   return html`<bdi aria-hidden="true">${range(left)}</bdi><span class="vh">${rangeInWords(left)}</span>`
 }
 
-/** How long ago a time was. */
-export const agoText = (iso: string | null, nowMs: number): string => {
-  if (iso === null) return ''
-  const seconds = Math.floor((nowMs - Date.parse(iso)) / 1000)
-  return seconds < 1 ? text('job.justNow') : text('job.ago', { time: duration(seconds) })
+/** About 12 min (9 to 18), 05:10: the time left, and when the job will probably be done; '' if that is not known. */
+export const leftInFull = (job: Estimated, nowMs: number): TemplateResult | string => {
+  const left = leftWithRange(job, nowMs)
+  const end = endTag(job, nowMs)
+  return end === '' ? left : html`${left}, ${end}`
+}
+
+/** The same as plain text, for a tooltip. */
+export const leftTitle = (job: Estimated, nowMs: number): string => {
+  const left = rangeLeft(job, nowMs)
+  const endMs = likelyEndMs(job, nowMs)
+  return [left === null ? leftText(job, nowMs) : range(left), endMs === null ? '' : fullTime(endMs)]
+    .filter(part => part !== '')
+    .join(', ')
 }
 
 /** How long a job has been running or took, in seconds; null if it has not started. */
@@ -101,9 +113,24 @@ export const elapsedSeconds = (job: Pick<LiveJob, 'startedAt' | 'finishedAt'>, n
         Date.parse(job.startedAt)) /
       1000
 
-/** `longer than usual (usually 12m)`; '' if the job is not unusual. */
+/** `4m 12s late`; '' if the job ended in time, or has not ended. */
+export const lateText = ({
+  deadline,
+  finishBy,
+  finishedAt,
+}: Pick<LiveJob, 'deadline' | 'finishBy' | 'finishedAt'>): string =>
+  deadline === 'overdue' && finishBy !== null && finishedAt !== null
+    ? text('deadline.late', { time: preciseDuration((Date.parse(finishedAt) - Date.parse(finishBy)) / 1000) })
+    : ''
+
+/** `longer than usual (usually 12 min)`; '' if the job is not unusual. */
 export const unusualText = ({ unusual, usualSeconds }: Pick<LiveJob, 'unusual' | 'usualSeconds'>): string =>
-  unusual && usualSeconds !== null ? text('job.unusual', { time: duration(usualSeconds) }) : ''
+  unusual && usualSeconds !== null ? text('job.unusual', { time: rough(usualSeconds, Math.round) }) : ''
+
+/** `usually 12 min`, or `longer than usual (usually 12 min)`; '' where nothing usual is known. */
+export const usualText = (job: Pick<LiveJob, 'unusual' | 'usualSeconds'>): string =>
+  unusualText(job) ||
+  (job.usualSeconds === null ? '' : text('job.usual', { time: rough(job.usualSeconds, Math.round) }))
 
 /** A badge for a job that may be late, or is. */
 export const latenessBadge = (
@@ -124,7 +151,7 @@ export const conditionText = (condition: Condition, job: JobLike, nowMs: number)
   const silentMs = condition === 'not_advancing' ? notAdvancingMs(job, nowMs) : null
   return silentMs === null
     ? text(`condition.${condition}`)
-    : text('condition.not_advancing.for', { time: duration(silentMs / 1000) })
+    : text('condition.not_advancing.for', { time: rough(silentMs / 1000) })
 }
 
 /** The first line of a stack in Python, which has its error in the last line. */

@@ -25,7 +25,12 @@ export const chevron = icon(svg`<path d="m6 3.5 4.5 4.5L6 12.5" class="line" />`
 export const search = icon(
   svg`<circle cx="7" cy="7" r="4.5" class="line" /><path d="m10.4 10.4 3.6 3.6" class="line" />`,
 )
-export const stop = icon(svg`<rect x="4" y="4" width="8" height="8" rx="1.5" class="line" />`)
+/** A stop sign: an octagon. */
+export const stop = icon(
+  svg`<path d="M5.4 1.8h5.2l3.6 3.6v5.2l-3.6 3.6H5.4l-3.6-3.6V5.4z" class="line" /><path d="M5.2 8h5.6" class="line" />`,
+)
+/** Points upwards for an ascending order. */
+export const sorted = icon(svg`<path d="m4.5 9.5 3.5-4 3.5 4" class="line" />`)
 export const again = icon(svg`<path d="M12.9 9.5A5.2 5.2 0 1 1 12 4.6l1.2 1.2M13.4 2.6v3.4H10" class="line" />`)
 export const close = icon(svg`<path d="m4 4 8 8M12 4l-8 8" class="line" />`)
 export const sun = icon(
@@ -37,6 +42,13 @@ export const half = icon(
 )
 export const key = icon(
   svg`<circle cx="5" cy="11" r="2.8" class="line" /><path d="m7 9 6.5-6.5M11 5l2 2" class="line" />`,
+)
+
+const BELL = svg`<path d="M3.2 11.6c1.1-1 1.3-2.1 1.3-4.4a3.5 3.5 0 0 1 7 0c0 2.3.2 3.4 1.3 4.4z" class="line" /><path d="M6.6 13.6a1.5 1.5 0 0 0 2.8 0" class="line" />`
+export const bell = icon(BELL)
+/** A filled bell, so that the colour is not needed to tell that it is on. */
+export const bellOn = icon(
+  svg`<path d="M3.2 11.6c1.1-1 1.3-2.1 1.3-4.4a3.5 3.5 0 0 1 7 0c0 2.3.2 3.4 1.3 4.4z" class="solid" />${BELL}`,
 )
 
 export const logo = html`<svg class="logo" viewBox="0 0 32 32" aria-hidden="true" focusable="false">

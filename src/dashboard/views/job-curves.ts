@@ -2,12 +2,15 @@ import { html, nothing } from 'lit'
 import type { PropertyDeclarations, TemplateResult } from 'lit'
 import type { JobEvent, JobWithWorkers } from '../../contract/job.ts'
 import type { Point } from '../data/curve.ts'
+import { movedTo } from '../data/earlier-run.ts'
+import type { EarlierRun } from '../data/earlier-run.ts'
 import { shownNow } from '../feed.ts'
-import { bytes, compact, moment, percent, text } from '../words.ts'
+import { ADDRESS } from '../router.ts'
+import { bytes, compact, moment, percent, preciseDuration, text } from '../words.ts'
 import { watchAppearance } from './appearance-switch.ts'
 import type { Chart } from './chart.ts'
 import { PageElement } from './element.ts'
-import { countText, speedText } from './figures.ts'
+import { countText, elapsedSeconds, speedText } from './figures.ts'
 
 /** Changes after which a curve may bend: they are drawn as lines across it. */
 const MARKS: Partial<Record<JobEvent['type'], string>> = {
@@ -23,11 +26,14 @@ class JobCurves extends PageElement {
     points: { attribute: false },
     job: { attribute: false },
     changes: { attribute: false },
+    earlier: { attribute: false },
   }
 
   declare points: readonly Point[]
   declare job: JobWithWorkers
   declare changes: readonly JobEvent[]
+  /** The last completed run of the type; null: there is none. */
+  declare earlier: EarlierRun | null
   #charts: { progress: Chart; speed: Chart | null; isPercent: boolean } | null = null
   #isMaking = false
   #drawn = ''
@@ -121,18 +127,31 @@ class JobCurves extends PageElement {
 
   #draw(): void {
     const points = this.#shown()
-    const key = `${points.length} ${points[0]?.atMs} ${points.at(-1)?.atMs} ${this.changes.length}`
+    const earlier = this.#earlierPoints(points[0]?.atMs ?? 0)
+    const key = `${earlier.length} ${points.length} ${points[0]?.atMs} ${points.at(-1)?.atMs} ${this.changes.length}`
     if (this.#charts === null || key === this.#drawn) return
     this.#drawn = key
     const times = points.map(({ atMs }) => atMs / 1000)
-    this.#charts.progress.show(
-      times,
-      points.map(point => (this.#isPercent ? point.progressPercent : point.processedCount)),
-    )
+    const valueOf = (point: Point) => (this.#isPercent ? point.progressPercent : point.processedCount)
+    const faint = { times: earlier.map(({ atMs }) => atMs / 1000), values: earlier.map(valueOf) }
+    this.#charts.progress.show(times, points.map(valueOf), faint)
+    // The same times, so that both charts have one axis.
+    const isSameUnit = this.earlier?.job.unit === this.job.unit
     this.#charts.speed?.show(
       times,
       points.map(({ throughputPerSecond }) => throughputPerSecond),
+      { ...faint, values: earlier.map(({ throughputPerSecond }) => (isSameUnit ? throughputPerSecond : null)) },
     )
+  }
+
+  /** The points of the earlier run as if it had begun with this one; none if both do not show the same. */
+  #earlierPoints(startMs: number): readonly Point[] {
+    const { earlier } = this
+    if (earlier === null || startMs === 0) return []
+    const isComparable = this.#isPercent
+      ? earlier.points.some(({ progressPercent }) => progressPercent > 0 && progressPercent < 100)
+      : earlier.job.unit === this.job.unit && earlier.job.processedCount > 0
+    return isComparable ? movedTo(startMs, earlier.points) : []
   }
 
   /** The points, up to now while the job runs: a line that ends in the past would hide that the job does not advance. */
@@ -169,6 +188,17 @@ class JobCurves extends PageElement {
     return html`<span class="readout">${parts.filter(part => part !== '').join(' · ')}</span>`
   }
 
+  #legend(startMs: number): TemplateResult | typeof nothing {
+    const { earlier } = this
+    if (earlier === null || this.#earlierPoints(startMs).length === 0) return nothing
+    const seconds = elapsedSeconds(earlier.job, 0)
+    return html`<p class="muted faint-legend">
+      <span class="swatch" aria-hidden="true"></span>
+      <a href=${ADDRESS.job(earlier.job.id)}>${text('curves.earlier')}</a>
+      ${seconds === null ? nothing : preciseDuration(seconds)}
+    </p>`
+  }
+
   protected override render(): TemplateResult {
     const points = this.#shown()
     const [first, last] = [points[0], points.at(-1)]
@@ -196,6 +226,7 @@ class JobCurves extends PageElement {
     return html`<section class="card">
       <h2>${text('curves.title')} ${this.#readout(time)}</h2>
       <div class="chart" data-chart="progress" role="img" aria-label=${progressLabel}></div>
+      ${this.#legend(first.atMs)}
       ${
         this.#hasSpeed
           ? html`<h3>${text('curves.speed')}</h3>

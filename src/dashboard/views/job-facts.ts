@@ -1,28 +1,21 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
 import type { JobWithWorkers } from '../../contract/job.ts'
-import { duration, moment, number, text } from '../words.ts'
-import { announce } from './announcer.ts'
-
-const copy = async (value: string): Promise<void> => {
-  try {
-    await navigator.clipboard.writeText(value)
-    announce(text('action.copied'))
-  } catch {
-    // The browser forbids it without HTTPS. The id can still be selected.
-  }
-}
+import { ADDRESS } from '../router.ts'
+import { duration, number, text } from '../words.ts'
+import { copyButtons } from './copying.ts'
+import { momentTag } from './times.ts'
 
 /** The fields with which a job was created, and the times of its changes. */
 export const detailsList = (job: JobWithWorkers, nowMs: number): TemplateResult => {
-  const entry = (label: string, value: string | null) =>
-    value === null
+  const entry = (label: string, value: TemplateResult | string | null) =>
+    value === null || value === ''
       ? nothing
       : html`<div>
           <dt>${label}</dt>
           <dd dir="auto">${value}</dd>
         </div>`
-  const time = (iso: string | null) => (iso === null ? null : moment(Date.parse(iso), nowMs))
+  const time = (iso: string | null) => momentTag(iso, nowMs)
   const timeout = job.heartbeatTimeoutSeconds
   return html`<section class="card">
     <h2>${text('details.title')}</h2>
@@ -31,12 +24,12 @@ export const detailsList = (job: JobWithWorkers, nowMs: number): TemplateResult 
         <dt>${text('details.id')}</dt>
         <dd class="id">
           <code>${job.id}</code>
-          <button type="button" class="link" @click=${() => void copy(job.id)}>${text('action.copy')}</button>
+          ${copyButtons(job)}
         </dd>
       </div>
-      ${entry(text('details.type'), job.jobType)} ${entry(text('details.created'), time(job.createdAt))}
-      ${entry(text('details.started'), time(job.startedAt))} ${entry(text('details.finished'), time(job.finishedAt))}
-      ${entry(text('details.startedBy'), job.startedByUserId)}
+      ${entry(text('details.type'), html`<a href=${ADDRESS.type(job.jobType)}>${job.jobType}</a>`)}
+      ${entry(text('details.created'), time(job.createdAt))} ${entry(text('details.started'), time(job.startedAt))}
+      ${entry(text('details.finished'), time(job.finishedAt))} ${entry(text('details.startedBy'), job.startedByUserId)}
       ${entry(text('details.cancelledBy'), job.cancelledByUserId)}
       ${entry(text('details.priority'), job.priority === 0 ? null : number(job.priority))}
       ${

@@ -2,9 +2,10 @@ import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
 import type { JobEvent } from '../../contract/job.ts'
 import type { Condition } from '../../browser-client/condition.ts'
-import { dateAndTime, isolated, moment, percent, text } from '../words.ts'
+import { isolated, percent, text } from '../words.ts'
 import { errorLine, inOneLine, ownReason } from './figures.ts'
 import * as icons from './icons.ts'
+import { momentTag } from './times.ts'
 
 const MARKS: Partial<Record<JobEvent['type'], Condition>> = {
   created: 'pending',
@@ -36,14 +37,13 @@ const entry = (event: JobEvent, nowMs: number, isBatch: boolean): TemplateResult
   const more = [reached, actor === null ? '' : text('history.by', { actor: isolated(actor) }), error].filter(
     part => part !== '',
   )
-  const atMs = Date.parse(at)
   return html`<li data-type=${type}>
     ${mark === undefined ? html`<span class="mark"><span class="dot"></span></span>` : icons.conditionIcon(mark)}
     <div>
       <span class="event">${titleOf(event, isBatch)}</span>
       ${more.length === 0 ? nothing : html`<span class="subtitle">${inOneLine(more)}</span>`}
     </div>
-    <time datetime=${at} title=${dateAndTime(atMs)}>${moment(atMs, nowMs)}</time>
+    ${momentTag(at, nowMs)}
   </li>`
 }
 

@@ -1,36 +1,31 @@
 import { html, nothing } from 'lit'
 import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
 import type { JobWithWorkers } from '../../contract/job.ts'
-import { stalledPartitionsOf } from '../../contract/liveness.ts'
 import { conditionOf } from '../../browser-client/condition.ts'
 import { isFinished } from '../../contract/states.ts'
+import { EarlierRunReading } from '../data/earlier-run.ts'
+import type { EarlierRun } from '../data/earlier-run.ts'
+import { isOnlyAlive } from '../data/heartbeats.ts'
 import { JobDetails } from '../data/job-details.ts'
+import { stageSeconds } from '../data/stage-times.ts'
 import { Live, shownNow } from '../feed.ts'
 import { ADDRESS } from '../router.ts'
-import { duration, moment, number, percent, preciseDuration, text } from '../words.ts'
-import { bar } from './bar.ts'
+import { tabFace } from '../tab-face.ts'
+import { text } from '../words.ts'
+import { bell } from './bell.ts'
 import { actionsOf, confirmAction } from './dialogs.ts'
 import { PageElement } from './element.ts'
-import {
-  agoText,
-  conditionText,
-  countText,
-  elapsedSeconds,
-  errorLine,
-  failureText,
-  latenessBadge,
-  leftWithRange,
-  ownReason,
-  speedNowText,
-  unusualText,
-} from './figures.ts'
+import { conditionText, errorLine, failureText, latenessBadge, ownReason } from './figures.ts'
 import * as icons from './icons.ts'
+import { heartbeatStrip } from './heartbeat-strip.ts'
 import './job-curves.ts'
 import { allowedText, detailsList } from './job-facts.ts'
 import { timeline } from './job-history.ts'
+import { overview } from './job-overview.ts'
 import './job-partitions.ts'
 import { stages } from './job-stages.ts'
-import { workers } from './job-workers.ts'
+import './job-workers.ts'
+import { jsonCard } from './json-card.ts'
 import { failure, loading } from './placeholders.ts'
 
 const NOT_FOUND = [400, 404]
@@ -42,7 +37,8 @@ class JobPage extends PageElement {
   declare jobId: string
   declare query: URLSearchParams
   #details: JobDetails | null = null
-  #showsAllWorkers = false
+  /** What the job is compared with. Another attempt begins later, and is compared anew. */
+  #earlier: { of: string; reading: EarlierRunReading } | null = null
 
   constructor() {
     super()
@@ -52,18 +48,30 @@ class JobPage extends PageElement {
   override disconnectedCallback(): void {
     super.disconnectedCallback()
     this.#details?.close()
+    this.#earlier?.reading.stop()
+    this.#earlier = null
+  }
+
+  #earlierRun(job: JobWithWorkers): EarlierRun | null {
+    const of = `${job.id} ${job.startedAt}`
+    if (this.#earlier?.of !== of) {
+      this.#earlier?.reading.stop()
+      this.#earlier = { of, reading: new EarlierRunReading(job) }
+    }
+    return this.#earlier.reading.value
   }
 
   protected override willUpdate(changed: PropertyValues): void {
     if (!changed.has('jobId')) return
     this.#details?.close()
+    tabFace.showPage(text('nav.jobs'))
     this.#details = new JobDetails(this.jobId)
-    this.#showsAllWorkers = false
   }
 
   protected override updated(): void {
-    const job = this.#details?.job
-    if (job) document.title = `${isFinished(job) ? '' : `${percent(job.progressPercent)} · `}${job.name} · Headway`
+    const { job = null, problem = null } = this.#details ?? {}
+    if (problem !== null && NOT_FOUND.includes(problem.status)) tabFace.showPage(text('job.missing'))
+    else if (job) tabFace.showJob(job)
   }
 
   protected override render(): TemplateResult {
@@ -85,32 +93,36 @@ class JobPage extends PageElement {
 
   #page(details: JobDetails, job: JobWithWorkers): TemplateResult {
     const nowMs = shownNow()
+    const earlier = this.#earlierRun(job)
+    const stageTimes = {
+      own: stageSeconds(details.changes ?? [], isFinished(job) ? Date.parse(job.updatedAt) : nowMs),
+      earlier: earlier?.stageSeconds ?? new Map<string, number>(),
+    }
     return html`
-      ${this.#head(job, nowMs)} ${this.#progress(job, nowMs)} ${this.#error(job)} ${this.#failedPartitions(job)}
+      ${this.#head(job, nowMs)} ${overview(job, nowMs)} ${this.#error(job)} ${this.#failedPartitions(job)}
       <div class="job-columns">
         <div class="main-column">
-          ${stages(job)}
-          <job-curves .points=${details.curve.points} .job=${job} .changes=${details.changes ?? []}></job-curves>
+          ${stages(job, stageTimes)}
+          ${
+            isOnlyAlive(job, details.curve.points)
+              ? heartbeatStrip(job, details.heartbeats.times, nowMs)
+              : html`<job-curves
+                  .points=${details.curve.points}
+                  .job=${job}
+                  .changes=${details.changes ?? []}
+                  .earlier=${earlier}
+                ></job-curves>`
+          }
           ${
             job.children === null
-              ? workers(job, nowMs, {
-                  all: this.#showsAllWorkers,
-                  showAll: () => {
-                    this.#showsAllWorkers = true
-                    this.requestUpdate()
-                  },
-                })
-              : html`<job-partitions
-                  .batch=${job}
-                  .nowMs=${nowMs}
-                  .state=${this.query.get('partitions') ?? ''}
-                ></job-partitions>`
+              ? html`<job-workers .job=${job} .nowMs=${nowMs}></job-workers>`
+              : html`<job-partitions .batch=${job} .nowMs=${nowMs} .query=${this.query}></job-partitions>`
           }
         </div>
         <div class="side-column">
-          ${this.#json(text('result.title'), job.resultSummary)}
+          ${jsonCard(text('result.title'), job.resultSummary)}
           ${timeline(details.changes, nowMs, job.children !== null)} ${detailsList(job, nowMs)}
-          ${this.#json(text('meta.title'), job.meta)}
+          ${jsonCard(text('meta.title'), job.meta)}
         </div>
       </div>
     `
@@ -143,7 +155,10 @@ class JobPage extends PageElement {
                 : nothing
             }
             ${latenessBadge(job, 'large')}
-            <span class="muted"><bdi>${job.jobType}</bdi>${kind}</span>
+            <span class="muted"
+              ><a href=${ADDRESS.type(job.jobType)}><bdi>${job.jobType}</bdi></a
+              >${kind}</span
+            >
             ${
               job.attempt > 1
                 ? html`<span class="muted">${text('job.attempt', { attempt: job.attempt })}</span>`
@@ -153,6 +168,7 @@ class JobPage extends PageElement {
           ${job.description === null ? nothing : html`<p class="muted" dir="auto">${job.description}</p>`}
         </div>
         <div class="buttons">
+          ${bell(job, { labelled: true })}
           ${actionsOf(job).map(
             action =>
               html`<button
@@ -165,77 +181,6 @@ class JobPage extends PageElement {
           )}
         </div>
       </div>`
-  }
-
-  #progress(job: JobWithWorkers, nowMs: number): TemplateResult {
-    const condition = conditionOf(job, nowMs)
-    const isUnknown =
-      job.status === 'running' && job.totalCount === null && job.progressPercent === 0 && job.stages === null
-    const fact = (label: string, value: TemplateResult | string, more = '') =>
-      value === ''
-        ? nothing
-        : html`<div>
-            <dt>${label}</dt>
-            <dd>${value}${more === '' ? nothing : html` <small>${more}</small>`}</dd>
-          </div>`
-    const elapsed = elapsedSeconds(job, nowMs)
-    const isOver = isFinished(job)
-    const hint = {
-      stalled: text('condition.stalled.hint'),
-      cancelling: text('condition.cancelling.hint'),
-    }[condition as string]
-    const stalled = condition === 'stalled' ? 0 : stalledPartitionsOf(job)
-    return html`<section class="card overview" aria-label=${text('column.progress')}>
-      <div class="gauge">
-        <span class="percent">${isUnknown ? '–' : percent(job.progressPercent)}</span>
-        ${bar({ name: job.name, progressPercent: job.progressPercent, condition, isUnknown })}
-      </div>
-      ${
-        job.message === null && !hint && stalled === 0
-          ? nothing
-          : html`<p class="message">
-              <bdi>${job.message}</bdi>
-              ${hint ? html`<span class="hint" data-condition=${condition}>${hint}</span>` : nothing}
-              ${
-                stalled === 0
-                  ? nothing
-                  : html`<a class="hint" href=${ADDRESS.partitions(job.id, 'stalled')}
-                      >${text('batch.stalled', { stalled, running: job.children?.running ?? stalled })}</a
-                    >`
-              }
-            </p>`
-      }
-      <dl class="facts-row">
-        ${fact(text('fact.done'), countText(job))}
-        ${isOver ? nothing : fact(text('fact.speed'), speedNowText(job, nowMs))}
-        ${
-          isOver
-            ? nothing
-            : fact(
-                text('fact.left'),
-                leftWithRange(job, nowMs),
-                job.etaSource === null ? '' : text(`eta.${job.etaSource}`),
-              )
-        }
-        ${
-          elapsed === null
-            ? fact(text('fact.waiting'), duration((nowMs - Date.parse(job.createdAt)) / 1000))
-            : fact(
-                text(isOver ? 'fact.took' : 'fact.elapsed'),
-                (isOver ? preciseDuration : duration)(elapsed),
-                unusualText(job),
-              )
-        }
-        ${
-          job.finishBy === null || job.deadline === null
-            ? nothing
-            : fact(text('fact.deadline'), moment(Date.parse(job.finishBy), nowMs), text(`deadline.${job.deadline}`))
-        }
-        ${isOver ? nothing : fact(text('fact.heartbeat'), agoText(job.heartbeatAt, nowMs))}
-        ${isOver ? nothing : fact(text('fact.advanced'), agoText(job.advancedAt, nowMs))}
-        ${job.children === null && job.workers.length > 0 ? fact(text('workers.title'), number(job.workers.length)) : nothing}
-      </dl>
-    </section>`
   }
 
   #error(job: JobWithWorkers): TemplateResult | typeof nothing {
@@ -278,14 +223,6 @@ class JobPage extends PageElement {
       <p>
         <a href=${ADDRESS.partitions(job.id, 'failed')}>${text('batch.failed.all', { count: children.failed })}</a>
       </p>
-    </section>`
-  }
-
-  #json(title: string, value: Record<string, unknown> | null): TemplateResult | typeof nothing {
-    if (value === null || Object.keys(value).length === 0) return nothing
-    return html`<section class="card">
-      <h2>${title}</h2>
-      <pre class="code" tabindex="0">${JSON.stringify(value, null, 2)}</pre>
     </section>`
   }
 }

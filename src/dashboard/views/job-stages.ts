@@ -1,15 +1,30 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
 import type { JobWithWorkers } from '../../contract/job.ts'
-import { percent, text } from '../words.ts'
+import { percent, rough, text } from '../words.ts'
 
 /** With more stages, a row of them would be too narrow for their names. */
 const MANY = 10
 
 type Place = 'past' | 'now' | 'future'
 
-/** The declared stages, each as wide as its weight. */
-export const stages = (job: JobWithWorkers): TemplateResult | typeof nothing => {
+/** How long the stages took, in seconds by name: those of this job, and those of the last run of its type. */
+export interface StageTimes {
+  own: ReadonlyMap<string, number>
+  earlier: ReadonlyMap<string, number>
+}
+
+const timesOf = (name: string, { own, earlier }: StageTimes): TemplateResult | typeof nothing => {
+  const [mine, former] = [own.get(name), earlier.get(name)]
+  const parts = [
+    ...(mine === undefined ? [] : [rough(mine)]),
+    ...(former === undefined ? [] : [text('stage.earlier', { time: rough(former) })]),
+  ]
+  return parts.length === 0 ? nothing : html`<span class="muted stage-time">${parts.join(' · ')}</span>`
+}
+
+/** The declared stages, each as wide as its weight, with how long they took. */
+export const stages = (job: JobWithWorkers, times: StageTimes): TemplateResult | typeof nothing => {
   if (job.stages === null) return nothing
   const current =
     job.status === 'completed' ? job.stages.length : job.stages.findIndex(({ name }) => name === job.stage)
@@ -31,6 +46,7 @@ export const stages = (job: JobWithWorkers): TemplateResult | typeof nothing => 
           <span class="rail"><span class="fill" .style=${`transform: translateX(${100 * (filled - 1)}%)`}></span></span>
           <span class="stage-name" dir="auto">${stage.name}</span>
           <span class="muted"> ${place === 'now' ? percent(Math.floor(100 * fraction)) : text(`stage.${place}`)} </span>
+          ${timesOf(stage.name, times)}
         </li>`
       })}
     </ol>

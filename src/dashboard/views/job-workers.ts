@@ -1,25 +1,32 @@
 import { html, nothing } from 'lit'
-import type { TemplateResult } from 'lit'
+import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
 import { repeat } from 'lit/directives/repeat.js'
 import type { JobWithWorkers, WorkerDocument } from '../../contract/job.ts'
 import { isFinished } from '../../contract/states.ts'
-import { number, percent, text } from '../words.ts'
+import { crewOf, WORKER_TROUBLES } from '../data/crew.ts'
+import type { Crew, Member, WorkerState } from '../data/crew.ts'
+import type { Spread } from '../data/spread.ts'
+import { isolated, number, percent, text } from '../words.ts'
 import { bar } from './bar.ts'
-import { agoText, countCell, inOneLine, speedText } from './figures.ts'
+import './cell-grid.ts'
+import type { Cell } from './cell-grid.ts'
+import { PageElement } from './element.ts'
+import { countCell, inOneLine, speedText } from './figures.ts'
+import { Printing } from './printing.ts'
+import { agoTag, agoText } from './times.ts'
 
-/** A worker that has not reported for this long is shown as silent. */
-const SILENT_MS = 30_000
-/** More rows are only rendered when the visitor asks for them. */
+/** More rows are only rendered when the visitor asks for them, and on paper. */
 const SHOWN = 100
 
-const percentOf = ({ processedCount, totalCount, progressPercent }: WorkerDocument): number | null =>
-  totalCount === null || totalCount === 0
-    ? progressPercent
-    : Math.min(100, Math.floor((100 * processedCount) / totalCount))
-
-/** A worker that has done its share need not report any more. */
-const isSilent = (worker: WorkerDocument, job: JobWithWorkers, nowMs: number): boolean =>
-  !isFinished(job) && percentOf(worker) !== 100 && nowMs - Date.parse(worker.heartbeatAt) > SILENT_MS
+/** Workers look like jobs in the same trouble. */
+const LOOKS = {
+  silent: 'stalled',
+  idle: 'not_advancing',
+  stuck: 'not_advancing',
+  slow: 'running',
+  working: 'running',
+  done: 'completed',
+} as const satisfies Record<WorkerState, string>
 
 /** A worker's payload in one line: JSON without brackets and quotes. */
 const payloadLine = (payload: Record<string, unknown>): string =>
@@ -36,19 +43,29 @@ const payloadDetails = (payload: WorkerDocument['payload'], workerId: string): T
         <pre class="code" tabindex="0">${JSON.stringify(payload, null, 2)}</pre>
       </details>`
 
-const row = (
-  worker: WorkerDocument,
-  job: JobWithWorkers,
-  { silent, hasShares, nowMs }: { silent: boolean; hasShares: boolean; nowMs: number },
-): TemplateResult => {
+interface Shown {
+  job: JobWithWorkers
+  hasShares: boolean
+  nowMs: number
+}
+
+const conditionOf = (state: WorkerState, job: JobWithWorkers) => (isFinished(job) ? job.status : LOOKS[state])
+
+/** What is wrong with a worker, or nothing. */
+const trouble = (state: WorkerState): TemplateResult | typeof nothing =>
+  state === 'working' || state === 'done'
+    ? nothing
+    : html`<span class="badge" data-condition=${state === 'silent' ? 'stalled' : 'not_advancing'}
+        >${text(`picture.worker.${state}`)}</span
+      >`
+
+const row = ({ worker, state, percent: share }: Member, { job, hasShares, nowMs }: Shown): TemplateResult => {
   const unit = worker.unit ?? job.unit
   const { workerId, processedCount, totalCount, throughputPerSecond, stage, message, payload, heartbeatAt } = worker
-  const share = percentOf(worker)
-  const condition = silent ? 'stalled' : job.status
   const speed = isFinished(job) ? '' : speedText(throughputPerSecond, unit)
   const said = [job.stages !== null && stage !== job.stage ? stage : null, message]
-  return html`<tr role="row" ?data-silent=${silent}>
-    <th role="rowheader" scope="row"><bdi>${workerId}</bdi></th>
+  return html`<tr role="row" data-worker=${workerId} ?data-silent=${state === 'silent'}>
+    <th role="rowheader" scope="row" tabindex="-1"><bdi>${workerId}</bdi></th>
     ${
       hasShares
         ? html`<td role="cell" class="wide" data-label=${text('column.progress')}>
@@ -56,7 +73,7 @@ const row = (
               share === null
                 ? nothing
                 : html`<div class="with-percent">
-                    ${bar({ name: workerId, progressPercent: share, condition })}
+                    ${bar({ name: workerId, progressPercent: share, condition: conditionOf(state, job) })}
                     <span class="percent">${percent(share)}</span>
                   </div>`
             }
@@ -72,59 +89,188 @@ const row = (
       ${payloadDetails(payload, workerId)}
     </td>
     <td role="cell" class="figure" data-label=${text('workers.seen')}>
-      ${silent ? html`<span class="badge" data-condition="stalled">${text('condition.stalled')}</span>` : nothing}
-      ${agoText(heartbeatAt, nowMs)}
+      ${trouble(state)} ${agoTag(heartbeatAt, nowMs)}
     </td>
   </tr>`
 }
 
-/** The workers of the present attempt, with their counts; silent ones first. */
-export const workers = (
-  job: JobWithWorkers,
-  nowMs: number,
-  { all, showAll }: { all: boolean; showAll: () => void },
-): TemplateResult => {
-  const present = job.workers.filter(({ attempt }) => attempt === job.attempt)
-  const hasShares = present.some(worker => percentOf(worker) !== null)
-  const rows = [true, false].flatMap(silent =>
-    present.filter(worker => isSilent(worker, job, nowMs) === silent).map(worker => ({ worker, silent })),
-  )
-  return html`<section class="card">
-    <h2 id="workers-title">
-      ${text('workers.title')}
-      ${present.length > 0 ? html`<span class="number">${number(present.length)}</span>` : nothing}
-    </h2>
-    ${
-      present.length === 0
-        ? html`<p class="muted">${text('workers.empty')}</p>`
-        : html`<div class="scroller" tabindex="0" role="region" aria-labelledby="workers-title">
-              <table class="plain" role="table">
-                <thead role="rowgroup">
-                  <tr role="row">
-                    <th role="columnheader" scope="col">${text('workers.name')}</th>
-                    ${hasShares ? html`<th role="columnheader" scope="col">${text('column.progress')}</th>` : nothing}
-                    <th role="columnheader" scope="col" class="figure">${text('column.count')}</th>
-                    <th role="columnheader" scope="col" class="figure">${text('column.speed')}</th>
-                    <th role="columnheader" scope="col">${text('workers.message')}</th>
-                    <th role="columnheader" scope="col" class="figure">${text('workers.seen')}</th>
-                  </tr>
-                </thead>
-                <tbody role="rowgroup">
-                  ${repeat(
-                    rows.slice(0, all ? undefined : SHOWN),
-                    ({ worker }) => worker.workerId,
-                    ({ worker, silent }) => row(worker, job, { silent, hasShares, nowMs }),
-                  )}
-                </tbody>
-              </table>
-            </div>
-            ${
-              all || rows.length <= SHOWN
-                ? nothing
-                : html`<button type="button" class="button more" @click=${showAll}>
-                    ${text('workers.all', { count: rows.length })}
-                  </button>`
-            }`
-    }
-  </section>`
+/** How the speeds of the workers are spread: drawn as a box between the quartiles, with the median, and said. */
+const speedSpread = ({ least, lowerQuartile, median, upperQuartile, most }: Spread, unit: string): TemplateResult => {
+  const whole = Math.max(most, Number.MIN_VALUE)
+  const at = (value: number) => `${(100 * value) / whole}`
+  const said = text('picture.speeds', {
+    least: speedText(least, unit),
+    median: speedText(median, unit),
+    most: speedText(most, unit),
+  })
+  return html`<div class="spread">
+    <svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true" focusable="false">
+      <path data-part="range" d=${`M${at(least)} 5H${at(most)}`} />
+      <rect data-part="quartiles" x=${at(lowerQuartile)} y="1" width=${at(upperQuartile - lowerQuartile)} height="8" />
+      <path data-part="median" d=${`M${at(median)} 0V10`} />
+    </svg>
+    <p class="muted">${said}</p>
+  </div>`
 }
+
+/** The workers of the present attempt: as a picture, and with their counts; those in trouble first. */
+class JobWorkers extends PageElement {
+  static override properties: PropertyDeclarations = {
+    job: { attribute: false },
+    nowMs: { attribute: false },
+    showsAll: { state: true },
+  }
+
+  declare job: JobWithWorkers
+  declare nowMs: number
+  declare private showsAll: boolean
+  readonly #printing = new Printing(this, () => {
+    this.requestUpdate()
+    this.performUpdate()
+  })
+  #cells = new Map<string, Cell>()
+
+  constructor() {
+    super()
+    this.showsAll = false
+  }
+
+  protected override willUpdate(changed: PropertyValues): void {
+    const before = changed.get('job') as JobWithWorkers | undefined
+    if (before !== undefined && before.id !== this.job.id) this.showsAll = false
+  }
+
+  protected override render(): TemplateResult {
+    const crew = crewOf(this.job, this.nowMs)
+    const { length } = crew.members
+    return html`<section class="card">
+      <h2 id="workers-title">
+        ${text('workers.title')} ${length > 0 ? html`<span class="number">${number(length)}</span>` : nothing}
+      </h2>
+      ${length === 0 ? html`<p class="muted">${text('workers.empty')}</p>` : this.#content(crew)}
+    </section>`
+  }
+
+  #content(crew: Crew): TemplateResult {
+    const { members, counts, speeds } = crew
+    const { job } = this
+    const troubles = WORKER_TROUBLES.filter(state => counts[state] > 0)
+    return html`${
+      members.length < 2
+        ? nothing
+        : html`<cell-grid
+            .cells=${this.#cellsOf(members)}
+            .label=${text('picture.workers')}
+            .describe=${(id: string) => this.#named(members, id)}
+            .onChoose=${(id: string) => this.#show(id)}
+          ></cell-grid>`
+    }
+    ${
+      troubles.length === 0
+        ? nothing
+        : html`<p class="crew-troubles">
+            ${troubles.map(
+              state =>
+                html`<span class="badge" data-condition=${state === 'silent' ? 'stalled' : 'not_advancing'}
+                  >${text(`picture.workers.${state}`, { count: counts[state] })}</span
+                > `,
+            )}
+          </p>`
+    }
+    ${speeds === null || isFinished(job) ? nothing : speedSpread(speeds, job.unit)} ${this.#table(members)}`
+  }
+
+  /** By name, so that a cell keeps its place whatever happens to its worker. */
+  #cellsOf(members: readonly Member[]): Cell[] {
+    const present = new Map<string, Cell>()
+    const byName = members.toSorted((a, b) =>
+      a.worker.workerId.localeCompare(b.worker.workerId, 'en', { numeric: true }),
+    )
+    const cells = byName.map(({ worker, state, percent: share }) => {
+      const before = this.#cells.get(worker.workerId)
+      const condition = conditionOf(state, this.job)
+      const done = share ?? (condition === 'completed' ? 100 : 0)
+      const isSlow = state === 'slow'
+      const cell =
+        before?.condition === condition && before.percent === done && before.isSlow === isSlow
+          ? before
+          : {
+              key: worker.workerId,
+              href: null,
+              label: [
+                isolated(worker.workerId),
+                text(`picture.worker.${state}`),
+                ...(share === null ? [] : [percent(share)]),
+              ].join(', '),
+              condition,
+              percent: done,
+              isSlow,
+              isFaded: false,
+            }
+      present.set(cell.key, cell)
+      return cell
+    })
+    this.#cells = present
+    return cells
+  }
+
+  #named(members: readonly Member[], id: string): TemplateResult | string {
+    const member = members.find(({ worker }) => worker.workerId === id)
+    if (member === undefined) return ''
+    const { worker, state, percent: share } = member
+    return inOneLine([
+      worker.workerId,
+      text(`picture.worker.${state}`),
+      share === null ? null : percent(share),
+      isFinished(this.job) ? null : speedText(worker.throughputPerSecond, worker.unit ?? this.job.unit),
+      agoText(worker.heartbeatAt, this.nowMs),
+      worker.message,
+    ])
+  }
+
+  /** Leads to the row of a worker. */
+  #show(id: string): void {
+    this.showsAll = true
+    void this.updateComplete.then(() => {
+      const row = this.querySelector<HTMLElement>(`tr[data-worker="${CSS.escape(id)}"]`)
+      row?.scrollIntoView({ block: 'center' })
+      row?.querySelector('th')?.focus({ preventScroll: true })
+    })
+  }
+
+  #table(members: readonly Member[]): TemplateResult {
+    const { job, nowMs } = this
+    const hasShares = members.some(member => member.percent !== null)
+    const isWhole = this.showsAll || this.#printing.isOnPaper || members.length <= SHOWN
+    return html`<div class="scroller" tabindex="0" role="region" aria-labelledby="workers-title">
+        <table class="plain" role="table">
+          <thead role="rowgroup">
+            <tr role="row">
+              <th role="columnheader" scope="col">${text('workers.name')}</th>
+              ${hasShares ? html`<th role="columnheader" scope="col">${text('column.progress')}</th>` : nothing}
+              <th role="columnheader" scope="col" class="figure">${text('column.count')}</th>
+              <th role="columnheader" scope="col" class="figure">${text('column.speed')}</th>
+              <th role="columnheader" scope="col">${text('workers.message')}</th>
+              <th role="columnheader" scope="col" class="figure">${text('workers.seen')}</th>
+            </tr>
+          </thead>
+          <tbody role="rowgroup">
+            ${repeat(
+              isWhole ? members : members.slice(0, SHOWN),
+              ({ worker }) => worker.workerId,
+              member => row(member, { job, hasShares, nowMs }),
+            )}
+          </tbody>
+        </table>
+      </div>
+      ${
+        isWhole
+          ? nothing
+          : html`<button type="button" class="button more" @click=${() => (this.showsAll = true)}>
+              ${text('workers.all', { count: members.length })}
+            </button>`
+      }`
+  }
+}
+
+customElements.define('job-workers', JobWorkers)

@@ -38,6 +38,6 @@ export const failure = (title: string, problem: Problem, again?: () => void): Te
 
 /** A command that creates a job, with the address of this service. */
 export const firstJobHint = (): TemplateResult =>
-  html`<p>${text('jobs.empty.hint')}</p>
-    <pre class="code" tabindex="0"><code>curl ${ROOT.href}${BASE_PATH.slice(1)}/jobs --json \\
+  html`<p class="first-job">${text('jobs.empty.hint')}</p>
+    <pre class="code first-job" tabindex="0"><code>curl ${ROOT.href}${BASE_PATH.slice(1)}/jobs --json \\
   '{"jobType":"import","name":"Nightly import","totalCount":1200}'</code></pre>`

@@ -8,9 +8,10 @@ import { headway, Live, shownNow } from '../feed.ts'
 import { ADDRESS } from '../router.ts'
 import { preciseDuration, text } from '../words.ts'
 import { PageElement } from './element.ts'
-import { agoText, elapsedSeconds, failureText, inOneLine, unusualText } from './figures.ts'
+import { elapsedSeconds, failureText, inOneLine, unusualText } from './figures.ts'
 import * as icons from './icons.ts'
 import { problemText } from './problem-text.ts'
+import { agoTag } from './times.ts'
 
 const QUERY: ListQuery = {
   status: FINISHED_STATUSES,
@@ -59,7 +60,7 @@ class RecentJobs extends PageElement {
         <span class="vh">${text(`condition.${job.status}`)}</span>
         <span class="facts">
           <span class="subtitle">${inOneLine(facts)}</span>
-          <span class="ago">${agoText(job.finishedAt, nowMs)}</span>
+          <span class="ago">${agoTag(job.finishedAt, nowMs)}</span>
         </span>
       </div>
     </li>`

@@ -4,19 +4,23 @@ import type { ConnectionState } from '../../browser-client/index.ts'
 import type { Problem } from '../data/reading.ts'
 import { keepFocus } from '../focus.ts'
 import { headway, lastConnectedMs, Live, shownNow } from '../feed.ts'
+import { watchKeys } from '../keys.ts'
 import { ADDRESS, currentRoute, watchAddress } from '../router.ts'
 import type { Route } from '../router.ts'
-import { keepToken, readToken } from '../session.ts'
+import { keepToken, mayDo, readToken } from '../session.ts'
+import { tabFace } from '../tab-face.ts'
 import { moment, text } from '../words.ts'
 import './announcer.ts'
 import './appearance-switch.ts'
+import { startBells } from './bell.ts'
 import './dialogs.ts'
 import { PageElement } from './element.ts'
 import * as icons from './icons.ts'
 import './job-page.ts'
 import './jobs-page.ts'
+import { KeysDialog } from './keys-dialog.ts'
+import { LaterPages } from './later-pages.ts'
 import { problemText } from './problem-text.ts'
-import './statistics-page.ts'
 import './token-form.ts'
 
 const HINTS: Partial<Record<ConnectionState, () => string>> = {
@@ -36,21 +40,27 @@ const forgetToken = (): void => {
 }
 
 /** The identity of a page: filters change its content, and do not make it another page. */
-const placeOf = (route: Route): string => (route.page === 'job' ? route.id : route.page)
+const placeOf = (route: Route): string =>
+  route.page === 'job' ? route.id : route.page === 'type' ? `type ${route.jobType}` : route.page
 
-const titleOf = ({ page, query }: Route): string => {
-  if (page === 'statistics') return text('nav.statistics')
+const titleOf = (route: Route): string => {
+  const { page, query } = route
+  if (page === 'type') return route.jobType
+  if (page === 'statistics' || page === 'notifications') return text(`nav.${page}`)
   return query.get('view') === 'history' ? text('jobs.history') : text('nav.jobs')
 }
 
 /** The whole page: the header, and the page that the address names. */
 class HeadwayDashboard extends PageElement {
   #route: Route = currentRoute()
+  readonly #later = new LaterPages(() => this.requestUpdate())
 
   constructor() {
     super()
     new Live(this)
     keepFocus()
+    startBells()
+    watchKeys(this.#showKeys)
     watchAddress(() => {
       const before = placeOf(this.#route)
       this.#route = currentRoute()
@@ -59,14 +69,21 @@ class HeadwayDashboard extends PageElement {
     })
   }
 
+  readonly #showKeys = (): void => {
+    const dialog = this.querySelector('keys-dialog')
+    if (dialog instanceof KeysDialog) dialog.show()
+  }
+
   /** Moves the focus to the content, so that a screen reader user who follows a link does not begin in the header again. */
   #focusContent(): void {
     this.querySelector<HTMLElement>('main')?.focus({ preventScroll: true })
   }
 
   protected override updated(): void {
+    const route = this.#route
     // The page of a job sets its own title.
-    if (this.#route.page !== 'job') document.title = `${titleOf(this.#route)} · Headway`
+    if (route.page === 'jobs') tabFace.showList(titleOf(route))
+    else if (route.page !== 'job') tabFace.showPage(titleOf(route))
   }
 
   protected override render(): TemplateResult {
@@ -80,6 +97,7 @@ class HeadwayDashboard extends PageElement {
         ${isLockedOut ? this.#lockedOut(problem?.detail ?? null) : this.#content()}
       </main>
       <confirm-dialog></confirm-dialog>
+      <keys-dialog></keys-dialog>
       <page-announcer></page-announcer>`
   }
 
@@ -96,10 +114,30 @@ class HeadwayDashboard extends PageElement {
       <nav aria-label=${text('nav.label')}>
         <a href=${ADDRESS.jobs} aria-current=${current(page === 'jobs')}>${text('nav.jobs')}</a>
         <a href=${ADDRESS.statistics} aria-current=${current(page === 'statistics')}>${text('nav.statistics')}</a>
+        ${
+          mayDo('manage')
+            ? html`<a
+                class="notifications"
+                href=${ADDRESS.notifications}
+                aria-current=${current(page === 'notifications')}
+                >${icons.bell} <span>${text('nav.notifications')}</span></a
+              >`
+            : nothing
+        }
         <a href=${ADDRESS.documentation} class="outside">${text('nav.api')}</a>
       </nav>
       <div class="top-right">
-        ${connectionMark(connection)} <appearance-switch></appearance-switch>
+        ${connectionMark(connection)}
+        <button
+          type="button"
+          class="quiet keys-button"
+          aria-label=${text('hands.keys')}
+          title=${text('hands.keys')}
+          @click=${this.#showKeys}
+        >
+          <span aria-hidden="true">?</span>
+        </button>
+        <appearance-switch></appearance-switch>
         ${
           readToken() === null
             ? nothing
@@ -154,7 +192,12 @@ class HeadwayDashboard extends PageElement {
   #content(): TemplateResult {
     const route = this.#route
     if (route.page === 'jobs') return html`<jobs-page .query=${route.query}></jobs-page>`
-    if (route.page === 'statistics') return html`<statistics-page .query=${route.query}></statistics-page>`
+    if (route.page === 'statistics')
+      return this.#later.show(route.page, html`<statistics-page .query=${route.query}></statistics-page>`)
+    if (route.page === 'notifications')
+      return this.#later.show(route.page, html`<notifications-page></notifications-page>`)
+    if (route.page === 'type')
+      return this.#later.show(route.page, html`<type-page .jobType=${route.jobType}></type-page>`)
     return html`<job-page .jobId=${route.id} .query=${route.query}></job-page>`
   }
 }

@@ -1,37 +1,61 @@
 import { FINISHED_STATUSES } from '../../contract/states.ts'
 import { html, nothing } from 'lit'
 import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
-import type { TypeStatistics } from '../../contract/statistics.ts'
+import type { StatisticsBucket, TypeStatistics } from '../../contract/statistics.ts'
+import { changeOf, slowerFirst } from '../data/durations.ts'
+import type { Change } from '../data/durations.ts'
 import { Followed } from '../data/followed.ts'
 import { headway, Live } from '../feed.ts'
 import { ADDRESS, navigate, withQuery } from '../router.ts'
-import { number, preciseDuration, share, text } from '../words.ts'
+import { number, preciseDuration, share, signedShare, text } from '../words.ts'
 import { PageElement } from './element.ts'
 import { speedText } from './figures.ts'
 import { empty, failure, loading } from './placeholders.ts'
+import './statistics-chart.ts'
 
 const HOUR_MS = 3_600_000
-/** Counting a year of jobs takes the service a while. */
+/** While jobs end all the time, the page is drawn again this often. */
 const REST_MS = 10_000
 
 const SPANS = { day: 24, week: 7 * 24, month: 30 * 24, year: 365 * 24 } as const
 type Span = keyof typeof SPANS
+
+/** A chart of each has 8 to 54 periods. */
+const BUCKETS: Readonly<Record<Span, StatisticsBucket>> = { day: 'hour', week: 'day', month: 'day', year: 'week' }
+
+type ComparedType = TypeStatistics & { jobs: number; change: Change | null }
 
 const isSpan = (name: string | null): name is Span => name !== null && name in SPANS
 
 const sum = (types: readonly TypeStatistics[], outcome: (typeof FINISHED_STATUSES)[number]): number =>
   types.reduce((total, type) => total + type[outcome], 0)
 
-/** The results of jobs by type; the types with most jobs come first. */
+const widthOf = (jobs: number, most: number): string => `width: ${(100 * jobs) / most}%`
+
+/** By how much the jobs of a type ended late: by 3m, or median 3m, at most 12m. '' if none did. */
+const lateText = ({ late, lateSeconds: { p50, max } }: TypeStatistics): string => {
+  if (p50 === null || max === null) return ''
+  return late === 1
+    ? text('statistics.late.by', { time: preciseDuration(max) })
+    : text('statistics.late.range', { median: preciseDuration(p50), most: preciseDuration(max) })
+}
+
+/** The results of jobs by type; those that got slower since the period before come first, then those with most jobs. */
 class StatisticsPage extends PageElement {
   static override properties: PropertyDeclarations = { query: { attribute: false } }
 
   declare query: URLSearchParams
   readonly #reading = new Followed(
     this,
-    (span: Span, signal) => {
-      const since = new Date(headway.now() - SPANS[span] * HOUR_MS).toISOString()
-      return headway.api.stats({ since }, { signal })
+    async (span: Span, signal) => {
+      const spanMs = SPANS[span] * HOUR_MS
+      const [sinceMs, bucket] = [headway.now() - spanMs, BUCKETS[span]]
+      const since = new Date(sinceMs).toISOString()
+      const [present, before] = await Promise.all([
+        headway.api.stats({ since, bucket }, { signal }),
+        headway.api.stats({ since: new Date(sinceMs - spanMs).toISOString(), until: since }, { signal }),
+      ])
+      return { ...present, bucket, before: new Map(before.types.map(type => [type.jobType, type])) }
     },
     REST_MS,
   )
@@ -85,9 +109,12 @@ class StatisticsPage extends PageElement {
     const all = value.types
     if (all.length === 0) return empty(text('statistics.empty'), html`<p>${text('statistics.empty.hint')}</p>`)
     const jobsOf = (type: TypeStatistics) => FINISHED_STATUSES.reduce((total, outcome) => total + type[outcome], 0)
-    const types = [...all].sort((a, b) => jobsOf(b) - jobsOf(a) || (a.jobType < b.jobType ? -1 : 1))
+    const types = slowerFirst(
+      all.map(type => ({ ...type, jobs: jobsOf(type), change: changeOf(type, value.before.get(type.jobType)) })),
+    )
     const most = Math.max(1, ...types.map(jobsOf))
     return html`${this.#totals(types)}
+      <statistics-chart .series=${value.series ?? []} .bucket=${value.bucket}></statistics-chart>
       <div class="scroller" tabindex="0" role="region" aria-label=${text('statistics.title')} aria-busy=${isOld}>
         <table class="plain statistics" role="table">
           <thead role="rowgroup">
@@ -100,11 +127,12 @@ class StatisticsPage extends PageElement {
               <th role="columnheader" scope="col" class="figure">${text('statistics.p95')}</th>
               <th role="columnheader" scope="col" class="figure">${text('statistics.max')}</th>
               <th role="columnheader" scope="col" class="figure">${text('statistics.speed')}</th>
+              <th role="columnheader" scope="col" class="figure">${text('statistics.late')}</th>
               <th role="columnheader" scope="col" class="figure">${text('statistics.stale')}</th>
             </tr>
           </thead>
           <tbody role="rowgroup">
-            ${types.map(type => this.#row(type, jobsOf(type), most))}
+            ${types.map(type => this.#row(type, most))}
           </tbody>
         </table>
       </div>
@@ -113,6 +141,11 @@ class StatisticsPage extends PageElement {
           outcome =>
             html`<span><span class="swatch" data-outcome=${outcome}></span>${text(`condition.${outcome}`)}</span>`,
         )}
+        ${
+          types.some(({ late }) => late > 0)
+            ? html`<span><span class="swatch" data-outcome="late"></span>${text('statistics.late')}</span>`
+            : nothing
+        }
         <span>${text('statistics.durations')}</span>
       </p>`
   }
@@ -122,6 +155,7 @@ class StatisticsPage extends PageElement {
     const failed = sum(types, 'failed')
     const cancelled = sum(types, 'cancelled')
     const ended = completed + failed
+    const late = types.reduce((total, type) => total + type.late, 0)
     const fact = (label: string, value: string) =>
       html`<div>
         <dt>${label}</dt>
@@ -132,29 +166,38 @@ class StatisticsPage extends PageElement {
       ${fact(text('condition.completed'), number(completed))} ${fact(text('condition.failed'), number(failed))}
       ${fact(text('condition.cancelled'), number(cancelled))}
       ${fact(text('statistics.failureRate'), ended === 0 ? '–' : share(failed / ended))}
-      ${fact(text('statistics.types'), number(types.length))}
+      ${fact(text('statistics.late'), number(late))} ${fact(text('statistics.types'), number(types.length))}
     </dl>`
   }
 
-  #row(type: TypeStatistics, jobs: number, most: number): TemplateResult {
+  #row(type: ComparedType, most: number): TemplateResult {
     const { completed, failed, cancelled, failureRate, durationSeconds, itemsPerSecond, unit, stale, recovered } = type
+    const { late, jobs, change } = type
     const time = (seconds: number | null) => (seconds === null ? '–' : preciseDuration(seconds))
     return html`<tr role="row">
       <th role="rowheader" scope="row">
-        <a href=${ADDRESS.history({ type: type.jobType })} dir="auto">${type.jobType}</a>
+        <a href=${ADDRESS.type(type.jobType)} dir="auto">${type.jobType}</a>
+        ${change?.isSlower ? html`<span class="badge" data-condition="at_risk">${text('statistics.slower')}</span>` : nothing}
       </th>
       <td role="cell">
         <div
           class="outcomes"
           role="img"
-          aria-label=${text('statistics.outcomes.label', { completed, failed, cancelled })}
+          aria-label=${text('statistics.outcomes.label', { completed, failed, cancelled, late })}
         >
           ${FINISHED_STATUSES.map(outcome =>
             type[outcome] === 0
               ? nothing
-              : html`<span data-outcome=${outcome} .style=${`width: ${(100 * type[outcome]) / most}%`}></span>`,
+              : html`<span data-outcome=${outcome} .style=${widthOf(type[outcome], most)}></span>`,
           )}
         </div>
+        ${
+          late === 0
+            ? nothing
+            : html`<div class="outcomes below" aria-hidden="true">
+                <span data-outcome="late" .style=${widthOf(late, most)}></span>
+              </div>`
+        }
       </td>
       <td role="cell" class="figure" data-label=${text('statistics.jobs')}>${number(jobs)}</td>
       <td
@@ -165,11 +208,18 @@ class StatisticsPage extends PageElement {
       >
         ${failureRate === null ? '–' : share(failureRate)}
       </td>
-      <td role="cell" class="figure" data-label=${text('statistics.median')}>${time(durationSeconds.p50)}</td>
+      <td role="cell" class="figure" data-label=${text('statistics.median')} ?data-bad=${change?.isSlower}>
+        ${time(durationSeconds.p50)}
+        ${change === null ? nothing : html`<small class="change" title=${text('statistics.change.hint')}>${signedShare(change.share)}</small>`}
+      </td>
       <td role="cell" class="figure" data-label=${text('statistics.p95')}>${time(durationSeconds.p95)}</td>
       <td role="cell" class="figure" data-label=${text('statistics.max')}>${time(durationSeconds.max)}</td>
       <td role="cell" class="figure" data-label=${text('statistics.speed')}>
         ${itemsPerSecond === null ? '–' : speedText(itemsPerSecond, unit ?? 'unknown')}
+      </td>
+      <td role="cell" class="figure" data-label=${text('statistics.late')}>
+        ${late === 0 ? '–' : html`<a href=${ADDRESS.history({ type: type.jobType, status: 'overdue' })}>${number(late)}</a>`}
+        ${late === 0 ? nothing : html`<small>${lateText(type)}</small>`}
       </td>
       <td role="cell" class="figure" data-label=${text('statistics.stale')}>
         ${stale === 0 ? '–' : number(stale)}

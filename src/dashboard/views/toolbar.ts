@@ -19,7 +19,11 @@ const views = (current: string): TemplateResult =>
     <a href=${ADDRESS.history()} aria-current=${current === 'history' ? 'page' : nothing}>${text('jobs.history')}</a>
   </nav>`
 
-const set = (name: string, value: string): void => navigate(withQuery({ [name]: value, page: null }), { replace: true })
+const set = (name: string, value: string): void =>
+  navigate(withQuery({ [name]: value, page: null, cursor: null }), { replace: true })
+
+/** Sorts the list; the order is kept in the address. */
+export const sortBy = (sort: Sort): void => set('sort', sort === 'newest' ? '' : sort)
 
 /** Browsers refuse a page that changes its address at every key. */
 const TYPING_MS = 150
@@ -37,10 +41,7 @@ const sortField = (sort: Sort): TemplateResult =>
     <select
       name="sort"
       .value=${sort}
-      @change=${(event: Event) => {
-        const { value } = event.target as HTMLSelectElement
-        set('sort', value === 'newest' ? '' : value)
-      }}
+      @change=${(event: Event) => sortBy((event.target as HTMLSelectElement).value as Sort)}
     >
       ${SORTS.map(each => html`<option value=${each} ?selected=${each === sort}>${text(`jobs.sort.${each}`)}</option>`)}
     </select>

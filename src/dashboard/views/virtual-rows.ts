@@ -4,8 +4,8 @@ import { repeat } from 'lit/directives/repeat.js'
 import { measures, redraw } from '../feed.ts'
 import { text } from '../words.ts'
 import { PageElement } from './element.ts'
+import { Printing } from './printing.ts'
 
-const PRINT = matchMedia('print')
 /** More rows would fill a hundred pages. */
 const MOST_PRINTED = 2_500
 
@@ -35,7 +35,10 @@ export class VirtualRows extends PageElement {
 
   #focusedKey: string | null = null
   #top = 0
-  #isPrinted = false
+  readonly #printing = new Printing(this, () => {
+    this.requestUpdate()
+    this.performUpdate()
+  })
 
   constructor() {
     super()
@@ -48,9 +51,6 @@ export class VirtualRows extends PageElement {
     measures.add(this.#measure)
     addEventListener('scroll', this.#moved, { passive: true })
     addEventListener('resize', this.#moved)
-    addEventListener('beforeprint', this.#printing)
-    addEventListener('afterprint', this.#printed)
-    PRINT.addEventListener('change', this.#drawNow)
     this.addEventListener('focusin', this.#focused)
     this.addEventListener('focusout', this.#blurred)
     this.addEventListener('keydown', this.#pressed)
@@ -62,29 +62,10 @@ export class VirtualRows extends PageElement {
     measures.delete(this.#measure)
     removeEventListener('scroll', this.#moved)
     removeEventListener('resize', this.#moved)
-    removeEventListener('beforeprint', this.#printing)
-    removeEventListener('afterprint', this.#printed)
-    PRINT.removeEventListener('change', this.#drawNow)
   }
 
   readonly #moved = (): void => {
     redraw()
-  }
-
-  /** The browser prints what is rendered when the event's listeners have returned, so this renders at once. */
-  readonly #drawNow = (): void => {
-    this.requestUpdate()
-    this.performUpdate()
-  }
-
-  readonly #printing = (): void => {
-    this.#isPrinted = true
-    this.#drawNow()
-  }
-
-  readonly #printed = (): void => {
-    this.#isPrinted = false
-    this.#drawNow()
   }
 
   readonly #focused = (event: FocusEvent): void => {
@@ -98,18 +79,29 @@ export class VirtualRows extends PageElement {
 
   readonly #pressed = (event: KeyboardEvent): void => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key]
-    if (step === undefined || event.altKey || event.ctrlKey || event.metaKey || this.#focusedKey === null) return
+    if (step === undefined || event.altKey || event.ctrlKey || event.metaKey) return
+    if (this.#focusedKey !== null && this.move(step)) event.preventDefault()
+  }
+
+  /**
+   * Moves the focus by so many rows, from the first visible row if no row has it. Answers false where there is no further row.
+   */
+  move(step: number): boolean {
     const at = this.rows.findIndex(({ key }) => key === this.#focusedKey)
-    const next = this.rows[at + step]
-    if (next === undefined) return
-    event.preventDefault()
+    const next = this.rows[at === -1 ? this.#firstVisible : at + step]
+    if (next === undefined) return false
     this.#focusedKey = next.key
     this.requestUpdate()
     void this.updateComplete.then(() => {
       const row = this.querySelector<HTMLElement>(`[data-key="${CSS.escape(next.key)}"]`)
       row?.scrollIntoView({ block: 'nearest' })
-      row?.querySelector<HTMLElement>('a, button')?.focus({ preventScroll: true })
+      row?.querySelector<HTMLElement>('a, button:not(.fold)')?.focus({ preventScroll: true })
     })
+    return true
+  }
+
+  get #firstVisible(): number {
+    return Math.max(0, Math.ceil(-this.#top / this.rowHeight))
   }
 
   readonly #measure = (): void => {
@@ -118,13 +110,9 @@ export class VirtualRows extends PageElement {
     this.#top = top
   }
 
-  get #isOnPaper(): boolean {
-    return this.#isPrinted || PRINT.matches
-  }
-
   /** The first row to render, and the first row after it that is not rendered. */
   get #range(): [first: number, end: number] {
-    if (this.#isOnPaper) return [0, Math.min(this.rows.length, MOST_PRINTED)]
+    if (this.#printing.isOnPaper) return [0, Math.min(this.rows.length, MOST_PRINTED)]
     const first = Math.max(0, Math.floor(-this.#top / this.rowHeight) - SPARE)
     const end = Math.min(this.rows.length, Math.ceil((innerHeight - this.#top) / this.rowHeight) + SPARE)
     return [Math.min(first, this.rows.length), Math.max(first, end)]
@@ -140,8 +128,8 @@ export class VirtualRows extends PageElement {
     const [first, end] = this.#range
     const inRange = rows.slice(first, end).map((row, offset) => ({ row, index: first + offset }))
     // Printing does not wait: rows that are requested now are only in the next print.
-    const shown = this.#isOnPaper ? inRange.filter(({ row }) => this.isRead?.(row as never) ?? true) : inRange
-    const missing = this.#isOnPaper ? rows.length - shown.length : 0
+    const shown = this.#printing.isOnPaper ? inRange.filter(({ row }) => this.isRead?.(row as never) ?? true) : inRange
+    const missing = this.#printing.isOnPaper ? rows.length - shown.length : 0
     const focused = this.#focusedKey === null ? -1 : rows.findIndex(({ key }) => key === this.#focusedKey)
     const focusedRow = rows[focused]
     if (focusedRow !== undefined && (focused < first || focused >= end)) shown.push({ row: focusedRow, index: focused })

@@ -1,0 +1,237 @@
+import type { BrowserContext, Page } from 'playwright-core'
+import t from 'tap'
+import { startReceiver } from '../helpers/receiver.ts'
+import { startService } from '../helpers/service.ts'
+import { mint, SECRET } from '../helpers/tokens.ts'
+import { waitFor } from '../helpers/wait.ts'
+import { openBrowser, openPage, visit } from './browser.ts'
+
+const browser = await openBrowser(t)
+const service = await startService(t)
+
+interface Said {
+  title: string
+  body: string
+}
+
+/** What this page has said by notifications of the browser. */
+const saidBy = (page: Page): Promise<Said[]> => page.evaluate(() => (globalThis as unknown as { said: Said[] }).said)
+
+/** Notifications as a list, because a browser without a screen shows none. `default`: the visitor allows them when asked. */
+const openContext = async (permission: NotificationPermission): Promise<BrowserContext> => {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, locale: 'en-US' })
+  t.teardown(() => context.close())
+  await context.addInitScript(given => {
+    const said: unknown[] = []
+    const asked = () => (location.protocol === 'about:' ? null : localStorage.getItem('asked'))
+    Object.assign(globalThis, {
+      said,
+      Notification: class {
+        static get permission() {
+          return asked() ?? given
+        }
+        static async requestPermission() {
+          localStorage.setItem('asked', 'granted')
+          return this.permission
+        }
+        constructor(title: string, { body }: { body: string }) {
+          said.push({ title, body })
+        }
+        close() {}
+      },
+    })
+  }, permission)
+  return context
+}
+
+const bellOf = (page: Page, name: string) => page.getByRole('button', { name: `Notify me when ${name} ends` })
+
+t.test(
+  'one tab of several says by a notification that a watched job has ended, and each says it in its page',
+  async t => {
+    const context = await openContext('default')
+    const job = await service.createJob({ name: 'Watched', jobType: 'bell' })
+    const other = await service.createJob({ name: 'Not watched', jobType: 'bell' })
+    const { page: first } = await openPage(t, context, `${service.url}/?type=bell`)
+    await bellOf(first, 'Watched').click()
+    await first.getByText('The browser will say when').waitFor()
+    const { page: second } = await openPage(t, context, `${service.url}/jobs/${job.id}`)
+    await second.getByRole('button', { name: 'Notify me', pressed: true }).waitFor()
+    await bellOf(first, 'Not watched').waitFor()
+    await service.call('POST', `/jobs/${other.id}/complete`, {})
+    await service.call('POST', `/jobs/${job.id}/fail`, { errorMessage: 'no disk' })
+    for (const page of [first, second]) {
+      await page.getByRole('status').filter({ hasText: 'Watched' }).filter({ hasText: 'has failed' }).waitFor()
+    }
+    const said = await waitFor(async () => {
+      const all = [...(await saidBy(first)), ...(await saidBy(second))]
+      return all.length > 0 ? all : null
+    })
+    t.same(said, [{ title: '\u2068Watched\u2069 has failed', body: 'no disk' }])
+  },
+)
+
+t.test('a watched job is remembered over a reload, and one that is no longer watched is not told', async t => {
+  const context = await openContext('default')
+  const [kept, dropped] = [
+    await service.createJob({ name: 'Kept', jobType: 'reload' }),
+    await service.createJob({ name: 'Dropped', jobType: 'reload' }),
+  ]
+  const { page } = await openPage(t, context, `${service.url}/?type=reload`)
+  const { page: away } = await openPage(t, context, `${service.url}/?type=reload`)
+  await bellOf(page, 'Kept').click()
+  await bellOf(page, 'Dropped').click()
+  await away.locator('.bell[aria-pressed=true]').nth(1).waitFor()
+  await bellOf(away, 'Dropped').click()
+  await page.locator('.bell[aria-pressed=false]').waitFor()
+  await away.close()
+  await page.goto('about:blank')
+  for (const { id } of [kept, dropped]) await service.call('POST', `/jobs/${id}/complete`, {})
+  await page.goto(service.url)
+  const said = await waitFor(async () => {
+    const all = await saidBy(page)
+    return all.length > 0 && all
+  })
+  t.match(said, [{ title: /Kept.* is completed/ }])
+  t.equal(said && said.length, 1)
+})
+
+t.test('where the browser allows no notifications, the page says so, and tells the end itself', async t => {
+  const context = await openContext('denied')
+  const job = await service.createJob({ name: 'Denied', jobType: 'denied' })
+  const { page } = await openPage(t, context, `${service.url}/jobs/${job.id}`)
+  await page.getByRole('button', { name: 'Notify me' }).click()
+  await page.getByText('the browser allows no notifications here').waitFor()
+  await service.call('POST', `/jobs/${job.id}/complete`, {})
+  await page.getByRole('status').filter({ hasText: 'is completed' }).waitFor()
+  t.same(await saidBy(page), [])
+})
+
+t.test("a job's tab shows its percent and its end in title and icon, also when nothing is rendered", async t => {
+  const job = await service.createJob({ name: 'In a tab', jobType: 'tab', totalCount: 100 })
+  await service.heartbeat(job.id, { processedCount: 42 })
+  const { page } = await visit(t, browser, `${service.url}/jobs/${job.id}`)
+  const title = (wanted: RegExp) => waitFor(async () => wanted.test(await page.title()))
+  await title(/^42% · In a tab · Headway$/)
+  // The picture is one that the page's policy lets through.
+  const icon = await page.evaluate(async () => {
+    const { href } = document.querySelector<HTMLLinkElement>('link[rel=icon]')!
+    const image = new Image()
+    image.src = href
+    await image.decode()
+    return decodeURIComponent(href)
+  })
+  t.match(icon, />42<\/text>/)
+  // A hidden tab gets no frames.
+  await page.evaluate(() => Object.assign(globalThis, { requestAnimationFrame: () => 0 }))
+  await service.call('POST', `/jobs/${job.id}/complete`, {})
+  await title(/^In a tab · Headway ✓$/)
+  await service.database.pool.query('DELETE FROM progress_jobs WHERE id = $1', [job.id])
+  const failed = await service.createJob({ name: 'Broken', jobType: 'tab' })
+  await service.call('POST', `/jobs/${failed.id}/fail`, { errorMessage: 'x' })
+  await page.goto(`${service.url}/jobs/${failed.id}`)
+  await title(/^Broken · Headway ✕$/)
+})
+
+t.test("the list's tab counts the jobs that need attention", async t => {
+  const own = await startService(t)
+  const job = await own.createJob({ name: 'Late', finishBy: '2026-01-31T12:00:00Z' })
+  await own.createJob({ name: 'Calm' })
+  await own.database.pool.query("UPDATE public.progress_jobs SET deadline = 'overdue' WHERE id = $1", [job.id])
+  const { page } = await visit(t, browser, own.url)
+  await waitFor(async () => /^\(1\) Jobs · Headway$/.test(await page.title()))
+  await own.call('POST', `/jobs/${job.id}/complete`, {})
+  await waitFor(async () => /^Jobs · Headway$/.test(await page.title()))
+})
+
+t.test(
+  'a destination is made, tested, paused and deleted on the page of notifications, and a failure says why',
+  async t => {
+    const receiver = await startReceiver(t)
+    const own = await startService(t, { WEBHOOK_ALLOWED_NETWORKS: '127.0.0.0/8' })
+    const { page } = await visit(t, browser, own.url)
+    await page.getByRole('link', { name: 'Notifications' }).click()
+    await page.getByText('Nobody is told yet').waitFor()
+    await page.getByRole('button', { name: 'Add a destination' }).click()
+    await page.getByLabel('Address').fill(receiver.url)
+    await page.getByRole('textbox', { name: 'Name' }).fill('Build room <b>')
+    await page.getByLabel('the end').check()
+    await page.getByRole('button', { name: 'Make it' }).click()
+    await page
+      .locator('.made')
+      .getByText(/^whsec_/)
+      .waitFor()
+    const card = page.getByRole('region', { name: 'Build room <b>' })
+    await card.getByText('Nothing sent yet').waitFor()
+    const press = (name: string) => card.getByRole('button', { name, exact: true }).click()
+    await page.setViewportSize({ width: 320, height: 900 })
+    const { width = 0 } = (await card.locator('.names').boundingBox()) ?? {}
+    t.ok(width > 150, `its name keeps its room beside its state on a telephone: ${width}`)
+    await page.setViewportSize({ width: 1440, height: 900 })
+    await press('Send a test')
+    await card.getByText('The test has arrived.').waitFor()
+    t.match(receiver.received.at(-1)?.body, { type: 'webhook.test' })
+    receiver.answerWith(500)
+    await press('Send a test')
+    await card.getByText('The test has not arrived: answer 500').waitFor()
+    await press('Deliveries')
+    await card.locator('tr[data-status=waiting]').getByText('answer 500').waitFor()
+    await card.locator('tr[data-status=delivered]').getByText('Test').waitFor()
+    await press('Pause')
+    await card.getByText('Paused', { exact: true }).waitFor()
+    t.equal(await card.getByRole('button', { name: 'Send a test' }).count(), 0, 'nothing is sent meanwhile')
+    await press('Resume')
+    await card.getByRole('button', { name: 'Send a test' }).waitFor()
+    await press('Delete')
+    await press('Keep it as it is')
+    await press('Delete')
+    await card.getByRole('group').getByRole('button', { name: 'Delete' }).click()
+    await page.getByText('Nobody is told yet').waitFor()
+  },
+)
+
+t.test('each kind of destination asks for its own settings, and what is secret is not shown again', async t => {
+  const own = await startService(t, { ENCRYPTION_KEYS: Buffer.alloc(32, 7).toString('base64') })
+  const { page } = await visit(t, browser, `${own.url}/notifications`, { locale: 'de-DE' })
+  await page.getByRole('button', { name: 'Ziel hinzufügen' }).click()
+  const labels = async (kind: string): Promise<string[]> => {
+    await page.locator('select[name=kind]').selectOption(kind)
+    const names = await page
+      .locator('.destination-form .fields :is(input, select)')
+      .evaluateAll(fields => fields.map(field => (field as HTMLInputElement).name))
+    return names.filter(name => !['kind', 'description', 'jobType'].includes(name))
+  }
+  t.same(await labels('webhook'), ['url', 'progressIntervalSeconds'])
+  t.same(await labels('discord'), ['url', 'progressIntervalSeconds'])
+  t.same(await labels('telegram'), ['token', 'chatId', 'progressIntervalSeconds'])
+  t.same(await labels('matrix'), ['homeserver', 'token', 'roomId', 'progressIntervalSeconds'])
+  t.same(await labels('teams'), ['url'], 'where nothing is edited, progress is not told')
+  t.same(await labels('email'), ['to'])
+  t.same(await labels('slack'), ['token', 'channel', 'progressIntervalSeconds'])
+  await page.locator('input[name=token]').fill('xoxb-secret')
+  await page.locator('input[name=channel]').fill('C0123456789')
+  await page.getByRole('button', { name: 'Anlegen' }).click()
+  await page.locator('.destination').getByText('C0123456789').waitFor()
+  t.notMatch(await page.content(), 'xoxb-secret')
+  const { body } = await own.call<{ items: object[] }>('GET', '/webhooks')
+  t.match(body.items, [
+    {
+      kind: 'slack',
+      language: 'de',
+      progressIntervalSeconds: 10,
+      settings: { channel: 'C0123456789' },
+      secretSet: true,
+    },
+  ])
+})
+
+t.test('whoever may not manage the tenant is offered no page of notifications, and told so there', async t => {
+  const guarded = await startService(t, { AUTH_JWT_SECRET: SECRET })
+  const token = await mint({ features: ['progress.view'] })
+  const { page, complaints } = await visit(t, browser, `${guarded.url}/notifications`)
+  complaints.forgive(/401|403/)
+  await page.getByLabel('Token').fill(token)
+  await page.getByRole('button', { name: 'Continue' }).click()
+  await page.getByText('The token does not allow it.').waitFor()
+  t.equal(await page.getByRole('link', { name: 'Notifications' }).count(), 0)
+})
