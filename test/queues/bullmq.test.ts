@@ -2,15 +2,15 @@ import { spawn, spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { Queue, UnrecoverableError, Worker, type Processor, type WorkerOptions } from 'bullmq'
 import t, { type Test } from 'tap'
-import { reportWorker } from '../examples/bullmq/report-worker.ts'
-import type { ListedJob } from '../src/contract/job.ts'
-import { makeDirectory } from './helpers/process.ts'
-import { startService, type Service } from './helpers/service.ts'
-import { waitFor } from './helpers/wait.ts'
+import { reportWorker } from '../../examples/bullmq/report-worker.ts'
+import { makeDirectory } from '../helpers/process.ts'
+import { startService } from '../helpers/service.ts'
+import { waitFor } from '../helpers/wait.ts'
+import { shown } from './shown.ts'
 
 const hasRedis = spawnSync('redis-server', ['--version']).status === 0
 const skip = hasRedis ? false : 'NO REDIS: apt-get install -y redis-server, or the adapter for BullMQ is not tested'
-// The runner shows files, not what they skip.
+// The runner shows files, and not the tests that they skip.
 if (skip !== false) console.error(skip)
 
 /** A Redis of its own on a unix socket, ended with `t`. */
@@ -54,15 +54,6 @@ const start = async (t: Test) => {
   }
   return { service, queue, work }
 }
-
-const shown = async (service: Service, isSo: (job: ListedJob) => boolean) =>
-  (await waitFor(
-    async () => {
-      const { body } = await service.call<{ items: ListedJob[] }>('GET', '/jobs?includeCompleted=true')
-      return body.items.find(isSo)
-    },
-    { timeoutMs: 15_000 },
-  ))!
 
 t.test(
   'the jobs of a BullMQ worker are shown with their progress, their result and their failures',
