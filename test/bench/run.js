@@ -1,30 +1,30 @@
 // How Headway does beside others, on this machine: `npm run bench`, or some lines of it by name (`npm run bench -- latency`).
 // `-- list` names them. `--seconds 2 --rounds 1` is for trying out: only a full run is written to results.md.
-import { spawnSync } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { describeMachine, describeVersions, busyPercent } from './environment/machine.js'
 import { installPeers } from './environment/programs.js'
+import { build } from './environment/build.js'
 import { startPostgres } from './environment/postgres.js'
 import { growth } from './lines/growth.js'
+import { fleet } from './lines/fleet.js'
 import { fanOut } from './lines/fan-out.js'
 import { heartbeatsBulk } from './lines/heartbeats-bulk.js'
 import { heartbeatsHttp } from './lines/heartbeats-http.js'
+import { hop } from './lines/hop.js'
 import { idleMemory } from './lines/idle-memory.js'
 import { latency } from './lines/latency.js'
 import { slowReaders } from './lines/slow-readers.js'
 import { steady } from './lines/steady.js'
+import { year } from './lines/year.js'
 import { writePlot } from './report/plot.js'
-import { printTable, writeResults } from './report/results.js'
+import { printTable, table, writeResults } from './report/results.js'
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-
-const LINES = [heartbeatsHttp, heartbeatsBulk, fanOut, latency, idleMemory, slowReaders]
+const LINES = [heartbeatsHttp, heartbeatsBulk, fanOut, latency, hop, idleMemory, slowReaders]
 /** Only by name: they take long. */
-const STUDIES = [growth, steady]
+const STUDIES = [fleet, growth, steady, year]
 
 /** Anything less says whether the benchmark works, not how fast the service is. */
-const FULL = { rounds: 3, seconds: 10, minutes: 30 }
+const FULL = { rounds: 3, seconds: 10, minutes: 30, jobs: 10_000_000, load: 300 }
 
 const readArguments = () => {
   const { values, positionals } = parseArgs({
@@ -33,10 +33,13 @@ const readArguments = () => {
       rounds: { type: 'string', default: String(FULL.rounds) },
       seconds: { type: 'string', default: String(FULL.seconds) },
       minutes: { type: 'string', default: String(FULL.minutes) },
+      jobs: { type: 'string', default: String(FULL.jobs) },
+      load: { type: 'string', default: String(FULL.load) },
+      sample: { type: 'string', default: '10' },
     },
   })
-  const [rounds, seconds, minutes] = [values.rounds, values.seconds, values.minutes].map(Number)
-  return { names: positionals, rounds, seconds, minutes }
+  const numbers = Object.fromEntries(Object.entries(values).map(([name, value]) => [name, Number(value)]))
+  return { names: positionals, ...numbers }
 }
 
 const list = () => {
@@ -51,11 +54,6 @@ const choose = names => {
   return names.length === 0 ? LINES : all.filter(line => names.includes(line.name))
 }
 
-const build = () => {
-  const { status } = spawnSync(process.execPath, ['scripts/build.js', '--if-stale'], { cwd: ROOT, stdio: 'inherit' })
-  if (status !== 0) throw new Error('The build failed.')
-}
-
 const today = () => new Date().toISOString().slice(0, 10)
 
 const runLine = async (line, context) => {
@@ -66,27 +64,38 @@ const runLine = async (line, context) => {
   return { rows, date: today(), rounds: context.rounds, seconds: context.seconds, busyBefore }
 }
 
+const printSection = ({ sentence, tables }) => {
+  console.log(`\n${sentence}`)
+  for (const { title, header, rows } of tables) console.log(`\n${title}\n\n${table(header, rows)}`)
+}
+
 const runStudy = async (study, context) => {
   const busyBefore = await busyPercent()
   console.log(`\n${study.name}: ${study.title} (cores ${busyBefore} % busy before)`)
-  return { ...(await study.run(context)), date: today(), busyBefore }
+  const found = await study.run(context)
+  if (found.sentence !== undefined) printSection(found)
+  return { ...found, date: today(), busyBefore }
 }
 
 const main = async () => {
-  const { names, rounds, seconds, minutes } = readArguments()
+  const { names, ...numbers } = readArguments()
   if (names[0] === 'list') return list()
   const chosen = choose(names)
   build()
-  installPeers()
-  const isFull = rounds >= FULL.rounds && seconds >= FULL.seconds && minutes >= FULL.minutes
+  if (chosen.some(line => line !== year)) installPeers()
+  const isFull = Object.entries(FULL).every(([name, least]) => numbers[name] >= least)
   const postgres = await startPostgres()
   const context = {
     postgres,
-    rounds,
-    seconds,
-    minutes,
+    rounds: numbers.rounds,
+    seconds: numbers.seconds,
+    minutes: numbers.minutes,
+    jobs: numbers.jobs,
+    loadSeconds: numbers.load,
+    /** Of so many jobs of the year one has the row of its worker and its history, which would take as much room as all jobs. */
+    sample: numbers.sample,
     plot: isFull ? writePlot : () => undefined,
-    warmupSeconds: Math.min(3, seconds),
+    warmupSeconds: Math.min(3, numbers.seconds),
     log: line => console.log(line),
   }
   const found = { machine: describeMachine(), versions: describeVersions(postgres.version), lines: {} }

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { availableParallelism, cpus, totalmem } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
-import { nchanVersion, nginxVersion, redisVersion } from './programs.js'
+import { haproxyVersion, nchanVersion, nginxVersion, redisVersion } from './programs.js'
 
 const packageVersion = path => {
   try {
@@ -31,6 +31,8 @@ export const describeVersions = postgres =>
       Fastify: ofRoot('fastify'),
       Redis: redisVersion(),
       BullMQ: ofPeer('bullmq'),
+      DBOS: ofPeer('@dbos-inc/dbos-sdk'),
+      HAProxy: haproxyVersion(),
       nginx: nginxVersion(),
       nchan: nchanVersion(),
       'better-sse': ofPeer('better-sse'),

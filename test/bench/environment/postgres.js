@@ -59,20 +59,20 @@ const startEmbedded = async (directory, settings) => {
 
 /**
  * Debian's server where it is installed, because that is what production runs. The embedded one is built to be small
- * (-Os), and takes about an eighth more CPU. `settings` is for benchmarks that count instead of measuring: they take the
- * embedded one, which is the same everywhere.
+ * (-Os), and takes about an eighth more CPU. `embedded` is for benchmarks that count instead of measuring, because the embedded
+ * one is the same everywhere. `settings` are added to those of the server.
  */
-export const startPostgres = async (settings = null) => {
+export const startPostgres = async ({ settings = {}, embedded = false } = {}) => {
   const directory = mkdtempSync(join(tmpdir(), 'headway-bench-'))
   // As root the server runs as another user, who must be able to reach its data.
   chmodSync(directory, 0o755)
-  const programs = settings === null ? findPrograms() : null
-  if (settings === null && programs === null) {
+  const programs = embedded ? null : findPrograms()
+  if (!embedded && programs === null) {
     console.log(
       'No PostgreSQL of Debian (apt-get install -y --no-install-recommends postgresql): the embedded one serves.',
     )
   }
-  const postgres = await (programs ? startInstalled(programs, directory, {}) : startEmbedded(directory, settings ?? {}))
+  const postgres = await (programs ? startInstalled(programs, directory, settings) : startEmbedded(directory, settings))
   const admin = new pg.Pool({ connectionString: postgres.url, max: 1 })
   admin.on('error', () => undefined)
   return {
@@ -87,6 +87,11 @@ export const startPostgres = async (settings = null) => {
     async backends(url) {
       const name = new URL(url).pathname.slice(1)
       const { rows } = await admin.query('SELECT pid FROM pg_stat_activity WHERE datname = $1', [name])
+      return rows.map(row => row.pid)
+    },
+    /** The processes of the server that `backends` does not answer: those that serve no database, such as the checkpointer. */
+    async sharedProcesses() {
+      const { rows } = await admin.query('SELECT pid FROM pg_stat_activity WHERE datname IS NULL')
       return rows.map(row => row.pid)
     },
     async dropDatabase(url) {

@@ -1,6 +1,6 @@
 // What the peers need of this machine: each is found, or said how to get. A benchmark goes on without those that are missing.
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync, chmodSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { once } from 'node:events'
 import { tmpdir } from 'node:os'
@@ -141,9 +141,46 @@ export const startNchan = async ({ workers = 1 } = {}) => {
   return { origin: `http://127.0.0.1:${port}`, pid: program.pid, stop }
 }
 
-const isInstalled = () => existsSync(join(HERE, 'node_modules/.package-lock.json'))
+export const haproxyVersion = () => versionOf('haproxy', ['-v'], /version ([\d.]+)/)
 
-/** Installs the packages of test/bench/package.json, the first time. */
+/** HAProxy as deploy/cells/haproxy.cfg has it, in front of one service. It is called by its address in place of a host name. */
+export const startHaproxy = async target => {
+  if (haproxyVersion() === null) {
+    throw new MissingError('no haproxy: apt-get install -y --no-install-recommends haproxy')
+  }
+  const directory = scratchDirectory('haproxy')
+  const port = await freePort()
+  const sample = readFileSync(new URL('../../../deploy/cells/haproxy.cfg', import.meta.url), 'utf8')
+  const settings = sample
+    .slice(0, sample.indexOf('backend cell-1'))
+    .replaceAll('/run/haproxy/', `${directory}/`)
+    .replaceAll('/etc/haproxy/', `${directory}/`)
+    .replace('bind :8080', `bind 127.0.0.1:${port}`)
+    // A line for each heartbeat would be measured with them, and go to the terminal.
+    .replace('log stdout format raw local0', '')
+  writeFileSync(join(directory, 'tenants.map'), '127.0.0.1 cell-1\n')
+  const file = join(directory, 'haproxy.cfg')
+  writeFileSync(file, `${settings}\nbackend cell-1\n  server headway-1 ${new URL(target).host}\n`)
+  // It writes nothing when it is ready.
+  const program = await startProgram('haproxy', ['-db', '-f', file], { ready: null })
+  await untilAnswers(`http://127.0.0.1:${port}/healthz`)
+  const stop = async () => {
+    await program.stop()
+    rmSync(directory, { recursive: true, force: true })
+  }
+  return { origin: `http://127.0.0.1:${port}`, pid: program.pid, stop }
+}
+
+const readJson = path => JSON.parse(readFileSync(join(HERE, path), 'utf8'))
+
+/** Whether every package is there in the version that test/bench/package.json names. */
+const isInstalled = () =>
+  Object.entries(readJson('package.json').dependencies).every(([name, version]) => {
+    const path = `node_modules/${name}/package.json`
+    return existsSync(join(HERE, path)) && readJson(path).version === version
+  })
+
+/** Installs the packages of test/bench/package.json, the first time and where one has changed. */
 export const installPeers = () => {
   if (isInstalled()) return
   console.log('Installing what Headway is compared with into test/bench/node_modules.')

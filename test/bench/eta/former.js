@@ -23,6 +23,7 @@ const bend = (trace, seed) => {
     return ends[cell] + (ends[cell + 1] - ends[cell]) * (place - cell)
   }
   const countOf = (count, from) => Math.round((count - from) * larger)
+  const shareOf = ({ total }) => (total === undefined ? undefined : countOf(total, 0))
   const froms = new Map()
   const events = [{ at: 0, type: 'start', initial: 0 }]
   const said = new Map()
@@ -32,7 +33,7 @@ const bend = (trace, seed) => {
     // In whole seconds, so that many jobs report at the same time and one flush takes them. The last report of a second counts.
     const at = Math.round(timeOf(report.at - begun))
     const processed = countOf(report.processed, froms.get(report.worker))
-    said.set(`${at} ${report.worker}`, { at, type: 'report', worker: report.worker, processed })
+    said.set(`${at} ${report.worker}`, { at, type: 'report', worker: report.worker, processed, total: shareOf(report) })
   }
   events.push(...said.values())
   return { total: Math.max(1, countOf(trace.total, initial)), events, end: Math.ceil(ends.at(-1)) }

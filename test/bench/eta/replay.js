@@ -52,7 +52,12 @@ const groupByTime = (runs, ids) => {
 
 const entryOf = ({ id, event }) => ({
   scope: SCOPE,
-  heartbeat: { jobId: id, workerId: event.worker, processedCount: event.processed },
+  heartbeat: {
+    jobId: id,
+    workerId: event.worker,
+    processedCount: event.processed,
+    ...(event.total !== undefined && { totalCount: event.total }),
+  },
   keepHigher: false,
 })
 

@@ -4,8 +4,9 @@
 //   { at, type: 'start' }              the attempt begins; `initial` is what an earlier attempt had done already
 //   { at, type: 'retry' }              the attempt failed and the job is queued again
 //   { at, type: 'report', worker, processed, done, remaining }
-// `processed` is what that worker says, `done` what all of them have said by then, and `remaining` the true time to the
-// end of the attempt: of one that fails, to the end it would have had. The report of the end itself is not among them.
+// `processed` is what that worker says (and `total`, its share, where it names one), `done` what all of them have said by
+// then, and `remaining` the true time to the end of the attempt: of one that fails, to the end it would have had. The report
+// of the end itself is not among them.
 
 const VARIANTS = 16
 

@@ -2,14 +2,13 @@
 // runs one. One process of the service with authentication and its defaults; a tenant with 200,000 jobs, whose two hostile tokens
 // (one may look, one may report and create) attack from a process of their own; and the calls of another tenant, from a third
 // one. The goal: the p99 of each call stays under 5 times its quiet one, and none is refused.
-import { Buffer } from 'node:buffer'
 import { randomUUID } from 'node:crypto'
 import { availableParallelism } from 'node:os'
-import { SignJWT } from 'jose'
 import pg from 'pg'
 import { startPostgres } from '../environment/postgres.js'
 import { startWorker } from '../environment/processes.js'
 import { BASE_PATH, startService } from '../environment/service.js'
+import { mint, SECRET } from '../environment/tokens.js'
 import { percentile } from '../load/statistics.js'
 import { ATTACKS } from './attacks.js'
 
@@ -20,7 +19,6 @@ const WARM_UP_SECONDS = 3
 const MAX_RATIO = 5
 /** A quiet p99 of a millisecond says more about the clock than about fairness: ratios count from here. */
 const FLOOR_MS = 2
-const SECRET = 'the secret of a benchmark, with more than 32 bytes'
 
 const [only] = process.argv.slice(2)
 if (only === 'list') {
@@ -29,12 +27,6 @@ if (only === 'list') {
 }
 const attacks = only === undefined ? ATTACKS : ATTACKS.filter(({ name }) => name === only)
 if (attacks.length === 0) throw new Error(`There is no attack ${only}: \`-- list\` names them.`)
-
-const mint = (tenantId, sub, features) =>
-  new SignJWT({ tenant_id: tenantId, sub, features })
-    .setProtectedHeader({ alg: 'HS256' })
-    .setExpirationTime('2h')
-    .sign(Buffer.from(SECRET))
 
 const call = async (origin, token, method, path, body) => {
   const response = await fetch(`${origin}${BASE_PATH}${path}`, {

@@ -2,6 +2,7 @@
 import pg from 'pg'
 import { pino } from 'pino'
 import { FUNCTIONS } from '../../../dist/database/functions.js'
+import { cursorAfter } from '../../../dist/jobs/list-cursor.js'
 import { createInTurn } from '../../../dist/jobs/in-turn.js'
 import { createLiveSource } from '../../../dist/jobs/live-source.js'
 import { createJobRepository } from '../../../dist/jobs/repository.js'
@@ -26,6 +27,32 @@ const FILTER = {
 
 const LIST = { sort: { key: 'createdAt', descending: true }, includeCompleted: false, page: 1, pageSize: 50 }
 
+const LAST_FIRST = { key: 'finishedAt', descending: true }
+
+/** A page in the middle of the finished jobs, as the dashboard asks for it, after a job of some hours ago. */
+const laterPage = filters => ({
+  ...LIST,
+  sort: LAST_FIRST,
+  cursor: cursorAfter(LAST_FIRST, { finishedAt: new Date(Date.now() - 36_000_000).toISOString(), id: TENANT }),
+  ...filters,
+})
+
+const FINISHED = ['completed', 'failed', 'cancelled']
+
+/** Pages of finished jobs by name. Each must read its own rows and no others, however many jobs there are. */
+const LATER_PAGES = {
+  'a later page of history': laterPage({ status: FINISHED, topLevel: true }),
+  'a later page of completed jobs': laterPage({ status: ['completed'], topLevel: true }),
+  'a later page of failed jobs': laterPage({ status: ['failed'], topLevel: true }),
+  'a later page of failed and cancelled jobs': laterPage({ status: ['failed', 'cancelled'] }),
+  'a later page of one type': laterPage({ status: FINISHED, topLevel: true, jobType: 'import:products' }),
+  'a later page of jobs that finished in a time': laterPage({
+    ...{ status: FINISHED, topLevel: true, completedSince: new Date(Date.now() - 20 * 86_400_000) },
+    completedBefore: new Date(Date.now() - 7_200_000),
+  }),
+  'a later page of finished and active jobs': laterPage({ includeCompleted: true }),
+}
+
 /** The hot statements by name, each as a call that makes it. */
 const callsOf = ({ database, jobIds }) => {
   const write = createHeartbeatWrite(database)
@@ -40,6 +67,8 @@ const callsOf = ({ database, jobIds }) => {
   // The sweeper's statements as src/jobs/sweeper.ts makes them, by a process that is known to be healthy.
   const endAbandoned = `SELECT * FROM ${FUNCTIONS}.end_abandoned($1, $2, $3)`
   const markStalled = `SELECT * FROM ${FUNCTIONS}.mark_stalled($1, $2, $3, $4)`
+  const judgeDeadlines = `SELECT * FROM ${FUNCTIONS}.judge_deadlines($1, $2)`
+  const markUnusual = `SELECT * FROM ${FUNCTIONS}.mark_unusual($1)`
   const erase = createRetention({ database, retentionDays: 30, log })
   return {
     // Other jobs for each: what was rolled back still takes room on their pages, and HOT needs that.
@@ -54,6 +83,8 @@ const callsOf = ({ database, jobIds }) => {
     reconcile: () => source.readRevisions([TENANT], []),
     'sweep of abandoned jobs': () => database.query('end_abandoned', endAbandoned, [TENANT, 60, 500]),
     'sweep of stalled jobs': () => database.query('mark_stalled', markStalled, [TENANT, 60, 30, 500]),
+    'sweep of deadlines': () => database.query('judge_deadlines', judgeDeadlines, [60, 500]),
+    'sweep of unusual jobs': () => database.query('mark_unusual', markUnusual, [500]),
     retention: () => erase(),
     'a job': () => repository.find(SCOPE, jobIds[0]),
     'its progress': () => repository.findProgress(SCOPE, jobIds[0]),
@@ -68,9 +99,17 @@ const callsOf = ({ database, jobIds }) => {
       }),
     'the list of what one user has begun': () =>
       repository.list(SCOPE, { ...LIST, includeCompleted: true, startedByUserId: 'rare' }),
+    ...Object.fromEntries(
+      Object.entries(LATER_PAGES).map(([name, query]) => [name, () => repository.list(SCOPE, query)]),
+    ),
+    'a search of errors that finds none': () =>
+      repository.list(SCOPE, { ...LIST, sort: LAST_FIRST, status: ['failed'], topLevel: true, error: 'no such error' }),
     'active jobs': () => repository.listActive(SCOPE),
     'jobs that have just finished': () => repository.listRecentlyFinished(SCOPE, 30),
     statistics: () => repository.statistics(SCOPE, { since: new Date(Date.now() - 86_400_000) }),
+    'statistics of 20 days': () => repository.statistics(SCOPE, { since: new Date(Date.now() - 20 * 86_400_000) }),
+    'statistics of 20 days, by hour': () =>
+      repository.statistics(SCOPE, { since: new Date(Date.now() - 20 * 86_400_000), bucket: 'hour' }),
     start: () => repository.change(SCOPE, jobIds[1], 'start', null, {}),
     complete: () => repository.change(SCOPE, jobIds[1], 'complete', null, {}),
     cancel: () => repository.change(SCOPE, jobIds[1], 'cancel', null, {}),
@@ -198,6 +237,14 @@ export const checkDatabase = async world => {
       value: of(counted.get('sweep of stalled jobs'), 'progress_jobs').read / RUNNING,
     },
     {
+      name: 'rows of progress_jobs read by a sweep of unusual jobs, per active job',
+      value: of(counted.get('sweep of unusual jobs'), 'progress_jobs').read / RUNNING,
+    },
+    {
+      name: 'rows of progress_jobs read by a sweep of deadlines, where no job has one',
+      value: of(counted.get('sweep of deadlines'), 'progress_jobs').read,
+    },
+    {
       name: 'rows of progress_jobs read by retention that has nothing to erase, per active job',
       value: of(counted.get('retention'), 'progress_jobs').read / RUNNING,
     },
@@ -208,6 +255,24 @@ export const checkDatabase = async world => {
     {
       name: 'rows of progress_jobs read by a list of the 40 jobs that one user has begun',
       value: of(counted.get('the list of what one user has begun'), 'progress_jobs').read,
+    },
+    {
+      name: 'rows of progress_jobs read by a later page of finished jobs, per job of the page',
+      value: Math.max(
+        ...Object.keys(LATER_PAGES).map(name => of(counted.get(name), 'progress_jobs').read / LIST.pageSize),
+      ),
+    },
+    {
+      name: 'rows of progress_jobs read by a search of errors that finds none',
+      value: of(counted.get('a search of errors that finds none'), 'progress_jobs').read,
+    },
+    { name: 'statements for statistics', value: statementsOf('statistics of 20 days, by hour') },
+    {
+      name: 'pages of progress_jobs touched by statistics of 20 days that are rolled up',
+      value: Math.max(
+        of(counted.get('statistics of 20 days'), 'progress_jobs').pages,
+        of(counted.get('statistics of 20 days, by hour'), 'progress_jobs').pages / 2,
+      ),
     },
     { name: 'bytes of a heartbeat in the statement', value: flushed.length / 1000 },
     { name: 'sequential scans of the tables of jobs', ...(await countScans(world, counted, /job/)) },

@@ -26,10 +26,20 @@ export const LIMITS = {
   'rows of progress_jobs read per job by reconcile': 1.01,
   'rows of progress_jobs read by a sweep of abandoned jobs, per active job': 1,
   'rows of progress_jobs read by a sweep of stalled jobs, per active job': 1,
+  'rows of progress_jobs read by a sweep of unusual jobs, per active job': 1,
+  'rows of progress_jobs read by a sweep of deadlines, where no job has one': 0,
   'rows of progress_jobs read by retention that has nothing to erase, per active job': 1,
   'rows of progress_jobs read by a list of 50': 60,
   // Once for the page, once for its documents, once for the total.
   'rows of progress_jobs read by a list of the 40 jobs that one user has begun': 130,
+  // Once for the page, once for its documents; one more tells whether there is a next page.
+  'rows of progress_jobs read by a later page of finished jobs, per job of the page': 3,
+  // It looks at 5,000 failed jobs and stops (jobs/list-errors.ts).
+  'rows of progress_jobs read by a search of errors that finds none': 5_001,
+
+  'statements for statistics': 1,
+  // Of 57,600 jobs, those of the present hour and of the edges are read: a few hundred. All of them are on 2,000 pages.
+  'pages of progress_jobs touched by statistics of 20 days that are rolled up': 60,
 
   'writes to a socket per subscriber and flush': 1,
   'serialisations per change': 1,

@@ -19,7 +19,7 @@ const find = async () => {
   const { openWorld } = await import('./world.js')
   const { checkDatabase } = await import('./database.js')
   const { checkLive } = await import('./live.js')
-  const postgres = await startPostgres(SETTINGS)
+  const postgres = await startPostgres({ settings: SETTINGS, embedded: true })
   try {
     const world = await openWorld(postgres)
     try {

@@ -3,6 +3,7 @@ import pg from 'pg'
 import { openDatabase } from '../../../dist/database/connection.js'
 import { migrate } from '../../../dist/database/migrate.js'
 import { createHeartbeatWrite } from '../../../dist/jobs/heartbeats/write.js'
+import { createRollUp } from '../../../dist/jobs/statistics/roll-up.js'
 import { entryOf } from './entry.js'
 
 export const TENANT = '00000000-0000-0000-0000-000000000000'
@@ -27,6 +28,10 @@ const SEED = [
      at - interval '10 minutes', at, at, at - interval '11 minutes', at, 100, 5, 'completed', 5,
      CASE WHEN n % 2000 = 0 THEN 'rare' WHEN n % 2 = 0 THEN 'busy' END
    FROM (SELECT n, now() - n * interval '30 seconds' AS at FROM generate_series(1, ${FINISHED}) AS n)`,
+  // A tenth failed, and some were cancelled.
+  `UPDATE public.progress_jobs SET status = 'failed', failure_reason = 'worker', progress_percent = 50
+   WHERE finished_at IS NOT NULL AND right(name, 1) = '7'`,
+  `UPDATE public.progress_jobs SET status = 'cancelled', progress_percent = 50 WHERE finished_at IS NOT NULL AND right(name, 2) = '33'`,
   `INSERT INTO public.job_events (job_id, type, at, attempt)
    SELECT id, type, created_at, 1 FROM public.progress_jobs CROSS JOIN unnest(ARRAY['created', 'started']) AS type
    WHERE finished_at IS NULL`,
@@ -119,6 +124,10 @@ export const openWorld = async postgres => {
   const database = open(1)
   const jobIds = rows.map(row => row.id)
   await reportAll(database, jobIds)
+  // The first look notes what is under way, the second one begins when that is over.
+  const rollUp = createRollUp({ database, workMs: 60_000 })
+  await rollUp()
+  if (!(await rollUp())) throw new Error('nothing was rolled up')
   const plans = []
   // https://www.postgresql.org/docs/current/auto-explain.html: shows the plans inside of functions.
   await database.query(

@@ -3,7 +3,8 @@ import { startWorker } from '../environment/processes.js'
 import { startRedis, requirePeers } from '../environment/programs.js'
 import { BASE_PATH, createRunningJobs, startService } from '../environment/service.js'
 import { startLoad } from '../load/load.js'
-import { alternate, perSecond, ratioRows } from '../rounds.js'
+import { DBOS, dbos } from './dbos.js'
+import { alternate, perSecond, ratioRows, showCpu } from '../rounds.js'
 
 const JOBS = 20_000
 const PER_REQUEST = 500
@@ -32,7 +33,7 @@ const headway = (context, load) => ({
     const keys = ids.map(jobId => ({ jobId }))
     return {
       measure: () => reportInBulk(load, [service.origin], keys, context),
-      pids: async () => [service.pid, ...(await context.postgres.backends(databaseUrl))],
+      processes: async () => ({ service: [service.pid], database: await context.postgres.backends(databaseUrl) }),
       stop: service.stop,
     }
   },
@@ -49,7 +50,7 @@ const bullmq = ({ seconds, warmupSeconds }, name, durable) => ({
     })
     return {
       measure: () => worker.call('measure', { concurrency: 64, seconds, warmupSeconds }),
-      pids: async () => [worker.pid, redis.pid],
+      processes: async () => ({ service: [worker.pid], database: [redis.pid] }),
       stop: async () => {
         await worker.stop()
         await redis.stop()
@@ -58,9 +59,37 @@ const bullmq = ({ seconds, warmupSeconds }, name, durable) => ({
   },
 })
 
+const floor = (context, load, name) => ({
+  name,
+  start: async () => {
+    const databaseUrl = await context.postgres.createDatabase()
+    const worker = await startWorker(new URL('../peers/floor.js', import.meta.url), { databaseUrl, jobs: JOBS })
+    const keys = worker.ready.ids.map(jobId => ({ jobId }))
+    return {
+      measure: () => reportInBulk(load, [worker.ready.origin], keys, context),
+      processes: async () => ({ service: [worker.pid], database: await context.postgres.backends(databaseUrl) }),
+      stop: worker.stop,
+    }
+  },
+})
+
 const PEERS = [
-  { name: 'BullMQ updateProgress in-process, 64 at a time, 200 jobs, appendfsync always', target: 0.8, durable: true },
-  { name: 'the same with a Redis that keeps nothing', target: 0.5, durable: false },
+  {
+    name: 'the limit: the same Fastify, and the cheapest durable write of the two rows in batches',
+    target: 0.7,
+    contestant: floor,
+  },
+  { name: DBOS, target: 5, contestant: dbos },
+  {
+    name: 'BullMQ updateProgress in-process, 64 at a time, 200 jobs, appendfsync always',
+    target: null,
+    contestant: (context, _load, name) => bullmq(context, name, true),
+  },
+  {
+    name: 'the same with a Redis that keeps nothing',
+    target: null,
+    contestant: (context, _load, name) => bullmq(context, name, false),
+  },
 ]
 
 export const heartbeatsBulk = {
@@ -69,10 +98,13 @@ export const heartbeatsBulk = {
   async run(context) {
     const load = await startLoad()
     try {
-      const contestants = [headway(context, load), ...PEERS.map(({ name, durable }) => bullmq(context, name, durable))]
+      const contestants = [
+        headway(context, load),
+        ...PEERS.map(({ name, contestant }) => contestant(context, load, name)),
+      ]
       const results = await alternate(contestants, {
         ...context,
-        show: ({ perSecond: rate, cpuMicros }) => `${perSecond(rate)}, ${cpuMicros.toFixed(0)} µs of CPU each`,
+        show: result => `${perSecond(result.perSecond)}, ${showCpu(result)}`,
       })
       return ratioRows(WHAT, PEERS, results, { showsCpu: true })
     } finally {

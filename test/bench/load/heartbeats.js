@@ -2,6 +2,7 @@
 // the same time.
 import { performance } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
+import { Background } from './background.js'
 import { format, openConnections } from './connection.js'
 import { percentile } from './statistics.js'
 
@@ -124,7 +125,7 @@ export const bulk = ({ basePath, perRequest, ...options }) =>
     },
   })
 
-let changing = null
+const changes = new Background()
 
 /** From now on every job changes once in `intervalMs`, in bulks of at most 500, until `stopChanges`. */
 export const startChanges = async ({ origin, basePath, keys, intervalMs }) => {
@@ -144,15 +145,11 @@ export const startChanges = async ({ origin, basePath, keys, intervalMs }) => {
     }
     connection.close()
   })
-  changing = { state, done: Promise.all(loops).catch(error => (state.failure = error)) }
+  changes.begin(state, loops)
 }
 
 /** Answers how often every job has changed. */
 export const stopChanges = async () => {
-  const { state, done } = changing
-  state.stopped = true
-  await done
-  changing = null
-  if (state.failure) throw state.failure
-  return { rounds: state.rounds }
+  const { rounds } = await changes.stop()
+  return { rounds }
 }

@@ -1,31 +1,14 @@
 // A day's work in a few minutes: reports one by one and in bulks, jobs that come, end and are erased, and people who look.
 // Everything at a given rate, not as fast as possible.
 import { performance } from 'node:perf_hooks'
-import { setTimeout as delay } from 'node:timers/promises'
+import { Background, paced } from './background.js'
 import { format, openConnections } from './connection.js'
 import { percentile } from './statistics.js'
-
-/** Who is late by more than this does not catch up: the load is a rate, not a debt. */
-const LONGEST_DEBT_MS = 1_000
 
 /** On disk, or kept because the database took longer than two seconds. */
 const REPORTED = [200, 202]
 
-let running = null
-
-/** Calls `act(n)` `rate` times a second, on `lanes` lanes that each wait for their own answer. */
-const paced = (state, rate, lanes, act) =>
-  Array.from({ length: lanes }, async (_, lane) => {
-    const intervalMs = (1000 * lanes) / rate
-    let due = performance.now() + Math.random() * intervalMs
-    for (let turn = 0; !state.stopped; turn += 1) {
-      const wait = due - performance.now()
-      if (wait > 0) await delay(wait)
-      if (state.stopped) return
-      await act(lane, turn)
-      due = Math.max(due + intervalMs, performance.now() - LONGEST_DEBT_MS)
-    }
-  })
+const background = new Background()
 
 const expect = (answer, statuses) => {
   if (!statuses.includes(answer.status))
@@ -105,22 +88,15 @@ export const startMixed = async ({ origin, basePath, jobIds, rates }) => {
       state.reads += 1
     }),
   ]
-  running = { state, done: Promise.all(loops).catch(error => (state.failure = error)) }
+  background.begin(state, loops)
 }
 
 /** What has happened since the last call. */
 export const sampleMixed = () => {
-  const { state } = running
-  if (state.failure) throw state.failure
+  const { state } = background
   const { latencies, heartbeats, jobs, reads } = state
   Object.assign(state, { latencies: [], heartbeats: 0, jobs: 0, reads: 0 })
   return { heartbeats, jobs, reads, p50Ms: percentile(latencies, 0.5), p99Ms: percentile(latencies, 0.99) }
 }
 
-export const stopMixed = async () => {
-  const { state, done } = running
-  state.stopped = true
-  await done
-  running = null
-  if (state.failure) throw state.failure
-}
+export const stopMixed = async () => void (await background.stop())

@@ -30,7 +30,7 @@ class Reader {
     this.#onFrames = listener
   }
 
-  open(origin, path) {
+  open(origin, path, headers = '') {
     const { hostname, port } = new URL(origin)
     return new Promise((resolve, reject) => {
       this.socket = connect({
@@ -45,7 +45,7 @@ class Reader {
         reject(new Error('A stream was closed'))
       })
       this.socket.once('connect', () =>
-        this.socket.write(format(origin, 'GET', path, undefined, 'accept: text/event-stream\r\n')),
+        this.socket.write(format(origin, 'GET', path, undefined, `accept: text/event-stream\r\n${headers}`)),
       )
     })
   }
@@ -75,12 +75,12 @@ class Reader {
   }
 }
 
-const keepOpen = (reader, origin, path) =>
+const keepOpen = (reader, origin, path, headers) =>
   reader.socket.once('close', () => {
     if (!readers.includes(reader)) return
     reader.bytes = 0
-    reader.open(origin, path).then(
-      () => keepOpen(reader, origin, path),
+    reader.open(origin, path, headers).then(
+      () => keepOpen(reader, origin, path, headers),
       () => undefined,
     )
   })
@@ -90,15 +90,15 @@ let readers = []
 const counting = () => readers.slice(0, COUNTING)
 
 /** Opens streams and keeps them open; with `reopen` also those that the service has ended, as their lifetime was over. */
-export const openStreams = async ({ origin, path, count, reopen = false }) => {
+export const openStreams = async ({ origin, path, count, reopen = false, headers = '' }) => {
   for (let opened = 0; opened < count; opened += OPENED_AT_ONCE) {
     const batch = Array.from(
       { length: Math.min(OPENED_AT_ONCE, count - opened) },
       (_, n) => new Reader(readers.length + n < COUNTING),
     )
     readers.push(...batch)
-    await Promise.all(batch.map(reader => reader.open(origin, path)))
-    if (reopen) for (const reader of batch) keepOpen(reader, origin, path)
+    await Promise.all(batch.map(reader => reader.open(origin, path, headers)))
+    if (reopen) for (const reader of batch) keepOpen(reader, origin, path, headers)
   }
 }
 

@@ -1,11 +1,10 @@
 // BullMQ's job.updateProgress (https://docs.bullmq.io/guide/jobs/job-progress-1), behind Fastify and in-process. The queue shares
 // one connection (https://docs.bullmq.io/guide/connections). Jobs are at hand: none is fetched for a report.
-import { setTimeout as delay } from 'node:timers/promises'
-import { performance } from 'node:perf_hooks'
 import { Redis } from 'ioredis'
 import { Queue } from 'bullmq'
 import { serveCalls, workerOptions } from '../environment/processes.js'
 import { serveHeartbeats } from './http.js'
+import { rateOf } from './rate.js'
 
 const { socket, jobs: count, http } = workerOptions()
 
@@ -27,26 +26,21 @@ const report = async (id, { processedCount = 0 }) => {
 const origin = http ? await serveHeartbeats(report) : null
 
 /** Calls in this process, `concurrency` at a time; no job is in two calls at once. */
-const measure = async ({ concurrency, warmupSeconds, seconds }) => {
-  let done = 0
+const measure = async ({ concurrency, ...times }) => {
+  const counter = { done: 0 }
   let stopped = false
   const all = [...jobs.values()]
   const loops = Array.from({ length: concurrency }, async (_, n) => {
     const mine = all.filter((_, place) => place % concurrency === n)
     for (let turn = 0; !stopped; turn += 1) {
       await mine[turn % mine.length].updateProgress({ processedCount: turn })
-      done += 1
+      counter.done += 1
     }
   })
-  await delay(warmupSeconds * 1000)
-  const before = done
-  done = 0
-  const begun = performance.now()
-  await delay(seconds * 1000)
-  const perSecond = done / ((performance.now() - begun) / 1000)
+  const perSecond = await rateOf(counter, times)
   stopped = true
   await Promise.all(loops)
-  return { perSecond, total: before + done }
+  return { perSecond, total: counter.done }
 }
 
 serveCalls({ ready: () => ({ origin, ids: [...jobs.keys()] }), measure })

@@ -1,5 +1,6 @@
 // The service's own HTTP layer over jobs that do nothing: what is left of the difference is the intake and the database.
 import { pino } from 'pino'
+import { IN_FLIGHT, InFlight } from '../../../dist/http/limits/in-flight.js'
 import { createHttpServer } from '../../../dist/http/server.js'
 import { createMetrics } from '../../../dist/metrics/metrics.js'
 import { serveCalls } from '../environment/processes.js'
@@ -37,6 +38,7 @@ const app = await createHttpServer({
   health: { database: async () => true },
   metrics,
   pressure: { maxEventLoopDelayMs: 1000, onRefused: () => undefined },
+  inFlight: new InFlight(IN_FLIGHT),
   log: pino({ level: 'silent' }),
 })
 const origin = await app.listen({ host: '127.0.0.1', port: 0 })

@@ -12,7 +12,7 @@ const HEADER = ['what', 'against', 'target', 'reached', 'met', 'medians']
 const cellsOf = row => [row.what, row.against, row.target, row.reached, verdict(row.met), row.figures]
 
 /** A table that looks the same before and after Prettier. */
-const table = (header, rows) => {
+export const table = (header, rows) => {
   const widths = header.map((name, n) => Math.max(3, name.length, ...rows.map(row => row[n].length)))
   const line = cells => `| ${cells.map((cell, n) => cell.padEnd(widths[n])).join(' | ')} |`
   return [line(header), `| ${widths.map(width => '-'.repeat(width)).join(' | ')} |`, ...rows.map(line)].join('\n')
@@ -63,7 +63,20 @@ const steadySection = ({ minutes, date, busyBefore, header, rows, verdict: sente
   ...plots.map(({ title, file }) => `![${title}](plots/${file})`),
 ]
 
-const toMarkdown = ({ machine, versions, lines = {}, growth, steady }) =>
+const fleetSection = ({ date, busyBefore, sentence, perHeartbeat, header, rows }) => [
+  '## Fleet',
+  `Each worker has a connection of its own and sends a heartbeat every 5 seconds. Measured on ${date}; cores ${busyBefore} % busy before.`,
+  table(header, rows),
+  `${sentence} ${perHeartbeat}`,
+]
+
+const yearSection = ({ sentence, date, busyBefore, tables }) => [
+  '## A year',
+  `Measured on ${date}; cores ${busyBefore} % busy before. ${sentence}`,
+  ...tables.flatMap(({ title, header, rows }) => [`### ${title}`, table(header, rows)]),
+]
+
+const toMarkdown = ({ machine, versions, lines = {}, fleet, growth, steady, year }) =>
   [
     '# Benchmark results',
     'Written by `npm run bench`. Contestants take turns within one run; figures are medians of the rounds. Ratios are comparable from machine to machine, absolute figures are not.',
@@ -85,8 +98,10 @@ const toMarkdown = ({ machine, versions, lines = {}, growth, steady }) =>
       ]),
     ),
     ...busySentence({ machine, lines }),
+    ...(fleet ? fleetSection(fleet) : []),
     ...(growth ? growthSection(growth) : []),
     ...(steady ? steadySection(steady) : []),
+    ...(year ? yearSection(year) : []),
   ].join('\n\n') + '\n'
 
 /** Adds what was found to the file, and writes it anew. */
