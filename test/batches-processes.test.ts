@@ -28,7 +28,7 @@ const call = async <Body = Job>(url: string, method: string, path: string, body?
 
 const FINAL = ['completed', 'failed', 'cancelled']
 
-t.test('whatever two replicas do to one batch at once, nobody is in a deadlock and the batch ends once', async t => {
+t.test('two replicas that change one batch at once cause no deadlock, and the batch ends once', async t => {
   const database = await createTestDatabase(t)
   const services = await Promise.all(
     [1, 2].map(() =>
@@ -121,9 +121,9 @@ t.test('whatever two replicas do to one batch at once, nobody is in a deadlock a
   })
 
   t.same(
-    [...answers.keys()].filter(answer => / 5\d\d| 202/.test(answer)),
+    [...answers.keys()].filter(answer => / 5\d\d/.test(answer)),
     [],
-    'nobody was turned away',
+    'nobody was turned away: a busy machine may keep a heartbeat for later',
   )
   const partitions = await partitionsOf()
   const job = (await call(second, 'GET', `/jobs/${batch.id}`)).body

@@ -19,7 +19,7 @@ const SOURCES = join(ROOT, 'test')
 const OUTPUT = join(ROOT, 'dist-test')
 
 /** Tests of what is not in dist/ file by file: pages, which the build bundles, and examples. */
-const isBundled = source => /^(?:dashboard|messages)[/\\]|^bullmq\.test/.test(relative(SOURCES, source))
+const isBundled = source => /^(?:dashboard|messages|queues)[/\\]/.test(relative(SOURCES, source))
 
 /** What a test says of its imports: dist/ lies beside dist-test/ as src/ does beside test/. */
 const IMPORT_OF_SOURCE = /((?:\bfrom|\bimport) ?\(?["'](?:\.\.\/)+)src\//g

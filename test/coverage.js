@@ -1,10 +1,10 @@
-// What the tests must reach of src/, together with the service processes that they start.
+// The coverage of src/ that the tests must reach, together with the service processes that they start.
 import { fileURLToPath } from 'node:url'
 import { Report } from 'c8'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 
-/** In per cent: what they do reach, less a little for what only root, or only another user, runs into. */
+/** In per cent: the present coverage, less a little for code that only root or only another user reaches. */
 const LEAST = { lines: 94, statements: 94, functions: 94, branches: 88 }
 
 /** Prints the table of what processes with NODE_V8_COVERAGE have written to `tempDirectory`; false if it is too little. */

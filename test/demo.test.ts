@@ -37,7 +37,7 @@ const onlyJob = async (service: Service): Promise<string> => {
   return body.items[0]!.id
 }
 
-/** What the demo's fingerprint must be, worked out in one piece. */
+/** The fingerprint that the demo must have, computed in one piece. */
 const fingerprintOf = (files: Record<string, string>): string => {
   const sum = Buffer.alloc(32)
   for (const [path, content] of Object.entries(files)) {
@@ -47,7 +47,7 @@ const fingerprintOf = (files: Record<string, string>): string => {
   return sum.toString('hex')
 }
 
-t.test('four workers hash every file, and the last one completes the job with what all have done', async t => {
+t.test('four workers hash every file, and the last one completes the job with the sums of all', async t => {
   const files = Object.fromEntries(
     Array.from({ length: 50 }, (_, index) => [`folder-${index % 7}/file-${index}.txt`, 'x'.repeat(index * 1000)]),
   )
@@ -112,7 +112,7 @@ t.test('Ctrl-C cancels through the service, and the workers stop in the middle o
   t.match(await output, /^cancelled: 0 files/m)
 })
 
-t.test('a service that asks for tokens is given that of HEADWAY_TOKEN', async t => {
+t.test('the demo sends HEADWAY_TOKEN to a service that asks for tokens', async t => {
   const folder = t.testdir({ file: 'content' })
   const service = await startService(t, { AUTH_JWT_SECRET: SECRET })
   const token = await mint({ features: ['progress.view', 'progress.create', 'progress.update'] })
@@ -125,7 +125,7 @@ t.test('a service that asks for tokens is given that of HEADWAY_TOKEN', async t 
   t.match(await refused.errors, /This call needs a token/)
 })
 
-t.test('a job that another one fails ends the demo with code 1', async t => {
+t.test('a job that another program fails ends the demo with code 1', async t => {
   const folder = t.testdir()
   writeFileSync(join(folder, 'huge'), '')
   truncateSync(join(folder, 'huge'), 2 ** 36)
@@ -204,7 +204,7 @@ t.test('the picture fits into any terminal', async t => {
   t.same(tooHigh, [])
 })
 
-t.test('the picture says how far the job is, and for how long it will run from now', async t => {
+t.test('the picture shows the progress of the job and the time left as of now', async t => {
   const paper = { columns: 80, rows: 12, colour: false, unicode: false }
   const lines = render(view, paper, 10_000)
   t.match(lines[1], /^ {2}#{23}\.{31} +44 % {2}running$/)

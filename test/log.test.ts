@@ -13,7 +13,7 @@ const PASSWORD = 'ThePasswordOfTheDatabase'
 const FORGED = '{"level":60,"msg":"the sky is falling"}'
 const BREAKS = ['\n', '\r\n', '\u2028', '\u2029', '\u0085', '\\n', '"}\n', '\x1b[2K\r', '\u009b2K', '\x7f', '\u202e']
 
-/** What a terminal or a viewer would act upon instead of showing it. */
+/** Characters on which a terminal or a viewer acts instead of showing them. */
 const MISLEADING = /[^\P{C}\n]|[\u2028\u2029]/u
 
 t.test('no line of the log can be forged by what a caller sends, at any level', async t => {
@@ -73,7 +73,7 @@ t.test('no line of the log can be forged by what a caller sends, at any level', 
     t.notMatch(chunk, MISLEADING, 'with nothing that a terminal acts upon')
   }
   t.match(
-    // What becomes of jobs is told with their types.
+    // Entries about ends of jobs have their types.
     chunks
       .map(chunk => JSON.parse(chunk) as { msg: string; jobId?: string })
       .flatMap(line => (line.jobId === undefined ? line.msg : [])),
@@ -81,7 +81,7 @@ t.test('no line of the log can be forged by what a caller sends, at any level', 
   )
 })
 
-t.test('a failure is logged with its statement and its causes, and with nothing that the caller sent', async t => {
+t.test('a failure is logged with its statement and its causes, and without any value of the caller', async t => {
   const word = 'ThisWordIsSecret'
   const chunks: string[] = []
   const log = createLog('trace', { write: chunk => void chunks.push(chunk) })
@@ -119,7 +119,7 @@ t.test('a failure is logged with its statement and its causes, and with nothing 
       )
 })
 
-t.test('neither secrets nor passwords are in what the service writes, while it starts, fails and runs', async t => {
+t.test('the service writes no secret or password while it starts, runs and fails', async t => {
   const admin = new URL(process.env['TEST_DATABASE_URL']!)
   const wrong = new URL(admin)
   wrong.username = 'nobody_of_this_name'
@@ -213,10 +213,13 @@ t.test(
     ]
     for (const { id } of [stalling, stale, asked, fine]) await service.heartbeat(id)
     await service.call('POST', `/jobs/${asked.id}/cancel`)
+    const beHealthy = () => database.query("UPDATE service_processes SET healthy_since = now() - interval '1 day'")
+    // First, because a process that has been well for less than a minute stalls the jobs that it would end.
+    await beHealthy()
     for (const { id } of [stalling, stale, asked]) await service.age(id, 100)
     await waitFor(async () => {
       // A busy machine that misses its sweeps begins its window anew.
-      await database.query("UPDATE service_processes SET healthy_since = now() - interval '1 day'")
+      await beHealthy()
       return [stalling, stale, asked].every(({ id }) => linesOf(id).length > 0)
     })
     t.match(linesOf(stalling.id), [{ ...about, msg: 'job stalled', by: 'sweeper' }])
@@ -267,7 +270,7 @@ t.test('at debug the log has each lifecycle change, and each announcement of pro
   )
 })
 
-t.test('in a terminal each entry is a line to be read, and no text forges one', async t => {
+t.test('in a terminal each entry of the log is one readable line, and no text of a caller makes a line', async t => {
   const written: string[] = []
   const stream = { isTTY: true, write: (text: string) => written.push(text) } as unknown as NodeJS.WriteStream
   const log = createLog('debug', terminalOutput(stream))

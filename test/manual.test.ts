@@ -22,22 +22,28 @@ import { startService, type Service } from './helpers/service.ts'
 const ROOT = new URL('../', import.meta.url)
 const DOCUMENTED_URL = 'http://127.0.0.1:3000'
 
-/** What must be run, or say why not: `<!-- not run: … -->` before the block. */
+/** Languages of blocks that are run, or have a reason before the block: `<!-- not run: … -->`. */
 const RUN = new Set(['sh', 'bash', 'python'])
-/** What is shown and not run. A block of any other language would be run by nobody, and nobody would notice. */
+/** Languages of blocks that are only shown. A block of any other language is an error, because nothing would run it. */
 const SHOWN = new Set(['', 'html', 'ini', 'js', 'json', 'nginx', 'sql', 'tsx', 'yaml'])
 
-/** The pages with something to run, and what has become of their jobs when it has been run. */
+/** The pages with blocks to run, and the state of their jobs afterwards. */
 const JOBS: Readonly<Record<string, Record<string, string>>> = {
   'README.md': { 'Nightly import': 'completed' },
   'docs/start.md': { 'Nightly import': 'completed' },
   'docs/reporting/command.md': { 'Nightly import': 'completed' },
   'docs/reporting/node.md': { 'Nightly import': 'completed' },
   'docs/reporting/shell.md': { 'In bash': 'completed' },
-  'docs/reporting/python.md': { 'Import in Python': 'completed' },
+  'docs/reporting/python.md': {
+    'Nightly import': 'completed',
+    Export: 'completed',
+    'With a log': 'completed',
+    Train: 'completed',
+  },
   'docs/jobs/batches.md': { 'Reindex products': 'pending' },
   'docs/jobs/stages.md': { 'Generate proposals': 'pending', 'Build the tree': 'running' },
   'docs/reading/jobs.md': { 'Nightly import': 'completed' },
+  'docs/reading/badges.md': {},
   'docs/reading/history.md': {},
   'docs/reading/streams.md': { 'Nightly import': 'completed' },
   'docs/webhooks.md': {},
@@ -49,7 +55,7 @@ interface Plan {
   notRun: Block[]
 }
 
-/** What a reader of the page saves, and what they type, in order and in one session. */
+/** The files that a reader of the page saves, and the commands that they type, in order and in one session. */
 const planOf = (page: string): Plan => {
   const blocks = blocksOf(page)
   const notRun = blocks.filter(block => block.notRun !== null)
@@ -72,7 +78,7 @@ curl() {
 export -f curl
 `
 
-/** Somebody who does what the documentation says, in a folder of their own. */
+/** A reader who follows the documentation, in a folder of their own. */
 class Reader {
   readonly #t: Test
   readonly #folder: string
@@ -100,6 +106,9 @@ class Reader {
         ...process.env,
         PATH: `${join(this.#folder, 'bin')}:${process.env['PATH']}`,
         HEADWAY_URL: this.#service.url,
+        // In place of `pip install headway-progress`.
+        PYTHONPATH: fileURLToPath(new URL('clients/python/src', ROOT)),
+        PYTHONDONTWRITEBYTECODE: '1',
         ...environment,
       },
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -121,7 +130,7 @@ const jobsOf = async (service: Service): Promise<Record<string, string>> => {
 t.jobs = 3
 
 for (const [page, jobs] of Object.entries(JOBS)) {
-  t.test(`what ${page} tells its readers to type works as it stands`, { buffered: true }, async t => {
+  t.test(`the commands of ${page} work as they are written`, { buffered: true }, async t => {
     const service = await startService(t, { LIVE_INTERVAL_MS: '50' })
     const reader = new Reader(t, service)
     const { files, session, notRun } = planOf(page)
@@ -133,7 +142,7 @@ for (const [page, jobs] of Object.entries(JOBS)) {
   })
 }
 
-t.test('every block of the manual that can be run is run, or says why not', async t => {
+t.test('every block of the manual is run, or has a reason why it cannot be', async t => {
   const pages: string[] = []
   for (const page of manualPages()) {
     const { files, session } = planOf(page)
@@ -157,7 +166,7 @@ const recipe = (name: string): string => {
   return block.code
 }
 
-t.test('a step of a workflow, a CronJob and a unit report what they run', { buffered: true }, async t => {
+t.test('a step of a workflow, a CronJob and a unit report the command that they run', { buffered: true }, async t => {
   const service = await startService(t)
   const reader = new Reader(t, service)
   const script = (code: number) => `#!/usr/bin/env bash\necho 3/7\nsleep 0.3\nexit ${code}\n`
@@ -221,6 +230,8 @@ t.test('every page that the sources name exists', async t => {
   const files = SOURCES.flatMap(folder =>
     readdirSync(new URL(folder, ROOT), { recursive: true, encoding: 'utf8' })
       .filter(name => /\.(?:ts|tsx|js|sql|yaml|conf|json|css|html)$/.test(name))
+      // Packages that a folder has installed for itself are no sources.
+      .filter(name => !/(?:^|[\\/])node_modules[\\/]/.test(name))
       .map(name => folder + name),
   )
   let named = 0

@@ -41,7 +41,7 @@ const occupyPort = async (t: Test): Promise<number> => {
   return (holder.address() as AddressInfo).port
 }
 
-/** What a service writes that does not start; a sentence for the operator is one line without a stack. */
+/** The output of a service that does not start. A sentence for the operator is one line without a stack. */
 const refusedStart = async (t: Test, settings: Record<string, string>): Promise<string> => {
   const service = spawnService(t, settings)
   t.same(await service.exited, { code: 1, signal: null })
@@ -78,7 +78,7 @@ t.test('SIGTERM lets heartbeats in flight get their answers, ends streams, and e
   service.child.kill('SIGTERM')
   service.child.kill('SIGTERM')
   const statuses = (await Promise.all(replies)).map(({ status }) => status)
-  // 202 is said to those that a busy machine has kept waiting for 2 s. They are written all the same.
+  // On a busy machine reports that waited for 2 s are answered 202. They are written all the same.
   const taken = statuses.filter(status => status === 200 || status === 202).length
   t.ok(taken > 0)
   t.same(
@@ -95,7 +95,7 @@ t.test('SIGTERM lets heartbeats in flight get their answers, ends streams, and e
   t.equal(left.rowCount, 0, 'it signs off')
 })
 
-t.test('an error that nobody caught ends the process with 1, after what was accepted is written', async t => {
+t.test('an uncaught error ends the process with 1, after accepted reports are written', async t => {
   const database = await createTestDatabase(t)
   const { proxy, url } = await startProxy(t, database.url)
   const settings = { DATABASE_URL: url, DATABASE_LISTEN_URL: database.url, ...preload('break') }
@@ -123,7 +123,7 @@ t.test('an error that nobody caught ends the process with 1, after what was acce
   t.same(rows, [{ count: String(taken) }])
 })
 
-t.test('an error that nobody caught while the process ends makes its exit code 1, and ends nothing sooner', async t => {
+t.test('an uncaught error during the shutdown makes the exit code 1, and the shutdown goes on', async t => {
   const database = await createTestDatabase(t)
   const { proxy, url } = await startProxy(t, database.url)
   const settings = { DATABASE_URL: url, DATABASE_LISTEN_URL: database.url, ...preload('break') }
@@ -173,7 +173,7 @@ t.test(
   },
 )
 
-t.test('a service whose database never answers again ends within its grace', { skip: !IS_LINUX }, async t => {
+t.test('a service whose database never answers again ends within its grace period', { skip: !IS_LINUX }, async t => {
   const dataDir = copyData(t, seed)
   const service = await spawnService(t, { HEADWAY_DATA_DIR: dataDir, SHUTDOWN_GRACE_SECONDS: '3' }).ready()
   const { id } = await createJob(service.url)
@@ -190,7 +190,7 @@ t.test('a service whose database never answers again ends within its grace', { s
   await read
 })
 
-t.test('bad settings are named, all of them, in one sentence each', async t => {
+t.test('every bad setting is named in one sentence', async t => {
   const errors = await refusedStart(t, {
     PORT: 'eighty',
     STALLED_AFTER_SECONDS: '0',
@@ -240,37 +240,41 @@ t.test('a database that starts later than the service is waited for', async t =>
   t.notOk(service.stdout.includes(new URL(url).password))
 })
 
-t.test('it starts warm within seconds, says where, keeps the password to itself, and is small', async t => {
-  const dataDir = copyData(t, seed)
-  const begun = performance.now()
-  const service = await spawnService(t, { HEADWAY_DATA_DIR: dataDir, LOG_LEVEL: 'trace' }).ready()
-  t.ok(performance.now() - begun < 5_000)
-  t.equal((await service.readiness())?.status, 'ready')
-  const sentences = service.log.filter(({ msg }) => msg.includes('listens on'))
-  t.equal(sentences.length, 1)
-  t.match(sentences[0]?.msg, `Headway listens on ${service.url}, on embedded PostgreSQL `)
-  t.match(sentences[0]?.msg, dataDir)
+t.test(
+  'a warm start takes at most 5 seconds of the processor and 200 MB, and writes its address and no password',
+  async t => {
+    const dataDir = copyData(t, seed)
+    const service = await spawnService(t, { HEADWAY_DATA_DIR: dataDir, LOG_LEVEL: 'trace' }).ready()
+    if (IS_LINUX) {
+      const status = readFileSync(`/proc/${service.pid}/status`, 'utf8')
+      // proc(5): user and system time in ticks, of which Linux shows a hundred in a second.
+      const times = readFileSync(`/proc/${service.pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? []
+      const processorSeconds = (Number(times[11]) + Number(times[12])) / 100
+      t.ok(processorSeconds < 5, `${processorSeconds} s of the processor`)
+      const megabytes = Number(/VmHWM:\s+(\d+)/.exec(status)?.[1]) / 1024
+      // The most that its start has needed, also while it is measured for coverage: a container of 256 MB must hold it.
+      t.ok(megabytes < 200, `${Math.round(megabytes)} MB`)
+    }
+    t.equal((await service.readiness())?.status, 'ready')
+    const sentences = service.log.filter(({ msg }) => msg.includes('listens on'))
+    t.equal(sentences.length, 1)
+    t.match(sentences[0]?.msg, `Headway listens on ${service.url}, on embedded PostgreSQL `)
+    t.match(sentences[0]?.msg, dataDir)
 
-  if (IS_LINUX) {
-    const status = readFileSync(`/proc/${service.pid}/status`, 'utf8')
-    const megabytes = Number(/VmHWM:\s+(\d+)/.exec(status)?.[1]) / 1024
-    // The most that its start has needed, also while it is measured for coverage: a container of 256 MB must hold it.
-    t.ok(megabytes < 200, `${Math.round(megabytes)} MB`)
-  }
+    // Failures and their entries in the log must not have the password either.
+    const { url, serverPid } = postgresOf(dataDir)
+    const { password } = new URL(url())
+    const killed = serverPid()
+    process.kill(killed, 'SIGKILL')
+    await until(() => service.log.some(({ msg }) => msg.includes('ended unexpectedly')))
+    await until(async () => (await service.readiness())?.status === 'ready')
+    t.same(await service.kill('SIGTERM'), { code: 0, signal: null })
+    t.ok(password.length > 10)
+    t.notOk((service.stdout + service.stderr).includes(password))
+  },
+)
 
-  // What fails and what is logged of it must not hold the password either.
-  const { url, serverPid } = postgresOf(dataDir)
-  const { password } = new URL(url())
-  const killed = serverPid()
-  process.kill(killed, 'SIGKILL')
-  await until(() => service.log.some(({ msg }) => msg.includes('ended unexpectedly')))
-  await until(async () => (await service.readiness())?.status === 'ready')
-  t.same(await service.kill('SIGTERM'), { code: 0, signal: null })
-  t.ok(password.length > 10)
-  t.notOk((service.stdout + service.stderr).includes(password))
-})
-
-t.test('a Node that is too old is refused by every program, in one sentence that says which is needed', async t => {
+t.test('every program refuses a Node that is too old, in one sentence that names the version needed', async t => {
   const { engines } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { engines: { node: string } }
   for (const program of ['dist/main.js', 'dist/cli/main.js', 'scripts/supported-node.js', 'test/run.js']) {
     const child = spawn(process.execPath, [join(ROOT, program)], {
@@ -282,7 +286,7 @@ t.test('a Node that is too old is refused by every program, in one sentence that
     t.match(said, /^Headway needs Node .*, and this is Node 20\.20\.2: install .*\n$/, program)
     t.ok(said.includes(engines.node), program)
   }
-  // The file that looks before anything is built, and what is built, agree.
+  // The file that checks before the build, and the build, agree.
   const path = '../scripts/supported-node.js'
   const scripts = (await import(path)) as { explainNode: typeof explainNode }
   for (const [versions, fits] of [
@@ -321,7 +325,7 @@ const startHttpProxy = async (t: Test, target: URL) => {
 }
 
 t.test(
-  'keys are fetched through HTTPS_PROXY if NODE_USE_ENV_PROXY says so, and webhooks go to the address that was checked',
+  'keys are fetched through HTTPS_PROXY if NODE_USE_ENV_PROXY is set, and webhooks go to the checked address',
   async t => {
     const [issuer, receiver, database] = await Promise.all([startIssuer(t), startReceiver(t), createTestDatabase(t)])
     const key = await makeKey('RS256', 'one')

@@ -12,7 +12,7 @@ interface StreamEvent {
   data: { id: string; status: string; revision: number; processedCount: number; jobs: { id: string; status: string }[] }
 }
 
-/** An open NDJSON stream: what came, and what comes. */
+/** An open NDJSON stream: the received events, and the next ones. */
 const openStream = async (t: Test, service: Service, path: string, lastEventId?: string) => {
   const controller = new AbortController()
   t.teardown(() => controller.abort())
@@ -60,23 +60,17 @@ t.test('an open stream shows every change of a job, from creation to its end', a
   t.equal((await service.job(id)).revision, last?.data.revision)
 })
 
-t.test("a heartbeat's change is on the stream within 50 ms on an idle service", async t => {
-  const service = await startService(t, { LIVE_INTERVAL_MS: '50' })
+t.test("a heartbeat's change is on the stream of an idle feed at once, however long the interval", async t => {
+  // Longer than a reader waits here. How fast "at once" is on a quiet machine is measured by the bench (`latency`).
+  const service = await startService(t, { LIVE_INTERVAL_MS: '10000' })
   const { id } = await service.createJob()
   await service.heartbeat(id)
   const stream = await openStream(t, service, '/stream')
   await stream.next('snapshot')
-  const delays: number[] = []
-  for (let n = 1; n <= 10; n += 1) {
-    const sent = performance.now()
-    await service.heartbeat(id, { processedCount: n })
-    await stream.next('progress.job.updated', data => data.processedCount === n)
-    delays.push(performance.now() - sent)
-    // Progress goes out at most once per interval; the next one should find the feed idle again.
-    await new Promise(resolve => setTimeout(resolve, 60))
-  }
-  // The fastest: a busy machine slows any single one, but only the service could slow them all.
-  t.ok(Math.min(...delays) < 50, delays.map(Math.round).join(', '))
+  const sent = performance.now()
+  await service.heartbeat(id, { processedCount: 1 })
+  await stream.next('progress.job.updated', data => data.processedCount === 1)
+  t.ok(performance.now() - sent < 10_000, 'it was not held back')
 })
 
 t.test('two replicas on one database show each other’s changes', async t => {
@@ -92,7 +86,7 @@ t.test('two replicas on one database show each other’s changes', async t => {
   t.match(await stream.next('progress.job.completed'), { data: { id, processedCount: 2 } })
 })
 
-t.test('a reader that comes back with its last id, to another replica, never misses a final state', async t => {
+t.test('a reader that reconnects to another replica with its last id never misses a final state', async t => {
   const one = await startService(t)
   const two = await startService(t, { database: one.database })
   const { id } = await one.createJob()
@@ -108,7 +102,7 @@ t.test('a reader that comes back with its last id, to another replica, never mis
   t.match((await again.next('snapshot'))?.data.jobs, [{ id, status: 'completed' }])
 })
 
-t.test('an end is shown when it is committed, even if it was written minutes before, and only once', async t => {
+t.test('an end is shown once, when it is committed, even if it was written minutes before', async t => {
   const service = await startService(t)
   const { pool } = service.database
   const [late, early, seen, restored] = await Promise.all([1, 2, 3, 4].map(() => service.createJob()))
@@ -262,7 +256,7 @@ t.test('closing the service ends its streams', async t => {
   t.ok(performance.now() - begun < 2_000)
 })
 
-t.test('a connection to listen on that is away alone is degraded, and back it is not', async t => {
+t.test('a service whose listener alone has no connection is degraded until the connection is back', async t => {
   const database = await createTestDatabase(t)
   const { proxy, url: listenUrl } = await startProxy(t, database.url)
   const service = await startService(t, { database, listenUrl })

@@ -11,7 +11,7 @@ import './warnings.js'
 const WARNINGS = new URL('warnings.js', import.meta.url).href
 const FOLDER = fileURLToPath(new URL('.', import.meta.url))
 
-/** Beginnings of paths: what takes longest begins first, so that it does not run alone at the end. */
+/** Beginnings of paths. The files that take longest begin first, so that none runs alone at the end. */
 const SLOWEST = [
   'faults',
   'database/embedded',
@@ -28,7 +28,7 @@ const rank = file => {
   return place === -1 ? SLOWEST.length : place
 }
 
-/** Those that are named, as files or as folders; all of them if none is. What needs a browser runs only where it is named. */
+/** The files that are named, or are in named folders; all if none is named. Browser tests run only if they are named. */
 const chooseFiles = names => {
   const paths = names.map(name => resolve(name))
   const isChosen = file => paths.length === 0 || paths.some(path => file.startsWith(path + sep))
@@ -43,7 +43,7 @@ const { values, positionals } = parseArgs({
   options: {
     jobs: { type: 'string', default: '4' },
     /** Seconds for one file. The slowest one starts real servers. */
-    timeout: { type: 'string', default: '120' },
+    timeout: { type: 'string', default: '240' },
   },
   allowPositionals: true,
 })
@@ -54,7 +54,7 @@ const environment = {
   ...process.env,
   // A file is its own tap as well, which gives itself 30 seconds unless told otherwise.
   TAP_TIMEOUT: values.timeout,
-  // tap would measure always, at a price; and as the runner reads what Node itself measures, twice.
+  // tap would always measure coverage, which takes time, and the runner reads the coverage that Node measures.
   _TAPJS_PROCESSINFO_COVERAGE_: '0',
 }
 t.jobs = Number(values.jobs)

@@ -6,7 +6,7 @@ const COMMENT_OR_PLAN = /^ *(?:#.*|\d+\.\.\d+.*|\}|TAP version \d+)?$/
 const count = (summary, word) => Number(new RegExp(`\\b${word}: (\\d+)`).exec(summary)?.[1] ?? 0)
 
 /**
- * Turns TAP into one line per test file, and each failed assertion with its diagnosis. What is not TAP (the
+ * Turns TAP into one line per test file, and each failed assertion with its diagnosis. Lines that are not TAP (the
  * coverage table) passes through. `print` gets the lines.
  */
 export const createTapReader = print => {

@@ -11,10 +11,10 @@ import { startService } from './helpers/service.ts'
 
 const HOSTILE = '\x1b[2J\x1b]0;owned\x07na\u202eme\r\n\x9b31m\u2028🦊'
 
-/** Back to the beginning, and clear what stands there. */
+/** Back to the beginning of the line, and clear it. */
 const OVER_THE_LINE = '\r\x1b[2K'
 
-t.test('numbers are short and readable', async t => {
+t.test('bytes, times and counts have few digits and a unit', async t => {
   t.same([0, 999, 1000, 999_900, 5e9, 3e15].map(formatBytes), [
     '0 B',
     '999 B',
@@ -47,7 +47,7 @@ const job: DrawnJob = {
   etaSeconds: 3,
 }
 
-t.test('a job is told in a line that a terminal of 80 columns does not wrap', async t => {
+t.test('the line of a job fits into a terminal of 80 columns', async t => {
   t.equal(plainLine(job), 'Importing products [######..........]  41 % 500 of 1,200 rows, 294/s, 3 s left')
   t.equal(
     plainLine({
@@ -96,7 +96,7 @@ t.test('a job is told in a line that a terminal of 80 columns does not wrap', as
   t.equal(outcomeOf({ ...job, status: 'failed', failureReason: 'stale' }), 'failed: its workers went silent')
 })
 
-t.test('texts of callers do not affect a terminal', async t => {
+t.test('control characters in texts of callers do not reach a terminal', async t => {
   t.equal(printable(HOSTILE), '[2J ]0;owned na me 31m 🦊')
   t.equal(printable('\ud800a\0b'), 'a b')
   t.equal(jsonLine({ name: HOSTILE }).match(/[\p{Cc}\p{Cf}\p{Zl}]/u), null)
@@ -182,7 +182,7 @@ t.test('a batch says how many of its partitions are done, which run, and what ha
   )
 })
 
-t.test('a batch with a silent partition goes on: its state, speed and time left stay', async t => {
+t.test('a batch with a silent partition keeps its state, speed and time left', async t => {
   const batch = { ...job, etaSeconds: 90, liveness: 'stalled', children: { ...children, stalled: 1, completed: 1 } }
   t.equal(stateOf(batch), 'running')
   t.same(factsOf(batch, 60_000).slice(0, 2), ['1 of 8 partitions', '1 stalled'])
@@ -209,7 +209,7 @@ t.test('a terminal that says 0 rows and columns is drawn on as one of 80 by 24',
   }
 })
 
-t.test('times are told with their zone', async t => {
+t.test('times have their zone', async t => {
   t.match(formatTime('2026-01-31T23:30:05.000Z'), /^2026-0[12]-\d\d \d\d:\d\d:05 [+-]\d\d:\d\d$/)
   t.same(Date.parse(formatTime('2026-01-31T23:30:05.000Z')), Date.parse('2026-01-31T23:30:05Z'))
   t.equal(formatAge('2026-01-01T00:00:00Z', Date.parse('2026-01-01T00:01:05Z')), '1 min 5 s ago')

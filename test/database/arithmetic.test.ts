@@ -6,7 +6,7 @@ import { FUNCTIONS } from '../../src/database/functions.ts'
 const MAX = Number.MAX_SAFE_INTEGER
 const { pool } = await createTestDatabase(t)
 
-/** One SQL function over many argument lists, in one statement: what a property costs is the round trip. */
+/** One SQL function over many argument lists in one statement, because round trips take most of the time of a property. */
 const evaluate = async (call: string, columns: string, cases: unknown[][]): Promise<(number | null)[]> => {
   const names = columns.split(',').map(column => column.trim().split(' ')[0] ?? '')
   const records = cases.map(values => Object.fromEntries(values.map((value, n) => [names[n] ?? '', value])))

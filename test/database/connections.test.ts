@@ -91,7 +91,7 @@ const write = (database: Database, word = 'a word'): Promise<unknown> =>
     (error: unknown) => error,
   )
 
-t.test('a backend that waits for a standby counts in its pool until the server has ended it', async t => {
+t.test('a backend that waits for a standby counts in its pool until the server has ended the backend', async t => {
   const { database, name } = open(t)
   const bringBack = await takeStandbyAway(t)
   let going = true
@@ -168,7 +168,7 @@ t.test('a process that starts cancels statements of dead processes that wait for
   await until(async () => (await ask(waits)).length === 0)
 })
 
-t.test('a repeated create is not acknowledged before the standby has the job of the first one', async t => {
+t.test('a repeated create is not acknowledged before the standby has the job of the first create', async t => {
   const { database } = open(t)
   const repository = createJobRepository(database)
   const job = toJobColumns(OPEN_IDENTITY, { jobType: 'test', name: 'a job' }, 'a key', 60)
@@ -181,7 +181,35 @@ t.test('a repeated create is not acknowledged before the standby has the job of 
   t.match(await create(), { code: 'exists' })
 })
 
-t.test('connections whose network forgot them are ended at the server, and replaced', async t => {
+t.test('when one connection is not answered, those that have rested since before are replaced, not tried', async t => {
+  const { proxy, url: through } = await startProxy(t, url)
+  const { database, name } = open(t, through)
+  await Promise.all(Array.from({ length: POOL_SIZE }, () => write(database)))
+  const before = await countBackends(name)
+  proxy.forgetAll()
+  const failure = await write(database)
+  t.type(failure, ConnectionLostError)
+  const failures = []
+  for (let turn = 0; turn < 2 * POOL_SIZE; turn += 1) failures.push(await write(database))
+  t.same(failures, Array(2 * POOL_SIZE).fill(null), 'one caller has waited for all')
+  await letGoOf(failure)
+  await until(() => database.connections().busy === 0)
+  t.ok((await countBackends(name)) <= before, 'the server has ended those that it had')
+})
+
+t.test('a connection that was answered lately rests on when another one is not', async t => {
+  const { database } = open(t)
+  const pid = async () => (await database.query<{ pid: number }>(null, 'SELECT pg_backend_pid() AS pid', []))[0]?.pid
+  // Both connections are made, so that the late statement begins before the other one is answered.
+  await Promise.all([pid(), pid()])
+  const late = database.query(null, 'SELECT pg_sleep(60)', [])
+  const begun = await pid()
+  await t.rejects(late, ConnectionLostError)
+  await until(() => database.connections().busy === 0)
+  t.equal(await pid(), begun)
+})
+
+t.test('connections that the network has dropped silently are ended at the server, and replaced', async t => {
   const { proxy, url: through } = await startProxy(t, url)
   const { database, name } = open(t, through)
   t.same(await Promise.all(Array.from({ length: POOL_SIZE }, () => write(database))), Array(POOL_SIZE).fill(null))

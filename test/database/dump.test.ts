@@ -303,36 +303,32 @@ t.test('a dump or a database of a newer version is refused with a sentence', { b
   await t.rejects(dumpToMemory(source.url), newer)
 })
 
-t.test(
-  'where a dump cannot be written to its end, the command says so and leaves no file',
-  { buffered: true },
-  async t => {
-    const { url, pool } = await createTestDatabase(t)
-    await insertJob(pool, 'large', { message: randomBytes(750_000).toString('base64') })
-    const directory = t.testdir({ 'old.dump': 'the one before' })
-    const shell = async (command: string) => {
-      const child = spawn('bash', ['-c', command], {
-        cwd: directory,
-        env: { PATH: process.env['PATH'], DATABASE_URL: url, NODE: process.execPath, MAIN },
-        stdio: ['ignore', 'ignore', 'pipe'],
-      })
-      const [stderr, code] = await Promise.all([
-        text(child.stderr),
-        new Promise<number | null>(resolve => child.once('close', resolve)),
-      ])
-      return { stderr, code }
-    }
-    const [full, cutPipe] = await Promise.all([
-      // A limit on the size of files is like a full disk: a write fails. What tap preloads would end the process instead.
-      shell('unset NODE_OPTIONS; ulimit -f 100; "$NODE" "$MAIN" dump old.dump'),
-      shell('"$NODE" "$MAIN" dump - | head -c 1000; exit ${PIPESTATUS[0]}'),
+t.test('a dump that cannot be written to its end is reported and leaves no file', { buffered: true }, async t => {
+  const { url, pool } = await createTestDatabase(t)
+  await insertJob(pool, 'large', { message: randomBytes(750_000).toString('base64') })
+  const directory = t.testdir({ 'old.dump': 'the one before' })
+  const shell = async (command: string) => {
+    const child = spawn('bash', ['-c', command], {
+      cwd: directory,
+      env: { PATH: process.env['PATH'], DATABASE_URL: url, NODE: process.execPath, MAIN },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
+    const [stderr, code] = await Promise.all([
+      text(child.stderr),
+      new Promise<number | null>(resolve => child.once('close', resolve)),
     ])
-    t.match(full, { code: 2, stderr: /The dump cannot be written to old\.dump/ })
-    t.match(cutPipe, { code: 2, stderr: /The dump cannot be written to standard output/ })
-    t.same(readdirSync(directory), ['old.dump'])
-    t.equal(readFileSync(join(directory, 'old.dump'), 'utf8'), 'the one before')
-  },
-)
+    return { stderr, code }
+  }
+  const [full, cutPipe] = await Promise.all([
+    // A limit on the size of files is like a full disk: a write fails. The modules that tap preloads would end the process instead.
+    shell('unset NODE_OPTIONS; ulimit -f 100; "$NODE" "$MAIN" dump old.dump'),
+    shell('"$NODE" "$MAIN" dump - | head -c 1000; exit ${PIPESTATUS[0]}'),
+  ])
+  t.match(full, { code: 2, stderr: /The dump cannot be written to old\.dump/ })
+  t.match(cutPipe, { code: 2, stderr: /The dump cannot be written to standard output/ })
+  t.same(readdirSync(directory), ['old.dump'])
+  t.equal(readFileSync(join(directory, 'old.dump'), 'utf8'), 'the one before')
+})
 
 t.test('a dump that is told to stop ends and leaves no file', { buffered: true }, async t => {
   const { url, pool } = await createTestDatabase(t)
@@ -355,7 +351,7 @@ t.test('a dump that is told to stop ends and leaves no file', { buffered: true }
 })
 
 t.test(
-  'a dump comes by standard input and compressed, and a compressed one that was cut is refused',
+  'a dump can be compressed and come by standard input, and a compressed dump that was cut is refused',
   { buffered: true },
   async t => {
     const source = await createTestDatabase(t)
@@ -389,7 +385,7 @@ t.test('each table is part of a dump, or is left out on purpose', { buffered: tr
   )
 })
 
-t.test('a directory without an embedded Postgres is not made into one by a dump', { buffered: true }, async t => {
+t.test('a dump of a directory without an embedded Postgres makes none there', { buffered: true }, async t => {
   const dataDir = join(makeDirectory(t), 'nothing')
   for (const args of [['dump', '-'], ['database']]) {
     const { code, stderr } = await spawnHeadway(t, args, { HEADWAY_DATA_DIR: dataDir }).ended

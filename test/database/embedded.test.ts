@@ -46,7 +46,7 @@ const userScript = (root: string) => `
 
 interface User {
   child: ChildProcess
-  /** What `startEmbeddedPostgres` gave it. Rejects with what it wrote to stderr. */
+  /** The result of `startEmbeddedPostgres` in the process. Rejects with the output of the process on stderr. */
   started: Promise<EmbeddedPostgres>
   leave: () => Promise<void>
   kill: () => Promise<void>
@@ -170,7 +170,7 @@ t.test('a later start finds the data again, and stop ends the server', async t =
   t.match(await query(again.url, 'SELECT answer FROM kept'), { answer: 42 })
 })
 
-t.test('a second process joins the running server, which stays until the last one leaves', async t => {
+t.test('a second process joins the running server, and the server stays until the last process leaves', async t => {
   const dataDir = makeData(t)
   const first = startUser(t, { dataDir })
   const postgres = await first.started
@@ -184,7 +184,7 @@ t.test('a second process joins the running server, which stays until the last on
   await assertGone(t, pids)
 })
 
-t.test('a process that comes while the server stops gets it back at the same address', async t => {
+t.test('a process that comes while the server stops starts it again at the same address', async t => {
   const dataDir = makeData(t)
   const first = startUser(t, { dataDir })
   const { url } = await first.started
@@ -206,7 +206,7 @@ t.test('kill -9 of the only process leaves no orphan', async t => {
   await assertGone(t, pids)
 })
 
-t.test('kill -9 of the first process leaves the second one its server', async t => {
+t.test('after kill -9 of the first process, the server goes on for the second process', async t => {
   const dataDir = makeData(t)
   const first = startUser(t, { dataDir })
   const postgres = await first.started
@@ -222,7 +222,7 @@ t.test('kill -9 of the first process leaves the second one its server', async t 
   await assertGone(t, pids)
 })
 
-t.test('kill -9 of the guard does not disturb the server, and a new guard takes it over', async t => {
+t.test('kill -9 of the guard does not disturb the server, and a new guard watches the server', async t => {
   const user = startUser(t, { dataDir: makeData(t) })
   const postgres = await user.started
   const [server, guard] = [serverPid(postgres), guardPid(postgres)]
@@ -336,57 +336,69 @@ t.test('an installation without the programs says what to do', async t => {
   await t.rejects(startUser(t, { dataDir: join(root, 'data') }, { root }).started, /set DATABASE_URL/)
 })
 
-t.test('a copy of the service elsewhere', { skip: process.platform === 'win32' }, async t => {
-  const base = makeDirectory(t)
-  const root = join(base, 'copy')
-  for (const path of [PACKAGE, 'dist/database/embedded', 'dist/contract', 'package.json']) {
-    mkdirSync(dirname(join(root, path)), { recursive: true })
-    cpSync(realpathSync(join(ROOT, path)), join(root, path), { recursive: true, verbatimSymlinks: true })
-  }
-  const links = (
-    JSON.parse(readFileSync(join(root, PACKAGE, 'native/pg-symlinks.json'), 'utf8')) as { target: string }[]
-  ).map(({ target }) => join(root, PACKAGE, target))
-  const removeLinks = () => links.forEach(link => rmSync(link, { force: true }))
+t.test(
+  'a copy of the installation at another place runs the embedded Postgres',
+  { skip: process.platform === 'win32' },
+  async t => {
+    const base = makeDirectory(t)
+    const root = join(base, 'copy')
+    for (const path of [PACKAGE, 'dist/database/embedded', 'dist/contract', 'package.json']) {
+      mkdirSync(dirname(join(root, path)), { recursive: true })
+      cpSync(realpathSync(join(ROOT, path)), join(root, path), { recursive: true, verbatimSymlinks: true })
+    }
+    const links = (
+      JSON.parse(readFileSync(join(root, PACKAGE, 'native/pg-symlinks.json'), 'utf8')) as { target: string }[]
+    ).map(({ target }) => join(root, PACKAGE, target))
+    const removeLinks = () => links.forEach(link => rmSync(link, { force: true }))
 
-  await t.test('an installation without scripts gets its missing links at start', async t => {
-    removeLinks()
-    const user = startUser(t, { dataDir: join(base, 'links') }, { root })
-    await user.started
-    t.ok(links.every(link => lstatSync(link).isSymbolicLink()))
-    await user.leave()
-  })
+    await t.test('an installation without scripts gets its missing links at start', async t => {
+      removeLinks()
+      const user = startUser(t, { dataDir: join(base, 'links') }, { root })
+      await user.started
+      t.ok(links.every(link => lstatSync(link).isSymbolicLink()))
+      await user.leave()
+    })
 
-  await t.test('an ordinary user runs it from an installation that cannot be written', { skip: !IS_ROOT }, async t => {
-    removeLinks()
-    const dataDir = join(base, 'ordinary')
-    mkdirSync(dataDir)
-    chownSync(dataDir, NOBODY, NOBODY)
-    const user = startUser(t, { dataDir }, { root, uid: NOBODY })
-    const postgres = await user.started
-    t.ok(
-      readdirSync(postgres.dataDir).some(name => name.startsWith('programs-')),
-      'the programs are beside the data',
+    await t.test(
+      'an ordinary user runs the embedded Postgres from an installation that cannot be written',
+      { skip: !IS_ROOT },
+      async t => {
+        removeLinks()
+        const dataDir = join(base, 'ordinary')
+        mkdirSync(dataDir)
+        chownSync(dataDir, NOBODY, NOBODY)
+        const user = startUser(t, { dataDir }, { root, uid: NOBODY })
+        const postgres = await user.started
+        t.ok(
+          readdirSync(postgres.dataDir).some(name => name.startsWith('programs-')),
+          'the programs are beside the data',
+        )
+        t.equal(statSync(join(postgres.dataDir, 'cluster/data')).uid, NOBODY)
+        t.match(await query(postgres.url, 'SELECT 1 AS one'), { one: 1 })
+        const asRoot = await startUser(t, { dataDir }, { root }).started
+        t.equal(serverPid(asRoot), serverPid(postgres), 'root joins the server of the data’s owner')
+      },
     )
-    t.equal(statSync(join(postgres.dataDir, 'cluster/data')).uid, NOBODY)
-    t.match(await query(postgres.url, 'SELECT 1 AS one'), { one: 1 })
-    const asRoot = await startUser(t, { dataDir }, { root }).started
-    t.equal(serverPid(asRoot), serverPid(postgres), 'root joins the server of the data’s owner')
-  })
 
-  await t.test('as root under a directory that is closed to others', { skip: !IS_ROOT }, async t => {
-    chmodSync(base, 0o700)
-    const dataDir = join(base, 'closed')
-    const user = startUser(t, { dataDir }, { root })
-    const postgres = await user.started
-    t.teardown(() => rmSync(postgres.dataDir, { recursive: true, force: true }))
-    t.match(postgres.dataDir, /^\/var\/lib\/headway\//)
-    t.match(postgres.warnings, [/closed/])
-    t.match(await query(postgres.url, 'SELECT 1 AS one'), { one: 1 })
-    await user.leave()
-  })
-})
+    await t.test(
+      'root runs the embedded Postgres from a directory that is closed to others',
+      { skip: !IS_ROOT },
+      async t => {
+        chmodSync(base, 0o700)
+        const dataDir = join(base, 'closed')
+        const user = startUser(t, { dataDir }, { root })
+        const postgres = await user.started
+        t.teardown(() => rmSync(postgres.dataDir, { recursive: true, force: true }))
+        t.match(postgres.dataDir, /^\/var\/lib\/headway\//)
+        t.match(postgres.warnings, [/closed/])
+        t.match(await query(postgres.url, 'SELECT 1 AS one'), { one: 1 })
+        await user.leave()
+      },
+    )
+  },
+)
 
-t.test('the lock belongs to one living process, and a dead owner has lost it', async t => {
+t.test('one living process has the lock, and the lock of a dead process is free', async t => {
   const path = join(makeDirectory(t), 'lock')
   const release = acquireLock(path)
   t.equal(acquireLock(path), null)
@@ -396,7 +408,7 @@ t.test('the lock belongs to one living process, and a dead owner has lost it', a
   t.equal(readFileSync(path, 'utf8'), processIdentity(process.pid))
 })
 
-t.test('the log is emptied when it has grown, and one older log is kept', async t => {
+t.test('a log that has grown is emptied, and one older log is kept', async t => {
   const log = join(makeDirectory(t), 'postgres.log')
   boundLog(log)
   writeFileSync(log, `${'x'.repeat(5 * 1024 * 1024)}\nlast line\n`)

@@ -70,7 +70,7 @@ const migrate = async (t: Test, url: string) => {
   return { code, stdout, stderr }
 }
 
-t.test('a role without rights is told what to run, and what it is told is enough', async t => {
+t.test('an error about missing rights names the statements to run, and these statements are enough', async t => {
   const { admin, name, role, asRole } = await createEmpty(t)
   await admin.query('CREATE SCHEMA drizzle')
   const refused = await migrate(t, asRole)
@@ -81,33 +81,36 @@ t.test('a role without rights is told what to run, and what it is told is enough
   t.match(await migrate(t, asRole), { code: 0, stdout: 'The database is up to date.\n' })
 })
 
-t.test('what another role has made is said to be its own', async t => {
+t.test('an error about an object of another role names that role', async t => {
   const { admin, url, asRole } = await createEmpty(t)
   const { rows } = await admin.query<{ me: string }>('SELECT current_user AS me')
   t.match(await migrate(t, url), { code: 0 })
   t.match(await migrate(t, asRole), { code: 2, stderr: `belongs to ${rows[0]?.me}: start Headway as` })
 })
 
-t.test('a role that may create, and does not own the tables, is told whose member to become', async t => {
-  const { admin, name, role, url, asRole } = await createEmpty(t)
-  t.match(await migrate(t, asRole), { code: 2 })
-  await admin.query(`GRANT CREATE ON DATABASE "${name}" TO ${role}; GRANT CREATE ON SCHEMA public TO ${role}`)
-  t.match(await migrate(t, asRole), { code: 0 })
-  const other = `${role}_other`
-  await admin.query(`CREATE ROLE ${other} LOGIN PASSWORD '${PASSWORD}'`)
-  t.teardown(() => admin.query(`DROP OWNED BY ${other}; DROP ROLE ${other}`))
-  await admin.query(`GRANT CREATE ON DATABASE "${name}" TO ${other}; GRANT CREATE ON SCHEMA public TO ${other}`)
-  const asOther = new URL(url)
-  asOther.username = other
-  asOther.password = PASSWORD
-  const refused = await migrate(t, asOther.href)
-  t.match(refused, { code: 2, stderr: `GRANT ${role} TO ${other}` })
-  const [, statements = ''] = /administrator: (.*), or correct/.exec(refused.stderr) ?? []
-  await admin.query(statements)
-  t.match(await migrate(t, asOther.href), { code: 0 })
-})
+t.test(
+  'an error for a role that may create and does not own the tables names the role whose member it has to become',
+  async t => {
+    const { admin, name, role, url, asRole } = await createEmpty(t)
+    t.match(await migrate(t, asRole), { code: 2 })
+    await admin.query(`GRANT CREATE ON DATABASE "${name}" TO ${role}; GRANT CREATE ON SCHEMA public TO ${role}`)
+    t.match(await migrate(t, asRole), { code: 0 })
+    const other = `${role}_other`
+    await admin.query(`CREATE ROLE ${other} LOGIN PASSWORD '${PASSWORD}'`)
+    t.teardown(() => admin.query(`DROP OWNED BY ${other}; DROP ROLE ${other}`))
+    await admin.query(`GRANT CREATE ON DATABASE "${name}" TO ${other}; GRANT CREATE ON SCHEMA public TO ${other}`)
+    const asOther = new URL(url)
+    asOther.username = other
+    asOther.password = PASSWORD
+    const refused = await migrate(t, asOther.href)
+    t.match(refused, { code: 2, stderr: `GRANT ${role} TO ${other}` })
+    const [, statements = ''] = /administrator: (.*), or correct/.exec(refused.stderr) ?? []
+    await admin.query(statements)
+    t.match(await migrate(t, asOther.href), { code: 0 })
+  },
+)
 
-t.test('a server that is read-only says so, on migrating and on starting', async t => {
+t.test('migrating and starting on a read-only server say that the server is read-only', async t => {
   const { admin, name, url } = await createEmpty(t)
   await admin.query(`ALTER DATABASE "${name}" SET default_transaction_read_only = on`)
   t.match(await migrate(t, url), { code: 2, stderr: /is read-only: it is a standby, or .*Take the primary/ })
@@ -116,7 +119,7 @@ t.test('a server that is read-only says so, on migrating and on starting', async
   t.match(service.stderr, /^Cannot use the database: .* is read-only[^\n]*\n$/)
 })
 
-t.test('a name that something else has taken is named', async t => {
+t.test('a table name that another object has taken is named', async t => {
   for (const statement of [
     'CREATE TABLE progress_jobs (x integer)',
     'CREATE VIEW webhooks AS SELECT 1',
@@ -128,7 +131,7 @@ t.test('a name that something else has taken is named', async t => {
   }
 })
 
-t.test('what stands in place of a table of Headway later is named, and so is a table that is missing', async t => {
+t.test('an object in place of a table is named at a later start, and so is a missing table', async t => {
   const { admin, url } = await createEmpty(t)
   t.match(await migrate(t, url), { code: 0 })
   await admin.query('DROP TABLE public.untold_changes')
@@ -163,17 +166,20 @@ t.test('a schema of the name headway that another program uses is not touched', 
   t.match((await admin.query('SELECT x FROM headway.orders')).rows, [{ x: 1 }])
 })
 
-t.test('a database with another encoding than UTF8 is refused with the statement for another one', async t => {
-  const { url, pool } = await createTestDatabase(t)
-  const name = `${new URL(url).pathname.slice(1)}_latin`
-  await pool.query(`CREATE DATABASE "${name}" ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0`)
-  t.teardown(() => pool.query(`DROP DATABASE "${name}" WITH (FORCE)`))
-  t.match(await migrate(t, withDatabase(url, name)), {
-    code: 2,
-    stderr:
-      /encoding of the database \w+ is LATIN1, and Headway needs UTF8\. Create a database with ENCODING 'UTF8' TEMPLATE/,
-  })
-})
+t.test(
+  'a database with another encoding than UTF8 is refused with the statement that makes a UTF8 database',
+  async t => {
+    const { url, pool } = await createTestDatabase(t)
+    const name = `${new URL(url).pathname.slice(1)}_latin`
+    await pool.query(`CREATE DATABASE "${name}" ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0`)
+    t.teardown(() => pool.query(`DROP DATABASE "${name}" WITH (FORCE)`))
+    t.match(await migrate(t, withDatabase(url, name)), {
+      code: 2,
+      stderr:
+        /encoding of the database \w+ is LATIN1, and Headway needs UTF8\. Create a database with ENCODING 'UTF8' TEMPLATE/,
+    })
+  },
+)
 
 t.test('the migrations of another program are not taken for those of Headway', async t => {
   const { admin, url } = await createEmpty(t)
@@ -286,13 +292,73 @@ t.test(
     await turnOff()
     for (const parameters of [{ sslmode: 'require' }, { sslmode: 'verify-full', sslrootcert: ca }]) {
       const refused = await said('localhost', parameters)
-      t.match(refused, { code: 4, stderr: /asks for TLS: where the server has none, take sslmode=disable/ })
+      t.match(refused, { code: 2, stderr: /asks for TLS: where the server has none, take sslmode=disable/ })
     }
     t.match(await said('localhost', { sslmode: 'disable' }), { code: 0 })
   },
 )
 
-t.test('a database that is away at the start is told of once, not at every try, and without a stack', async t => {
+/** A message of the server's side of the protocol. */
+const message = (type: string, body: Buffer): Buffer => {
+  const head = Buffer.alloc(5)
+  head.write(type)
+  head.writeInt32BE(body.length + 4, 1)
+  return Buffer.concat([head, body])
+}
+const SCRAM = message('R', Buffer.from('\0\0\0\x0aSCRAM-SHA-256\0\0'))
+const SCRAM_CONTINUE = message('R', Buffer.from('\0\0\0\x0br=x,s=y,i=1'))
+const refusal = (state: string) => message('E', Buffer.from(`SFATAL\0C${state}\0Mno\0\0`))
+
+t.test('a start ends at once when no later try can succeed, and is tried again when one may', async t => {
+  /** How often a server that answers with these, one for each message, is asked; and what a start says. */
+  const begin = async (answers: (Buffer | string)[], parameters: string, password = `:${PASSWORD}`) => {
+    let tries = 0
+    const server = createServer(socket => {
+      tries += 1
+      let turn = 0
+      socket.on('error', () => undefined)
+      socket.on('data', () => {
+        const answer = answers[turn++]
+        if (answer === undefined) socket.destroy()
+        else socket.write(answer)
+      })
+    }).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    t.teardown(() => server.close())
+    const { port } = server.address() as AddressInfo
+    const url = `postgres://u${password}@127.0.0.1:${port}/headway${parameters}`
+    return { service: spawnService(t, { DATABASE_URL: url, PGPASSWORD: '' }), tries: () => tries }
+  }
+  const final: [answers: (Buffer | string)[], parameters: string, password: string | undefined, said: RegExp][] = [
+    [
+      ['N'],
+      '?sslmode=require',
+      undefined,
+      /cannot be used .*asks for TLS: where the server has none, take sslmode=disable/,
+    ],
+    [['H'], '?sslmode=verify-full', undefined, /cannot be used .*asks for TLS/],
+    [[SCRAM, SCRAM_CONTINUE], '', '', /DATABASE_URL holds no password/],
+    [[refusal('28000')], '', undefined, /does not let in the user u/],
+    [[refusal('22023')], '', undefined, /^Cannot use the database: .*\(no\)/],
+  ]
+  const passing: (Buffer | string)[][] = [[], [refusal('57P03')], [refusal('53300')], [refusal('08006')]]
+  await Promise.all([
+    ...final.map(async ([answers, parameters, password, said]) => {
+      const { service, tries } = await begin(answers, parameters, password)
+      t.equal((await service.exited).code, 1, String(said))
+      t.match(service.stderr, said)
+      t.match(service.stderr, /^[^\n]+\n$/, 'one line')
+      t.equal(tries(), 1)
+    }),
+    ...passing.map(async answers => {
+      const { service, tries } = await begin(answers, '')
+      await waitFor(() => tries() >= 2, { timeoutMs: 20_000 })
+      await service.kill('SIGTERM')
+    }),
+  ])
+})
+
+t.test('a database that is away at the start is logged once, not at every try, and without a stack', async t => {
   let tries = 0
   const cutter = createServer(socket => {
     tries += 1
@@ -310,7 +376,7 @@ t.test('a database that is away at the start is told of once, not at every try, 
   t.equal(told[0]?.['err'], undefined)
 })
 
-t.test('a variable that is nearly a setting is named, and in production so is an embedded database', async t => {
+t.test('a misspelt setting is named, and so is an embedded database in production', async t => {
   const known = ['DATABASE_URL', 'HOST', 'RETENTION_DAYS']
   const names = (environment: Record<string, string>) => findMistyped(environment, known).join('\n')
   for (const name of ['DATABSE_URL', 'DATABASEURL', 'DATABASE_ULR', 'database_url', 'DATABASE_URLS']) {
@@ -372,7 +438,18 @@ t.test('a data directory that cannot be written is explained by its cause', with
   )
 })
 
-t.test('a server whose disk is full is told apart from others', withMounts, async t => {
+t.test('a user that has no name cannot create the embedded Postgres, and is told why', { skip: !IS_ROOT }, async t => {
+  const directory = makeDirectory(t)
+  const NAMELESS = 61_240
+  mkdirSync(join(directory, 'postgres'))
+  // Postgres runs as the owner of its data.
+  chownSync(join(directory, 'postgres'), NAMELESS, NAMELESS)
+  const service = spawnService(t, { HEADWAY_DATA_DIR: directory })
+  t.equal((await service.exited).code, 1)
+  t.match(service.stderr, /cannot be created by the user 61240, which has no name .*libnss-systemd[^\n]*\n$/)
+})
+
+t.test('a server whose disk is full is reported as such', withMounts, async t => {
   const directory = mount(t, ['-t', 'tmpfs', '-o', 'size=200m,mode=755']) ?? ''
   const postgres = await startEmbeddedPostgres({ dataDir: directory, settings: { fsync: 'off' } })
   t.teardown(() => postgres.stop())
@@ -395,33 +472,38 @@ const mountHanging = (t: Test): { directory: string; end: () => void } | null =>
     open = false
   }
   const directory = mount(t, ['-i', '-t', 'fuse', '-o', 'fd=3,rootmode=40000,user_id=0,group_id=0'], [device])
-  // Before it is unmounted: what waits for it ends with an error.
+  // Before the directory is unmounted: calls that wait for it end with an error.
   t.teardown(end)
   return directory === null ? null : { directory, end }
 }
 
-t.test('a data directory that does not answer is told of, and is not waited for without end', withMounts, async t => {
-  const hanging = mountHanging(t)
-  if (hanging === null) {
-    t.comment('there is no FUSE here')
-    return
-  }
-  const { directory, end } = hanging
-  const service = spawnService(t, { HEADWAY_DATA_DIR: directory })
-  const told: string[] = []
-  const log = (message: string) => void told.push(message)
-  await t.rejects(awaitFileSystem(directory, { log, tellAfterMs: 1, giveUpAfterMs: 200 }), {
-    code: 'database_unavailable',
-    message:
-      /does not answer\. Look at the server or the disk that it is on, or set HEADWAY_DATA_DIR .* or set DATABASE_URL\.$/,
-  })
-  t.match(told, [/does not answer\. It is waited for another 1 seconds/])
-  await waitFor(() => service.log.length > 0, { timeoutMs: 20_000 })
-  t.match(
-    service.log[0]?.msg,
-    `The file system of ${directory}, the data of the embedded Postgres, does not answer. It is waited for`,
-  )
-  end()
-  t.equal((await service.exited).code, 1)
-  t.match(service.stderr, /is on a file system that has gone: mount it again[^\n]*\n$/)
-})
+t.test(
+  'a data directory that does not answer is reported, and a start waits for it only a limited time',
+  withMounts,
+  async t => {
+    const hanging = mountHanging(t)
+    if (hanging === null) {
+      t.comment('there is no FUSE here')
+      return
+    }
+    const { directory, end } = hanging
+    const service = spawnService(t, { HEADWAY_DATA_DIR: directory })
+    const told: string[] = []
+    const log = (message: string) => void told.push(message)
+    await t.rejects(awaitFileSystem(directory, { log, tellAfterMs: 1, giveUpAfterMs: 200 }), {
+      code: 'database_unavailable',
+      message:
+        /does not answer\. Look at the server or the disk that it is on, or set HEADWAY_DATA_DIR .* or set DATABASE_URL\.$/,
+    })
+    // How long is left depends on how fast the machine is.
+    t.match(told, [/does not answer\. It is waited for another \d seconds/])
+    await waitFor(() => service.log.length > 0, { timeoutMs: 20_000 })
+    t.match(
+      service.log[0]?.msg,
+      `The file system of ${directory}, the data of the embedded Postgres, does not answer. It is waited for`,
+    )
+    end()
+    t.equal((await service.exited).code, 1)
+    t.match(service.stderr, /is on a file system that has gone: mount it again[^\n]*\n$/)
+  },
+)

@@ -53,7 +53,7 @@ t.test('every statement names the schema of each table, and of each function of 
   t.ok(functions.length > 10 && code.length > 100)
 })
 
-t.test('the whole service works whatever search_path its role has, and writes nothing elsewhere', async t => {
+t.test('the service works with any search_path of its role, and writes nothing into other schemas', async t => {
   const database = await createTestDatabase(t)
   const { pool } = database
   const name = new URL(database.url).pathname.slice(1)
@@ -118,7 +118,7 @@ const open = (t: Test, url: string): Database => {
   return database
 }
 
-t.test('readiness is read through each pool: what one of them cannot do, the service cannot', async t => {
+t.test('the service is ready only if each of its pools can do its work', async t => {
   const database = await createTestDatabase(t)
   const without = await createTestDatabase(t)
   await without.pool.query(`DROP SCHEMA ${FUNCTIONS} CASCADE`)

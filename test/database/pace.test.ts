@@ -16,7 +16,7 @@ const isNear = (actual: number, expected: number, tolerance = 0.01) =>
 
 /** A worker that advances at the given times by the given counts, as the flush steps it. */
 const walk = async (steps: [at: number, count: number][], percentOf: (count: number) => number | null = () => null) => {
-  const { rows } = await pool.query<{ pace: string }>('SELECT $1::text AS pace', ['(0,0,,0,0,{0},0,0,0,0)'])
+  const { rows } = await pool.query<{ pace: string }>('SELECT $1::text AS pace', ['(0,0,,0,0,{0},0,0,0,0,0,f)'])
   let pace = rows[0]!.pace
   let [before, done] = [0, 0]
   for (const [n, [at, count]] of steps.entries()) {
@@ -27,10 +27,18 @@ const walk = async (steps: [at: number, count: number][], percentOf: (count: num
     pace = next[0]!.pace
     ;[before, done] = [at, count]
   }
-  const { rows: last } = await pool.query<{ rate: number; error: number | null; path: number[]; left_out: number }>(
-    `SELECT (p).rate_units / (p).rate_seconds AS rate, (p).rate_error AS error, (p).pace_path AS path, (p).left_out
+  const { rows: last } = await pool.query<{
+    rate: number
+    error: number | null
+    path: number[]
+    left_out: number
+    pace_seconds: number
+    paused_seconds: number
+  }>(
+    `SELECT ${FUNCTIONS}.worker_rate((p).rate_units, (p).rate_seconds, (p).pace_seconds, (p).paused_seconds, $2, $3, 0) AS rate,
+       (p).rate_error AS error, (p).pace_path AS path, (p).left_out, (p).pace_seconds, (p).paused_seconds
      FROM (SELECT $1::text::${FUNCTIONS}.worker_pace AS p) x`,
-    [pace],
+    [pace, steps.length, before],
   )
   return last[0]!
 }
@@ -43,16 +51,17 @@ const every = (seconds: number, times: number, rateAt: (at: number) => number) =
   })
 }
 
-t.test('a worker without an advance has no rate; an idle one slows once it is later than its mean advance', async t => {
-  const rate = (...given: (number | string)[]) => `headway.worker_rate(${given.join(', ')})`
-  t.equal(await value(rate(0, 0, 0, 0, 100)), null)
-  t.same(await numbers([rate(1000, 100, 10, 100, 0), rate(1000, 100, 10, 100, 10)]), [10, 10], 'not before it is later')
-  t.same(
-    await numbers([rate(1000, 100, 10, 100, 110), rate(1000, 100, 10, 100, 210)]),
-    [5, 1000 / 300],
-    'and then evenly',
-  )
-})
+t.test(
+  'a worker without an advance has no rate, and the rate of an idle worker falls after its mean time of an advance',
+  async t => {
+    const rate = (...given: (number | string)[]) => `headway.worker_rate(${given.join(', ')})`
+    const idleFor = (seconds: number) => rate(1000, 100, 100, 0, 10, 100, seconds)
+    t.equal(await value(rate(0, 0, 0, 0, 0, 0, 100)), null)
+    t.same(await numbers([idleFor(0), idleFor(10)]), [10, 10], 'not before it is later')
+    t.same(await numbers([idleFor(110), idleFor(210)]), [5, 1000 / 300], 'and then evenly')
+    t.equal(await value(rate(1000, 100, 400, 1200, 10, 1600, 0)), 2.5, 'a worker that pauses for 3 s after 1 s of work')
+  },
+)
 
 t.test('a steady worker has its average, whatever its size and the time between its advances', async t => {
   for (const [seconds, rate] of [
@@ -68,19 +77,19 @@ t.test('a steady worker has its average, whatever its size and the time between 
   }
 })
 
-t.test('after a change of speed that lasts, the rate is the new one; a faster and a slower one alike', async t => {
+t.test('after a lasting change to a faster or slower speed, the rate is the new speed', async t => {
   for (const factor of [0.1, 0.3, 3, 40]) {
     const { rate } = await walk(every(5, 200, at => (at <= 500 ? 100 : 100 * factor)))
     t.ok(isNear(rate, 100 * factor, 0.05), `${rate} is ${100 * factor}`)
   }
 })
 
-t.test('what was only skipped at first is soon forgotten', async t => {
+t.test('the rate soon leaves out work that was only skipped at the beginning', async t => {
   const { rate } = await walk(every(5, 20, at => (at <= 10 ? 4000 : 10)))
   t.ok(isNear(rate, 10, 0.1), String(rate))
 })
 
-t.test('a pause that comes back is part of the rate; one that came once, late in the job, is not', async t => {
+t.test('a pause that comes back is part of the rate, and a single late pause is not', async t => {
   const once: [number, number][] = []
   const often: [number, number][] = []
   for (let n = 1; n <= 100; n += 1) {
@@ -93,11 +102,42 @@ t.test('a pause that comes back is part of the rate; one that came once, late in
   const early = await walk(once, () => 10)
   t.ok(isNear(early.rate, 5000 / 800, 0.4) && early.left_out === 0, `early in a job it counts: ${early.rate}`)
   const recurring = await walk(often, () => 50)
-  t.ok(isNear(recurring.rate, 5000 / 800, 0.15), `with its pauses: ${recurring.rate}`)
+  t.ok(isNear(recurring.rate, 5000 / 800, 0.1), `with its pauses: ${recurring.rate}`)
+})
+
+t.test('a long gap in which the work went on is no pause', async t => {
+  const late = await walk([10, 20, 80, 90, 190].map((at): [number, number] => [at, at]))
+  t.equal(late.paused_seconds, 0)
+  const half = await walk([10, 20, 80].map((at): [number, number] => [at, at === 80 ? 50 : at]))
+  t.equal(half.paused_seconds, 30, 'half of it was at work')
+})
+
+t.test('in the middle between two pauses, the rate is the same as before and after them', async t => {
+  const steps = Array.from({ length: 200 }, (_, n): [number, number] => [
+    5 * (n + 1) + 60 * Math.floor(n / 20),
+    50 * (n + 1),
+  ])
+  const rates: number[] = []
+  for (const length of [110, 115, 119, 121, 125, 130]) rates.push((await walk(steps.slice(0, length), () => 50)).rate)
+  t.ok(Math.max(...rates) < 1.15 * Math.min(...rates), rates.join(', '))
+})
+
+t.test('a gap is a pause from more than three mean gaps on; a second one in a row is a slower pace', async t => {
+  const pausedAfter = async (...ends: number[]) =>
+    (await walk(ends.map((at, n): [number, number] => [at, n + 1]))).paused_seconds
+  t.equal(await pausedAfter(10, 40), 0, 'after one advance nobody knows')
+  t.equal(await pausedAfter(10, 20, 50), 0, 'three mean gaps')
+  t.equal(await pausedAfter(10, 20, 51), 21, 'more than three: it counts as one')
+  t.equal(await pausedAfter(10, 20, 51, 90), 21, 'the second in a row')
+  t.equal(await pausedAfter(10, 20, 51, 90, 200), 21, 'and the third')
+  const slow = await walk(
+    Array.from({ length: 60 }, (_, n): [number, number] => [n < 30 ? n + 1 : 30 + 20 * (n - 29), n + 1]),
+  )
+  t.ok(isNear(slow.rate, 1 / 20, 0.1), `an item in 20 seconds, after 30 items in as many: ${slow.rate}`)
 })
 
 t.test(
-  'left_out: what the longest gap has beyond the usual one, from 20 to 40 percent of the job more and more',
+  'left_out: the part of the longest gap beyond the usual gap, phased in from 20 to 40 percent of the job',
   async t => {
     const found = await numbers(
       ['100, 100, 90', '100, 40, 20', '100, 40, 30', '100, 40, 40', '100, 40, 99', '100, 40, NULL'].map(
@@ -142,7 +182,7 @@ t.test('the share of the usual time is linear between two twentieths', async t =
 })
 
 t.test(
-  'a job that goes as usual has what is left of the usual time; a slower one more, as much as it is slower',
+  'a job at the usual speed has the rest of the usual time left, and a slower job has more in proportion',
   async t => {
     const eta = (share: number | null, begun: number, spent: number) =>
       `headway.history_eta(1000, ${LATE}, ${share}, ${begun}, ${spent})`
@@ -156,7 +196,7 @@ t.test(
 )
 
 t.test(
-  'history counts alone without a measured rate, not at all without a history, and else by its weight and odds',
+  'the weight of history is 1 without a measured rate, 0 without a history, and otherwise follows from its weight and odds',
   async t => {
     const weight = (given: string) => `headway.history_weight(${given})`
     const found = await numbers([
@@ -178,7 +218,32 @@ t.test(
   },
 )
 
-t.test('a run that follows the shape has better odds than one that goes its own, even way', async t => {
+t.test(
+  'a run that takes longer or shorter than earlier runs differed by has worse odds, the more of it is done',
+  async t => {
+    // Earlier runs differed by a standard deviation of 0.2.
+    const odds = (share: number | null, begun: number, spent: number) =>
+      `headway.duration_odds(1000, ${LATE}, ${share}, ${begun}, ${spent})`
+    const after = (times: number) => 1000 * (times * 0.35 - 0.1)
+    const [usual, edge, beyond, shorter, much, little] = await numbers([
+      odds(0.5, 0, 250),
+      odds(0.5, 0, after(Math.exp(0.2 * 1.41))),
+      odds(0.5, 0, after(Math.exp(0.2 * 2))),
+      odds(0.5, 0, after(Math.exp(-0.2 * 2))),
+      odds(0.5, 0, after(10)),
+      odds(0.05, 0, after(10)),
+    ])
+    t.same([usual, edge], [1, 1], 'as usual, and at the square root of two standard deviations')
+    t.ok(isNear(beyond!, Math.exp(-1)) && isNear(shorter!, Math.exp(-1)), `at two: ${beyond} and ${shorter}`)
+    t.ok(
+      isNear(much!, Math.exp(-10)) && isNear(little!, Math.exp(-1)),
+      `by e for each twentieth at most: ${much}, ${little}`,
+    )
+    t.same(await numbers([odds(null, 0, 10), odds(0.5, 0.5, 9000), odds(0.5, 0, 0)]), [1, 1, 1])
+  },
+)
+
+t.test('a run that follows the shape has better odds than an even run', async t => {
   const odds = (path: number[]) => `headway.shape_odds('{${path.join(',')}}', 10, ${LATE})`
   const alike = [0, 1, 2, 3, 4].map(n => Math.sqrt(n / 8))
   const even = [0, 1, 2, 3, 4].map(n => n / 8)
@@ -189,7 +254,7 @@ t.test('a run that follows the shape has better odds than one that goes its own,
 })
 
 t.test('a range holds the estimate, narrows as the job goes on, and is wide where rates were wrong', async t => {
-  const spread = (share: number, error: number | null) => `headway.eta_spread(NULL, ${share}, 0, ${error})`
+  const spread = (share: number, error: number | null) => `headway.eta_spread(NULL, ${share}, 0, ${error}, NULL)`
   const [early, late, wrong, unknown] = await numbers([
     spread(0.1, 0.1),
     spread(0.9, 0.1),
@@ -201,5 +266,73 @@ t.test('a range holds the estimate, narrows as the job goes on, and is wide wher
   t.same(await numbers(['headway.eta_low(100, 0)', 'headway.eta_high(100, 0)']), [100, 100])
   t.same(await numbers(['headway.eta_low(100, 0.5)', 'headway.eta_high(100, 0.5)']), [52, 190])
   t.equal(await value('headway.eta_low(100, NULL)'), null)
-  t.equal(await value<string>('headway.eta_high(9007199254740991, 5)::text'), '9007199254740991')
+})
+
+t.test(
+  'a range is the wider, the more of its time a worker has paused, the longer at once, and the less is left',
+  async t => {
+    const variance = (paused: number, leftOut: number, longest: number, atWork: number) =>
+      `headway.pause_variance(${paused}, ${leftOut}, ${longest}, ${atWork})`
+    const found = await numbers([
+      variance(60, 0, 40, 140),
+      variance(20, 40, 40, 140),
+      variance(60, 0, 20, 140),
+      variance(0, 0, 40, 140),
+    ])
+    const [usual, leftOut, shorter, none] = found
+    t.ok(isNear(usual!, (60 * 40) / 2 / 200 ** 2), `the sum of the pauses times half the longest: ${usual}`)
+    t.equal(leftOut, usual, 'a pause that the rate leaves out counts as well')
+    t.ok(isNear(shorter!, usual! / 2))
+    t.equal(none, 0)
+    t.equal(await value(variance(0, 0, 0, 0)), null, 'before the first advance')
+    const spread = (share: number, paused: number | null) => `headway.eta_spread(NULL, ${share}, 0, 0, ${paused})`
+    const [half, late, end, without] = await numbers([
+      spread(0.5, 0.1),
+      spread(0.9, 0.1),
+      spread(1, 0.1),
+      spread(0.5, null),
+    ])
+    t.ok(isNear(half! ** 2, 0.3 ** 2 + Math.log(1 + 0.1 / 0.5)), `half done: ${half}`)
+    t.ok(isNear(late! ** 2, 0.06 ** 2 + Math.log(1 + 0.1 / 0.1)), `a tenth left: ${late}`)
+    t.ok(isNear(end! ** 2, Math.log(1 + 0.1 / 0.01)), `at the end: ${end}`)
+    t.ok(isNear(without!, 0.3), `without pauses: ${without}`)
+  },
+)
+
+t.test(
+  'a worker needs what is left of its share at its own rate; where that says nothing, the time is infinite',
+  async t => {
+    const left = (given: string) => `headway.share_left(${given})`
+    const found = await numbers(
+      [
+        '100, 40, false, true, 3',
+        '100, 100, false, false, NULL',
+        'NULL, 0, false, true, NULL',
+        'NULL, 1, false, true, 3',
+        '100, 101, false, true, 3',
+        '100, 40, true, true, 3',
+        '100, 40, false, false, 3',
+        '100, 40, false, true, NULL',
+        '100, 40, false, true, 0',
+        '100, 40, false, true, 2.5e-323',
+      ].map(left),
+    )
+    const never = Infinity
+    t.same(found, [20, 0, null, never, never, never, never, never, never, never])
+  },
+)
+
+t.test('the longest share decides when a job ends, if the shares make up all of its work', async t => {
+  const rate = (given: string) => `headway.rate_by_shares(${given})`
+  const found = await numbers(
+    ['100, 500, 500, 50, 10', '100, 499, 500, 50, 10', "100, 500, 500, 'infinity', 10", '100, 500, 500, NULL, 10'].map(
+      rate,
+    ),
+  )
+  t.same(found, [2, 10, 10, 10])
+  t.same(
+    await numbers(['100, 500, 500, 5, 10', '0, 500, 500, 0, 10'].map(rate)),
+    [10, 10],
+    'never faster than all together',
+  )
 })

@@ -69,7 +69,7 @@ const refusedStart = async (t: Test, settings: Record<string, string>): Promise<
 const OFF = { DATABASE_PREPARED_STATEMENTS: 'false' }
 
 t.test(
-  'behind a pooler in transaction mode, each setting that is missing is named, and with both it works',
+  'behind a pooler in transaction mode, each missing setting is named, and the service works with both',
   withPooler,
   async t => {
     const database = await createTestDatabase(t)
@@ -118,16 +118,20 @@ t.test(
   },
 )
 
-t.test('a pooler in session mode may hold the sessions, and what it refuses of them is named', withPooler, async t => {
-  const database = await createTestDatabase(t)
-  const { session: url } = await startPooler(t, database)
-  t.match(
-    await refusedStart(t, { DATABASE_URL: url }),
-    /refuses the settings of a session \(.*statement_timeout.*\)\. Set DATABASE_PREP/,
-  )
-  const service = await spawnService(t, { DATABASE_URL: url, ...OFF }).ready()
-  t.equal(await waitFor(async () => (await service.readiness())?.degraded?.length === 0), true)
-})
+t.test(
+  'the service works behind a pooler in session mode, and a parameter that the pooler refuses is named',
+  withPooler,
+  async t => {
+    const database = await createTestDatabase(t)
+    const { session: url } = await startPooler(t, database)
+    t.match(
+      await refusedStart(t, { DATABASE_URL: url }),
+      /refuses the settings of a session \(.*statement_timeout.*\)\. Set DATABASE_PREP/,
+    )
+    const service = await spawnService(t, { DATABASE_URL: url, ...OFF }).ready()
+    t.equal(await waitFor(async () => (await service.readiness())?.degraded?.length === 0), true)
+  },
+)
 
 t.test('DATABASE_URL and DATABASE_LISTEN_URL of two databases are refused', async t => {
   const [one, other] = await Promise.all([createTestDatabase(t), createTestDatabase(t)])
@@ -141,18 +145,21 @@ t.test('DATABASE_URL and DATABASE_LISTEN_URL of two databases are refused', asyn
   await t.resolves(refuseUnfitPool({ ...pool, listenUrl: sameByAnotherName.href }))
 })
 
-t.test('a start that waits for another migration says so, with the session to end if there is none', async t => {
-  const { url, pool } = await createTestDatabase(t)
-  const holder = new pg.Client(url)
-  holder.on('error', () => undefined)
-  await holder.connect()
-  t.teardown(() => holder.end().catch(() => undefined))
-  const { rows } = await holder.query<{ pid: number }>('SELECT pg_advisory_lock(5272015421), pg_backend_pid() AS pid')
-  const service = spawnService(t, { DATABASE_URL: url })
-  await waitFor(() => service.log.length > 0, { timeoutMs: 20_000 })
-  const told = String(service.log[0]?.msg)
-  t.match(told, `Another process brings the database up to date, and is waited for.`)
-  t.match(told, `SELECT pg_terminate_backend(${rows[0]?.pid})`)
-  await pool.query(/SELECT pg_terminate_backend\(\d+\)/.exec(told)?.[0] ?? '')
-  await service.ready()
-})
+t.test(
+  'a start that waits for another migration says so, and names the session to end if no migration runs',
+  async t => {
+    const { url, pool } = await createTestDatabase(t)
+    const holder = new pg.Client(url)
+    holder.on('error', () => undefined)
+    await holder.connect()
+    t.teardown(() => holder.end().catch(() => undefined))
+    const { rows } = await holder.query<{ pid: number }>('SELECT pg_advisory_lock(5272015421), pg_backend_pid() AS pid')
+    const service = spawnService(t, { DATABASE_URL: url })
+    await waitFor(() => service.log.length > 0, { timeoutMs: 20_000 })
+    const told = String(service.log[0]?.msg)
+    t.match(told, `Another process brings the database up to date, and is waited for.`)
+    t.match(told, `SELECT pg_terminate_backend(${rows[0]?.pid})`)
+    await pool.query(/SELECT pg_terminate_backend\(\d+\)/.exec(told)?.[0] ?? '')
+    await service.ready()
+  },
+)

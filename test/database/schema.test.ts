@@ -80,6 +80,30 @@ const JOB_CHECKS: [constraint: string, of: JobStatus, changes: string[]][] = [
   ['progress_jobs_idempotency_pair', 'pending', ["idempotency_key = 'k'", "idempotency_hash = 'h'"]],
 ]
 
+/** Each statement adds a row that the constraint refuses. */
+const STATISTICS_CHECKS: [constraint: string, statements: string[]][] = [
+  [
+    'statistics_rollups_level',
+    [
+      `INSERT INTO statistics_rollups (tenant_id, level, starts_at, whose, organization_id, types, total)
+       VALUES ('${UNKNOWN_JOB}', 'year', now(), 0, '${UNKNOWN_JOB}', '{}', '{}')`,
+    ],
+  ],
+  [
+    'statistics_rollups_whose',
+    [-1, 3].map(
+      whose => `INSERT INTO statistics_rollups (tenant_id, level, starts_at, whose, organization_id, types, total)
+        VALUES ('${UNKNOWN_JOB}', 'day', now(), ${whose}, '${UNKNOWN_JOB}', '{}', '{}')`,
+    ),
+  ],
+  [
+    'statistics_coverage_single',
+    [
+      `INSERT INTO statistics_coverage (single, days_from, days_until, hours_until) VALUES (false, now(), now(), now())`,
+    ],
+  ],
+]
+
 const WORKER_CHECKS: [constraint: string, changes: string[]][] = [
   ['job_progress_unit', ["unit = ''", "unit = repeat('x', 31)"]],
   [
@@ -102,6 +126,10 @@ const WORKER_CHECKS: [constraint: string, changes: string[]][] = [
 const WEBHOOK_CHECKS: [constraint: string, table: string, changes: string[]][] = [
   ['webhooks_progress_interval', 'webhooks', ['progress_interval_seconds = 0', 'progress_interval_seconds = 86401']],
   ['webhooks_gone', 'webhooks', ['gone = true']],
+  ['webhooks_kind', 'webhooks', ["kind = 'pager', url = NULL"]],
+  ['webhooks_url', 'webhooks', ["kind = 'slack'", 'url = NULL']],
+  ['webhooks_language', 'webhooks', ["language = 'it'"]],
+  ['chat_messages_posts', 'chat_messages', ['posts = 0']],
   ['webhooks_previous_secret', 'webhooks', ["previous_secret = 'x'", 'previous_secret_until = now()']],
   ['webhooks_failures', 'webhooks', ['consecutive_failures = -1, failing_since = now()']],
   ['webhooks_dropped', 'webhooks', ['dropped_count = 1', 'dropped_at = now()']],
@@ -153,6 +181,10 @@ t.test('the database refuses rows that break an invariant', async t => {
      SELECT id, 'webhook.test', '{}', now(), now() FROM w`,
     [tenantId],
   )
+  await pool.query(
+    `INSERT INTO chat_messages (webhook_id, job_id, job_attempt, reference, posts, revision, updated_at)
+     SELECT id, id, 1, 'x', 1, 1, now() FROM webhooks`,
+  )
   for (const [constraint, table, changes] of WEBHOOK_CHECKS) {
     for (const change of changes) {
       await t.rejects(
@@ -162,10 +194,17 @@ t.test('the database refuses rows that break an invariant', async t => {
       )
     }
   }
+  for (const [constraint, statements] of STATISTICS_CHECKS) {
+    for (const statement of statements) {
+      await t.rejects(pool.query(statement), { code: CHECK_VIOLATION, constraint }, constraint)
+    }
+  }
   const { rows } = await pool.query<{ conname: string }>(
     "SELECT conname FROM pg_constraint WHERE contype = 'c' AND connamespace = 'public'::regnamespace",
   )
-  const tried = new Set([...JOB_CHECKS, ...WORKER_CHECKS, ...WEBHOOK_CHECKS].map(([constraint]) => constraint))
+  const tried = new Set(
+    [...JOB_CHECKS, ...WORKER_CHECKS, ...WEBHOOK_CHECKS, ...STATISTICS_CHECKS].map(([constraint]) => constraint),
+  )
   t.same(rows.map(row => row.conname).sort(), [...tried].sort(), 'every CHECK has its case')
 })
 
@@ -188,21 +227,24 @@ t.test('workers, history and partitions belong to a job that exists', async t =>
   }
 })
 
-t.test('an index in a batch is used once, and a key once per tenant and organization', async t => {
-  const { pool } = await createTestDatabase(t)
-  const [batch, one, two] = await insertJobs(pool, 'pending', 3)
-  const place = 'UPDATE progress_jobs SET parent_job_id = $1, partition_index = 0, partition_count = 1 WHERE id = $2'
-  await pool.query(place, [batch, one])
-  await t.rejects(pool.query(place, [batch, two]), { code: UNIQUE_VIOLATION, constraint: 'progress_jobs_partition' })
-  const key =
-    "UPDATE progress_jobs SET idempotency_key = 'k', idempotency_hash = 'h', organization_id = $2 WHERE id = $1"
-  const taken = { code: UNIQUE_VIOLATION, constraint: 'progress_jobs_idempotency' }
-  const organizationId = randomUUID()
-  await pool.query(key, [one, null])
-  await t.rejects(pool.query(key, [two, null]), taken)
-  await pool.query(key, [two, organizationId])
-  await t.rejects(pool.query(key, [batch, organizationId]), taken)
-})
+t.test(
+  'two partitions of a batch never have the same index, and two jobs of an organization never have the same key',
+  async t => {
+    const { pool } = await createTestDatabase(t)
+    const [batch, one, two] = await insertJobs(pool, 'pending', 3)
+    const place = 'UPDATE progress_jobs SET parent_job_id = $1, partition_index = 0, partition_count = 1 WHERE id = $2'
+    await pool.query(place, [batch, one])
+    await t.rejects(pool.query(place, [batch, two]), { code: UNIQUE_VIOLATION, constraint: 'progress_jobs_partition' })
+    const key =
+      "UPDATE progress_jobs SET idempotency_key = 'k', idempotency_hash = 'h', organization_id = $2 WHERE id = $1"
+    const taken = { code: UNIQUE_VIOLATION, constraint: 'progress_jobs_idempotency' }
+    const organizationId = randomUUID()
+    await pool.query(key, [one, null])
+    await t.rejects(pool.query(key, [two, null]), taken)
+    await pool.query(key, [two, organizationId])
+    await t.rejects(pool.query(key, [batch, organizationId]), taken)
+  },
+)
 
 const emptyDatabase = async (t: Test): Promise<TestDatabase> => {
   const database = await createTestDatabase(t)
@@ -214,7 +256,7 @@ const emptyDatabase = async (t: Test): Promise<TestDatabase> => {
 /** As if the functions of this generation had had another text, which happens while they are being written. */
 const MARK_AS_OLDER = `COMMENT ON SCHEMA ${FUNCTIONS} IS 'Functions of Headway, older'`
 
-/** What a migration could make anew: every relation and function by its identity, and what has been applied. */
+/** Everything that a migration could make anew: relations and functions by identity, and the applied migrations. */
 const inventory = async ({ pool }: TestDatabase) => {
   const { rows: relations } = await pool.query(
     `SELECT oid, relname, relfilenode FROM pg_class
@@ -288,18 +330,21 @@ t.test('no heartbeat is lost while another replica creates the functions again',
   t.equal(await waitFor(async () => (await service.job(id)).processedCount === sent && sent), sent)
 })
 
-t.test("the migrations' times increase, for a later one with an earlier time would never be applied", async t => {
-  t.same(
-    journal.map(({ when }) => when),
-    journal.map(({ when }) => when).sort((a, b) => a - b),
-  )
-  t.equal(new Set(journal.map(({ when }) => when)).size, journal.length)
-  t.same(
-    journal.map(({ idx }) => idx),
-    [...journal.keys()],
-  )
-  for (const { tag } of journal) t.ok(existsSync(new URL(`${tag}.sql`, drizzleFolder)), tag)
-})
+t.test(
+  'the times of the migrations increase, because a later migration with an earlier time would never be applied',
+  async t => {
+    t.same(
+      journal.map(({ when }) => when),
+      journal.map(({ when }) => when).sort((a, b) => a - b),
+    )
+    t.equal(new Set(journal.map(({ when }) => when)).size, journal.length)
+    t.same(
+      journal.map(({ idx }) => idx),
+      [...journal.keys()],
+    )
+    for (const { tag } of journal) t.ok(existsSync(new URL(`${tag}.sql`, drizzleFolder)), tag)
+  },
+)
 
 /** A message of the Postgres protocol (https://www.postgresql.org/docs/current/protocol-message-formats.html). */
 const message = (type: string, ...parts: (string | number[])[]): Buffer => {
@@ -414,21 +459,21 @@ t.test('an open transaction of another session on one job does not delay the oth
   const service = await startService(t)
   const held = await service.createJob()
   const others = await Promise.all(Array.from({ length: 10 }, () => service.createJob()))
+  const report = async (id: string, processedCount: number): Promise<number> => {
+    const begun = performance.now()
+    t.match(await service.heartbeat(id, { processedCount }), { status: 200, body: { durable: true } })
+    return performance.now() - begun
+  }
+  const undisturbed = Math.max(...(await Promise.all(others.map(({ id }) => report(id, 1)))))
   const holder = await service.database.pool.connect()
   let waiting: ReturnType<typeof service.heartbeat> | undefined
   try {
     await holder.query('BEGIN')
     await holder.query('SELECT FROM progress_jobs WHERE id = $1 FOR UPDATE', [held.id])
     waiting = service.heartbeat(held.id, { increment: 3 })
-    for (let round = 1; round <= 3; round += 1) {
-      await Promise.all(
-        others.map(async ({ id }) => {
-          const begun = performance.now()
-          t.match(await service.heartbeat(id, { processedCount: round }), { status: 200, body: { durable: true } })
-          const tookMs = performance.now() - begun
-          t.ok(tookMs < 1000, `round ${round} took ${Math.round(tookMs)} ms`)
-        }),
-      )
+    for (let round = 2; round <= 4; round += 1) {
+      const took = Math.max(...(await Promise.all(others.map(({ id }) => report(id, round)))))
+      t.ok(took < 1000 + 10 * undisturbed, `round ${round}: ${took} ms, ${undisturbed} ms without the transaction`)
     }
     t.match(await service.job(held.id), { status: 'pending', processedCount: 0 })
     await holder.query('COMMIT')

@@ -55,7 +55,7 @@ const writeEverything = async (t: Test, service: Service) => {
   await ok('PUT', `/webhooks/${webhook.id}`, { enabled: false })
 }
 
-t.test("a change is on disk before it is answered as done, also where the server's default is not to wait", async t => {
+t.test('a change is on disk before it is answered as done, also on a server that does not wait by default', async t => {
   const database = await createTestDatabase(t)
   await setDefault(database, 'synchronous_commit = off')
   const commits = await watchCommits(database, [...JOB_TABLES, 'webhooks'])
@@ -73,7 +73,7 @@ t.test('behind a pooler, heartbeats and commands wait for the disk as well', asy
   t.same(await commits('synchronous_commit'), ['job_progress on', 'progress_jobs on'])
 })
 
-t.test('a stricter setting of synchronous_commit, and local, are kept', async t => {
+t.test('the settings local and stricter ones of synchronous_commit are kept', async t => {
   for (const value of ['remote_apply', 'remote_write', 'local']) {
     const database = await createTestDatabase(t)
     await setDefault(database, `synchronous_commit = ${value}`)
@@ -125,7 +125,7 @@ const crowdBatch = async (t: Test, database: TestDatabase) => {
 }
 
 for (const isolation of ['serializable', 'repeatable read']) {
-  t.test(`behind a pooler that is ${isolation}, what meets is tried again until it is done`, async t => {
+  t.test(`behind a pooler that is ${isolation}, conflicting transactions are retried until they are done`, async t => {
     const database = await createTestDatabase(t)
     await setDefault(database, `default_transaction_isolation = '${isolation}'`)
     const { answers, batch } = await crowdBatch(t, database)

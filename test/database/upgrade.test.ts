@@ -5,6 +5,8 @@ import { restore } from '../../src/database/dump/restore.ts'
 import { DUMPED_TABLES } from '../../src/database/dump/tables.ts'
 import { migrate } from '../../src/database/migrate.ts'
 import { migrationNames } from '../../src/database/migrations.ts'
+import { FUNCTIONS } from '../../src/database/functions.ts'
+import { LIFECYCLES } from '../../src/contract/states.ts'
 import { OPEN_IDENTITY } from '../../src/jobs/identity.ts'
 import type { ListedJob, Page } from '../../src/contract/job.ts'
 import type { WebhookDocument } from '../../src/contract/webhook.ts'
@@ -66,7 +68,7 @@ const OLD_JOBS = `
   FROM progress_jobs, unnest(ARRAY['created', lifecycle]) type;
 `
 
-/** What came with later versions, by the name of the table or column without which it cannot be. */
+/** Rows of later versions, by the table or column that they need. */
 const LATER: [needs: string, table: string, insert: string][] = [
   [
     'id',
@@ -130,7 +132,7 @@ const rowsOf = async (pool: pg.Pool): Promise<Map<string, Row>> => {
   return rows
 }
 
-/** What differs from before, one sentence each. A column that has come since is none of it. */
+/** The differences from before, one sentence each. A new column is no difference. */
 const lossesOf = (before: Map<string, Row>, after: Map<string, Row>, but: readonly string[] = []): string[] =>
   [...before].flatMap(([key, row]) => {
     const now = after.get(key)
@@ -251,6 +253,41 @@ t.test('a webhook that failed before its pauses had a begin gets one', { buffere
   const service = await startService(t, { database })
   const { status, body } = await service.call<{ items: WebhookDocument[] }>('GET', '/webhooks')
   t.match([status, body.items[0]], [200, { id: ID('30'), consecutiveFailures: 3 }])
+})
+
+t.test('a webhook for all changes of an earlier version is told of those of this one, and no other is', async t => {
+  const database = await createEmptyDatabase(t)
+  await migrate(database.url, { upTo: '0016_deadlines' })
+  const before = LIFECYCLES.filter(each => each !== 'at_risk' && each !== 'overdue')
+  const make = async (events: string[]): Promise<string> => {
+    const { rows } = await database.pool.query<{ id: string }>(
+      `INSERT INTO webhooks (tenant_id, url, events, secret) VALUES ($1, 'https://hooks.example.com/', $2, 'whsec_x') RETURNING id`,
+      [tenantId, events],
+    )
+    return rows[0]!.id
+  }
+  const kinds = [
+    { id: await make(before), events: [...LIFECYCLES] },
+    { id: await make(before.slice(1)), events: before.slice(1) },
+    { id: await make([]), events: [] },
+  ]
+  await migrate(database.url)
+  const late = {
+    tenant_id: tenantId,
+    job_type: 'late',
+    name: 'late',
+    heartbeat_timeout_seconds: 0,
+    finish_by: '2026-01-31T12:00:00Z',
+  }
+  await database.pool.query(`SELECT ${FUNCTIONS}.create_job($1, true, NULL, NULL, $2)`, [tenantId, late])
+  await database.pool.query(`SELECT ${FUNCTIONS}.judge_deadlines(5, 500)`)
+  const { rows } = await database.pool.query(
+    "SELECT unnest(webhook_ids) AS id FROM webhook_messages WHERE type = 'progress.job.overdue'",
+  )
+  t.same(rows, [{ id: kinds[0]!.id }])
+  const service = await startService(t, { database })
+  const { body } = await service.call<{ items: WebhookDocument[] }>('GET', '/webhooks')
+  for (const { id, events } of kinds) t.same(body.items.find(each => each.id === id)?.events, events)
 })
 
 t.test('the page on upgrades says what each migration has changed', { buffered: true }, async t => {

@@ -13,7 +13,7 @@ import { waitFor } from '../helpers/wait.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 
-/** Changes a file, and fails where it is not what it was thought to be. */
+/** Replaces a text of a file, and fails if the file does not have it. */
 const edit = (path: string, from: string, to: string): void => {
   const before = readFileSync(path, 'utf8')
   const after = before.replace(from, to)
@@ -35,7 +35,7 @@ const buildVersion = (t: Test, generation: number) => {
   return { main: `${directory}/dist/main.js`, cli: `${directory}/dist/cli/main.js`, functions }
 }
 
-/** Runs `headway migrate` of a version; answers its exit code and what it said. */
+/** Runs `headway migrate` of a version; answers its exit code and its output. */
 const migrateBy = async ({ cli }: { cli: string }, { url }: TestDatabase) => {
   const child = spawn(process.execPath, [cli, 'migrate'], { env: { PATH: process.env['PATH'], DATABASE_URL: url } })
   const [said] = await Promise.all([text(child.stderr), once(child, 'close')])
@@ -51,84 +51,87 @@ const schemasOf = async ({ pool }: TestDatabase): Promise<string[]> => {
 
 const REFUSAL = /A newer Headway has been started on this database.* Start that version, or a later one/
 
-t.test('two versions work beside each other while one replaces the other, and the older starts no more', async t => {
-  const database = await createTestDatabase(t)
-  const settings = { DATABASE_URL: database.url }
-  const next = buildVersion(t, GENERATION + 1)
-  const older = await spawnService(t, settings).ready()
-  const call = async (url: string, method: string, path: string, body?: object) => {
-    const response = await fetch(`${url}/api/progress${path}`, {
-      method,
-      ...(body && { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
-    })
-    return { status: response.status, body: (await response.json()) as JobDocument }
-  }
-  const { body: job } = await call(older.url, 'POST', '/jobs', { name: 'a job', jobType: 'test' })
-
-  let sent = 0
-  let upgrading = true
-  const report = async () => {
-    while (upgrading) {
-      sent += 1
-      const path = `/jobs/${job.id}/increment`
-      const { status } = await call(older.url, 'POST', path, { workerId: 'old', increment: 1 })
-      t.ok(status === 200 || status === 202, String(status))
-    }
-  }
-  const reporting = report()
-  const newer = await spawnService(t, settings, next.main).ready()
-  upgrading = false
-  await reporting
-  t.same(await schemasOf(database), ['headway', FUNCTIONS, schemaOf(GENERATION + 1)].sort())
-  /** All that both do now is on disk at once, and whoever calls SQL is served as well. */
-  const bothWork = async () => {
-    for (const { url } of [older, newer]) {
-      const path = `/jobs/${job.id}/increment`
-      t.match(await call(url, 'POST', path, { workerId: 'old', increment: 1 }), {
-        status: 200,
-        body: { durable: true },
+t.test(
+  'two versions work beside each other during an upgrade, and the older version cannot start afterwards',
+  async t => {
+    const database = await createTestDatabase(t)
+    const settings = { DATABASE_URL: database.url }
+    const next = buildVersion(t, GENERATION + 1)
+    const older = await spawnService(t, settings).ready()
+    const call = async (url: string, method: string, path: string, body?: object) => {
+      const response = await fetch(`${url}/api/progress${path}`, {
+        method,
+        ...(body && { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
       })
-      sent += 1
-      t.equal((await fetch(`${url}/readyz`)).status, 200)
+      return { status: response.status, body: (await response.json()) as JobDocument }
     }
-    await database.pool.query("SELECT headway.update_job_progress($1, message => 'by SQL')", [job.id])
-    const read = () => call(older.url, 'GET', `/jobs/${job.id}`)
-    await waitFor(async () => (await read()).body.processedCount === sent)
-    t.equal((await read()).body.message, 'by SQL')
-  }
-  await bothWork()
+    const { body: job } = await call(older.url, 'POST', '/jobs', { name: 'a job', jobType: 'test' })
 
-  const late = spawnService(t, settings)
-  t.match(await late.exited, { code: 1 })
-  t.match(late.stderr, REFUSAL)
-  await bothWork()
+    let sent = 0
+    let upgrading = true
+    const report = async () => {
+      while (upgrading) {
+        sent += 1
+        const path = `/jobs/${job.id}/increment`
+        const { status } = await call(older.url, 'POST', path, { workerId: 'old', increment: 1 })
+        t.ok(status === 200 || status === 202, String(status))
+      }
+    }
+    const reporting = report()
+    const newer = await spawnService(t, settings, next.main).ready()
+    upgrading = false
+    await reporting
+    t.same(await schemasOf(database), ['headway', FUNCTIONS, schemaOf(GENERATION + 1)].sort())
+    /** From now on both write to disk at once, and calls in SQL work as well. */
+    const bothWork = async () => {
+      for (const { url } of [older, newer]) {
+        const path = `/jobs/${job.id}/increment`
+        t.match(await call(url, 'POST', path, { workerId: 'old', increment: 1 }), {
+          status: 200,
+          body: { durable: true },
+        })
+        sent += 1
+        t.equal((await fetch(`${url}/readyz`)).status, 200)
+      }
+      await database.pool.query("SELECT headway.update_job_progress($1, message => 'by SQL')", [job.id])
+      const read = () => call(older.url, 'GET', `/jobs/${job.id}`)
+      await waitFor(async () => (await read()).body.processedCount === sent)
+      t.equal((await read()).body.message, 'by SQL')
+    }
+    await bothWork()
 
-  const broken = buildVersion(t, GENERATION + 2)
-  edit(`${broken.functions}workers.sql`, 'SELECT', 'SELEKT')
-  writeFileSync(`${broken.functions}zzz.sql`, 'CREATE FUNCTION headway.broken() RETURNS nothing LANGUAGE sql AS $$$$')
-  t.not((await migrateBy(broken, database)).code, 0)
-  t.same(await schemasOf(database), ['headway', FUNCTIONS, schemaOf(GENERATION + 1)].sort(), 'as it was')
-  await bothWork()
+    const late = spawnService(t, settings)
+    t.match(await late.exited, { code: 1 })
+    t.match(late.stderr, REFUSAL)
+    await bothWork()
 
-  await Promise.all([older.kill('SIGTERM'), newer.kill('SIGTERM')])
-  const again = await spawnService(t, settings, next.main).ready()
-  t.match(await call(again.url, 'POST', `/jobs/${job.id}/complete`), { status: 200 })
-  t.match(await migrateBy(buildVersion(t, GENERATION + 2), database), { code: 0 })
-  const kept = ['headway', schemaOf(GENERATION + 1), schemaOf(GENERATION + 2)]
-  t.same(await schemasOf(database), kept.sort(), 'all but the one before')
-  const countTriggers = async () => {
-    const text = "SELECT FROM pg_trigger WHERE tgrelid = 'job_events'::regclass AND NOT tgisinternal"
-    return (await database.pool.query(text)).rowCount
-  }
-  t.equal(await countTriggers(), 1, 'a change is told once')
-  t.match(await migrateBy(next, database), { said: REFUSAL })
+    const broken = buildVersion(t, GENERATION + 2)
+    edit(`${broken.functions}workers.sql`, 'SELECT', 'SELEKT')
+    writeFileSync(`${broken.functions}zzz.sql`, 'CREATE FUNCTION headway.broken() RETURNS nothing LANGUAGE sql AS $$$$')
+    t.not((await migrateBy(broken, database)).code, 0)
+    t.same(await schemasOf(database), ['headway', FUNCTIONS, schemaOf(GENERATION + 1)].sort(), 'as it was')
+    await bothWork()
 
-  await database.pool.query(`DROP SCHEMA ${schemaOf(GENERATION + 2)} CASCADE`)
-  t.match(await migrateBy(next, database), { code: 0 }, 'who wants to go back drops what is newer')
-  t.same(await schemasOf(database), ['headway', schemaOf(GENERATION + 1)].sort())
-  t.equal(await countTriggers(), 1)
-  await database.pool.query("SELECT headway.complete_job_progress($1, 'again')", [job.id])
-})
+    await Promise.all([older.kill('SIGTERM'), newer.kill('SIGTERM')])
+    const again = await spawnService(t, settings, next.main).ready()
+    t.match(await call(again.url, 'POST', `/jobs/${job.id}/complete`), { status: 200 })
+    t.match(await migrateBy(buildVersion(t, GENERATION + 2), database), { code: 0 })
+    const kept = ['headway', schemaOf(GENERATION + 1), schemaOf(GENERATION + 2)]
+    t.same(await schemasOf(database), kept.sort(), 'all but the one before')
+    const countTriggers = async () => {
+      const text = "SELECT FROM pg_trigger WHERE tgrelid = 'job_events'::regclass AND NOT tgisinternal"
+      return (await database.pool.query(text)).rowCount
+    }
+    t.equal(await countTriggers(), 5, 'one that tells of changes, and four that mark them for statistics')
+    t.match(await migrateBy(next, database), { said: REFUSAL })
+
+    await database.pool.query(`DROP SCHEMA ${schemaOf(GENERATION + 2)} CASCADE`)
+    t.match(await migrateBy(next, database), { code: 0 }, 'who wants to go back drops what is newer')
+    t.same(await schemasOf(database), ['headway', schemaOf(GENERATION + 1)].sort())
+    t.equal(await countTriggers(), 5)
+    await database.pool.query("SELECT headway.complete_job_progress($1, 'again')", [job.id])
+  },
+)
 
 t.test('a version refuses a database whose tables or functions are newer', async t => {
   const database = await createTestDatabase(t)

@@ -46,7 +46,7 @@ const connectAs = async (t: Test, role: string, to = database): Promise<pg.Clien
   return client
 }
 
-/** A server of its own, for what others on it would notice; and connections to it as its owner. */
+/** A server of its own, because the test changes roles, which belong to the whole server; and connections as its owner. */
 const startServer = async (t: Test) => {
   const dataDir = makeDirectory(t)
   await spawnService(t, { HEADWAY_DATA_DIR: dataDir }).ready()
@@ -97,7 +97,7 @@ const historyOf = async (id: string) => {
   return body.items
 }
 
-t.test('a worker without HTTP reports, completes and fails jobs as one with it', async t => {
+t.test('a worker in SQL reports, completes and fails jobs like a worker over HTTP', async t => {
   const { id } = await service.createJob()
   t.same(await update(worker, id, 'load', 5, 20, 'five'), {
     jobId: id,
@@ -142,7 +142,7 @@ t.test('stages follow the same rules as over HTTP', async t => {
   await t.rejects(update(worker, id, 'c'), { code: 'HW001', message: /^unknown_stage: / })
 })
 
-t.test('a stage may be named as it may be over HTTP', async t => {
+t.test('stages in SQL have the same rules for names as over HTTP', async t => {
   const isShown = async (texts: string[]): Promise<boolean[]> => {
     const { rows } = await database.pool.query<{ shown: boolean[] }>(
       `SELECT array_agg(${FUNCTIONS}.is_shown_text(given) ORDER BY place) AS shown
@@ -160,7 +160,7 @@ t.test('a stage may be named as it may be over HTTP', async t => {
     UNSHOWN_TEXTS.map(() => false),
   )
 
-  // Of the planes beyond the first, those that have anything hidden, and the edges of the others.
+  // Of the planes of Unicode beyond the first: the planes with invisible characters, and the edges of the other planes.
   const planes: [first: number, last: number][] = [
     [1, 0xd7ff],
     [0xe000, 0xffff],
@@ -318,7 +318,7 @@ t.test('a partition is rolled up into its batch, on the stream as well', async t
   t.match(await service.job(batch.id), { failureReason: 'partitions', errorMessage: '1 of 2 partitions failed' })
 })
 
-t.test('whatever the caller has set, the functions do what they do', async t => {
+t.test('settings of the caller do not change what the functions do', async t => {
   const { id } = await service.createJob({ totalCount: 10 })
   const batch = await service.createJob({ partitions: [{ name: 'one', totalCount: 4 }] })
   const { body } = await service.call<{ items: ListedJob[] }>('GET', `/jobs?parentJobId=${batch.id}`)
@@ -399,49 +399,52 @@ BEGIN
   END LOOP;
 END $$`
 
-t.test('no function or operator that others made is run with the rights of the owner, nor by the service', async t => {
-  const trapped = await createTestDatabase(t)
-  await trapped.pool.query('GRANT CREATE ON SCHEMA public TO PUBLIC')
-  const outsider = await connectAs(t, stranger, trapped)
-  await outsider.query(SET_TRAPS)
-  const guarded = await startService(t, { database: trapped })
-  const batch = await guarded.createJob({ partitions: [{ name: 'one', totalCount: 4 }] })
-  const ids = [(await guarded.createJob({ stages: [{ name: 'a' }] })).id, (await guarded.createJob()).id]
-  const { body } = await guarded.call<{ items: ListedJob[] }>('GET', `/jobs?parentJobId=${batch.id}&search=one`)
-  const [partition = ''] = body.items.map(({ id }) => id)
-  const calls = (client: pg.Client): (() => Promise<Answer>)[] => [
-    () => update(client, ids[0], 'a', 5, 10, 'five'),
-    () => complete(client, partition, 'done'),
-    () => error(client, ids[1]!, 'no'),
-  ]
+t.test(
+  'neither the service nor a function with the rights of the owner runs a function or operator that others made',
+  async t => {
+    const trapped = await createTestDatabase(t)
+    await trapped.pool.query('GRANT CREATE ON SCHEMA public TO PUBLIC')
+    const outsider = await connectAs(t, stranger, trapped)
+    await outsider.query(SET_TRAPS)
+    const guarded = await startService(t, { database: trapped })
+    const batch = await guarded.createJob({ partitions: [{ name: 'one', totalCount: 4 }] })
+    const ids = [(await guarded.createJob({ stages: [{ name: 'a' }] })).id, (await guarded.createJob()).id]
+    const { body } = await guarded.call<{ items: ListedJob[] }>('GET', `/jobs?parentJobId=${batch.id}&search=one`)
+    const [partition = ''] = body.items.map(({ id }) => id)
+    const calls = (client: pg.Client): (() => Promise<Answer>)[] => [
+      () => update(client, ids[0], 'a', 5, 10, 'five'),
+      () => complete(client, partition, 'done'),
+      () => error(client, ids[1]!, 'no'),
+    ]
 
-  const owner = new pg.Client(trapped.url)
-  await owner.connect()
-  owner.on('error', () => undefined)
-  t.teardown(() => owner.end())
-  for (const [n, name] of ['update', 'complete', 'error'].entries()) {
-    await owner.query('BEGIN')
-    await owner.query(`ALTER FUNCTION headway.${name}_job_progress SET search_path = public, pg_temp`)
-    await t.rejects(calls(owner)[n]!(), /trapped/, `the traps are set for ${name}`)
-    await owner.query('ROLLBACK')
-  }
+    const owner = new pg.Client(trapped.url)
+    await owner.connect()
+    owner.on('error', () => undefined)
+    t.teardown(() => owner.end())
+    for (const [n, name] of ['update', 'complete', 'error'].entries()) {
+      await owner.query('BEGIN')
+      await owner.query(`ALTER FUNCTION headway.${name}_job_progress SET search_path = public, pg_temp`)
+      await t.rejects(calls(owner)[n]!(), /trapped/, `the traps are set for ${name}`)
+      await owner.query('ROLLBACK')
+    }
 
-  const client = await connectAs(t, member, trapped)
-  const statuses = []
-  for (const call of calls(client)) statuses.push((await call()).status)
-  t.same(statuses, ['running', 'completed', 'failed'])
-  t.match(await guarded.job(batch.id), { status: 'completed' })
-  t.match(await guarded.heartbeat(ids[0]!, { stage: 'a', processedCount: 6 }), { status: 200 })
-  t.match(await guarded.call('GET', '/stats'), { status: 200 })
-  const { rows } = await trapped.pool.query<{ name: string; config: string[] }>(
-    `SELECT p.oid::regproc::text AS name, p.proconfig AS config FROM pg_proc p
+    const client = await connectAs(t, member, trapped)
+    const statuses = []
+    for (const call of calls(client)) statuses.push((await call()).status)
+    t.same(statuses, ['running', 'completed', 'failed'])
+    t.match(await guarded.job(batch.id), { status: 'completed' })
+    t.match(await guarded.heartbeat(ids[0]!, { stage: 'a', processedCount: 6 }), { status: 200 })
+    t.match(await guarded.call('GET', '/stats'), { status: 200 })
+    const { rows } = await trapped.pool.query<{ name: string; config: string[] }>(
+      `SELECT p.oid::regproc::text AS name, p.proconfig AS config FROM pg_proc p
      WHERE p.pronamespace IN ('headway'::regnamespace, $1::regnamespace)
        AND (p.prosecdef OR p.proconfig::text LIKE '%search_path%')`,
-    [FUNCTIONS],
-  )
-  t.equal(rows.length, 3, 'who calls decides where the others search')
-  for (const { name, config } of rows) t.ok(config.includes('search_path=pg_catalog, pg_temp'), name)
-})
+      [FUNCTIONS],
+    )
+    t.equal(rows.length, 6, 'who calls decides where the others search')
+    for (const { name, config } of rows) t.ok(config.includes('search_path=pg_catalog, pg_temp'), name)
+  },
+)
 
 t.test('no right is granted while other roles may create functions beside those for workers', async t => {
   const open = await createTestDatabase(t)
@@ -489,7 +492,7 @@ t.test('a transaction with a snapshot from before another report does not undo i
 })
 
 t.test('a report waits up to five seconds for a job that another session has locked', async t => {
-  // Not on the server of the other tests: a transaction that stays open keeps what is outdated there from being cleaned up.
+  // Not on the server of the other tests: an open transaction would keep its outdated rows from being cleaned up.
   const clients = await Promise.all([1, 2, 3].map(() => server.connect()))
   const holder = await server.connect()
   const { rows } = await holder.query<{ id: string }>(
@@ -516,32 +519,35 @@ t.test('a report waits up to five seconds for a job that another session has loc
   t.match(await waiting, [{ status: 'running' }, { status: 'completed' }, { status: 'failed' }])
 })
 
-t.test('where the role cannot be made, the next start after somebody made it grants what it may', async t => {
-  // On the server of the other tests the role is there, and theirs.
-  const admin = await server.connect()
-  await admin.query('DROP OWNED BY headway_worker; DROP ROLE headway_worker')
-  await admin.query(`CREATE ROLE owner LOGIN PASSWORD '${PASSWORD}' NOCREATEROLE`)
-  await admin.query('CREATE DATABASE jobs OWNER owner')
-  const url = new URL(withDatabase(server.url, 'jobs'))
-  const inJobs = await server.connect(url.href)
-  url.username = 'owner'
-  url.password = encodeURIComponent(PASSWORD)
-  const mayCall = async () => {
-    const { rows } = await inJobs.query<{ name: string }>(
-      `SELECT p.proname AS name FROM pg_proc p JOIN pg_roles r ON has_function_privilege(r.oid, p.oid, 'EXECUTE')
+t.test(
+  'where the service cannot make the role, its next start after somebody else made it grants the rights',
+  async t => {
+    // On the server of the other tests the role is there, and theirs.
+    const admin = await server.connect()
+    await admin.query('DROP OWNED BY headway_worker; DROP ROLE headway_worker')
+    await admin.query(`CREATE ROLE owner LOGIN PASSWORD '${PASSWORD}' NOCREATEROLE`)
+    await admin.query('CREATE DATABASE jobs OWNER owner')
+    const url = new URL(withDatabase(server.url, 'jobs'))
+    const inJobs = await server.connect(url.href)
+    url.username = 'owner'
+    url.password = encodeURIComponent(PASSWORD)
+    const mayCall = async () => {
+      const { rows } = await inJobs.query<{ name: string }>(
+        `SELECT p.proname AS name FROM pg_proc p JOIN pg_roles r ON has_function_privilege(r.oid, p.oid, 'EXECUTE')
        WHERE p.pronamespace = 'headway'::regnamespace AND r.rolname = 'headway_worker' AND p.proname LIKE '%_job_progress'
          AND p.prosecdef ORDER BY 1`,
-    )
-    return rows.map(({ name }) => name)
-  }
+      )
+      return rows.map(({ name }) => name)
+    }
 
-  await migrate(url.href)
-  t.equal((await admin.query("SELECT FROM pg_roles WHERE rolname = 'headway_worker'")).rowCount, 0)
-  await admin.query('CREATE ROLE headway_worker')
-  t.same(await mayCall(), [], 'not to everybody')
-  await migrate(url.href)
-  t.same(await mayCall(), ['complete_job_progress', 'error_job_progress', 'update_job_progress'])
-  await inJobs.query(`COMMENT ON SCHEMA ${FUNCTIONS} IS 'Functions of Headway, older'`)
-  await migrate(url.href)
-  t.equal((await mayCall()).length, 3, 'and again after the functions were made anew')
-})
+    await migrate(url.href)
+    t.equal((await admin.query("SELECT FROM pg_roles WHERE rolname = 'headway_worker'")).rowCount, 0)
+    await admin.query('CREATE ROLE headway_worker')
+    t.same(await mayCall(), [], 'not to everybody')
+    await migrate(url.href)
+    t.same(await mayCall(), ['complete_job_progress', 'error_job_progress', 'update_job_progress'])
+    await inJobs.query(`COMMENT ON SCHEMA ${FUNCTIONS} IS 'Functions of Headway, older'`)
+    await migrate(url.href)
+    t.equal((await mayCall()).length, 3, 'and again after the functions were made anew')
+  },
+)

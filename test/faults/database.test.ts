@@ -3,6 +3,7 @@ import t from 'tap'
 import type { HeartbeatAnswer } from '../../src/contract/heartbeat.ts'
 import { lives, makeDirectory, pauseServer, postgresOf } from '../helpers/process.ts'
 import { beat, call, createJobs, increment, query, readCounts, readJob, until } from './calls.ts'
+import { waitFor } from '../helpers/wait.ts'
 import { startWorld, type World } from './world.ts'
 
 const IS_LINUX = process.platform === 'linux'
@@ -39,7 +40,7 @@ t.test(
     const paused = await beat(url, jobIds[0]!, { processedCount: 2, message: 'first' })
     t.equal(paused.status, 202)
     t.ok(paused.tookMs < 4_000, `answered after ${Math.round(paused.tookMs)} ms`)
-    // Fills the queue, so that what comes later is refused instead of kept.
+    // Fills the queue, so that later reports are refused.
     const bulks = jobIds.map(jobId =>
       call<{ results: HeartbeatAnswer[] }>(url, 'POST', '/heartbeats', {
         heartbeats: Array.from({ length: 998 }, (_, index) => ({ jobId, workerId: `bulk-${index}`, increment: 1 })),
@@ -60,11 +61,15 @@ t.test(
     t.match([full.status, full.body.code, full.headers.get('retry-after')], [503, 'overloaded', '1'])
     await longSince
     resume()
+    // 50,000 reports are written before the answers of the load: a busy machine takes long for that.
+    const counts = (await waitFor(
+      async () => {
+        const stored = await readCounts(postgres.url(), jobIds)
+        return stored.size >= 50 * 999 ? stored : null
+      },
+      { timeoutMs: 60_000 },
+    ))!
     await world.untilAnswered(scene)
-    const counts = await until(async () => {
-      const stored = await readCounts(postgres.url(), jobIds)
-      return stored.size >= 50 * 999 ? stored : null
-    })
     const expected = (row: string) => (row === `${jobIds[0]}/default` ? 22 : 1)
     t.same(
       [...counts].filter(([row, count]) => count !== expected(row)),
@@ -75,7 +80,7 @@ t.test(
   },
 )
 
-t.test('heartbeats wait for a full disk, and count once when there is room again', async t => {
+t.test('heartbeats wait while the disk is full, and count once when there is room again', async t => {
   const scene = await world.begin(t)
   await query(
     postgres.url(),
@@ -113,7 +118,7 @@ t.test('heartbeats wait for a full disk, and count once when there is room again
 t.test('an open transaction of another session delays only heartbeats for the rows that it has locked', async t => {
   const scene = await world.begin(t)
   const held = scene.jobIds[7]!
-  // Nobody can write what its workers report: by its own timeout it would be silent.
+  // Reports of its workers cannot be written, so the job is silent for longer than its timeout.
   await query(postgres.url(), 'UPDATE public.progress_jobs SET heartbeat_timeout_seconds = 60 WHERE id = $1', [held])
   const holder = new pg.Client(postgres.url())
   await holder.connect()

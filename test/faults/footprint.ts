@@ -5,7 +5,7 @@ import { until } from './calls.ts'
 
 const IS_LINUX = process.platform === 'linux'
 
-/** What a replica holds while nobody asks anything of it. */
+/** The resources that an idle replica holds. */
 export interface Footprint {
   /** Open descriptors, but for those of its HTTP clients and of its pools; null where they cannot be seen. */
   descriptors: number | null

@@ -7,7 +7,7 @@ const PAUSE_MS = 10
 
 const add = (sums: Map<string, number>, key: string, by: number) => sums.set(key, (sums.get(key) ?? 0) + by)
 
-/** Workers that report without an end, and what they were told, so that it can be compared with what is stored. */
+/** Workers that report without an end, and the answers that they got, to be compared with the stored counts. */
 export class Load {
   /** `job/worker` → highest absolute count that was answered 200, and highest that was answered 202. */
   readonly #durable = new Map<string, number>()

@@ -59,7 +59,7 @@ t.test('a listener whose connection is cut connects again, and receives notifica
 })
 
 t.test(
-  'a listener whose network drops everything is noticed, and the reconciler replaces it until it works again',
+  'a listener whose network drops everything is noticed, and the reconciler finds the changes until the listener works again',
   async t => {
     const scene = await begin(t)
     const connects = world.streams.map(stream => stream.connects)
@@ -82,7 +82,7 @@ t.test(
   },
 )
 
-t.test('a slow database makes larger batches, and every heartbeat is taken', async t => {
+t.test('with a slow database batches are larger, and every heartbeat is accepted', async t => {
   const scene = await begin(t)
   let flushes = 0
   pools.judge = chunk => {
@@ -106,7 +106,7 @@ t.test('a slow database makes larger batches, and every heartbeat is taken', asy
     statuses.filter(status => status !== 200 && status !== 202),
     [],
   )
-  // 202 is said to those that a busy machine has kept waiting for 2 s besides.
+  // On a busy machine reports that waited for 2 s are answered 202 as well.
   t.ok(statuses.filter(status => status === 200).length > 100, 'most are on disk before they are answered')
   t.ok(flushes <= 60, `200 heartbeats and a load took ${flushes} flushes`)
   pools.delayMs = 0
@@ -118,7 +118,7 @@ t.test('a slow database makes larger batches, and every heartbeat is taken', asy
   t.same(rows, [{ sum: '200' }])
 })
 
-t.test('an increment whose commit was not confirmed is never repeated, an absolute count is', async t => {
+t.test('an increment whose commit was not confirmed is never repeated, and an absolute count is repeated', async t => {
   const scene = await begin(t)
   for (const verdict of ['cut_after_answer', 'cut'] as const) {
     const [{ url }] = world.replicas as [World['replicas'][0]]

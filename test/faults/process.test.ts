@@ -40,7 +40,7 @@ t.test('a replica killed under load loses nothing durable, fails no job, and its
   const scene = await world.begin(t)
   const [first] = world.replicas as [World['replicas'][0]]
   await first.kill('SIGKILL')
-  // The verdict that the crash delays must not fall on those that report.
+  // The verdict that the crash delays must not end jobs whose workers report.
   const longSince = world.outlastTimeout()
   await world.untilAnswered(scene)
   const replacement = await world.spawn(settings).ready()
@@ -61,33 +61,36 @@ const readMigrators = async () => {
   return [rows.filter(({ granted }) => granted).length, rows.filter(({ granted }) => !granted).length]
 }
 
-t.test('replicas that start while another one migrates wait for it, under the load of the old ones', async t => {
-  const scene = await world.begin(t)
-  const old = [...world.replicas]
-  // As a release with other functions: the first replica to start makes all of them anew.
-  await query(databaseUrl, "COMMENT ON SCHEMA headway IS 'of the last release'")
-  const holder = new pg.Client(databaseUrl)
-  await holder.connect()
-  t.teardown(() => holder.end())
-  // Holds the migration up when it has begun.
-  await holder.query('BEGIN; LOCK TABLE drizzle.__drizzle_migrations IN ACCESS EXCLUSIVE MODE')
-  const starting = [world.spawn(settings), world.spawn(settings)]
-  await until(async () => (await readMigrators()).join() === '1,1')
-  await world.untilAnswered(scene)
-  t.notOk(
-    starting.some(({ stdout }) => stdout.includes('listens')),
-    'neither of them serves yet',
-  )
-  await holder.query('COMMIT')
-  const started = await Promise.all(starting.map(replica => replica.ready()))
-  await world.untilAnswered(scene)
-  // The old ones go, as in a rolling deploy.
-  world.replicas.splice(0, 2, ...started)
-  t.same(await Promise.all(old.map(replica => replica.kill('SIGTERM'))), [
-    { code: 0, signal: null },
-    { code: 0, signal: null },
-  ])
-  await world.untilAnswered(scene)
-  t.same(await readMigrators(), [0, 0])
-  await world.assertWell(t, scene, { refusals: ['reset', 'shutting_down'] })
-})
+t.test(
+  'replicas that start while another replica migrates wait for it, while the old replicas are under load',
+  async t => {
+    const scene = await world.begin(t)
+    const old = [...world.replicas]
+    // As a release with other functions: the first replica to start makes all of them anew.
+    await query(databaseUrl, "COMMENT ON SCHEMA headway IS 'of the last release'")
+    const holder = new pg.Client(databaseUrl)
+    await holder.connect()
+    t.teardown(() => holder.end())
+    // Holds the migration up when it has begun.
+    await holder.query('BEGIN; LOCK TABLE drizzle.__drizzle_migrations IN ACCESS EXCLUSIVE MODE')
+    const starting = [world.spawn(settings), world.spawn(settings)]
+    await until(async () => (await readMigrators()).join() === '1,1')
+    await world.untilAnswered(scene)
+    t.notOk(
+      starting.some(({ stdout }) => stdout.includes('listens')),
+      'neither of them serves yet',
+    )
+    await holder.query('COMMIT')
+    const started = await Promise.all(starting.map(replica => replica.ready()))
+    await world.untilAnswered(scene)
+    // The old ones go, as in a rolling deploy.
+    world.replicas.splice(0, 2, ...started)
+    t.same(await Promise.all(old.map(replica => replica.kill('SIGTERM'))), [
+      { code: 0, signal: null },
+      { code: 0, signal: null },
+    ])
+    await world.untilAnswered(scene)
+    t.same(await readMigrators(), [0, 0])
+    await world.assertWell(t, scene, { refusals: ['reset', 'shutting_down'] })
+  },
+)

@@ -37,11 +37,11 @@ export interface Scene {
   load: Load
 }
 
-/** What may have happened besides the fault. */
+/** Side effects of the fault that the checks must allow. */
 interface Allowed {
   /** The codes with which reports were refused. Default: none was. */
   refusals?: string[]
-  /** A replica ended, or a connection with a statement under way: what was answered 202 may be lost. */
+  /** A replica ended, or a connection with a statement under way: reports that were answered 202 may be lost. */
   lostBuffers?: boolean
 }
 

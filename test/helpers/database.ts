@@ -6,7 +6,7 @@ import type { Test } from 'tap'
 export interface TestDatabase {
   url: string
   pool: pg.Pool
-  /** Drops it before the test ends, with whoever is connected. */
+  /** Drops the database before the test ends, and ends its sessions. */
   drop: () => Promise<void>
 }
 
@@ -63,11 +63,13 @@ const createDatabase = async (
   const name = `${template.replace('template', 'test')}_${randomBytes(6).toString('hex')}`
   await asAdmin(adminUrl, admin => make(admin, template, name))
   const url = withDatabase(adminUrl, name)
-  // What a test does by itself is not what it tests: it waits for locks as the service does, whatever the server's default is.
+  // Statements of the test itself wait for locks as long as the service does, with any default of the server.
   const options = '-c default_transaction_isolation=read\\ committed'
   const pool = new pg.Pool({ connectionString: url, max: 10, options })
-  // WITH (FORCE) cuts idle connections, and an idle client without a listener for that would end the process.
+  // WITH (FORCE) cuts connections, and a client without a listener for that would end the process: the pool listens to idle ones
+  // alone.
   pool.on('error', () => undefined)
+  pool.on('connect', client => client.on('error', () => undefined))
   const drop = () => asAdmin(adminUrl, admin => admin.query(`DROP DATABASE IF EXISTS "${name}" WITH (FORCE)`))
   t.teardown(async () => {
     await drop()

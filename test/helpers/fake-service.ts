@@ -31,13 +31,13 @@ export const heartbeatAnswer = (over: Record<string, unknown> = {}) => ({
   ...over,
 })
 
-/** What a good service says. */
+/** The answer of a service that accepts the call. */
 export const goodAnswer: Script = ({ call }) =>
   call === 'POST heartbeat'
     ? { body: heartbeatAnswer() }
     : { status: call === 'POST /jobs' ? 201 : 200, body: { id: JOB_ID, attempt: 1 } }
 
-/** Something on a socket that answers as a test tells it to, and remembers what it was told. */
+/** A server that gives the answers of a test and remembers its requests. */
 export class FakeService {
   readonly received: Received[] = []
   script: Script = goodAnswer

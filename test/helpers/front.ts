@@ -6,7 +6,7 @@ import type { Test } from 'tap'
 /** What happens to streams on their way: `pass`; `swallow` (200 in no time, and then nothing); `hold` (the first bytes, and then nothing). */
 export type StreamFate = 'pass' | 'swallow' | 'hold'
 
-/** What is answered in place of the service. */
+/** The answer in place of the service's. */
 export interface OwnAnswer {
   status: number
   headers?: Record<string, string>
@@ -19,7 +19,7 @@ export interface SeenRequest {
   headers: IncomingMessage['headers']
 }
 
-/** What stands between browsers and a service: it may hold back what it passes on, and is at one address whoever is behind it. */
+/** A proxy between browsers and a service. It can hold bytes back, and keeps its address when the service changes. */
 export interface Front {
   url: string
   fate: StreamFate
@@ -30,7 +30,7 @@ export interface Front {
   /** The streams that are open. */
   readonly openStreams: number
   readonly seen: SeenRequest[]
-  /** Ends what is open. */
+  /** Ends all open connections. */
   cut(): void
 }
 
@@ -44,7 +44,7 @@ export const insteadOfStreams =
   path =>
     path.startsWith('/api/progress/stream') ? answer : null
 
-/** `prefix`: the path below which the service is, for browsers alone; what is not below it is nowhere. */
+/** `prefix`: the path below which browsers find the service. Any other path is answered 404. */
 export const startFront = async (t: Test, service: string | null, { prefix = '' } = {}): Promise<Front> => {
   const streams = new Set<ServerResponse>()
   const open = new Set<ServerResponse>()

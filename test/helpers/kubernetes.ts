@@ -3,35 +3,24 @@ import ts from 'typescript'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 
-/** Where `kubernetes-types` has the types of an API group. They are generated from the OpenAPI document of Kubernetes' API. */
-const MODULES: Record<string, string> = {
-  v1: 'core/v1',
-  'apps/v1': 'apps/v1',
-  'networking.k8s.io/v1': 'networking/v1',
-  'policy/v1': 'policy/v1',
-}
-
 export interface Manifest {
   apiVersion: string
   kind: string
   metadata: { name: string; annotations?: Record<string, string> }
 }
 
+/** Where `kubernetes-models` has a kind: `kubernetes-models/apps/v1/Deployment`. */
+const moduleOf = ({ apiVersion, kind }: Manifest): string => `kubernetes-models/${apiVersion}/${kind}`
+
 /**
- * What the API of Kubernetes would refuse in these manifests: fields that it does not know, wrong types, missing fields. The
- * compiler reads each manifest as a literal of its type, so that it reports unknown fields at any depth, as `kubectl
- * --validate=strict` does.
+ * Fields that the API does not have, for each manifest. Its JSON schemas allow them, so the compiler reads each manifest as a literal
+ * of its type: it reports unknown fields at any depth, as `kubectl --validate=strict` does.
  */
-export const findBadFields = (manifests: Manifest[]): string[] => {
+const findUnknownFields = (manifests: Manifest[]): string[][] => {
   const file = `${ROOT}manifests.ts`
+  // A manifest to a line: the line of a diagnostic says which manifest it is about.
   const text = manifests
-    .map(manifest => {
-      const module = MODULES[manifest.apiVersion]
-      if (module === undefined)
-        throw new Error(`${manifest.apiVersion} is new here: say in MODULES where its types are`)
-      const type = `import('kubernetes-types/${module}').${manifest.kind}`
-      return `(${JSON.stringify(manifest)}) satisfies ${type}`
-    })
+    .map(manifest => `(${JSON.stringify(manifest)}) satisfies import('${moduleOf(manifest)}').I${manifest.kind}`)
     .join('\n')
   const options: ts.CompilerOptions = {
     noEmit: true,
@@ -45,7 +34,34 @@ export const findBadFields = (manifests: Manifest[]): string[] => {
   const readFromDisk = host.getSourceFile.bind(host)
   host.getSourceFile = (name, ...rest) =>
     name === file ? ts.createSourceFile(name, text, ts.ScriptTarget.ES2022) : readFromDisk(name, ...rest)
-  return ts
-    .getPreEmitDiagnostics(ts.createProgram([file], options, host))
-    .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
+  const found: string[][] = manifests.map(() => [])
+  for (const diagnostic of ts.getPreEmitDiagnostics(ts.createProgram([file], options, host))) {
+    const line = diagnostic.file?.getLineAndCharacterOfPosition(diagnostic.start ?? 0).line ?? 0
+    found[line]?.push(ts.flattenDiagnosticMessageText(diagnostic.messageText, '\n'))
+  }
+  return found
+}
+
+type Kind = new (data: Manifest) => { validate(): void }
+
+/** What the JSON schema of its kind says against a manifest: wrong types, formats and values, missing fields. */
+const findWrongValues = async (manifest: Manifest): Promise<string[]> => {
+  const kinds = (await import(moduleOf(manifest))) as Record<string, Kind>
+  const Model = kinds[manifest.kind]
+  if (Model === undefined) throw new Error(`kubernetes-models has no ${manifest.kind}`)
+  try {
+    new Model(manifest).validate()
+    return []
+  } catch (error) {
+    return [(error as Error).message]
+  }
+}
+
+/**
+ * What the API of Kubernetes would refuse, for each of these manifests. Both the types and the schemas of `kubernetes-models` are
+ * generated from the OpenAPI document of that API.
+ */
+export const findBadFields = async (manifests: Manifest[]): Promise<string[][]> => {
+  const values = await Promise.all(manifests.map(findWrongValues))
+  return findUnknownFields(manifests).map((fields, index) => [...fields, ...(values[index] ?? [])])
 }

@@ -25,7 +25,7 @@ export const allPages = (): string[] => [
   ...pagesBelow('docs'),
 ]
 
-/** Those that say how Headway is used: what they tell their readers to type is run. */
+/** The pages on the use of Headway. Their commands are run. */
 export const manualPages = (): string[] =>
   allPages().filter(page => page === 'README.md' || (page.startsWith('docs/') && !page.startsWith('docs/decisions/')))
 
@@ -37,7 +37,7 @@ export interface Block {
   code: string
   /** Why it is not run: `<!-- not run: … -->` before the block. */
   notRun: string | null
-  /** What the block needs and its reader has: `<!-- before: … -->`. */
+  /** Commands that make what the reader of the block has already: `<!-- before: … -->`. */
   before: string
 }
 

@@ -58,7 +58,7 @@ export class ServiceProcess {
     return this.#url
   }
 
-  /** What it has logged. */
+  /** The entries of its log. */
   get log(): LogLine[] {
     return this.stdout
       .split('\n')
@@ -79,7 +79,7 @@ export class ServiceProcess {
     return this
   }
 
-  /** What /readyz says, or null when nobody answers. */
+  /** The answer of /readyz, or null when there is none. */
   async readiness(): Promise<{ status: string | number; degraded?: string[] } | null> {
     try {
       const response = await fetch(`${this.#url}/readyz`, { signal: AbortSignal.timeout(2_000) })
@@ -95,7 +95,7 @@ export class ServiceProcess {
   }
 }
 
-/** A new directory that the user of Postgres can enter; removed at the end of `t`, when those who write there have gone. */
+/** A new directory that the user of Postgres can enter; removed at the end of `t`, when the processes that write there have ended. */
 export const makeDirectory = (t: Test): string => {
   const directory = realpathSync(mkdtempSync(join(tmpdir(), 'headway-test-')))
   chmodSync(directory, 0o755)
@@ -129,7 +129,11 @@ export const copyData = (t: Test, seed: string): string => {
  * of `t`.
  */
 export const spawnService = (t: Test, settings: Record<string, string>, main = MAIN): ServiceProcess => {
-  const child = spawn(process.execPath, [main], {
+  // tap puts a loader of its own into NODE_OPTIONS of whatever is spawned, which takes 40 MB: only `env` comes after it.
+  const options = `NODE_OPTIONS=${settings['NODE_OPTIONS'] ?? ''}`
+  const [program, ...given] =
+    process.platform === 'win32' ? [process.execPath, main] : ['/usr/bin/env', options, process.execPath, main]
+  const child = spawn(program, given, {
     cwd: '/',
     // No limit on the delay of its event loop: a machine that is busy with other tests is no reason to refuse calls.
     env: { PATH: process.env['PATH'], PORT: '0', MAX_EVENT_LOOP_DELAY_MS: '0', ...settings },
@@ -163,7 +167,8 @@ export const postgresOf = (dataDir: string) => {
   }
 }
 
-const childrenOf = (parent: number): number[] =>
+/** Processes that `parent` has started, on Linux. */
+export const childrenOf = (parent: number): number[] =>
   readdirSync('/proc')
     .map(Number)
     .filter(pid => {

@@ -11,11 +11,11 @@ interface Pair {
 /** What to do with a chunk on its way to the server; `cut` ends both sides instead of passing it on. */
 export type Verdict = 'pass' | 'cut' | 'cut_after_answer'
 
-/** A network between the service and its Postgres that does what networks do. */
+/** A network between the service and its Postgres, with the faults of networks. */
 export class Proxy {
   /** Everything on its way to the server is late by so much. */
   delayMs = 0
-  /** Looks at what goes to the server. */
+  /** Looks at the bytes on their way to the server. */
   judge: (chunk: Buffer) => Verdict = () => 'pass'
   readonly #pairs = new Set<Pair>()
   #silent = false
@@ -24,7 +24,7 @@ export class Proxy {
     return this.#pairs.size
   }
 
-  /** Nothing gets through any more and nobody is told, until `heal`; what was sent meanwhile arrives then. */
+  /** Drops everything silently until `heal`. Bytes that were sent meanwhile arrive then. */
   blackHole(): void {
     this.#silent = true
     for (const { client, server } of this.#pairs) {

@@ -37,7 +37,7 @@ export class Service {
     this.#token = token
   }
 
-  /** What says who calls. */
+  /** The headers that identify the caller. */
   get headers(): Record<string, string> {
     return this.#token === null ? {} : { authorization: `Bearer ${this.#token}` }
   }
@@ -69,16 +69,18 @@ export class Service {
       ...(body !== undefined && { body: JSON.stringify(body) }),
     })
     const text = await response.text()
+    // A picture is no JSON.
+    const isJson = /json/.test(response.headers.get('content-type') ?? '')
     return {
       status: response.status,
       headers: response.headers,
-      body: (text === '' ? null : JSON.parse(text)) as Body,
+      body: (text === '' ? null : isJson ? JSON.parse(text) : text) as Body,
     }
   }
 
   /** A new job; a running one after its first heartbeat. */
   async createJob(fields: Record<string, unknown> = {}): Promise<JobDocument> {
-    // Of a type of its own, or how long the jobs of other tests took would be what is expected of it.
+    // A type of its own: otherwise the job would be expected to take as long as the jobs of other tests.
     const jobType = 'parentJobId' in fields ? {} : { jobType: `test ${randomUUID()}` }
     const reply = await this.call<JobDocument>('POST', '/jobs', { ...jobType, name: 'a job', ...fields })
     if (reply.status !== 201) throw new Error(`cannot create a job: ${JSON.stringify(reply.body)}`)
@@ -138,7 +140,7 @@ export const startService = async (
     PORT: '0',
     LOG_LEVEL: 'silent',
     SHUTDOWN_GRACE_SECONDS: '5',
-    // A machine that is busy with other tests is no reason to refuse what this one asks.
+    // A machine that is busy with other tests must not make the service refuse calls of this test.
     MAX_EVENT_LOOP_DELAY_MS: '0',
     // Tests sweep when they want to.
     SWEEP_SCHEDULE: '0 0 1 1 *',

@@ -11,7 +11,7 @@ import { entryOf } from './entry.ts'
 const { tenantId } = OPEN_IDENTITY
 const EPOCH_MS = Date.UTC(2030, 0, 1)
 
-/** What a reader of the job sees at a moment. */
+/** The state of a job as a reader sees it at a moment. */
 export interface Seen {
   percent: number
   processed: number

@@ -19,7 +19,7 @@ export interface Signing {
 
 const WITH_SECRET: Signing = { alg: 'HS256', key: Buffer.from(SECRET) }
 
-/** A token of a new tenant with every feature, signed with `SECRET`, good for an hour: except for what is given. */
+/** A token of a new tenant with every feature, signed with `SECRET`, good for an hour. The given claims replace these. */
 export const mint = (claims: TestClaims = {}, { alg, key, kid }: Signing = WITH_SECRET): Promise<string> => {
   const all = { tenant_id: randomUUID(), features: ['progress.*'], exp: secondsFromNow(3600), ...claims }
   // Read back from JSON, so that undefined takes a claim away.

@@ -1,135 +1,29 @@
 // Builds the image of the Dockerfile and runs it as a cluster would: as an ordinary user, read-only, without capabilities.
 // `npm run image:check`, as root on Debian, with buildah, podman and debootstrap (apt-get install -y --no-install-recommends
-// buildah podman runc debootstrap). No registry of images is needed: the base is a minimal Debian with the Node and npm of npm's
-// packages, under the name that the Dockerfile gives it. Where a tool cannot be had, a line says so; --required makes that a failure.
+// buildah podman runc debootstrap). No registry of images is needed. Where a tool cannot be had, a line says so; --required makes
+// that a failure.
 /* global performance */
 import '../../scripts/supported-node.js'
-import { spawnSync } from 'node:child_process'
-import { chmodSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
-import { once } from 'node:events'
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
-import { findNode } from '../../scripts/node.js'
-import { CACHE, installFromNpm } from '../../scripts/npm-package.js'
 import { SERVERS_OF_THE_MATRIX } from '../servers/list.js'
 import { conclude, skip } from '../servers/results.js'
 import { build, startServer } from '../servers/server.js'
+import { buildImage } from './build.js'
+import { ROOT, check, createTools, findMissing, freePort, waitUntilHealthy } from './tools.js'
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const NAME = 'The image'
-const NPM_VERSION = '11.19.1'
-/** Where npm and Node look for certificates: those of this machine count inside as well. */
-const CERTIFICATES = '/etc/ssl/certs/ca-certificates.crt'
-const HEALTH_TIMEOUT_MS = 30_000
 /** SHUTDOWN_GRACE_SECONDS is 10; container engines kill after that time by default. */
 const STOP_TIMEOUT_MS = 10_000
 
-/** Runs a program; its output. Raises with what it wrote where it fails. */
-const run = (command, args, { allowFailure = false, ...options } = {}) => {
-  const { status, stdout, stderr, error } = spawnSync(command, args, { encoding: 'utf8', ...options })
-  if (error !== undefined) throw error
-  if (status !== 0 && !allowFailure)
-    throw new Error(`${command} ${args.join(' ')} ended with ${status}: ${stderr}${stdout}`)
-  return { status, stdout: stdout ?? '', stderr: stderr ?? '' }
-}
-
-const check = (holds, sentence, details = '') => {
-  console.log(`${holds ? 'ok' : 'not ok'}  ${sentence}`)
-  if (!holds) throw new Error(`${sentence} ${details}`)
-}
-
-/** What cannot be had here, as a sentence; null where nothing is missing. */
-const findMissing = () => {
-  if (process.platform !== 'linux' || process.getuid() !== 0) return 'it is built as root on Linux only'
-  const tools = ['buildah', 'podman', 'runc', 'debootstrap']
-  const missing = tools.filter(tool => spawnSync('sh', ['-c', `command -v ${tool}`]).status !== 0)
-  return missing.length === 0
-    ? null
-    : `${missing.join(', ')} must be installed (apt-get install -y --no-install-recommends)`
-}
-
-/** `node:24-trixie-slim` → its parts. */
-const readBase = () => {
-  const dockerfile = readFileSync(join(ROOT, 'Dockerfile'), 'utf8')
-  const [, name, major, suite] = /^FROM (node:(\d+)-(\w+)-slim)$/m.exec(dockerfile)
-  return { name: `docker.io/library/${name}`, major, suite }
-}
-
-/** A minimal Debian with Node, npm and the user `node`, as the image of that name has them. Kept from run to run. */
-const makeRoot = ({ major, suite }) => {
-  const root = join(CACHE, `root-${suite}`)
-  if (!existsSync(join(root, 'complete'))) {
-    rmSync(root, { recursive: true, force: true })
-    run('debootstrap', [
-      '--variant=minbase',
-      '--include=libstdc++6,ca-certificates',
-      suite,
-      root,
-      'http://deb.debian.org/debian',
-    ])
-    run('chroot', [root, 'useradd', '--uid', '1000', '--user-group', '--create-home', 'node'])
-    run('touch', [join(root, 'complete')])
-  }
-  const node = findNode(major)
-  const npm = installFromNpm('npm', NPM_VERSION)
-  if (node.missing ?? npm.missing) throw new Error(node.missing ?? npm.missing)
-  cpSync(join(node.bin, 'node'), join(root, 'usr/local/bin/node'))
-  chmodSync(join(root, 'usr/local/bin/node'), 0o755)
-  cpSync(npm.directory, join(root, 'usr/local/lib/node_modules/npm'), { recursive: true })
-  run('ln', ['-sf', '../lib/node_modules/npm/bin/npm-cli.js', join(root, 'usr/local/bin/npm')])
-  return root
-}
-
-const freePort = async () => {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const { port } = probe.address()
-  probe.close()
-  await once(probe, 'close')
-  return String(port)
-}
-
-/** Storage of its own, which is removed with `directory`. */
-const createTools = directory => {
-  const storage = ['--root', join(directory, 'storage'), '--runroot', join(directory, 'run'), '--storage-driver', 'vfs']
-  return {
-    buildah: (...args) => run('buildah', [...storage, ...args], { cwd: ROOT }),
-    podman: (args, options) =>
-      run('podman', [...storage, '--cgroup-manager=cgroupfs', '--runtime=runc', ...args], options),
-  }
-}
-
-/** Volumes by which npm in the image uses the registry and the certificates of this machine. Not its cache, which the build empties. */
-const npmOfThisMachine = directory => {
-  const ask = name => run('npm', ['config', 'get', name], { cwd: ROOT }).stdout.trim()
-  const file = join(directory, 'npmrc')
-  const isKnown = existsSync(CERTIFICATES)
-  const lines = [`registry=${ask('registry')}`, ...(isKnown ? [`cafile=${CERTIFICATES}`] : [])]
-  writeFileSync(file, `${lines.join('\n')}\n`)
-  const volumes = [`${file}:/root/.npmrc:ro`]
-  if (isKnown) volumes.push(`${CERTIFICATES}:${CERTIFICATES}:ro`)
-  return volumes.flatMap(volume => ['--volume', volume])
-}
-
-const buildImage = ({ buildah, podman }, directory) => {
-  const base = readBase()
-  const archive = join(directory, 'base.tar')
-  run('tar', ['-C', makeRoot(base), '-cf', archive, '.'])
-  podman(['import', archive, base.name])
-  rmSync(archive)
-  const options = ['--isolation', 'chroot', '--format', 'docker', '--pull-never', '--network', 'host']
-  buildah('bud', ...options, ...npmOfThisMachine(directory), '-t', 'headway', '.')
-}
-
 /** As a cluster with strict rules runs it. */
 const CONFINED = [
-  ...['--read-only', '--read-only-tmpfs=false', '--cap-drop=all', '--security-opt=no-new-privileges', '--network=host'],
-  // Those of podman itself are more than a machine may allow that is a container.
-  ...['--ulimit=nofile=1024:1024', '--ulimit=nproc=1024:1024'],
-  '--log-driver=k8s-file',
+  '--read-only',
+  '--read-only-tmpfs=false',
+  '--cap-drop=all',
+  '--security-opt=no-new-privileges',
+  '--network=host',
 ]
 
 /** Without `DATABASE_URL` the image has no database to bring. */
@@ -144,7 +38,7 @@ const checkRefusal = ({ podman }) => {
   )
 }
 
-/** What a running container is, and holds. Each container of this storage is a copy of the image, so one has to do. */
+/** Checks of a running container. Each container of this storage is a copy of the image, so one is used for all. */
 const checkInside = inside => {
   check(inside('id', '-u').stdout.trim() === '1000', 'It runs as the user node.')
   const status = inside('cat', '/proc/1/status').stdout
@@ -166,17 +60,6 @@ const checkInside = inside => {
   )
 }
 
-const waitUntilHealthy = async podman => {
-  const deadline = performance.now() + HEALTH_TIMEOUT_MS
-  const isHealthy = () => podman(['healthcheck', 'run', 'service'], { allowFailure: true }).status === 0
-  let healthy = isHealthy()
-  while (!healthy && performance.now() < deadline) {
-    await delay(200)
-    healthy = isHealthy()
-  }
-  check(healthy, 'Its HEALTHCHECK says that it is healthy.')
-}
-
 const checkStop = podman => {
   const begun = performance.now()
   podman(['kill', '--signal', 'TERM', 'service'])
@@ -185,8 +68,9 @@ const checkStop = podman => {
   check(code === '0' && tookMs < STOP_TIMEOUT_MS, 'SIGTERM ends it with code 0 in time.', `${code} after ${tookMs} ms`)
 }
 
-const checkImage = async ({ podman }, databaseUrl) => {
-  checkRefusal({ podman })
+const checkImage = async (tools, databaseUrl) => {
+  const { podman } = tools
+  checkRefusal(tools)
   const port = await freePort()
   const settings = {
     ...{ AUTH_MODE: 'none', DATABASE_URL: databaseUrl, HOST: '127.0.0.1', PORT: port },
@@ -195,7 +79,7 @@ const checkImage = async ({ podman }, databaseUrl) => {
   const variables = Object.entries(settings).flatMap(([name, value]) => ['-e', `${name}=${value}`])
   podman(['run', '--detach', '--name', 'service', ...CONFINED, ...variables, 'headway'])
   try {
-    await waitUntilHealthy(podman)
+    await waitUntilHealthy(tools, 'service', 'Its HEALTHCHECK says that it is healthy.')
     checkInside((...command) => podman(['exec', 'service', ...command], { allowFailure: true }))
     checkStop(podman)
   } catch (error) {
@@ -208,7 +92,7 @@ const checkImage = async ({ podman }, databaseUrl) => {
 
 const runChecks = async () => {
   console.log(`== ${NAME}`)
-  const missing = findMissing()
+  const missing = findMissing(['buildah', 'podman', 'runc', 'debootstrap'])
   if (missing !== null) return skip(NAME, missing)
   build()
   const directory = mkdtempSync(join(tmpdir(), 'headway-image-'))

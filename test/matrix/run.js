@@ -1,6 +1,7 @@
 // Runs the tests on everything that Headway says it runs on: what reads or writes a database on each PostgreSQL, and all tests on
-// each Node. `npm run test:matrix`, or a part of it: `-- --node 22 --node 26`, `-- --postgres 14`, `-- --node 22 --part`.
-// What cannot be had here is skipped, in a plain line. With --required, that is a failure.
+// each Node. `npm run test:matrix`, or a part of it: `-- --node 22 --node 26`, `-- --postgres 14`, `-- --node 22 --part`,
+// `-- --postgres 16 test/live`.
+// A server or Node that is missing here is skipped, in a plain line. With --required, that is a failure.
 import '../../scripts/supported-node.js'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -26,12 +27,12 @@ const PART = [
   'test/worker',
 ]
 
-const runOnNode = async (major, { jobs, part }) => {
+const runOnNode = async (major, { jobs, tests }) => {
   const name = `Node ${major}`
   console.log(`== ${name}`)
   const { bin, missing } = findNode(major)
   if (missing !== undefined) return skip(name, missing)
-  const run = spawn(join(bin, 'node'), ['test/run.js', `--jobs=${jobs}`, ...(part ? PART : [])], {
+  const run = spawn(join(bin, 'node'), ['test/run.js', `--jobs=${jobs}`, ...tests], {
     cwd: ROOT,
     // Tests start programs by the path of their own Node, and npm by PATH. What CI sets has coverage measured, once is enough.
     env: { ...process.env, CI: '', PATH: `${bin}${delimiter}${process.env.PATH}` },
@@ -41,7 +42,7 @@ const runOnNode = async (major, { jobs, part }) => {
   return code === 0 ? 'passed' : 'failed'
 }
 
-const { values } = parseArgs({
+const { values, positionals } = parseArgs({
   options: {
     node: { type: 'string', multiple: true },
     postgres: { type: 'string', multiple: true },
@@ -49,6 +50,8 @@ const { values } = parseArgs({
     jobs: { type: 'string', default: '4' },
     required: { type: 'boolean', default: false },
   },
+  // Files or folders of tests, in place of those that each would run.
+  allowPositionals: true,
 })
 const isAll = values.node === undefined && values.postgres === undefined
 const servers = SERVERS_OF_THE_MATRIX.filter(
@@ -56,7 +59,10 @@ const servers = SERVERS_OF_THE_MATRIX.filter(
 )
 build()
 const results = []
-for (const server of servers) results.push({ name: server.name, result: await runOn(server, values.jobs) })
+const chosen = positionals.length === 0 ? {} : { tests: positionals }
+for (const server of servers)
+  results.push({ name: server.name, result: await runOn({ ...server, ...chosen }, values.jobs) })
+const tests = chosen.tests ?? (values.part ? PART : [])
 for (const major of isAll ? Object.keys(NODES) : (values.node ?? []))
-  results.push({ name: `Node ${major}`, result: await runOnNode(major, values) })
+  results.push({ name: `Node ${major}`, result: await runOnNode(major, { jobs: values.jobs, tests }) })
 process.exit(conclude(results, values.required))

@@ -21,7 +21,7 @@ const hostOf = (options: ts.CompilerOptions): ts.CompilerHost => {
   return host
 }
 
-/** What the compiler says of programs and of the declarations of our packages, as `file:line: text`. */
+/** The errors of the compiler in programs and in the declarations of the packages, as `file:line: text`. */
 const errorsIn = (project: string, files: Record<string, string>, options: ts.CompilerOptions): string[] => {
   const names = Object.entries(files).map(([name, source]) => {
     const file = join(project, name)
@@ -111,7 +111,7 @@ export const Operations = () => {
 `
 const NEW_PAGE = PAGE('@headway/client', '@headway/client/elements', '@headway/client/react')
 
-/** By what they are loaded with: the values that each entry exports. */
+/** The values that each entry exports, by the program that loads it. */
 const VALUES = {
   '@headway/worker': 'StopError,createHeadway,createWorker',
   '@headway/client': 'HeadwayProblem,createClient,createHeadway',
@@ -130,7 +130,7 @@ t.test('the three packages have one version, and the service asks for exactly th
   for (const name of ['license', 'engines', 'publishConfig']) t.same(client![name], root![name], name)
 })
 
-t.test('the worker and the client install nothing else, and start no script', async t => {
+t.test('an installation of the worker or the client installs no other package and runs no script', async t => {
   const lock = JSON.parse(readFileSync(join(callers, 'package-lock.json'), 'utf8')) as { packages: object }
   t.same(Object.keys(lock.packages), ['', 'node_modules/@headway/client', 'node_modules/@headway/worker'])
   for (const name of ['@headway/client', '@headway/worker'] as const) {
@@ -140,7 +140,7 @@ t.test('the worker and the client install nothing else, and start no script', as
   }
 })
 
-t.test('a package has what it needs, and neither tests nor sources nor maps', async t => {
+t.test('a package has the files that it needs, and no tests, sources or maps', async t => {
   t.same(pathsOf(packed['@headway/worker']), [
     'LICENSE',
     'README.md',
@@ -167,7 +167,7 @@ t.test('a package has what it needs, and neither tests nor sources nor maps', as
     t.ok(service.includes(needed), needed)
 })
 
-t.test('no package grows unnoticed', async t => {
+t.test('packages are smaller than their limits', async t => {
   const sizeOf = (path: string): number => packed['@headway/client'].files.find(file => file.path === path)!.size
   const client = pathsOf(packed['@headway/client'])
   const entry = ['dist/index.mjs', ...client.filter(path => /shared-\w+\.mjs/.test(path))].map(sizeOf)
@@ -179,14 +179,14 @@ t.test('no package grows unnoticed', async t => {
     service: packed.headway.unpackedSize,
   }
   t.comment(JSON.stringify(bytes))
-  t.ok(bytes.worker < 50_000, `the worker has ${bytes.worker} bytes`)
+  t.ok(bytes.worker < 50 * 1024, `the worker has ${bytes.worker} bytes`)
   t.ok(bytes.client < 500_000, `the client has ${bytes.client} bytes`)
   t.ok(bytes.elements < 130_000, `the elements have ${bytes.elements} bytes`)
   t.ok(bytes.createClient < 75_000, `createClient has ${bytes.createClient} bytes`)
   t.ok(bytes.service < 3_000_000, `the service has ${bytes.service} bytes`)
 })
 
-t.test('each entry can be imported and required, also on a server, and is one module for both', async t => {
+t.test('each entry can be imported and required, also on a server, and both give one module', async t => {
   const project = withReact[18]
   const names = JSON.stringify(Object.keys(VALUES))
   const program = `
@@ -204,7 +204,7 @@ t.test('each entry can be imported and required, also on a server, and is one mo
   t.equal(await runIn(project, 'commonjs', program), [...expected, 'true'].join('\n'))
 })
 
-t.test('what a browser or a bundler loads exports the same as what Node loads', async t => {
+t.test('a browser, a bundler and Node load entries with the same exports', async t => {
   const project = withReact[19]
   for (const [name, file] of [
     ['@headway/client', 'index'],
@@ -221,7 +221,7 @@ t.test('what a browser or a bundler loads exports the same as what Node loads', 
   }
 })
 
-t.test('the worker compiles in a program of any kind, and takes values of any kind of type', async t => {
+t.test('the worker compiles with each module setting of TypeScript, and accepts only documented values', async t => {
   const bad = `import type { Job, HeadwayWorker } from '@headway/worker'
 declare const job: Job, headway: HeadwayWorker
 ${BAD.map(call => `void ${call}`).join('\n')}`
@@ -234,7 +234,7 @@ ${BAD.map(call => `void ${call}`).join('\n')}`
 })
 
 for (const version of [18, 19] as const) {
-  t.test(`the client compiles in a program of any kind, with React ${version}`, async t => {
+  t.test(`the client compiles with each module setting of TypeScript and React ${version}`, async t => {
     const project = withReact[version]
     const page = { 'page.tsx': NEW_PAGE }
     const both = { ...page, 'commonjs/package.json': '{ "type": "commonjs" }', 'commonjs/page.tsx': NEW_PAGE }
@@ -264,7 +264,7 @@ for (const version of [18, 19] as const) {
   })
 }
 
-t.test('a type that is no value is none in the declarations either', async t => {
+t.test('declarations export a type as a type, and not as a value', async t => {
   const project = withReact[18]
   const source = "import { createHeadway } from '@headway/client/react'\nexport const made = createHeadway()"
   const [error, ...more] = errorsIn(project, { 'page.ts': source }, { ...BUNDLER, ...IN_BROWSER })
@@ -272,7 +272,7 @@ t.test('a type that is no value is none in the declarations either', async t => 
   t.same(more, [])
 })
 
-t.test('names that were replaced are still there, and are told to be deprecated', async t => {
+t.test('replaced names still work, and are marked as deprecated', async t => {
   const old = {
     'worker.mts': `import { createHeadway, type Headway, type HeadwayOptions } from '@headway/worker'
 const options: HeadwayOptions = { url: 'http://127.0.0.1:1' }

@@ -20,7 +20,7 @@ interface Manifest {
 export const manifestOf = (folder: string): Manifest =>
   JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Manifest
 
-/** What npm says of a package that it packed. Sizes are in bytes; `size` is that of the tarball. */
+/** The report of npm on a package that it packed. Sizes are in bytes; `size` is that of the tarball. */
 export interface Packed {
   name: string
   size: number
@@ -39,11 +39,11 @@ export interface World {
   withReact: Record<18 | 19, string>
 }
 
-/** All that a checkout needs to be packed, beside what was built in it. */
+/** The files that a checkout needs to be packed, besides its build. */
 const SOURCES = ['src', 'scripts', 'drizzle', 'packages', 'package.json', 'tsconfig.json', 'tsconfig.build.json']
 const DOCUMENTS = ['openapi.yaml', 'README.md', 'LICENSE', 'CHANGELOG.md']
 
-/** Of what these programs load, nothing has a map: measuring them would cost time and tell nothing. */
+/** The files that these programs load have no source maps, so their coverage is not measured. */
 const ENVIRONMENT = Object.fromEntries(Object.entries(process.env).filter(([name]) => name !== 'NODE_V8_COVERAGE'))
 
 /** npm, that asks no registry for anything. */
@@ -114,7 +114,7 @@ export const packAll = async (t: Test): Promise<World> => {
   for (const name of Object.keys(manifestOf(ROOT).dependencies ?? {})) {
     if (!name.startsWith('@headway/')) link(everything, name, join(ROOT, 'node_modules'))
   }
-  // Makes the commands of what is installed.
+  // Makes the commands of the installed packages.
   await npm(everything, 'rebuild', '--ignore-scripts', 'headway')
 
   return { packed, callers, everything, withReact }
@@ -125,7 +125,7 @@ const NO_REQUIRE_OF_MODULES = process.allowedNodeEnvironmentFlags.has('--experim
   ? ['--no-experimental-require-module']
   : []
 
-/** Runs a program in a project, as a module or as CommonJS. Gives what it prints. */
+/** Runs a program in a project, as a module or as CommonJS. Gives its output. */
 export const runIn = async (project: string, kind: 'module' | 'commonjs', source: string): Promise<string> => {
   const file = join(project, `program-${Math.random().toString(36).slice(2)}.${kind === 'module' ? 'mjs' : 'cjs'}`)
   writeFileSync(file, source)
@@ -137,6 +137,6 @@ export const runIn = async (project: string, kind: 'module' | 'commonjs', source
   return stdout.trim()
 }
 
-/** Runs a command of what is installed in a project, as its user would. */
+/** Runs a command of an installed package in a project, as its user would. */
 export const npx = async (project: string, ...args: string[]): Promise<string> =>
   (await run('npx', ['--offline', '--no-install', ...args], { cwd: project, env: ENVIRONMENT })).stdout.trim()

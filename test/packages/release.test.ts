@@ -25,7 +25,7 @@ const runScript = (file: string, args: string[], environment: NodeJS.ProcessEnv 
 
 const { version, repository } = manifestOf(ROOT) as unknown as { version: string; repository: { url: string } }
 
-/** What a registry knows of a package. */
+/** The document of a package in a registry. */
 interface Known {
   'repository.url'?: string
   versions: string | string[]
@@ -66,7 +66,7 @@ t.test('a first release publishes the service last, since it asks for both other
   t.strictSame(published, [`./packages/worker/ ${RIGHTS}`, `./packages/client/ ${RIGHTS}`, `./ ${RIGHTS}`])
 })
 
-t.test('a release that stopped half-way publishes what is missing when it is run again', async t => {
+t.test('a release that stopped half-way publishes the missing packages when it is run again', async t => {
   const half = { '@headway/worker': ours(['0.0.9', version]), '@headway/client': ours(version), headway: ours('0.0.9') }
   const { code, published, output } = await publish(t, half)
   t.equal(code, 0)
@@ -74,7 +74,7 @@ t.test('a release that stopped half-way publishes what is missing when it is run
   t.match(output, `@headway/worker@${version} is published already`)
 })
 
-t.test('nothing is published where a name belongs to a package of somebody else', async t => {
+t.test('nothing is published if a name belongs to a package of somebody else', async t => {
   const { code, published, output } = await publish(t, { headway: { versions: [version] } })
   t.equal(code, 1)
   t.strictSame(published, [])
@@ -83,11 +83,17 @@ t.test('nothing is published where a name belongs to a package of somebody else'
 
 t.test('a tag must be the version of all packages and of the image, and have its notes', async t => {
   const check = (tag: string) => runScript(join(ROOT, 'scripts/check-tag.js'), [tag])
-  const [right, wrong, none] = await Promise.all([check(`v${version}`), check('v0.0.1'), check('')])
+  const [right, wrong, none, early] = await Promise.all([
+    check(`v${version}`),
+    check('v0.0.1'),
+    check(''),
+    check(`v${version}-rc.1`),
+  ])
   t.match(right, { code: 0, output: /^### Added/m })
   t.notMatch(right.output, /^## /m, 'only those of this version')
   t.match(wrong, { code: 1, output: /The tag is v0\.0\.1/ })
   t.match(none, { code: 1, output: /The tag is missing/ })
+  t.match(early, { code: 1, output: /-rc\.1\. A release has a tag such as v1\.2\.3/ }, 'it would become the latest')
 })
 
 t.test('npm builds a git dependency, and nothing when it installs a checkout', async t => {
@@ -101,7 +107,7 @@ t.test('npm builds a git dependency, and nothing when it installs a checkout', a
   t.match(await prepare({ npm_package_resolved: checkout }), { code: 1, output: /typescript is not installed/ })
 })
 
-t.test('the list of parts of a release has what an installation has, and nothing of the tools', async t => {
+t.test('the list of parts of a release has the packages of an installation, and no development tools', async t => {
   const { code, output } = await runScript(join(ROOT, 'scripts/sbom.js'), [])
   t.equal(code, 0)
   const { bomFormat, metadata, components } = JSON.parse(output) as {
@@ -121,7 +127,7 @@ interface Step {
   with?: Record<string, unknown>
 }
 
-t.test('the workflow of a release runs on the Node of the repository, and only scripts that exist', t => {
+t.test('the workflow of a release uses the Node version of the repository, and runs only scripts that exist', t => {
   const { jobs } = parse(readFileSync(join(ROOT, '.github/workflows/release.yml'), 'utf8')) as {
     jobs: Record<string, { container?: string; needs?: string | string[]; steps: Step[] }>
   }
@@ -134,6 +140,30 @@ t.test('the workflow of a release runs on the Node of the repository, and only s
       for (const [, script] of run.matchAll(/node (scripts\/[\w-]+\.js)/g))
         t.ok(existsSync(join(ROOT, script!)), script!)
     }
+  }
+  t.end()
+})
+
+t.test('a release first asks what leaves nothing behind, and each job comes after those that may refuse it', t => {
+  const { jobs } = parse(readFileSync(join(ROOT, '.github/workflows/release.yml'), 'utf8')) as {
+    jobs: Record<string, { needs?: string | string[]; permissions?: Record<string, string>; steps: Step[] }>
+  }
+  const before = (name: string): string[] => {
+    const needs = [jobs[name]?.needs ?? []].flat()
+    return [...new Set([...needs, ...needs.flatMap(before)])]
+  }
+  const ORDER = ['source', 'check', 'tag', 'packages', 'image', 'release']
+  t.strictSame(Object.keys(jobs), ORDER)
+  for (const [place, name] of ORDER.entries()) t.strictSame(before(name).sort(), ORDER.slice(0, place).sort(), name)
+  const commands = (name: string) => jobs[name]?.steps.map(({ run = '' }) => run).join('\n')
+  t.match(commands('source'), /merge-base --is-ancestor [^\n]+ origin\/main/, 'of main')
+  t.match(commands('source'), /gh run list --workflow ci\.yml .*--status success/, 'that CI has passed')
+  t.match(commands('check'), 'node scripts/publish.js --dry-run', 'under names that are free or its own')
+  for (const [name, { permissions = {}, steps }] of Object.entries(jobs)) {
+    const writes = Object.values(permissions).includes('write')
+    t.equal(writes, ['tag', 'packages', 'image', 'release'].includes(name), `${name} has the rights that it needs`)
+    for (const { uses = '', with: options } of steps)
+      if (uses.startsWith('actions/checkout@')) t.equal(options?.['persist-credentials'], false, name)
   }
   t.end()
 })

@@ -1,4 +1,4 @@
-// What the runs on several servers and Nodes have in common: each ends as 'passed', 'failed' or 'skipped'.
+// The results of runs on several servers and Nodes: each ends as 'passed', 'failed' or 'skipped'.
 
 /** Prints a line for each run; the exit code of all of them. Nothing run is a failure, and with `isRequired` a skipped run is. */
 export const conclude = (results, isRequired) => {

@@ -13,7 +13,7 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 /** Nothing outlives the run, so nothing needs to be safe on disk. */
 const SETTINGS = { max_connections: '200', fsync: 'off', full_page_writes: 'off', listen_addresses: '' }
 
-/** Compiles what has changed. */
+/** Compiles the changed files. */
 export const build = () => {
   const { status } = spawnSync(process.execPath, ['scripts/build.js', '--if-stale'], { cwd: ROOT, stdio: 'inherit' })
   if (status !== 0) throw new Error('The build failed: nothing was tested.')
