@@ -9,7 +9,7 @@ const LAYERS = {
   turns: ['contract'],
 
   database: ['contract', 'turns'],
-  live: ['contract', 'terminal'],
+  live: ['contract', 'turns', 'terminal'],
   jobs: ['contract', 'turns', 'database', 'live'],
   webhooks: ['contract', 'turns', 'database', 'jobs'],
   http: ['contract', 'turns', 'jobs', 'live', 'webhooks', 'config.ts', 'version.ts'],
@@ -27,7 +27,8 @@ const LAYERS = {
   dashboard: ['contract', 'browser-client', 'messages'],
 
   // The root puts the service together.
-  'config.ts': ['contract'],
+  'config.ts': ['contract', 'config-fields.ts'],
+  'config-fields.ts': [],
   'log.ts': ['contract', 'database', 'readable-log.ts'],
   'readiness.ts': ['contract', 'database', 'http', 'answers-within.ts'],
   'app.ts': ['contract', 'turns', 'database', 'jobs', 'live', 'webhooks', 'http', 'metrics', 'config.ts', 'loop-delay.ts', 'readiness.ts', 'version.ts'],

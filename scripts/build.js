@@ -69,10 +69,12 @@ cpSync(`${root}src/database/functions`, `${fresh}/database/functions`, { recursi
 const { buildDashboard } = await import('./dashboard.js')
 const { buildElements } = await import('./elements.js')
 const { buildPackages } = await import('./packages.js')
+const { compressTexts } = await import('./compress.js')
 try {
   await buildDashboard(`${fresh}/dashboard`)
   // Served beside the pages of the dashboard.
   await buildElements(`${fresh}/dashboard/elements.js`)
+  compressTexts(`${fresh}/dashboard`)
   // A start needs no types, and should not wait for them.
   await buildPackages({ withTypes: !process.argv.includes('--if-stale') })
 } catch (error) {
