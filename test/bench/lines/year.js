@@ -15,8 +15,8 @@ const STREAMS = 20
 /** Of ten million jobs, the million that finished first: their retention is over. */
 const ERASED = 0.1
 const RATES = { heartbeats: 200, jobs: 10, reads: 10, statistics: 0.5 }
-/** How long retention may take before the benchmark gives up. */
-const RETENTION_TIMEOUT_MS = 1_800_000
+/** So long retention is watched; what is left after that is said. */
+const RETENTION_WATCHED_MS = 1_800_000
 
 /** The cron expression, with seconds, of one moment. */
 const momentOf = date =>
@@ -32,7 +32,10 @@ const ACTIVE_IDS = `SELECT id FROM public.progress_jobs
   WHERE tenant_id = $1 AND finished_at IS NULL AND status = 'running' ORDER BY id LIMIT 1000`
 
 const EXPIRED = `SELECT EXISTS (SELECT FROM public.progress_jobs
-  WHERE finished_at < now() - make_interval(days => $1) AND parent_job_id IS NULL) AS "left"`
+  WHERE finished_at < now() - make_interval(days => $1) AND parent_job_id IS NULL) AS "any"`
+
+const HOW_MANY_EXPIRED = `SELECT count(*)::integer AS count FROM public.progress_jobs
+  WHERE finished_at < now() - make_interval(days => $1)`
 
 /** MB that processes have for themselves: shared buffers are not counted for each of them (proc_pid_smaps(5)). */
 const privateMb = pids =>
@@ -67,14 +70,14 @@ const sizeRows = (before, after) => {
   return before.map(({ name, mb }) => [name, figure(mb), figure(later.get(name) ?? 0)])
 }
 
-/** Waits until retention has erased all, and answers how many seconds that took. */
+const countExpired = async (client, days) => (await client.query(HOW_MANY_EXPIRED, [days])).rows[0].count
+
+/** Waits until retention has erased all, or for as long as it is watched; answers the seconds that it took. */
 const waitForRetention = async (client, days, begins) => {
   await delay(Math.max(0, begins - Date.now()))
   const begunMs = performance.now()
-  while ((await client.query(EXPIRED, [days])).rows[0].left) {
-    if (performance.now() - begunMs > RETENTION_TIMEOUT_MS) throw new Error('Retention takes too long.')
+  while ((await client.query(EXPIRED, [days])).rows[0].any && performance.now() - begunMs < RETENTION_WATCHED_MS)
     await delay(1_000)
-  }
   return (performance.now() - begunMs) / 1000
 }
 
@@ -113,15 +116,18 @@ const measure = async ({ databaseUrl, postgres, load, readers, client, seconds, 
     const quiet = await load.call('sampleYear')
     memory.push(['under load', residentBytes(service.pid) / 1e6, privateMb(await postgres.backends(databaseUrl))])
     const before = await readSizes(client)
+    const expired = await countExpired(client, days)
     const retentionSeconds = await waitForRetention(client, days, begins.getTime())
     const erasing = await load.call('sampleYear')
+    const left = await countExpired(client, days)
+    const retention = `Retention erased ${(expired - left).toLocaleString('en')} of ${expired.toLocaleString('en')} jobs in ${retentionSeconds.toFixed(0)} s`
     memory.push(['while erasing', residentBytes(service.pid) / 1e6, privateMb(await postgres.backends(databaseUrl))])
     log(
-      `  erased in ${retentionSeconds.toFixed(0)} s, longest pause of heartbeats ${erasing.longestPauseMs.toFixed(0)} ms`,
+      `  ${retention}, longest pause of heartbeats ${erasing.longestPauseMs.toFixed(0)} ms`,
     )
     await load.call('stopYear')
     await readers.call('closeStreams')
-    return { startMs, quiet, erasing, before, retentionSeconds, memory }
+    return { startMs, quiet, erasing, before, retention, memory }
   } finally {
     await service.stop()
   }
@@ -150,8 +156,8 @@ export const year = {
       const after = await readSizes(client)
       const sentence =
         `${jobs.toLocaleString('en')} jobs of 50 tenants, one of which has half; one in ${sample} has its worker and history, ` +
-        `and each that is erased. The service started in ${(found.startMs / 1000).toFixed(1)} s. Retention erased a tenth in ` +
-        `${found.retentionSeconds.toFixed(0)} s; the longest time without the answer to a heartbeat was ` +
+        `and each that is erased. The service started in ${(found.startMs / 1000).toFixed(1)} s. ` +
+        `${found.retention}; the longest time without the answer to a heartbeat was ` +
         `${figure(found.quiet.longestPauseMs)} ms before and ${figure(found.erasing.longestPauseMs)} ms meanwhile, of ${RATES.heartbeats} a second.`
       const tables = [
         { title: 'Under load, ms', header, rows: rowsOf(found.quiet) },
