@@ -1,5 +1,5 @@
 import { ADDRESS, currentRoute, navigate } from './router.ts'
-import { storedText } from './storage.ts'
+import { storedText } from '../browser-client/stored-text.ts'
 
 /** Single keys may be switched off: whoever dictates to the browser would press them with each word (WCAG 2.1.4). */
 const stored = storedText(() => localStorage, 'headway.keys')

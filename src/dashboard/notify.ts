@@ -1,7 +1,8 @@
 import type { LiveJob } from '../contract/live-job.ts'
 import { headway, redraw } from './feed.ts'
 import { ROOT } from './root.ts'
-import { storedText } from './storage.ts'
+import { storedText } from '../browser-client/stored-text.ts'
+import { askPermission, showEnd, tellOnce } from '../browser-client/notifications.ts'
 
 /**
  * "Notify me": the jobs whose end the visitor wants to be told of. The client remembers them in the browser, for each user on its
@@ -11,8 +12,6 @@ import { storedText } from './storage.ts'
 const KEY = `headway.told ${ROOT.pathname}`
 /** So many ids are kept. */
 const MAX_TOLD = 200
-/** How long the tab that tells an end keeps the others from it, until each of them sees what it has stored. */
-const CLAIM_MS = 10_000
 const SECOND_MS = 1_000
 
 /** The ids of jobs of which no tab has to tell any more: one has, or the visitor has changed their mind. */
@@ -35,15 +34,6 @@ const markTold = (id: string): void => keepTold([...toldIds().filter(other => ot
 /** The jobs that were watched a moment ago: another tab may have told of an end before this one hears of it. */
 const lately = new Set<string>()
 
-/** Whether the browser can show notifications at all, and what the visitor has said to that. */
-const permission = (): NotificationPermission => ('Notification' in globalThis ? Notification.permission : 'denied')
-
-/** Asks the visitor, who has just pressed a button: browsers refuse the question at any other time. */
-const askPermission = async (): Promise<boolean> => {
-  if (permission() !== 'default') return permission() === 'granted'
-  return (await Notification.requestPermission()) === 'granted'
-}
-
 export const isWatched = (id: string): boolean => headway.waiting().includes(id)
 
 /** Begins to watch a job. Resolves with whether the browser may say how it ended; otherwise only an open page does. */
@@ -63,23 +53,12 @@ export const unwatch = (id: string): void => {
   redraw()
 }
 
-/** Calls `tell` unless another tab of this browser has told of the end of this attempt, or is about to. */
-const tellOnce = async ({ id, attempt }: LiveJob, tell: () => void): Promise<void> => {
-  const tellIfNew = (): boolean => {
-    if (toldIds().includes(id)) return false
-    markTold(id)
-    tell()
-    return true
-  }
-  const { locks } = navigator as { locks?: LockManager }
-  if (locks === undefined) {
-    tellIfNew()
-    return
-  }
-  await locks.request(`${KEY} ${id} ${attempt}`, { ifAvailable: true }, async lock => {
-    // Another tab may not see for a moment what this one has stored, so the lock outlives the writing.
-    if (lock !== null && tellIfNew()) await new Promise(resolve => setTimeout(resolve, CLAIM_MS))
-  })
+/** Unless a tab of this browser has told the end: stores that this one does, and shows it. */
+const tellIfNew = (job: LiveJob, { words, onClick }: Telling): boolean => {
+  if (toldIds().includes(job.id)) return false
+  markTold(job.id)
+  showEnd(job, { ...words(job), onClick: () => onClick(job) })
+  return true
 }
 
 export interface Telling {
@@ -89,22 +68,6 @@ export interface Telling {
   onEnd: (job: LiveJob) => void
   /** The visitor has clicked the notification. */
   onClick: (job: LiveJob) => void
-}
-
-const show = (job: LiveJob, { words, onClick }: Telling): void => {
-  if (permission() !== 'granted') return
-  const { title, body } = words(job)
-  try {
-    // Two notifications with one tag are one.
-    const shown = new Notification(title, { body, tag: `headway ${job.id} ${job.attempt}` })
-    shown.onclick = () => {
-      focus()
-      onClick(job)
-      shown.close()
-    }
-  } catch {
-    // Browsers of phones let only service workers show notifications. The page has said it.
-  }
 }
 
 /** Tells of the end of watched jobs: one tab by a notification of the browser, and each in its page. */
@@ -121,7 +84,7 @@ export const tellEnds = (telling: Telling): void => {
     const wasWatched = lately.delete(job.id)
     if (!wasWatched && !isWatched(job.id)) return
     telling.onEnd(job)
-    void tellOnce(job, () => show(job, telling))
+    void tellOnce(`${KEY} ${job.id} ${job.attempt}`, () => tellIfNew(job, telling))
   })
   addEventListener('storage', ({ key }) => {
     if (key !== KEY) return

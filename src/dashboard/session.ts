@@ -1,5 +1,5 @@
 import { ROOT } from './root.ts'
-import { storedText } from './storage.ts'
+import { storedText } from '../browser-client/stored-text.ts'
 
 /**
  * The token that was entered. It is kept in sessionStorage: it ends with the tab, the browser does not send it by itself, and

@@ -4,19 +4,22 @@ import { conditionOf, needsAttention } from '../browser-client/condition.ts'
 import { isFinished } from '../contract/states.ts'
 import type { HeadwayClient } from '../browser-client/types.ts'
 import type { LiveJob } from '../contract/live-job.ts'
+import { bells } from './bells.ts'
 import { errorText } from './element.ts'
 import { JobElement } from './job-element.ts'
-import { messageText, renderBar, renderFigures, renderMark, statusText } from './job-view.ts'
+import { endText, messageText, renderBar, renderFigures, renderMark, statusText } from './job-view.ts'
 import { bar, shared } from './styles.ts'
 
 /**
  * `<headway-job-card job-id="…">`: one job with its bar, its worker's message, and buttons to cancel it, after a question, and
- * to retry it. Parts: card, name, status, message, error, bar, track, fill, figures, count, rate, eta, eta-range, as-of, cancel, question,
- * cancel-yes, cancel-no, retry, dismiss.
+ * to retry it. Attribute `notify`: also a button by which the browser says how the job ended. Parts: card, name, status, message,
+ * error, bar, track, fill, figures, count, rate, eta, eta-range, as-of, notify, cancel, question, cancel-yes, cancel-no, retry,
+ * dismiss.
  */
 export class HeadwayJobCard extends JobElement {
   static override properties = {
     ...JobElement.properties,
+    notify: { type: Boolean },
     busy: { state: true },
     asking: { state: true },
     refusal: { state: true },
@@ -104,6 +107,10 @@ export class HeadwayJobCard extends JobElement {
       .action:hover:enabled {
         background: var(--_track);
       }
+      .action[aria-pressed='true'] {
+        border-color: currentColor;
+        font-weight: 600;
+      }
       .action:disabled {
         cursor: default;
         opacity: 0.6;
@@ -120,6 +127,8 @@ export class HeadwayJobCard extends JobElement {
     `,
   ]
 
+  /** Whether the visitor may ask to be told of the end. */
+  declare notify: boolean | undefined
   /** A request of the card is in flight. */
   declare busy: boolean | undefined
   /** The card asks before it cancels, because the work may have taken hours. */
@@ -130,12 +139,24 @@ export class HeadwayJobCard extends JobElement {
   declare dismiss: ((job: LiveJob) => void) | undefined
   #focus: string | null = null
   #hadFocus = false
+  #stopBells: (() => void) | null = null
+
+  override connectedCallback(): void {
+    super.connectedCallback()
+    this.#stopBells = bells.subscribe(() => this.requestUpdate())
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback()
+    this.#stopBells?.()
+  }
 
   protected override willUpdate(changed: PropertyValues): void {
     super.willUpdate(changed)
     const before = changed.get('job') as LiveJob | undefined
     if (before && before.id !== this.job?.id) this.refusal = undefined
     if (!this.job || !isCancellable(this.job)) this.asking = false
+    if (this.job) this.#tellEnd(this.job)
     this.#hadFocus = this.shadowRoot?.activeElement?.classList.contains('eta') ?? false
   }
 
@@ -182,11 +203,15 @@ export class HeadwayJobCard extends JobElement {
     const { language, dismiss } = this
     const { name, status } = job
     const named = { name }
-    if (isCancellable(job)) {
+    if (!isFinished(job)) {
       const label = language.text('progress.actions.cancelJob', named)
-      return this.#renderAction('cancel', language.text('progress.actions.cancel'), () => this.#ask(true), label)
+      return [
+        this.notify ? this.#renderBell(job) : nothing,
+        isCancellable(job)
+          ? this.#renderAction('cancel', language.text('progress.actions.cancel'), () => this.#ask(true), label)
+          : nothing,
+      ]
     }
-    if (!isFinished(job)) return nothing
     const label = language.text('progress.actions.retryJob', named)
     const retry = () => void this.#act(client => client.retry(job.id))
     return [
@@ -195,6 +220,40 @@ export class HeadwayJobCard extends JobElement {
         : this.#renderAction('retry', language.text('progress.actions.retry'), retry, label),
       dismiss ? this.#renderAction('dismiss', language.text('progress.actions.dismiss'), () => dismiss(job)) : nothing,
     ]
+  }
+
+  #renderBell({ id, name }: LiveJob): TemplateResult {
+    const { language } = this
+    return html`<button
+      type="button"
+      class="action small"
+      part="notify"
+      aria-pressed=${bells.has(id)}
+      aria-label=${language.text('progress.actions.notifyJob', { name })}
+      @click=${() => void this.#toggleBell(id)}
+    >
+      ${language.text('progress.actions.notify')}
+    </button>`
+  }
+
+  async #toggleBell(id: string): Promise<void> {
+    this.refusal = undefined
+    if (bells.has(id)) bells.remove(id)
+    else if (!(await bells.add(id))) this.refusal = this.language.text('progress.errors.noNotifications')
+  }
+
+  #tellEnd(job: LiveJob): void {
+    if (!this.notify || !isFinished(job)) return
+    const title = endText(this.language, job)
+    bells.tellEnd(job, { title, body: this.#endText(job) })
+  }
+
+  /** The reason of a failure, and otherwise the type: a notification has no other room for where it comes from. */
+  #endText(job: LiveJob): string {
+    const { language } = this
+    return job.status === 'failed'
+      ? messageText({ job, nowMs: Date.parse(job.updatedAt), language, asOf: null })
+      : job.jobType
   }
 
   #renderQuestion(job: LiveJob): TemplateResult {

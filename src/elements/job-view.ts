@@ -166,3 +166,9 @@ export const renderMark = (job: LiveJob, nowMs: number): TemplateResult => {
     ? html`<span class="spinner" part="spinner" aria-hidden="true"></span>`
     : html`<span class="mark ${look}" part="mark" aria-hidden="true">${mark}</span>`
 }
+
+/** How a finished job ended, with its name. */
+export const endText = (language: ProgressLanguage, { name, status }: LiveJob): string => {
+  const end = status === 'completed' || status === 'failed' ? status : 'cancelled'
+  return language.text(`progress.announce.${end}`, { name })
+}

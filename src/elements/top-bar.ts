@@ -11,7 +11,7 @@ import { isolated } from '../messages/language.ts'
 import { followList } from './connections.ts'
 import { Dismissed } from './dismissed.ts'
 import { HeadwayElement } from './element.ts'
-import { renderMark } from './job-view.ts'
+import { renderMark, endText } from './job-view.ts'
 import { shared } from './styles.ts'
 
 /** More cards would only make the page slow. */
@@ -265,7 +265,7 @@ export class HeadwayTopBar extends HeadwayElement {
       this.#announcement =
         ended.length > MAX_ANNOUNCED
           ? language.text('progress.recentlyCompleted', { count: ended.length })
-          : ended.map(job => language.text(endKeyOf(job), { name: job.name })).join('. ')
+          : ended.map(job => endText(language, job)).join('. ')
       this.requestUpdate()
     }, ANNOUNCE_MS)
   }
@@ -291,8 +291,3 @@ const CARD_PARTS = [
   'retry',
   'dismiss',
 ].join()
-
-const endKeyOf = ({ status }: LiveJob) =>
-  status === 'completed' || status === 'failed'
-    ? (`progress.announce.${status}` as const)
-    : 'progress.announce.cancelled'

@@ -17,6 +17,8 @@ export interface HeadwayProgressElement extends HeadwayElement {
 /** `<headway-job-card>` */
 export interface HeadwayJobCardElement extends HeadwayElement {
   jobId: string | undefined
+  /** Whether the card has a button by which the browser says how the job ended. */
+  notify: boolean | undefined
 }
 
 /** `<headway-top-bar>` */
@@ -32,7 +34,7 @@ export interface HeadwayTopBarElement extends HeadwayElement {
  */
 export interface HeadwayElementAttributes {
   'headway-progress': { url?: string; token?: TokenSource; 'job-id'?: string; plain?: boolean }
-  'headway-job-card': { url?: string; token?: TokenSource; 'job-id'?: string }
+  'headway-job-card': { url?: string; token?: TokenSource; 'job-id'?: string; notify?: boolean }
   'headway-top-bar': {
     url?: string
     token?: TokenSource

@@ -42,6 +42,8 @@ export const de: Messages = {
   'progress.actions.cancelNo': 'Nein',
   'progress.actions.retry': 'Wiederholen',
   'progress.actions.retryJob': '{name} wiederholen',
+  'progress.actions.notify': 'Bescheid geben',
+  'progress.actions.notifyJob': 'Bescheid geben, wenn {name} endet',
   'progress.actions.dismiss': 'Ausblenden',
   'progress.connection.connecting': 'Verbindung wird hergestellt',
   'progress.connection.live': 'Live',
@@ -56,6 +58,8 @@ export const de: Messages = {
   'progress.errors.cannotCancel': 'Dieser Vorgang lässt sich nicht abbrechen',
   'progress.errors.alreadyFinished': 'Der Vorgang ist bereits beendet',
   'progress.errors.notAllowed': 'Das ist Ihnen nicht erlaubt',
+  'progress.errors.noNotifications':
+    'Der Browser lässt hier keine Mitteilungen zu: Nur diese Karte sagt, wie der Job endet',
   'progress.errors.unreachable': 'Der Dienst antwortet nicht',
   'progress.errors.later': 'Der Dienst kann das gerade nicht: bitte gleich noch einmal',
   'progress.errors.other': 'Das hat nicht geklappt: {detail}',

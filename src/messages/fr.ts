@@ -44,6 +44,8 @@ export const fr: Messages = {
   'progress.actions.cancelNo': 'Non',
   'progress.actions.retry': 'Réessayer',
   'progress.actions.retryJob': 'Réessayer {name}',
+  'progress.actions.notify': 'Me prévenir',
+  'progress.actions.notifyJob': 'Me prévenir de la fin de {name}',
   'progress.actions.dismiss': 'Fermer',
   'progress.connection.connecting': 'Connexion',
   'progress.connection.live': 'En direct',
@@ -58,6 +60,8 @@ export const fr: Messages = {
   'progress.errors.cannotCancel': 'Cette opération ne peut pas être annulée',
   'progress.errors.alreadyFinished': 'L’opération est déjà terminée',
   'progress.errors.notAllowed': 'Cela ne vous est pas permis',
+  'progress.errors.noNotifications':
+    'Le navigateur n’autorise pas les notifications ici : seule cette carte dit comment la tâche se termine',
   'progress.errors.unreachable': 'Le service ne répond pas',
   'progress.errors.later': 'Le service ne peut pas le faire maintenant : réessayez dans un instant',
   'progress.errors.other': 'Cela n’a pas fonctionné : {detail}',

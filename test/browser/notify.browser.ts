@@ -5,6 +5,7 @@ import { startService } from '../helpers/service.ts'
 import { mint, SECRET } from '../helpers/tokens.ts'
 import { waitFor } from '../helpers/wait.ts'
 import { openBrowser, openPage, visit } from './browser.ts'
+import { startHost } from './host.ts'
 
 const browser = await openBrowser(t)
 const service = await startService(t)
@@ -105,6 +106,63 @@ t.test('where the browser allows no notifications, the page says so, and tells t
   await service.call('POST', `/jobs/${job.id}/complete`, {})
   await page.getByRole('status').filter({ hasText: 'is completed' }).waitFor()
   t.same(await saidBy(page), [])
+})
+
+t.test('a card has a bell where its page wants one, and one page of several says how the job ended, once', async t => {
+  const host = await startHost(t)
+  const own = await startService(t, { CORS_ORIGIN: host.url })
+  const [job, late] = [await own.createJob({ name: 'Embedded' }), await own.createJob({ name: 'Late' })]
+  host.page('/cards', {
+    service: own.url,
+    body: `<script type="module" src="${own.url}/elements.js"></script>
+      <headway-job-card notify job-id="${job.id}"></headway-job-card>
+      <headway-job-card notify job-id="${late.id}"></headway-job-card>
+      <section><headway-job-card job-id="${job.id}"></headway-job-card></section>`,
+  })
+  const context = await openContext('default')
+  const { page: first } = await openPage(t, context, `${host.url}/cards`)
+  const { page: second } = await openPage(t, context, `${host.url}/cards`)
+  await first.locator('section').getByText('Pending').waitFor()
+  t.equal(await first.locator('section [part=notify]').count(), 0, 'a card has none by itself')
+  await bellOf(first, 'Embedded').click()
+  await bellOf(first, 'Late').click()
+  const pressed = (page: Page, count: number) =>
+    waitFor(async () => (await page.locator('[part=notify][aria-pressed=true]').count()) === count)
+  await pressed(second, 2)
+  await own.call('POST', `/jobs/${job.id}/fail`, { errorMessage: 'no disk' })
+  const saidByBoth = async () => [...(await saidBy(first)), ...(await saidBy(second))]
+  t.same(await waitFor(async () => ((await saidByBoth()).length > 0 ? saidByBoth() : null)), [
+    { title: 'Embedded: failed', body: 'no disk' },
+  ])
+  for (const page of [first, second]) await page.getByText('no disk').first().waitFor()
+  await pressed(second, 1)
+
+  await Promise.all([first, second].map(page => page.goto('about:blank')))
+  await own.call('POST', `/jobs/${late.id}/complete`, {})
+  await first.goto(`${host.url}/cards`)
+  const afterwards = await waitFor(async () => ((await saidBy(first)).length > 0 ? saidBy(first) : null))
+  t.match(afterwards, [{ title: 'Late: completed' }])
+  t.equal(afterwards?.length, 1, 'the job that was told before is not told again')
+  await context.close()
+})
+
+t.test('a card says so where the browser allows no notifications', async t => {
+  const host = await startHost(t)
+  const own = await startService(t, { CORS_ORIGIN: host.url })
+  const job = await own.createJob({ name: 'Denied' })
+  host.page('/card', {
+    service: own.url,
+    body: `<script type="module" src="${own.url}/elements.js"></script>
+      <headway-job-card notify job-id="${job.id}"></headway-job-card>`,
+  })
+  const context = await openContext('denied')
+  const { page } = await openPage(t, context, `${host.url}/card`)
+  await bellOf(page, 'Denied').click()
+  await page.getByText('The browser allows no notifications here').waitFor()
+  await own.call('POST', `/jobs/${job.id}/complete`, {})
+  await page.getByText('Completed').waitFor()
+  t.same(await saidBy(page), [])
+  await context.close()
 })
 
 t.test("a job's tab shows its percent and its end in title and icon, also when nothing is rendered", async t => {

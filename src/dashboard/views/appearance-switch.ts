@@ -1,6 +1,6 @@
 import { html } from 'lit'
 import type { TemplateResult } from 'lit'
-import { storedText } from '../storage.ts'
+import { storedText } from '../../browser-client/stored-text.ts'
 import { text } from '../words.ts'
 import { PageElement } from './element.ts'
 import * as icons from './icons.ts'

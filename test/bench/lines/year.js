@@ -122,9 +122,7 @@ const measure = async ({ databaseUrl, postgres, load, readers, client, seconds, 
     const left = await countExpired(client, days)
     const retention = `Retention erased ${(expired - left).toLocaleString('en')} of ${expired.toLocaleString('en')} jobs in ${retentionSeconds.toFixed(0)} s`
     memory.push(['while erasing', residentBytes(service.pid) / 1e6, privateMb(await postgres.backends(databaseUrl))])
-    log(
-      `  ${retention}, longest pause of heartbeats ${erasing.longestPauseMs.toFixed(0)} ms`,
-    )
+    log(`  ${retention}, longest pause of heartbeats ${erasing.longestPauseMs.toFixed(0)} ms`)
     await load.call('stopYear')
     await readers.call('closeStreams')
     return { startMs, quiet, erasing, before, retention, memory }
