@@ -100,6 +100,11 @@ t.test('partitions in trouble come first, a stretch of the bar filters, and head
   await page.locator('job-partitions').getByRole('button', { name: 'Needs attention 2' }).click()
   await waitFor(async () => (await page.locator('job-partitions .row').count()) === 2)
   t.equal(await page.locator('.cell-mark[data-faded]').count(), 10, 'the picture keeps the others in their places')
+  const topOf = async (selector: string) => (await page.locator(selector).first().boundingBox())!.y
+  t.ok(
+    (await topOf('job-partitions .row')) < (await topOf('job-curves')),
+    'those that were asked for stand above the curves',
+  )
   await page.locator('job-partitions .outcomes [data-outcome=pending]').click()
   await waitFor(async () => (await rowNames(page)).join() === 'Part 10,Part 11,Part 12')
   t.match(page.url(), /partitions=pending/)

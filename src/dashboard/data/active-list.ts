@@ -5,7 +5,7 @@ import { isFinished } from '../../contract/states.ts'
 import { wantsAttention } from './attention.ts'
 import type { Partitions } from './partitions.ts'
 
-export const ACTIVE_STATUSES = ['running', 'pending', 'attention', 'at_risk', 'overdue', 'unusual'] as const
+export const ACTIVE_STATUSES = ['attention', 'running', 'pending', 'at_risk', 'overdue', 'unusual'] as const
 export type ActiveStatus = (typeof ACTIVE_STATUSES)[number]
 /** Most of the time, no job is in one of these. */
 export const RARE_STATUSES: ReadonlySet<ActiveStatus> = new Set(['at_risk', 'overdue', 'unusual'])

@@ -351,6 +351,7 @@ export const de: Messages = {
   'delivery.dead': 'Aufgegeben',
   'delivery.answer': 'Antwort {status}',
 
+  'picture.hint': 'Darauf zeigen oder die Pfeiltasten nehmen: hier steht, was es ist',
   'picture.grid': 'Teile als Bild',
   'picture.workers': 'Worker als Bild',
   'picture.views': 'Darstellung der Teile',

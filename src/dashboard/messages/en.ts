@@ -348,6 +348,7 @@ export const en = {
   'delivery.dead': 'Given up',
   'delivery.answer': 'answer {status}',
 
+  'picture.hint': 'Point at one, or move with the arrow keys: it is named here',
   'picture.grid': 'Partitions as a picture',
   'picture.workers': 'Workers as a picture',
   'picture.views': 'How to show the partitions',

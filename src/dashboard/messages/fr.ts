@@ -353,6 +353,7 @@ export const fr: Messages = {
   'delivery.dead': 'Abandonné',
   'delivery.answer': 'réponse {status}',
 
+  'picture.hint': 'Pointez-en une, ou utilisez les flèches : son nom apparaît ici',
   'picture.grid': 'Les partitions en image',
   'picture.workers': 'Les workers en image',
   'picture.views': 'Affichage des partitions',

@@ -1,8 +1,9 @@
-import { html, nothing } from 'lit'
+import { html } from 'lit'
 import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
 import { guard } from 'lit/directives/guard.js'
 import { repeat } from 'lit/directives/repeat.js'
 import type { Condition } from '../../browser-client/condition.ts'
+import { text } from '../words.ts'
 import { PageElement } from './element.ts'
 
 /** One cell of a picture. The object is the same until the cell changes. */
@@ -132,7 +133,9 @@ export class CellGrid extends PageElement {
           cell => guard([cell, cell.key === this.currentKey], () => this.#cell(cell)),
         )}
       </div>
-      <p class="cell-named" aria-hidden="true">${lookedAt === null ? nothing : this.describe(lookedAt)}</p>`
+      <p class="cell-named" ?data-hint=${lookedAt === null} aria-hidden="true">
+        ${lookedAt === null ? text('picture.hint') : this.describe(lookedAt)}
+      </p>`
   }
 
   #cell({ key, href, label, condition, percent, isSlow, isFaded }: Cell): TemplateResult {

@@ -69,6 +69,8 @@ class JobPartitions extends PageElement {
   protected override updated(changed: PropertyValues): void {
     if (!changed.has('query')) return
     const filter = this.#filter
+    // Those that were asked for stand directly below the picture, and the curves below them.
+    this.toggleAttribute('data-filtered', filter !== '')
     if (filter !== '' && filter !== this.#filtered && !this.contains(document.activeElement))
       this.firstElementChild?.scrollIntoView()
     this.#filtered = filter
