@@ -9,9 +9,20 @@ const source = fileURLToPath(new URL('../src/dashboard', import.meta.url))
 
 /**
  * The page, by how far it is from the root of the service: a proxy may have put that below a path, which only the browser
- * knows. `{{}}` in it is the way to the root, `{{main.ts}}` the name that a file has now.
+ * knows. `{{}}` in it is the way to the root, `{{main.ts}}` the name that a file has now, and `{{preload}}` stands for the modules
+ * that every page needs: without it, a browser learns of each of them only from the one before.
  */
 const PAGES = { 'index.html': './', 'job.html': '../' }
+/** What main.ts imports when it has chosen the language. */
+const SHELL = 'views/shell.ts'
+
+/** The names of a module's file and of all that it imports at its beginning. */
+const modulesOf = (outputs, path, found = new Set()) => {
+  if (found.has(path)) return found
+  found.add(path)
+  for (const each of outputs[path].imports) if (each.kind === 'import-statement') modulesOf(outputs, each.path, found)
+  return found
+}
 
 /** Writes the dashboard to `directory`. */
 export const buildDashboard = async directory => {
@@ -33,6 +44,11 @@ export const buildDashboard = async directory => {
       .filter(([, { entryPoint }]) => entryPoint)
       .map(([path, { entryPoint }]) => [entryPoint, basename(path)]),
   )
+  const shell = Object.keys(metafile.outputs).find(path => metafile.outputs[path].entryPoint === SHELL)
+  const preload = root =>
+    [...modulesOf(metafile.outputs, shell)]
+      .map(path => `<link rel="modulepreload" href="${root}dashboard/${basename(path)}" />`)
+      .join('\n    ')
   const page = readFileSync(`${source}/index.html`, 'utf8')
   const nameOf = entry => {
     const name = names.get(entry)
@@ -40,7 +56,9 @@ export const buildDashboard = async directory => {
     return name
   }
   for (const [name, root] of Object.entries(PAGES)) {
-    const filled = page.replaceAll(/\{\{(.*?)\}\}/g, (_, entry) => (entry === '' ? root : nameOf(entry)))
+    const filled = page.replaceAll(/\{\{(.*?)\}\}/g, (_, entry) =>
+      entry === '' ? root : entry === 'preload' ? preload(root) : nameOf(entry),
+    )
     writeFileSync(`${directory}/${name}`, filled)
   }
 }

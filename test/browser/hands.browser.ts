@@ -58,6 +58,25 @@ t.test('the first load of the list, and of a job, is compressed and small, and i
   }
 })
 
+t.test('the page names all modules of its first load, so that none waits for another one', async t => {
+  for (const path of ['/', `/jobs/${(await service.createJob({ name: 'Named' })).id}`]) {
+    const { page } = await visit(t, browser, service.url + path)
+    await page
+      .locator(path === '/' ? '.row' : '.overview')
+      .first()
+      .waitFor()
+    const [html, loaded] = await Promise.all([
+      fetch(service.url + path, { headers: { accept: 'text/html' } }).then(response => response.text()),
+      page.evaluate(() => performance.getEntriesByType('resource').map(({ name }) => ({ name }))),
+    ])
+    const modules = loaded.map(({ name }) => name.split('/').at(-1) ?? '').filter(name => name.endsWith('.js'))
+    // The chart of a job comes later.
+    const late = modules.filter(name => !html.includes(name))
+    t.ok(late.length <= (path === '/' ? 0 : 1), late.join())
+    t.ok(html.includes('rel="modulepreload"'))
+  }
+})
+
 t.test('a row is a link as a whole: a click opens the job, and a middle click opens it in a new tab', async t => {
   const job = await service.createJob({ name: 'Whole row', jobType: 'rows', totalCount: 10, cancellable: true })
   await service.heartbeat(job.id, { processedCount: 4, message: 'Somewhere in it' })

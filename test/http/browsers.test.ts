@@ -428,7 +428,7 @@ t.test(
       t.notMatch(html, /<script(?![^>]*src=)|<style|\son\w+=|style="|https?:|(src|href)="\//)
       const named = [...html.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, address = '']) => address)
       t.same(named.pop(), `${root}docs/`, 'for those without JavaScript')
-      t.equal(named.length, 4)
+      t.ok(named.length > 4, 'also the modules that it needs')
       for (const address of named) {
         t.ok(
           files.some(({ name }) => address === `${root}dashboard/${name}`),
