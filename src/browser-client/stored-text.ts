@@ -26,3 +26,25 @@ export const storedText = (area: () => Storage, key: string): StoredText => {
     },
   }
 }
+
+/** A list of ids that a page stores, the newest last, of which at most `most` are kept. */
+export interface StoredIds {
+  read: () => string[]
+  write: (ids: readonly string[]) => void
+}
+
+export const storedIds = (area: () => Storage, key: string, most: number): StoredIds => {
+  const stored = storedText(area, key)
+  return {
+    read() {
+      try {
+        const ids: unknown = JSON.parse(stored.read() ?? '[]')
+        return Array.isArray(ids) ? ids.filter(id => typeof id === 'string') : []
+      } catch {
+        // The stored text was written by another program.
+        return []
+      }
+    },
+    write: ids => stored.write(ids.length === 0 ? null : JSON.stringify(ids.slice(-most))),
+  }
+}

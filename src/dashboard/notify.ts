@@ -1,7 +1,7 @@
 import type { LiveJob } from '../contract/live-job.ts'
 import { headway, redraw } from './feed.ts'
 import { ROOT } from './root.ts'
-import { storedText } from '../browser-client/stored-text.ts'
+import { storedIds } from '../browser-client/stored-text.ts'
 import { askPermission, showEnd, tellOnce } from '../browser-client/notifications.ts'
 
 /**
@@ -15,21 +15,9 @@ const MAX_TOLD = 200
 const SECOND_MS = 1_000
 
 /** The ids of jobs of which no tab has to tell any more: one has, or the visitor has changed their mind. */
-const stored = storedText(() => localStorage, KEY)
+const told = storedIds(() => localStorage, KEY, MAX_TOLD)
 
-const toldIds = (): string[] => {
-  try {
-    const ids: unknown = JSON.parse(stored.read() ?? '[]')
-    return Array.isArray(ids) ? ids.filter(id => typeof id === 'string') : []
-  } catch {
-    return []
-  }
-}
-
-const keepTold = (ids: readonly string[]): void =>
-  stored.write(ids.length === 0 ? null : JSON.stringify(ids.slice(-MAX_TOLD)))
-
-const markTold = (id: string): void => keepTold([...toldIds().filter(other => other !== id), id])
+const markTold = (id: string): void => told.write([...told.read().filter(other => other !== id), id])
 
 /** The jobs that were watched a moment ago: another tab may have told of an end before this one hears of it. */
 const lately = new Set<string>()
@@ -38,7 +26,7 @@ export const isWatched = (id: string): boolean => headway.waiting().includes(id)
 
 /** Begins to watch a job. Resolves with whether the browser may say how it ended; otherwise only an open page does. */
 export const watch = async (id: string): Promise<boolean> => {
-  keepTold(toldIds().filter(other => other !== id))
+  told.write(told.read().filter(other => other !== id))
   // The end is told by `tellEnds`. A rejection means that the job is no longer watched, or no longer there.
   headway.waitFor(id).catch(() => redraw())
   redraw()
@@ -55,7 +43,7 @@ export const unwatch = (id: string): void => {
 
 /** Unless a tab of this browser has told the end: stores that this one does, and shows it. */
 const tellIfNew = (job: LiveJob, { words, onClick }: Telling): boolean => {
-  if (toldIds().includes(job.id)) return false
+  if (told.read().includes(job.id)) return false
   markTold(job.id)
   showEnd(job, { ...words(job), onClick: () => onClick(job) })
   return true
@@ -88,7 +76,7 @@ export const tellEnds = (telling: Telling): void => {
   })
   addEventListener('storage', ({ key }) => {
     if (key !== KEY) return
-    for (const id of toldIds()) if (isWatched(id)) headway.forget(id)
+    for (const id of told.read()) if (isWatched(id)) headway.forget(id)
     redraw()
   })
 }

@@ -1,5 +1,5 @@
 import { askPermission, showEnd, tellOnce } from '../browser-client/notifications.ts'
-import { storedText } from '../browser-client/stored-text.ts'
+import { storedIds } from '../browser-client/stored-text.ts'
 import type { LiveJob } from '../contract/live-job.ts'
 
 const KEY = 'headway:bells'
@@ -11,21 +11,21 @@ const MAX_BELLS = 100
  * next page with a card of the job tells its end.
  */
 class Bells {
-  readonly #stored = storedText(() => localStorage, KEY)
+  readonly #stored = storedIds(() => localStorage, KEY, MAX_BELLS)
   readonly #listeners = new Set<() => void>()
 
   has(id: string): boolean {
-    return this.#ids().includes(id)
+    return this.#stored.read().includes(id)
   }
 
   /** Resolves with whether the browser may say how the job ends. Call it when the visitor has pressed a button. */
   async add(id: string): Promise<boolean> {
-    this.#keep([...this.#ids().filter(other => other !== id), id])
+    this.#keep([...this.#stored.read().filter(other => other !== id), id])
     return askPermission()
   }
 
   remove(id: string): void {
-    this.#keep(this.#ids().filter(other => other !== id))
+    this.#keep(this.#stored.read().filter(other => other !== id))
   }
 
   /** Tells the end of a job in one tab of the browser, if the visitor wants to be told, and once. */
@@ -53,18 +53,8 @@ class Bells {
     if (key === KEY || key === null) for (const listener of this.#listeners) listener()
   }
 
-  #ids(): string[] {
-    try {
-      const ids: unknown = JSON.parse(this.#stored.read() ?? '[]')
-      return Array.isArray(ids) ? ids.filter(id => typeof id === 'string') : []
-    } catch {
-      // The stored text was written by another program.
-      return []
-    }
-  }
-
   #keep(ids: readonly string[]): void {
-    this.#stored.write(ids.length === 0 ? null : JSON.stringify(ids.slice(-MAX_BELLS)))
+    this.#stored.write(ids)
     this.#look({ key: KEY })
   }
 }
