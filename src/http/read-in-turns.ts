@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream'
 import type { Party } from '../turns/turns.ts'
 import { Pieces } from '../turns/pieces.ts'
-import type { LoopTurns } from './limits/loop-turns.ts'
+import type { LoopTurns, Turn } from './limits/loop-turns.ts'
 
 /**
  * Reads a stream in turns of `party`. A turn reads as much of what has arrived as it has time for. The rest waits at the sender.
@@ -17,15 +17,16 @@ export const readInTurns = (
   // A stream says that it is readable when more has arrived, and does not say so again for what a turn has left. `read` gives all
   // that has arrived; since Node 26 it gives the first chunk of that, which may be a single byte.
   let waits = false
-  const read = () => {
+  const read = (turn: Turn) => {
     waits = false
-    const turn = new Pieces()
+    const time = new Pieces()
     while (!isStopped) {
       const piece = stream.read() as Buffer | null
       if (!piece) return
+      turn.bytesRead += piece.length
       take(piece)
       if (stream.readableLength === 0) return
-      if (turn.isOver()) {
+      if (time.isOver()) {
         goOn()
         return
       }

@@ -53,6 +53,36 @@ t.test(
 )
 
 t.test(
+  'while other tenants call, a rest of a second follows each 32 MB of bodies that were read, however fast that was',
+  async t => {
+    const turns = new LoopTurns()
+    const restAfter = async (bytesRead: number) => {
+      let ended = 0
+      const read = turns.run(GREEDY, turn => {
+        turn.bytesRead = bytesRead
+        ended = performance.now()
+      })
+      const next = turns.run(GREEDY, () => performance.now() - ended)
+      await read
+      return next
+    }
+    turns.saw(MODEST.tenantId)
+    // A timer may be early by a millisecond, and never more.
+    t.ok((await restAfter(4 * 1024 * 1024)) >= 124)
+    t.ok((await restAfter(1024 * 1024)) >= 30)
+    const arrived = new Readable({ read: () => undefined })
+    arrived.push(Buffer.alloc(3 * 1024 * 1024))
+    const read = new Promise(resolve => {
+      const options = { loopTurns: turns, take: resolve, fail: (error: Error) => t.error(error) }
+      readInTurns(arrived, GREEDY, options)
+    })
+    await read
+    const readAt = performance.now()
+    t.ok((await turns.run(GREEDY, () => performance.now() - readAt)) >= 92, 'a stream tells what it has read')
+  },
+)
+
+t.test(
   'callers who share a read are answered fifty at a time, and all are answered although no turn comes',
   async t => {
     const groups: number[] = []
@@ -62,7 +92,7 @@ t.test(
         t.equal(party.tenantId, GREEDY.tenantId)
         groups.push(answered)
         if (answered >= 100) throw new Error('no turn came')
-        return work()
+        return work({ bytesRead: 0 })
       },
     }
     const sharedRead = createSharedRead(inTurns)

@@ -13,7 +13,7 @@ import { percentile } from '../load/statistics.js'
 import { ATTACKS } from './attacks.js'
 
 const JOBS = 200_000
-const SECONDS = Number(process.env.FAIRNESS_SECONDS ?? 15)
+const SECONDS = Number(process.env.FAIRNESS_SECONDS ?? 25)
 /** An attack is under way for so long before anything is measured. */
 const WARM_UP_SECONDS = 3
 const MAX_RATIO = 5
