@@ -160,6 +160,15 @@ t.test('a path keeps at most eight even points, from 0 to its last moment', asyn
   t.ok(long >= 4 && long <= 8, 'also after a gap of years')
 })
 
+t.test('how long a step of the path is does not change the rate that follows from it', async t => {
+  const followed = (step: number) => {
+    const given = `'{0,1,4.6e8,9.4e8,9.4e8,9.4e8}', ${step}, ${5 * step}, 9.4e8, ${6 * step}, 9.4e8, 12`
+    return `(headway.follow_pace(${given})).seconds / ${step}, (headway.follow_pace(${given})).units`
+  }
+  const [whole, odd] = [await numbers([followed(8)]), await numbers([followed(7.848592861909693)])]
+  t.ok(isNear(odd[0]!, whole[0]!, 1e-9) && odd[1] === whole[1], `${odd.join()} are ${whole.join()}`)
+})
+
 t.test('an idle time that is expected is subtracted, up to the mean time of an advance', async t => {
   const found = await numbers(
     ['5, 100, 10', '50, 100, 10', '-1, 100, 10', '5, 100, 0', 'NULL, NULL, NULL'].map(
@@ -244,7 +253,7 @@ t.test(
 )
 
 t.test('a run that follows the shape has better odds than an even run', async t => {
-  const odds = (path: number[]) => `headway.shape_odds('{${path.join(',')}}', 10, ${LATE})`
+  const odds = (path: number[]) => `headway.shape_odds('{${path.join(',')}}', ${LATE})`
   const alike = [0, 1, 2, 3, 4].map(n => Math.sqrt(n / 8))
   const even = [0, 1, 2, 3, 4].map(n => n / 8)
   const [follows, goes, early] = await numbers([odds(alike), odds(even), odds([0, 0.1])])

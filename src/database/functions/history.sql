@@ -80,10 +80,10 @@ $$;
 -- error of a rate in shares of the work, the other that of a rate in shares of the usual time. Both are the mean difference
 -- between the logarithms of the rates before and after a moment: the half, and three quarters of the time so far. `path` has the
 -- share of the work at even moments of the job's time, as headway.extend_path makes it. A share falls where a total grows.
-CREATE FUNCTION headway.shape_odds(path real[], step float8, shape smallint[]) RETURNS real
+CREATE FUNCTION headway.shape_odds(path real[], shape smallint[]) RETURNS real
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
-  whole CONSTANT float8 := step * (cardinality(path) - 1);
+  steps CONSTANT integer := cardinality(path) - 1;
   before float8;
   after float8;
   moment float8;
@@ -93,7 +93,7 @@ BEGIN
     RETURN 1;
   END IF;
   FOREACH moment IN ARRAY ARRAY[0.5, 0.75] LOOP
-    before := headway.path_at(path, step, moment * whole);
+    before := headway.path_at(path, moment * steps);
     after := path[cardinality(path)];
     difference := difference + (1 - moment) / 0.75 * (
       least(3, abs(ln((greatest(0, before - path[1]) / moment + 1e-9) / (greatest(0, after - before) / (1 - moment) + 1e-9))))
@@ -115,12 +115,9 @@ CREATE FUNCTION headway.follow_shape(
   path real[], step float8, shape smallint[], since float8, share float8, until float8, until_share float8
 ) RETURNS headway.followed_shape LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
-  followed headway.followed_shape;
+  extended CONSTANT record := headway.extend_path(path, step, since, share, until, until_share);
 BEGIN
-  SELECT e.path, e.step INTO followed.path, followed.step
-  FROM headway.extend_path(path, step, since, share, until, until_share) e;
-  followed.odds := headway.shape_odds(followed.path, followed.step, shape);
-  RETURN followed;
+  RETURN ROW(extended.path, extended.step, headway.shape_odds(extended.path, shape))::headway.followed_shape;
 END
 $$;
 

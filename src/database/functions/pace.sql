@@ -79,12 +79,25 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE WHEN longest > 0 AND longest < 'infinity' AND rest > 0 AND shared >= total THEN least(rate, rest / longest) ELSE rate END
 $$;
 
--- The units that a path had reached at a moment. `step` is the time between two of its points.
-CREATE FUNCTION headway.path_at(path real[], step float8, moment float8) RETURNS float8
+-- What a path had reached at a place: 0 is its first point, 1 its second one. The place lies before the last point.
+CREATE FUNCTION headway.path_at(path real[], place float8) RETURNS float8
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT CASE WHEN moment <= 0 THEN path[1] WHEN moment >= step * (cardinality(path) - 1) THEN path[cardinality(path)]
-    ELSE path[1 + floor(moment / step)::integer] + (moment / step - floor(moment / step))
-      * (path[2 + floor(moment / step)::integer]::float8 - path[1 + floor(moment / step)::integer]) END
+  SELECT path[1 + floor(place)::integer] + (place - floor(place))
+    * (path[2 + floor(place)::integer]::float8 - path[1 + floor(place)::integer])
+$$;
+
+-- The logarithm of the mean rate up to a place at which the path had reached `units`: over the last `part` of the time until
+-- then. It is a rate per step. `least_rate` is added, because 0 has no logarithm.
+CREATE FUNCTION headway.log_rate(path real[], place float8, units float8, part float8, least_rate float8) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT ln((units - headway.path_at(path, place * (1 - part))) / (place * part) + least_rate)
+$$;
+
+-- How wrong that rate was for what came after the place: the difference from the logarithm of the actual rate, 3 at most.
+CREATE FUNCTION headway.rate_error(
+  path real[], place float8, units float8, part float8, least_rate float8, actual float8
+) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT least(3, abs(headway.log_rate(path, place, units, part, least_rate) - actual))
 $$;
 
 -- Adds to a path the even moments between `seconds` and `until_seconds`. When it has eight points, every second one is left out
@@ -115,69 +128,69 @@ $$;
 -- The path with an advance that lasted from `seconds` to `until_seconds`, and the rate that follows from it. A candidate is
 -- tested at the half, at three quarters and at seven eighths of the time. Where the tests do not decide, a
 -- candidate that looks back further counts more. A candidate looks back for at least three mean gaps.
+--
+-- A short job grows its path with every other heartbeat, and each statement of this function takes longer than the arithmetic in
+-- it. So there are few statements, time is counted in steps of the path, and nothing here starts a query.
 CREATE FUNCTION headway.follow_pace(
   path real[], step float8, seconds float8, units float8, until_seconds float8, until_units float8, advances bigint
 ) RETURNS headway.pace LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
-  result headway.pace;
-  looks_back CONSTANT float8[] := '{1, 0.5, 0.25, 0.125}';
-  tests CONSTANT float8[] := '{0.5, 0.25, 0.125}';
-  errors float8[] := '{0, 0, 0, 0}';
-  tested integer := 0;
-  whole float8;
-  done float8;
-  moment float8;
-  since float8;
+  extended CONSTANT record := headway.extend_path(path, step, seconds, units, until_seconds, until_units);
+  points CONSTANT real[] := extended.path;
+  steps CONSTANT integer := cardinality(points) - 1;
+  done CONSTANT float8 := points[steps + 1];
+  least_rate CONSTANT float8 := 1e-12 * extended.step;
+  -- How far candidates look back at least: in steps, and as a part of the time.
+  least_steps CONSTANT float8 := 3 * steps::float8 / advances;
+  least_part float8;
+  -- There is a test only where at least three advances came after its moment.
+  tests CONSTANT integer := CASE WHEN advances >= 24 THEN 3 WHEN advances >= 12 THEN 2 WHEN advances >= 6 THEN 1 ELSE 0 END;
+  place float8;
+  reached float8;
   actual float8;
-  least_error float8 := 'infinity';
-  weight float8;
-  weights float8 := 0;
-  log_rate float8 := 0;
-  span float8 := 0;
-  error float8 := 0;
+  error_1 float8 := 0;
+  error_2 float8 := 0;
+  error_3 float8 := 0;
+  error_4 float8 := 0;
+  least_error float8;
+  weight_1 float8;
+  weight_2 float8;
+  weight_3 float8;
+  weight_4 float8;
+  weights float8;
+  span float8;
+  rate float8;
 BEGIN
-  SELECT e.path, e.step INTO result.path, result.step
-  FROM headway.extend_path(path, step, seconds, units, until_seconds, until_units) e;
-  whole := result.step * (cardinality(result.path) - 1);
-  IF whole <= 0 THEN
-    result.units := until_units;
-    result.seconds := until_seconds;
-    RETURN result;
+  IF steps < 1 THEN
+    RETURN ROW(points, extended.step, until_units, until_seconds, NULL::real)::headway.pace;
   END IF;
-  done := result.path[cardinality(result.path)];
-  FOR t IN 1..3 LOOP
-    CONTINUE WHEN advances * tests[t] < 3;
-    moment := whole * (1 - tests[t]);
-    since := headway.path_at(result.path, result.step, moment);
-    actual := (done - since) / (whole - moment);
-    tested := tested + 1;
-    FOR c IN 1..4 LOOP
-      span := least(moment, greatest(looks_back[c] * moment, 3 * whole / advances));
-      errors[c] := errors[c] + least(3, abs(ln(
-        ((since - headway.path_at(result.path, result.step, moment - span)) / span + 1e-12) / (actual + 1e-12))));
-    END LOOP;
+  FOR t IN 1..tests LOOP
+    place := steps - steps / (1 << t)::float8;
+    reached := headway.path_at(points, place);
+    actual := ln((done - reached) / (steps - place) + least_rate);
+    least_part := least(1, least_steps / place);
+    error_1 := error_1 + headway.rate_error(points, place, reached, 1, least_rate, actual) / tests;
+    error_2 := error_2 + headway.rate_error(points, place, reached, greatest(0.5, least_part), least_rate, actual) / tests;
+    error_3 := error_3 + headway.rate_error(points, place, reached, greatest(0.25, least_part), least_rate, actual) / tests;
+    error_4 := error_4 + headway.rate_error(points, place, reached, greatest(0.125, least_part), least_rate, actual) / tests;
   END LOOP;
-  FOR c IN 1..4 LOOP
-    errors[c] := CASE WHEN tested > 0 THEN errors[c] / tested ELSE 0 END;
-    least_error := least(least_error, errors[c] + 0.02 * c);
-  END LOOP;
-  result.seconds := 0;
-  FOR c IN 1..4 LOOP
-    weight := exp(-32 * (errors[c] + 0.02 * c - least_error));
-    span := least(whole, greatest(looks_back[c] * whole, 3 * whole / advances));
-    weights := weights + weight;
-    log_rate := log_rate + weight
-      * ln((done - headway.path_at(result.path, result.step, whole - span)) / span + 1e-12);
-    result.seconds := result.seconds + weight * span;
-    error := error + weight * errors[c];
-  END LOOP;
-  result.seconds := result.seconds / weights;
-  result.units := result.seconds * exp(log_rate / weights);
-  result.error := CASE WHEN tested > 0 THEN error / weights END;
-  -- What came after the last point of the path.
-  result.units := result.units + until_units - done;
-  result.seconds := result.seconds + until_seconds - whole;
-  RETURN result;
+  least_error := least(error_1 + 0.02, error_2 + 0.04, error_3 + 0.06, error_4 + 0.08);
+  weight_1 := exp(-32 * (error_1 + 0.02 - least_error));
+  weight_2 := exp(-32 * (error_2 + 0.04 - least_error));
+  weight_3 := exp(-32 * (error_3 + 0.06 - least_error));
+  weight_4 := exp(-32 * (error_4 + 0.08 - least_error));
+  weights := weight_1 + weight_2 + weight_3 + weight_4;
+  least_part := least(1, least_steps / steps);
+  span := steps * (weight_1 + weight_2 * greatest(0.5, least_part) + weight_3 * greatest(0.25, least_part)
+    + weight_4 * greatest(0.125, least_part)) / weights;
+  rate := exp((weight_1 * headway.log_rate(points, steps, done, 1, least_rate)
+    + weight_2 * headway.log_rate(points, steps, done, greatest(0.5, least_part), least_rate)
+    + weight_3 * headway.log_rate(points, steps, done, greatest(0.25, least_part), least_rate)
+    + weight_4 * headway.log_rate(points, steps, done, greatest(0.125, least_part), least_rate)) / weights);
+  -- What came after the last point of the path is added.
+  RETURN ROW(points, extended.step, span * rate + until_units - done, (span - steps) * extended.step + until_seconds,
+    CASE WHEN tests > 0 THEN (weight_1 * error_1 + weight_2 * error_2 + weight_3 * error_3 + weight_4 * error_4) / weights END
+  )::headway.pace;
 END
 $$;
 
