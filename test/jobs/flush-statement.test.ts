@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import t from 'tap'
 import { FUNCTIONS } from '../../src/database/functions.ts'
-import { openDatabase } from '../../src/database/connection.ts'
+import { openDatabase, type Database } from '../../src/database/connection.ts'
 import { flushHeartbeats } from '../../src/jobs/heartbeats/statement.ts'
 import type { Heartbeat } from '../../src/contract/heartbeat.ts'
 import { OPEN_IDENTITY, scopeOf, type Scope } from '../../src/jobs/identity.ts'
@@ -39,6 +39,37 @@ const workerRows = async (jobIds: string[]) => {
   )
   return rows
 }
+
+t.test('plans that were made while there was one job find each job by its id', async t => {
+  const { pool: fresh } = await createTestDatabase(t)
+  const client = await fresh.connect()
+  t.teardown(() => client.release())
+  const query = async (name: string, text: string, values: unknown[]) =>
+    (await client.query<object>({ name, text, values })).rows
+  const { rows: jobs } = await client.query<{ id: string }>(
+    `INSERT INTO public.progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds)
+    VALUES ($1, 'import', 'Import', 60) RETURNING id`,
+    [everywhere.tenantId],
+  )
+  const jobId = jobs[0]!.id
+  const write = (fields: Partial<Heartbeat>) =>
+    flushHeartbeats({ query } as unknown as Database, [entryOf({ jobId, ...fields })], false)
+  // Within a transaction, a session keeps its counts for itself.
+  await client.query('BEGIN')
+  // The first one is written by flush_any, the second one by flush_plain.
+  await write({ processedCount: 1 })
+  await write({ processedCount: 2 })
+  const { rows: used } = await client.query<{ name: string }>(
+    `SELECT indexrelid::regclass::text AS name FROM pg_index
+    WHERE indrelid = 'public.progress_jobs'::regclass AND pg_stat_get_xact_numscans(indexrelid) > 0 ORDER BY 1`,
+  )
+  await client.query('COMMIT')
+  t.same(
+    used.map(({ name }) => name.replace('public.', '')),
+    ['progress_jobs_batch', 'progress_jobs_durations', 'progress_jobs_pkey'],
+    'and that of durations where the job starts',
+  )
+})
 
 t.test('each heartbeat of a flush is written with its own fields, and fields that it leaves out stay', async t => {
   const jobIds = await Promise.all(Array.from({ length: 7 }, () => createJob()))

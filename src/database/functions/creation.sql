@@ -19,7 +19,7 @@ BEGIN
     SELECT p.* INTO parent FROM public.progress_jobs p
     -- A token of one job can make partitions of that job only.
     WHERE p.id = j.parent_job_id AND coalesce(p.id = create_job.scope_job_id, true) AND headway.sees(
-      p, create_job.tenant_id, create_job.all_organizations, create_job.organization_id, create_job.scope_job_id)
+      p, create_job.tenant_id, create_job.all_organizations, create_job.organization_id, create_job.scope_job_id) IS TRUE
     FOR NO KEY UPDATE;
     IF NOT FOUND THEN
       RETURN QUERY SELECT 'parent_not_found', NULL, NULL::json, NULL::json, NULL::json, NULL;

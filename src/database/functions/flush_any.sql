@@ -53,7 +53,7 @@ BEGIN
     FROM json_populate_recordset(NULL::headway.heartbeat, heartbeats) AS x
     LEFT JOIN LATERAL (
       SELECT * FROM public.progress_jobs j
-      WHERE j.id = x.job_id AND headway.sees(j, x.tenant_id, x.all_organizations, x.organization_id, x.scope_job_id)
+      WHERE j.id = x.job_id AND headway.sees(j, x.tenant_id, x.all_organizations, x.organization_id, x.scope_job_id) IS TRUE
       OFFSET 0
     ) j ON true
     LEFT JOIN LATERAL (

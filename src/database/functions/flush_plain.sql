@@ -34,7 +34,7 @@ BEGIN
       scope_job_ids, actors, processed_counts, increments, total_counts, messages, reported_ats) AS x
     CROSS JOIN LATERAL (
       SELECT j.ctid AS place, j.* FROM public.progress_jobs j
-      WHERE j.id = x.job_id AND headway.sees(j, x.tenant_id, x.all_organizations, x.organization_id, x.scope_job_id)
+      WHERE j.id = x.job_id AND headway.sees(j, x.tenant_id, x.all_organizations, x.organization_id, x.scope_job_id) IS TRUE
         AND j.liveness = 'ok' AND j.stages IS NULL AND j.children IS NULL AND coalesce(x.attempt = j.attempt, true)
       OFFSET 0
     ) j

@@ -234,7 +234,7 @@ DECLARE
 BEGIN
   SELECT p.* INTO j FROM public.progress_jobs p
   WHERE p.id = change_job.job_id AND headway.sees(
-    p, change_job.tenant_id, change_job.all_organizations, change_job.organization_id, change_job.scope_job_id);
+    p, change_job.tenant_id, change_job.all_organizations, change_job.organization_id, change_job.scope_job_id) IS TRUE;
   -- Locks the batch before its partition, in the order that locks.sql prescribes. `headway.sees` reads only columns that never
   -- change, so its result still holds after the lock is taken.
   SELECT p.* INTO batch FROM public.progress_jobs p WHERE p.id = j.parent_job_id FOR NO KEY UPDATE;

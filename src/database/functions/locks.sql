@@ -7,7 +7,7 @@
 -- batches among them, and the batches that their partitions belong to. With `skip_locked`, jobs that another session holds are
 -- left out; if that is a batch, its partitions are left out, too. With `tenant_ids`, jobs of other tenants are not touched. A
 -- lock is a write: a caller that asks for another tenant's job could delay that job, and could tell from the time of the answer
--- that the job exists.
+-- that the job exists. IS TRUE: as for headway.sees (visibility.sql), rows are found by their ids alone.
 CREATE FUNCTION headway.lock_jobs(
   ids uuid[], skip_locked boolean, tenant_ids uuid[] DEFAULT NULL, OUT held uuid[], OUT batches uuid[]
 )
@@ -19,21 +19,21 @@ BEGIN
   IF skip_locked THEN
     IF batches <> '{}' THEN
       batches := ARRAY(
-        SELECT id FROM public.progress_jobs WHERE id = ANY (batches) AND (tenant_ids IS NULL OR tenant_id = ANY (tenant_ids))
+        SELECT id FROM public.progress_jobs WHERE id = ANY (batches) AND (tenant_ids IS NULL OR tenant_id = ANY (tenant_ids)) IS TRUE
         ORDER BY id FOR NO KEY UPDATE SKIP LOCKED);
     END IF;
     held := ARRAY(
       SELECT id FROM public.progress_jobs WHERE id = ANY (ids) AND (parent_job_id IS NULL OR parent_job_id = ANY (batches))
-        AND (tenant_ids IS NULL OR tenant_id = ANY (tenant_ids))
+        AND (tenant_ids IS NULL OR tenant_id = ANY (tenant_ids)) IS TRUE
       ORDER BY id FOR NO KEY UPDATE SKIP LOCKED);
   ELSE
     IF batches <> '{}' THEN
       batches := ARRAY(
-        SELECT id FROM public.progress_jobs WHERE id = ANY (batches) AND (tenant_ids IS NULL OR tenant_id = ANY (tenant_ids))
+        SELECT id FROM public.progress_jobs WHERE id = ANY (batches) AND (tenant_ids IS NULL OR tenant_id = ANY (tenant_ids)) IS TRUE
         ORDER BY id FOR NO KEY UPDATE);
     END IF;
     held := ARRAY(
-      SELECT id FROM public.progress_jobs WHERE id = ANY (ids) AND (tenant_ids IS NULL OR tenant_id = ANY (tenant_ids))
+      SELECT id FROM public.progress_jobs WHERE id = ANY (ids) AND (tenant_ids IS NULL OR tenant_id = ANY (tenant_ids)) IS TRUE
       ORDER BY id FOR NO KEY UPDATE);
   END IF;
 END
