@@ -48,6 +48,20 @@ for (const [name, catalogue] of Object.entries(CATALOGUES)) {
   })
 }
 
+t.test('a message without the syntax of ICU is its own text, and is what ICU would make of it', t => {
+  const byIcu = (message: string) =>
+    new IntlMessageFormat(message, 'en', undefined, { ignoreTag: true }).format({ name: 'X' })
+  for (const message of ['Jobs', 'Don’t <b>#</b>', "Don't", "It''s", "'{name}'", '{name}', "'{'", "''", '']) {
+    t.equal(new Language({ key: message }, 'en').text('key', { name: 'X' }), byIcu(message), message)
+  }
+  fc.assert(
+    fc.property(fc.string({ unit: fc.constantFrom('a', ' ', '#', '<', '|', "'", '’') }), message => {
+      t.equal(new Language({ key: message }, 'en').text('key'), byIcu(message))
+    }),
+  )
+  t.end()
+})
+
 t.test('the message keys that other products have used exist', t => {
   for (const key of [
     ...['title', 'activeCount', 'recentlyCompleted', 'eta.seconds', 'eta.minutes', 'eta.hoursMinutes'],
