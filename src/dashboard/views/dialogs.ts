@@ -1,4 +1,4 @@
-import { html } from 'lit'
+import { html, nothing } from 'lit'
 import type { PropertyDeclarations, TemplateResult } from 'lit'
 import { createRef, ref } from 'lit/directives/ref.js'
 import type { JobDocument } from '../../contract/job.ts'
@@ -97,7 +97,6 @@ class ConfirmDialog extends PageElement {
   }
 
   protected override render(): TemplateResult {
-    const { action, job } = this
     return html`<dialog
       class="dialog"
       aria-labelledby="dialog-title"
@@ -105,24 +104,24 @@ class ConfirmDialog extends PageElement {
       @close=${this.#closed}
       ${ref(this.#dialog)}
     >
-      <form @submit=${this.#confirm}>
-        <h2 id="dialog-title">${text(`${action}.title`)}</h2>
-        <p id="dialog-text">${job === null ? '' : questionOf(action, job)}</p>
-        <p class="failure" role="alert">${this.failure ?? ''}</p>
-        <div class="buttons">
-          <button type="button" class="button" @click=${() => this.#dialog.value?.close()} autofocus>
-            ${text('dialog.keep')}
-          </button>
-          <button
-            type="submit"
-            class=${`button ${action === 'cancel' ? 'danger' : 'primary'}`}
-            ?disabled=${this.isBusy}
-          >
-            ${text(`${action}.confirm`)}
-          </button>
-        </div>
-      </form>
+      ${this.job === null ? nothing : this.#content(this.action, this.job)}
     </dialog>`
+  }
+
+  #content(action: Action, job: Target): TemplateResult {
+    return html`<form @submit=${this.#confirm}>
+      <h2 id="dialog-title">${text(`${action}.title`)}</h2>
+      <p id="dialog-text">${questionOf(action, job)}</p>
+      <p class="failure" role="alert">${this.failure ?? ''}</p>
+      <div class="buttons">
+        <button type="button" class="button" @click=${() => this.#dialog.value?.close()} autofocus>
+          ${text('dialog.keep')}
+        </button>
+        <button type="submit" class=${`button ${action === 'cancel' ? 'danger' : 'primary'}`} ?disabled=${this.isBusy}>
+          ${text(`${action}.confirm`)}
+        </button>
+      </div>
+    </form>`
   }
 }
 

@@ -1,4 +1,4 @@
-import { html } from 'lit'
+import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
 import { createRef, ref } from 'lit/directives/ref.js'
 import { focusNear, isFocusLost, surroundingsOf } from '../focus.ts'
@@ -18,10 +18,14 @@ const KEYS = [
 export class KeysDialog extends PageElement {
   readonly #dialog = createRef<HTMLDialogElement>()
   #from: readonly Element[] = []
+  /** What nobody has opened is not made. */
+  #wasOpened = false
 
-  show(): void {
+  async show(): Promise<void> {
     this.#from = surroundingsOf(document.activeElement)
+    this.#wasOpened = true
     this.requestUpdate()
+    await this.updateComplete
     this.#dialog.value?.showModal()
   }
 
@@ -31,7 +35,12 @@ export class KeysDialog extends PageElement {
 
   protected override render(): TemplateResult {
     return html`<dialog class="dialog" aria-labelledby="keys-title" @close=${this.#closed} ${ref(this.#dialog)}>
-      <h2 id="keys-title">${text('hands.keys')}</h2>
+      ${this.#wasOpened ? this.#content() : nothing}
+    </dialog>`
+  }
+
+  #content(): TemplateResult {
+    return html`<h2 id="keys-title">${text('hands.keys')}</h2>
       <dl class="keys">
         ${KEYS.map(
           ({ keys, does }) =>
@@ -51,8 +60,7 @@ export class KeysDialog extends PageElement {
       </label>
       <form class="buttons" method="dialog">
         <button type="submit" class="button" autofocus>${text('hands.close')}</button>
-      </form>
-    </dialog>`
+      </form>`
   }
 }
 

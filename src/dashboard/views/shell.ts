@@ -71,7 +71,7 @@ class HeadwayDashboard extends PageElement {
 
   readonly #showKeys = (): void => {
     const dialog = this.querySelector('keys-dialog')
-    if (dialog instanceof KeysDialog) dialog.show()
+    if (dialog instanceof KeysDialog) void dialog.show()
   }
 
   /** Moves the focus to the content, so that a screen reader user who follows a link does not begin in the header again. */

@@ -34,7 +34,8 @@ export class VirtualRows extends PageElement {
   declare onLook: ((first: number, last: number) => void) | undefined
 
   #focusedKey: string | null = null
-  #top = 0
+  /** Null until it has been measured: the first picture has no spare rows, and is there sooner. */
+  #top: number | null = null
   readonly #printing = new Printing(this, () => {
     this.requestUpdate()
     this.performUpdate()
@@ -54,7 +55,8 @@ export class VirtualRows extends PageElement {
     this.addEventListener('focusin', this.#focused)
     this.addEventListener('focusout', this.#blurred)
     this.addEventListener('keydown', this.#pressed)
-    redraw()
+    // In the frame after the first picture.
+    requestAnimationFrame(redraw)
   }
 
   override disconnectedCallback(): void {
@@ -101,7 +103,7 @@ export class VirtualRows extends PageElement {
   }
 
   get #firstVisible(): number {
-    return Math.max(0, Math.ceil(-this.#top / this.rowHeight))
+    return Math.max(0, Math.ceil(-(this.#top ?? 0) / this.rowHeight))
   }
 
   readonly #measure = (): void => {
@@ -113,8 +115,10 @@ export class VirtualRows extends PageElement {
   /** The first row to render, and the first row after it that is not rendered. */
   get #range(): [first: number, end: number] {
     if (this.#printing.isOnPaper) return [0, Math.min(this.rows.length, MOST_PRINTED)]
-    const first = Math.max(0, Math.floor(-this.#top / this.rowHeight) - SPARE)
-    const end = Math.min(this.rows.length, Math.ceil((innerHeight - this.#top) / this.rowHeight) + SPARE)
+    const spare = this.#top === null ? 0 : SPARE
+    const top = this.#top ?? 0
+    const first = Math.max(0, Math.floor(-top / this.rowHeight) - spare)
+    const end = Math.min(this.rows.length, Math.ceil((innerHeight - top) / this.rowHeight) + spare)
     return [Math.min(first, this.rows.length), Math.max(first, end)]
   }
 
