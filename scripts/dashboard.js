@@ -1,6 +1,6 @@
 // Bundles src/dashboard for browsers: names that change with the content, nothing from elsewhere, nothing inline.
 import { readFileSync, writeFileSync } from 'node:fs'
-import { basename } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { BUNDLING } from './bundling.js'
@@ -15,6 +15,26 @@ const source = fileURLToPath(new URL('../src/dashboard', import.meta.url))
 const PAGES = { 'index.html': './', 'job.html': '../' }
 /** What main.ts imports when it has chosen the language. */
 const SHELL = 'views/shell.ts'
+
+/**
+ * esbuild makes a file of all that the same entries reach. What a view loads later reaches some of the shell, and so would cut it
+ * into many files, each a request before anything is shown. Here it says that it needs the whole shell, which is there by then.
+ */
+const shellInOnePiece = {
+  name: 'shell in one piece',
+  setup: ({ onResolve, onLoad }) => {
+    const views = join(source, 'views')
+    const later = new Set()
+    onResolve({ filter: /^\.\/.*\.ts$/ }, ({ kind, importer, path, resolveDir }) => {
+      if (kind === 'dynamic-import' && dirname(importer) === views) later.add(join(resolveDir, path))
+    })
+    onLoad({ filter: /\.ts$/ }, ({ path }) =>
+      later.has(path)
+        ? { contents: `${readFileSync(path, 'utf8')}\nimport ${JSON.stringify(join(source, SHELL))}`, loader: 'ts' }
+        : undefined,
+    )
+  },
+}
 
 /** The names of a module's file and of all that it imports at its beginning. */
 const modulesOf = (outputs, path, found = new Set()) => {
@@ -38,6 +58,9 @@ export const buildDashboard = async directory => {
     tsconfig: `${source}/tsconfig.json`,
     loader: { '.svg': 'copy' },
     metafile: true,
+    plugins: [shellInOnePiece],
+    // V8 compiles them while they are loaded, beside the main thread, and not one by one when they are first called.
+    banner: { js: '//# allFunctionsCalledOnLoad' },
   })
   const names = new Map(
     Object.entries(metafile.outputs)
