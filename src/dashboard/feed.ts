@@ -34,7 +34,8 @@ let asked = false
  * no frame.
  */
 export const redraw = (): void => {
-  if (asked) return
+  // Before the first element there is nothing to render, and the first one finds what is new by itself.
+  if (asked || hosts.size === 0) return
   asked = true
   requestAnimationFrame(() => {
     asked = false

@@ -1,3 +1,7 @@
+// First, so that the requests are under way while the other modules run.
+import { opened } from './data/opening.ts'
+// Listens before the client can tell of an end.
+import './notify.ts'
 import { chooseLanguage } from './words.ts'
 
 // Browsers load the icon again when the address changes, and would then resolve it relative to another page.
@@ -6,4 +10,6 @@ icon?.setAttribute('href', icon.href)
 
 await chooseLanguage(navigator.languages)
 // Imported now, because the texts are only loaded at this point.
-await import('./views/shell.ts')
+const { HeadwayDashboard } = await import('./views/shell.ts')
+await opened
+customElements.define('headway-dashboard', HeadwayDashboard)

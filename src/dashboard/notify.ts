@@ -58,25 +58,31 @@ export interface Telling {
   onClick: (job: LiveJob) => void
 }
 
+let begin: (telling: Telling) => void
+/** How the page tells of ends: known when it is drawn. Ends that come before, such as those during a reload, wait for that. */
+const telling = new Promise<Telling>(resolve => (begin = resolve))
+
 /** Tells of the end of watched jobs: one tab by a notification of the browser, and each in its page. */
-export const tellEnds = (telling: Telling): void => {
-  const look = (): void => {
-    for (const id of headway.waiting()) lately.add(id)
-  }
-  headway.subscribe(look)
-  setInterval(() => {
-    lately.clear()
-    look()
-  }, SECOND_MS)
-  headway.on('finished', job => {
-    const wasWatched = lately.delete(job.id)
-    if (!wasWatched && !isWatched(job.id)) return
-    telling.onEnd(job)
-    void tellOnce(`${KEY} ${job.id} ${job.attempt}`, () => tellIfNew(job, telling))
-  })
-  addEventListener('storage', ({ key }) => {
-    if (key !== KEY) return
-    for (const id of told.read()) if (isWatched(id)) headway.forget(id)
-    redraw()
-  })
+export const tellEnds = (how: Telling): void => begin(how)
+
+const look = (): void => {
+  for (const id of headway.waiting()) lately.add(id)
 }
+headway.subscribe(look)
+setInterval(() => {
+  lately.clear()
+  look()
+}, SECOND_MS)
+headway.on('finished', job => {
+  const wasWatched = lately.delete(job.id)
+  if (!wasWatched && !isWatched(job.id)) return
+  void telling.then(how => {
+    how.onEnd(job)
+    return tellOnce(`${KEY} ${job.id} ${job.attempt}`, () => tellIfNew(job, how))
+  })
+})
+addEventListener('storage', ({ key }) => {
+  if (key !== KEY) return
+  for (const id of told.read()) if (isWatched(id)) headway.forget(id)
+  redraw()
+})

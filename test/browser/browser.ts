@@ -103,3 +103,23 @@ export const visit = async (
   t.teardown(() => context.close())
   return openPage(t, context, url)
 }
+
+/** Holds these requests back until the function that it answers is called. */
+export const holdBack = async (page: Page, path: RegExp): Promise<() => void> => {
+  let release = (): void => undefined
+  const released = new Promise<void>(resolve => (release = resolve))
+  await page.route(path, async route => {
+    await released
+    await route.continue()
+  })
+  return release
+}
+
+/** The address of the module without which a page of the dashboard shows nothing. */
+export const shellOf = async (url: string): Promise<RegExp> => {
+  const html = await fetch(url, { headers: { accept: 'text/html' } }).then(response => response.text())
+  const main = await fetch(`${url}/dashboard/${/main-\w+\.js/.exec(html)?.[0]}`).then(response => response.text())
+  const shell = /import\("\.\/([^"]+)"\)/.exec(main)?.[1]
+  if (shell === undefined) throw new Error('main.ts imports nothing later.')
+  return new RegExp(shell)
+}

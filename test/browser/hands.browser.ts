@@ -2,7 +2,7 @@ import type { Locator, Page } from 'playwright-core'
 import t from 'tap'
 import { startService } from '../helpers/service.ts'
 import { waitFor } from '../helpers/wait.ts'
-import { openBrowser, visit } from './browser.ts'
+import { holdBack, openBrowser, shellOf, visit } from './browser.ts'
 
 const MOST_BYTES = 110_000
 /** Each is a request that costs a slow machine some milliseconds. */
@@ -78,6 +78,67 @@ t.test('the page names all modules of its first load, so that none waits for ano
     t.ok(html.includes('rel="modulepreload"'))
     t.ok(modules.length - late.length <= MOST_MODULES, modules.join())
   }
+})
+
+t.test('the first requests for data wait for none of the modules that show it', async t => {
+  const { id } = await service.createJob({ name: 'Asked at once' })
+  for (const [path, asked, shown] of [
+    ['/', /\/api\/progress\/stream/, '.row .title'],
+    [`/jobs/${id}`, new RegExp(`/api/progress/jobs/${id}$`), '.overview .percent'],
+  ] as const) {
+    const { page } = await visit(t, browser, 'about:blank')
+    const release = await holdBack(page, await shellOf(service.url))
+    let times = 0
+    // Only the first one is answered: the page needs no other.
+    await page.route(asked, async route => {
+      times += 1
+      if (times === 1) await route.continue()
+    })
+    const [answer] = await Promise.all([
+      page.waitForResponse(response => asked.test(response.url())),
+      page.goto(service.url + path, { waitUntil: 'commit' }),
+    ])
+    t.equal(answer.status(), 200)
+    t.equal(await page.locator('header').count(), 0)
+    release()
+    await page.locator(shown).first().waitFor()
+  }
+})
+
+t.test('a page whose data do not come is drawn without them', async t => {
+  const { id } = await service.createJob({ name: 'Awaited' })
+  for (const [path, held, shown] of [
+    ['/', /\/api\/progress\/stream/, '.row .title'],
+    [`/jobs/${id}`, new RegExp(`/api/progress/jobs/${id}$`), '.overview .percent'],
+  ] as const) {
+    const { page } = await visit(t, browser, 'about:blank')
+    const release = await holdBack(page, held)
+    await page.goto(service.url + path)
+    await page.locator('main .loading').waitFor()
+    t.equal(await page.locator(shown).count(), 0)
+    release()
+    await page.locator(shown).first().waitFor()
+  }
+})
+
+t.test('the first picture has the rows of the window, and nothing of what is closed', async t => {
+  await Promise.all(Array.from({ length: 30 }, () => service.createJob({ name: 'One of many', jobType: 'many' })))
+  const { page } = await visit(t, browser, 'about:blank')
+  await page.addInitScript(() => {
+    new MutationObserver((_, observer) => {
+      const rows = document.querySelectorAll('.row').length
+      if (rows === 0) return
+      observer.disconnect()
+      Object.assign(globalThis, { first: { rows, closed: document.querySelectorAll('dialog *').length } })
+    }).observe(document, { childList: true, subtree: true })
+  })
+  await page.goto(`${service.url}/?type=many`)
+  const most = Math.ceil(900 / 60)
+  // Those below the window follow, for whoever scrolls.
+  await waitFor(async () => (await page.locator('.row').count()) > most)
+  const first = await page.evaluate(() => (globalThis as unknown as { first: { rows: number; closed: number } }).first)
+  t.ok(first.rows > 0 && first.rows <= most, `${first.rows} rows`)
+  t.equal(first.closed, 0)
 })
 
 t.test('a row is a link as a whole: a click opens the job, and a middle click opens it in a new tab', async t => {

@@ -4,7 +4,7 @@ import { startReceiver } from '../helpers/receiver.ts'
 import { startService } from '../helpers/service.ts'
 import { mint, SECRET } from '../helpers/tokens.ts'
 import { waitFor } from '../helpers/wait.ts'
-import { openBrowser, openPage, visit } from './browser.ts'
+import { holdBack, openBrowser, openPage, shellOf, visit } from './browser.ts'
 import { startHost } from './host.ts'
 
 const browser = await openBrowser(t)
@@ -95,6 +95,31 @@ t.test('a watched job is remembered over a reload, and one that is no longer wat
   })
   t.match(said, [{ title: /Kept.* is completed/ }])
   t.equal(said && said.length, 1)
+})
+
+t.test('an end that is known before the page is drawn is told when it is', async t => {
+  const context = await openContext('default')
+  const job = await service.createJob({ name: 'Early', jobType: 'early' })
+  const { page } = await openPage(t, context, `${service.url}/?type=early`)
+  await bellOf(page, 'Early').click()
+  await page.locator('.bell[aria-pressed=true]').waitFor()
+  await page.goto('about:blank')
+  await service.call('POST', `/jobs/${job.id}/complete`, {})
+  const release = await holdBack(page, await shellOf(service.url))
+  await page.goto(service.url, { waitUntil: 'commit' })
+  const awaited = () =>
+    page.evaluate(() =>
+      Object.keys(localStorage)
+        .filter(key => key.startsWith('headway:waiting'))
+        .map(key => localStorage.getItem(key))
+        .join(),
+    )
+  await waitFor(async () => !(await awaited()).includes(job.id))
+  t.same(await saidBy(page), [])
+  release()
+  await waitFor(async () => (await saidBy(page)).length > 0)
+  t.match(await saidBy(page), [{ title: /Early.* is completed/ }])
+  await page.getByRole('status').filter({ hasText: 'is completed' }).waitFor()
 })
 
 t.test('where the browser allows no notifications, the page says so, and tells the end itself', async t => {

@@ -4,6 +4,7 @@ import type { LiveJob } from '../../contract/live-job.ts'
 import { headway } from '../feed.ts'
 import { Curve } from './curve.ts'
 import { Heartbeats } from './heartbeats.ts'
+import { openingJob } from './opening.ts'
 import { Reading } from './reading.ts'
 import type { Problem } from './reading.ts'
 
@@ -65,7 +66,7 @@ export class JobDetails {
   constructor(id: string) {
     this.id = id
     this.#job = new Reading(async signal => {
-      const job = await headway.api.job(id, { signal })
+      const job = await (openingJob(id) ?? headway.api.job(id, { signal }))
       this.#see(job)
       this.heartbeats.add(job.heartbeatAt)
       return job

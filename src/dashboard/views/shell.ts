@@ -51,7 +51,7 @@ const titleOf = (route: Route): string => {
 }
 
 /** The whole page: the header, and the page that the address names. */
-class HeadwayDashboard extends PageElement {
+export class HeadwayDashboard extends PageElement {
   #route: Route = currentRoute()
   readonly #later = new LaterPages(() => this.requestUpdate())
 
@@ -59,7 +59,6 @@ class HeadwayDashboard extends PageElement {
     super()
     new Live(this)
     keepFocus()
-    startBells()
     watchKeys(this.#showKeys)
     watchAddress(() => {
       const before = placeOf(this.#route)
@@ -77,6 +76,11 @@ class HeadwayDashboard extends PageElement {
   /** Moves the focus to the content, so that a screen reader user who follows a link does not begin in the header again. */
   #focusContent(): void {
     this.querySelector<HTMLElement>('main')?.focus({ preventScroll: true })
+  }
+
+  protected override firstUpdated(): void {
+    // What announces an end is there now.
+    startBells()
   }
 
   protected override updated(): void {
@@ -201,5 +205,3 @@ class HeadwayDashboard extends PageElement {
     return html`<job-page .jobId=${route.id} .query=${route.query}></job-page>`
   }
 }
-
-customElements.define('headway-dashboard', HeadwayDashboard)
