@@ -49,7 +49,11 @@ const STEPS = 3
  * items is used.
  */
 const stepsOf = ({ processedCount, progressPercent, revision = Infinity }: JobLike): number =>
-  Math.max(1, Math.min(processedCount > 0 ? processedCount : progressPercent, revision - 1))
+  Math.min(processedCount > 0 ? processedCount : progressPercent, revision - 1)
+
+/** For how long work may go without an advance, in milliseconds: for three of the steps in which it has come this far. */
+export const patienceMs = (workedMs: number, steps: number): number =>
+  Math.max(SOON_MS, (STEPS * workedMs) / Math.max(1, steps))
 
 /**
  * For how long a running job has not advanced, in milliseconds, if that is longer than usual for it; otherwise null. A job that
@@ -62,9 +66,8 @@ export const notAdvancingMs = (job: JobLike, nowMs: number): number | null => {
   if (!counts) return null
   const startedMs = Date.parse(job.startedAt)
   const advancedMs = job.advancedAt === null ? startedMs : Date.parse(job.advancedAt)
-  const patienceMs = Math.max(SOON_MS, (STEPS * (advancedMs - startedMs)) / stepsOf(job))
-  const silentMs = nowMs - advancedMs
-  return silentMs >= patienceMs ? silentMs : null
+  const pauseMs = nowMs - advancedMs
+  return pauseMs >= patienceMs(advancedMs - startedMs, stepsOf(job)) ? pauseMs : null
 }
 
 export const conditionOf = (job: JobLike, nowMs: number): Condition => {

@@ -110,6 +110,17 @@ t.test('partitions in trouble come first, a stretch of the bar filters, and head
   t.match(page.url(), /partitions=pending/)
   await page.locator('job-partitions .outcomes [data-outcome=pending]').click()
   await waitFor(async () => (await page.locator('job-partitions .row').count()) === 12)
+  // Partition 5 no longer advances, as the page will learn when the batch has changed.
+  await service.database.pool.query(
+    `UPDATE progress_jobs SET advanced_at = now() - interval '1 hour', updated_at = now(), revision = revision + 1 WHERE id = $1`,
+    [batch.partitions[4]!.id],
+  )
+  await report(service, [batch.partitions[5]!.id], 52)
+  await page.locator('job-partitions').getByRole('button', { name: 'Not advancing 1' }).click()
+  await waitFor(async () => (await rowNames(page)).join() === 'Part 5')
+  t.match(page.url(), /partitions=not_advancing/)
+  await page.locator('job-partitions').getByRole('button', { name: 'All 12' }).click()
+  await waitFor(async () => (await page.locator('job-partitions .row').count()) === 12)
   const partition = page.getByRole('columnheader', { name: 'Partition' })
   await partition.getByRole('button').click()
   await waitFor(async () => (await rowNames(page)).slice(0, 3).join() === 'Part 1,Part 2,Part 3')

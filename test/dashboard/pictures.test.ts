@@ -1,7 +1,15 @@
 import t from 'tap'
-import type { JobEvent, JobWithWorkers, WorkerDocument } from '../../src/contract/job.ts'
+import type { Children, JobEvent, JobWithWorkers, WorkerDocument } from '../../src/contract/job.ts'
 import type { LiveJob } from '../../src/contract/live-job.ts'
-import { fits, needsALook, partsOf, sortParts, type PartSort } from '../../src/dashboard/data/batch-picture.ts'
+import {
+  countsOf,
+  fits,
+  needsALook,
+  PART_CONDITIONS,
+  partsOf,
+  sortParts,
+  type PartSort,
+} from '../../src/dashboard/data/batch-picture.ts'
 import { attemptsBefore, laneOf, timeSpanOf } from '../../src/dashboard/data/batch-timeline.ts'
 import { crewOf } from '../../src/dashboard/data/crew.ts'
 import { lowerFence, spreadOf, upperFence } from '../../src/dashboard/data/spread.ts'
@@ -106,10 +114,32 @@ t.test('partitions in trouble come first: failed, stalled, not advancing, slow',
   t.equal(order('done').at(-1), 1, 'what has not begun comes last')
   t.same(order('left').slice(0, 2), [3, 2])
   t.equal(order('took').at(-1), 1)
-  const count = (filter: Parameters<typeof fits>[1]) => parts.filter(part => fits(part, filter)).length
+  t.end()
+})
+
+t.test('partitions are counted by their conditions, and those that need a look or are slow as well', t => {
+  const jobs = [
+    ended(0, 9_000),
+    waiting(1),
+    partition(2),
+    partition(3, { etaSeconds: 9_000 }),
+    partition(4, { advancedAt: at(10) }),
+    partition(5, { liveness: 'stalled' }),
+    partition(6, { cancelRequestedAt: at(90) }),
+    ended(7, 20, { status: 'failed' }),
+    ended(8, 20, { status: 'cancelled' }),
+    ...Array.from({ length: 8 }, (_, index) => ended(9 + index, 200)),
+  ]
+  const parts = partsOf(jobs, now(100))
+  const children = { total: 20, pending: 1, running: 5, stalled: 1, completed: 9, failed: 1, cancelled: 1 } as Children
+  const byCondition = { failed: 1, stalled: 1, running: 2, pending: 1, completed: 9, cancelled: 1 }
+  const marked = { attention: 4, not_advancing: 1, slow: 2, cancelling: 1 }
+  t.same(countsOf(children, parts), { '': 20, ...byCondition, ...marked })
+  t.equal(new Set(PART_CONDITIONS.flatMap(each => parts.filter(part => fits(part, each)))).size, parts.length)
   t.same(
-    (['', 'attention', 'running', 'stalled', 'pending', 'failed', 'completed', 'cancelled'] as const).map(count),
-    [12, 4, 4, 1, 1, 1, 5, 1],
+    countsOf(children, []),
+    { '': 20, ...byCondition, running: 4, attention: 0, not_advancing: 0, slow: 0, cancelling: 0 },
+    'before they have been read, the batch says what it counts',
   )
   t.end()
 })

@@ -1,9 +1,9 @@
+import type { Children } from '../../contract/job.ts'
 import type { LiveJob } from '../../contract/live-job.ts'
 import { conditionOf, secondsLeft } from '../../browser-client/condition.ts'
 import type { Condition } from '../../browser-client/condition.ts'
 import { isFinished } from '../../contract/states.ts'
 import { spreadOf, upperFence } from './spread.ts'
-import { PARTITION_STATES } from './partition-states.ts'
 import { byName } from './sorting.ts'
 
 /** A partition as the picture of its batch shows it. */
@@ -74,15 +74,42 @@ export const partsOf = (jobs: readonly LiveJob[], nowMs: number): Part[] => {
   return parts.map(part => ({ ...part, isSlow: (expectedSeconds(part) ?? 0) > fence }))
 }
 
-/** Which partitions of a batch to show: those of a state, those that need to be looked at, or (with '') all. */
-export const PART_FILTERS = ['attention', ...PARTITION_STATES] as const
+/** The conditions of partitions, as the bar shows them: what is done, what runs, what went wrong, what is to come. */
+export const PART_CONDITIONS = [
+  'completed',
+  'running',
+  'cancelling',
+  'not_advancing',
+  'stalled',
+  'failed',
+  'cancelled',
+  'pending',
+] as const satisfies readonly Condition[]
+export type PartCondition = (typeof PART_CONDITIONS)[number]
+
+/** In what trouble a partition is, the worst first. */
+export const PART_TROUBLES = ['failed', 'stalled', 'not_advancing', 'slow'] as const
+const NO_TROUBLES = ['running', 'cancelling', 'pending', 'completed', 'cancelled'] as const
+
+/** Which partitions of a batch to show: those that need to be looked at, slow ones, or those of one condition. */
+export const PART_FILTERS = ['attention', ...PART_TROUBLES, ...NO_TROUBLES] as const
+/** '': all partitions. */
 export type PartFilter = (typeof PART_FILTERS)[number] | ''
 
-/** Stalled partitions are running as well. */
+/** Each partition has one condition. A slow one has a condition as well. */
 export const fits = (part: Part, filter: PartFilter): boolean => {
   if (filter === 'attention') return needsALook(part)
-  const { status, liveness } = part.job
-  return filter === '' || (filter === 'stalled' ? status === 'running' && liveness === 'stalled' : status === filter)
+  if (filter === 'slow') return part.isSlow
+  return filter === '' || part.condition === filter
+}
+
+/** How many partitions fit each filter. Until they have been read, only what the batch counts is known. */
+export const countsOf = (children: Children, parts: readonly Part[]): Readonly<Record<PartFilter, number>> => {
+  const counts = { '': children.total } as Record<PartFilter, number>
+  for (const filter of PART_FILTERS) counts[filter] = parts.filter(part => fits(part, filter)).length
+  if (parts.length > 0) return counts
+  const { pending, running, stalled, completed, failed, cancelled } = children
+  return { ...counts, pending, running: Math.max(0, running - stalled), stalled, completed, failed, cancelled }
 }
 
 const LAST = Number.MAX_VALUE

@@ -1,5 +1,6 @@
 import type { JobWithWorkers, WorkerDocument } from '../../contract/job.ts'
 import { isFinished } from '../../contract/states.ts'
+import { patienceMs } from '../../browser-client/condition.ts'
 import { lowerFence, spreadOf, upperFence } from './spread.ts'
 import type { Spread } from './spread.ts'
 
@@ -31,9 +32,6 @@ export interface Crew {
 
 /** A worker that has not reported for this long is silent. */
 const SILENT_MS = 30_000
-/** A worker may go without an advance for this long, and for this many of its usual steps. */
-const PAUSE_MS = 30_000
-const PAUSE_STEPS = 3
 
 export const percentOf = ({ processedCount, totalCount, progressPercent }: WorkerDocument): number | null =>
   totalCount === null || totalCount === 0
@@ -48,12 +46,12 @@ const counts = ({ processedCount, progressPercent, advancedAt }: WorkerDocument)
 const pauseMs = ({ advancedAt, createdAt }: WorkerDocument, nowMs: number): number =>
   nowMs - Date.parse(advancedAt ?? createdAt)
 
-/** For how long a worker may not advance, by its own steps: three of them, and one item is a step. */
-const patienceMs = ({ advancedAt, createdAt, processedCount, progressPercent }: WorkerDocument): number => {
-  const steps = Math.max(1, processedCount > 0 ? processedCount : (progressPercent ?? 0))
-  const workedMs = advancedAt === null ? 0 : Date.parse(advancedAt) - Date.parse(createdAt)
-  return Math.max(PAUSE_MS, (PAUSE_STEPS * workedMs) / steps)
-}
+/** For how long a worker may not advance, by the rule for jobs: one item is a step. */
+const patienceOf = ({ advancedAt, createdAt, processedCount, progressPercent }: WorkerDocument): number =>
+  patienceMs(
+    advancedAt === null ? 0 : Date.parse(advancedAt) - Date.parse(createdAt),
+    processedCount > 0 ? processedCount : (progressPercent ?? 0),
+  )
 
 interface Measure {
   crewCounts: boolean
@@ -70,7 +68,7 @@ const stateOf = (
   // A worker that has done its share need not report any more.
   if (percentOf(worker) === 100) return 'done'
   if (nowMs - Date.parse(worker.heartbeatAt) > SILENT_MS) return 'silent'
-  const isStuck = crewCounts && pauseMs(worker, nowMs) > Math.max(patienceMs(worker), usualPauseMs)
+  const isStuck = crewCounts && pauseMs(worker, nowMs) > Math.max(patienceOf(worker), usualPauseMs)
   if (isStuck) return counts(worker) ? 'stuck' : 'idle'
   const { throughputPerSecond: speed } = worker
   return slowBelow !== null && speed !== null && speed < slowBelow ? 'slow' : 'working'

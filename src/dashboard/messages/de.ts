@@ -226,8 +226,6 @@ export const de: Messages = {
   'workers.seen': 'Letzter Bericht',
   'partitions.title': 'Teile',
   'partitions.name': 'Teil',
-  'partitions.summary':
-    '{completed, number} fertig, {running, number} laufend, {pending, number} wartend, {failed, number} fehlgeschlagen, {cancelled, number} abgebrochen',
   'partitions.status': 'Welche Teile',
   'partitions.none': 'Kein Teil ist jetzt in diesem Zustand.',
   'partitions.unmade': '{count, plural, one {# Teil ist} other {# Teile sind}} noch nicht angelegt',

@@ -222,8 +222,6 @@ export const en = {
   'workers.seen': 'Last heartbeat',
   'partitions.title': 'Partitions',
   'partitions.name': 'Partition',
-  'partitions.summary':
-    '{completed, number} completed, {running, number} running, {pending, number} pending, {failed, number} failed, {cancelled, number} cancelled',
   'partitions.status': 'Which partitions',
   'partitions.none': 'No partition is in this state now.',
   'partitions.unmade': '{count, plural, one {# partition has} other {# partitions have}} not been created yet',

@@ -226,8 +226,6 @@ export const fr: Messages = {
   'workers.seen': 'Dernier signe de vie',
   'partitions.title': 'Partitions',
   'partitions.name': 'Partition',
-  'partitions.summary':
-    '{completed, plural, one {# terminée} other {# terminées}}, {running, number} en cours, {pending, number} en attente, {failed, plural, one {# échouée} other {# échouées}}, {cancelled, plural, one {# annulée} other {# annulées}}',
   'partitions.status': 'Quelles partitions',
   'partitions.none': 'Aucune partition n’est dans cet état maintenant.',
   'partitions.unmade':

@@ -1,88 +1,73 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
 import type { Children } from '../../contract/job.ts'
-import { fits, needsALook } from '../data/batch-picture.ts'
-import type { Part, PartFilter } from '../data/batch-picture.ts'
-import { PARTITION_STATES } from '../data/partition-states.ts'
-import type { PartitionState } from '../data/partition-states.ts'
+import { countsOf, fits, needsALook, PART_CONDITIONS, PART_FILTERS, PART_TROUBLES } from '../data/batch-picture.ts'
+import type { Part, PartCondition, PartFilter } from '../data/batch-picture.ts'
 import { navigate, withQuery } from '../router.ts'
 import { number, text } from '../words.ts'
 
-/** The order of the states in the bar: what is done, what runs, what went wrong, what is to come. */
-const STRETCHES = ['completed', 'running', 'stalled', 'failed', 'cancelled', 'pending'] as const
+type Counts = ReturnType<typeof countsOf>
 
 const choose = (filter: PartFilter): void => navigate(withQuery({ partitions: filter }), { replace: true })
 
-const labelOf = (state: PartitionState): string =>
-  text(state === 'stalled' ? 'condition.stalled' : `jobs.status.${state}`)
+const labelOf = (filter: PartFilter): string => {
+  if (filter === '') return text('jobs.status.all')
+  if (filter === 'attention') return text('jobs.status.attention')
+  return text(filter === 'slow' ? 'picture.slow' : `condition.${filter}`)
+}
 
-/** How many partitions each stretch of the bar stands for: stalled ones are not among those that run. */
-const shownOf = (children: Children, state: PartitionState): number =>
-  state === 'running' ? Math.max(0, children.running - children.stalled) : children[state]
+const TROUBLES: readonly PartFilter[] = ['attention', ...PART_TROUBLES]
+
+const isCondition = (filter: PartFilter): filter is PartCondition =>
+  (PART_CONDITIONS as readonly string[]).includes(filter)
 
 /**
- * A bar of all states, as wide as each is common. A click on a stretch filters by it. The buttons below do the same, and are
- * those for the keyboard and for screen readers: a stretch may be two pixels wide.
+ * A bar of all conditions, as wide as each is common. A click on a stretch filters by it. The buttons below do the same, and
+ * are those for the keyboard and for screen readers: a stretch may be two pixels wide.
  */
-const stateBar = (children: Children, chosen: PartFilter): TemplateResult =>
+const stateBar = (counts: Counts, chosen: PartFilter): TemplateResult =>
   html`<div class="outcomes tall" aria-hidden="true">
-    ${STRETCHES.map(state => {
-      const count = shownOf(children, state)
-      return count === 0
-        ? nothing
-        : html`<button
-            type="button"
-            tabindex="-1"
-            data-outcome=${state}
-            ?data-faded=${chosen !== '' && chosen !== 'attention' && chosen !== state}
-            title=${`${labelOf(state)}: ${number(count)}`}
-            .style=${`flex-grow: ${count}`}
-            @click=${() => choose(chosen === state ? '' : state)}
-          ></button>`
-    })}
+    ${PART_CONDITIONS.filter(condition => counts[condition] > 0).map(
+      condition =>
+        html`<button
+          type="button"
+          tabindex="-1"
+          data-outcome=${condition}
+          ?data-faded=${isCondition(chosen) && chosen !== condition}
+          title=${`${labelOf(condition)}: ${number(counts[condition])}`}
+          .style=${`flex-grow: ${counts[condition]}`}
+          @click=${() => choose(chosen === condition ? '' : condition)}
+        ></button>`,
+    )}
   </div>`
 
-/** Only states that some partition has, and the chosen one. */
-const choices = (children: Children, parts: readonly Part[], chosen: PartFilter): TemplateResult => {
-  const attention = parts.filter(needsALook).length
-  const choice = (filter: PartFilter, label: string, count: number, calls: boolean) =>
+/** Only what fits some partition, and the chosen one. */
+const choices = (counts: Counts, parts: readonly Part[], chosen: PartFilter): TemplateResult => {
+  const choice = (filter: PartFilter) =>
     html`<button
       type="button"
       class="choice"
-      data-state=${filter}
       aria-pressed=${filter === chosen}
-      ?data-calls=${calls && count > 0}
+      ?data-calls=${TROUBLES.includes(filter) && parts.some(part => fits(part, filter) && needsALook(part))}
       @click=${() => choose(filter)}
     >
-      ${label} <span class="number">${number(count)}</span>
+      ${labelOf(filter)} <span class="number">${number(counts[filter])}</span>
     </button>`
   return html`<div class="choices" role="group" aria-label=${text('partitions.status')}>
-    ${choice('', text('jobs.status.all'), children.total, false)}
-    ${
-      attention > 0 || chosen === 'attention'
-        ? choice('attention', text('jobs.status.attention'), attention, true)
-        : nothing
-    }
-    ${PARTITION_STATES.filter(state => children[state] > 0 || state === chosen).map(state =>
-      choice(state, labelOf(state), children[state], state === 'stalled' || state === 'failed'),
-    )}
+    ${choice('')} ${PART_FILTERS.filter(filter => counts[filter] > 0 || filter === chosen).map(choice)}
   </div>`
 }
 
-/** The states of the partitions of a batch: drawn, said, and to choose from. */
+/** The conditions of the partitions of a batch: drawn, counted, and to choose from. */
 export const partitionStates = (children: Children, parts: readonly Part[], chosen: PartFilter): TemplateResult => {
   const { total, pending, running, completed, failed, cancelled } = children
   const unmade = total - pending - running - completed - failed - cancelled
-  return html`${stateBar(children, chosen)}
-    <p class="muted">
-      ${text('partitions.summary', { completed, running, pending, failed, cancelled })}${
-        unmade > 0 ? html` · ${text('partitions.unmade', { count: unmade })}` : nothing
-      }
-    </p>
-    ${choices(children, parts, chosen)}
-    ${
-      chosen !== '' && parts.length > 0 && !parts.some(part => fits(part, chosen))
-        ? html`<p class="muted">${text('partitions.none')}</p>`
-        : nothing
-    }`
+  const counts = countsOf(children, parts)
+  return html`${stateBar(counts, chosen)} ${choices(counts, parts, chosen)}
+  ${unmade > 0 ? html`<p class="muted">${text('partitions.unmade', { count: unmade })}</p>` : nothing}
+  ${
+    chosen !== '' && parts.length > 0 && counts[chosen] === 0
+      ? html`<p class="muted">${text('partitions.none')}</p>`
+      : nothing
+  }`
 }
