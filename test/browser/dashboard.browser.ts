@@ -623,7 +623,7 @@ t.test('of many workers the silent ones come first, and all are shown on request
   )
   const { page } = await visit(t, browser, `${service.url}/jobs/${job.id}`)
   const rows = page.getByRole('region', { name: 'Workers' }).locator('tbody tr')
-  await holds(rows.first(), /pod-129.*Stalled/s)
+  await holds(rows.first(), /pod-129.*Silent/s)
   t.equal(await rows.count(), 100)
   await page.getByRole('button', { name: 'Show all 130' }).click()
   await waitFor(async () => (await rows.count()) === 130)

@@ -53,7 +53,7 @@ const rowNames = (page: Page): Promise<string[]> => page.locator('job-partitions
 t.test('a batch is drawn with a cell for each partition, named by pointer and keys, opened by Enter', async t => {
   const batch = await makeMixedBatch('Drawn')
   const { page } = await visit(t, browser, `${service.url}/jobs/${batch.id}`)
-  const cells = page.locator('job-partitions .cell-mark')
+  const cells = page.locator('job-partitions [data-cell]')
   await waitFor(async () => (await cells.count()) === 12)
   for (const [name, condition, label] of [
     ['Part 1', 'failed', 'Failed, 50%'],
@@ -192,14 +192,45 @@ t.test('workers are drawn as well: who is silent, slow, or never advanced, and h
   )
   const { page } = await visit(t, browser, `${service.url}/jobs/${job.id}`)
   const crew = page.locator('job-workers')
-  await crew.getByText('1 stalled').waitFor()
-  await crew.getByText('1 never advanced').waitFor()
-  await crew.getByText('1 slow').waitFor()
+  const choice = (name: string) => crew.getByRole('button', { name, exact: true })
+  for (const name of ['All 10', 'Needs attention 3', 'Silent 1', 'Never advanced 1', 'Slow 1', 'Working 7'])
+    await choice(name).waitFor()
   await crew.getByText(/^\s*Speeds from .+\/(s|min) to .+\/s, half of them above/).waitFor()
+  await choice('Never advanced 1').click()
+  await waitFor(async () => (await crew.locator('tbody tr').count()) === 1)
+  t.match(page.url(), /workers=idle/)
+  t.match(await crew.locator('tbody tr').textContent(), /pod-9/)
+  t.equal(await crew.locator('[data-faded]').count(), 9, 'the picture keeps the others in their places')
   await crew.getByRole('button', { name: 'pod-8' }).click()
   await page.waitForFunction(() => document.activeElement?.closest('tr')?.dataset['worker'] === 'pod-8')
   t.match(await crew.locator('tbody tr').first().textContent(), /pod-3/)
 })
+
+t.test(
+  'the choices beside a picture are its legend: each has the look of its cells, in every scheme of colours',
+  async t => {
+    const batch = await makeMixedBatch('Legend')
+    const { page } = await visit(t, browser, `${service.url}/jobs/${batch.id}`)
+    const lookOf = (selector: string) =>
+      page.locator(selector).evaluate(cell => {
+        const [own, front] = [getComputedStyle(cell), getComputedStyle(cell, '::before')]
+        const { borderTopColor, borderTopStyle, backgroundColor, borderRadius } = own
+        return [borderTopColor, borderTopStyle, backgroundColor, borderRadius, front.clipPath, front.backgroundColor]
+      })
+    await page.locator('[data-cell]').nth(11).waitFor()
+    const conditions = ['failed', 'stalled', 'running', 'pending', 'completed']
+    for (const scheme of [{ colorScheme: 'light' }, { colorScheme: 'dark' }, { forcedColors: 'active' }] as const) {
+      await page.emulateMedia(scheme)
+      const samples = page.locator('.cell-choices .cell-mark')
+      t.same(await samples.evaluateAll(all => all.map(each => (each as HTMLElement).dataset['condition'])), conditions)
+      for (const condition of conditions) {
+        const cell = `[data-condition=${condition}]`
+        t.same(await lookOf(`.cell-choices ${cell}`), await lookOf(`.cells ${cell} >> nth=0`), condition)
+      }
+    }
+    t.equal(await page.getByRole('button', { name: 'Failed 1', exact: true }).count(), 1, 'and its name')
+  },
+)
 
 t.test('a thousand partitions fit on a screen, and changing all of them takes a tenth of the page at most', async t => {
   const own = await startService(t)
@@ -208,7 +239,7 @@ t.test('a thousand partitions fit on a screen, and changing all of them takes a 
   const { page, context } = await visit(t, browser, `${own.url}/jobs/${batch.id}`, {
     viewport: { width: 1280, height: 900 },
   })
-  const cells = page.locator('.cell-mark')
+  const cells = page.locator('[data-cell]')
   await waitFor(async () => (await cells.count()) === 1_000)
   t.ok((await page.locator('.cells').boundingBox())!.height < 900 - 54)
   const session = await context.newCDPSession(page)
@@ -220,7 +251,7 @@ t.test('a thousand partitions fit on a screen, and changing all of them takes a 
   const all = (selector: string) =>
     page.waitForFunction(wanted => document.querySelectorAll(wanted).length === 1_000, selector, { polling: 200 })
   await report(own, ids, 1)
-  await all('.cell-mark[data-condition=running]')
+  await all('[data-cell][data-condition=running]')
   const before = await workMs()
   const startMs = Date.now()
   const rounds = 4

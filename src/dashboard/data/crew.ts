@@ -13,6 +13,11 @@ export type WorkerState = 'silent' | 'idle' | 'stuck' | 'slow' | 'working' | 'do
 /** The states in which somebody should look at a worker, the worst first. */
 export const WORKER_TROUBLES = ['silent', 'idle', 'stuck', 'slow'] as const satisfies readonly WorkerState[]
 
+/** Which workers to show: those that need to be looked at, or those in one state. */
+export const WORKER_FILTERS = ['attention', ...WORKER_TROUBLES, 'working', 'done'] as const
+/** '': all workers. */
+export type WorkerFilter = (typeof WORKER_FILTERS)[number] | ''
+
 const PLACES: Readonly<Record<WorkerState, number>> = { silent: 0, idle: 1, stuck: 2, slow: 3, working: 4, done: 5 }
 
 export interface Member {
@@ -21,6 +26,11 @@ export interface Member {
   /** Of its share; null: it has named none. */
   percent: number | null
 }
+
+export const isInTrouble = (state: WorkerState): boolean => (WORKER_TROUBLES as readonly WorkerState[]).includes(state)
+
+export const fitsWorker = ({ state }: Member, filter: WorkerFilter): boolean =>
+  filter === '' || (filter === 'attention' ? isInTrouble(state) : state === filter)
 
 /** The workers of the present attempt: those that need to be looked at come first. */
 export interface Crew {

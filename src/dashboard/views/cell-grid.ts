@@ -6,16 +6,20 @@ import type { Condition } from '../../browser-client/condition.ts'
 import { text } from '../words.ts'
 import { PageElement } from './element.ts'
 
+/** What the shape and colour of a cell tell. */
+export interface CellLook {
+  condition: Condition
+  isSlow: boolean
+}
+
 /** One cell of a picture. The object is the same until the cell changes. */
-export interface Cell {
+export interface Cell extends CellLook {
   key: string
   /** Where it leads; null: `onChoose` is called. */
   href: string | null
   /** Its name and state, for screen readers. */
   label: string
-  condition: Condition
   percent: number
-  isSlow: boolean
   /** It does not fit the filter. */
   isFaded: boolean
 }
@@ -29,6 +33,16 @@ const SIZES = [
 
 /** Percents differ by a tenth: so the look of a cell changes ten times, however often its job reports. */
 const STEP = 10
+
+/** A cell as a sample, half done: it tells what such cells mean. */
+export const sampleCell = ({ condition, isSlow }: CellLook): TemplateResult =>
+  html`<span
+    class="cell-mark"
+    data-condition=${condition}
+    data-step="5"
+    ?data-slow=${isSlow}
+    aria-hidden="true"
+  ></span>`
 
 const columnsOf = (grid: Element): number => getComputedStyle(grid).gridTemplateColumns.split(' ').length
 

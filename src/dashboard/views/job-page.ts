@@ -115,7 +115,7 @@ class JobPage extends PageElement {
           }
           ${
             job.children === null
-              ? html`<job-workers .job=${job} .nowMs=${nowMs}></job-workers>`
+              ? html`<job-workers .job=${job} .nowMs=${nowMs} .query=${this.query}></job-workers>`
               : html`<job-partitions .batch=${job} .nowMs=${nowMs} .query=${this.query}></job-partitions>`
           }
         </div>

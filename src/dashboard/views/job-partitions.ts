@@ -11,6 +11,7 @@ import { HeldOrder } from '../data/held-order.ts'
 import { navigate, withQuery } from '../router.ts'
 import { number, percent, preciseDuration, text } from '../words.ts'
 import { activeRow } from './active-row.ts'
+import { CellFilter } from './cell-filter.ts'
 import './cell-grid.ts'
 import { PageElement } from './element.ts'
 import { inOneLine, leftText } from './figures.ts'
@@ -48,7 +49,7 @@ class JobPartitions extends PageElement {
   readonly #attempts = new EarlierAttempts()
   readonly #cells = new PartCells()
   readonly #order = new HeldOrder<Part>(({ job }) => job.id)
-  #filtered = ''
+  readonly #shown = new CellFilter('partitions', PART_FILTERS)
 
   override disconnectedCallback(): void {
     super.disconnectedCallback()
@@ -65,19 +66,15 @@ class JobPartitions extends PageElement {
     }
   }
 
-  /** A visitor who follows a link to some of the partitions wants to see them, so the page scrolls there. */
   protected override updated(changed: PropertyValues): void {
     if (!changed.has('query')) return
-    const filter = this.#filter
     // Those that were asked for stand directly below the picture, and the curves below them.
-    this.toggleAttribute('data-filtered', filter !== '')
-    if (filter !== '' && filter !== this.#filtered && !this.contains(document.activeElement))
-      this.firstElementChild?.scrollIntoView()
-    this.#filtered = filter
+    this.toggleAttribute('data-filtered', this.#filter !== '')
+    this.#shown.scrollTo(this, this.#filter)
   }
 
   get #filter(): PartFilter {
-    return PART_FILTERS.find(each => each === this.query.get('partitions')) ?? ''
+    return this.#shown.of(this.query)
   }
 
   get #sort(): PartSort {
@@ -105,7 +102,7 @@ class JobPartitions extends PageElement {
                 .describe=${(id: string) => this.#named(parts, id)}
               ></cell-grid>`
         }
-        ${partitionStates(children, parts, this.#filter)}
+        ${partitionStates(children, parts, this.#shown, this.#filter)}
       </section>
       <div class="card parts">${this.#controls()} ${this.#content(partitions, parts)}</div>`
   }

@@ -3,30 +3,22 @@ import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
 import { repeat } from 'lit/directives/repeat.js'
 import type { JobWithWorkers, WorkerDocument } from '../../contract/job.ts'
 import { isFinished } from '../../contract/states.ts'
-import { crewOf, WORKER_TROUBLES } from '../data/crew.ts'
-import type { Crew, Member, WorkerState } from '../data/crew.ts'
+import { crewOf, fitsWorker, isInTrouble, WORKER_FILTERS } from '../data/crew.ts'
+import type { Crew, Member, WorkerFilter, WorkerState } from '../data/crew.ts'
 import type { Spread } from '../data/spread.ts'
-import { isolated, number, percent, text } from '../words.ts'
+import { number, percent, text } from '../words.ts'
 import { bar } from './bar.ts'
+import { cellChoices } from './cell-choices.ts'
+import { CellFilter } from './cell-filter.ts'
 import './cell-grid.ts'
-import type { Cell } from './cell-grid.ts'
 import { PageElement } from './element.ts'
 import { countCell, inOneLine, speedText } from './figures.ts'
 import { Printing } from './printing.ts'
 import { agoTag, agoText } from './times.ts'
+import { lookOf, WorkerCells } from './worker-cells.ts'
 
 /** More rows are only rendered when the visitor asks for them, and on paper. */
 const SHOWN = 100
-
-/** Workers look like jobs in the same trouble. */
-const LOOKS = {
-  silent: 'stalled',
-  idle: 'not_advancing',
-  stuck: 'not_advancing',
-  slow: 'running',
-  working: 'running',
-  done: 'completed',
-} as const satisfies Record<WorkerState, string>
 
 /** A worker's payload in one line: JSON without brackets and quotes. */
 const payloadLine = (payload: Record<string, unknown>): string =>
@@ -49,15 +41,33 @@ interface Shown {
   nowMs: number
 }
 
-const conditionOf = (state: WorkerState, job: JobWithWorkers) => (isFinished(job) ? job.status : LOOKS[state])
-
 /** What is wrong with a worker, or nothing. */
 const trouble = (state: WorkerState): TemplateResult | typeof nothing =>
-  state === 'working' || state === 'done'
-    ? nothing
-    : html`<span class="badge" data-condition=${state === 'silent' ? 'stalled' : 'not_advancing'}
+  isInTrouble(state)
+    ? html`<span class="badge" data-condition=${state === 'silent' ? 'stalled' : 'not_advancing'}
         >${text(`picture.worker.${state}`)}</span
       >`
+    : nothing
+
+/** The states of the workers: counted, and to choose from. */
+const workerStates = (
+  { members }: Crew,
+  job: JobWithWorkers,
+  by: CellFilter<(typeof WORKER_FILTERS)[number]>,
+  chosen: WorkerFilter,
+): TemplateResult => {
+  const choices = (['', ...WORKER_FILTERS] as const).map(filter => ({
+    filter,
+    label:
+      filter === '' || filter === 'attention'
+        ? text(`jobs.status.${filter || 'all'}`)
+        : text(`picture.worker.${filter}`),
+    count: members.filter(member => fitsWorker(member, filter)).length,
+    look: filter === '' || filter === 'attention' ? null : lookOf(filter, job),
+    calls: filter === 'attention' || (filter !== '' && isInTrouble(filter)),
+  }))
+  return cellChoices({ label: text('workers.status'), choices, by, chosen })
+}
 
 const row = ({ worker, state, percent: share }: Member, { job, hasShares, nowMs }: Shown): TemplateResult => {
   const unit = worker.unit ?? job.unit
@@ -73,7 +83,7 @@ const row = ({ worker, state, percent: share }: Member, { job, hasShares, nowMs 
               share === null
                 ? nothing
                 : html`<div class="with-percent">
-                    ${bar({ name: workerId, progressPercent: share, condition: conditionOf(state, job) })}
+                    ${bar({ name: workerId, progressPercent: share, condition: lookOf(state, job).condition })}
                     <span class="percent">${percent(share)}</span>
                   </div>`
             }
@@ -118,17 +128,22 @@ class JobWorkers extends PageElement {
   static override properties: PropertyDeclarations = {
     job: { attribute: false },
     nowMs: { attribute: false },
+    query: { attribute: false },
     showsAll: { state: true },
   }
 
   declare job: JobWithWorkers
   declare nowMs: number
+  declare query: URLSearchParams
   declare private showsAll: boolean
   readonly #printing = new Printing(this, () => {
     this.requestUpdate()
     this.performUpdate()
   })
-  #cells = new Map<string, Cell>()
+  readonly #cells = new WorkerCells()
+  readonly #shown = new CellFilter('workers', WORKER_FILTERS)
+  /** The worker to whose row the visitor goes. */
+  #wanted: string | null = null
 
   constructor() {
     super()
@@ -138,6 +153,22 @@ class JobWorkers extends PageElement {
   protected override willUpdate(changed: PropertyValues): void {
     const before = changed.get('job') as JobWithWorkers | undefined
     if (before !== undefined && before.id !== this.job.id) this.showsAll = false
+  }
+
+  protected override updated(changed: PropertyValues): void {
+    if (changed.has('query')) this.#shown.scrollTo(this, this.#filter)
+    if (this.#wanted === null) return
+    const row = this.querySelector<HTMLElement>(`tr[data-worker="${CSS.escape(this.#wanted)}"]`)
+    // A filter that hides the row is gone with the next update.
+    if (row === null) return
+    this.#wanted = null
+    row.scrollIntoView({ block: 'center' })
+    row.querySelector('th')?.focus({ preventScroll: true })
+  }
+
+  /** After the end of the job, all workers are done. */
+  get #filter(): WorkerFilter {
+    return isFinished(this.job) ? '' : this.#shown.of(this.query)
   }
 
   protected override render(): TemplateResult {
@@ -152,66 +183,23 @@ class JobWorkers extends PageElement {
   }
 
   #content(crew: Crew): TemplateResult {
-    const { members, counts, speeds } = crew
+    const { members, speeds } = crew
     const { job } = this
-    const troubles = WORKER_TROUBLES.filter(state => counts[state] > 0)
+    const filter = this.#filter
+    const rows = members.filter(member => fitsWorker(member, filter))
     return html`${
       members.length < 2
         ? nothing
         : html`<cell-grid
-            .cells=${this.#cellsOf(members)}
+            .cells=${this.#cells.of(members, job, filter)}
             .label=${text('picture.workers')}
             .describe=${(id: string) => this.#named(members, id)}
-            .onChoose=${(id: string) => this.#show(id)}
+            .onChoose=${(id: string) => this.#show(members, id)}
           ></cell-grid>`
     }
-    ${
-      troubles.length === 0
-        ? nothing
-        : html`<p class="crew-troubles">
-            ${troubles.map(
-              state =>
-                html`<span class="badge" data-condition=${state === 'silent' ? 'stalled' : 'not_advancing'}
-                  >${text(`picture.workers.${state}`, { count: counts[state] })}</span
-                > `,
-            )}
-          </p>`
-    }
-    ${speeds === null || isFinished(job) ? nothing : speedSpread(speeds, job.unit)} ${this.#table(members)}`
-  }
-
-  /** By name, so that a cell keeps its place whatever happens to its worker. */
-  #cellsOf(members: readonly Member[]): Cell[] {
-    const present = new Map<string, Cell>()
-    const byName = members.toSorted((a, b) =>
-      a.worker.workerId.localeCompare(b.worker.workerId, 'en', { numeric: true }),
-    )
-    const cells = byName.map(({ worker, state, percent: share }) => {
-      const before = this.#cells.get(worker.workerId)
-      const condition = conditionOf(state, this.job)
-      const done = share ?? (condition === 'completed' ? 100 : 0)
-      const isSlow = state === 'slow'
-      const cell =
-        before?.condition === condition && before.percent === done && before.isSlow === isSlow
-          ? before
-          : {
-              key: worker.workerId,
-              href: null,
-              label: [
-                isolated(worker.workerId),
-                text(`picture.worker.${state}`),
-                ...(share === null ? [] : [percent(share)]),
-              ].join(', '),
-              condition,
-              percent: done,
-              isSlow,
-              isFaded: false,
-            }
-      present.set(cell.key, cell)
-      return cell
-    })
-    this.#cells = present
-    return cells
+    ${members.length < 2 || isFinished(job) ? nothing : workerStates(crew, job, this.#shown, filter)}
+    ${speeds === null || isFinished(job) ? nothing : speedSpread(speeds, job.unit)}
+    ${rows.length === 0 ? html`<p class="muted">${text('workers.none')}</p>` : this.#table(rows)}`
   }
 
   #named(members: readonly Member[], id: string): TemplateResult | string {
@@ -229,13 +217,12 @@ class JobWorkers extends PageElement {
   }
 
   /** Leads to the row of a worker. */
-  #show(id: string): void {
+  #show(members: readonly Member[], id: string): void {
+    this.#wanted = id
     this.showsAll = true
-    void this.updateComplete.then(() => {
-      const row = this.querySelector<HTMLElement>(`tr[data-worker="${CSS.escape(id)}"]`)
-      row?.scrollIntoView({ block: 'center' })
-      row?.querySelector('th')?.focus({ preventScroll: true })
-    })
+    const isHidden = members.some(member => member.worker.workerId === id && !fitsWorker(member, this.#filter))
+    if (isHidden) this.#shown.choose('')
+    this.requestUpdate()
   }
 
   #table(members: readonly Member[]): TemplateResult {

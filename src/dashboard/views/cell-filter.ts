@@ -1,0 +1,28 @@
+import { navigate, withQuery } from '../router.ts'
+
+/** Which cells of a picture, and which of the rows below it, a visitor wants to see. The address keeps it; '': all. */
+export class CellFilter<Filter extends string> {
+  readonly #parameter: string
+  readonly #filters: readonly Filter[]
+  #before: Filter | '' = ''
+
+  constructor(parameter: string, filters: readonly Filter[]) {
+    this.#parameter = parameter
+    this.#filters = filters
+  }
+
+  of(query: URLSearchParams): Filter | '' {
+    return this.#filters.find(each => each === query.get(this.#parameter)) ?? ''
+  }
+
+  readonly choose = (filter: Filter | ''): void => {
+    navigate(withQuery({ [this.#parameter]: filter }), { replace: true })
+  }
+
+  /** Scrolls to the picture for a visitor who has followed a link to some of its cells, and not for one who chooses in it. */
+  scrollTo(picture: Element, filter: Filter | ''): void {
+    if (filter !== '' && filter !== this.#before && !picture.contains(document.activeElement))
+      picture.firstElementChild?.scrollIntoView()
+    this.#before = filter
+  }
+}
