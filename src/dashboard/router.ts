@@ -25,6 +25,9 @@ export const ADDRESS = {
   /** The page of a batch, with only the partitions in this state. */
   partitions: (id: string, state: string) =>
     `${ROOT.pathname}jobs/${id}?${new URLSearchParams({ partitions: state }).toString()}`,
+  /** The page of a job, with only the workers in this state. */
+  workers: (id: string, state: string) =>
+    `${ROOT.pathname}jobs/${id}?${new URLSearchParams({ workers: state }).toString()}`,
   active: (filters: Record<string, string>) => `${ROOT.pathname}?${new URLSearchParams(filters).toString()}`,
   history: (filters: Record<string, string> = {}) =>
     `${ROOT.pathname}?${new URLSearchParams({ view: 'history', ...filters }).toString()}`,

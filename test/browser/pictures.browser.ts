@@ -196,6 +196,20 @@ t.test('workers are drawn as well: who is silent, slow, or never advanced, and h
   for (const name of ['All 10', 'Needs attention 3', 'Silent 1', 'Never advanced 1', 'Slow 1', 'Working 7'])
     await choice(name).waitFor()
   await crew.getByText(/^\s*Speeds from .+\/(s|min) to .+\/s, half of them above/).waitFor()
+  const hint = page.locator('.overview').getByRole('link', { name: '1 of 10 workers is silent' })
+  for (const time of ['first', 'second']) {
+    await page.evaluate(() => scrollTo(0, 0))
+    await hint.click()
+    await page.waitForFunction(() => {
+      const { top, bottom } = document.querySelector('job-workers')!.getBoundingClientRect()
+      return top < 200 || bottom <= innerHeight
+    })
+    t.match(
+      await crew.locator('tbody tr').allTextContents(),
+      [/pod-3/],
+      `the overview leads there, the ${time} time as well`,
+    )
+  }
   await choice('Never advanced 1').click()
   await waitFor(async () => (await crew.locator('tbody tr').count()) === 1)
   t.match(page.url(), /workers=idle/)

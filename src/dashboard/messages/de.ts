@@ -222,6 +222,12 @@ export const de: Messages = {
   'workers.all': 'Alle {count, number} zeigen',
   'workers.status': 'Welche Worker',
   'workers.none': 'Kein Worker ist jetzt in diesem Zustand.',
+  'workers.silent': '{count, number} von {total, number} Workern {count, plural, one {ist} other {sind}} stumm',
+  'workers.idle':
+    '{count, number} von {total, number} Workern {count, plural, one {ist} other {sind}} noch nie weitergekommen',
+  'workers.stuck':
+    '{count, number} von {total, number} Workern {count, plural, one {kommt} other {kommen}} nicht weiter',
+  'workers.slow': '{count, number} von {total, number} Workern {count, plural, one {ist} other {sind}} langsam',
   'workers.name': 'Worker',
   'workers.payload': 'Nutzdaten von {name}',
   'workers.message': 'Meldung',

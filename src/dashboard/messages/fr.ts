@@ -222,6 +222,14 @@ export const fr: Messages = {
   'workers.all': 'Afficher les {count, number}',
   'workers.status': 'Quels workers',
   'workers.none': 'Aucun worker n’est dans cet état maintenant.',
+  'workers.silent':
+    '{count, plural, one {# worker sur {total, number} est silencieux} other {# workers sur {total, number} sont silencieux}}',
+  'workers.idle':
+    '{count, plural, one {# worker sur {total, number} n’a jamais avancé} other {# workers sur {total, number} n’ont jamais avancé}}',
+  'workers.stuck':
+    '{count, plural, one {# worker sur {total, number} n’avance pas} other {# workers sur {total, number} n’avancent pas}}',
+  'workers.slow':
+    '{count, plural, one {# worker sur {total, number} est lent} other {# workers sur {total, number} sont lents}}',
   'workers.name': 'Worker',
   'workers.payload': 'Données de {name}',
   'workers.message': 'Message',

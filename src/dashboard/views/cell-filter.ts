@@ -4,7 +4,6 @@ import { navigate, withQuery } from '../router.ts'
 export class CellFilter<Filter extends string> {
   readonly #parameter: string
   readonly #filters: readonly Filter[]
-  #before: Filter | '' = ''
 
   constructor(parameter: string, filters: readonly Filter[]) {
     this.#parameter = parameter
@@ -21,8 +20,6 @@ export class CellFilter<Filter extends string> {
 
   /** Scrolls to the picture for a visitor who has followed a link to some of its cells, and not for one who chooses in it. */
   scrollTo(picture: Element, filter: Filter | ''): void {
-    if (filter !== '' && filter !== this.#before && !picture.contains(document.activeElement))
-      picture.firstElementChild?.scrollIntoView()
-    this.#before = filter
+    if (filter !== '' && !picture.contains(document.activeElement)) picture.firstElementChild?.scrollIntoView()
   }
 }

@@ -4,11 +4,24 @@ import type { JobWithWorkers } from '../../contract/job.ts'
 import { stalledPartitionsOf } from '../../contract/liveness.ts'
 import { conditionOf } from '../../browser-client/condition.ts'
 import { isFinished } from '../../contract/states.ts'
+import { crewOf, WORKER_TROUBLES } from '../data/crew.ts'
 import { ADDRESS } from '../router.ts'
 import { number, percent, preciseDuration, rough, text } from '../words.ts'
 import { bar } from './bar.ts'
 import { countText, elapsedSeconds, lateText, leftInFull, speedNowText, usualText } from './figures.ts'
 import { agoTag, momentTag, silenceText, timeTag } from './times.ts'
+
+/** What is wrong with some of the workers, as links to them. What is wrong with all of them is the condition of the job. */
+const crewHints = (job: JobWithWorkers, nowMs: number): TemplateResult[] => {
+  const { counts, members } = crewOf(job, nowMs)
+  const total = members.length
+  return WORKER_TROUBLES.filter(state => counts[state] > 0 && counts[state] < total).map(
+    state =>
+      html`<a class="hint" href=${ADDRESS.workers(job.id, state)}
+        >${text(`workers.${state}`, { count: counts[state], total })}</a
+      >`,
+  )
+}
 
 /** How far a job is, and the figures that say how it goes. */
 export const overview = (job: JobWithWorkers, nowMs: number): TemplateResult => {
@@ -29,13 +42,14 @@ export const overview = (job: JobWithWorkers, nowMs: number): TemplateResult => 
     cancelling: text('condition.cancelling.hint'),
   }[condition as string]
   const stalled = condition === 'stalled' ? 0 : stalledPartitionsOf(job)
+  const ofCrew = crewHints(job, nowMs)
   return html`<section class="card overview" aria-label=${text('column.progress')}>
     <div class="gauge">
       <span class="percent">${isUnknown ? '–' : percent(job.progressPercent)}</span>
       ${bar({ name: job.name, progressPercent: job.progressPercent, condition, isUnknown })}
     </div>
     ${
-      job.message === null && !hint && stalled === 0
+      job.message === null && !hint && stalled === 0 && ofCrew.length === 0
         ? nothing
         : html`<p class="message">
             <bdi>${job.message}</bdi>
@@ -47,6 +61,7 @@ export const overview = (job: JobWithWorkers, nowMs: number): TemplateResult => 
                     >${text('batch.stalled', { stalled, running: job.children?.running ?? stalled })}</a
                   >`
             }
+            ${ofCrew}
           </p>`
     }
     <dl class="facts-row">
