@@ -93,7 +93,7 @@ t.test('the line of a job fits into a terminal of 80 columns', async t => {
     }),
     'failed after 1 min 5 s: Row 812',
   )
-  t.equal(outcomeOf({ ...job, status: 'failed', failureReason: 'stale' }), 'failed: its workers went silent')
+  t.equal(outcomeOf({ ...job, status: 'failed', failureReason: 'stale' }), 'failed: its workers were silent')
 })
 
 t.test('control characters in texts of callers do not reach a terminal', async t => {

@@ -22,13 +22,13 @@ export const de: Messages = {
   'progress.status.completed': 'Abgeschlossen',
   'progress.status.failed': 'Fehlgeschlagen',
   'progress.status.cancelled': 'Abgebrochen',
-  'progress.status.stalled': 'Kein Lebenszeichen',
+  'progress.status.stalled': 'Verstummt',
   'progress.status.not_advancing': 'Kein Fortschritt',
   'progress.status.partly_stalled':
-    '{stalled, number} von {running, plural, one {# laufenden Teil} other {# laufenden Teilen}} ohne Lebenszeichen',
+    '{stalled, number} von {running, plural, one {# laufenden Teil} other {# laufenden Teilen}} {stalled, plural, one {ist} other {sind}} verstummt',
   'progress.failedParts':
     '{failed, number} von {total, plural, one {# Teil} other {# Teilen}} {failed, plural, one {ist} other {sind}} fehlgeschlagen',
-  'progress.reason.stale': 'Kein Lebenszeichen mehr',
+  'progress.reason.stale': 'Seine Worker waren stumm',
   'progress.reason.never_started': 'Er wurde nie begonnen',
   'progress.reason.partitions': 'Teile sind fehlgeschlagen',
   'progress.deadline.at_risk': 'Vielleicht nicht rechtzeitig',

@@ -24,13 +24,13 @@ export const fr: Messages = {
   'progress.status.completed': 'Terminée',
   'progress.status.failed': 'Échouée',
   'progress.status.cancelled': 'Annulée',
-  'progress.status.stalled': 'Aucun signe de vie',
+  'progress.status.stalled': 'Silencieuse',
   'progress.status.not_advancing': 'N’avance pas',
   'progress.status.partly_stalled':
-    '{stalled, plural, one {# partie en cours} other {# parties en cours}} sur {running, number} sans signe de vie',
+    '{stalled, plural, one {# partie en cours} other {# parties en cours}} sur {running, number} {stalled, plural, one {silencieuse} other {silencieuses}}',
   'progress.failedParts':
     '{failed, plural, one {# partie} other {# parties}} sur {total, number} {failed, plural, one {a échoué} other {ont échoué}}',
-  'progress.reason.stale': 'Plus aucun signe de vie',
+  'progress.reason.stale': 'Ses workers étaient silencieux',
   'progress.reason.never_started': 'Elle n’a jamais commencé',
   'progress.reason.partitions': 'Des parties ont échoué',
   'progress.deadline.at_risk': 'Risque de retard',

@@ -112,7 +112,7 @@ export const reasonOf = ({ errorMessage, failureReason, children }: DrawnJob): s
 }
 
 const REASONS: Record<string, string> = {
-  stale: 'its workers went silent',
+  stale: 'its workers were silent',
   never_started: 'no worker has begun it in time',
   partitions: 'some of its partitions failed',
 }

@@ -404,16 +404,16 @@ t.test('the page says in the language of the visitor why the service has ended a
   }
   const { page } = await visit(t, browser, `${own.url}/jobs/${alone.id}`, { locale: 'de-DE' })
   const pages = [
-    [`/jobs/${alone.id}`, ['Kein Heartbeat seit 1 Sek', 'Seine Worker sind verstummt']],
+    [`/jobs/${alone.id}`, ['Kein Heartbeat seit 1 Sek', 'Seine Worker waren stumm']],
     [`/jobs/${late.id}`, ['Nicht begonnen innerhalb von 1 Sek', 'Er wurde nie begonnen']],
-    [`/jobs/${batch.id}`, ['Berlin: Seine Worker sind verstummt']],
-    ['/?view=history', ['Er wurde nie begonnen', 'Seine Worker sind verstummt']],
+    [`/jobs/${batch.id}`, ['Berlin: Seine Worker waren stumm']],
+    ['/?view=history', ['Er wurde nie begonnen', 'Seine Worker waren stumm']],
   ] as const
   for (const [path, texts] of pages) {
     await page.goto(`${own.url}${path}`)
     const main = page.locator('main')
     for (const text of texts) await holds(main, new RegExp(text.replaceAll(' ', '\\s?')))
-    t.notMatch(await main.innerText(), /heartbeat for|not started|fell silent/i, path)
+    t.notMatch(await main.innerText(), /heartbeat for|not started|were silent/i, path)
   }
 })
 

@@ -241,7 +241,7 @@ t.test(
     })
     const { page } = await visit(t, browser, `${host.url}/batch`)
     const card = page.locator('headway-job-card')
-    await card.getByText('1 of 2 running parts gives no sign of life').waitFor()
+    await card.getByText('1 of 2 running parts is stalled').waitFor()
     await card.getByText('1 of 4 parts failed').waitFor()
     await card.locator('[part=rate]').waitFor()
     t.same(await violations(page), [])

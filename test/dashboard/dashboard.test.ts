@@ -120,7 +120,7 @@ t.test('a list shows the line that names the problem of an error, and no stack',
     '1 of 1 partition failed',
   )
   const ended = { children: null, errorMessage: 'No heartbeat for 60 seconds', failureReason: 'stale' } as const
-  t.equal(failureText(ended), 'Its workers fell silent', 'by the code, where the service has ended it')
+  t.equal(failureText(ended), 'Its workers were silent', 'by the code, where the service has ended it')
 })
 
 t.test('a job that advances rarely gets three of its usual steps before it counts as not advancing', async t => {

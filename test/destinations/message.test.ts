@@ -61,13 +61,13 @@ t.test('a message says what is unusual, late, silent, or wrong', t => {
   t.match(linesOf({ unusual: true, usualSeconds: 720 })[0], 'Running · Longer than usual (usually 12 min)')
   t.match(linesOf({ deadline: 'at_risk' })[0], 'At risk of being late')
   t.match(linesOf({ deadline: 'overdue' })[0], 'Overdue')
-  t.match(linesOf({ liveness: 'stalled' })[0], 'No sign of life')
+  t.match(linesOf({ liveness: 'stalled' })[0], 'Stalled')
   t.match(linesOf({ cancelRequestedAt: '2026-01-31T12:00:00.000Z' })[0], 'Cancelling')
   const times = { startedAt: '2026-01-31T11:00:00.000Z', finishedAt: '2026-01-31T11:03:05.000Z' }
   const failed = linesOf({ status: 'failed', errorMessage: 'Row 812:\nthe price is missing', ...times, attempt: 2 })
   t.equal(failed[0], 'Failed after 3 min 5 sec · Attempt 2')
   t.ok(failed.includes('Error: Row 812: the price is missing'))
-  t.ok(linesOf({ status: 'failed', failureReason: 'stale' }).includes('Error: Its workers fell silent'))
+  t.ok(linesOf({ status: 'failed', failureReason: 'stale' }).includes('Error: Its workers were silent'))
   t.match(linesOf({ status: 'completed', deadline: 'overdue', ...times })[0], 'Completed after 3 min 5 sec · Late')
   t.end()
 })
@@ -78,7 +78,7 @@ t.test('a message says of a batch how its partitions do', t => {
     current: ['Berlin', 'Paris', 'Rome', 'Oslo'], errors: [], failures: [],
   } // prettier-ignore
   const lines = linesOf({ children, liveness: 'stalled', unit: 'unknown' })
-  t.ok(lines.includes('2 of 8 parts completed, 1 failed, 1 without a sign of life'), lines.join('\n'))
+  t.ok(lines.includes('2 of 8 parts completed, 1 failed, 1 stalled'), lines.join('\n'))
   t.ok(lines.includes('Now: Berlin, Paris, Rome and 2 more'), lines.join('\n'))
   t.end()
 })

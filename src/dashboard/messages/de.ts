@@ -132,7 +132,7 @@ export const de: Messages = {
     '{count, plural, one {# Teil} other {# Teile}}{running, plural, =0 {} one {, # läuft} other {, # laufen}}',
   'batch.stalled':
     '{stalled, number} von {running, plural, one {# laufenden Teil} other {# laufenden Teilen}} {stalled, plural, one {ist} other {sind}} verstummt',
-  'batch.stalled.short': '{stalled, number} von {running, number} stumm',
+  'batch.stalled.short': '{stalled, number} von {running, number} verstummt',
   'batch.failed':
     '{failed, number} von {total, plural, one {# Teil} other {# Teilen}} {failed, plural, one {ist} other {sind}} fehlgeschlagen',
   'batch.failed.short': '{failed, plural, one {# Fehler} other {# Fehler}}',
@@ -261,7 +261,7 @@ export const de: Messages = {
   'event.stage_changed': 'Abschnitt {stage} begonnen',
   'event.progress': 'Fortschritt',
   'reason.worker': 'Fehlgeschlagen, wie sein Worker meldete',
-  'reason.stale': 'Seine Worker sind verstummt',
+  'reason.stale': 'Seine Worker waren stumm',
   'reason.partitions': 'Teile sind fehlgeschlagen',
   'reason.never_started': 'Er wurde nie begonnen',
   'reason.stale.for': 'Kein Heartbeat seit {time}',

@@ -255,7 +255,7 @@ export const en = {
   'event.stage_changed': 'Entered stage {stage}',
   'event.progress': 'Progress',
   'reason.worker': 'Failed, as its worker reported',
-  'reason.stale': 'Its workers fell silent',
+  'reason.stale': 'Its workers were silent',
   'reason.partitions': 'Partitions failed',
   'reason.never_started': 'It was never started',
   'reason.stale.for': 'No heartbeat for {time}',

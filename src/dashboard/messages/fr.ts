@@ -132,7 +132,7 @@ export const fr: Messages = {
     '{count, plural, one {# partition} other {# partitions}}{running, plural, =0 {} other {, # en cours}}',
   'batch.stalled':
     '{stalled, plural, one {# partition en cours} other {# partitions en cours}} sur {running, number} {stalled, plural, one {est silencieuse} other {sont silencieuses}}',
-  'batch.stalled.short': '{stalled, number} sur {running, number} en silence',
+  'batch.stalled.short': '{stalled, plural, one {# silencieuse} other {# silencieuses}} sur {running, number}',
   'batch.failed':
     '{failed, plural, one {# partition} other {# partitions}} sur {total, number} {failed, plural, one {a échoué} other {ont échoué}}',
   'batch.failed.short': '{failed, plural, one {# échec} other {# échecs}}',
@@ -264,7 +264,7 @@ export const fr: Messages = {
   'event.stage_changed': 'Étape {stage} commencée',
   'event.progress': 'Progression',
   'reason.worker': 'Échec annoncé par son worker',
-  'reason.stale': 'Ses workers se sont tus',
+  'reason.stale': 'Ses workers étaient silencieux',
   'reason.partitions': 'Des partitions ont échoué',
   'reason.never_started': 'Elle n’a jamais commencé',
   'reason.stale.for': 'Aucun battement depuis {time}',

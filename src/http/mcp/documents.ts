@@ -87,7 +87,7 @@ export const jobDetails = jobSummary.extend({
         workerId: z.string(),
         processedCount: z.number(),
         message: z.string().nullable(),
-        liveness: z.string().nullable().describe('`stalled`: it has fallen silent, whatever the others do.'),
+        liveness: z.string().nullable().describe('`stalled`: it is silent, whatever the others do.'),
         heartbeatAt: z.string(),
       }),
     )
