@@ -79,7 +79,7 @@ export const card = css`
   .action:hover:enabled {
     background: var(--_track);
   }
-  .action[aria-pressed='true'] {
+  .action[data-on] {
     border-color: currentColor;
     font-weight: 600;
   }

@@ -126,15 +126,16 @@ export class HeadwayJobCard extends JobElement {
 
   #renderBell({ id, name }: LiveJob): TemplateResult {
     const { language } = this
+    const isOn = bells.has(id)
     return html`<button
       type="button"
       class="action small"
       part="notify"
-      aria-pressed=${bells.has(id)}
-      aria-label=${language.text('progress.actions.notifyJob', { name })}
+      ?data-on=${isOn}
+      aria-label=${language.text(isOn ? 'progress.actions.notifyStopJob' : 'progress.actions.notifyJob', { name })}
       @click=${() => void this.#toggleBell(id)}
     >
-      ${language.text('progress.actions.notify')}
+      ${language.text(isOn ? 'progress.actions.notifyStop' : 'progress.actions.notify')}
     </button>`
   }
 

@@ -44,6 +44,8 @@ export const de: Messages = {
   'progress.actions.retryJob': '{name} wiederholen',
   'progress.actions.notify': 'Bescheid geben',
   'progress.actions.notifyJob': 'Bescheid geben, wenn {name} endet',
+  'progress.actions.notifyStop': 'Nicht mehr melden',
+  'progress.actions.notifyStopJob': 'Nicht mehr melden, wenn {name} endet',
   'progress.actions.dismiss': 'Ausblenden',
   'progress.connection.connecting': 'Verbindung wird hergestellt',
   'progress.connection.live': 'Live',

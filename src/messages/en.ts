@@ -42,6 +42,8 @@ export const en = {
   'progress.actions.retryJob': 'Retry {name}',
   'progress.actions.notify': 'Notify me',
   'progress.actions.notifyJob': 'Notify me when {name} ends',
+  'progress.actions.notifyStop': 'Stop notifying me',
+  'progress.actions.notifyStopJob': 'Stop notifying me of the end of {name}',
   'progress.actions.dismiss': 'Dismiss',
   'progress.connection.connecting': 'Connecting',
   'progress.connection.live': 'Live',

@@ -46,6 +46,8 @@ export const fr: Messages = {
   'progress.actions.retryJob': 'Réessayer {name}',
   'progress.actions.notify': 'Me prévenir',
   'progress.actions.notifyJob': 'Me prévenir de la fin de {name}',
+  'progress.actions.notifyStop': 'Ne plus me prévenir',
+  'progress.actions.notifyStopJob': 'Ne plus me prévenir de la fin de {name}',
   'progress.actions.dismiss': 'Fermer',
   'progress.connection.connecting': 'Connexion',
   'progress.connection.live': 'En direct',

@@ -47,6 +47,9 @@ const openContext = async (permission: NotificationPermission): Promise<BrowserC
 
 const bellOf = (page: Page, name: string) => page.getByRole('button', { name: `Notify me when ${name} ends` })
 
+const bellOffOf = (page: Page, name: string) =>
+  page.getByRole('button', { name: `Stop notifying me of the end of ${name}` })
+
 t.test(
   'one tab of several says by a notification that a watched job has ended, and each says it in its page',
   async t => {
@@ -57,7 +60,7 @@ t.test(
     await bellOf(first, 'Watched').click()
     await first.getByText('The browser will say when').waitFor()
     const { page: second } = await openPage(t, context, `${service.url}/jobs/${job.id}`)
-    await second.getByRole('button', { name: 'Notify me', pressed: true }).waitFor()
+    await second.getByRole('button', { name: 'Stop notifying me', exact: true }).waitFor()
     await bellOf(first, 'Not watched').waitFor()
     await service.call('POST', `/jobs/${other.id}/complete`, {})
     await service.call('POST', `/jobs/${job.id}/fail`, { errorMessage: 'no disk' })
@@ -82,9 +85,9 @@ t.test('a watched job is remembered over a reload, and one that is no longer wat
   const { page: away } = await openPage(t, context, `${service.url}/?type=reload`)
   await bellOf(page, 'Kept').click()
   await bellOf(page, 'Dropped').click()
-  await away.locator('.bell[aria-pressed=true]').nth(1).waitFor()
-  await bellOf(away, 'Dropped').click()
-  await page.locator('.bell[aria-pressed=false]').waitFor()
+  await bellOffOf(away, 'Kept').waitFor()
+  await bellOffOf(away, 'Dropped').click()
+  await bellOf(page, 'Dropped').waitFor()
   await away.close()
   await page.goto('about:blank')
   for (const { id } of [kept, dropped]) await service.call('POST', `/jobs/${id}/complete`, {})
@@ -102,7 +105,7 @@ t.test('an end that is known before the page is drawn is told when it is', async
   const job = await service.createJob({ name: 'Early', jobType: 'early' })
   const { page } = await openPage(t, context, `${service.url}/?type=early`)
   await bellOf(page, 'Early').click()
-  await page.locator('.bell[aria-pressed=true]').waitFor()
+  await page.locator('.bell[data-on]').waitFor()
   await page.goto('about:blank')
   await service.call('POST', `/jobs/${job.id}/complete`, {})
   const release = await holdBack(page, await shellOf(service.url))
@@ -121,6 +124,38 @@ t.test('an end that is known before the page is drawn is told when it is', async
   t.match(await saidBy(page), [{ title: /Early.* is completed/ }])
   await page.getByRole('status').filter({ hasText: 'is completed' }).waitFor()
 })
+
+t.test(
+  'a bell says what a click does: to eyes, in its tooltip and as its name, on a page, in a row and on a card',
+  async t => {
+    const host = await startHost(t)
+    const own = await startService(t, { CORS_ORIGIN: host.url })
+    const job = await own.createJob({ name: 'Long' })
+    host.page('/card', {
+      service: own.url,
+      body: `<script type="module" src="${own.url}/elements.js"></script>
+      <headway-job-card notify job-id="${job.id}"></headway-job-card>`,
+    })
+    const context = await openContext('default')
+    const name = async (page: Page) => (await page.locator('.bell, [part=notify]').ariaSnapshot()).trim()
+    for (const [address, before, after] of [
+      [`${own.url}/jobs/${job.id}`, 'Notify me', 'Stop notifying me'],
+      [own.url, 'Notify me when Long ends', 'Stop notifying me of the end of Long'],
+      [`${host.url}/card`, 'Notify me when Long ends', 'Stop notifying me of the end of Long'],
+    ] as const) {
+      const { page } = await openPage(t, context, address)
+      const [off, on] = [before, after].map(each => page.getByRole('button', { name: each, exact: true }))
+      await off!.click()
+      t.ok((await name(page)).startsWith(`- button "${after}"`), after)
+      t.notMatch(await name(page), 'pressed', 'without a state that says it once more')
+      if (address !== `${host.url}/card`)
+        t.match(await on!.getAttribute('title'), 'You will be told when the job ends. Click')
+      await on!.click()
+      await off!.waitFor()
+    }
+    await context.close()
+  },
+)
 
 t.test('where the browser allows no notifications, the page says so, and tells the end itself', async t => {
   const context = await openContext('denied')
@@ -151,16 +186,16 @@ t.test('a card has a bell where its page wants one, and one page of several says
   t.equal(await first.locator('section [part=notify]').count(), 0, 'a card has none by itself')
   await bellOf(first, 'Embedded').click()
   await bellOf(first, 'Late').click()
-  const pressed = (page: Page, count: number) =>
-    waitFor(async () => (await page.locator('[part=notify][aria-pressed=true]').count()) === count)
-  await pressed(second, 2)
+  const areOn = (page: Page, count: number) =>
+    waitFor(async () => (await page.getByText('Stop notifying me').count()) === count)
+  await areOn(second, 2)
   await own.call('POST', `/jobs/${job.id}/fail`, { errorMessage: 'no disk' })
   const saidByBoth = async () => [...(await saidBy(first)), ...(await saidBy(second))]
   t.same(await waitFor(async () => ((await saidByBoth()).length > 0 ? saidByBoth() : null)), [
     { title: 'Embedded: failed', body: 'no disk' },
   ])
   for (const page of [first, second]) await page.getByText('no disk').first().waitFor()
-  await pressed(second, 1)
+  await areOn(second, 1)
 
   await Promise.all([first, second].map(page => page.goto('about:blank')))
   await own.call('POST', `/jobs/${late.id}/complete`, {})

@@ -26,19 +26,22 @@ const toggle = async ({ id, name }: Target): Promise<void> => {
   announce(text(said, { name: isolated(name) }))
 }
 
-/** The button by which a visitor is told when the job ends. A job that has ended has none. `labelled`: with its words. */
+/**
+ * The button by which a visitor is told when the job ends, and which stops that: it says what a click does. A job that has ended
+ * has none. `labelled`: with its words.
+ */
 export const bell = (job: Target, { labelled = false } = {}): TemplateResult | typeof nothing => {
   if (isFinished(job)) return nothing
   const isOn = isWatched(job.id)
   return html`<button
     type="button"
     class=${labelled ? 'button bell' : 'quiet bell'}
-    aria-pressed=${isOn}
-    aria-label=${labelled ? nothing : text('notify.of', { name: job.name })}
-    title=${text('notify.hint')}
+    ?data-on=${isOn}
+    aria-label=${labelled ? nothing : text(isOn ? 'notify.stop.of' : 'notify.of', { name: job.name })}
+    title=${text(isOn ? 'notify.stop.hint' : 'notify.hint')}
     @click=${() => void toggle(job)}
   >
-    ${isOn ? icons.bellOn : icons.bell} ${labelled ? text('notify.me') : nothing}
+    ${isOn ? icons.bellOn : icons.bell} ${labelled ? text(isOn ? 'notify.stop' : 'notify.me') : nothing}
   </button>`
 }
 
