@@ -11,6 +11,7 @@ import {
 } from '../../src/browser-client/condition.ts'
 import { listActive, type ActiveStatus } from '../../src/dashboard/data/active-list.ts'
 import { Curve } from '../../src/dashboard/data/curve.ts'
+import { wantsAttention } from '../../src/dashboard/data/attention.ts'
 import { Sorting } from '../../src/dashboard/data/sorting.ts'
 import { mayDo } from '../../src/dashboard/session.ts'
 import { countText, failureText, speedNowText, speedText } from '../../src/dashboard/views/figures.ts'
@@ -251,6 +252,47 @@ t.test('a sorted list keeps its order for five seconds, and jobs without a value
     'another order is taken at once',
   )
 })
+
+t.test(
+  'jobs in trouble come first on request: failed partitions, stalled, not advancing, late, slow, the newest first',
+  t => {
+    const job = (id: string, over: Partial<LiveJob> = {}) =>
+      ({ ...running, id, deadline: null, unusual: false, ...over }) as LiveJob
+    const batch = { total: 4, pending: 0, running: 3, stalled: 0, completed: 0, failed: 0, cancelled: 0 }
+    const of = (counts: object) => ({ ...batch, ...counts }) as LiveJob['children']
+    const jobs = [
+      job('waits', { status: 'pending', liveness: null }),
+      job('runs'),
+      job('is to stop', { cancelRequestedAt: at(61) }),
+      job('is slow', { unusual: true }),
+      job('is late', { deadline: 'at_risk', unusual: true }),
+      job('pauses', { advancedAt: at(0) }),
+      job('has stalled partitions', { liveness: 'stalled', children: of({ stalled: 1 }) }),
+      job('is stalled', { liveness: 'stalled' }),
+      job('has failed partitions', { children: of({ failed: 1 }) }),
+      job('runs as well'),
+    ]
+    const order = new Sorting().apply(jobs, 'trouble', now(61)).map(({ id }) => id)
+    t.same(order, [
+      'has failed partitions',
+      'is stalled',
+      'pauses',
+      'has stalled partitions',
+      'is late',
+      'is slow',
+      'is to stop',
+      'runs',
+      'runs as well',
+      'waits',
+    ])
+    const wanting = jobs.filter(each => wantsAttention(each, now(61))).map(({ id }) => id)
+    t.ok(
+      Math.max(...wanting.map(id => order.indexOf(id))) < order.indexOf('is slow'),
+      'what needs attention is among them',
+    )
+    t.end()
+  },
+)
 
 t.test('the page offers only the actions that the token allows, and all actions where no token is needed', async t => {
   const token = (features: unknown) => `x.${Buffer.from(JSON.stringify({ features })).toString('base64url')}.x`

@@ -3,6 +3,7 @@ import type { LiveJob } from '../../contract/live-job.ts'
 import { conditionOf, secondsLeft } from '../../browser-client/condition.ts'
 import type { Condition } from '../../browser-client/condition.ts'
 import { isFinished } from '../../contract/states.ts'
+import { isTroubling, troubleOf } from './attention.ts'
 import { spreadOf, upperFence } from './spread.ts'
 import { byName } from './sorting.ts'
 
@@ -21,26 +22,11 @@ export interface Part {
 export const PART_SORTS = ['trouble', 'index', 'name', 'done', 'left', 'took'] as const
 export type PartSort = (typeof PART_SORTS)[number]
 
-/** How much a partition needs to be looked at: 0 most. */
-const TROUBLE: Readonly<Record<Condition, number>> = {
-  failed: 0,
-  stalled: 1,
-  not_advancing: 2,
-  partly_stalled: 2,
-  cancelling: 4,
-  running: 5,
-  pending: 6,
-  cancelled: 7,
-  completed: 8,
-}
-const SLOW_TROUBLE = 3
-const LEAST_TROUBLE = 3
+const troubleOfPart = ({ condition, isSlow, job }: Part): number =>
+  isSlow && !isFinished(job) ? troubleOf(condition, 'slow') : troubleOf(condition)
 
-export const troubleOf = ({ condition, isSlow, job }: Part): number =>
-  isSlow && !isFinished(job) ? Math.min(SLOW_TROUBLE, TROUBLE[condition]) : TROUBLE[condition]
-
-/** Whether somebody should look at the partition: it failed, is silent, does not advance, or is slow. */
-export const needsALook = (part: Part): boolean => troubleOf(part) <= LEAST_TROUBLE
+/** Whether somebody should look at the partition: it failed, is stalled, does not advance, or is slow. */
+export const needsALook = (part: Part): boolean => isTroubling(troubleOfPart(part))
 
 const secondsOf = ({ startedAt, finishedAt }: LiveJob, nowMs: number): number | null => {
   if (startedAt === null) return null
@@ -117,7 +103,7 @@ const byIndex = (a: Part, b: Part): number => (a.job.partitionIndex ?? 0) - (b.j
 
 /** The value to sort by, smallest first; null comes last. */
 const VALUES: Readonly<Record<Exclude<PartSort, 'name'>, (part: Part) => number | null>> = {
-  trouble: troubleOf,
+  trouble: troubleOfPart,
   index: () => 0,
   done: ({ job }) => (job.status === 'pending' ? null : job.progressPercent),
   left: ({ secondsLeft: left }) => (left === null ? null : -left),

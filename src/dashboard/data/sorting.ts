@@ -1,8 +1,9 @@
 import type { LiveJob } from '../../contract/live-job.ts'
 import { isAdvancing, secondsLeft } from '../../browser-client/condition.ts'
+import { troubleOfActive } from './attention.ts'
 import { HeldOrder } from './held-order.ts'
 
-export const SORTS = ['newest', 'oldest', 'name', 'done', 'left', 'speed'] as const
+export const SORTS = ['newest', 'oldest', 'trouble', 'name', 'done', 'left', 'speed'] as const
 export type Sort = (typeof SORTS)[number]
 
 const LAST = Number.MAX_VALUE
@@ -12,6 +13,7 @@ export const byName = new Intl.Collator(undefined, { numeric: true }).compare
 
 /** The value to sort by, smallest first; null comes last. */
 const VALUES: Partial<Record<Sort, (job: LiveJob, nowMs: number) => number | null>> = {
+  trouble: troubleOfActive,
   done: job => (job.status === 'running' ? -job.progressPercent : null),
   left: secondsLeft,
   speed: (job, nowMs) =>

@@ -63,6 +63,7 @@ export const de: Messages = {
   'jobs.sort': 'Reihenfolge',
   'jobs.sort.newest': 'Neueste zuerst',
   'jobs.sort.oldest': 'Älteste zuerst',
+  'jobs.sort.trouble': 'Auffällige zuerst',
   'jobs.sort.name': 'Nach Name',
   'jobs.sort.done': 'Weiteste zuerst',
   'jobs.sort.left': 'Bald fertige zuerst',

@@ -62,6 +62,7 @@ export const en = {
   'jobs.sort': 'Order',
   'jobs.sort.newest': 'Newest first',
   'jobs.sort.oldest': 'Oldest first',
+  'jobs.sort.trouble': 'Problems first',
   'jobs.sort.name': 'By name',
   'jobs.sort.done': 'Most done first',
   'jobs.sort.left': 'Least time left first',

@@ -63,6 +63,7 @@ export const fr: Messages = {
   'jobs.sort': 'Ordre',
   'jobs.sort.newest': 'Plus récentes d’abord',
   'jobs.sort.oldest': 'Plus anciennes d’abord',
+  'jobs.sort.trouble': 'À surveiller d’abord',
   'jobs.sort.name': 'Par nom',
   'jobs.sort.done': 'Plus avancées d’abord',
   'jobs.sort.left': 'Bientôt finies d’abord',
