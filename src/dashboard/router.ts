@@ -21,7 +21,8 @@ export const ADDRESS = {
   documentation: `${ROOT.pathname}docs/`,
   job: (id: string) => `${ROOT.pathname}jobs/${id}`,
   /** The runs of one type. The type is in the query, because proxies change some characters in paths. */
-  type: (jobType: string) => `${ROOT.pathname}types?${new URLSearchParams({ name: jobType }).toString()}`,
+  type: (jobType: string, span: string | null = null) =>
+    `${ROOT.pathname}types?${new URLSearchParams({ name: jobType, ...(span !== null && { span }) }).toString()}`,
   /** The page of a batch, with only the partitions in this state. */
   partitions: (id: string, state: string) =>
     `${ROOT.pathname}jobs/${id}?${new URLSearchParams({ partitions: state }).toString()}`,

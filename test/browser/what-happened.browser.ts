@@ -35,6 +35,8 @@ const fits = async (t: Test, page: Page, name: string): Promise<void> => {
   await page.setViewportSize({ width: 1280, height: 900 })
 }
 
+const DAY_MS = 86_400_000
+
 const end = { secondsAgo: 60, took: 30, processed: 5 }
 
 const fail = (service: Service, name: string, errorMessage: string, jobType = 'import') =>
@@ -295,6 +297,31 @@ t.test('statistics show first what got slower since the period before', async t 
   await holds(rows.first(), '+50%')
   await holds(rows.nth(1), /many.*0%/s)
   t.equal(await page.getByText('Slower').count(), 1)
+})
+
+t.test('the page of a type says since when it is slower, also if all of its last runs are', async t => {
+  const service = await startService(t)
+  // Six hours before noon in UTC, on each of the thirteen days before today: 100 seconds each, and 150 on the last five days.
+  await service.database.pool.query(`
+    INSERT INTO progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds, status, started_at, finished_at, created_at, heartbeat_at, lifecycle)
+    SELECT '00000000-0000-0000-0000-000000000000', type, 'x', 60, 'completed', at - took * interval '1 second', at, at, at, 'completed'
+    FROM generate_series(1, 13) AS day, generate_series(1, 12) AS n, (VALUES ('step', 150), ('even', 100)) AS types (type, present),
+      LATERAL (VALUES (date_trunc('day', now(), 'UTC') - interval '1 day' * day + interval '30 minutes' * n, CASE WHEN day <= 5 THEN present ELSE 100 END)) AS ends (at, took)`)
+  const { page } = await visit(t, browser, `${service.url}/types?name=step`)
+  const day = (n: number) =>
+    new Intl.DateTimeFormat('en-US', { month: 'short', day: 'numeric', timeZone: 'UTC' }).format(
+      Date.now() - n * DAY_MS,
+    )
+  await holds(page.locator('type-page'), `since ${day(5)} (UTC): median 2m 30s, before that 1m 40s`)
+  await holds(page.locator('type-page'), /7 days: median 2m 30s, \+50% since the period before/)
+  t.equal(await page.locator('statistics-chart [data-part=mark]').count(), 1)
+  await fits(t, page, 'a slower type')
+  await page.getByRole('button', { name: '24 hours' }).click()
+  await page.locator('statistics-chart [data-part=mark]').waitFor({ state: 'detached' })
+  t.match(page.url(), /name=step&span=day/)
+  await page.goto(`${service.url}/types?name=even`)
+  await holds(page.locator('type-page'), /7 days: median 1m 40s, 0% since the period before/)
+  t.equal(await page.getByText('Slower').count(), 0)
 })
 
 t.test(

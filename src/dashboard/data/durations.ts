@@ -15,11 +15,15 @@ export const bandOf = (values: readonly number[]): { low: number; median: number
 }
 
 /** Fewer completed jobs in a period say nothing of the type: one slow job would make it slower. */
-const LEAST_COMPLETED = 5
+export const LEAST_COMPLETED = 5
 /** A smaller growth of the median is no news. */
 const SLOWER_FACTOR = 1.2
 /** Neither is one of less than a second. */
 const SLOWER_SECONDS = 1
+
+/** Whether a median has grown by so much that it is news, in seconds. */
+export const isSlower = (after: number, before: number): boolean =>
+  after >= SLOWER_FACTOR * before && after - before >= SLOWER_SECONDS
 
 export interface Change {
   /** By which share the median has grown: 0.2 is a fifth longer. */
@@ -32,8 +36,7 @@ export const changeOf = (now: TypeStatistics, before: TypeStatistics | undefined
   const [after, former] = [now.durationSeconds.p50, before?.durationSeconds.p50 ?? null]
   if (before === undefined || after === null || former === null || former <= 0) return null
   if (Math.min(now.completed, before.completed) < LEAST_COMPLETED) return null
-  const share = after / former - 1
-  return { share, isSlower: after >= SLOWER_FACTOR * former && after - former >= SLOWER_SECONDS }
+  return { share: after / former - 1, isSlower: isSlower(after, former) }
 }
 
 /** Types that got slower come first, the one that got slowest before all; then those with most jobs. */

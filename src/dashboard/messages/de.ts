@@ -506,6 +506,8 @@ export const de: Messages = {
   'type.last': 'Letztes Ende',
   'type.chart': 'Dauer der letzten Läufe',
   'type.band': 'Median und mittlere Hälfte der fertigen Läufe',
+  'type.since': 'seit {when}: Median {since}, davor {before}',
+  'type.change': '{span}: Median {median}, {change} gegen den Zeitraum davor',
   'statistics.change.hint': 'Änderung gegen den gleich langen Zeitraum davor',
   'statistics.slower': 'Langsamer',
   'tour.title': 'Der erste Job in drei Schritten',

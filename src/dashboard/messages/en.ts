@@ -500,6 +500,8 @@ export const en = {
   'type.last': 'Last end',
   'type.chart': 'Duration of the last runs',
   'type.band': 'median and middle half of completed runs',
+  'type.since': 'since {when}: median {since}, before that {before}',
+  'type.change': '{span}: median {median}, {change} since the period before',
   'statistics.change.hint': 'Change since the period before of the same length',
   'statistics.slower': 'Slower',
   'tour.title': 'Your first job in three steps',

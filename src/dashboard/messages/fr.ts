@@ -512,6 +512,8 @@ export const fr: Messages = {
   'type.last': 'Dernière fin',
   'type.chart': 'Durée des dernières exécutions',
   'type.band': 'médiane et moitié centrale des exécutions terminées',
+  'type.since': 'depuis {when} : médiane {since}, auparavant {before}',
+  'type.change': '{span} : médiane {median}, {change} par rapport à la période précédente',
   'statistics.change.hint': 'Évolution par rapport à la période précédente de même durée',
   'statistics.slower': 'Plus lent',
   'tour.title': 'Votre première tâche en trois étapes',

@@ -201,7 +201,7 @@ export class HeadwayDashboard extends PageElement {
     if (route.page === 'notifications')
       return this.#later.show(route.page, html`<notifications-page></notifications-page>`)
     if (route.page === 'type')
-      return this.#later.show(route.page, html`<type-page .jobType=${route.jobType}></type-page>`)
+      return this.#later.show(route.page, html`<type-page .jobType=${route.jobType} .query=${route.query}></type-page>`)
     return html`<job-page .jobId=${route.id} .query=${route.query}></job-page>`
   }
 }

@@ -2,8 +2,9 @@ import { html, nothing, svg } from 'lit'
 import type { PropertyDeclarations, TemplateResult } from 'lit'
 import type { PeriodStatistics, StatisticsBucket } from '../../contract/statistics.ts'
 import { FINISHED_STATUSES } from '../../contract/states.ts'
-import { compact, dateAndTime, hourAndMinute, number, preciseDuration, text, utcDay } from '../words.ts'
+import { compact, number, preciseDuration, text } from '../words.ts'
 import { PageElement } from './element.ts'
+import { fullPeriod, shortPeriod } from './periods.ts'
 
 /** The drawings have this height, whatever their size on the page, and a width of one for each period. */
 const HEIGHT = 100
@@ -45,23 +46,15 @@ class StatisticsChart extends PageElement {
   static override properties: PropertyDeclarations = {
     series: { attribute: false },
     bucket: { attribute: false },
+    mark: { attribute: false },
   }
 
   declare series: readonly PeriodStatistics[]
   declare bucket: StatisticsBucket
+  /** The start of a period from which on durations are others. A line is drawn there. */
+  declare mark: string | undefined
   /** The period under the pointer. */
   #looked: number | null = null
-
-  /** Periods are those of UTC. Hours are told in the visitor's time. */
-  #time({ start }: PeriodStatistics): string {
-    return this.bucket === 'hour' ? hourAndMinute(Date.parse(start)) : utcDay(Date.parse(start))
-  }
-
-  #longTime({ start }: PeriodStatistics): string {
-    const ms = Date.parse(start)
-    if (this.bucket === 'hour') return dateAndTime(ms)
-    return text(this.bucket === 'week' ? 'statistics.chart.week' : 'statistics.chart.day', { day: utcDay(ms) })
-  }
 
   #look(event: PointerEvent): void {
     const place = event.currentTarget as Element
@@ -84,7 +77,7 @@ class StatisticsChart extends PageElement {
     const { completed, failed, cancelled, late, durationSeconds } = period
     const { p50, p95 } = durationSeconds
     const parts = [
-      this.#longTime(period),
+      fullPeriod(period.start, this.bucket),
       text('statistics.outcomes.label', { completed, failed, cancelled, late }),
       ...(p50 === null || p95 === null
         ? []
@@ -104,6 +97,11 @@ class StatisticsChart extends PageElement {
           : svg`<rect data-part=${outcome} x=${n + MARGIN} y=${top} width=${1 - 2 * MARGIN} height=${height}></rect>`
       })
     })
+  }
+
+  #marked(): unknown {
+    const at = this.series.findIndex(({ start }) => start === this.mark)
+    return at === -1 ? nothing : svg`<line data-part="mark" x1=${at} x2=${at} y1="0" y2=${HEIGHT}></line>`
   }
 
   #band(most: number): unknown {
@@ -178,7 +176,7 @@ class StatisticsChart extends PageElement {
             ${this.series.map(
               period =>
                 html`<tr>
-                  <th scope="row">${this.bucket === 'hour' ? this.#longTime(period) : this.#time(period)}</th>
+                  <th scope="row">${(this.bucket === 'hour' ? fullPeriod : shortPeriod)(period.start, this.bucket)}</th>
                   ${FINISHED_STATUSES.map(outcome => html`<td>${number(period[outcome])}</td>`)}
                   <td>${number(period.late)}</td>
                   <td>${time(period.durationSeconds.p50)}</td>
@@ -205,10 +203,10 @@ class StatisticsChart extends PageElement {
       ${this.#drawing(
         'outcomes',
         text('statistics.chart.outcomes.label', {
-          from: this.#longTime(first),
-          to: this.#longTime(last),
+          from: fullPeriod(first.start, this.bucket),
+          to: fullPeriod(last.start, this.bucket),
           most: jobsOf(busiest),
-          when: this.#longTime(busiest),
+          when: fullPeriod(busiest.start, this.bucket),
         }),
         compact(most),
         compact(most / 2),
@@ -226,12 +224,15 @@ class StatisticsChart extends PageElement {
                 }),
                 preciseDuration(longest),
                 preciseDuration(longest / 2),
-                this.#band(longest),
+                [this.#band(longest), this.#marked()],
               )}`
       }
       <div class="times" aria-hidden="true">
         ${this.#labelled.map(
-          n => html`<span .style=${`left: ${(100 * n) / count}%`}>${this.#time(series[n] as PeriodStatistics)}</span>`,
+          n =>
+            html`<span .style=${`left: ${(100 * n) / count}%`}
+              >${shortPeriod((series[n] as PeriodStatistics).start, this.bucket)}</span
+            >`,
         )}
       </div>
       ${this.#table()}

@@ -1,31 +1,24 @@
 import { FINISHED_STATUSES } from '../../contract/states.ts'
 import { html, nothing } from 'lit'
 import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
-import type { StatisticsBucket, TypeStatistics } from '../../contract/statistics.ts'
+import type { TypeStatistics } from '../../contract/statistics.ts'
 import { changeOf, slowerFirst } from '../data/durations.ts'
 import type { Change } from '../data/durations.ts'
 import { Followed } from '../data/followed.ts'
-import { headway, Live } from '../feed.ts'
-import { ADDRESS, navigate, withQuery } from '../router.ts'
+import { readCompared, spanOf } from '../data/spans.ts'
+import { Live } from '../feed.ts'
+import { ADDRESS } from '../router.ts'
 import { number, preciseDuration, share, signedShare, text } from '../words.ts'
 import { PageElement } from './element.ts'
 import { speedText } from './figures.ts'
 import { empty, failure, loading } from './placeholders.ts'
+import { spanChoice } from './span-choice.ts'
 import './statistics-chart.ts'
 
-const HOUR_MS = 3_600_000
 /** While jobs end all the time, the page is drawn again this often. */
 const REST_MS = 10_000
 
-const SPANS = { day: 24, week: 7 * 24, month: 30 * 24, year: 365 * 24 } as const
-type Span = keyof typeof SPANS
-
-/** A chart of each has 8 to 54 periods. */
-const BUCKETS: Readonly<Record<Span, StatisticsBucket>> = { day: 'hour', week: 'day', month: 'day', year: 'week' }
-
 type ComparedType = TypeStatistics & { jobs: number; change: Change | null }
-
-const isSpan = (name: string | null): name is Span => name !== null && name in SPANS
 
 const sum = (types: readonly TypeStatistics[], outcome: (typeof FINISHED_STATUSES)[number]): number =>
   types.reduce((total, type) => total + type[outcome], 0)
@@ -45,33 +38,15 @@ class StatisticsPage extends PageElement {
   static override properties: PropertyDeclarations = { query: { attribute: false } }
 
   declare query: URLSearchParams
-  readonly #reading = new Followed(
-    this,
-    async (span: Span, signal) => {
-      const spanMs = SPANS[span] * HOUR_MS
-      const [sinceMs, bucket] = [headway.now() - spanMs, BUCKETS[span]]
-      const since = new Date(sinceMs).toISOString()
-      const [present, before] = await Promise.all([
-        headway.api.stats({ since, bucket }, { signal }),
-        headway.api.stats({ since: new Date(sinceMs - spanMs).toISOString(), until: since }, { signal }),
-      ])
-      return { ...present, bucket, before: new Map(before.types.map(type => [type.jobType, type])) }
-    },
-    REST_MS,
-  )
+  readonly #reading = new Followed(this, readCompared, REST_MS)
 
   constructor() {
     super()
     new Live(this)
   }
 
-  get #span(): Span {
-    const asked = this.query.get('span')
-    return isSpan(asked) ? asked : 'week'
-  }
-
   protected override willUpdate(changed: PropertyValues): void {
-    if (changed.has('query')) this.#reading.ask(this.#span)
+    if (changed.has('query')) this.#reading.ask(spanOf(this.query))
   }
 
   protected override render(): TemplateResult {
@@ -80,21 +55,7 @@ class StatisticsPage extends PageElement {
           <h1>${text('statistics.title')}</h1>
           <p class="muted">${text('statistics.lead')}</p>
         </div>
-        <div class="choices" role="group" aria-label=${text('statistics.span')}>
-          ${Object.keys(SPANS)
-            .filter(isSpan)
-            .map(
-              span =>
-                html`<button
-                  type="button"
-                  class="choice"
-                  aria-pressed=${span === this.#span}
-                  @click=${() => navigate(withQuery({ span: span === 'week' ? null : span }), { replace: true })}
-                >
-                  ${text(`statistics.span.${span}`)}
-                </button>`,
-            )}
-        </div>
+        ${spanChoice(spanOf(this.query))}
       </div>
       ${this.#content()}`
   }
@@ -106,7 +67,7 @@ class StatisticsPage extends PageElement {
         ? loading(text('statistics.loading'))
         : failure(text('statistics.failed'), problem, refresh)
     }
-    const all = value.types
+    const all = value.present.types
     if (all.length === 0) return empty(text('statistics.empty'), html`<p>${text('statistics.empty.hint')}</p>`)
     const jobsOf = (type: TypeStatistics) => FINISHED_STATUSES.reduce((total, outcome) => total + type[outcome], 0)
     const types = slowerFirst(
@@ -114,7 +75,7 @@ class StatisticsPage extends PageElement {
     )
     const most = Math.max(1, ...types.map(jobsOf))
     return html`${this.#totals(types)}
-      <statistics-chart .series=${value.series ?? []} .bucket=${value.bucket}></statistics-chart>
+      <statistics-chart .series=${value.present.series ?? []} .bucket=${value.bucket}></statistics-chart>
       <div class="scroller" tabindex="0" role="region" aria-label=${text('statistics.title')} aria-busy=${isOld}>
         <table class="plain statistics" role="table">
           <thead role="rowgroup">
@@ -176,7 +137,7 @@ class StatisticsPage extends PageElement {
     const time = (seconds: number | null) => (seconds === null ? '–' : preciseDuration(seconds))
     return html`<tr role="row">
       <th role="rowheader" scope="row">
-        <a href=${ADDRESS.type(type.jobType)} dir="auto">${type.jobType}</a>
+        <a href=${ADDRESS.type(type.jobType, this.query.get('span'))} dir="auto">${type.jobType}</a>
         ${change?.isSlower ? html`<span class="badge" data-condition="at_risk">${text('statistics.slower')}</span>` : nothing}
       </th>
       <td role="cell">

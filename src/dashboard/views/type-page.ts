@@ -2,26 +2,41 @@ import { html, nothing } from 'lit'
 import type { PropertyDeclarations, PropertyValues, TemplateResult } from 'lit'
 import type { JobPage } from '../../contract/job.ts'
 import { FINISHED_STATUSES, isFinished } from '../../contract/states.ts'
+import { changeOf } from '../data/durations.ts'
 import { Followed } from '../data/followed.ts'
 import { runDots } from '../data/run-dots.ts'
 import type { Runs } from '../data/run-dots.ts'
+import { slowerSince } from '../data/slower-since.ts'
+import { readBothSpans, readCompared, spanOf } from '../data/spans.ts'
+import type { Span } from '../data/spans.ts'
 import { headway, Live, shownNow } from '../feed.ts'
 import { ADDRESS } from '../router.ts'
-import { number, preciseDuration, rough, share, text } from '../words.ts'
+import { number, preciseDuration, rough, share, signedShare, text } from '../words.ts'
 import { PageElement } from './element.ts'
 import { empty, failure, loading } from './placeholders.ts'
+import { fullPeriod } from './periods.ts'
+import { spanChoice } from './span-choice.ts'
+import './statistics-chart.ts'
 import { roundUpTime } from './statistics-chart.ts'
 import { agoTag, momentTag } from './times.ts'
 import './type-runs.ts'
 
 const SHOWN_RUNS = 50
 const REST_MS = 2_000
+/** Statistics of two spans are more work for the service than a page of jobs. */
+const STATISTICS_REST_MS = 10_000
 
-/** The last runs of one type of jobs: how long they took, and how they ended. */
+interface Asked {
+  jobType: string
+  span: Span
+}
+
+/** The last runs of one type of jobs: how long they took, how they ended, and whether and since when the type is slower. */
 class TypePage extends PageElement {
-  static override properties: PropertyDeclarations = { jobType: { attribute: false } }
+  static override properties: PropertyDeclarations = { jobType: { attribute: false }, query: { attribute: false } }
 
   declare jobType: string
+  declare query: URLSearchParams
   readonly #reading = new Followed(
     this,
     (jobType: string, signal): Promise<JobPage> =>
@@ -31,6 +46,24 @@ class TypePage extends PageElement {
       ),
     REST_MS,
   )
+  readonly #statistics = new Followed(
+    this,
+    async ({ jobType, span }: Asked, signal) => {
+      const [{ present, before, bucket }, { series = [] }] = await Promise.all([
+        readCompared(span, signal, jobType),
+        readBothSpans(span, signal, jobType),
+      ])
+      const [now] = present.types
+      return {
+        now,
+        change: now ? changeOf(now, before.get(jobType)) : null,
+        series,
+        bucket,
+        slower: slowerSince(series),
+      }
+    },
+    STATISTICS_REST_MS,
+  )
 
   constructor() {
     super()
@@ -39,7 +72,9 @@ class TypePage extends PageElement {
 
   protected override willUpdate(changed: PropertyValues): void {
     // The service refuses a type without a name.
-    if (changed.has('jobType') && this.jobType !== '') this.#reading.ask(this.jobType)
+    if (this.jobType === '') return
+    if (changed.has('jobType')) this.#reading.ask(this.jobType)
+    this.#statistics.ask({ jobType: this.jobType, span: spanOf(this.query) })
   }
 
   protected override render(): TemplateResult {
@@ -56,6 +91,7 @@ class TypePage extends PageElement {
             ${active === 0 ? nothing : html`<a href=${ADDRESS.active({ type: jobType })}>${text('type.active', { count: active })}</a>`}
           </p>
         </div>
+        ${spanChoice(spanOf(this.query))}
       </div>
       ${this.#content()}`
   }
@@ -68,7 +104,8 @@ class TypePage extends PageElement {
     }
     if (value.items.length === 0) return empty(text('type.empty'))
     const runs = runDots(value.items, roundUpTime)
-    return html`${this.#facts(value, runs)} <type-runs .runs=${runs}></type-runs> ${this.#table(value)}`
+    return html`${this.#facts(value, runs)} ${this.#overTime()}
+      <type-runs .runs=${runs}></type-runs> ${this.#table(value)}`
   }
 
   #facts({ items }: JobPage, { band, completed, failed }: Runs): TemplateResult {
@@ -89,6 +126,37 @@ class TypePage extends PageElement {
       }
       ${fact(text('type.last'), agoTag(items[0]?.finishedAt ?? null, shownNow()))}
     </dl>`
+  }
+
+  /** How the type went over time, and what of it is news. */
+  #overTime(): TemplateResult | typeof nothing {
+    const { value, problem, refresh } = this.#statistics
+    if (value === null) return problem === null ? nothing : failure(text('statistics.failed'), problem, refresh)
+    const { now, change, series, bucket, slower } = value
+    return html`${
+        slower === null
+          ? nothing
+          : html`<p class="news">
+              <span class="badge" data-condition="at_risk">${text('statistics.slower')}</span>
+              ${text('type.since', {
+                when: fullPeriod(slower.start, bucket),
+                before: preciseDuration(slower.beforeSeconds),
+                since: preciseDuration(slower.sinceSeconds),
+              })}
+            </p>`
+      }
+      ${
+        change === null || now?.durationSeconds.p50 == null
+          ? nothing
+          : html`<p class="news">
+              ${change.isSlower && slower === null ? html`<span class="badge" data-condition="at_risk">${text('statistics.slower')}</span>` : nothing}
+              ${text('type.change', {
+                span: text(`statistics.span.${spanOf(this.query)}`),
+                median: preciseDuration(now.durationSeconds.p50),
+                change: signedShare(change.share),
+              })}
+            </p>`
+      } <statistics-chart .series=${series} .bucket=${bucket} .mark=${slower?.start}></statistics-chart>`
   }
 
   #table({ items }: JobPage): TemplateResult {
