@@ -20,7 +20,7 @@ const LAYERS = {
   worker: ['contract', 'node-client'],
   demo: ['contract', 'node-client', 'worker', 'terminal'],
   cli: ['contract', 'node-client', 'worker', 'terminal', 'version.ts'],
-  messages: [],
+  messages: ['contract'],
   'browser-client': ['contract'],
   elements: ['contract', 'browser-client', 'messages'],
   react: ['contract', 'browser-client', 'messages', 'elements'],

@@ -1,5 +1,5 @@
-// How the time that a job may still take is shown, as one number and its range: the dashboard, the elements and terminals show the
-// same numbers.
+// How times are shown, those that have passed and those that a job may still take, as one number or as a range: the dashboard, the
+// elements, terminals and messages show the same numbers with the same units.
 
 export type TimeUnit = 'second' | 'minute' | 'hour' | 'day'
 
@@ -79,7 +79,7 @@ export const leftRange = (estimate: Estimate, passedSeconds: number): LeftRange 
 
 interface Words {
   /** `12 min` */
-  short: (value: string, unit: TimeUnit) => string
+  short: (value: number, unit: TimeUnit, write: WriteNumber) => string
   about: (time: string) => string
   between: (low: string, high: string) => string
   upTo: (high: string) => string
@@ -88,17 +88,18 @@ interface Words {
   saidUpTo: (time: string, high: string) => string
 }
 
+type WriteNumber = (value: number) => string
+
 const SYMBOLS = { second: 's', minute: 'min', hour: 'h' }
 
-/** `day` is the word for days: a number of them is never one. */
 const shortWith =
-  (day: string): Words['short'] =>
-  (value, unit) =>
-    `${value} ${unit === 'day' ? day : SYMBOLS[unit]}`
+  (day: string, days: string): Words['short'] =>
+  (value, unit, write) =>
+    `${write(value)} ${unit !== 'day' ? SYMBOLS[unit] : value === 1 ? day : days}`
 
 const WORDS: Readonly<Record<'en' | 'de' | 'fr', Words>> = {
   en: {
-    short: shortWith('days'),
+    short: shortWith('day', 'days'),
     about: time => `about ${time}`,
     between: (low, high) => `${low} to ${high}`,
     upTo: high => `up to ${high}`,
@@ -106,7 +107,7 @@ const WORDS: Readonly<Record<'en' | 'de' | 'fr', Words>> = {
     saidUpTo: (time, high) => `about ${time}, probably no more than ${high}`,
   },
   de: {
-    short: shortWith('Tage'),
+    short: shortWith('Tag', 'Tage'),
     about: time => `etwa ${time}`,
     between: (low, high) => `${low} bis ${high}`,
     upTo: high => `bis ${high}`,
@@ -114,7 +115,7 @@ const WORDS: Readonly<Record<'en' | 'de' | 'fr', Words>> = {
     saidUpTo: (time, high) => `etwa ${time}, wahrscheinlich nicht mehr als ${high}`,
   },
   fr: {
-    short: shortWith('jours'),
+    short: shortWith('jour', 'jours'),
     about: time => `environ ${time}`,
     between: (low, high) => `${low} à ${high}`,
     upTo: high => `jusqu’à ${high}`,
@@ -127,8 +128,6 @@ const wordsOf = (locale: string): Words => {
   const language = locale.toLowerCase().split('-')[0] ?? ''
   return Object.hasOwn(WORDS, language) ? WORDS[language as keyof typeof WORDS] : WORDS.en
 }
-
-type WriteNumber = (value: number) => string
 
 /** Making such an object takes two hundred times as long as using it. Who writes many times passes a function that keeps one. */
 const writeIn = (locale: string): WriteNumber => {
@@ -147,7 +146,29 @@ export const roughText = (
   write: WriteNumber = writeIn(locale),
 ): string => {
   const { value, unit } = amountOf(Math.max(0, seconds), round)
-  return wordsOf(locale).short(write(value), unit)
+  return wordsOf(locale).short(value, unit, write)
+}
+
+/** Below so many seconds, fractions are told: otherwise the times of short jobs would all be 0 s. */
+const FRACTIONS_BELOW = 10
+const SIGNIFICANT = 2
+
+/** How long something took, or will: `4 min 12 s`, `2 h 5 min`, `3 days 4 h`, the two largest parts, rounded to seconds; `0.12 s`. */
+export const durationText = (seconds: number, locale: string, write: WriteNumber = writeIn(locale)): string => {
+  const { short } = wordsOf(locale)
+  if (seconds < FRACTIONS_BELOW) return short(Number(Math.max(0, seconds).toPrecision(SIGNIFICANT)), 'second', write)
+  let rest = Math.round(seconds)
+  const counts = UNITS.toReversed().map(([unit, size]) => {
+    const count = Math.floor(rest / size)
+    rest -= count * size
+    return { unit, count }
+  })
+  return counts
+    .slice(counts.findIndex(({ count }) => count > 0))
+    .slice(0, 2)
+    .filter(({ count }) => count > 0)
+    .map(({ unit, count }) => short(count, unit, write))
+    .join(' ')
 }
 
 /**
@@ -160,7 +181,7 @@ export const rangeText = (
   write: WriteNumber = writeIn(locale),
 ): string => {
   const words = wordsOf(locale)
-  const short = ({ value, unit }: Amount): string => words.short(write(value), unit)
+  const short = ({ value, unit }: Amount): string => words.short(value, unit, write)
   const isOneUnit = (low ?? about).unit === about.unit && high.unit === about.unit
   const end = (amount: Amount): string => (isOneUnit ? write(amount.value) : short(amount))
   const ends = low === null ? words.upTo(end(high)) : words.between(end(low), end(high))

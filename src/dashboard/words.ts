@@ -1,4 +1,4 @@
-import { rangeSaid, rangeText, roughText } from '../contract/time-left.ts'
+import { rangeSaid, rangeText } from '../contract/time-left.ts'
 import type { LeftRange } from '../contract/time-left.ts'
 import { firstOf, Language } from '../messages/language.ts'
 import type { Values } from '../messages/language.ts'
@@ -37,10 +37,6 @@ export const range = (left: LeftRange): string => rangeText(left, language.local
 /** The same for screen readers. */
 export const rangeInWords = (left: LeftRange): string => rangeSaid(left, language.locale)
 
-/** How long something has lasted, in one unit: 34 min. `round`: see `roughText`. */
-export const rough = (seconds: number, round?: (value: number) => number): string =>
-  roughText(seconds, language.locale, round, number)
-
 export { isolated } from '../messages/language.ts'
 
 // Numbers in the visitor's language: see `Language`.
@@ -52,7 +48,8 @@ export const signedShare = (value: number): string => language.signedShare(value
 export const bytes = (value: number): string => language.bytes(value)
 export const rate = (value: number): string => language.rate(value)
 export const duration = (seconds: number): string => language.duration(seconds)
-export const preciseDuration = (seconds: number): string => language.preciseDuration(seconds)
+/** How long something has lasted, in one unit: 34 min. `round`: see `roughText`. */
+export const rough = (seconds: number, round?: (value: number) => number): string => language.rough(seconds, round)
 export const timeOfDay = (ms: number): string => language.timeOfDay(ms)
 export const hourAndMinute = (ms: number): string => language.hourAndMinute(ms)
 export const day = (ms: number): string => language.day(ms)

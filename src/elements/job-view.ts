@@ -69,10 +69,10 @@ const leftText = ({ job, nowMs, language }: JobView): string => {
   return seconds === null || seconds <= 0 ? '' : remainingText(language, seconds)
 }
 
-/** Longer than usual (usually 12m); '' if the job is not unusual. */
+/** Longer than usual (usually 12 min); '' if the job is not unusual. */
 const unusualText = ({ job, language }: JobView): string =>
   job.unusual && job.usualSeconds !== null
-    ? language.text('progress.unusual', { time: language.duration(job.usualSeconds) })
+    ? language.text('progress.unusual', { time: language.rough(job.usualSeconds, Math.round) })
     : ''
 
 /** Whoever wants the range no more can send it away, until the pointer or the focus comes back (WCAG 2.2, 1.4.13). */

@@ -1,15 +1,9 @@
 import { IntlMessageFormat } from 'intl-messageformat'
+import { durationText, roughText } from '../contract/time-left.ts'
 
 export type Values = Record<string, string | number>
 
 const BYTE_UNITS = ['byte', 'kilobyte', 'megabyte', 'gigabyte', 'terabyte', 'petabyte']
-
-const PARTS: readonly [unit: string, seconds: number][] = [
-  ['day', 86_400],
-  ['hour', 3_600],
-  ['minute', 60],
-  ['second', 1],
-]
 
 /** In some locales the letter for a million is that of a minute: 221m would be ambiguous. */
 const DURATION_LETTER = /^[dhms]$/
@@ -93,26 +87,14 @@ export class Language<Key extends string> {
     return this.#number({ maximumSignificantDigits: value < 1000 ? 3 : 4 }).format(value)
   }
 
-  /** 4m 12s, 2h 5m, 3d 4h: the two largest parts, which is readable at any length. */
+  /** `4 min 12 s`: see `durationText`. A line may break between the parts, and not within one. */
   duration(seconds: number): string {
-    let rest = Math.max(0, Math.round(seconds))
-    const first = PARTS.findIndex(([, size]) => rest >= size)
-    const shown = first === -1 ? PARTS.slice(-1) : PARTS.slice(first, first + 2)
-    const texts = shown.map(([unit, size], index) => {
-      const count = Math.floor(rest / size)
-      rest -= count * size
-      if (index > 0 && count === 0) return ''
-      // A line may break between the parts, and not within one.
-      return this.#number({ style: 'unit', unit, unitDisplay: 'narrow' }).format(count).replaceAll(' ', '\u00a0')
-    })
-    return texts.filter(part => part !== '').join(' ')
+    return durationText(seconds, this.locale, value => this.number(value)).replaceAll(/(\d) /g, '$1\u00a0')
   }
 
-  /** Like `duration`, with fractions below ten seconds: otherwise statistics of short jobs would all be 0 s. */
-  preciseDuration(seconds: number): string {
-    if (seconds >= 10) return this.duration(seconds)
-    const digits = { style: 'unit', unit: 'second', unitDisplay: 'narrow', maximumSignificantDigits: 2 } as const
-    return this.#number(digits).format(seconds)
+  /** `34 min`, in one unit: see `roughText`. */
+  rough(seconds: number, round?: (value: number) => number): string {
+    return roughText(seconds, this.locale, round, value => this.number(value))
   }
 
   timeOfDay(ms: number): string {

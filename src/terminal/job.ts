@@ -92,7 +92,7 @@ export const factsOf = (job: DrawnJob, ageMs = 0, { withRange = false } = {}): s
   return [...facts, unusualOf(job)].filter(fact => fact !== '')
 }
 
-/** `longer than usual (usually 12 min 0 s)`; empty if the job is not unusual. */
+/** `longer than usual (usually 12 min)`; empty if the job is not unusual. */
 const unusualOf = ({ unusual, usualSeconds }: DrawnJob): string =>
   unusual && typeof usualSeconds === 'number' ? `longer than usual (usually ${formatSeconds(usualSeconds)})` : ''
 

@@ -1,3 +1,5 @@
+import { durationText } from '../contract/time-left.ts'
+
 export const formatCount = (count: number): string => count.toLocaleString('en-US')
 
 const BYTE_UNITS = ['B', 'kB', 'MB', 'GB', 'TB']
@@ -8,10 +10,5 @@ export const formatBytes = (bytes: number): string => {
   return `${(bytes / 1000 ** power).toFixed(power === 0 ? 0 : 1)} ${BYTE_UNITS[power] ?? ''}`
 }
 
-export const formatSeconds = (seconds: number): string => {
-  const whole = Math.ceil(seconds)
-  if (whole < 60) return `${whole} s`
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`
-  if (whole < 172_800) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`
-  return `${Math.floor(whole / 86_400)} d ${Math.floor((whole % 86_400) / 3600)} h`
-}
+/** `12 min 4 s`, rounded up to whole seconds. */
+export const formatSeconds = (seconds: number): string => durationText(Math.ceil(seconds), 'en')

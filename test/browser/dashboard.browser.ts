@@ -51,7 +51,7 @@ t.test(
     )
     const bar = line.getByRole('progressbar')
     t.equal(await bar.getAttribute('aria-valuenow'), '75')
-    const left = async () => Number(/(\d+)s/.exec((await line.locator('.left').textContent()) ?? '')?.[1])
+    const left = async () => Number(/(\d+)\ss/.exec((await line.locator('.left').textContent()) ?? '')?.[1])
     const before = await left()
     t.ok(before > 0 && before < 60, `about 10 s are left: ${before}`)
     await waitFor(async () => (await left()) < before, { timeoutMs: 4_000 })
@@ -219,7 +219,7 @@ t.test('the page of a job shows the range of its time left, and its row in the l
     )
   await estimate(0.3)
   const { page } = await visit(t, browser, `${service.url}/?type=ranged`)
-  await holds(row(page, 'Long import').locator('.left'), /^\s*1[12]m \d+s\s*$/)
+  await holds(row(page, 'Long import').locator('.left'), /^\s*1[12]\smin \d+\ss\s*$/)
   await page.getByRole('link', { name: 'Long import' }).click()
   const left = page.locator('.overview dd').filter({ hasText: 'from earlier jobs of its type' })
   await holds(left.locator('bdi'), /^about 1[23] min \(8 to 18\)$/)
@@ -228,7 +228,7 @@ t.test('the page of a job shows the range of its time left, and its row in the l
   const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
   t.ok(overflow <= 0, `at 320: ${overflow}`)
   await estimate(0.01)
-  await holds(left, /^\s*1[12]m \d+s, \d+:\d\d/)
+  await holds(left, /^\s*1[12]\smin \d+\ss, \d+:\d\d/)
 })
 
 t.test('the page of a batch shows its partitions, and the page of a partition follows the partition', async t => {
@@ -316,7 +316,7 @@ t.test('history and statistics show what has finished', async t => {
   await page.getByRole('link', { name: 'Statistics' }).click()
   const line = page.getByRole('row').filter({ hasText: 'export' })
   await holds(line, '50%')
-  await holds(line, '1m 30s')
+  await holds(line, '1 min 30 s')
   await line.getByRole('link', { name: 'export' }).click()
   t.match(page.url(), /types\?name=export/)
   await page.getByRole('link', { name: 'All runs in the history' }).click()
@@ -341,14 +341,14 @@ t.test('statistics draw how many jobs ended late and by how much, and lead to th
     )
   const { page } = await visit(t, browser, `${own.url}/statistics`)
   const line = page.getByRole('row').filter({ hasText: 'export' })
-  await holds(line, 'median 4m 45s, at most 9m')
+  await holds(line, 'median 4 min 45 s, at most 9 min')
   await line.getByRole('img', { name: '3 completed, 0 failed, 0 cancelled, 2 of them ended late' }).waitFor()
   const [late = 0, all = 0] = await Promise.all(
     ['late', 'completed'].map(async name => (await line.locator(`[data-outcome=${name}]`).boundingBox())?.width),
   )
   t.ok(Math.abs(late / all - 2 / 3) < 0.02, 'on one scale with the outcomes')
   await line.getByRole('link', { name: '2', exact: true }).click()
-  await holds(row(page, 'Very late'), 'Completed · 9m late')
+  await holds(row(page, 'Very late'), 'Completed · 9 min late')
   t.equal(await row(page, 'In time').count(), 0)
   t.match(page.url(), /status=overdue/)
 })
@@ -404,8 +404,8 @@ t.test('the page says in the language of the visitor why the service has ended a
   }
   const { page } = await visit(t, browser, `${own.url}/jobs/${alone.id}`, { locale: 'de-DE' })
   const pages = [
-    [`/jobs/${alone.id}`, ['Kein Heartbeat seit 1 Sek', 'Seine Worker waren stumm']],
-    [`/jobs/${late.id}`, ['Nicht begonnen innerhalb von 1 Sek', 'Er wurde nie begonnen']],
+    [`/jobs/${alone.id}`, ['Kein Heartbeat seit 1 s', 'Seine Worker waren stumm']],
+    [`/jobs/${late.id}`, ['Nicht begonnen innerhalb von 1 s', 'Er wurde nie begonnen']],
     [`/jobs/${batch.id}`, ['Berlin: Seine Worker waren stumm']],
     ['/?view=history', ['Er wurde nie begonnen', 'Seine Worker waren stumm']],
   ] as const

@@ -264,7 +264,7 @@ t.test('a card says that a job is at risk, and how long such jobs usually take w
   const { page } = await visit(t, browser, `${host.url}/late`)
   const card = page.locator('headway-job-card')
   await card.getByText('At risk of being late').waitFor()
-  await card.getByText('Longer than usual (usually 12m 30s)').waitFor()
+  await card.getByText('Longer than usual (usually 13 min)').waitFor()
   t.same(await violations(page), [])
 })
 
@@ -288,7 +288,7 @@ t.test('a card shows the range of its time left to the pointer, the keyboard and
   complaints.forgive(/ERR_/)
   const card = page.locator('headway-job-card')
   const left = card.getByRole('button', {
-    name: /^1[23]m remaining ?, about 1[23] minutes, probably from \d minutes to \d+ min/,
+    name: /^1[23] min remaining ?, about 1[23] minutes, probably from \d minutes to \d+ min/,
   })
   await left.waitFor()
   const range = card.locator('[part=eta-range]')
@@ -319,7 +319,7 @@ t.test('a card shows the range of its time left to the pointer, the keyboard and
   // One number is enough: there is nothing to press, and the focus is not lost.
   await estimate(725, 0.01)
   await card.getByRole('button').waitFor({ state: 'detached' })
-  await card.getByText(/^1[23]m remaining$/).waitFor()
+  await card.getByText(/^1[23] min remaining$/).waitFor()
   t.equal(await card.locator('.card').evaluate(isFocused), true)
   await estimate(725, 0.3)
   await card.getByRole('button').waitFor()
@@ -342,7 +342,7 @@ t.test('an element whose connection is lost is dim, does not move, and says when
   const { page, complaints } = await visit(t, browser, `${host.url}/old`)
   complaints.forgive(/ERR_/)
   const card = page.locator('main > headway-job-card')
-  await card.getByText('20m remaining').waitFor()
+  await card.getByText('20 min remaining').waitFor()
   front.target = null
   front.cut()
   await card.getByText(/^as of \d+:\d\d/).waitFor()
@@ -397,7 +397,7 @@ t.test('each element says by its own connection when its job was up to date, whe
   const { page, complaints } = await openPage(t, context, `${host.url}/two`)
   complaints.forgive(/401/)
   const [ended, other, again] = ['#ended', '#other', '#again'].map(id => page.locator(id))
-  await ended!.getByText('20m remaining').waitFor()
+  await ended!.getByText('20 min remaining').waitFor()
   await ended!.getByText(/^as of \d+:\d\d/).waitFor()
   t.equal(await ended!.getByText('remaining').count(), 0)
   await other!.getByText('remaining').waitFor()

@@ -1,7 +1,7 @@
 import { IntlMessageFormat } from 'intl-messageformat'
 import fc from 'fast-check'
 import t from 'tap'
-import { leftRange, rangeSaid, rangeText } from '../../src/contract/time-left.ts'
+import { durationText, leftRange, rangeSaid, rangeText } from '../../src/contract/time-left.ts'
 import { de as dashboardDe } from '../../src/dashboard/messages/de.ts'
 import { en as dashboardEn } from '../../src/dashboard/messages/en.ts'
 import { fr as dashboardFr } from '../../src/dashboard/messages/fr.ts'
@@ -88,17 +88,17 @@ t.test('the time left is never written as 60 seconds or 60 minutes', t => {
   const english = progressLanguage(['en'])
   const read = (seconds: number) => remainingText(english, seconds)
   t.same([0, 0.2, 59, 59.5, 60, 61, 3540, 3541, 3600, 3661, 90_000].map(read), [
-    '0s remaining',
-    '1s remaining',
-    '59s remaining',
-    '1m remaining',
-    '1m remaining',
-    '2m remaining',
-    '59m remaining',
-    '1h 0m remaining',
-    '1h 0m remaining',
-    '1h 2m remaining',
-    '25h 0m remaining',
+    '0 s remaining',
+    '1 s remaining',
+    '59 s remaining',
+    '1 min remaining',
+    '1 min remaining',
+    '2 min remaining',
+    '59 min remaining',
+    '1 h 0 min remaining',
+    '1 h 0 min remaining',
+    '1 h 2 min remaining',
+    '25 h 0 min remaining',
   ])
   t.equal(remainingText(progressLanguage(['fr-CA']), 90), 'encore 2 min')
   t.end()
@@ -129,14 +129,24 @@ t.test('numbers and times are written as their readers write them', t => {
     [0.12345, 123.4, 1234, 56_789].map(value => en.rate(value)),
     ['0.123', '123', '1,234', '56.8K'],
   )
+  t.end()
+})
+
+t.test('a duration has its two largest parts, in the same units everywhere', t => {
+  const times = [0, 0.123, 9.96, 12.4, 59.5, 60, 252, 3_600, 7_500, 86_400, 273_600, 86_459, -5]
   t.same(
-    [0, 59, 60, 252, 7500, 273_600].map(value => en.duration(value)),
-    ['0s', '59s', '1m', '4m 12s', '2h 5m', '3d 4h'],
-  )
+    times.map(seconds => durationText(seconds, 'en')),
+    ['0 s', '0.12 s', '10 s', '12 s', '1 min', '1 min', '4 min 12 s', '1 h', '2 h 5 min', '1 day', '3 days 4 h', '1 day', '0 s'],
+  ) // prettier-ignore
   t.same(
-    [0.123, 9.96, 12.4].map(value => en.preciseDuration(value)),
-    ['0.12s', '10s', '12s'],
+    ['de', 'fr-CA', 'it'].map(locale => durationText(273_600, locale)),
+    ['3 Tage 4 h', '3 jours 4 h', '3 days 4 h'],
   )
+  t.equal(durationText(90_000, 'de'), '1 Tag 1 h')
+  t.equal(durationText(1.25, 'de'), '1,3 s')
+  const english = new Language({}, 'en')
+  t.equal(english.duration(252), '4\u00a0min 12\u00a0s', 'a line breaks between the parts')
+  t.equal(english.rough(252), '4 min')
   t.end()
 })
 

@@ -9,12 +9,11 @@ import type { Condition, JobLike } from '../../browser-client/condition.ts'
 import {
   bytes,
   compact,
-  duration,
   fullTime,
   hasWords,
   isolated,
   number,
-  preciseDuration,
+  duration,
   range,
   rangeInWords,
   rate,
@@ -74,7 +73,7 @@ export const speedText = (perSecond: number | null, unit: Unit): string => {
 export const speedNowText = (job: JobLike & Pick<LiveJob, 'throughputPerSecond' | 'unit'>, nowMs: number): string =>
   isAdvancing(job, nowMs) ? speedText(job.throughputPerSecond, job.unit) : ''
 
-/** 4m 12s, counting down; '' if it is not known. */
+/** 4 min 12 s, counting down; '' if it is not known. */
 export const leftText = (job: JobLike & Pick<LiveJob, 'etaSeconds' | 'updatedAt'>, nowMs: number): string => {
   const seconds = secondsLeft(job, nowMs)
   return seconds === null ? '' : seconds === 0 ? text('job.left.soon') : duration(seconds)
@@ -113,14 +112,14 @@ export const elapsedSeconds = (job: Pick<LiveJob, 'startedAt' | 'finishedAt'>, n
         Date.parse(job.startedAt)) /
       1000
 
-/** `4m 12s late`; '' if the job ended in time, or has not ended. */
+/** `4 min 12 s late`; '' if the job ended in time, or has not ended. */
 export const lateText = ({
   deadline,
   finishBy,
   finishedAt,
 }: Pick<LiveJob, 'deadline' | 'finishBy' | 'finishedAt'>): string =>
   deadline === 'overdue' && finishBy !== null && finishedAt !== null
-    ? text('deadline.late', { time: preciseDuration((Date.parse(finishedAt) - Date.parse(finishBy)) / 1000) })
+    ? text('deadline.late', { time: duration((Date.parse(finishedAt) - Date.parse(finishBy)) / 1000) })
     : ''
 
 /** `longer than usual (usually 12 min)`; '' if the job is not unusual. */

@@ -4,7 +4,7 @@ import { repeat } from 'lit/directives/repeat.js'
 import type { ListedJob } from '../../contract/job.ts'
 import { conditionOf } from '../../browser-client/condition.ts'
 import { ADDRESS } from '../router.ts'
-import { isolated, percent, preciseDuration, text } from '../words.ts'
+import { isolated, percent, duration, text } from '../words.ts'
 import { rowAction } from './row-action.ts'
 import { countCell, elapsedSeconds, failureText, inOneLine, lateText, unusualText } from './figures.ts'
 import * as icons from './icons.ts'
@@ -44,7 +44,7 @@ const row = (job: ListedJob, nowMs: number, choice: Choice): TemplateResult => {
     </div>
     <div class="cell result" role="cell">${text(`condition.${condition}`)}${outcome}</div>
     <div class="cell count" role="cell">${countCell(job)}</div>
-    <div class="cell took" role="cell">${seconds === null ? '' : preciseDuration(seconds)}</div>
+    <div class="cell took" role="cell">${seconds === null ? '' : duration(seconds)}</div>
     <div class="cell finished" role="cell">${momentTag(job.finishedAt, nowMs)}</div>
     <div class="cell actions" role="cell">${rowAction(job)}</div>
   </div>`

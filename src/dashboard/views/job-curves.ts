@@ -6,7 +6,7 @@ import { movedTo } from '../data/earlier-run.ts'
 import type { EarlierRun } from '../data/earlier-run.ts'
 import { shownNow } from '../feed.ts'
 import { ADDRESS } from '../router.ts'
-import { bytes, compact, moment, percent, preciseDuration, text } from '../words.ts'
+import { bytes, compact, moment, percent, duration, text } from '../words.ts'
 import { watchAppearance } from './appearance-switch.ts'
 import type { Chart } from './chart.ts'
 import { PageElement } from './element.ts'
@@ -195,7 +195,7 @@ class JobCurves extends PageElement {
     return html`<p class="muted faint-legend">
       <span class="swatch" aria-hidden="true"></span>
       <a href=${ADDRESS.job(earlier.job.id)}>${text('curves.earlier')}</a>
-      ${seconds === null ? nothing : preciseDuration(seconds)}
+      ${seconds === null ? nothing : duration(seconds)}
     </p>`
   }
 

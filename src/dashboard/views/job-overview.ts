@@ -6,7 +6,7 @@ import { conditionOf } from '../../browser-client/condition.ts'
 import { isFinished } from '../../contract/states.ts'
 import { crewOf, WORKER_TROUBLES } from '../data/crew.ts'
 import { ADDRESS } from '../router.ts'
-import { number, percent, preciseDuration, rough, text } from '../words.ts'
+import { number, percent, duration, rough, text } from '../words.ts'
 import { bar } from './bar.ts'
 import { countText, elapsedSeconds, lateText, leftInFull, speedNowText, usualText } from './figures.ts'
 import { agoTag, momentTag, silenceText, timeTag } from './times.ts'
@@ -81,7 +81,7 @@ export const overview = (job: JobWithWorkers, nowMs: number): TemplateResult => 
             )
           : fact(
               text(isOver ? 'fact.took' : 'fact.elapsed'),
-              timeTag(job.startedAt ?? job.createdAt, isOver ? preciseDuration(elapsed) : rough(elapsed)),
+              timeTag(job.startedAt ?? job.createdAt, isOver ? duration(elapsed) : rough(elapsed)),
               usualText(job) && html`<a href=${ADDRESS.type(job.jobType)}>${usualText(job)}</a>`,
             )
       }

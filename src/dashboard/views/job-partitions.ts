@@ -9,7 +9,7 @@ import type { TimeSpan } from '../data/batch-timeline.ts'
 import { EarlierAttempts } from '../data/earlier-attempts.ts'
 import { HeldOrder } from '../data/held-order.ts'
 import { navigate, withQuery } from '../router.ts'
-import { number, percent, preciseDuration, text } from '../words.ts'
+import { number, percent, duration, text } from '../words.ts'
 import { activeRow } from './active-row.ts'
 import { CellFilter } from './cell-filter.ts'
 import './cell-grid.ts'
@@ -118,7 +118,7 @@ class JobPartitions extends PageElement {
       text(`condition.${condition}`),
       percent(job.progressPercent),
       isSlow ? text('picture.slow') : null,
-      seconds === null ? null : preciseDuration(seconds),
+      seconds === null ? null : duration(seconds),
       left === '' ? null : text('picture.left', { time: left }),
       job.errorMessage ?? job.message,
     ])

@@ -3,7 +3,7 @@ import type { TemplateResult } from 'lit'
 import type { Part } from '../data/batch-picture.ts'
 import type { Lane, Segment, TimeSpan } from '../data/batch-timeline.ts'
 import { ADDRESS } from '../router.ts'
-import { dateAndTime, duration, hourAndMinute, moment, preciseDuration, text, timeOfDay } from '../words.ts'
+import { dateAndTime, duration, hourAndMinute, moment, text, timeOfDay } from '../words.ts'
 import * as icons from './icons.ts'
 
 /** So many moments are written above the lines, the first and the last one included. */
@@ -23,7 +23,7 @@ const drawn = (part: string, { from, length }: Segment, condition?: string): Tem
 const saidOf = ({ job, seconds, condition }: Part, nowMs: number): string => {
   const said = [text(`condition.${condition}`)]
   if (job.startedAt !== null) said.push(text('picture.lane.from', { time: moment(Date.parse(job.startedAt), nowMs) }))
-  if (seconds !== null) said.push((job.finishedAt === null ? duration : preciseDuration)(seconds))
+  if (seconds !== null) said.push(duration(seconds))
   if (job.attempt > 1) said.push(text('job.attempt', { attempt: job.attempt }))
   return said.join(', ')
 }
@@ -45,7 +45,7 @@ export const partLane = (part: Part, lane: Lane, nowMs: number): TemplateResult 
     </div>
     <div class="cell took" role="cell">
       ${isSlow ? html`<span class="badge" data-condition="not_advancing">${text('picture.slow')}</span>` : nothing}
-      ${seconds === null ? text('picture.waiting') : preciseDuration(seconds)}
+      ${seconds === null ? text('picture.waiting') : duration(seconds)}
     </div>
   </div>`
 }

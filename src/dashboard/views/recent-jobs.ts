@@ -6,7 +6,7 @@ import type { ListedJob } from '../../contract/job.ts'
 import { Followed } from '../data/followed.ts'
 import { headway, Live, shownNow } from '../feed.ts'
 import { ADDRESS } from '../router.ts'
-import { preciseDuration, text } from '../words.ts'
+import { duration, text } from '../words.ts'
 import { PageElement } from './element.ts'
 import { elapsedSeconds, failureText, inOneLine, unusualText } from './figures.ts'
 import * as icons from './icons.ts'
@@ -52,7 +52,7 @@ class RecentJobs extends PageElement {
   #item(job: ListedJob, nowMs: number): TemplateResult {
     const seconds = elapsedSeconds(job, nowMs)
     const about = (job.status === 'failed' && failureText(job)) || job.jobType
-    const facts = seconds === null ? [about] : [preciseDuration(seconds), unusualText(job), about]
+    const facts = seconds === null ? [about] : [duration(seconds), unusualText(job), about]
     return html`<li>
       ${icons.conditionIcon(job.status)}
       <div class="names">

@@ -2,7 +2,7 @@ import { html, nothing, svg } from 'lit'
 import type { PropertyDeclarations, TemplateResult } from 'lit'
 import type { PeriodStatistics, StatisticsBucket } from '../../contract/statistics.ts'
 import { FINISHED_STATUSES } from '../../contract/states.ts'
-import { compact, number, preciseDuration, text } from '../words.ts'
+import { compact, number, duration, text } from '../words.ts'
 import { PageElement } from './element.ts'
 import { fullPeriod, shortPeriod } from './periods.ts'
 
@@ -23,11 +23,13 @@ export const roundUp = (value: number): number => {
   return ([1, 2, 5, 10].find(factor => factor * power >= value) ?? 10) * power
 }
 
-/** Times that people count in: 1, 2, 5, 10 or 30 minutes and not 16 minutes 40. */
-const TIMES = [1, 2, 5, 10, 20, 60, 120, 240, 600, 1_200, 3_600, 7_200, 14_400, 43_200, 86_400, 172_800, 604_800]
+const TWO_DAYS = 172_800
+
+/** Times that people count in, and their halves: 1, 2, 5, 10 or 30 minutes and not 16 minutes 40. */
+const TIMES = [1, 2, 5, 10, 20, 60, 120, 240, 600, 1_200, 3_600, 7_200, 14_400, 43_200, 86_400]
 
 export const roundUpTime = (seconds: number): number =>
-  seconds < 1 ? roundUp(seconds) : (TIMES.find(time => time >= seconds) ?? roundUp(seconds))
+  seconds < 1 ? roundUp(seconds) : (TIMES.find(time => time >= seconds) ?? roundUp(seconds / TWO_DAYS) * TWO_DAYS)
 
 /** Runs of periods in which jobs completed: between them there is no duration to draw. */
 export const runsOf = (series: readonly PeriodStatistics[]): number[][] => {
@@ -81,7 +83,7 @@ class StatisticsChart extends PageElement {
       text('statistics.outcomes.label', { completed, failed, cancelled, late }),
       ...(p50 === null || p95 === null
         ? []
-        : [text('statistics.chart.range', { median: preciseDuration(p50), most: preciseDuration(p95) })]),
+        : [text('statistics.chart.range', { median: duration(p50), most: duration(p95) })]),
     ]
     return html`<span class="readout">${parts.join(' · ')}</span>`
   }
@@ -155,7 +157,7 @@ class StatisticsChart extends PageElement {
   }
 
   #table(): TemplateResult {
-    const time = (seconds: number | null) => (seconds === null ? '–' : preciseDuration(seconds))
+    const time = (seconds: number | null) => (seconds === null ? '–' : duration(seconds))
     const heads = [
       ...FINISHED_STATUSES.map(outcome => text(`condition.${outcome}`)),
       text('statistics.late'),
@@ -219,11 +221,11 @@ class StatisticsChart extends PageElement {
               ${this.#drawing(
                 'durations',
                 text('statistics.chart.durations.label', {
-                  least: preciseDuration(Math.min(...medians)),
-                  most: preciseDuration(Math.max(...medians)),
+                  least: duration(Math.min(...medians)),
+                  most: duration(Math.max(...medians)),
                 }),
-                preciseDuration(longest),
-                preciseDuration(longest / 2),
+                duration(longest),
+                duration(longest / 2),
                 [this.#band(longest), this.#marked()],
               )}`
       }

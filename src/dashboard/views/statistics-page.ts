@@ -8,7 +8,7 @@ import { Followed } from '../data/followed.ts'
 import { readCompared, spanOf } from '../data/spans.ts'
 import { Live } from '../feed.ts'
 import { ADDRESS } from '../router.ts'
-import { number, preciseDuration, share, signedShare, text } from '../words.ts'
+import { number, duration, share, signedShare, text } from '../words.ts'
 import { PageElement } from './element.ts'
 import { speedText } from './figures.ts'
 import { empty, failure, loading } from './placeholders.ts'
@@ -25,12 +25,12 @@ const sum = (types: readonly TypeStatistics[], outcome: (typeof FINISHED_STATUSE
 
 const widthOf = (jobs: number, most: number): string => `width: ${(100 * jobs) / most}%`
 
-/** By how much the jobs of a type ended late: by 3m, or median 3m, at most 12m. '' if none did. */
+/** By how much the jobs of a type ended late: by 3 min, or median 3 min, at most 12 min. '' if none did. */
 const lateText = ({ late, lateSeconds: { p50, max } }: TypeStatistics): string => {
   if (p50 === null || max === null) return ''
   return late === 1
-    ? text('statistics.late.by', { time: preciseDuration(max) })
-    : text('statistics.late.range', { median: preciseDuration(p50), most: preciseDuration(max) })
+    ? text('statistics.late.by', { time: duration(max) })
+    : text('statistics.late.range', { median: duration(p50), most: duration(max) })
 }
 
 /** The results of jobs by type; those that got slower since the period before come first, then those with most jobs. */
@@ -134,7 +134,7 @@ class StatisticsPage extends PageElement {
   #row(type: ComparedType, most: number): TemplateResult {
     const { completed, failed, cancelled, failureRate, durationSeconds, itemsPerSecond, unit, stale, recovered } = type
     const { late, jobs, change } = type
-    const time = (seconds: number | null) => (seconds === null ? '–' : preciseDuration(seconds))
+    const time = (seconds: number | null) => (seconds === null ? '–' : duration(seconds))
     return html`<tr role="row">
       <th role="rowheader" scope="row">
         <a href=${ADDRESS.type(type.jobType, this.query.get('span'))} dir="auto">${type.jobType}</a>

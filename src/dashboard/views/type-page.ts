@@ -11,7 +11,7 @@ import { readBothSpans, readCompared, spanOf } from '../data/spans.ts'
 import type { Span } from '../data/spans.ts'
 import { headway, Live, shownNow } from '../feed.ts'
 import { ADDRESS } from '../router.ts'
-import { number, preciseDuration, rough, share, signedShare, text } from '../words.ts'
+import { duration, number, share, signedShare, text } from '../words.ts'
 import { PageElement } from './element.ts'
 import { empty, failure, loading } from './placeholders.ts'
 import { fullPeriod } from './periods.ts'
@@ -118,11 +118,11 @@ class TypePage extends PageElement {
     return html`<dl class="facts-row">
       ${fact(text('type.runs'), number(items.length))}
       ${fact(text('statistics.failureRate'), ended === 0 ? '–' : share(failed / ended))}
-      ${fact(text('statistics.median'), band === null ? '–' : preciseDuration(band.median))}
+      ${fact(text('statistics.median'), band === null ? '–' : duration(band.median))}
       ${
         band === null
           ? nothing
-          : fact(text('type.half'), text('type.between', { low: rough(band.low), high: rough(band.high, Math.ceil) }))
+          : fact(text('type.half'), text('type.between', { low: duration(band.low), high: duration(band.high) }))
       }
       ${fact(text('type.last'), agoTag(items[0]?.finishedAt ?? null, shownNow()))}
     </dl>`
@@ -140,8 +140,8 @@ class TypePage extends PageElement {
               <span class="badge" data-condition="at_risk">${text('statistics.slower')}</span>
               ${text('type.since', {
                 when: fullPeriod(slower.start, bucket),
-                before: preciseDuration(slower.beforeSeconds),
-                since: preciseDuration(slower.sinceSeconds),
+                before: duration(slower.beforeSeconds),
+                since: duration(slower.sinceSeconds),
               })}
             </p>`
       }
@@ -152,7 +152,7 @@ class TypePage extends PageElement {
               ${change.isSlower && slower === null ? html`<span class="badge" data-condition="at_risk">${text('statistics.slower')}</span>` : nothing}
               ${text('type.change', {
                 span: text(`statistics.span.${spanOf(this.query)}`),
-                median: preciseDuration(now.durationSeconds.p50),
+                median: duration(now.durationSeconds.p50),
                 change: signedShare(change.share),
               })}
             </p>`
@@ -162,7 +162,7 @@ class TypePage extends PageElement {
   #table({ items }: JobPage): TemplateResult {
     const nowMs = shownNow()
     const seconds = (from: string | null, to: string | null) =>
-      from === null || to === null ? '–' : preciseDuration((Date.parse(to) - Date.parse(from)) / 1000)
+      from === null || to === null ? '–' : duration((Date.parse(to) - Date.parse(from)) / 1000)
     return html`<section class="card">
       <details>
         <summary>${text('statistics.chart.table')}</summary>

@@ -3,7 +3,7 @@ import type { PropertyDeclarations, TemplateResult } from 'lit'
 import type { RunDot, Runs } from '../data/run-dots.ts'
 import { shownNow } from '../feed.ts'
 import { ADDRESS } from '../router.ts'
-import { clock, isolated, preciseDuration, text } from '../words.ts'
+import { clock, isolated, duration, text } from '../words.ts'
 import { PageElement } from './element.ts'
 import * as icons from './icons.ts'
 import { timeTag } from './times.ts'
@@ -36,9 +36,7 @@ class TypeRuns extends PageElement {
 
   #said({ job, seconds }: RunDot): string {
     const at = job.finishedAt === null ? '' : clock(Date.parse(job.finishedAt), shownNow())
-    return [isolated(job.name), text(`condition.${job.status}`), preciseDuration(seconds), at]
-      .filter(Boolean)
-      .join(' · ')
+    return [isolated(job.name), text(`condition.${job.status}`), duration(seconds), at].filter(Boolean).join(' · ')
   }
 
   #dot(dot: RunDot, isStop: boolean): TemplateResult {
@@ -79,7 +77,7 @@ class TypeRuns extends PageElement {
       </h2>
       <div class="run-drawing">
         <div class="scale" aria-hidden="true">
-          <span>${preciseDuration(mostSeconds)}</span><span>${preciseDuration(mostSeconds / 2)}</span><span>0</span>
+          <span>${duration(mostSeconds)}</span><span>${duration(mostSeconds / 2)}</span><span>0</span>
         </div>
         <div class="plot">
           ${

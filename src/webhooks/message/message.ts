@@ -3,11 +3,11 @@ import type { MessageLanguage } from '../../contract/destinations.ts'
 import type { JobDocument } from '../../contract/job.ts'
 import { isSilent, stalledPartitionsOf } from '../../contract/liveness.ts'
 import { isFinished } from '../../contract/states.ts'
-import { leftRange, rangeText } from '../../contract/time-left.ts'
+import { durationText, leftRange, rangeText } from '../../contract/time-left.ts'
 import { de } from '../messages/de.ts'
 import { en, type ShownState, type Words } from '../messages/en.ts'
 import { fr } from '../messages/fr.ts'
-import { barText, bytesText, durationText, shortText } from './text.ts'
+import { barText, bytesText, shortText } from './text.ts'
 
 const WORDS: Readonly<Record<MessageLanguage, Words>> = { en, de, fr }
 
@@ -79,16 +79,18 @@ const secondsOf = ({ startedAt, finishedAt }: MessageJob): number | null => {
   return seconds >= 0 ? seconds : null
 }
 
-/** `Completed after 3 min 5 sec · Late · Attempt 2` */
+/** `Completed after 3 min 5 s · Late · Attempt 2` */
 const stateText = (job: MessageJob, words: Words, locale: string): string => {
   const seconds = secondsOf(job)
   const state = words.state[stateOf(job)]
   const late = latenessOf(job)
   return [
-    seconds === null ? state : `${state} ${words.after(durationText(seconds, locale))}`,
+    seconds === null ? state : `${state} ${words.after(durationText(Math.ceil(seconds), locale))}`,
     late === null ? '' : late === 'overdue' ? words.overdue : words.atRisk,
     isFinished(job) && job.deadline === 'overdue' ? words.late : '',
-    job.unusual && typeof job.usualSeconds === 'number' ? words.unusual(durationText(job.usualSeconds, locale)) : '',
+    job.unusual && typeof job.usualSeconds === 'number'
+      ? words.unusual(durationText(Math.ceil(job.usualSeconds), locale))
+      : '',
     job.attempt > 1 ? words.attempt(String(job.attempt)) : '',
   ]
     .filter(part => part !== '')
@@ -122,7 +124,7 @@ const leftLine = (job: MessageJob, words: Words, locale: string, nowMs: number):
   const passed = ageMs > 0 && !isSilent(job) ? ageMs / 1000 : 0
   const range = leftRange(job, passed)
   const left = Math.max(0, job.etaSeconds - passed)
-  return [[own(words.left(range ? rangeText(range, locale) : durationText(left, locale)))]]
+  return [[own(words.left(range ? rangeText(range, locale) : durationText(Math.ceil(left), locale)))]]
 }
 
 const partsLines = (job: MessageJob, words: Words, locale: string): Line[] => {

@@ -39,29 +39,6 @@ export const bytesText = (bytes: number, locale: string): string => {
   }).format(bytes / 1000 ** power)
 }
 
-const UNITS = [
-  ['day', 86_400],
-  ['hour', 3_600],
-  ['minute', 60],
-  ['second', 1],
-] as const
-
-/** `3 hr 5 min`: the two largest parts, rounded up to whole seconds. */
-export const durationText = (seconds: number, locale: string): string => {
-  let rest = Math.max(0, Math.ceil(seconds))
-  const first = UNITS.findIndex(([, size]) => rest >= size)
-  const shown = first === -1 ? UNITS.slice(-1) : UNITS.slice(first, first + 2)
-  const parts: string[] = []
-  for (const [unit, size] of shown) {
-    const value = Math.floor(rest / size)
-    rest -= value * size
-    if (value > 0 || parts.length === 0) {
-      parts.push(new Intl.NumberFormat(locale, { style: 'unit', unit, unitDisplay: 'short' }).format(value))
-    }
-  }
-  return parts.join(' ')
-}
-
 const BAR_WIDTH = 12
 
 /** `▓▓▓▓░░░░░░░░`, by whole signs: full only at 100. */
