@@ -221,7 +221,7 @@ t.test('the page of a job shows the range of its time left, and its row in the l
   const { page } = await visit(t, browser, `${service.url}/?type=ranged`)
   await holds(row(page, 'Long import').locator('.left'), /^\s*1[12]\smin \d+\ss\s*$/)
   await page.getByRole('link', { name: 'Long import' }).click()
-  const left = page.locator('.overview dd').filter({ hasText: 'from earlier jobs of its type' })
+  const left = page.locator('.overview dd').filter({ hasText: 'mainly from earlier jobs of its type' })
   await holds(left.locator('bdi'), /^about 1[23] min \(8 to 18\)$/)
   await holds(left.locator('.vh'), /^about 1[23] minutes, probably from 8 minutes to 18 minutes$/)
   await page.setViewportSize({ width: 320, height: 900 })

@@ -191,8 +191,9 @@ t.test('the page of a job says when it will be done, what is usual, and how the 
   await holds(row(page, 'Now'), /for 5 min.*by \u2068auth0\|7\u2069/)
   t.match(await row(page, 'Now').locator('.left').getAttribute('title'), /^about 1[23] min \(8 to 18\), .*GMT\+\d/)
   await page.getByRole('link', { name: 'Now' }).click()
-  const left = page.locator('.overview dd').filter({ hasText: 'from earlier jobs of its type' })
+  const left = page.locator('.overview dd').filter({ hasText: 'mainly from earlier jobs of its type' })
   await holds(left, /about 1[23] min \(8 to 18\).*, .*\d+:\d\d/s)
+  await holds(page.locator('.overview dd'), /\d\/(s|min|h)\s+lately/)
   t.match(
     await left.locator('time').getAttribute('title'),
     /\w+day, .* \d{4} .*GMT\+\d/,

@@ -207,6 +207,9 @@ export const de: Messages = {
 
   'fact.done': 'Erledigt',
   'fact.speed': 'Tempo',
+  'fact.speed.recent': 'zuletzt',
+  'fact.speed.hint':
+    'Was die Worker angeben, sonst der Durchschnitt seit der letzten Tempoänderung. Pausen zählen, soweit sie wiederkehren.',
   'fact.left': 'Restzeit',
   'fact.elapsed': 'Läuft seit',
   'fact.took': 'Dauerte',
@@ -214,8 +217,8 @@ export const de: Messages = {
   'fact.waiting': 'Wartet seit',
   'fact.heartbeat': 'Letzter Bericht',
   'fact.advanced': 'Letzter Fortschritt',
-  'eta.rate': 'nach eigenem Tempo',
-  'eta.history': 'nach früheren Jobs dieser Art',
+  'eta.rate': 'vor allem nach seinem Tempo',
+  'eta.history': 'vor allem nach früheren Jobs dieser Art',
   'eta.worker': 'laut Worker',
 
   'stages.title': 'Abschnitte',

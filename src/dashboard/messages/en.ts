@@ -203,6 +203,9 @@ export const en = {
 
   'fact.done': 'Done',
   'fact.speed': 'Speed',
+  'fact.speed.recent': 'lately',
+  'fact.speed.hint':
+    'What its workers state, or else the mean since the speed last changed. Pauses count as far as they come back.',
   'fact.left': 'Time left',
   'fact.elapsed': 'Running for',
   'fact.took': 'Took',
@@ -210,8 +213,8 @@ export const en = {
   'fact.waiting': 'Waiting for',
   'fact.heartbeat': 'Last heartbeat',
   'fact.advanced': 'Last advance',
-  'eta.rate': 'from its own rate',
-  'eta.history': 'from earlier jobs of its type',
+  'eta.rate': 'mainly from its speed',
+  'eta.history': 'mainly from earlier jobs of its type',
   'eta.worker': 'as its worker says',
 
   'stages.title': 'Stages',

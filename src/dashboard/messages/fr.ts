@@ -207,6 +207,9 @@ export const fr: Messages = {
 
   'fact.done': 'Fait',
   'fact.speed': 'Débit',
+  'fact.speed.recent': 'dernièrement',
+  'fact.speed.hint':
+    'Ce que disent les workers, sinon la moyenne depuis le dernier changement de débit. Les pauses comptent si elles reviennent.',
   'fact.left': 'Reste',
   'fact.elapsed': 'En cours depuis',
   'fact.took': 'Durée',
@@ -214,8 +217,8 @@ export const fr: Messages = {
   'fact.waiting': 'En attente depuis',
   'fact.heartbeat': 'Dernier signe de vie',
   'fact.advanced': 'Dernière avancée',
-  'eta.rate': 'd’après son débit',
-  'eta.history': 'd’après les tâches passées de ce type',
+  'eta.rate': 'surtout d’après son débit',
+  'eta.history': 'surtout d’après les tâches passées de ce type',
   'eta.worker': 'selon son worker',
 
   'stages.title': 'Étapes',

@@ -66,7 +66,15 @@ export const overview = (job: JobWithWorkers, nowMs: number): TemplateResult => 
     }
     <dl class="facts-row">
       ${fact(text('fact.done'), countText(job))}
-      ${isOver ? nothing : fact(text('fact.speed'), speedNowText(job, nowMs))}
+      ${
+        isOver
+          ? nothing
+          : fact(
+              text('fact.speed'),
+              speedNowText(job, nowMs),
+              html`<span title=${text('fact.speed.hint')}>${text('fact.speed.recent')}</span>`,
+            )
+      }
       ${
         isOver
           ? nothing
