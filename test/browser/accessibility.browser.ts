@@ -169,6 +169,49 @@ t.test('in every language, at 1280 and at 390 pixels, nothing of a row is cut of
   }
 })
 
+t.test('at 390 pixels nothing scrolls sideways, and the cells of tables name their columns', async t => {
+  const service = await startService(t, SEALING)
+  const { featured, failed, batch } = await makeSampleJobs(service)
+  await makeSampleDestinations(service)
+  const fresh = await startService(t)
+  const pages: [url: string, ready: string][] = [
+    [service.url, '.row'],
+    [`${service.url}/jobs/${featured.id}`, 'canvas'],
+    [`${service.url}/jobs/${failed.id}`, '.error'],
+    [`${service.url}/jobs/${batch.id}`, 'job-partitions .choice'],
+    [`${service.url}/?view=history`, '.history-table'],
+    [`${service.url}/statistics`, '.statistics tbody th'],
+    [`${service.url}/types?name=import:products`, 'statistics-chart'],
+    [`${service.url}/notifications`, '.destination'],
+    [fresh.url, '.tour'],
+  ]
+  for (const locale of ['de-DE', 'fr-FR']) {
+    const { page } = await visit(t, browser, service.url, { locale, viewport: { width: 390, height: 844 } })
+    for (const [url, ready] of pages) {
+      await page.goto(url)
+      await page.locator(ready).first().waitFor()
+      await page.locator('main details').evaluateAll(all => {
+        for (const details of all) details.toggleAttribute('open', true)
+      })
+      if (url.endsWith('/notifications')) {
+        await page
+          .getByRole('button', { name: /^(Zustellungen|Envois)$/ })
+          .nth(1)
+          .click()
+        await page.locator('destination-deliveries tbody tr').first().waitFor()
+        t.equal(await page.locator('destination-deliveries tbody td:not([data-label])').count(), 0)
+      }
+      const sideways = await page.locator('body *').evaluateAll(all =>
+        all
+          .filter(element => /auto|scroll/.test(getComputedStyle(element).overflowX))
+          .filter(element => element.scrollWidth > element.clientWidth + 1)
+          .map(element => `${element.localName}.${element.className}`),
+      )
+      t.same(sideways, [], `${url} ${locale}`)
+    }
+  }
+})
+
 t.test('with forced colours, bars, outcomes and selections look different from each other', async t => {
   const service = await startService(t)
   await makeLongJobs(service)

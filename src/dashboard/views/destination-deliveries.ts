@@ -1,4 +1,4 @@
-import { html, nothing } from 'lit'
+import { html } from 'lit'
 import type { PropertyDeclarations, TemplateResult } from 'lit'
 import { LIFECYCLES } from '../../contract/states.ts'
 import type { Lifecycle } from '../../contract/states.ts'
@@ -12,6 +12,7 @@ import { number, text } from '../words.ts'
 import { PageElement } from './element.ts'
 import { agoTag } from './times.ts'
 import { failure, loading } from './placeholders.ts'
+import { plainTable } from './plain-table.ts'
 
 const REST_MS = 1_000
 /** How often the list is read while it is shown. */
@@ -75,40 +76,28 @@ class DestinationDeliveries extends PageElement {
     }
     if (value.length === 0) return html`<p class="muted">${text('delivery.none')}</p>`
     const nowMs = shownNow()
-    return html`<div class="scroller" tabindex="0" role="region" aria-label=${text('delivery.title')}>
-      <table class="plain">
-        <thead>
-          <tr>
-            ${(['when', 'what', 'state', 'attempts', 'why'] as const).map(
-              name => html`<th scope="col">${text(`delivery.${name}`)}</th>`,
-            )}
-          </tr>
-        </thead>
-        <tbody>
-          ${value.map(delivery => this.#row(delivery, nowMs))}
-        </tbody>
-      </table>
-    </div>`
+    const heads = (['when', 'what', 'state', 'attempts', 'why'] as const).map(name => ({
+      head: text(`delivery.${name}`),
+    }))
+    return plainTable(
+      text('delivery.title'),
+      heads,
+      value.map(delivery => this.#cells(delivery, nowMs)),
+    )
   }
 
-  #row(delivery: DeliveryDocument, nowMs: number): TemplateResult {
+  #cells(delivery: DeliveryDocument, nowMs: number): (TemplateResult | string)[] {
     const { type, jobId, status, attempts, createdAt } = delivery
     const occasion = occasionOf(type)
     const reason = reasonOfDelivery(delivery)
-    return html`<tr data-status=${status}>
-      <td>${agoTag(createdAt, nowMs)}</td>
-      <td>${jobId === null ? occasion : html`<a href=${ADDRESS.job(jobId)}>${occasion}</a>`}</td>
-      <td>
-        <span
-          class="badge"
-          data-condition=${status === 'dead' ? 'failed' : status === 'delivered' ? 'completed' : 'pending'}
-        >
-          ${text(`delivery.${status}`)}
-        </span>
-      </td>
-      <td>${number(attempts)}</td>
-      <td class="message">${reason === '' ? nothing : html`<bdi>${reason}</bdi>`}</td>
-    </tr>`
+    const condition = status === 'dead' ? 'failed' : status === 'delivered' ? 'completed' : 'pending'
+    return [
+      agoTag(createdAt, nowMs),
+      jobId === null ? occasion : html`<a href=${ADDRESS.job(jobId)}>${occasion}</a>`,
+      html`<span class="badge" data-condition=${condition}>${text(`delivery.${status}`)}</span>`,
+      number(attempts),
+      reason === '' ? '' : html`<div class="message"><bdi>${reason}</bdi></div>`,
+    ]
   }
 }
 

@@ -5,6 +5,7 @@ import { FINISHED_STATUSES } from '../../contract/states.ts'
 import { compact, number, duration, text } from '../words.ts'
 import { PageElement } from './element.ts'
 import { fullPeriod, shortPeriod } from './periods.ts'
+import { plainTable } from './plain-table.ts'
 
 /** The drawings have this height, whatever their size on the page, and a width of one for each period. */
 const HEIGHT = 100
@@ -158,7 +159,7 @@ class StatisticsChart extends PageElement {
 
   #table(): TemplateResult {
     const time = (seconds: number | null) => (seconds === null ? '–' : duration(seconds))
-    const heads = [
+    const figures = [
       ...FINISHED_STATUSES.map(outcome => text(`condition.${outcome}`)),
       text('statistics.late'),
       text('statistics.median'),
@@ -166,28 +167,17 @@ class StatisticsChart extends PageElement {
     ]
     return html`<details>
       <summary>${text('statistics.chart.table')}</summary>
-      <div class="scroller" tabindex="0" role="region" aria-label=${text('statistics.chart.title')}>
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">${text('statistics.span')}</th>
-              ${heads.map(head => html`<th scope="col">${head}</th>`)}
-            </tr>
-          </thead>
-          <tbody>
-            ${this.series.map(
-              period =>
-                html`<tr>
-                  <th scope="row">${(this.bucket === 'hour' ? fullPeriod : shortPeriod)(period.start, this.bucket)}</th>
-                  ${FINISHED_STATUSES.map(outcome => html`<td>${number(period[outcome])}</td>`)}
-                  <td>${number(period.late)}</td>
-                  <td>${time(period.durationSeconds.p50)}</td>
-                  <td>${time(period.durationSeconds.p95)}</td>
-                </tr>`,
-            )}
-          </tbody>
-        </table>
-      </div>
+      ${plainTable(
+        text('statistics.chart.title'),
+        [{ head: text('statistics.span') }, ...figures.map(head => ({ head, isFigure: true }))],
+        this.series.map(period => [
+          (this.bucket === 'hour' ? fullPeriod : shortPeriod)(period.start, this.bucket),
+          ...FINISHED_STATUSES.map(outcome => number(period[outcome])),
+          number(period.late),
+          time(period.durationSeconds.p50),
+          time(period.durationSeconds.p95),
+        ]),
+      )}
     </details>`
   }
 

@@ -33,6 +33,16 @@ const lateText = ({ late, lateSeconds: { p50, max } }: TypeStatistics): string =
     : text('statistics.late.range', { median: duration(p50), most: duration(max) })
 }
 
+/** A cell of a type. null: there is no such figure, and a narrow page leaves the cell out. */
+const figure = (
+  label: string,
+  value: TemplateResult | string | null,
+  { isBad = false, more = null }: { isBad?: boolean; more?: TemplateResult | null } = {},
+): TemplateResult =>
+  html`<td role="cell" class="figure" data-label=${label} ?data-none=${value === null} ?data-bad=${isBad}>
+    ${value ?? '–'} ${more ?? nothing}
+  </td>`
+
 /** The results of jobs by type; those that got slower since the period before come first, then those with most jobs. */
 class StatisticsPage extends PageElement {
   static override properties: PropertyDeclarations = { query: { attribute: false } }
@@ -134,7 +144,7 @@ class StatisticsPage extends PageElement {
   #row(type: ComparedType, most: number): TemplateResult {
     const { completed, failed, cancelled, failureRate, durationSeconds, itemsPerSecond, unit, stale, recovered } = type
     const { late, jobs, change } = type
-    const time = (seconds: number | null) => (seconds === null ? '–' : duration(seconds))
+    const time = (seconds: number | null) => (seconds === null ? null : duration(seconds))
     return html`<tr role="row">
       <th role="rowheader" scope="row">
         <a href=${ADDRESS.type(type.jobType, this.query.get('span'))} dir="auto">${type.jobType}</a>
@@ -160,32 +170,29 @@ class StatisticsPage extends PageElement {
               </div>`
         }
       </td>
-      <td role="cell" class="figure" data-label=${text('statistics.jobs')}>${number(jobs)}</td>
-      <td
-        role="cell"
-        class="figure"
-        data-label=${text('statistics.failureRate')}
-        ?data-bad=${(failureRate ?? 0) >= 0.1}
-      >
-        ${failureRate === null ? '–' : share(failureRate)}
-      </td>
-      <td role="cell" class="figure" data-label=${text('statistics.median')} ?data-bad=${change?.isSlower}>
-        ${time(durationSeconds.p50)}
-        ${change === null ? nothing : html`<small class="change" title=${text('statistics.change.hint')}>${signedShare(change.share)}</small>`}
-      </td>
-      <td role="cell" class="figure" data-label=${text('statistics.p95')}>${time(durationSeconds.p95)}</td>
-      <td role="cell" class="figure" data-label=${text('statistics.max')}>${time(durationSeconds.max)}</td>
-      <td role="cell" class="figure" data-label=${text('statistics.speed')}>
-        ${itemsPerSecond === null ? '–' : speedText(itemsPerSecond, unit ?? 'unknown')}
-      </td>
-      <td role="cell" class="figure" data-label=${text('statistics.late')}>
-        ${late === 0 ? '–' : html`<a href=${ADDRESS.history({ type: type.jobType, status: 'overdue' })}>${number(late)}</a>`}
-        ${late === 0 ? nothing : html`<small>${lateText(type)}</small>`}
-      </td>
-      <td role="cell" class="figure" data-label=${text('statistics.stale')}>
-        ${stale === 0 ? '–' : number(stale)}
-        ${recovered === 0 ? nothing : html`<small>${text('statistics.recovered', { count: recovered })}</small>`}
-      </td>
+      ${figure(text('statistics.jobs'), number(jobs))}
+      ${figure(text('statistics.failureRate'), failureRate === null ? null : share(failureRate), {
+        isBad: (failureRate ?? 0) >= 0.1,
+      })}
+      ${figure(text('statistics.median'), time(durationSeconds.p50), {
+        isBad: change?.isSlower ?? false,
+        more:
+          change &&
+          html`<small class="change" title=${text('statistics.change.hint')}>${signedShare(change.share)}</small>`,
+      })}
+      ${figure(text('statistics.p95'), time(durationSeconds.p95))}
+      ${figure(text('statistics.max'), time(durationSeconds.max))}
+      ${figure(text('statistics.speed'), itemsPerSecond === null ? null : speedText(itemsPerSecond, unit ?? 'unknown'))}
+      ${figure(
+        text('statistics.late'),
+        late === 0
+          ? null
+          : html`<a href=${ADDRESS.history({ type: type.jobType, status: 'overdue' })}>${number(late)}</a>`,
+        { more: late === 0 ? null : html`<small>${lateText(type)}</small>` },
+      )}
+      ${figure(text('statistics.stale'), stale === 0 ? null : number(stale), {
+        more: recovered === 0 ? null : html`<small>${text('statistics.recovered', { count: recovered })}</small>`,
+      })}
     </tr>`
   }
 }

@@ -15,6 +15,7 @@ import { duration, number, share, signedShare, text } from '../words.ts'
 import { PageElement } from './element.ts'
 import { empty, failure, loading } from './placeholders.ts'
 import { fullPeriod } from './periods.ts'
+import { plainTable } from './plain-table.ts'
 import { spanChoice } from './span-choice.ts'
 import './statistics-chart.ts'
 import { roundUpTime } from './statistics-chart.ts'
@@ -166,29 +167,21 @@ class TypePage extends PageElement {
     return html`<section class="card">
       <details>
         <summary>${text('statistics.chart.table')}</summary>
-        <div class="scroller" tabindex="0" role="region" aria-label=${text('type.runs')}>
-          <table class="plain">
-            <thead>
-              <tr>
-                <th scope="col">${text('column.job')}</th>
-                <th scope="col">${text('column.result')}</th>
-                <th scope="col" class="figure">${text('column.duration')}</th>
-                <th scope="col" class="figure">${text('column.finished')}</th>
-              </tr>
-            </thead>
-            <tbody>
-              ${items.map(
-                ({ id, name, status, startedAt, finishedAt }) =>
-                  html`<tr>
-                    <th scope="row"><a href=${ADDRESS.job(id)} dir="auto">${name}</a></th>
-                    <td>${text(`condition.${status}`)}</td>
-                    <td class="figure">${seconds(startedAt, finishedAt)}</td>
-                    <td class="figure">${momentTag(finishedAt, nowMs)}</td>
-                  </tr>`,
-              )}
-            </tbody>
-          </table>
-        </div>
+        ${plainTable(
+          text('type.runs'),
+          [
+            { head: text('column.job') },
+            { head: text('column.result') },
+            { head: text('column.duration'), isFigure: true },
+            { head: text('column.finished'), isFigure: true },
+          ],
+          items.map(({ id, name, status, startedAt, finishedAt }) => [
+            html`<a href=${ADDRESS.job(id)} dir="auto">${name}</a>`,
+            text(`condition.${status}`),
+            seconds(startedAt, finishedAt),
+            momentTag(finishedAt, nowMs),
+          ]),
+        )}
       </details>
     </section>`
   }
