@@ -368,8 +368,10 @@ t.test(
     await chart.getByText('As a table').click()
     // Seven days before today, which began at midnight.
     t.equal(await chart.getByRole('row').count(), 1 + 8)
+    await chart.getByText('Days and weeks are those of UTC.').waitFor()
     await page.getByRole('button', { name: '24 hours' }).click()
     await page.waitForFunction(() => document.querySelectorAll('statistics-chart tbody tr').length === 25)
+    t.equal(await chart.getByText('UTC').count(), 0, 'hours are told in the time of the visitor')
   },
 )
 

@@ -431,6 +431,7 @@ export const de: Messages = {
   'statistics.chart.title': 'Im Lauf der Zeit',
   'statistics.chart.day': '{day} (UTC)',
   'statistics.chart.week': 'Woche vom {day} (UTC)',
+  'statistics.chart.utc': 'Tage und Wochen sind die der UTC.',
   'statistics.chart.range': 'Median {median}, 95. Perzentil {most}',
   'statistics.chart.outcomes.label': 'Beendete Jobs von {from} bis {to}. Die meisten waren {most, number}: {when}.',
   'statistics.chart.durations': 'Dauer: vom Median bis zum 95. Perzentil',

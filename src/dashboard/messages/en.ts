@@ -426,6 +426,7 @@ export const en = {
   'statistics.chart.title': 'Over time',
   'statistics.chart.day': '{day} (UTC)',
   'statistics.chart.week': 'week of {day} (UTC)',
+  'statistics.chart.utc': 'Days and weeks are those of UTC.',
   'statistics.chart.range': 'median {median}, 95th percentile {most}',
   'statistics.chart.outcomes.label': 'Finished jobs from {from} to {to}. The most were {most, number}: {when}.',
   'statistics.chart.durations': 'Duration: from the median to the 95th percentile',

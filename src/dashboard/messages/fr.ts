@@ -435,6 +435,7 @@ export const fr: Messages = {
   'statistics.chart.title': 'Dans le temps',
   'statistics.chart.day': '{day} (UTC)',
   'statistics.chart.week': 'semaine du {day} (UTC)',
+  'statistics.chart.utc': 'Jours et semaines sont ceux de l’UTC.',
   'statistics.chart.range': 'médiane {median}, 95e centile {most}',
   'statistics.chart.outcomes.label': 'Tâches finies du {from} au {to}. Le plus : {most, number}, {when}.',
   'statistics.chart.durations': 'Durée : de la médiane au 95e centile',

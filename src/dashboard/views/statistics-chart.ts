@@ -227,6 +227,7 @@ class StatisticsChart extends PageElement {
             >`,
         )}
       </div>
+      ${this.bucket === 'hour' ? nothing : html`<p class="muted note">${text('statistics.chart.utc')}</p>`}
       ${this.#table()}
     </section>`
   }
