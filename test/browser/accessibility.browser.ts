@@ -205,7 +205,7 @@ t.test('at 390 pixels nothing scrolls sideways, and the cells of tables name the
         all
           .filter(element => /auto|scroll/.test(getComputedStyle(element).overflowX))
           .filter(element => element.scrollWidth > element.clientWidth + 1)
-          .map(element => `${element.localName}.${element.className}`),
+          .map(element => `${element.localName} ${element.getAttribute('class')}`),
       )
       t.same(sideways, [], `${url} ${locale}`)
     }

@@ -100,7 +100,7 @@ t.test('messages exist in every language', t => {
     linesOf({ etaSeconds: 600, stage: 'x', startedByUserId: 'y' }, language),
   )
   t.equal(new Set(seen.map(lines => lines.join('\n'))).size, MESSAGE_LANGUAGES.length)
-  t.match(seen[1]?.join('\n'), /^Läuft\n.*42\s%.*\nnoch 10\sMin/)
+  t.match(seen[1]?.join('\n'), /^Läuft\n.*42\s%.*\nnoch 10\smin/)
   t.match(seen[2]?.join('\n'), /^En cours\n.*42\s%.*\nencore 10\smin/)
   t.end()
 })
