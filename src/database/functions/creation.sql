@@ -74,10 +74,11 @@ $$;
 
 -- The job that an idempotency key created, as create_job answers it. The row is locked, so that the commit waits as it does
 -- after a write. The transaction that created the job may have been cancelled while it waited for a synchronous standby, and
--- the standby may not have the job yet.
+-- the standby may not have the job yet. Since Postgres 18 a session keeps the plan. One that was made for a few jobs would read all
+-- of the tenant later.
 CREATE FUNCTION headway.existing_job(tenant_id uuid, organization_id uuid, idempotency_key text)
 RETURNS TABLE (code text, reason text, document json, partitions json, others json, request_hash text)
-LANGUAGE sql AS $$
+LANGUAGE sql SET plan_cache_mode = force_custom_plan AS $$
   SELECT 'exists', NULL, headway.job_document(j), headway.partition_references(j.id), NULL::json, j.idempotency_hash
   FROM public.progress_jobs j
   WHERE j.tenant_id = existing_job.tenant_id AND j.idempotency_key = existing_job.idempotency_key

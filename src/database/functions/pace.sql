@@ -141,7 +141,7 @@ DECLARE
   done CONSTANT float8 := points[steps + 1];
   least_rate CONSTANT float8 := 1e-12 * extended.step;
   -- How far candidates look back at least: in steps, and as a part of the time.
-  least_steps CONSTANT float8 := 3 * steps::float8 / advances;
+  least_steps CONSTANT float8 := 3 * steps::float8 / nullif(advances, 0);
   least_part float8;
   -- There is a test only where at least three advances came after its moment.
   tests CONSTANT integer := CASE WHEN advances >= 24 THEN 3 WHEN advances >= 12 THEN 2 WHEN advances >= 6 THEN 1 ELSE 0 END;
