@@ -1,7 +1,5 @@
 // First, so that the requests are under way while the other modules run.
 import { opened } from './data/opening.ts'
-// Listens before the client can tell of an end.
-import './notify.ts'
 import { chooseLanguage } from './words.ts'
 
 // Browsers load the icon again when the address changes, and would then resolve it relative to another page.

@@ -58,31 +58,38 @@ export interface Telling {
   onClick: (job: LiveJob) => void
 }
 
-let begin: (telling: Telling) => void
-/** How the page tells of ends: known when it is drawn. Ends that come before, such as those during a reload, wait for that. */
-const telling = new Promise<Telling>(resolve => (begin = resolve))
+const isConnected = (): boolean => headway.connection === 'live' || headway.connection === 'polling'
 
 /** Tells of the end of watched jobs: one tab by a notification of the browser, and each in its page. */
-export const tellEnds = (how: Telling): void => begin(how)
-
-const look = (): void => {
-  for (const id of headway.waiting()) lately.add(id)
-}
-headway.subscribe(look)
-setInterval(() => {
-  lately.clear()
-  look()
-}, SECOND_MS)
-headway.on('finished', job => {
-  const wasWatched = lately.delete(job.id)
-  if (!wasWatched && !isWatched(job.id)) return
-  void telling.then(how => {
-    how.onEnd(job)
-    return tellOnce(`${KEY} ${job.id} ${job.attempt}`, () => tellIfNew(job, how))
+export const tellEnds = (telling: Telling): void => {
+  /** The ends that this page has told. */
+  const ends = new Set<string>()
+  const tell = (job: LiveJob): void => {
+    const end = `${job.id} ${job.attempt}`
+    if (ends.has(end)) return
+    ends.add(end)
+    telling.onEnd(job)
+    void tellOnce(`${KEY} ${end}`, () => tellIfNew(job, telling))
+  }
+  const look = (): void => {
+    for (const id of headway.waiting()) lately.add(id)
+  }
+  headway.subscribe(look)
+  setInterval(() => {
+    lately.clear()
+    look()
+  }, SECOND_MS)
+  headway.on('finished', job => {
+    const wasWatched = lately.delete(job.id)
+    if (wasWatched || isWatched(job.id)) tell(job)
   })
-})
-addEventListener('storage', ({ key }) => {
-  if (key !== KEY) return
-  for (const id of told.read()) if (isWatched(id)) headway.forget(id)
-  redraw()
-})
+  addEventListener('storage', ({ key }) => {
+    if (key !== KEY) return
+    for (const id of told.read()) if (isWatched(id)) headway.forget(id)
+    redraw()
+  })
+  // The client has begun before the page was drawn. It keeps an end of which nobody heard for whoever waits for that job.
+  const isActive = (id: string): boolean => headway.job(id)?.finishedAt === null
+  for (const id of isConnected() ? headway.waiting().filter(id => !isActive(id)) : [])
+    headway.waitFor(id).then(tell, () => redraw())
+}

@@ -8,6 +8,9 @@ const PATIENCE_MS = 300
 const route = currentRoute()
 // Asked before the modules that show it have run. The stream of all jobs is opened at the same time.
 let asked = route.page === 'job' ? { id: route.id, job: headway.api.job(route.id) } : null
+const answer = asked?.job
+// With another token it is asked again.
+answer?.catch(() => (asked = null))
 
 /** The answer that is under way for the job with whose page the visit begins; null for any other, and when it is asked again. */
 export const openingJob = (id: string): Promise<JobWithWorkers> | null => {
@@ -20,8 +23,8 @@ export const openingJob = (id: string): Promise<JobWithWorkers> | null => {
 export const opened: Promise<void> = new Promise(resolve => {
   const done = (): void => resolve()
   setTimeout(done, PATIENCE_MS)
-  if (asked !== null) asked.job.then(done, done)
-  else if (route.page !== 'jobs') done()
+  if (answer !== undefined) answer.then(done, done)
+  else if (route.page !== 'jobs' || route.query.get('view') === 'history') done()
   else {
     const stop = headway.subscribe(() => {
       stop()

@@ -3,6 +3,8 @@ import type { PropertyDeclarations, TemplateResult } from 'lit'
 import { PageElement } from './element.ts'
 
 const SHOWN_MS = 5_000
+/** Screen readers speak what is put into a region that they have known for a moment, and not what comes together with it. */
+const KNOWN_MS = 500
 /** Several watched jobs may end at once. */
 const MOST = 4
 
@@ -14,13 +16,15 @@ class PageAnnouncer extends PageElement {
   static override properties: PropertyDeclarations = { said: { state: true } }
 
   declare private said: readonly { sentence: string }[]
+  readonly #known = new Promise(resolve => setTimeout(resolve, KNOWN_MS))
 
   constructor() {
     super()
     this.said = []
   }
 
-  say(sentence: string): void {
+  async say(sentence: string): Promise<void> {
+    await this.#known
     const one = { sentence }
     // What was said before is over, unless something else has just been said as well.
     this.said = [...this.said.filter(other => other.sentence !== sentence), one].slice(-MOST)
@@ -37,5 +41,5 @@ class PageAnnouncer extends PageElement {
 customElements.define('page-announcer', PageAnnouncer)
 
 export const announce = (sentence: string): void => {
-  document.querySelector<PageAnnouncer>('page-announcer')?.say(sentence)
+  void document.querySelector<PageAnnouncer>('page-announcer')?.say(sentence)
 }
