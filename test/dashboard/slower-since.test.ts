@@ -49,6 +49,15 @@ t.test('one slow or one fast period hides no change, and is none', t => {
   t.end()
 })
 
+t.test('a rhythm is no news: slow weekends and slow nights that were as slow before', t => {
+  const weeks = (days: number) => Array.from({ length: days }, (_, n) => (n % 7 >= 5 ? 150 : 100))
+  for (let days = 14; days < 28; days += 1) t.equal(dayFound(weeks(days)), undefined, `${days} days`)
+  const nights = (hours: number) => Array.from({ length: hours }, (_, n) => (n % 24 >= 16 ? 200 : 100))
+  for (let hours = 42; hours < 49; hours += 1) t.equal(dayFound(nights(hours)), undefined, `${hours} hours`)
+  t.equal(dayFound([...weeks(12), 180, 180, 180]), dayOf(12), 'a day that has never been so slow is')
+  t.end()
+})
+
 t.test('a type that is as fast again as before is not slower', t => {
   t.equal(dayFound([100, 100, 100, 100, 200, 200, 200, 100]), undefined)
   t.equal(dayFound([100, 100, 100, 200, 200, 200, 200, 100, 100, 100]), undefined)

@@ -44,15 +44,16 @@ const distanceFromLine = (values: readonly number[]): number => {
  * because durations differ by factors. The change is where two levels fit the medians best (least absolute deviations from a
  * median each). It is told only if all of this holds:
  *
- * - There are three periods before and two since in which at least five jobs completed. Others are left out.
+ * - There are three periods before and two since in which at least five jobs completed. Others, and those of jobs that take no time, are left out.
  * - The level has grown by what `isSlower` asks for, as on the page of statistics.
  * - Every period since is nearer to the new level than to the old one: the type is still slower.
+ * - Fewer periods before were as near to it: nights and weekends that are slow each time are no news.
  * - The levels differ by four times what periods differ from their level. Otherwise it is noise.
  * - Two levels fit better than a straight line, by a fifth. Otherwise the type became slower little by little, and no day is the one.
  *
  * The filters are those of Chromium's performance dashboard (catapult, find_change_points.py), which asks for a least size of both
  * sides, a least change, a multiple of the deviation, and "steppiness". Only one change is looked for. Of series that only
- * vary by 30 %, fewer than 1 in 100 has a change with 14 periods, and 3 with 6.
+ * vary by 30 %, fewer than 1 in 100 has a change with 14 periods, and about 3 with 6.
  */
 export const slowerSince = (series: readonly PeriodStatistics[]): Slowdown | null => {
   const told = series.flatMap(({ start, completed, durationSeconds: { p50 } }) =>
@@ -62,17 +63,19 @@ export const slowerSince = (series: readonly PeriodStatistics[]): Slowdown | nul
   const splits = told.map((_, at) => {
     const [before, since] = [levels.slice(0, at), levels.slice(at)]
     const [from, to] = [middle(before), middle(since)]
-    return { at, from, to, since, distance: mean([...distances(before, from), ...distances(since, to)]) }
+    return { at, from, to, before, since, distance: mean([...distances(before, from), ...distances(since, to)]) }
   })
   const best = splits.toSorted((a, b) => a.distance - b.distance)[0]
   if (best === undefined) return null
-  const { at, from, to, since, distance } = best
+  const { at, from, to, before, since, distance } = best
   const [beforeSeconds, sinceSeconds] = [Math.exp(from), Math.exp(to)]
+  const isHigh = (level: number): boolean => level > (from + to) / 2
   const isTold =
     at >= LEAST_BEFORE &&
     since.length >= LEAST_SINCE &&
     isSlower(sinceSeconds, beforeSeconds) &&
-    since.every(level => level > (from + to) / 2) &&
+    since.every(isHigh) &&
+    before.filter(isHigh).length < since.length &&
     to - from >= LEAST_STEP * distance &&
     distance < MOST_OF_LINE * distanceFromLine(levels)
   return isTold ? { start: told[at]?.start ?? '', beforeSeconds, sinceSeconds } : null
