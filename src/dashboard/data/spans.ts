@@ -1,4 +1,4 @@
-import type { Statistics, StatisticsBucket, TypeStatistics } from '../../contract/statistics.ts'
+import type { PeriodStatistics, Statistics, StatisticsBucket, TypeStatistics } from '../../contract/statistics.ts'
 import { headway } from '../feed.ts'
 
 const HOUR_MS = 3_600_000
@@ -25,22 +25,36 @@ export interface Compared {
   bucket: StatisticsBucket
 }
 
-/** The statistics of the last span, and of the one before. */
-export const readCompared = async (span: Span, signal: AbortSignal, jobType?: string): Promise<Compared> => {
-  const [spanMs, bucket] = [SPAN_HOURS[span] * HOUR_MS, BUCKETS[span]]
-  const sinceMs = headway.now() - spanMs
-  const since = new Date(sinceMs).toISOString()
-  const only = jobType === undefined ? {} : { jobType }
+const hoursAgo = (hours: number): string => new Date(headway.now() - hours * HOUR_MS).toISOString()
+
+/** The statistics of the last span with its periods, and of the one before. */
+export const readCompared = async (span: Span, signal: AbortSignal): Promise<Compared> => {
+  const [hours, bucket] = [SPAN_HOURS[span], BUCKETS[span]]
+  const since = hoursAgo(hours)
   const [present, before] = await Promise.all([
-    headway.api.stats({ ...only, since, bucket }, { signal }),
-    headway.api.stats({ ...only, since: new Date(sinceMs - spanMs).toISOString(), until: since }, { signal }),
+    headway.api.stats({ since, bucket }, { signal }),
+    headway.api.stats({ since: hoursAgo(2 * hours), until: since }, { signal }),
   ])
   return { present, bucket, before: new Map(before.types.map(type => [type.jobType, type])) }
 }
 
-/** The periods of the last span and of the one before, as far as statistics go back. */
-export const readBothSpans = async (span: Span, signal: AbortSignal, jobType: string): Promise<Statistics> => {
-  const hours = Math.min(2 * SPAN_HOURS[span], MOST_HOURS)
-  const since = new Date(headway.now() - hours * HOUR_MS).toISOString()
-  return headway.api.stats({ jobType, since, bucket: BUCKETS[span] }, { signal })
+export interface ComparedType {
+  /** undefined: no job of the type ended. */
+  now: TypeStatistics | undefined
+  before: TypeStatistics | undefined
+  /** The periods of the last span and of the one before, as far as statistics go back. */
+  series: readonly PeriodStatistics[]
+  bucket: StatisticsBucket
+}
+
+/** The statistics of one type. */
+export const readComparedType = async (span: Span, signal: AbortSignal, jobType: string): Promise<ComparedType> => {
+  const [hours, bucket] = [SPAN_HOURS[span], BUCKETS[span]]
+  const since = hoursAgo(hours)
+  const [present, former, both] = await Promise.all([
+    headway.api.stats({ jobType, since }, { signal }),
+    headway.api.stats({ jobType, since: hoursAgo(2 * hours), until: since }, { signal }),
+    headway.api.stats({ jobType, since: hoursAgo(Math.min(2 * hours, MOST_HOURS)), bucket }, { signal }),
+  ])
+  return { now: present.types[0], before: former.types[0], series: both.series ?? [], bucket }
 }

@@ -7,7 +7,7 @@ import { Followed } from '../data/followed.ts'
 import { runDots } from '../data/run-dots.ts'
 import type { Runs } from '../data/run-dots.ts'
 import { slowerSince } from '../data/slower-since.ts'
-import { readBothSpans, readCompared, spanOf } from '../data/spans.ts'
+import { readComparedType, spanOf } from '../data/spans.ts'
 import type { Span } from '../data/spans.ts'
 import { headway, Live, shownNow } from '../feed.ts'
 import { ADDRESS } from '../router.ts'
@@ -50,18 +50,9 @@ class TypePage extends PageElement {
   readonly #statistics = new Followed(
     this,
     async ({ jobType, span }: Asked, signal) => {
-      const [{ present, before, bucket }, { series = [] }] = await Promise.all([
-        readCompared(span, signal, jobType),
-        readBothSpans(span, signal, jobType),
-      ])
-      const [now] = present.types
-      return {
-        now,
-        change: now ? changeOf(now, before.get(jobType)) : null,
-        series,
-        bucket,
-        slower: slowerSince(series),
-      }
+      const found = await readComparedType(span, signal, jobType)
+      const { now, before, series } = found
+      return { ...found, jobType, span, change: now ? changeOf(now, before) : null, slower: slowerSince(series) }
     },
     STATISTICS_REST_MS,
   )
@@ -133,7 +124,9 @@ class TypePage extends PageElement {
   #overTime(): TemplateResult | typeof nothing {
     const { value, problem, refresh } = this.#statistics
     if (value === null) return problem === null ? nothing : failure(text('statistics.failed'), problem, refresh)
-    const { now, change, series, bucket, slower } = value
+    const { now, change, series, bucket, slower, span } = value
+    // Those of another type, until the answer is there.
+    if (value.jobType !== this.jobType) return nothing
     return html`${
         slower === null
           ? nothing
@@ -152,7 +145,7 @@ class TypePage extends PageElement {
           : html`<p class="news">
               ${change.isSlower && slower === null ? html`<span class="badge" data-condition="at_risk">${text('statistics.slower')}</span>` : nothing}
               ${text('type.change', {
-                span: text(`statistics.span.${spanOf(this.query)}`),
+                span: text(`statistics.span.${span}`),
                 median: duration(now.durationSeconds.p50),
                 change: signedShare(change.share),
               })}
