@@ -55,6 +55,13 @@ const stepsOf = ({ processedCount, progressPercent, revision = Infinity }: JobLi
 export const patienceMs = (workedMs: number, steps: number): number =>
   Math.max(SOON_MS, (STEPS * workedMs) / Math.max(1, steps))
 
+/** The same for a job, by the advances that it has reported. */
+export const patienceOfJob = (job: JobLike): number => {
+  const { startedAt, advancedAt } = job
+  const workedMs = startedAt === null || advancedAt === null ? 0 : Date.parse(advancedAt) - Date.parse(startedAt)
+  return patienceMs(workedMs, stepsOf(job))
+}
+
 /**
  * For how long a running job has not advanced, in milliseconds, if that is longer than usual for it; otherwise null. A job that
  * takes ten minutes for each item, or reports five hundred items every ten minutes, may take thirty. A job that counts nothing
@@ -64,10 +71,8 @@ export const notAdvancingMs = (job: JobLike, nowMs: number): number | null => {
   if (job.status !== 'running' || job.startedAt === null) return null
   const counts = job.advancedAt !== null || job.totalCount !== null || job.stage !== null
   if (!counts) return null
-  const startedMs = Date.parse(job.startedAt)
-  const advancedMs = job.advancedAt === null ? startedMs : Date.parse(job.advancedAt)
-  const pauseMs = nowMs - advancedMs
-  return pauseMs >= patienceMs(advancedMs - startedMs, stepsOf(job)) ? pauseMs : null
+  const pauseMs = nowMs - Date.parse(job.advancedAt ?? job.startedAt)
+  return pauseMs >= patienceOfJob(job) ? pauseMs : null
 }
 
 export const conditionOf = (job: JobLike, nowMs: number): Condition => {

@@ -199,6 +199,7 @@ t.test('of workers it is told who is silent, never advanced, does not advance, o
       advancedAt: at(100),
       heartbeatAt: at(100),
       createdAt: at(0),
+      liveness: 'ok',
       ...over,
     }) as WorkerDocument
   const crew = (workers: WorkerDocument[], over: Partial<JobWithWorkers> = {}) =>
@@ -209,7 +210,8 @@ t.test('of workers it is told who is silent, never advanced, does not advance, o
     worker('slow', { throughputPerSecond: 20 }),
     worker('stuck', { advancedAt: at(40) }),
     worker('idle', { advancedAt: null, processedCount: 0, throughputPerSecond: null }),
-    worker('silent', { heartbeatAt: at(60) }),
+    worker('silent', { liveness: 'stalled' }),
+    worker('patient', { heartbeatAt: at(40) }),
     worker('done', { processedCount: 1_000, heartbeatAt: at(10) }),
     worker('before', { attempt: 0, heartbeatAt: at(10) }),
   ])
@@ -220,7 +222,7 @@ t.test('of workers it is told who is silent, never advanced, does not advance, o
     'slow',
     'done',
   ])
-  t.same(counts, { silent: 1, idle: 1, stuck: 1, slow: 1, working: 6, done: 1 })
+  t.same(counts, { silent: 1, idle: 1, stuck: 1, slow: 1, working: 7, done: 1 })
   t.match(speeds, { least: 20, median: 100, most: 100 })
   t.equal(crew(usual.slice(0, 3)).speeds, null)
   t.match(crew([]), { members: [], speeds: null })
@@ -230,7 +232,12 @@ t.test('of workers it is told who is silent, never advanced, does not advance, o
   t.equal(bulk.counts.stuck, 0, 'where all report many items at once, a pause is usual')
   const careful = crew([worker('one', { processedCount: 2, createdAt: at(0), advancedAt: at(60) })])
   t.equal(careful.counts.stuck, 0, 'one item in 30 s: it has time for three')
-  const failed = crew([worker('silent', { heartbeatAt: at(10) })], { status: 'failed' })
+  const two = [worker('one', { advancedAt: at(0) }), worker('other')]
+  const pairOf = (revision: number) =>
+    crew(two, { processedCount: 1_000, revision, startedAt: at(0), advancedAt: at(100) })
+  t.equal(pairOf(3).counts.stuck, 0, 'of two that report in turn, every 50 s')
+  t.equal(pairOf(101).counts.stuck, 1, 'of two, of which one reports every second')
+  const failed = crew([worker('silent', { liveness: null })], { status: 'failed' })
   t.equal(failed.counts.done, 1, 'after its end nobody is silent')
   t.end()
 })

@@ -1,11 +1,11 @@
 import type { JobWithWorkers, WorkerDocument } from '../../contract/job.ts'
 import { isFinished } from '../../contract/states.ts'
-import { patienceMs } from '../../browser-client/condition.ts'
+import { patienceMs, patienceOfJob } from '../../browser-client/condition.ts'
 import { lowerFence, spreadOf, upperFence } from './spread.ts'
 import type { Spread } from './spread.ts'
 
 /**
- * How a worker does: it is silent, has never advanced, has not advanced for long, is much slower than the others, works, or is
+ * How a worker does: it is silent, as the service judges, has never advanced, has not advanced for long, is much slower than the others, works, or is
  * done with its share.
  */
 export type WorkerState = 'silent' | 'idle' | 'stuck' | 'slow' | 'working' | 'done'
@@ -40,9 +40,6 @@ export interface Crew {
   speeds: Spread | null
 }
 
-/** A worker that has not reported for this long is silent. */
-const SILENT_MS = 30_000
-
 export const percentOf = ({ processedCount, totalCount, progressPercent }: WorkerDocument): number | null =>
   totalCount === null || totalCount === 0
     ? progressPercent
@@ -56,7 +53,7 @@ const counts = ({ processedCount, progressPercent, advancedAt }: WorkerDocument)
 const pauseMs = ({ advancedAt, createdAt }: WorkerDocument, nowMs: number): number =>
   nowMs - Date.parse(advancedAt ?? createdAt)
 
-/** For how long a worker may not advance, by the rule for jobs: one item is a step. */
+/** For how long a worker may not advance, if each of its items is a step. */
 const patienceOf = ({ advancedAt, createdAt, processedCount, progressPercent }: WorkerDocument): number =>
   patienceMs(
     advancedAt === null ? 0 : Date.parse(advancedAt) - Date.parse(createdAt),
@@ -66,7 +63,10 @@ const patienceOf = ({ advancedAt, createdAt, processedCount, progressPercent }: 
 interface Measure {
   crewCounts: boolean
   slowBelow: number | null
-  /** Where all report many items at once, each is seen to pause: only one that pauses longer than the others is stuck. */
+  /**
+   * Where all report many items at once, each is seen to pause: only one that pauses longer than the others is stuck. Fewer than
+   * five are measured by the job, whose steps are those of each in turn.
+   */
   usualPauseMs: number
 }
 
@@ -77,7 +77,7 @@ const stateOf = (
 ): WorkerState => {
   // A worker that has done its share need not report any more.
   if (percentOf(worker) === 100) return 'done'
-  if (nowMs - Date.parse(worker.heartbeatAt) > SILENT_MS) return 'silent'
+  if (worker.liveness === 'stalled') return 'silent'
   const isStuck = crewCounts && pauseMs(worker, nowMs) > Math.max(patienceOf(worker), usualPauseMs)
   if (isStuck) return counts(worker) ? 'stuck' : 'idle'
   const { throughputPerSecond: speed } = worker
@@ -93,7 +93,7 @@ export const crewOf = (job: JobWithWorkers, nowMs: number): Crew => {
   const measure = {
     crewCounts: present.some(counts),
     slowBelow: speeds && lowerFence(speeds),
-    usualPauseMs: pauses === null ? 0 : upperFence(pauses),
+    usualPauseMs: pauses === null ? present.length * patienceOfJob(job) : upperFence(pauses),
   }
   const members = present.map(worker => ({
     worker,
