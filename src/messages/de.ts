@@ -16,6 +16,7 @@ export const de: Messages = {
   'progress.eta.seconds': 'noch {count} s',
   'progress.eta.minutes': 'noch {count} min',
   'progress.eta.hoursMinutes': 'noch {hours} h {minutes} min',
+  'progress.eta.left': 'noch {time}',
   'progress.asOf': 'Stand {time}',
   'progress.status.pending': 'Wartet',
   'progress.status.running': 'Läuft',

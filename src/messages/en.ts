@@ -15,6 +15,7 @@ export const en = {
   'progress.eta.seconds': '{count} s remaining',
   'progress.eta.minutes': '{count} min remaining',
   'progress.eta.hoursMinutes': '{hours} h {minutes} min remaining',
+  'progress.eta.left': '{time} remaining',
   'progress.asOf': 'as of {time}',
   'progress.status.pending': 'Pending',
   'progress.status.running': 'Running',

@@ -18,6 +18,7 @@ export const fr: Messages = {
   'progress.eta.seconds': 'encore {count} s',
   'progress.eta.minutes': 'encore {count} min',
   'progress.eta.hoursMinutes': 'encore {hours} h {minutes} min',
+  'progress.eta.left': 'encore {time}',
   'progress.asOf': 'état à {time}',
   'progress.status.pending': 'En attente',
   'progress.status.running': 'En cours',

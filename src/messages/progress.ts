@@ -1,3 +1,4 @@
+import { durationText } from '../contract/time-left.ts'
 import { de } from './de.ts'
 import { en } from './en.ts'
 import type { MessageKey, Messages } from './en.ts'
@@ -24,8 +25,6 @@ export const remainingText = (language: ProgressLanguage, seconds: number): stri
   if (whole < 60) return language.text('progress.eta.seconds', { count: language.number(whole) })
   const minutes = Math.ceil(whole / 60)
   if (minutes < 60) return language.text('progress.eta.minutes', { count: language.number(minutes) })
-  return language.text('progress.eta.hoursMinutes', {
-    hours: language.number(Math.floor(minutes / 60)),
-    minutes: language.number(minutes % 60),
-  })
+  const time = durationText(60 * minutes, language.locale, value => language.number(value))
+  return language.text('progress.eta.left', { time })
 }

@@ -95,10 +95,10 @@ t.test('the time left is never written as 60 seconds or 60 minutes', t => {
     '1 min remaining',
     '2 min remaining',
     '59 min remaining',
-    '1 h 0 min remaining',
-    '1 h 0 min remaining',
+    '1 h remaining',
+    '1 h remaining',
     '1 h 2 min remaining',
-    '25 h 0 min remaining',
+    '1 day 1 h remaining',
   ])
   t.equal(remainingText(progressLanguage(['fr-CA']), 90), 'encore 2 min')
   t.end()
