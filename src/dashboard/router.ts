@@ -55,11 +55,17 @@ export const currentRoute = (): Route => {
 
 const MOVED = 'headway:moved'
 
+let stayed = false
+
+/** Whether the last move was a choice that only changes what the page shows, and no link and no button of the browser. */
+export const hasStayed = (): boolean => stayed
+
 /**
  * Goes to an address of the dashboard without loading a page. `replace`: the present address is not kept in the browser's
  * history.
  */
 export const navigate = (address: string, { replace = false } = {}): void => {
+  stayed = replace
   if (replace) history.replaceState(null, '', address)
   else history.pushState(null, '', address)
   dispatchEvent(new Event(MOVED))
@@ -70,7 +76,10 @@ const isPlainClick = (event: MouseEvent): boolean =>
 
 /** Calls `moved` whenever the address changes: by a link of this page, by `navigate`, or by the browser's buttons. */
 export const watchAddress = (moved: () => void): void => {
-  addEventListener('popstate', moved)
+  addEventListener('popstate', () => {
+    stayed = false
+    moved()
+  })
   addEventListener(MOVED, moved)
   document.addEventListener('click', event => {
     const link = event.composedPath().find((target): target is HTMLAnchorElement => target instanceof HTMLAnchorElement)

@@ -1,5 +1,6 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
+import { repeat } from 'lit/directives/repeat.js'
 import { number } from '../words.ts'
 import type { CellFilter } from './cell-filter.ts'
 import { sampleCell } from './cell-grid.ts'
@@ -28,18 +29,18 @@ interface Choices<Filter extends string> {
  */
 export const cellChoices = <Filter extends string>({ label, choices, by, chosen }: Choices<Filter>): TemplateResult =>
   html`<div class="choices cell-choices" role="group" aria-label=${label}>
-    ${choices
-      .filter(({ filter, count }) => filter === '' || count > 0 || filter === chosen)
-      .map(
-        ({ filter, label: name, count, look, calls }) =>
-          html`<button
-            type="button"
-            class="choice"
-            aria-pressed=${filter === chosen}
-            ?data-calls=${calls && count > 0}
-            @click=${() => by.choose(filter)}
-          >
-            ${look === null ? nothing : sampleCell(look)} ${name} <span class="number">${number(count)}</span>
-          </button>`,
-      )}
+    ${repeat(
+      choices.filter(({ filter, count }) => filter === '' || count > 0 || filter === chosen),
+      ({ filter }) => filter,
+      ({ filter, label: name, count, look, calls }) =>
+        html`<button
+          type="button"
+          class="choice"
+          aria-pressed=${filter === chosen}
+          ?data-calls=${calls && count > 0}
+          @click=${() => by.choose(filter)}
+        >
+          ${look === null ? nothing : sampleCell(look)} ${name} <span class="number">${number(count)}</span>
+        </button>`,
+    )}
   </div>`

@@ -1,4 +1,4 @@
-import { navigate, withQuery } from '../router.ts'
+import { hasStayed, navigate, withQuery } from '../router.ts'
 
 /** Which cells of a picture, and which of the rows below it, a visitor wants to see. The address keeps it; '': all. */
 export class CellFilter<Filter extends string> {
@@ -18,8 +18,13 @@ export class CellFilter<Filter extends string> {
     navigate(withQuery({ [this.#parameter]: filter }), { replace: true })
   }
 
-  /** Scrolls to the picture for a visitor who has followed a link to some of its cells, and not for one who chooses in it. */
-  scrollTo(picture: Element, filter: Filter | ''): void {
-    if (filter !== '' && !picture.contains(document.activeElement)) picture.firstElementChild?.scrollIntoView()
+  /** Leads a visitor who has followed a link to some of its cells to the picture, and not one who chooses in it. */
+  leadTo(picture: Element, filter: Filter | ''): void {
+    if (filter === '' || hasStayed()) return
+    picture.firstElementChild?.scrollIntoView()
+    const heading = picture.querySelector<HTMLElement>('h2')
+    if (heading === null) return
+    heading.tabIndex = -1
+    heading.focus({ preventScroll: true })
   }
 }

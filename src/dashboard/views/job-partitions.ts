@@ -70,7 +70,7 @@ class JobPartitions extends PageElement {
     if (!changed.has('query')) return
     // Those that were asked for stand directly below the picture, and the curves below them.
     this.toggleAttribute('data-filtered', this.#filter !== '')
-    this.#shown.scrollTo(this, this.#filter)
+    this.#shown.leadTo(this, this.#filter)
   }
 
   get #filter(): PartFilter {

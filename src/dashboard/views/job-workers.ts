@@ -156,7 +156,7 @@ class JobWorkers extends PageElement {
   }
 
   protected override updated(changed: PropertyValues): void {
-    if (changed.has('query')) this.#shown.scrollTo(this, this.#filter)
+    if (changed.has('query')) this.#shown.leadTo(this, this.#filterOf(crewOf(this.job, this.nowMs)))
     if (this.#wanted === null) return
     const row = this.querySelector<HTMLElement>(`tr[data-worker="${CSS.escape(this.#wanted)}"]`)
     // A filter that hides the row is gone with the next update.
@@ -166,9 +166,9 @@ class JobWorkers extends PageElement {
     row.querySelector('th')?.focus({ preventScroll: true })
   }
 
-  /** After the end of the job, all workers are done. */
-  get #filter(): WorkerFilter {
-    return isFinished(this.job) ? '' : this.#shown.of(this.query)
+  /** Which workers are shown. After the end of the job all are done, and of one there is nothing to choose: all are shown. */
+  #filterOf(crew: Crew): WorkerFilter {
+    return isFinished(this.job) || crew.members.length < 2 ? '' : this.#shown.of(this.query)
   }
 
   protected override render(): TemplateResult {
@@ -185,7 +185,7 @@ class JobWorkers extends PageElement {
   #content(crew: Crew): TemplateResult {
     const { members, speeds } = crew
     const { job } = this
-    const filter = this.#filter
+    const filter = this.#filterOf(crew)
     const rows = members.filter(member => fitsWorker(member, filter))
     return html`${
       members.length < 2
@@ -194,7 +194,7 @@ class JobWorkers extends PageElement {
             .cells=${this.#cells.of(members, job, filter)}
             .label=${text('picture.workers')}
             .describe=${(id: string) => this.#named(members, id)}
-            .onChoose=${(id: string) => this.#show(members, id)}
+            .onChoose=${(id: string) => this.#show(members, filter, id)}
           ></cell-grid>`
     }
     ${members.length < 2 || isFinished(job) ? nothing : workerStates(crew, job, this.#shown, filter)}
@@ -217,10 +217,10 @@ class JobWorkers extends PageElement {
   }
 
   /** Leads to the row of a worker. */
-  #show(members: readonly Member[], id: string): void {
+  #show(members: readonly Member[], filter: WorkerFilter, id: string): void {
     this.#wanted = id
     this.showsAll = true
-    const isHidden = members.some(member => member.worker.workerId === id && !fitsWorker(member, this.#filter))
+    const isHidden = members.some(member => member.worker.workerId === id && !fitsWorker(member, filter))
     if (isHidden) this.#shown.choose('')
     this.requestUpdate()
   }

@@ -1,5 +1,6 @@
 import { html, nothing } from 'lit'
 import type { TemplateResult } from 'lit'
+import { repeat } from 'lit/directives/repeat.js'
 import type { Children } from '../../contract/job.ts'
 import { countsOf, fits, needsALook, PART_CONDITIONS, PART_FILTERS, PART_TROUBLES } from '../data/batch-picture.ts'
 import type { Part, PartCondition, PartFilter } from '../data/batch-picture.ts'
@@ -28,7 +29,9 @@ const isCondition = (filter: PartFilter): filter is PartCondition =>
  */
 const stateBar = (counts: Counts, by: PartsBy, chosen: PartFilter): TemplateResult =>
   html`<div class="outcomes tall" aria-hidden="true">
-    ${PART_CONDITIONS.filter(condition => counts[condition] > 0).map(
+    ${repeat(
+      PART_CONDITIONS.filter(condition => counts[condition] > 0),
+      condition => condition,
       condition =>
         html`<button
           type="button"
