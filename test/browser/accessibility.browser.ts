@@ -208,6 +208,7 @@ t.test('at 390 pixels nothing scrolls sideways, and the cells of tables name the
           .map(element => `${element.localName} ${element.getAttribute('class')}`),
       )
       t.same(sideways, [], `${url} ${locale}`)
+      t.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${url} ${locale}`)
     }
   }
 })
