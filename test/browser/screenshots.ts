@@ -9,6 +9,7 @@ import { openBrowser, visit } from './browser.ts'
 import { messagePage } from './message-pictures.ts'
 import { makeSampleDestinations, SEALING } from './sample-destinations.ts'
 import { makeSampleJobs } from './sample-jobs.ts'
+import { makeSampleWeek } from './sample-week.ts'
 
 const FOLDER = fileURLToPath(new URL('../../docs/images/', import.meta.url))
 const WIDE = { width: 1440, height: 900 }
@@ -28,6 +29,8 @@ t.test('pictures of every page', async t => {
   const service = await startService(t, SEALING)
   const { featured, failed, batch, proposals, refresh } = await makeSampleJobs(service)
   await makeSampleDestinations(service)
+  const week = await startService(t)
+  await makeSampleWeek(week)
   const browser = await openBrowser(t)
   const fresh = await startService(t)
   const locked = await startService(t, { AUTH_JWT_SECRET: SECRET })
@@ -42,8 +45,8 @@ t.test('pictures of every page', async t => {
     ['batch', `${service.url}/jobs/${batch.id}`],
     ['stages', `${service.url}/jobs/${proposals.id}`],
     ['history', `${service.url}/?view=history`],
-    ['statistics', `${service.url}/statistics`],
-    ['type', `${service.url}/types?name=import:products`],
+    ['statistics', `${week.url}/statistics`],
+    ['type', `${week.url}/types?name=import:products`],
     [
       'since',
       service.url,

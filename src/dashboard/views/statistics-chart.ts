@@ -186,7 +186,8 @@ class StatisticsChart extends PageElement {
     const [first, last] = [series[0], series.at(-1)]
     if (first === undefined || last === undefined) return nothing
     const busiest = series.reduce((most, period) => (jobsOf(period) > jobsOf(most) ? period : most))
-    const most = roundUp(jobsOf(busiest))
+    // The half of it is written as well, and there are no half jobs.
+    const most = 2 * Math.max(1, roundUp(jobsOf(busiest) / 2))
     const longest = roundUpTime(Math.max(0, ...series.map(({ durationSeconds }) => durationSeconds.p95 ?? 0)))
     const medians = series.flatMap(({ durationSeconds }) => durationSeconds.p50 ?? [])
     const count = series.length
