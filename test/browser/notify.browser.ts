@@ -62,11 +62,13 @@ t.test(
     const { page: second } = await openPage(t, context, `${service.url}/jobs/${job.id}`)
     await second.getByRole('button', { name: 'Stop notifying me', exact: true }).waitFor()
     await bellOf(first, 'Not watched').waitFor()
+    // A page shows it for some seconds only.
+    const shown = [first, second].map(page =>
+      page.getByRole('status').filter({ hasText: 'Watched' }).filter({ hasText: 'has failed' }).waitFor(),
+    )
     await service.call('POST', `/jobs/${other.id}/complete`, {})
     await service.call('POST', `/jobs/${job.id}/fail`, { errorMessage: 'no disk' })
-    for (const page of [first, second]) {
-      await page.getByRole('status').filter({ hasText: 'Watched' }).filter({ hasText: 'has failed' }).waitFor()
-    }
+    await Promise.all(shown)
     const said = await waitFor(async () => {
       const all = [...(await saidBy(first)), ...(await saidBy(second))]
       return all.length > 0 ? all : null

@@ -183,9 +183,11 @@ t.test('workers are drawn as well: who is silent, slow, or never advanced, and h
     })
   }
   await service.database.pool.query(
-    `UPDATE job_progress SET heartbeat_at = now() - interval '1 minute' WHERE job_id = $1 AND worker_id = 'pod-3'`,
+    `UPDATE job_progress SET heartbeat_at = now() - interval '10 minutes' WHERE job_id = $1 AND worker_id = 'pod-3'`,
     [job.id],
   )
+  // A worker is judged only for a silence during which the service was well.
+  await service.database.pool.query(`UPDATE service_processes SET healthy_since = now() - interval '1 day'`)
   await service.database.pool.query(
     `UPDATE job_progress SET created_at = now() - interval '10 minutes' WHERE job_id = $1`,
     [job.id],

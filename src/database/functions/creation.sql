@@ -78,7 +78,7 @@ $$;
 -- of the tenant later.
 CREATE FUNCTION headway.existing_job(tenant_id uuid, organization_id uuid, idempotency_key text)
 RETURNS TABLE (code text, reason text, document json, partitions json, others json, request_hash text)
-LANGUAGE sql SET plan_cache_mode = force_custom_plan AS $$
+LANGUAGE sql SET plan_cache_mode = force_custom_plan SET jit = off AS $$
   SELECT 'exists', NULL, headway.job_document(j), headway.partition_references(j.id), NULL::json, j.idempotency_hash
   FROM public.progress_jobs j
   WHERE j.tenant_id = existing_job.tenant_id AND j.idempotency_key = existing_job.idempotency_key
