@@ -150,6 +150,7 @@ t.test(
       const { page } = await openPage(t, context, address)
       const [off, on] = [before, after].map(each => page.getByRole('button', { name: each, exact: true }))
       await off!.click()
+      await on!.waitFor()
       t.ok((await name(page)).startsWith(`- button "${after}"`), after)
       t.notMatch(await name(page), 'pressed', 'without a state that says it once more')
       if (address !== `${host.url}/card`)
