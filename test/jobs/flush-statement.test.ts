@@ -71,33 +71,36 @@ t.test('plans that were made while there was one job find each job by its id', a
   )
 })
 
-t.test('a key finds its job by an index of keys, although the session knew the table when it was nearly empty', async t => {
-  const { pool: fresh } = await createTestDatabase(t)
-  const client = await fresh.connect()
-  t.teardown(() => client.release())
-  const insert = (count: number) =>
-    client.query(
-      `INSERT INTO public.progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds)
+t.test(
+  'a key finds its job by an index of keys, although the session knew the table when it was nearly empty',
+  async t => {
+    const { pool: fresh } = await createTestDatabase(t)
+    const client = await fresh.connect()
+    t.teardown(() => client.release())
+    const insert = (count: number) =>
+      client.query(
+        `INSERT INTO public.progress_jobs (tenant_id, job_type, name, heartbeat_timeout_seconds)
       SELECT $1, 'import', 'Import', 60 FROM generate_series(1, $2::integer)`,
-      [everywhere.tenantId, count],
-    )
-  const find = () => client.query(`SELECT * FROM ${FUNCTIONS}.existing_job($1, NULL, 'a key')`, [everywhere.tenantId])
-  const scansByTime = async () => {
-    const { rows } = await client.query<{ count: string }>(
-      `SELECT pg_stat_get_xact_numscans('public.progress_jobs_created'::regclass) AS count`,
-    )
-    return Number(rows[0]!.count)
-  }
-  await insert(1)
-  await client.query('BEGIN')
-  // A session may keep a plan from the sixth call on.
-  for (let n = 0; n < 9; n += 1) await find()
-  await insert(3_000)
-  const before = await scansByTime()
-  await find()
-  t.equal(await scansByTime(), before)
-  await client.query('COMMIT')
-})
+        [everywhere.tenantId, count],
+      )
+    const find = () => client.query(`SELECT * FROM ${FUNCTIONS}.existing_job($1, NULL, 'a key')`, [everywhere.tenantId])
+    const scansByTime = async () => {
+      const { rows } = await client.query<{ count: string }>(
+        `SELECT pg_stat_get_xact_numscans('public.progress_jobs_created'::regclass) AS count`,
+      )
+      return Number(rows[0]!.count)
+    }
+    await insert(1)
+    await client.query('BEGIN')
+    // A session may keep a plan from the sixth call on.
+    for (let n = 0; n < 9; n += 1) await find()
+    await insert(3_000)
+    const before = await scansByTime()
+    await find()
+    t.equal(await scansByTime(), before)
+    await client.query('COMMIT')
+  },
+)
 
 t.test('each heartbeat of a flush is written with its own fields, and fields that it leaves out stay', async t => {
   const jobIds = await Promise.all(Array.from({ length: 7 }, () => createJob()))
