@@ -26,6 +26,9 @@ export const settled = new Set<() => void>()
  */
 export const measures = new Set<() => void>()
 
+/** Whether the page hears of changes. */
+export const isConnected = (): boolean => headway.connection === 'live' || headway.connection === 'polling'
+
 const hosts = new Set<ReactiveControllerHost>()
 let asked = false
 

@@ -1,5 +1,5 @@
 import type { LiveJob } from '../contract/live-job.ts'
-import { headway, redraw } from './feed.ts'
+import { headway, isConnected, redraw } from './feed.ts'
 import { ROOT } from './root.ts'
 import { storedIds } from '../browser-client/stored-text.ts'
 import { askPermission, showEnd, tellOnce } from '../browser-client/notifications.ts'
@@ -57,8 +57,6 @@ export interface Telling {
   /** The visitor has clicked the notification. */
   onClick: (job: LiveJob) => void
 }
-
-const isConnected = (): boolean => headway.connection === 'live' || headway.connection === 'polling'
 
 /** Tells of the end of watched jobs: one tab by a notification of the browser, and each in its page. */
 export const tellEnds = (telling: Telling): void => {

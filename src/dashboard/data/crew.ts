@@ -5,8 +5,8 @@ import { lowerFence, spreadOf, upperFence } from './spread.ts'
 import type { Spread } from './spread.ts'
 
 /**
- * How a worker does: it is silent, as the service judges, has never advanced, has not advanced for long, is much slower than the others, works, or is
- * done with its share.
+ * How a worker does: it is silent, as the service judges, has never advanced, has not advanced for long, is much slower than the
+ * others, works, or is done with its share.
  */
 export type WorkerState = 'silent' | 'idle' | 'stuck' | 'slow' | 'working' | 'done'
 

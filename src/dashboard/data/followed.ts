@@ -1,9 +1,7 @@
 import type { ReactiveController, ReactiveControllerHost } from 'lit'
-import { headway } from '../feed.ts'
+import { headway, isConnected } from '../feed.ts'
 import { Reading } from './reading.ts'
 import type { Problem } from './reading.ts'
-
-const isConnected = (): boolean => headway.connection === 'live' || headway.connection === 'polling'
 
 /**
  * Data about ended jobs that an element reads, by a query that may change. It is read again when the query changes, when a job

@@ -44,7 +44,8 @@ const distanceFromLine = (values: readonly number[]): number => {
  * because durations differ by factors. The change is where two levels fit the medians best (least absolute deviations from a
  * median each). It is told only if all of this holds:
  *
- * - There are three periods before and two since in which at least five jobs completed. Others, and those of jobs that take no time, are left out.
+ * - There are three periods before and two since in which at least five jobs completed. Others, and those of jobs that take no
+ *   time, are left out.
  * - The level has grown by what `isSlower` asks for, as on the page of statistics.
  * - Every period since is nearer to the new level than to the old one: the type is still slower.
  * - Fewer periods before were as near to it: nights and weekends that are slow each time are no news.
