@@ -80,12 +80,16 @@ t.test('the page names all modules of its first load, so that none waits for ano
   }
 })
 
-t.test('the first requests for data wait for none of the modules that show it', async t => {
-  const { id } = await service.createJob({ name: 'Asked at once' })
-  for (const [path, asked, shown] of [
+/** Pages with which a visit may begin: the address, what they ask for first, and what shows the answer. */
+const firstPages = (id: string) =>
+  [
     ['/', /\/api\/progress\/stream/, '.row .title'],
     [`/jobs/${id}`, new RegExp(`/api/progress/jobs/${id}$`), '.overview .percent'],
-  ] as const) {
+  ] as const
+
+t.test('the first requests for data wait for none of the modules that show it', async t => {
+  const { id } = await service.createJob({ name: 'Asked at once' })
+  for (const [path, asked, shown] of firstPages(id)) {
     const { page } = await visit(t, browser, 'about:blank')
     const release = await holdBack(page, await shellOf(service.url))
     let times = 0
@@ -107,10 +111,7 @@ t.test('the first requests for data wait for none of the modules that show it', 
 
 t.test('a page whose data do not come is drawn without them', async t => {
   const { id } = await service.createJob({ name: 'Awaited' })
-  for (const [path, held, shown] of [
-    ['/', /\/api\/progress\/stream/, '.row .title'],
-    [`/jobs/${id}`, new RegExp(`/api/progress/jobs/${id}$`), '.overview .percent'],
-  ] as const) {
+  for (const [path, held, shown] of firstPages(id)) {
     const { page } = await visit(t, browser, 'about:blank')
     const release = await holdBack(page, held)
     await page.goto(service.url + path)

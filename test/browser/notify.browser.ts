@@ -1,5 +1,5 @@
 import type { BrowserContext, Page } from 'playwright-core'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { startReceiver } from '../helpers/receiver.ts'
 import { startService } from '../helpers/service.ts'
 import { mint, SECRET } from '../helpers/tokens.ts'
@@ -9,6 +9,19 @@ import { startHost } from './host.ts'
 
 const browser = await openBrowser(t)
 const service = await startService(t)
+
+/** A page of another origin, at `/card`, with a card that has a bell. */
+const startCardHost = async (t: Test, name: string) => {
+  const host = await startHost(t)
+  const own = await startService(t, { CORS_ORIGIN: host.url })
+  const job = await own.createJob({ name })
+  host.page('/card', {
+    service: own.url,
+    body: `<script type="module" src="${own.url}/elements.js"></script>
+      <headway-job-card notify job-id="${job.id}"></headway-job-card>`,
+  })
+  return { host, own, job }
+}
 
 interface Said {
   title: string
@@ -132,14 +145,7 @@ t.test('an end that is known before the page is drawn is told when it is', async
 t.test(
   'a bell says what a click does: to eyes, in its tooltip and as its name, on a page, in a row and on a card',
   async t => {
-    const host = await startHost(t)
-    const own = await startService(t, { CORS_ORIGIN: host.url })
-    const job = await own.createJob({ name: 'Long' })
-    host.page('/card', {
-      service: own.url,
-      body: `<script type="module" src="${own.url}/elements.js"></script>
-      <headway-job-card notify job-id="${job.id}"></headway-job-card>`,
-    })
+    const { host, own, job } = await startCardHost(t, 'Long')
     const context = await openContext('default')
     const name = async (page: Page) => (await page.locator('.bell, [part=notify]').ariaSnapshot()).trim()
     for (const [address, before, after] of [
@@ -212,14 +218,7 @@ t.test('a card has a bell where its page wants one, and one page of several says
 })
 
 t.test('a card says so where the browser allows no notifications', async t => {
-  const host = await startHost(t)
-  const own = await startService(t, { CORS_ORIGIN: host.url })
-  const job = await own.createJob({ name: 'Denied' })
-  host.page('/card', {
-    service: own.url,
-    body: `<script type="module" src="${own.url}/elements.js"></script>
-      <headway-job-card notify job-id="${job.id}"></headway-job-card>`,
-  })
+  const { host, own, job } = await startCardHost(t, 'Denied')
   const context = await openContext('denied')
   const { page } = await openPage(t, context, `${host.url}/card`)
   await bellOf(page, 'Denied').click()
