@@ -26,6 +26,7 @@ import { countTurnedAway, TurnedAway } from './jobs/turned-away.ts'
 import { createUntoldChanges } from './jobs/untold-changes.ts'
 import { createAnnouncer } from './live/announcer.ts'
 import { createLive } from './live/live.ts'
+import { LoopTurns } from './turns/loop-turns.ts'
 import { logChanges } from './live/log-changes.ts'
 import { CHANNEL } from './live/payload.ts'
 import { watchLoopDelay } from './loop-delay.ts'
@@ -80,6 +81,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
   const loopDelay = watchLoopDelay()
   const turnedAway = new TurnedAway()
   const inFlight = new InFlight(IN_FLIGHT)
+  const loopTurns = new LoopTurns()
 
   // What a change sets off: a line in the log, a count, the streams of all replicas, and messages to webhooks.
   const announcer = createAnnouncer({
@@ -119,6 +121,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     keepaliveSeconds: config.liveKeepaliveSeconds,
     maxStreams: config.maxStreams,
     maxStreamsPerCaller: config.maxStreamsPerIdentity,
+    loopTurns,
     log,
   })
 
@@ -190,6 +193,7 @@ export const createApp = async ({ config, databaseUrl, listenUrl, log }: AppOpti
     metrics,
     pressure: { maxEventLoopDelayMs, onRefused: () => (turnedAway.underPressure += 1) },
     inFlight,
+    loopTurns,
     dashboard: readDashboard(DASHBOARD),
     log: httpLog,
     ...(tokens && { identify: tokens.identify }),

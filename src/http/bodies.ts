@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { HeadwayError } from '../contract/errors.ts'
 import { holderOf, partyOf } from './answers-in-flight.ts'
 import type { InFlight } from './limits/in-flight.ts'
-import type { LoopTurns } from './limits/loop-turns.ts'
+import type { LoopTurns } from '../turns/loop-turns.ts'
 import { readBody, SHORT_BODY } from './read-body.ts'
 import { fieldPath } from './validation.ts'
 

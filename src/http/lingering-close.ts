@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FastifyInstance } from 'fastify'
-import type { LoopTurns } from './limits/loop-turns.ts'
+import type { LoopTurns } from '../turns/loop-turns.ts'
 import { readInTurns } from './read-in-turns.ts'
 
 /**

@@ -5,6 +5,7 @@ import type { Live } from '../live/live.ts'
 import type { Webhooks } from '../webhooks/webhook.ts'
 import { openApiYaml } from './documentation.ts'
 import { IN_FLIGHT, InFlight } from './limits/in-flight.ts'
+import { LoopTurns } from '../turns/loop-turns.ts'
 import { createHttpServer } from './server.ts'
 
 /** Stands for the parts that are required but never called: only the routes are read. */
@@ -33,6 +34,7 @@ export const buildOpenApi = async (): Promise<string> => {
     pressure: { maxEventLoopDelayMs: 0, maxHeapBytes: 0, onRefused: () => undefined },
     dashboard: [],
     inFlight: new InFlight(IN_FLIGHT),
+    loopTurns: new LoopTurns(),
     log: pino({ level: 'silent' }),
   })
   try {

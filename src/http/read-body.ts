@@ -3,7 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import { HeadwayError } from '../contract/errors.ts'
 import { holderOf, partyOf } from './answers-in-flight.ts'
 import type { Holding, InFlight } from './limits/in-flight.ts'
-import type { LoopTurns } from './limits/loop-turns.ts'
+import type { LoopTurns } from '../turns/loop-turns.ts'
 import { readInTurns } from './read-in-turns.ts'
 
 const SMALLEST_BLOCK = 1024

@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream'
 import type { Party } from '../turns/turns.ts'
 import { Pieces } from '../turns/pieces.ts'
-import type { LoopTurns, Turn } from './limits/loop-turns.ts'
+import type { LoopTurns, Turn } from '../turns/loop-turns.ts'
 
 /**
  * Reads a stream in turns of `party`. A turn reads as much of what has arrived as it has time for. The rest waits at the sender.
@@ -23,7 +23,7 @@ export const readInTurns = (
     while (!isStopped) {
       const piece = stream.read() as Buffer | null
       if (!piece) return
-      turn.bytesRead += piece.length
+      turn.bytes += piece.length
       take(piece)
       if (stream.readableLength === 0) return
       if (time.isOver()) {

@@ -13,7 +13,7 @@ import type { DashboardFile } from './dashboard-files.ts'
 import { identifyEveryone, registerIdentity } from './identity.ts'
 import type { Identify } from './identity.ts'
 import { createHold } from './limits/held.ts'
-import { LoopTurns } from './limits/loop-turns.ts'
+import type { LoopTurns } from '../turns/loop-turns.ts'
 import type { InFlight } from './limits/in-flight.ts'
 import { createGuesses } from './limits/guesses.ts'
 import { createRateLimit } from './limits/rate-limit.ts'
@@ -105,6 +105,7 @@ export interface HttpParts {
   identify?: Identify
   timing?: Partial<HttpTiming>
   inFlight: InFlight
+  loopTurns: LoopTurns
 }
 
 /** Sets the headers of every answer: the id of its request, and that browsers must not guess another content type. */
@@ -147,7 +148,7 @@ const createFastify = (log: FastifyBaseLogger, trustedProxies: string[], timing:
  * most `shutdownGraceSeconds`.
  */
 export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstance> => {
-  const { config, jobs, webhooks, badges, live, health, metrics, pressure, dashboard, log, identify, inFlight } = parts
+  const { config, jobs, webhooks, badges, live, health, metrics, pressure, dashboard, log, identify, inFlight, loopTurns } = parts
   const { rateLimitPerSecond, rateLimitUnauthenticatedPerSecond, trustedProxies, corsOrigins } = config
   const timing = { ...TIMING, ...parts.timing }
   const app = createFastify(log, trustedProxies, timing)
@@ -159,7 +160,6 @@ export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstanc
   app.setReplySerializer(serialize)
   app.setErrorHandler(handleError)
   keepEveryHeader(app)
-  const loopTurns = new LoopTurns()
   registerBodyParser(app, inFlight, loopTurns)
   registerAnswersInFlight(app, inFlight)
   registerLingeringClose(app, { silentMs: timing.lingerMs, loopTurns })

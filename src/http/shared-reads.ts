@@ -1,5 +1,5 @@
 import type { Party } from '../turns/turns.ts'
-import type { LoopTurns } from './limits/loop-turns.ts'
+import type { LoopTurns } from '../turns/loop-turns.ts'
 
 /** How many callers of a shared read are answered in one turn of the event loop. */
 const PER_TURN = 50
@@ -27,7 +27,7 @@ const nextTurn = () => new Promise<void>(resolve => setImmediate(resolve))
  * ask meanwhile share the next one, which begins after they have asked. Results are not kept. The callers are answered in small
  * groups: the first one at once, the others in turns of the event loop, so that a thousand answers do not block the process.
  */
-export const createSharedRead = (loopTurns: Pick<LoopTurns, 'run'>): SharedRead => {
+export const createSharedRead = (loopTurns: Pick<LoopTurns, 'runAtLast'>): SharedRead => {
   const queued = new Map<string, Queued>()
   const underWay = new Set<string>()
 
@@ -49,8 +49,7 @@ export const createSharedRead = (loopTurns: Pick<LoopTurns, 'run'>): SharedRead 
         await nextTurn()
       }
       if (from === 0) await answer()
-      // If no turn comes in time, the callers have waited for long enough.
-      else await loopTurns.run(party, answer).catch(answer)
+      else await loopTurns.runAtLast(party, answer)
     }
   }
 

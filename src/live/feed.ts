@@ -121,15 +121,15 @@ export class Feed implements FrameSource {
 
   /**
    * Takes the documents that a flush has read for the jobs in `due`. If a document is missing, its job is gone. Answers how many
-   * frames are new, and what gives a subscriber that is up to date all of them in one write: to be called for each subscriber
-   * before the next flush.
+   * frames are new, how many bytes they have, and what gives a subscriber that is up to date all of them in one write: to be
+   * called for each subscriber before the next flush.
    */
   accept(
     due: ReadonlyMap<string, number>,
     read: ReadonlyMap<string, LiveDocument>,
     encode: Encode,
     now: number,
-  ): { frames: number; send: (subscriber: Subscriber) => void } {
+  ): { frames: number; bytes: number; send: (subscriber: Subscriber) => void } {
     const before = this.seq
     const frames: Buffer[] = []
     let isGone = false
@@ -148,6 +148,7 @@ export class Feed implements FrameSource {
     const pending = frames.length === 1 ? (frames[0] as Buffer) : Buffer.concat(frames)
     return {
       frames: frames.length,
+      bytes: pending.length,
       send: subscriber => {
         if (frames.length > 0) subscriber.deliver(pending, before)
         else if (isGone) subscriber.endIfOver()

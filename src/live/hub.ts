@@ -1,18 +1,22 @@
-import type { LiveDocument, LiveSource, Since } from './change.ts'
+import type { LiveDocument, LiveSource, Since, SnapshotAnswer } from './change.ts'
 import type { JobChange } from '../contract/change.ts'
+import { Deliveries, type Due } from './deliveries.ts'
 import type { Directory } from './directory.ts'
 import type { Feed, Snapshot } from './feed.ts'
-import { encodeFrame, formatEventId, type StreamFormat } from './frames.ts'
+import { formatEventId } from './frames.ts'
 import type { Mark } from './marks.ts'
 import { olderOf, positionOf, type CommitPosition } from './position.ts'
 import type { Log } from './log.ts'
 import type { LiveStats } from './stats.ts'
 import type { Watches } from './watches.ts'
-import { Pieces } from '../turns/pieces.ts'
+import type { LoopTurns } from '../turns/loop-turns.ts'
 
 /** More jobs are read in several statements: a tenant's first reconciliation may read all of its jobs. */
 const MAX_DOCUMENTS_PER_READ = 5_000
 const MAX_SNAPSHOT_JOBS = 1_000
+
+/** A larger snapshot is made in a turn of the event loop. */
+const FEW_DOCUMENTS = 50
 
 /** Pause after a failed read (ms): 100, 200, 400, 800, 1000, 1000, … */
 const RETRY_MS = { first: 100, most: 1_000 }
@@ -28,6 +32,7 @@ export interface HubOptions {
   directory: Directory
   watches: Watches
   stats: LiveStats
+  loopTurns: Pick<LoopTurns, 'runAtLast'>
   log: Log
   now: () => number
 }
@@ -38,6 +43,7 @@ export interface HubOptions {
  */
 export class Hub {
   readonly #options: HubOptions
+  readonly #deliveries: Deliveries
   /** The feeds that have marks. */
   readonly #marked = new Set<Feed>()
   #flushing: Promise<void> | null = null
@@ -62,6 +68,15 @@ export class Hub {
   constructor(options: HubOptions) {
     this.#options = options
     this.#provenAt = options.now()
+    this.#deliveries = new Deliveries({
+      ...options,
+      eventIdOf: ({ revision }) => formatEventId({ ms: this.#newestMs, revision, position: this.#position }),
+      onUnmarked: feed => this.#marked.delete(feed),
+      onDelivered: () => {
+        this.#prove()
+        this.#schedule()
+      },
+    })
   }
 
   hint(changes: readonly JobChange[]): void {
@@ -80,12 +95,25 @@ export class Hub {
    * mark it and are flushed afterwards. After its first snapshot, the feed gets flushes.
    */
   async readSnapshot(feed: Feed, seen: Since | null): Promise<{ snapshot: Snapshot; nowMs: number }> {
-    const { source, directory, now } = this.#options
+    const { source, loopTurns } = this.#options
+    const { tenantId } = feed.filter
     const sinceSeq = feed.seq
     const answer = await source.readSnapshot(feed.filter, seen, MAX_SNAPSHOT_JOBS, () => feed.subscribers.size > 0)
     // A flush that began to read earlier may have older documents. It is delivered first, so that they do not follow this
     // snapshot.
     await this.#flushing
+    await this.#deliveries.underWay(tenantId)
+    const show = () => this.#show(feed, answer, sinceSeq)
+    if (answer.documents.length <= FEW_DOCUMENTS) return show()
+    return loopTurns.runAtLast({ tenantId, caller: null }, turn => {
+      const shown = show()
+      turn.bytes = shown.snapshot.bytes.length
+      return shown
+    })
+  }
+
+  #show(feed: Feed, answer: SnapshotAnswer, sinceSeq: number): { snapshot: Snapshot; nowMs: number } {
+    const { directory, now } = this.#options
     for (const document of answer.documents) directory.learn(document)
     feed.prime(answer.documents, answer.nowMs, now())
     // The time may always be lowered (a failover may set the clock back). It may be raised only when nothing older is
@@ -158,8 +186,7 @@ export class Hub {
   #schedule(): void {
     if (this.#flushing || this.#immediate || this.#closed) return
     let dueAt = Infinity
-    // A feed that waits for its first snapshot keeps its marks: most of those jobs will be in the snapshot.
-    for (const feed of this.#marked) if (feed.primedMs !== null) dueAt = Math.min(dueAt, feed.marks.dueAt())
+    for (const feed of this.#marked) if (this.#mayFlush(feed)) dueAt = Math.min(dueAt, feed.marks.dueAt())
     if (this.#timer) clearTimeout(this.#timer)
     this.#timer = null
     if (dueAt === Infinity) return
@@ -185,7 +212,8 @@ export class Hub {
         const documents = await source.readDocuments(jobIds.slice(from, from + MAX_DOCUMENTS_PER_READ))
         for (const document of documents) read.set(document.id, document)
       }
-      await this.#deliver(due, read)
+      this.#raiseNewest(read.values())
+      await this.#deliveries.begin(due, read)
     } catch (error) {
       if (this.#retryMs === 0)
         log.warn({ err: error }, 'Changed jobs cannot be read; streams wait, and it is tried again')
@@ -203,12 +231,20 @@ export class Hub {
     this.#prove()
   }
 
+  /**
+   * A feed that waits for its first snapshot keeps its marks, because most of those jobs will be in the snapshot. So does a feed
+   * whose tenant still gets what was read before.
+   */
+  #mayFlush({ primedMs, filter }: Feed): boolean {
+    return primedMs !== null && !this.#deliveries.underWay(filter.tenantId)
+  }
+
   /** The jobs to read now, by feed. A job that the feed got meanwhile, from a snapshot, is not read again. */
-  #takeDue(): Map<Feed, Map<string, number>> {
+  #takeDue(): Due {
     const { now } = this.#options
-    const taken = new Map<Feed, Map<string, number>>()
+    const taken: Due = new Map()
     for (const feed of this.#marked) {
-      if (feed.primedMs === null) continue
+      if (!this.#mayFlush(feed)) continue
       const due = feed.marks.due(now())
       for (const [jobId, revision] of due) {
         if ((feed.revisionOf(jobId) ?? -1) < revision) continue
@@ -221,50 +257,9 @@ export class Hub {
     return taken
   }
 
-  /**
-   * Delivers in pieces: many feeds, or many readers of one, take longer than others may wait. A feed keeps its marks until its
-   * documents are delivered, and who wants a snapshot waits for the whole flush.
-   */
-  async #deliver(
-    due: ReadonlyMap<Feed, ReadonlyMap<string, number>>,
-    read: ReadonlyMap<string, LiveDocument>,
-  ): Promise<void> {
-    const { directory, stats, now } = this.#options
-    if (this.#isProven()) {
-      for (const { updatedAtMs } of read.values()) if (updatedAtMs > this.#newestMs) this.#newestMs = updatedAtMs
-    }
-    const encoded = new Map<string, Buffer>()
-    const encode = (format: StreamFormat, name: string, document: LiveDocument) => {
-      const { id, revision } = document
-      const key = `${format} ${name} ${id}`
-      let frame = encoded.get(key)
-      if (!frame) {
-        frame = encodeFrame(
-          format,
-          name,
-          formatEventId({ ms: this.#newestMs, revision, position: this.#position }),
-          document,
-        )
-        encoded.set(key, frame)
-        stats.serialisations++
-      }
-      return frame
-    }
-    const pieces = new Pieces()
-    for (const [feed, jobs] of due) {
-      const { frames, send } = feed.accept(jobs, read, encode, now())
-      stats.frames += frames
-      // Before others run: a hint that comes during the writes is for who wants the job, not for who might.
-      for (const jobId of jobs.keys()) {
-        const document = read.get(jobId)
-        if (document?.tenantId === feed.filter.tenantId) directory.learn(document, document.revision)
-      }
-      if (feed.marks.size === 0) this.#marked.delete(feed)
-      for (const subscriber of feed.subscribers) {
-        send(subscriber)
-        if (pieces.isOver()) await pieces.next()
-      }
-    }
+  #raiseNewest(read: Iterable<LiveDocument>): void {
+    if (!this.#isProven()) return
+    for (const { updatedAtMs } of read) if (updatedAtMs > this.#newestMs) this.#newestMs = updatedAtMs
   }
 
   #isProven(): boolean {

@@ -9,6 +9,7 @@ import type { Log } from './log.ts'
 import { createStats, type LiveStats } from './stats.ts'
 import { Streams } from './streams.ts'
 import { Watches, type JobWait } from './watches.ts'
+import type { LoopTurns } from '../turns/loop-turns.ts'
 
 export type { JobState } from './change.ts'
 export type { StreamFormat } from './frames.ts'
@@ -108,6 +109,8 @@ export interface LiveOptions {
   keepaliveSeconds: number
   maxStreams: number
   maxStreamsPerCaller: number
+  /** The turns in which work that takes long shares the event loop. */
+  loopTurns: LoopTurns
   log: Log
   timing?: Partial<LiveTiming>
   /** Milliseconds of a monotonic clock. */
@@ -120,13 +123,13 @@ export interface LiveOptions {
  * The way from a commit to open streams: listener → hub → feeds → subscribers, and the reconciler for changes without a hint.
  */
 export const createLive = (options: LiveOptions): LiveStation => {
-  const { source, connectListener, intervalMs, keepaliveSeconds, maxStreams, maxStreamsPerCaller, log } = options
+  const { source, connectListener, intervalMs, keepaliveSeconds, maxStreams, maxStreamsPerCaller, loopTurns, log } = options
   const { now = () => performance.now(), random = Math.random } = options
   const timing = { ...TIMING, ...options.timing }
   const stats = createStats()
   const watches = new Watches({ source, intervalMs, stats, log, now })
   const directory = new Directory(intervalMs)
-  const hub = new Hub({ source, directory, watches, stats, log, now })
+  const hub = new Hub({ source, directory, watches, stats, loopTurns, log, now })
   const streams = new Streams({
     hub,
     directory,

@@ -3,6 +3,7 @@ import { pino } from 'pino'
 import type { Test } from 'tap'
 import { HeadwayError } from '../../src/contract/errors.ts'
 import { IN_FLIGHT, InFlight } from '../../src/http/limits/in-flight.ts'
+import { LoopTurns } from '../../src/turns/loop-turns.ts'
 import type { HttpConfig, HttpParts } from '../../src/http/server.ts'
 import { createHttpServer } from '../../src/http/server.ts'
 import type { Jobs } from '../../src/jobs/use-cases.ts'
@@ -203,6 +204,7 @@ export const startServer = async (
     pressure: { maxEventLoopDelayMs: 0, maxHeapBytes: 0, onRefused: () => undefined },
     dashboard: [],
     inFlight: new InFlight(IN_FLIGHT),
+    loopTurns: new LoopTurns(),
     log: pino({ level: 'warn' }, { write: (line: string) => void log.push(line) }),
     ...parts,
   })

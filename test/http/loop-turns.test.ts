@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { Readable } from 'node:stream'
 import t from 'tap'
-import { LoopTurns } from '../../src/http/limits/loop-turns.ts'
+import { LoopTurns } from '../../src/turns/loop-turns.ts'
 import { readInTurns } from '../../src/http/read-in-turns.ts'
 import { createSharedRead } from '../../src/http/shared-reads.ts'
 import { startService } from '../helpers/service.ts'
@@ -56,10 +56,10 @@ t.test(
   'while other tenants call, a rest of a second follows each 32 MB of bodies that were read, however fast that was',
   async t => {
     const turns = new LoopTurns()
-    const restAfter = async (bytesRead: number) => {
+    const restAfter = async (bytes: number) => {
       let ended = 0
       const read = turns.run(GREEDY, turn => {
-        turn.bytesRead = bytesRead
+        turn.bytes = bytes
         ended = performance.now()
       })
       const next = turns.run(GREEDY, () => performance.now() - ended)
@@ -82,26 +82,39 @@ t.test(
   },
 )
 
-t.test(
-  'callers who share a read are answered fifty at a time, and all are answered although no turn comes',
-  async t => {
-    const groups: number[] = []
-    let answered = 0
-    const inTurns: Pick<LoopTurns, 'run'> = {
-      run: async (party, work) => {
-        t.equal(party.tenantId, GREEDY.tenantId)
-        groups.push(answered)
-        if (answered >= 100) throw new Error('no turn came')
-        return work({ bytesRead: 0 })
-      },
-    }
-    const sharedRead = createSharedRead(inTurns)
-    const ask = () => sharedRead(GREEDY, 'key', async () => 'read once').then(() => (answered += 1))
-    await Promise.all(Array.from({ length: 180 }, ask))
-    t.equal(answered, 180)
-    t.same(groups, [50, 100, 150], 'the first group needs no turn')
-  },
-)
+t.test('callers who share a read are answered fifty at a time, all but the first fifty in turns', async t => {
+  const groups: number[] = []
+  let answered = 0
+  const inTurns: Pick<LoopTurns, 'runAtLast'> = {
+    runAtLast: async (party, work) => {
+      t.equal(party.tenantId, GREEDY.tenantId)
+      groups.push(answered)
+      return work({ bytes: 0 })
+    },
+  }
+  const sharedRead = createSharedRead(inTurns)
+  const ask = () => sharedRead(GREEDY, 'key', async () => 'read once').then(() => (answered += 1))
+  await Promise.all(Array.from({ length: 180 }, ask))
+  t.equal(answered, 180)
+  t.same(groups, [50, 100, 150], 'the first group needs no turn')
+})
+
+t.test('if no turn comes in time, work is refused, or done at last if nobody could ask for it again', async t => {
+  const turns = new LoopTurns({ patienceMs: 1 })
+  let end: () => void = () => undefined
+  const busy = turns.run(GREEDY, () => new Promise<void>(resolve => (end = resolve)))
+  await t.rejects(
+    turns.run(MODEST, () => t.fail('this has had no turn')),
+    { code: 'overloaded' },
+  )
+  t.equal(await turns.runAtLast(MODEST, () => 'done'), 'done')
+  await t.rejects(
+    turns.runAtLast(MODEST, () => Promise.reject(new Error('broken'))),
+    { message: 'broken' },
+  )
+  end()
+  await busy
+})
 
 t.test('a long list is processed in pieces and in order, and a failed piece ends its turn', async t => {
   const turns = new LoopTurns()

@@ -3,6 +3,7 @@ import { createServer, get, type IncomingMessage } from 'node:http'
 import { connect, type AddressInfo, type Socket } from 'node:net'
 import type { Test } from 'tap'
 import { createLive, type LiveOptions, type LiveStation, type StreamRequest } from '../../src/live/live.ts'
+import { LoopTurns } from '../../src/turns/loop-turns.ts'
 import { filter, type World } from './world.ts'
 
 export const silentLog = { info: () => undefined, warn: () => undefined, error: () => undefined }
@@ -38,6 +39,7 @@ export async function createStation(t: Test, world: World, over: Partial<LiveOpt
     keepaliveSeconds: 15,
     maxStreams: 20_000,
     maxStreamsPerCaller: 2_000,
+    loopTurns: new LoopTurns(),
     log: silentLog,
     ...over,
   })

@@ -5,6 +5,7 @@ import t from 'tap'
 import type { FeedFilter } from '../../src/live/change.ts'
 import type { JobChange } from '../../src/contract/change.ts'
 import { createLive, type LiveStation, type StreamFormat } from '../../src/live/live.ts'
+import { LoopTurns } from '../../src/turns/loop-turns.ts'
 import { request, silentLog } from './clients.ts'
 import { filter, jobId, World } from './world.ts'
 
@@ -155,6 +156,7 @@ async function run(seed: number, steps: number): Promise<{ wrong: string[]; cuts
       keepaliveSeconds: 15,
       maxStreams: 1_000,
       maxStreamsPerCaller: 1_000,
+      loopTurns: new LoopTurns(),
       log: silentLog,
       now,
       random,

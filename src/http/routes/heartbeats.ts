@@ -5,7 +5,7 @@ import type { Jobs } from '../../jobs/use-cases.ts'
 import type { Heartbeat, HeartbeatAnswer } from '../../contract/heartbeat.ts'
 import { DEFAULT_WORKER_ID } from '../../contract/job.ts'
 import { trainerReport } from '../../contract/trainer-status.ts'
-import type { LoopTurns } from '../limits/loop-turns.ts'
+import type { LoopTurns } from '../../turns/loop-turns.ts'
 import type { ProblemCode } from '../problems.ts'
 import {
   bulkAnswer,

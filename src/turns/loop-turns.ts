@@ -1,7 +1,7 @@
-import { NoTurnError, Turns, type Party } from '../../turns/turns.ts'
-import { HeadwayError } from '../../contract/errors.ts'
-import { Pieces } from '../../turns/pieces.ts'
-import { Recent } from '../../turns/recent.ts'
+import { NoTurnError, Turns, type Party } from './turns.ts'
+import { HeadwayError } from '../contract/errors.ts'
+import { Pieces } from './pieces.ts'
+import { Recent } from './recent.ts'
 
 /**
  * While other tenants call, the loop rests from large requests for four times as long as the last piece took: all large
@@ -10,8 +10,8 @@ import { Recent } from '../../turns/recent.ts'
 const REST = 4
 
 /**
- * While other tenants call, at most 32 MB of bodies a second are read. To read them takes little time, but they become garbage,
- * and each collection stops the process for 10 to 25 ms (decision 29).
+ * While other tenants call, at most 32 MB a second are read from bodies and written to streams. That takes little time, but what
+ * was read or written becomes garbage, and each collection stops the process for 10 to 25 ms (decision 29).
  */
 const BYTES_PER_MS = 32 * 1024
 
@@ -23,9 +23,11 @@ const SHORT_LIST = 50
 
 /** What the piece of work that runs has cost beside its time. */
 export interface Turn {
-  /** Bytes of bodies that it has read. */
-  bytesRead: number
+  /** Bytes that it has read or written. */
+  bytes: number
 }
+
+type Work<T> = (turn: Turn) => T | Promise<T>
 
 /**
  * Shares the event loop among callers whose requests need much of it. Only one piece of work runs at a time. Tenants take
@@ -35,13 +37,18 @@ export interface Turn {
  */
 export class LoopTurns {
   readonly #callers = new Recent()
-  readonly #turns = new Turns({
-    size: 1,
-    perTenantAlone: 1,
-    perTenant: 1,
-    maxWaitingPerCaller: Infinity,
-    patienceMs: PATIENCE_MS,
-  })
+  readonly #turns: Turns
+
+  /** `patienceMs`: how long work waits for a turn. */
+  constructor({ patienceMs = PATIENCE_MS } = {}) {
+    this.#turns = new Turns({
+      size: 1,
+      perTenantAlone: 1,
+      perTenant: 1,
+      maxWaitingPerCaller: Infinity,
+      patienceMs,
+    })
+  }
 
   /** Notes that a tenant has called, with any request. */
   saw(tenantId: string): void {
@@ -49,7 +56,7 @@ export class LoopTurns {
   }
 
   /** Runs `work` when it is the party's turn. Raises what `work` raises, or `overloaded`. */
-  async run<T>(party: Party, work: (turn: Turn) => T | Promise<T>): Promise<T> {
+  async run<T>(party: Party, work: Work<T>): Promise<T> {
     const end = await this.#turns.take(party).catch((error: unknown) => {
       throw error instanceof NoTurnError
         ? new HeadwayError('overloaded', 'This process has too much to do at the moment: try again later.', {
@@ -57,14 +64,27 @@ export class LoopTurns {
           })
         : error
     })
-    const turn: Turn = { bytesRead: 0 }
+    return this.#run(party, work, end)
+  }
+
+  /** The same for work that nobody could ask for again. If no turn comes in time, it has waited for long enough, and runs. */
+  async runAtLast<T>(party: Party, work: Work<T>): Promise<T> {
+    const end = await this.#turns.take(party).catch((error: unknown) => {
+      if (error instanceof NoTurnError) return () => undefined
+      throw error
+    })
+    return this.#run(party, work, end)
+  }
+
+  async #run<T>({ tenantId }: Party, work: Work<T>, end: () => void): Promise<T> {
+    const turn: Turn = { bytes: 0 }
     const begunAt = performance.now()
     try {
       return await work(turn)
     } finally {
       const endedAt = performance.now()
-      if (this.#callers.isAlone(party.tenantId)) setImmediate(end)
-      else setTimeout(end, Math.max(REST * (endedAt - begunAt), turn.bytesRead / BYTES_PER_MS))
+      if (this.#callers.isAlone(tenantId)) setImmediate(end)
+      else setTimeout(end, Math.max(REST * (endedAt - begunAt), turn.bytes / BYTES_PER_MS))
     }
   }
 
