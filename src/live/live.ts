@@ -110,7 +110,7 @@ export interface LiveOptions {
   maxStreams: number
   maxStreamsPerCaller: number
   /** The turns in which work that takes long shares the event loop. */
-  loopTurns: LoopTurns
+  loopTurns: Pick<LoopTurns, 'runAtLast'>
   log: Log
   timing?: Partial<LiveTiming>
   /** Milliseconds of a monotonic clock. */
@@ -123,7 +123,8 @@ export interface LiveOptions {
  * The way from a commit to open streams: listener → hub → feeds → subscribers, and the reconciler for changes without a hint.
  */
 export const createLive = (options: LiveOptions): LiveStation => {
-  const { source, connectListener, intervalMs, keepaliveSeconds, maxStreams, maxStreamsPerCaller, loopTurns, log } = options
+  const { source, connectListener, intervalMs, keepaliveSeconds, maxStreams, maxStreamsPerCaller, loopTurns, log } =
+    options
   const { now = () => performance.now(), random = Math.random } = options
   const timing = { ...TIMING, ...options.timing }
   const stats = createStats()

@@ -8,7 +8,7 @@ import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { HeadwayError } from '../../src/contract/errors.ts'
 import type { FeedFilter } from '../../src/live/change.ts'
-import type { JobWait, OpenStream } from '../../src/live/live.ts'
+import type { JobWait, LiveOptions, OpenStream } from '../../src/live/live.ts'
 import { createStats } from '../../src/live/stats.ts'
 import { Subscriber } from '../../src/live/subscriber.ts'
 import { createStation, openDeafReader, Reader, request, silentLog } from './clients.ts'
@@ -213,6 +213,91 @@ t.test(
     t.same(shown, [3, 4])
   },
 )
+
+/** Turns of the event loop that come when the test gives them. */
+const createHeldTurns = () => {
+  const held: (() => void)[] = []
+  const tenants: string[] = []
+  const written: number[] = []
+  const loopTurns: LiveOptions['loopTurns'] = {
+    runAtLast: ({ tenantId }, work) =>
+      new Promise((resolve, reject) => {
+        tenants.push(tenantId)
+        held.push(() => {
+          const turn = { bytes: 0 }
+          Promise.resolve(work(turn)).then(resolve, reject)
+          written.push(turn.bytes)
+        })
+      }),
+  }
+  return { held, tenants, written, loopTurns }
+}
+
+/** So large that to write it to many readers takes longer than a delivery may take without a turn. */
+const LARGE = 'x'.repeat(64 * 1024)
+
+t.test(
+  'changes for many readers of one tenant are written in turns of the event loop, and readers of other tenants do not wait',
+  async t => {
+    const world = new World()
+    world.commit(A, { status: LARGE })
+    world.commit(jobId(7), { tenantId: OTHER_TENANT })
+    const { held, tenants, written, loopTurns } = createHeldTurns()
+    const { open } = await createStation(t, world, { loopTurns })
+    const many = await Promise.all(Array.from({ length: 200 }, () => open()))
+    const other = await open({ filter: filter({ tenantId: OTHER_TENANT }) })
+    for (const reader of [...many, other]) await reader.event('snapshot')
+    const haveIt = (revision: number) =>
+      many.filter(({ events }) => events.some(({ data }) => data.revision === revision)).length
+
+    world.change(A)
+    await waitFor(() => held.length > 0)
+    t.same(tenants, [TENANT])
+    t.ok(haveIt(2) < many.length, 'the first readers at most have it before the turn')
+    world.change(jobId(7))
+    await other.revision(jobId(7), 2)
+    const reads = world.reads.length
+    world.change(A)
+    world.change(jobId(7))
+    await other.revision(jobId(7), 3)
+    t.notOk(world.reads.slice(reads).flat().includes(A), 'nothing newer is read for who still gets the change before')
+
+    const late = open()
+    await waitFor(() => world.snapshotReads.length === 3)
+    world.change(jobId(7))
+    await other.revision(jobId(7), 4)
+    t.equal(held.length, 1, 'a delivery asks for one turn at a time')
+    const giving = setInterval(() => held.shift()?.(), 1)
+    t.teardown(() => clearInterval(giving))
+    await waitFor(() => haveIt(3) === many.length)
+    t.ok(written[0]! >= LARGE.length, 'a turn says what it has written')
+    const reader = await late
+    await reader.until(({ events }) => events.some(({ data }) => (data.jobs?.[0] ?? data).revision === 3))
+    for (const { events } of [...many, reader]) {
+      const revisions = events.map(({ data }) => (data.jobs?.[0] ?? data).revision)
+      t.same(revisions, revisions.toSorted(), 'nobody gets an older state after a newer one')
+    }
+  },
+)
+
+t.test('a snapshot of many jobs is made in a turn of the event loop, and a small one at once', async t => {
+  const world = new World()
+  for (let n = 0; n < 60; n += 1) world.commit(jobId(n))
+  const { held, written, loopTurns } = createHeldTurns()
+  const { open } = await createStation(t, world, { loopTurns })
+  const few = await open({ filter: filter({ jobIds: [jobId(1), jobId(2)] }) })
+  t.equal((await few.event('snapshot')).data.jobs.length, 2)
+  const opening = open()
+  await waitFor(() => held.length > 0)
+  // A change that comes before the turn is in the snapshot, or follows it.
+  world.change(jobId(3))
+  held.shift()?.()
+  const many = await opening
+  const { data } = await many.event('snapshot')
+  t.equal(data.jobs.length, 60)
+  t.ok(written[0]! > 60 * 50)
+  await many.revision(jobId(3), 2)
+})
 
 t.test('one snapshot query serves all readers that arrive meanwhile, and later ones until the next change', async t => {
   const world = new World()
