@@ -63,15 +63,8 @@ const steadySection = ({ minutes, date, busyBefore, header, rows, verdict: sente
   ...plots.map(({ title, file }) => `![${title}](plots/${file})`),
 ]
 
-const fleetSection = ({ date, busyBefore, sentence, perHeartbeat, header, rows }) => [
-  '## Fleet',
-  `Each worker has a connection of its own and sends a heartbeat every 5 seconds. Measured on ${date}; cores ${busyBefore} % busy before.`,
-  table(header, rows),
-  `${sentence} ${perHeartbeat}`,
-]
-
-const yearSection = ({ sentence, date, busyBefore, tables }) => [
-  '## A year',
+const studySection = (heading, { sentence, date, busyBefore, tables }) => [
+  `## ${heading}`,
   `Measured on ${date}; cores ${busyBefore} % busy before. ${sentence}`,
   ...tables.flatMap(({ title, header, rows }) => [`### ${title}`, table(header, rows)]),
 ]
@@ -98,10 +91,10 @@ const toMarkdown = ({ machine, versions, lines = {}, fleet, growth, steady, year
       ]),
     ),
     ...busySentence({ machine, lines }),
-    ...(fleet ? fleetSection(fleet) : []),
+    ...(fleet ? studySection('Fleet', fleet) : []),
     ...(growth ? growthSection(growth) : []),
     ...(steady ? steadySection(steady) : []),
-    ...(year ? yearSection(year) : []),
+    ...(year ? studySection('A year', year) : []),
   ].join('\n\n') + '\n'
 
 /** Adds what was found to the file, and writes it anew. */
