@@ -124,6 +124,31 @@ export const ATTACKS = [
     ],
   },
   {
+    name: 'resumes',
+    description: '100 streams of everything begin again and again, each with an id of its own from the last hour',
+    loops: [
+      {
+        token: 'view',
+        connections: 100,
+        stream: true,
+        pauseMs: 500,
+        next: () => {
+          const id = `${Date.now() - Math.floor(Math.random() * 3_500_000)}.0`
+          return { method: 'GET', path: `/stream?lastEventId=${id}` }
+        },
+      },
+      {
+        token: 'update',
+        connections: 2,
+        next: ({ running, turn }) => ({
+          method: 'POST',
+          path: '/heartbeats',
+          body: bulk(running.map(jobId => ({ jobId, processedCount: turn + 2 }))),
+        }),
+      },
+    ],
+  },
+  {
     name: 'random-heartbeats',
     description: '10 connections report 1,000 jobs at a time that do not exist',
     loops: [
@@ -214,7 +239,7 @@ ATTACKS.push({
 const loopsOf = names => ATTACKS.filter(({ name }) => names.includes(name)).flatMap(({ loops }) => loops)
 
 /** Both tokens at their worst: each attack of the one beside each of the other, with all connections of both. */
-for (const view of ['deep-pages', 'held-answers', 'streams']) {
+for (const view of ['deep-pages', 'held-answers', 'streams', 'resumes']) {
   for (const update of ['large-heartbeats', 'unfinished-bodies', 'random-heartbeats']) {
     const name = `${view}+${update}`
     ATTACKS.push({
