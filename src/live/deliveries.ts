@@ -50,14 +50,14 @@ export class Deliveries {
     const pieces = new Pieces()
     for (const [tenantId, ofTenant] of byTenant(due)) {
       const writes = this.#write(ofTenant, read)
-      if (!isDone(writes, AT_ONCE_MS)) this.#goOn(tenantId, writes)
+      if (!this.#isDone(writes, AT_ONCE_MS)) this.#goOn(tenantId, writes)
       if (pieces.isOver()) await pieces.next()
     }
   }
 
-  #goOn(tenantId: string, writes: Iterator<number>): void {
+  #goOn(tenantId: string, writes: Iterator<number, number>): void {
     const { loopTurns, log, onDelivered } = this.#options
-    const piece = (turn: Turn) => isDone(writes, PIECE_MS, turn)
+    const piece = (turn: Turn) => this.#isDone(writes, PIECE_MS, turn)
     const deliver = async () => {
       while (!(await loopTurns.runAtLast({ tenantId, caller: null }, piece)));
     }
@@ -70,11 +70,25 @@ export class Deliveries {
     this.#underWay.set(tenantId, delivery)
   }
 
-  /** Writes to one subscriber in each step, and yields how many bytes. */
-  *#write(due: Due, read: ReadonlyMap<string, LiveDocument>): Generator<number, void, void> {
+  /** Writes for so many milliseconds, and once at least. Answers whether everything is written. */
+  #isDone(writes: Iterator<number, number>, forMs: number, turn: Turn = { bytes: 0 }): boolean {
+    const { now } = this.#options
+    for (const until = now() + forMs; ;) {
+      const { done, value } = writes.next()
+      turn.bytes += value
+      if (done) return true
+      if (now() >= until) return false
+    }
+  }
+
+  /** Pauses between two writes to subscribers, and yields how many bytes the one before the pause had. */
+  *#write(due: Due, read: ReadonlyMap<string, LiveDocument>): Generator<number, number, void> {
     const { directory, stats, now, onUnmarked } = this.#options
     const encode = this.#encoder()
+    let written: number | null = null
     for (const [feed, jobs] of due) {
+      // Its last reader has left meanwhile.
+      if (feed.subscribers.size === 0) continue
       const { frames, bytes, send } = feed.accept(jobs, read, encode, now())
       stats.frames += frames
       // Before others run: a hint that comes during the writes is for who wants the job, not for who might.
@@ -84,10 +98,12 @@ export class Deliveries {
       }
       if (feed.marks.size === 0) onUnmarked(feed)
       for (const subscriber of feed.subscribers) {
+        if (written !== null) yield written
         send(subscriber)
-        yield bytes
+        written = bytes
       }
     }
+    return written ?? 0
   }
 
   /** Encodes each document once for all feeds that it is delivered to under one event name. */
@@ -115,15 +131,4 @@ const byTenant = (due: Due): Map<string, Due> => {
     tenants.set(tenantId, ofTenant.set(feed, jobs))
   }
   return tenants
-}
-
-/** Writes for so many milliseconds. Answers whether everything is written. */
-const isDone = (writes: Iterator<number>, forMs: number, turn: Turn = { bytes: 0 }): boolean => {
-  const until = performance.now() + forMs
-  while (performance.now() < until) {
-    const { done, value } = writes.next()
-    if (done) return true
-    turn.bytes += value
-  }
-  return false
 }
