@@ -272,9 +272,10 @@ t.test(
     await waitFor(() => haveIt(3) === many.length)
     t.ok(written[0]! > 1_000, 'a turn says what it has written')
     const reader = await late
-    await reader.until(({ events }) => events.some(({ data }) => (data.jobs?.[0] ?? data).revision === 3))
-    for (const { events } of [...many, reader]) {
-      const revisions = events.map(({ data }) => (data.jobs?.[0] ?? data).revision)
+    const revisionsOf = ({ events }: Reader) =>
+      events.flatMap(({ event, data }) => (event === 'snapshot' ? data.jobs : [data])).map(({ revision }) => revision)
+    await reader.until(one => revisionsOf(one).includes(3))
+    for (const revisions of [...many, reader].map(revisionsOf)) {
       t.same(revisions, revisions.toSorted(), 'nobody gets an older state after a newer one')
     }
   },
