@@ -3,8 +3,14 @@
 -- more. Answers as headway.flush does, for those that it wrote. It leaves every other heartbeat to headway.flush_any, which
 -- would store the same for a plain one and costs twice as much (docs/decisions/0010-plain-heartbeats.md).
 --
--- Each row is found once by its key and then updated by its ctid. The jobs are locked, so no row moves in between. There are
--- only two updates and one aggregate over them, because each further step of the plan costs time for every heartbeat.
+-- Each row is found once by its key and then updated by its ctid. The jobs are locked, so no row moves in between. The steps in
+-- order: `stepped` reads the rows and computes the worker's next row and the sums over the job's workers, `written` stores the
+-- worker's row and hands on what the job needs, the steps after it compute the job's estimate one from the other, and `updated`
+-- stores the job's row.
+--
+-- Every flush prepares the whole plan anew, and pays for each expression and for each column of each step. So a step that
+-- computes what the next one uses more than once is a subquery of its own (OFFSET 0): the planner copies the expression to each
+-- use otherwise. It reads the step before it and no more, because a join by LATERAL would hand on all columns twice.
 CREATE FUNCTION headway.flush_plain(
   at timestamptz, job_ids uuid[], tenant_ids uuid[], worker_ids text[], attempts integer[], organization_bound boolean[],
   organization_ids uuid[], scope_job_ids uuid[], actors text[], processed_counts bigint[], increments bigint[],
@@ -17,38 +23,106 @@ AS $$
 #variable_conflict use_column
 BEGIN
   RETURN QUERY
-  WITH stepped AS MATERIALIZED (
-    SELECT
-      x.i, j.place AS job_place, w.place AS worker_place,
-      -- The worker's row.
-      n.processed, s.share, s.fell, coalesce(x.message, w.message) AS worker_message, coalesce(x.reported_at, w.reported_at) AS reported_at,
-      n.processed > w.processed_count AS advances_count, r.advances, n.moves, x.reported_at AS moved_at,
-      r.rate_units, r.rate_seconds, r.rate_error, w.pace_units + n.added AS pace_units, g.pace_seconds, r.pace_path, r.pace_step,
-      g.longest_gap, g.second_gap, g.left_out, g.paused_seconds, g.after_pause,
-      -- The job's row.
-      s.own, c.all_processed, c.all_total, x.message, c.throughput, c.percent_now, c.changed, c.advanced_at, e.eta, e.weight, e.spread,
-      e.share_path, e.share_step, e.shape_odds,
-      headway.sample_is_due(e.unsampled, e.sampled, c.percent_now, coalesce(j.sampled_percent, 0),
-        c.all_total IS NULL OR NOT coalesce(c.advanced_at > coalesce(j.sampled_at, j.started_at), false)) AS samples
+  WITH stepped AS (
+    SELECT x.i, x.message, x.reported_at, j.place AS job_place, w.place AS worker_place,
+      -- The worker's next row.
+      w.processed, w.share, w.share_fell, w.advances, w.rate_units, w.rate_seconds, w.added, w.followed, w.pace_seconds, w.longest_gap,
+      w.second_gap, w.left_out, w.paused_seconds, w.after_pause,
+      -- All workers of the job.
+      CASE WHEN o.processed IS NULL THEN w.processed ELSE headway.hold_count(w.processed + o.processed) END AS all_processed,
+      CASE WHEN o.total IS NULL THEN w.share ELSE headway.hold_count(coalesce(w.share, 0) + o.total) END AS shared,
+      w.advances + coalesce(o.advances, 0) AS all_advances,
+      CASE WHEN w.rate IS NULL THEN o.throughput ELSE w.rate + coalesce(o.throughput, 0) END AS throughput,
+      greatest(o.longest, headway.share_left(w.share, w.processed, w.share_fell, true, w.rate)) AS longest,
+      coalesce((w.rate_error + o.rate_error) / 2, w.rate_error, o.rate_error) AS rate_error,
+      coalesce((w.pause_variance + o.pause_variance) / 2, w.pause_variance, o.pause_variance) AS pause_variance,
+      -- The job's row before this heartbeat, and its next total.
+      j.own, w.changes OR j.own IS DISTINCT FROM j.own_total_count OR coalesce(x.message <> j.message, x.message IS NOT NULL)
+        AS changes,
+      j.processed_count, j.total_count, j.progress_percent, j.advanced_at, j.started_at, j.sampled_at, j.sampled_percent,
+      j.expected_seconds, j.shape, j.share_path, j.share_step, j.shape_odds
     FROM headway.plain_heartbeats(job_ids, tenant_ids, worker_ids, attempts, organization_bound, organization_ids,
       scope_job_ids, actors, processed_counts, increments, total_counts, messages, reported_ats) AS x
     CROSS JOIN LATERAL (
-      SELECT j.ctid AS place, j.* FROM public.progress_jobs j
+      SELECT j.ctid AS place, j.attempt, j.unit, j.heartbeat_timeout_seconds, j.message, j.own_total_count,
+        CASE WHEN x.worker_id = 'default' THEN coalesce(x.total_count, j.own_total_count) ELSE j.own_total_count END AS own,
+        j.processed_count, j.total_count, j.progress_percent, j.advanced_at, j.started_at, j.sampled_at, j.sampled_percent,
+        j.expected_seconds, j.shape, j.share_path, j.share_step, j.shape_odds
+      FROM public.progress_jobs j
       WHERE j.id = x.job_id AND headway.sees(j, x.tenant_id, x.all_organizations, x.organization_id, x.scope_job_id) IS TRUE
         AND j.liveness = 'ok' AND j.stages IS NULL AND j.children IS NULL AND coalesce(x.attempt = j.attempt, true)
       OFFSET 0
     ) j
     CROSS JOIN LATERAL (
-      SELECT w.ctid AS place, w.* FROM public.job_progress w
-      WHERE w.job_id = x.job_id AND w.worker_id = x.worker_id AND w.attempt = j.attempt
-        -- Workers that state a rate, an estimate or a percent themselves, and late reports, are rare: headway.flush_any writes
-        -- them. So is a worker `default` that named its total when the job had another unit: it becomes the job's total now.
-        AND (x.worker_id <> 'default' OR w.total_count IS NULL)
-        AND w.throughput_per_second IS NULL AND w.eta_at IS NULL AND w.progress_percent IS NULL
-        AND headway.agrees(w.unit, j.unit)
-        AND coalesce(x.reported_at >= w.reported_at, true)
-        AND (j.heartbeat_timeout_seconds = 0 OR w.heartbeat_at >= at - make_interval(secs => j.heartbeat_timeout_seconds))
-      OFFSET 0
+      WITH reported AS (
+        SELECT w.ctid AS place, w.processed_count AS old_processed, w.total_count AS old_share, w.message AS old_message,
+          least(9007199254740991, coalesce(x.processed_count, w.processed_count) + coalesce(x.increment, 0)) AS processed,
+          CASE WHEN x.worker_id = 'default' THEN NULL ELSE coalesce(x.total_count, w.total_count) END AS share,
+          w.share_fell OR coalesce(x.total_count < w.total_count, false) AS share_fell,
+          greatest(0.001, headway.seconds(at, w.rate_since)) AS spent, headway.seconds(w.rate_at, w.rate_since) AS rate_spent,
+          w.rate_at, w.rate_reported_at, w.advances AS old_advances, w.rate_units AS old_rate_units,
+          w.rate_seconds AS old_rate_seconds, w.rate_error AS old_rate_error, w.pace_units AS old_pace_units,
+          w.pace_seconds AS old_pace_seconds, w.pace_path, w.pace_step, w.longest_gap AS old_longest_gap,
+          w.second_gap AS old_second_gap, w.left_out AS old_left_out, w.paused_seconds AS old_paused_seconds,
+          w.after_pause AS old_after_pause
+        FROM public.job_progress w
+        WHERE w.job_id = x.job_id AND w.worker_id = x.worker_id AND w.attempt = j.attempt
+          -- Workers that state a rate, an estimate or a percent themselves, and late reports, are rare: headway.flush_any writes
+          -- them. So is a worker `default` that named its total when the job had another unit: it becomes the job's total now.
+          AND (x.worker_id <> 'default' OR w.total_count IS NULL)
+          AND w.throughput_per_second IS NULL AND w.eta_at IS NULL AND w.progress_percent IS NULL
+          AND headway.agrees(w.unit, j.unit)
+          AND coalesce(x.reported_at >= w.reported_at, true)
+          AND (j.heartbeat_timeout_seconds = 0 OR w.heartbeat_at >= at - make_interval(secs => j.heartbeat_timeout_seconds))
+        OFFSET 0
+      ),
+      -- The worker's pace, as headway.advance_pace says it. An advance that is no sample of the rate has no seconds and no units.
+      advanced AS (
+        SELECT r.*,
+          CASE WHEN r.processed > r.old_processed AND r.rate_at < at THEN r.processed - r.old_processed ELSE 0 END AS added,
+          CASE WHEN r.processed > r.old_processed AND r.rate_at < at
+            THEN headway.advance_seconds(at, r.rate_at, x.reported_at, r.rate_reported_at) ELSE 0 END AS elapsed,
+          CASE WHEN r.processed <> r.old_processed THEN 0 ELSE headway.seconds(at, r.rate_at) END AS idle,
+          r.processed <> r.old_processed OR r.share IS DISTINCT FROM r.old_share
+            OR coalesce(x.message <> r.old_message, x.message IS NOT NULL) AS changes
+        FROM reported r OFFSET 0
+      ),
+      gapped AS (
+        SELECT a.*, a.old_advances + (a.elapsed > 0)::integer AS advances,
+          greatest(a.old_longest_gap, a.elapsed) AS longest_gap,
+          greatest(a.old_second_gap, least(a.old_longest_gap, a.elapsed)) AS second_gap,
+          headway.is_long_gap(a.elapsed, a.old_pace_seconds, a.old_advances) AS is_long
+        FROM advanced a OFFSET 0
+      ),
+      worked AS (
+        SELECT g.*,
+          CASE WHEN g.elapsed > 0 THEN headway.left_out(g.longest_gap, headway.usual_gap(g.second_gap, g.spent, g.advances),
+            j.progress_percent) ELSE g.old_left_out END AS left_out,
+          CASE WHEN g.elapsed > 0 THEN g.is_long ELSE g.old_after_pause END AS after_pause,
+          CASE WHEN g.is_long AND NOT g.old_after_pause
+            THEN headway.time_at_work(g.elapsed, g.added, g.old_pace_seconds, g.old_pace_units, g.old_advances)
+            ELSE g.elapsed END AS counted
+        FROM gapped g OFFSET 0
+      ),
+      -- The path is followed further only where it grows.
+      paced AS (
+        SELECT w.*, w.old_pace_seconds + w.counted AS pace_seconds,
+          CASE WHEN w.elapsed > 0 THEN w.old_paused_seconds + w.elapsed - w.counted + w.old_left_out - w.left_out
+            ELSE w.old_paused_seconds END AS paused_seconds,
+          CASE WHEN w.elapsed > 0 AND w.old_pace_seconds + w.counted >= w.pace_step * cardinality(w.pace_path)
+            THEN headway.follow_pace(w.pace_path, w.pace_step, w.old_pace_seconds, w.old_pace_units, w.old_pace_seconds + w.counted,
+              w.old_pace_units + w.added, w.advances) END AS followed
+        FROM worked w OFFSET 0
+      ),
+      rated AS (
+        SELECT p.*, coalesce((p.followed).units, p.old_rate_units + p.added) AS rate_units,
+          coalesce((p.followed).seconds, p.old_rate_seconds + p.counted) AS rate_seconds,
+          CASE WHEN p.followed IS NULL THEN p.old_rate_error ELSE (p.followed).error END AS rate_error
+        FROM paced p OFFSET 0
+      )
+      SELECT r.*, headway.pause_variance(r.paused_seconds, r.left_out, r.longest_gap, r.pace_seconds) AS pause_variance,
+        headway.worker_rate(r.rate_units, r.rate_seconds, r.pace_seconds, r.paused_seconds, r.advances, r.rate_spent, r.idle) AS rate
+      FROM rated r OFFSET 0
     ) w
     CROSS JOIN LATERAL (
       SELECT
@@ -60,178 +134,97 @@ BEGIN
         max(headway.share_left(o.total_count, o.processed_count, o.share_fell, o.reports, o.rate)) AS longest
       FROM (
         -- Apart: the planner inlines share_left only where the rate is a column.
-        SELECT o.*, headway.worker_reports(at, o.heartbeat_at, o.created_at, o.heartbeats) AS reports,
+        SELECT o.processed_count, o.total_count, o.share_fell, o.unit, o.progress_percent, o.eta_at, o.throughput_per_second,
+          o.advances, o.rate_error, o.pace_seconds, o.longest_gap, o.left_out, o.paused_seconds,
+          headway.worker_reports(at, o.heartbeat_at, o.created_at, o.heartbeats) AS reports,
           headway.worker_rate(o.rate_units, o.rate_seconds, o.pace_seconds, o.paused_seconds, o.advances,
             headway.seconds(o.rate_at, o.rate_since), headway.seconds(at, o.rate_at)) AS rate
         FROM public.job_progress o WHERE o.job_id = x.job_id AND o.worker_id <> x.worker_id AND o.attempt = j.attempt
         OFFSET 0
       ) o
     ) o
-    CROSS JOIN LATERAL (
-      SELECT p.*, p.processed <> w.processed_count AS moves,
-        p.processed > w.processed_count AND w.rate_at < at AS is_sample,
-        CASE WHEN p.processed > w.processed_count AND w.rate_at < at THEN p.processed - w.processed_count ELSE 0 END AS added,
-        headway.advance_seconds(at, w.rate_at, x.reported_at, w.rate_reported_at) AS elapsed,
-        greatest(0.001, headway.seconds(at, w.rate_since)) AS spent
-      FROM (SELECT least(9007199254740991, coalesce(x.processed_count, w.processed_count) + coalesce(x.increment, 0)) AS processed) p
-      OFFSET 0
-    ) n
-    -- The worker's pace, as headway.advance_pace says it; the path is followed further only where it grows.
-    CROSS JOIN LATERAL (
-      SELECT w.advances + n.is_sample::integer AS advances,
-        CASE WHEN n.is_sample THEN l.longest_gap ELSE w.longest_gap END AS longest_gap,
-        CASE WHEN n.is_sample THEN l.second_gap ELSE w.second_gap END AS second_gap,
-        CASE WHEN n.is_sample THEN l.left_out ELSE w.left_out END AS left_out,
-        CASE WHEN n.is_sample THEN w.paused_seconds + n.elapsed - c.counted + w.left_out - l.left_out ELSE w.paused_seconds END
-          AS paused_seconds,
-        CASE WHEN n.is_sample THEN l.is_long ELSE w.after_pause END AS after_pause,
-        c.counted, w.pace_seconds + c.counted AS pace_seconds
-      FROM (
-        SELECT k.*, headway.left_out(k.longest_gap, headway.usual_gap(k.second_gap, n.spent, w.advances + 1),
-          j.progress_percent) AS left_out, headway.is_long_gap(n.elapsed, w.pace_seconds, w.advances) AS is_long
-        FROM (SELECT greatest(w.longest_gap, n.elapsed) AS longest_gap,
-          greatest(w.second_gap, least(w.longest_gap, n.elapsed)) AS second_gap) k
-      ) l
-      CROSS JOIN LATERAL (
-        SELECT CASE WHEN NOT n.is_sample THEN 0 WHEN l.is_long AND NOT w.after_pause
-          THEN headway.time_at_work(n.elapsed, n.added, w.pace_seconds, w.pace_units, w.advances)
-          ELSE n.elapsed END AS counted
-      ) c
-      OFFSET 0
-    ) g
-    CROSS JOIN LATERAL (
-      SELECT g.advances, coalesce((f.pace).units, w.rate_units + n.added) AS rate_units,
-        coalesce((f.pace).seconds, w.rate_seconds + g.counted) AS rate_seconds,
-        CASE WHEN f.pace IS NULL THEN w.rate_error ELSE (f.pace).error END AS rate_error,
-        coalesce((f.pace).path, w.pace_path) AS pace_path, coalesce((f.pace).step, w.pace_step) AS pace_step
-      FROM (
-        SELECT CASE WHEN n.is_sample AND g.pace_seconds >= w.pace_step * cardinality(w.pace_path) THEN
-          headway.follow_pace(w.pace_path, w.pace_step, w.pace_seconds, w.pace_units, g.pace_seconds, w.pace_units + n.added, g.advances)
-        END AS pace OFFSET 0
-      ) f
-      OFFSET 0
-    ) r
-    CROSS JOIN LATERAL (
-      SELECT CASE WHEN x.worker_id = 'default' THEN NULL ELSE coalesce(x.total_count, w.total_count) END AS share,
-        CASE WHEN x.worker_id = 'default' THEN coalesce(x.total_count, j.own_total_count) ELSE j.own_total_count END AS own,
-        w.share_fell OR coalesce(x.total_count < w.total_count, false) AS fell
-    ) s
-    CROSS JOIN LATERAL (
-      SELECT a.*,
-        n.moves OR a.all_total IS DISTINCT FROM j.total_count OR s.own IS DISTINCT FROM j.own_total_count
-          OR s.share IS DISTINCT FROM w.total_count OR coalesce(x.message <> w.message, x.message IS NOT NULL)
-          OR coalesce(x.message <> j.message, x.message IS NOT NULL) AS changed,
-        CASE WHEN a.all_processed > j.processed_count THEN at ELSE j.advanced_at END AS advanced_at,
-        headway.next_percent(j.progress_percent, a.percent, true) AS percent_now,
-        headway.rate_by_shares(a.all_total - a.all_processed, a.shared, a.all_total, a.longest, a.throughput) AS rate
-      FROM (
-        SELECT b.*, headway.percent(b.all_processed, b.all_total) AS percent
-        FROM (
-        SELECT CASE WHEN o.processed IS NULL THEN n.processed ELSE headway.hold_count(n.processed + o.processed) END
-            AS all_processed,
-          coalesce(s.own, u.shared) AS all_total, u.shared, t.throughput,
-          greatest(o.longest, headway.share_left(s.share, n.processed, s.fell, true, t.own)) AS longest, r.advances + coalesce(o.advances, 0) AS all_advances,
-          coalesce((r.rate_error + o.rate_error) / 2, r.rate_error, o.rate_error) AS rate_error,
-          coalesce((t.variance + o.pause_variance) / 2, t.variance, o.pause_variance) AS pause_variance
-        FROM (
-          SELECT q.own, q.variance, CASE WHEN q.own IS NULL THEN o.throughput ELSE q.own + coalesce(o.throughput, 0) END AS throughput
-          FROM (
-            -- Computed once, and apart: the planner inlines share_left below only where the rate is a column.
-            SELECT headway.worker_rate(r.rate_units, r.rate_seconds, g.pace_seconds, g.paused_seconds, r.advances,
-              headway.seconds(w.rate_at, w.rate_since),
-              CASE WHEN n.moves THEN 0 ELSE headway.seconds(at, w.rate_at) END) AS own,
-              headway.pause_variance(g.paused_seconds, g.left_out, g.longest_gap, g.pace_seconds) AS variance
-            OFFSET 0
-          ) q
-        ) t
-        CROSS JOIN LATERAL (
-          SELECT CASE WHEN o.total IS NULL THEN s.share ELSE headway.hold_count(coalesce(s.share, 0) + o.total) END AS shared
-        ) u
-        ) b
-        OFFSET 0
-      ) a
-      OFFSET 0
-    ) c
-    CROSS JOIN LATERAL (
-      SELECT g.*,
-        CASE WHEN f.path IS NULL THEN j.share_path ELSE (f.path).path END AS share_path,
-        CASE WHEN f.path IS NULL THEN j.share_step ELSE (f.path).step END AS share_step,
-        CASE WHEN f.path IS NULL THEN j.shape_odds ELSE (f.path).odds END AS shape_odds
-      FROM (
-        SELECT headway.seconds(at, j.started_at) AS spent,
-          headway.seconds(at, coalesce(j.sampled_at, j.started_at)) AS unsampled,
-          headway.seconds(coalesce(j.sampled_at, j.started_at), j.started_at) AS sampled,
-          headway.share_of(c.all_processed, c.all_total) AS share,
-          headway.rate_eta(greatest(c.all_total - c.all_processed, CASE WHEN c.all_total IS NOT NULL THEN 0 END),
-            c.rate, 0, NULL, NULL) AS measured,
-          headway.expected_idle(headway.seconds(at, c.advanced_at), headway.seconds(c.advanced_at, j.started_at), c.all_advances)
-            AS idle
-        OFFSET 0
-      ) g
-      CROSS JOIN LATERAL (
-        SELECT CASE WHEN j.shape IS NOT NULL AND g.share IS NOT NULL AND c.advanced_at = at AND g.spent > 0
-          AND g.spent >= j.share_step * cardinality(j.share_path)
-        THEN headway.follow_shape(j.share_path, j.share_step, j.shape,
-          coalesce(headway.seconds(j.advanced_at, j.started_at), 0),
-          coalesce(headway.share_of(j.processed_count, j.total_count), j.progress_percent / 100::float8), g.spent, g.share)
-        END AS path
-        OFFSET 0
-      ) f
-      OFFSET 0
-    ) h
-    CROSS JOIN LATERAL (
-      SELECT h.unsampled, h.sampled, h.share_path, h.share_step, h.shape_odds, b.weight, b.eta - least(b.eta, h.idle) AS eta,
-        CASE WHEN b.eta IS NOT NULL THEN headway.eta_spread(j.shape, h.share, b.weight, c.rate_error, c.pause_variance) END AS spread
-      FROM (
-        SELECT w.weight, headway.blend_eta(w.from_history, h.measured, w.weight) AS eta
-        FROM (
-          SELECT l.from_history,
-            headway.history_weight(j.shape, h.share, l.odds, l.from_history,
-              CASE WHEN c.all_advances >= 3 THEN h.measured END) AS weight
-          FROM (
-            SELECT headway.history_eta(j.expected_seconds, j.shape, h.share, coalesce(j.share_path[1], 0), h.spent - h.idle)
-              AS from_history,
-              -- Apart, because the planner does not inline history_weight with a long expression for the odds.
-              coalesce(h.shape_odds, 1)
-                * headway.duration_odds(j.expected_seconds, j.shape, h.share, coalesce(j.share_path[1], 0), h.spent - h.idle) AS odds
-            OFFSET 0
-          ) l
-          OFFSET 0
-        ) w
-        OFFSET 0
-      ) b
-      OFFSET 0
-    ) e
-    WHERE o.rare = 0 AND (c.all_total IS NOT NULL OR o.percents = 0)
+    -- A percent that workers report counts where no total is known.
+    WHERE o.rare = 0 AND (o.percents = 0 OR j.own IS NOT NULL OR w.share IS NOT NULL OR o.total IS NOT NULL)
+    OFFSET 0
   ),
   written AS (
     UPDATE public.job_progress w SET
       processed_count = s.processed,
       total_count = s.share,
-      share_fell = s.fell,
-      message = s.worker_message,
-      reported_at = s.reported_at,
+      share_fell = s.share_fell,
+      message = coalesce(s.message, w.message),
+      reported_at = coalesce(s.reported_at, w.reported_at),
       late_since = NULL,
       heartbeat_at = at,
-      advanced_at = CASE WHEN s.advances_count THEN at ELSE w.advanced_at END,
+      advanced_at = CASE WHEN s.processed > w.processed_count THEN at ELSE w.advanced_at END,
       heartbeats = w.heartbeats + 1,
       advances = s.advances,
-      rate_at = CASE WHEN s.moves THEN at ELSE w.rate_at END,
+      rate_at = CASE WHEN s.processed <> w.processed_count THEN at ELSE w.rate_at END,
       -- A measurement that begins now begins at the worker's time as well.
-      rate_reported_at = CASE WHEN s.moves OR w.rate_at = at THEN s.moved_at ELSE w.rate_reported_at END,
+      rate_reported_at = CASE WHEN s.processed <> w.processed_count OR w.rate_at = at THEN s.reported_at
+        ELSE w.rate_reported_at END,
       rate_units = s.rate_units,
       rate_seconds = s.rate_seconds,
-      rate_error = s.rate_error,
-      pace_units = s.pace_units,
+      rate_error = CASE WHEN s.followed IS NULL THEN w.rate_error ELSE (s.followed).error END,
+      pace_units = w.pace_units + s.added,
       pace_seconds = s.pace_seconds,
-      pace_path = s.pace_path,
-      pace_step = s.pace_step,
+      pace_path = coalesce((s.followed).path, w.pace_path),
+      pace_step = coalesce((s.followed).step, w.pace_step),
       longest_gap = s.longest_gap,
       second_gap = s.second_gap,
       left_out = s.left_out,
       paused_seconds = s.paused_seconds,
       after_pause = s.after_pause
     FROM stepped s WHERE w.ctid = s.worker_place
+    RETURNING s.i, s.job_place, s.message AS new_message, s.changes, s.own, coalesce(s.own, s.shared) AS all_total, s.shared,
+      s.all_processed, s.all_advances, s.throughput, s.longest, s.rate_error AS all_rate_error, s.pause_variance,
+      CASE WHEN s.all_processed > s.processed_count THEN at ELSE s.advanced_at END AS last_advance,
+      s.processed_count AS was_processed, s.total_count AS was_total, s.progress_percent AS was_percent,
+      s.advanced_at AS was_advanced_at, s.started_at, coalesce(s.sampled_at, s.started_at) AS noted_at,
+      s.sampled_percent AS noted_percent, s.expected_seconds AS expected, s.shape, s.share_path, s.share_step, s.shape_odds
+  ),
+  counted AS (
+    SELECT w.*, w.changes OR w.all_total IS DISTINCT FROM w.was_total AS changed,
+      headway.next_percent(w.was_percent, headway.percent(w.all_processed, w.all_total), true) AS percent_now,
+      headway.share_of(w.all_processed, w.all_total) AS share,
+      headway.rate_by_shares(w.all_total - w.all_processed, w.shared, w.all_total, w.longest, w.throughput) AS rate,
+      headway.seconds(at, w.started_at) AS spent, headway.seconds(at, w.noted_at) AS unnoted,
+      headway.expected_idle(headway.seconds(at, w.last_advance), headway.seconds(w.last_advance, w.started_at), w.all_advances)
+        AS idle
+    FROM written w OFFSET 0
+  ),
+  measured AS (
+    SELECT c.*,
+      headway.rate_eta(greatest(c.all_total - c.all_processed, CASE WHEN c.all_total IS NOT NULL THEN 0 END), c.rate, 0, NULL, NULL)
+        AS measured,
+      headway.sample_is_due(c.unnoted, headway.seconds(c.noted_at, c.started_at), c.percent_now, coalesce(c.noted_percent, 0),
+        c.all_total IS NULL OR NOT coalesce(c.last_advance > c.noted_at, false)) AS samples,
+      CASE WHEN c.shape IS NOT NULL AND c.share IS NOT NULL AND c.last_advance = at AND c.spent > 0
+        AND c.spent >= c.share_step * cardinality(c.share_path)
+      THEN headway.follow_shape(c.share_path, c.share_step, c.shape,
+        coalesce(headway.seconds(c.was_advanced_at, c.started_at), 0),
+        coalesce(headway.share_of(c.was_processed, c.was_total), c.was_percent / 100::float8), c.spent, c.share) END AS followed
+    FROM counted c OFFSET 0
+  ),
+  compared AS (
+    SELECT m.*,
+      headway.history_eta(m.expected, m.shape, m.share, coalesce(m.share_path[1], 0), m.spent - m.idle) AS from_history,
+      coalesce((m.followed).odds, m.shape_odds, 1)
+        * headway.duration_odds(m.expected, m.shape, m.share, coalesce(m.share_path[1], 0), m.spent - m.idle) AS odds
+    FROM measured m OFFSET 0
+  ),
+  weighed AS (
+    SELECT c.*, headway.history_weight(c.shape, c.share, c.odds, c.from_history,
+      CASE WHEN c.all_advances >= 3 THEN c.measured END) AS weight
+    FROM compared c OFFSET 0
+  ),
+  blended AS (
+    SELECT w.*, headway.blend_eta(w.from_history, w.measured, w.weight) AS blend FROM weighed w OFFSET 0
+  ),
+  estimated AS (
+    SELECT b.i, b.job_place, b.new_message, b.changed, b.own, b.all_total, b.all_processed, b.throughput, b.all_rate_error,
+      b.pause_variance, b.last_advance, b.percent_now, b.share, b.samples, b.followed, b.weight, b.blend - least(b.blend, b.idle) AS eta
+    FROM blended b OFFSET 0
   ),
   updated AS (
     UPDATE public.progress_jobs j SET
@@ -240,23 +233,24 @@ BEGIN
       total_count = s.all_total,
       own_total_count = s.own,
       progress_percent = s.percent_now,
-      message = coalesce(s.message, j.message),
+      message = coalesce(s.new_message, j.message),
       throughput_per_second = s.throughput,
       -- Readers subtract the time since updated_at from the estimate. A heartbeat that changes nothing leaves updated_at as it
       -- is, so the time since then is added here.
       eta_seconds = headway.hold_seconds(ceil(s.eta)
         + CASE WHEN s.changed THEN 0 ELSE greatest(0, ceil(headway.seconds(at, j.updated_at))) END),
-      eta_spread = s.spread,
-      share_path = s.share_path,
-      share_step = s.share_step,
-      shape_odds = s.shape_odds,
+      eta_spread = CASE WHEN s.eta IS NOT NULL
+        THEN headway.eta_spread(j.shape, s.share, s.weight, s.all_rate_error, s.pause_variance) END,
+      share_path = coalesce((s.followed).path, j.share_path),
+      share_step = coalesce((s.followed).step, j.share_step),
+      shape_odds = coalesce((s.followed).odds, j.shape_odds),
       eta_source = CASE WHEN s.eta IS NULL THEN NULL WHEN s.weight > 0.5 THEN 'history' ELSE 'rate' END,
-      advanced_at = s.advanced_at,
+      advanced_at = s.last_advance,
       sampled_at = CASE WHEN s.samples THEN at ELSE j.sampled_at END,
       sampled_percent = CASE WHEN s.samples THEN s.percent_now ELSE j.sampled_percent END,
       updated_at = CASE WHEN s.changed THEN at ELSE j.updated_at END,
       revision = j.revision + s.changed::integer
-    FROM stepped s WHERE j.ctid = s.job_place
+    FROM estimated s WHERE j.ctid = s.job_place
     RETURNING s.i, j.id, j.attempt, j.progress_percent, j.processed_count, j.total_count, j.throughput_per_second, s.eta,
       j.stage, j.advanced_at, j.revision, j.heartbeat_timeout_seconds, j.cancel_requested_at IS NOT NULL AS cancel_requested,
       s.changed, s.samples
