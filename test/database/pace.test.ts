@@ -184,6 +184,9 @@ const shapeOf = (time: (k: number) => number, weight = 5000, spread = 200) => {
   return `'{${[...twentieths.map(k => Math.round(10_000 * time(k / 20))), ...twentieths.map(() => weight), ...twentieths.map(() => spread)].join(',')}}'::smallint[]`
 }
 const LATE = shapeOf(share => share ** 2)
+/** The usual time until now and until the attempt began, as two arguments. */
+const usualTimes = (share: number | null, begun: number) =>
+  `headway.usual_time(${LATE}, ${share}, ${begun}), headway.at_share(${LATE}, 0, ${begun})`
 
 t.test('the share of the usual time is linear between two twentieths', async t => {
   const found = await numbers([0, 0.5, 0.525, 1].map(share => `headway.at_share(${LATE}, 0, ${share})`))
@@ -194,27 +197,28 @@ t.test(
   'a job at the usual speed has the rest of the usual time left, and a slower job has more in proportion',
   async t => {
     const eta = (share: number | null, begun: number, spent: number) =>
-      `headway.history_eta(1000, ${LATE}, ${share}, ${begun}, ${spent})`
+      `headway.history_eta(1000, ${usualTimes(share, begun)}, ${spent})`
     const [half, end, slow] = await numbers([eta(0.5, 0, 250), eta(1, 0, 1000), eta(0.5, 0, 850)])
     t.same([half, end], [750, 0])
     t.ok(isNear(slow!, (750 * 950) / 350), 'the tenth of the usual time before dampens it')
     t.same(await numbers([eta(null, 0, 400), eta(0, 0, 400), eta(0.5, 0.5, 400)]), [600, 600, 600], 'without a share')
     t.equal(await value(eta(null, 0, 1000)), null, 'and nothing once the usual time is over')
-    t.equal(await value(`headway.history_eta(NULL, NULL, 0.5, 0, 10)`), null)
+    t.equal(await value(`headway.history_eta(NULL, headway.usual_time(NULL, 0.5, 0), NULL, 10)`), null)
   },
 )
 
 t.test(
   'the weight of history is 1 without a measured rate, 0 without a history, and otherwise follows from its weight and odds',
   async t => {
+    const trust = `headway.at_share(${LATE}, 21, 0.5)`
     const weight = (given: string) => `headway.history_weight(${given})`
     const found = await numbers([
-      weight(`${LATE}, 0.5, 1, NULL, 10`),
-      weight(`${LATE}, 0.5, 1, 10, NULL`),
-      weight(`NULL, 0.5, 1, 10, 20`),
-      weight(`${LATE}, 0.5, 1, 10, 20`),
-      weight(`${LATE}, 0.5, 3, 10, 20`),
-      weight(`${LATE}, 0.5, 0, 10, 20`),
+      weight(`${trust}, 1, NULL, 10`),
+      weight(`${trust}, 1, 10, NULL`),
+      weight(`headway.at_share(NULL, 21, 0.5), 1, 10, 20`),
+      weight(`${trust}, 1, 10, 20`),
+      weight(`${trust}, 3, 10, 20`),
+      weight(`${trust}, 0, 10, 20`),
     ])
     t.same(found, [0, 1, 1, 0.5, 0.75, 0])
     const blend = await numbers(
@@ -232,7 +236,7 @@ t.test(
   async t => {
     // Earlier runs differed by a standard deviation of 0.2.
     const odds = (share: number | null, begun: number, spent: number) =>
-      `headway.duration_odds(1000, ${LATE}, ${share}, ${begun}, ${spent})`
+      `headway.duration_odds(1000, ${usualTimes(share, begun)}, ${spent}, ${share} - ${begun}, 200::smallint)`
     const after = (times: number) => 1000 * (times * 0.35 - 0.1)
     const [usual, edge, beyond, shorter, much, little] = await numbers([
       odds(0.5, 0, 250),

@@ -132,11 +132,15 @@ BEGIN
     CROSS JOIN LATERAL (
       SELECT w.*, headway.blend_eta(w.from_history, w.measured, w.weight) AS eta
       FROM (
-        SELECT m.*, headway.history_weight(d.shape, d.share, m.odds, m.from_history, m.measured) AS weight
+        SELECT m.*, headway.history_weight(m.trust, m.odds, m.from_history, m.measured) AS weight
         FROM (
-          SELECT greatest(d.rate_eta, d.slowest_eta) AS measured,
-            headway.history_eta(d.expected, d.shape, d.share, 0, headway.seconds(at, d.begun_at)) AS from_history,
-            headway.duration_odds(d.expected, d.shape, d.share, 0, headway.seconds(at, d.begun_at)) AS odds
+          SELECT u.trust, greatest(d.rate_eta, d.slowest_eta) AS measured,
+            headway.history_eta(d.expected, u.usual, u.usual_begun, u.spent) AS from_history,
+            headway.duration_odds(d.expected, u.usual, u.usual_begun, u.spent, d.share, d.shape[43]) AS odds
+          FROM (
+            SELECT headway.usual_time(d.shape, d.share, 0) AS usual, headway.at_share(d.shape, 0, 0) AS usual_begun,
+              headway.at_share(d.shape, 21, d.share) AS trust, headway.seconds(at, d.begun_at) AS spent OFFSET 0
+          ) u
           OFFSET 0
         ) m
         OFFSET 0

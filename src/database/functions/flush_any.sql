@@ -486,13 +486,18 @@ BEGIN
         AND headway.sample_is_due(m.unsampled, m.sampled, m.percent_now, coalesce(m.was_sampled_percent, 0), m.flat) AS samples
     FROM followed m
     CROSS JOIN LATERAL (
+      SELECT headway.usual_time(m.shape, m.share, m.path_now[1]) AS usual, headway.at_share(m.shape, 0, m.path_now[1]) AS usual_begun,
+        headway.at_share(m.shape, 21, m.share) AS trust OFFSET 0
+    ) u
+    CROSS JOIN LATERAL (
       -- A rate that a worker states itself counts alone.
       SELECT CASE WHEN NOT (m.any_states_rate AND m.rate_eta IS NOT NULL)
-        THEN headway.history_eta(m.expected, m.shape, m.share, m.path_now[1], m.spent - m.idle) END AS from_history,
-        m.odds_now * headway.duration_odds(m.expected, m.shape, m.share, m.path_now[1], m.spent - m.idle) AS odds OFFSET 0
+        THEN headway.history_eta(m.expected, u.usual, u.usual_begun, m.spent - m.idle) END AS from_history,
+        m.odds_now * headway.duration_odds(m.expected, u.usual, u.usual_begun, m.spent - m.idle, m.share - m.path_now[1], m.shape[43])
+          AS odds OFFSET 0
     ) l
     CROSS JOIN LATERAL (
-      SELECT headway.history_weight(m.shape, m.share,
+      SELECT headway.history_weight(u.trust,
         -- What a percent says of the rate is the less certain the fewer percent there are: half of one, beside 15 % otherwise.
         l.odds * CASE WHEN m.by_percent THEN 1 + power(0.005 / m.share / 0.15, 2) ELSE 1 END, l.from_history,
         CASE WHEN m.has_rate OR m.done IS NOT NULL THEN m.rate_eta END) AS weight OFFSET 0

@@ -188,7 +188,7 @@ BEGIN
       headway.next_percent(w.was_percent, headway.percent(w.all_processed, w.all_total), true) AS percent_now,
       headway.share_of(w.all_processed, w.all_total) AS share,
       headway.rate_by_shares(w.all_total - w.all_processed, w.shared, w.all_total, w.longest, w.throughput) AS rate,
-      headway.seconds(at, w.started_at) AS spent, headway.seconds(at, w.noted_at) AS unnoted,
+      coalesce(w.share_path[1], 0) AS begun, headway.seconds(at, w.started_at) AS spent, headway.seconds(at, w.noted_at) AS unnoted,
       headway.expected_idle(headway.seconds(at, w.last_advance), headway.seconds(w.last_advance, w.started_at), w.all_advances)
         AS idle
     FROM written w OFFSET 0
@@ -197,6 +197,8 @@ BEGIN
     SELECT c.*,
       headway.rate_eta(greatest(c.all_total - c.all_processed, CASE WHEN c.all_total IS NOT NULL THEN 0 END), c.rate, 0, NULL, NULL)
         AS measured,
+      headway.usual_time(c.shape, c.share, c.begun) AS usual, headway.at_share(c.shape, 0, c.begun) AS usual_begun,
+      headway.at_share(c.shape, 21, c.share) AS trust,
       headway.sample_is_due(c.unnoted, headway.seconds(c.noted_at, c.started_at), c.percent_now, coalesce(c.noted_percent, 0),
         c.all_total IS NULL OR NOT coalesce(c.last_advance > c.noted_at, false)) AS samples,
       CASE WHEN c.shape IS NOT NULL AND c.share IS NOT NULL AND c.last_advance = at AND c.spent > 0
@@ -207,15 +209,14 @@ BEGIN
     FROM counted c OFFSET 0
   ),
   compared AS (
-    SELECT m.*,
-      headway.history_eta(m.expected, m.shape, m.share, coalesce(m.share_path[1], 0), m.spent - m.idle) AS from_history,
+    SELECT m.*, headway.history_eta(m.expected, m.usual, m.usual_begun, m.spent - m.idle) AS from_history,
       coalesce((m.followed).odds, m.shape_odds, 1)
-        * headway.duration_odds(m.expected, m.shape, m.share, coalesce(m.share_path[1], 0), m.spent - m.idle) AS odds
+        * headway.duration_odds(m.expected, m.usual, m.usual_begun, m.spent - m.idle, m.share - m.begun, m.shape[43]) AS odds
     FROM measured m OFFSET 0
   ),
   weighed AS (
-    SELECT c.*, headway.history_weight(c.shape, c.share, c.odds, c.from_history,
-      CASE WHEN c.all_advances >= 3 THEN c.measured END) AS weight
+    SELECT c.*,
+      headway.history_weight(c.trust, c.odds, c.from_history, CASE WHEN c.all_advances >= 3 THEN c.measured END) AS weight
     FROM compared c OFFSET 0
   ),
   blended AS (

@@ -7,44 +7,51 @@
 -- say how far earlier runs were from the estimate that history would have given them: the standard deviation of the logarithm,
 -- in 1/1,000.
 
--- A number of a shape at a share of the work, linear between two twentieths. `place` is 0, 21 or 42.
+-- A number of a shape at a share of the work, linear between two twentieths. `place` is 0, 21 or 42. Its expression is long, so
+-- each number is looked up once and handed to the functions below.
 CREATE FUNCTION headway.at_share(shape smallint[], place integer, share float8) RETURNS float8
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT shape[place + 1 + least(19, floor(20 * share)::integer)] + (20 * share - least(19, floor(20 * share)))
-    * (shape[place + 2 + least(19, floor(20 * share)::integer)] - shape[place + 1 + least(19, floor(20 * share)::integer)])
+  SELECT CASE WHEN shape IS NOT NULL
+    THEN shape[place + 1 + least(19, floor(20 * share)::integer)] + (20 * share - least(19, floor(20 * share)))
+      * (shape[place + 2 + least(19, floor(20 * share)::integer)] - shape[place + 1 + least(19, floor(20 * share)::integer)]) END
 $$;
 
--- The seconds left by the history. `spent` is the time that the job has taken so far, `share` the share of the work that is
--- done, and `begun` the share with which this attempt began. The job is as much slower or faster than usual as it was so far;
--- for that, it counts as if it had taken a tenth of the usual time before. Where no share is known, or nothing has been done
--- yet, only the usual duration counts. Null when there is no history, or when that duration is over.
-CREATE FUNCTION headway.history_eta(expected float8, shape smallint[], share float8, begun float8, spent float8) RETURNS float8
+-- The part of its usual time, in 1/10,000, that a job has spent when this share of the work is done. Null where no shape or share
+-- is known, or where nothing has been done yet. `begun` is the share with which this attempt began.
+CREATE FUNCTION headway.usual_time(shape smallint[], share float8, begun float8) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN share > begun THEN headway.at_share(shape, 0, share) END
+$$;
+
+-- The seconds left by the history. `spent` is the time that the job has taken so far, `usual` the usual time for it
+-- (headway.usual_time), and `usual_begun` the usual time for the share with which this attempt began. The job is as much slower or
+-- faster than usual as it was so far; for that, it counts as if it had taken a tenth of the usual time before. Without `usual`
+-- only the usual duration counts. Null when there is no history, or when that duration is over.
+CREATE FUNCTION headway.history_eta(expected float8, usual float8, usual_begun float8, spent float8) RETURNS float8
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE
-    WHEN shape IS NULL OR share IS NULL OR share <= begun THEN CASE WHEN expected > spent THEN expected - spent END
-    ELSE (1 - headway.at_share(shape, 0, share) / 10000) * expected * (spent / expected + 0.1)
-      / (greatest(0, headway.at_share(shape, 0, share) - headway.at_share(shape, 0, begun)) / 10000 + 0.1) END
+    WHEN usual IS NULL THEN CASE WHEN expected > spent THEN expected - spent END
+    ELSE (1 - usual / 10000) * expected * (spent / expected + 0.1) / (greatest(0, usual - usual_begun) / 10000 + 0.1) END
 $$;
 
 -- The odds that a run is of the kind of the earlier ones, by how much slower or faster than usual it is (headway.history_eta). The
--- earlier runs differed by a standard deviation of the logarithm: number 43 of the shape. Up to the square root of two of these,
--- the odds are 1. Beyond it they fall as a normal distribution does, and by e at most for each twentieth of the work, because the
--- estimate must not jump.
-CREATE FUNCTION headway.duration_odds(expected float8, shape smallint[], share float8, begun float8, spent float8) RETURNS float8
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT CASE WHEN shape IS NULL OR share IS NULL OR share <= begun OR spent <= 0 THEN 1 ELSE exp(-least(20 * (share - begun),
-    greatest(0, power(1000 * ln((spent / expected + 0.1)
-      / (greatest(0, headway.at_share(shape, 0, share) - headway.at_share(shape, 0, begun)) / 10000 + 0.1)) / shape[43], 2) / 2 - 1)))
-    END
+-- earlier runs differed by `deviation`, a standard deviation of the logarithm in 1/1,000: number 43 of the shape. Up to the square
+-- root of two of these, the odds are 1. Beyond it they fall as a normal distribution does, and by e at most for each twentieth of
+-- the work, because the estimate must not jump. `done` is the share of the work that this attempt has done.
+CREATE FUNCTION headway.duration_odds(
+  expected float8, usual float8, usual_begun float8, spent float8, done float8, deviation smallint
+) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN usual IS NULL OR spent <= 0 THEN 1 ELSE exp(-least(20 * done,
+    greatest(0, power(1000 * ln((spent / expected + 0.1) / (greatest(0, usual - usual_begun) / 10000 + 0.1)) / deviation, 2)
+      / 2 - 1))) END
 $$;
 
--- How much the estimate from history counts, 0 to 1. `odds` says how well this run follows the shape (headway.follow_shape) and the
--- usual duration (headway.duration_odds).
-CREATE FUNCTION headway.history_weight(shape smallint[], share float8, odds float8, from_history float8, measured float8)
-RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT CASE WHEN from_history IS NULL THEN 0 WHEN measured IS NULL OR shape IS NULL OR share IS NULL THEN 1
-    ELSE headway.at_share(shape, 21, share) * odds
-      / (headway.at_share(shape, 21, share) * odds + 10000 - headway.at_share(shape, 21, share)) END
+-- How much the estimate from history counts, 0 to 1. `trust` is what the shape says of it at the job's share (headway.at_share).
+-- `odds` says how well this run follows the shape (headway.follow_shape) and the usual duration (headway.duration_odds).
+CREATE FUNCTION headway.history_weight(trust float8, odds float8, from_history float8, measured float8) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN from_history IS NULL THEN 0 WHEN measured IS NULL OR trust IS NULL THEN 1
+    ELSE trust * odds / (trust * odds + 10000 - trust) END
 $$;
 
 -- The estimate from history and the measured one, blended by their logarithms, because both are wrong by a factor.
