@@ -27,7 +27,7 @@ const nextTurn = () => new Promise<void>(resolve => setImmediate(resolve))
  * ask meanwhile share the next one, which begins after they have asked. Results are not kept. The callers are answered in small
  * groups: the first one at once, the others in turns of the event loop, so that a thousand answers do not block the process.
  */
-export const createSharedRead = (loopTurns: Pick<LoopTurns, 'runAtLast'>): SharedRead => {
+export const createSharedRead = (loopTurns: Pick<LoopTurns, 'runPatiently'>): SharedRead => {
   const queued = new Map<string, Queued>()
   const underWay = new Set<string>()
 
@@ -49,7 +49,7 @@ export const createSharedRead = (loopTurns: Pick<LoopTurns, 'runAtLast'>): Share
         await nextTurn()
       }
       if (from === 0) await answer()
-      else await loopTurns.runAtLast(party, answer)
+      else await loopTurns.runPatiently(party, answer)
     }
   }
 

@@ -121,37 +121,36 @@ export class Feed implements FrameSource {
 
   /**
    * Takes the documents that a flush has read for the jobs in `due`. If a document is missing, its job is gone. Answers how many
-   * frames are new, how many bytes they have, and what gives a subscriber that is up to date all of them in one write: to be
-   * called for each subscriber before the next flush.
+   * frames are new, and what gives a subscriber that is up to date all of them in one write, and answers how many bytes it wrote:
+   * to be called for each subscriber before the next flush.
    */
   accept(
     due: ReadonlyMap<string, number>,
-    read: ReadonlyMap<string, LiveDocument>,
-    encode: Encode,
-    now: number,
-  ): { frames: number; bytes: number; send: (subscriber: Subscriber) => void } {
+    documents: ReadonlyMap<string, LiveDocument>,
+    { encode, readAt, now }: { encode: Encode; readAt: number; now: number },
+  ): { frames: number; send: (subscriber: Subscriber) => number } {
     const before = this.seq
     const frames: Buffer[] = []
     let isGone = false
     for (const [jobId, revision] of due) {
-      const document = read.get(jobId)
+      const document = documents.get(jobId)
       const mark = this.marks.get(jobId)
       if (!document) {
         this.#drop(jobId)
         isGone = true
       } else if (mark && this.#isNews(document, mark)) frames.push(this.#accept(document, mark, encode, now))
-      // A hint that arrived during the read asks for a newer document.
       this.marks.delete(jobId)
+      // A hint that arrived since the read asks for a newer document. It may have come at once after the read began.
       if (mark && mark.revision > Math.max(revision, document?.revision ?? 0))
-        this.marks.add(jobId, { ...mark, since: now })
+        this.marks.add(jobId, { ...mark, since: readAt })
     }
     const pending = frames.length === 1 ? (frames[0] as Buffer) : Buffer.concat(frames)
     return {
       frames: frames.length,
-      bytes: pending.length,
       send: subscriber => {
-        if (frames.length > 0) subscriber.deliver(pending, before)
-        else if (isGone) subscriber.endIfOver()
+        if (frames.length > 0) return subscriber.deliver(pending, before)
+        if (isGone) subscriber.endIfOver()
+        return 0
       },
     }
   }

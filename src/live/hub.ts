@@ -1,15 +1,16 @@
-import type { LiveDocument, LiveSource, Since, SnapshotAnswer } from './change.ts'
+import type { LiveDocument, LiveSource, Since } from './change.ts'
 import type { JobChange } from '../contract/change.ts'
-import { Deliveries, type Due } from './deliveries.ts'
+import { Deliveries, type Reading } from './deliveries.ts'
 import type { Directory } from './directory.ts'
 import type { Feed, Snapshot } from './feed.ts'
 import { formatEventId } from './frames.ts'
 import type { Mark } from './marks.ts'
 import { olderOf, positionOf, type CommitPosition } from './position.ts'
 import type { Log } from './log.ts'
+import { readerLeft, SnapshotTurns } from './snapshot-turns.ts'
 import type { LiveStats } from './stats.ts'
 import type { Watches } from './watches.ts'
-import type { LoopTurns } from '../turns/loop-turns.ts'
+import type { LoopTurns, Turn } from '../turns/loop-turns.ts'
 
 /** More jobs are read in several statements: a tenant's first reconciliation may read all of its jobs. */
 const MAX_DOCUMENTS_PER_READ = 5_000
@@ -32,9 +33,11 @@ export interface HubOptions {
   directory: Directory
   watches: Watches
   stats: LiveStats
-  loopTurns: Pick<LoopTurns, 'runAtLast'>
+  loopTurns: Pick<LoopTurns, 'runPatiently'>
   log: Log
   now: () => number
+  /** What the streams of a tenant get of a flush without a turn takes no longer. */
+  atOnceMs: number
 }
 
 /**
@@ -44,6 +47,7 @@ export interface HubOptions {
 export class Hub {
   readonly #options: HubOptions
   readonly #deliveries: Deliveries
+  readonly #snapshotTurns = new SnapshotTurns()
   /** The feeds that have marks. */
   readonly #marked = new Set<Feed>()
   #flushing: Promise<void> | null = null
@@ -70,7 +74,6 @@ export class Hub {
     this.#provenAt = options.now()
     this.#deliveries = new Deliveries({
       ...options,
-      eventIdOf: ({ revision }) => formatEventId({ ms: this.#newestMs, revision, position: this.#position }),
       onUnmarked: feed => this.#marked.delete(feed),
       onDelivered: () => {
         this.#prove()
@@ -94,26 +97,20 @@ export class Hub {
    * Reads a snapshot of a feed. The feed must be in the directory already, so that changes that are committed during the read
    * mark it and are flushed afterwards. After its first snapshot, the feed gets flushes.
    */
-  async readSnapshot(feed: Feed, seen: Since | null): Promise<{ snapshot: Snapshot; nowMs: number }> {
-    const { source, loopTurns } = this.#options
+  readSnapshot(feed: Feed, seen: Since | null): Promise<{ snapshot: Snapshot; nowMs: number }> {
+    return this.#snapshotTurns.run(feed.filter.tenantId, () => this.#readSnapshot(feed, seen))
+  }
+
+  async #readSnapshot(feed: Feed, seen: Since | null): Promise<{ snapshot: Snapshot; nowMs: number }> {
+    const { source, directory, loopTurns, now } = this.#options
     const { tenantId } = feed.filter
+    const isWanted = () => feed.subscribers.size > 0
     const sinceSeq = feed.seq
-    const answer = await source.readSnapshot(feed.filter, seen, MAX_SNAPSHOT_JOBS, () => feed.subscribers.size > 0)
+    const answer = await source.readSnapshot(feed.filter, seen, MAX_SNAPSHOT_JOBS, isWanted)
     // A flush that began to read earlier may have older documents. It is delivered first, so that they do not follow this
     // snapshot.
     await this.#flushing
     await this.#deliveries.underWay(tenantId)
-    const show = () => this.#show(feed, answer, sinceSeq)
-    if (answer.documents.length <= FEW_DOCUMENTS) return show()
-    return loopTurns.runAtLast({ tenantId, caller: null }, turn => {
-      const shown = show()
-      turn.bytes = shown.snapshot.bytes.length
-      return shown
-    })
-  }
-
-  #show(feed: Feed, answer: SnapshotAnswer, sinceSeq: number): { snapshot: Snapshot; nowMs: number } {
-    const { directory, now } = this.#options
     for (const document of answer.documents) directory.learn(document)
     feed.prime(answer.documents, answer.nowMs, now())
     // The time may always be lowered (a failover may set the clock back). It may be raised only when nothing older is
@@ -124,7 +121,15 @@ export class Hub {
     this.#position = this.#position ? olderOf(this.#position, position) : position
     if (this.#nextPosition) this.#nextPosition = olderOf(this.#nextPosition, position)
     this.#schedule()
-    return { snapshot: feed.snapshot(answer, sinceSeq), nowMs: answer.nowMs }
+    const show = (turn: Turn) => {
+      if (!isWanted()) throw readerLeft()
+      const snapshot = feed.snapshot(answer, sinceSeq)
+      turn.bytes += snapshot.bytes.length
+      return { snapshot, nowMs: answer.nowMs }
+    }
+    if (answer.documents.length <= FEW_DOCUMENTS) return show({ bytes: 0 })
+    // In a line of its own, so that the tenant's readers of changes need not wait for all who begin to read.
+    return loopTurns.runPatiently({ tenantId, caller: null, isShared: true }, show)
   }
 
   /** Compares revisions with the database, and marks jobs that differ. It finds every commit for which there was no hint. */
@@ -204,16 +209,19 @@ export class Hub {
 
   async #flush(): Promise<void> {
     const { source, log, stats, now } = this.#options
+    const readAt = now()
     const due = this.#takeDue()
     const jobIds = [...new Set([...due.values()].flatMap(jobs => [...jobs.keys()]))]
-    const read = new Map<string, LiveDocument>()
+    const documents = new Map<string, LiveDocument>()
     try {
       for (let from = 0; from < jobIds.length; from += MAX_DOCUMENTS_PER_READ) {
-        const documents = await source.readDocuments(jobIds.slice(from, from + MAX_DOCUMENTS_PER_READ))
-        for (const document of documents) read.set(document.id, document)
+        const read = await source.readDocuments(jobIds.slice(from, from + MAX_DOCUMENTS_PER_READ))
+        for (const document of read) documents.set(document.id, document)
       }
-      this.#raiseNewest(read.values())
-      await this.#deliveries.begin(due, read)
+      this.#raiseNewest(documents.values())
+      const seen = { ms: this.#newestMs, position: this.#position }
+      const idOf = ({ revision }: LiveDocument) => formatEventId({ ...seen, revision })
+      await this.#deliveries.begin({ due, documents, readAt, idOf })
     } catch (error) {
       if (this.#retryMs === 0)
         log.warn({ err: error }, 'Changed jobs cannot be read; streams wait, and it is tried again')
@@ -240,9 +248,9 @@ export class Hub {
   }
 
   /** The jobs to read now, by feed. A job that the feed got meanwhile, from a snapshot, is not read again. */
-  #takeDue(): Due {
+  #takeDue(): Reading['due'] {
     const { now } = this.#options
-    const taken: Due = new Map()
+    const taken: Reading['due'] = new Map()
     for (const feed of this.#marked) {
       if (!this.#mayFlush(feed)) continue
       const due = feed.marks.due(now())
@@ -257,9 +265,9 @@ export class Hub {
     return taken
   }
 
-  #raiseNewest(read: Iterable<LiveDocument>): void {
+  #raiseNewest(documents: Iterable<LiveDocument>): void {
     if (!this.#isProven()) return
-    for (const { updatedAtMs } of read) if (updatedAtMs > this.#newestMs) this.#newestMs = updatedAtMs
+    for (const { updatedAtMs } of documents) if (updatedAtMs > this.#newestMs) this.#newestMs = updatedAtMs
   }
 
   #isProven(): boolean {

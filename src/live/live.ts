@@ -10,6 +10,7 @@ import { createStats, type LiveStats } from './stats.ts'
 import { Streams } from './streams.ts'
 import { Watches, type JobWait } from './watches.ts'
 import type { LoopTurns } from '../turns/loop-turns.ts'
+import { PIECE_MS } from '../turns/pieces.ts'
 
 export type { JobState } from './change.ts'
 export type { StreamFormat } from './frames.ts'
@@ -76,6 +77,8 @@ export interface LiveTiming {
   levelMs: number
   /** How long the client of an ended response may take to read it. */
   endMs: number
+  /** What the streams of a tenant get of one flush at once takes no longer; the rest comes in turns of the event loop. */
+  atOnceMs: number
   /** Streams end after this time, plus or minus 20 %. */
   lifetimeMs: number
   /** How often readers are checked and finished jobs dropped. */
@@ -90,6 +93,8 @@ const TIMING: LiveTiming = {
   acceptMs: 20_000,
   levelMs: 60_000,
   endMs: 800,
+  // Most tenants have few readers.
+  atOnceMs: PIECE_MS / 4,
   lifetimeMs: 600_000,
   checkMs: 1_000,
   reconcileMs: 5_000,
@@ -110,7 +115,7 @@ export interface LiveOptions {
   maxStreams: number
   maxStreamsPerCaller: number
   /** The turns in which work that takes long shares the event loop. */
-  loopTurns: Pick<LoopTurns, 'runAtLast'>
+  loopTurns: Pick<LoopTurns, 'runPatiently'>
   log: Log
   timing?: Partial<LiveTiming>
   /** Milliseconds of a monotonic clock. */
@@ -130,7 +135,7 @@ export const createLive = (options: LiveOptions): LiveStation => {
   const stats = createStats()
   const watches = new Watches({ source, intervalMs, stats, log, now })
   const directory = new Directory(intervalMs)
-  const hub = new Hub({ source, directory, watches, stats, loopTurns, log, now })
+  const hub = new Hub({ source, directory, watches, stats, loopTurns, log, now, atOnceMs: timing.atOnceMs })
   const streams = new Streams({
     hub,
     directory,

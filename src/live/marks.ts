@@ -13,7 +13,7 @@ export interface Mark {
 
 /** The jobs that one feed must read again, and when: lifecycle changes soon, progress once per interval. */
 export class Marks {
-  /** In the order of `since`. A mark stays until its document was delivered, so that a failed read loses nothing. */
+  /** A mark stays until its document was delivered, so that a failed read loses nothing. */
   readonly #marks = new Map<string, Mark>()
   readonly #progressIntervalMs: number
   readonly #slackMs: number
@@ -32,7 +32,9 @@ export class Marks {
 
   /** When the oldest mark was made; Infinity without marks. */
   get oldest(): number {
-    return this.#marks.values().next().value?.since ?? Infinity
+    let oldest = Infinity
+    for (const { since } of this.#marks.values()) if (since < oldest) oldest = since
+    return oldest
   }
 
   get(jobId: string): Mark | undefined {

@@ -6,6 +6,7 @@ import { encodeRetry, FAREWELL, KEEP_ALIVE, parseEventId } from './frames.ts'
 import type { Hub } from './hub.ts'
 import type { OpenStream, StreamRequest } from './live.ts'
 import { covers, type CommitPosition } from './position.ts'
+import { readerLeft } from './snapshot-turns.ts'
 import type { LiveStats } from './stats.ts'
 import { Pieces } from '../turns/pieces.ts'
 import { Subscriber, type SubscriberLimits } from './subscriber.ts'
@@ -197,7 +198,7 @@ export class Streams {
   #shared(feed: Feed, resume: (Since & { stepMs: number }) | null): SharedSnapshot['answer'] {
     const { hub, stats, now } = this.#options
     // The feed is no longer in the directory, so a snapshot of it would never be dropped.
-    if (feed.subscribers.size === 0) throw new HeadwayError('too_many_streams', 'The reader has left.')
+    if (feed.subscribers.size === 0) throw readerLeft()
     this.#expire(feed)
     const ofFeed = this.#snapshots.get(feed) ?? new Map<number | null, SharedSnapshot>()
     this.#snapshots.delete(feed)

@@ -86,14 +86,19 @@ export class Subscriber {
   }
 
   /**
-   * Gives the frames of one flush to a subscriber that is up to date with `before`. Any other subscriber catches up when it
-   * drains.
+   * Gives the frames of one flush to a subscriber that is up to date with `before`, and answers how many bytes were written. Any
+   * other subscriber catches up: now, or when it drains.
    */
-  deliver(frames: Buffer, before: number): void {
-    if (!this.#response || this.#blocked || this.#gone || this.#snapshot || this.seq !== before) return
+  deliver(frames: Buffer, before: number): number {
+    if (!this.#response || this.#blocked || this.#gone || this.#snapshot) return 0
+    if (this.seq !== before) {
+      this.#catchUp()
+      return 0
+    }
     this.seq = this.#options.feed.seq
     this.#write(frames)
     this.endIfOver()
+    return frames.length
   }
 
   keepAlive(comment: Buffer): void {

@@ -67,13 +67,15 @@ export class LoopTurns {
     return this.#run(party, work, end)
   }
 
-  /** The same for work that nobody could ask for again. If no turn comes in time, it has waited for long enough, and runs. */
-  async runAtLast<T>(party: Party, work: Work<T>): Promise<T> {
-    const end = await this.#turns.take(party).catch((error: unknown) => {
-      if (error instanceof NoTurnError) return () => undefined
-      throw error
-    })
-    return this.#run(party, work, end)
+  /** The same for work that nobody could ask for again: it waits for its turn for as long as it takes. */
+  async runPatiently<T>(party: Party, work: Work<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await this.#run(party, work, await this.#turns.take(party))
+      } catch (error) {
+        if (!(error instanceof NoTurnError)) throw error
+      }
+    }
   }
 
   async #run<T>({ tenantId }: Party, work: Work<T>, end: () => void): Promise<T> {

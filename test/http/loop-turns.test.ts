@@ -85,8 +85,8 @@ t.test(
 t.test('callers who share a read are answered fifty at a time, all but the first fifty in turns', async t => {
   const groups: number[] = []
   let answered = 0
-  const inTurns: Pick<LoopTurns, 'runAtLast'> = {
-    runAtLast: async (party, work) => {
+  const inTurns: Pick<LoopTurns, 'runPatiently'> = {
+    runPatiently: async (party, work) => {
       t.equal(party.tenantId, GREEDY.tenantId)
       groups.push(answered)
       return work({ bytes: 0 })
@@ -99,21 +99,21 @@ t.test('callers who share a read are answered fifty at a time, all but the first
   t.same(groups, [50, 100, 150], 'the first group needs no turn')
 })
 
-t.test('if no turn comes in time, work is refused, or done at last if nobody could ask for it again', async t => {
+t.test('if no turn comes in time, work is refused, or waits on if nobody could ask for it again', async t => {
   const turns = new LoopTurns({ patienceMs: 1 })
   let end: () => void = () => undefined
   const busy = turns.run(GREEDY, () => new Promise<void>(resolve => (end = resolve)))
-  await t.rejects(
-    turns.run(MODEST, () => t.fail('this has had no turn')),
-    { code: 'overloaded' },
-  )
-  t.equal(await turns.runAtLast(MODEST, () => 'done'), 'done')
-  await t.rejects(
-    turns.runAtLast(MODEST, () => Promise.reject(new Error('broken'))),
-    { message: 'broken' },
-  )
+  let done = false
+  const patient = turns.runPatiently(MODEST, () => (done = true))
+  const refused = () => t.fail('this has had no turn')
+  for (let n = 0; n < 3; n += 1) await t.rejects(turns.run(MODEST, refused), { code: 'overloaded' })
+  t.notOk(done)
   end()
   await busy
+  t.ok(await patient)
+  const broken = () => Promise.reject(new Error('broken'))
+  await t.rejects(turns.runPatiently(MODEST, broken), { message: 'broken' })
+  t.equal(await turns.run(MODEST, () => 'goes on'), 'goes on')
 })
 
 t.test('a long list is processed in pieces and in order, and a failed piece ends its turn', async t => {

@@ -220,13 +220,13 @@ const createHeldTurns = () => {
   const tenants: string[] = []
   const written: number[] = []
   const loopTurns: LiveOptions['loopTurns'] = {
-    runAtLast: ({ tenantId }, work) =>
+    runPatiently: ({ tenantId }, work) =>
       new Promise((resolve, reject) => {
         tenants.push(tenantId)
         held.push(() => {
           const turn = { bytes: 0 }
-          Promise.resolve(work(turn)).then(resolve, reject)
-          written.push(turn.bytes)
+          const done = (async () => work(turn))()
+          done.finally(() => written.push(turn.bytes)).then(resolve, reject)
         })
       }),
   }
@@ -240,10 +240,7 @@ t.test(
     world.commit(A)
     world.commit(jobId(7), { tenantId: OTHER_TENANT })
     const { held, tenants, written, loopTurns } = createHeldTurns()
-    let asked = 0
-    // Each look at the clock takes a tenth of a millisecond, so that many writes take longer than they may without a turn.
-    const now = () => performance.now() + (asked += 0.1)
-    const { open } = await createStation(t, world, { loopTurns, now })
+    const { open } = await createStation(t, world, { loopTurns, timing: { atOnceMs: 0, reconcileMs: 60_000 } })
     const many = await Promise.all(Array.from({ length: 100 }, () => open()))
     const other = await open({ filter: filter({ tenantId: OTHER_TENANT }) })
     for (const reader of [...many, other]) await reader.event('snapshot')
@@ -270,7 +267,7 @@ t.test(
     const giving = setInterval(() => held.shift()?.(), 1)
     t.teardown(() => clearInterval(giving))
     await waitFor(() => haveIt(3) === many.length)
-    t.ok(written[0]! > 1_000, 'a turn says what it has written')
+    t.ok(written.reduce((sum, bytes) => sum + bytes) > 2 * 90 * 150, 'turns say what was written in them')
     const reader = await late
     const revisionsOf = ({ events }: Reader) =>
       events.flatMap(({ event, data }) => (event === 'snapshot' ? data.jobs : [data])).map(({ revision }) => revision)
@@ -280,6 +277,82 @@ t.test(
     }
   },
 )
+
+t.test('a snapshot that is newer than a delivery waits for its end, so that no older state follows', async t => {
+  const world = new World()
+  world.commit(A)
+  const { held, loopTurns } = createHeldTurns()
+  const { open } = await createStation(t, world, { loopTurns, timing: { atOnceMs: 0 } })
+  const first = await open()
+  const second = await open({ filter: filter({ topLevel: true }) })
+  for (const reader of [first, second]) await reader.event('snapshot')
+  world.change(A)
+  await waitFor(() => held.length > 0)
+  world.change(A)
+  const opening = open({ filter: filter({ topLevel: true }), lastEventId: `${Date.now()}.1` })
+  await waitFor(() => world.snapshotReads.length === 3)
+  await new Promise(resolve => setImmediate(resolve))
+  const giving = setInterval(() => held.shift()?.(), 1)
+  t.teardown(() => clearInterval(giving))
+  const late = await opening
+  await late.event('snapshot')
+  world.change(A)
+  await Promise.all([second.revision(A, 4), late.revision(A, 4)])
+  const shown = late.events.flatMap(({ event, data }) => (event === 'snapshot' ? data.jobs : [data]))
+  t.same(
+    shown.map(({ revision }) => revision),
+    [3, 4],
+  )
+})
+
+t.test('a resume shows an end that came while the streams of its tenant got an earlier change', async t => {
+  const world = new World()
+  world.commit(A)
+  world.commit(B)
+  const { held, loopTurns } = createHeldTurns()
+  const { open } = await createStation(t, world, { loopTurns, timing: { atOnceMs: 0, reconcileMs: 50 } })
+  // A feed gets its changes with the first write, and the other one in a turn.
+  const first = await open({ filter: filter({ jobIds: [B] }) })
+  const second = await open()
+  for (const reader of [first, second]) await reader.event('snapshot')
+  // A transaction that wrote its end ten minutes ago, and has not committed yet.
+  const late = world.begin()
+  const written = Date.now() - 600_000
+  world.announce([world.commit(B), world.commit(A)])
+  await waitFor(() => held.length > 0)
+  world.announce([world.commit(A, { updatedAtMs: written }, 'completed', late)])
+  const seen = world.revisionReads
+  await waitFor(() => world.revisionReads > seen + 2)
+  world.change(B, {}, 'cancel_requested')
+  const giving = setInterval(() => held.shift()?.(), 1)
+  t.teardown(() => clearInterval(giving))
+  await second.revision(B, 3)
+  const behind = second.events.slice(0, 1 + second.events.findIndex(({ data }) => data.revision === 3))
+  const hasEnd = behind.some(({ data }) => data.status === 'completed')
+  const again = await open({ lastEventId: behind.at(-1)!.id })
+  const { data } = await again.event('snapshot')
+  t.ok(hasEnd || data.jobs.some(({ status }) => status === 'completed'), 'before the cut, or after it')
+})
+
+t.test('no snapshot is made for readers that have left while it waited for its turn', async t => {
+  const world = new World()
+  for (let n = 0; n < 60; n += 1) world.commit(jobId(n))
+  const { held, written, loopTurns } = createHeldTurns()
+  const { open, live } = await createStation(t, world, { loopTurns })
+  const leaving = new AbortController()
+  const wide = [60, 59, 58, 57, 56].map(count => filter({ jobIds: Array.from({ length: count }, (_, n) => jobId(n)) }))
+  const opening = wide.map(one => live.open(request({ filter: one, left: leaving.signal })))
+  const refused = Promise.all(opening.map(one => t.rejects(one, { code: 'too_many_streams' })))
+  await waitFor(() => held.length === 5)
+  leaving.abort()
+  for (const give of held.splice(0)) give()
+  await refused
+  t.ok(written.every(bytes => bytes === 0))
+  const stays = open()
+  await waitFor(() => held.length === 1)
+  held.shift()?.()
+  t.equal((await (await stays).event('snapshot')).data.jobs.length, 60)
+})
 
 t.test('a snapshot of many jobs is made in a turn of the event loop, and a small one at once', async t => {
   const world = new World()
