@@ -278,6 +278,25 @@ t.test(
   },
 )
 
+t.test('what changes during a delivery is flushed after it, whatever else happens', async t => {
+  const world = new World()
+  world.commit(A)
+  const { held, loopTurns } = createHeldTurns()
+  const { open } = await createStation(t, world, { loopTurns, timing: { atOnceMs: 0, reconcileMs: 60_000 } })
+  const readers = [await open(), await open()]
+  for (const reader of readers) await reader.event('snapshot')
+  world.change(A)
+  await waitFor(() => held.length === 1)
+  world.change(A)
+  // Until the flush that the change would have had without a delivery must have come.
+  await new Promise(resolve => setTimeout(resolve, 100))
+  t.equal(held.length, 1)
+  held.shift()?.()
+  const giving = setInterval(() => held.shift()?.(), 1)
+  t.teardown(() => clearInterval(giving))
+  for (const reader of readers) await reader.revision(A, 3)
+})
+
 t.test('a snapshot that is newer than a delivery waits for its end, so that no older state follows', async t => {
   const world = new World()
   world.commit(A)
@@ -307,14 +326,14 @@ t.test('a snapshot that is newer than a delivery waits for its end, so that no o
 
 t.test('a resume shows an end that came while the streams of its tenant got an earlier change', async t => {
   const world = new World()
-  world.commit(A)
-  world.commit(B)
+  for (const id of [A, B, C]) world.commit(id)
   const { held, loopTurns } = createHeldTurns()
   const { open } = await createStation(t, world, { loopTurns, timing: { atOnceMs: 0, reconcileMs: 50 } })
-  // A feed gets its changes with the first write, and the other one in a turn.
+  // Two feeds come before the third one, which gets its changes in a turn.
   const first = await open({ filter: filter({ jobIds: [B] }) })
+  const between = await open({ filter: filter({ jobIds: [B], topLevel: true }) })
   const second = await open()
-  for (const reader of [first, second]) await reader.event('snapshot')
+  for (const reader of [first, between, second]) await reader.event('snapshot')
   // A transaction that wrote its end ten minutes ago, and has not committed yet.
   const late = world.begin()
   const written = Date.now() - 600_000
@@ -323,11 +342,11 @@ t.test('a resume shows an end that came while the streams of its tenant got an e
   world.announce([world.commit(A, { updatedAtMs: written }, 'completed', late)])
   const seen = world.revisionReads
   await waitFor(() => world.revisionReads > seen + 2)
-  world.change(B, {}, 'cancel_requested')
+  world.change(C, {}, 'cancel_requested')
   const giving = setInterval(() => held.shift()?.(), 1)
   t.teardown(() => clearInterval(giving))
-  await second.revision(B, 3)
-  const behind = second.events.slice(0, 1 + second.events.findIndex(({ data }) => data.revision === 3))
+  await second.revision(C, 2)
+  const behind = second.events.slice(0, 1 + second.events.findIndex(({ data }) => data.id === C))
   const hasEnd = behind.some(({ data }) => data.status === 'completed')
   const again = await open({ lastEventId: behind.at(-1)!.id })
   const { data } = await again.event('snapshot')
