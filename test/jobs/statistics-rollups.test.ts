@@ -53,7 +53,7 @@ const inTime = async (run: () => Promise<number | null>): Promise<number> => {
 
 /** Rolls up all that can be. */
 const rollUp = async (database: Database, options: Partial<RollUpOptions> = {}): Promise<void> => {
-  await inTime(createRollUp({ database, workMs: 60_000, marksEveryMs: 0, ...options }))
+  await inTime(createRollUp({ database, runMs: 60_000, marksEveryMs: 0, ...options }))
 }
 
 const levels = async ({ pool }: World, tenantId: string = TENANTS[0]): Promise<Record<string, number>> => {
@@ -438,7 +438,7 @@ t.test('counts are exact and percentiles within 1 %, whatever changes between ro
 t.test('a change of the past is counted at once, and what is stored is counted again', async t => {
   const world = await openWorld(t)
   // It has looked at the time before the transaction below begins.
-  const run = createRollUp({ database: world.database, workMs: 60_000, marksEveryMs: 0 })
+  const run = createRollUp({ database: world.database, runMs: 60_000, marksEveryMs: 0 })
   const scope = scopeWith({ allOrganizations: true })
   const all = { since: new Date(NOW - 100 * DAY_MS) }
   const totals = async () => {
@@ -497,7 +497,7 @@ t.test('an hour is rolled up only when every transaction is over that may have e
   // It has ended jobs in that hour, when that was the present hour, so that no trigger has marked it.
   await client.query("SET session_replication_role = 'replica'; BEGIN")
   await insert(client, jobs)
-  const run = createRollUp({ database: world.database, workMs: 60_000, marksEveryMs: 0 })
+  const run = createRollUp({ database: world.database, runMs: 60_000, marksEveryMs: 0 })
   await run()
   t.equal(await run(), null)
   t.same(await levels(world), {}, 'nothing is rolled up while the transaction is open')
@@ -521,7 +521,7 @@ t.test('replicas that roll up at the same time store each period once', async t 
       onConnectionError: () => undefined,
     })
     t.teardown(() => database.close())
-    return createRollUp({ database, workMs: 60_000, marksEveryMs: 0 })
+    return createRollUp({ database, runMs: 60_000, marksEveryMs: 0 })
   })
   await Promise.all(replicas.map(inTime))
   for (let round = 0; round < 3; round += 1) {
@@ -556,7 +556,7 @@ t.test(
       })),
     )
     await world.pool.query('ALTER TABLE progress_jobs ENABLE TRIGGER USER')
-    const run = createRollUp({ database: world.database, workMs: 0 })
+    const run = createRollUp({ database: world.database, runMs: 0 })
     await run()
     t.equal(await inTime(run), 0, 'a run without time does nothing')
     const step = async () => {
@@ -582,6 +582,29 @@ t.test(
     await check(t, world, scope, { since: new Date(NOW - 366 * DAY_MS), bucket: 'week' }, 'in the end')
   },
 )
+
+t.test('a run goes on until nothing is left, and rests after each piece for as long as the piece took', async t => {
+  const world = await openWorld(t)
+  await insert(
+    world.pool,
+    Array.from({ length: 20 }, (_, n) => ({
+      ...drawJob(drawFrom(n), TODAY - n * DAY_MS - HOUR_MS),
+      tenantId: TENANTS[0],
+      isPartition: false,
+    })),
+  )
+  const rests: number[] = []
+  const begunMs = performance.now()
+  const rest = (tookMs: number) => {
+    rests.push(tookMs)
+    return Promise.resolve()
+  }
+  const pieces = await inTime(createRollUp({ database: world.database, rest }))
+  t.equal((await levels(world))['day'], 20)
+  t.equal(rests.length, pieces)
+  const workedMs = rests.reduce((sum, ms) => sum + ms, 0)
+  t.ok(rests.every(ms => ms > 0) && workedMs < performance.now() - begunMs)
+})
 
 t.test('a token of one job, and a job that no roll-up knows, are counted from the jobs', async t => {
   const world = await openWorld(t)

@@ -1,13 +1,17 @@
 import type { Database } from '../../database/connection.ts'
 import { FUNCTIONS } from '../../database/functions.ts'
+import { restAfter } from '../retention.ts'
 
 /**
  * Triggers mark what changes in jobs that finished more than five minutes ago (functions/statistics_marks.sql). So long, and five
  * minutes more for a clock that is set back, nothing is rolled up.
  */
 const CLOSED_AFTER_SECONDS = 600
-/** How long one run works. The rest of the time belongs to others, also while three years of jobs are rolled up. */
-const WORK_MS = 1_000
+/**
+ * So long one run goes on while there is work, rests included; the next one looks again at what is over and at the marks. It rests
+ * after each piece for as long as the piece took, so that years of jobs are rolled up in half of a connection and of a core.
+ */
+const RUN_MS = 60_000
 /** A day whose jobs change all the time is counted once in so long. Until then its marked hours are counted from the jobs. */
 const MARKS_EVERY_MS = 60_000
 
@@ -30,9 +34,10 @@ const hourOf = (time: string | null): string | undefined => time?.slice(0, 13)
 export interface RollUpOptions {
   database: Database
   isClosing?: () => boolean
-  workMs?: number
+  runMs?: number
   marksEveryMs?: number
   closedAfterSeconds?: number
+  rest?: (tookMs: number) => Promise<void>
 }
 
 /**
@@ -45,9 +50,10 @@ export interface RollUpOptions {
 export const createRollUp = ({
   database,
   isClosing = () => false,
-  workMs = WORK_MS,
+  runMs = RUN_MS,
   marksEveryMs = MARKS_EVERY_MS,
   closedAfterSeconds = CLOSED_AFTER_SECONDS,
+  rest = restAfter,
 }: RollUpOptions): (() => Promise<number | null>) => {
   let observed: Observation | null = null
   let closedUntil: string | null = null
@@ -91,13 +97,15 @@ export const createRollUp = ({
     const withMarks = begun - marksAt >= marksEveryMs
     if (withMarks) marksAt = begun
     for (let pieces = 0; ; pieces += 1) {
-      if (isClosing() || performance.now() - begun >= workMs) return pieces
+      const beganMs = performance.now()
+      if (isClosing() || beganMs - begun >= runMs) return pieces
       const [row] = await database.query<{ done: string | null }>(
         'headway_roll_up_statistics',
         `SELECT ${FUNCTIONS}.roll_up_statistics($1, $2) AS done`,
         [until, withMarks],
       )
       if (row?.done == null) return pieces
+      await rest(performance.now() - beganMs)
     }
   }
 }

@@ -125,7 +125,7 @@ export const openWorld = async postgres => {
   const jobIds = rows.map(row => row.id)
   await reportAll(database, jobIds)
   // The first look notes what is under way, the second one begins when that is over.
-  const rollUp = createRollUp({ database, workMs: 60_000 })
+  const rollUp = createRollUp({ database, runMs: 60_000 })
   await rollUp()
   if (!(await rollUp())) throw new Error('nothing was rolled up')
   const plans = []

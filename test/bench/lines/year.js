@@ -8,6 +8,7 @@ import { BASE_PATH, startService } from '../environment/service.js'
 import { mint, SECRET } from '../environment/tokens.js'
 import { LARGE_TENANT, SMALL_TENANT } from '../lists/fill.js'
 import { startLoad } from '../load/load.js'
+import { rollUpAll } from '../statistics/roll-up.js'
 import { DAYS, fillYear } from '../year/fill.js'
 import { LISTS, SEARCHES, STATISTICS } from '../year/paths.js'
 
@@ -131,6 +132,17 @@ const measure = async ({ databaseUrl, postgres, load, readers, client, seconds, 
   }
 }
 
+/** A service that lived through the year has rolled up what is over. */
+const rollUp = async url => {
+  const { openDatabase } = await import('../../../dist/database/connection.js')
+  const database = openDatabase({ url, poolSize: 1, preparedStatements: true, onConnectionError: () => undefined })
+  try {
+    return await rollUpAll(database)
+  } finally {
+    await database.close()
+  }
+}
+
 export const year = {
   name: 'year',
   title:
@@ -144,6 +156,8 @@ export const year = {
     log(
       `  rows in ${filled.rowsSeconds.toFixed(0)} s, indexes in ${filled.indexesSeconds.toFixed(0)} s, vacuum in ${filled.vacuumSeconds.toFixed(0)} s`,
     )
+    const rolledUp = await rollUp(databaseUrl)
+    log(`  statistics rolled up in ${rolledUp.seconds.toFixed(0)} s, ${rolledUp.pieces} pieces`)
     const load = await startLoad()
     const readers = await startLoad()
     const client = new pg.Client(databaseUrl)
@@ -154,7 +168,7 @@ export const year = {
       const after = await readSizes(client)
       const sentence =
         `${jobs.toLocaleString('en')} jobs of 50 tenants, one of which has half; one in ${sample} has its worker and history, ` +
-        `and each that is erased. The service started in ${(found.startMs / 1000).toFixed(1)} s. ` +
+        `and each that is erased. Statistics were rolled up in ${rolledUp.seconds.toFixed(0)} s of work before. The service started in ${(found.startMs / 1000).toFixed(1)} s. ` +
         `${found.retention}; the longest time without the answer to a heartbeat was ` +
         `${figure(found.quiet.longestPauseMs)} ms before and ${figure(found.erasing.longestPauseMs)} ms meanwhile, of ${RATES.heartbeats} a second.`
       const tables = [

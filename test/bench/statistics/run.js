@@ -7,6 +7,7 @@ import pg from 'pg'
 import { build } from '../environment/build.js'
 import { startPostgres } from '../environment/postgres.js'
 import { fill, LARGE_TENANT, SMALL_ORGANIZATION, SMALL_TENANT } from '../lists/fill.js'
+import { rollUpAll } from './roll-up.js'
 
 const DAY_MS = 86_400_000
 const DAYS = [1, 7, 30, 90, 366]
@@ -68,15 +69,9 @@ const SIZES = `
   SELECT level, count(*)::integer AS rows, round(sum(pg_column_size(r.*)) / 1048576.0, 1) AS mb
   FROM public.statistics_rollups r GROUP BY level ORDER BY level`
 
-const rollUp = async (database, createRollUp) => {
-  // What runs all the time: a second of work, and as long a rest as the schedule leaves.
-  const run = createRollUp({ database, workMs: 1_000 })
-  await run()
-  const begun = performance.now()
-  let pieces = 0
-  for (let more = 1; more > 0; pieces += more) more = (await run()) ?? 0
-  console.log(`\nrolled up in ${((performance.now() - begun) / 1000).toFixed(1)} s of work, ${pieces} pieces`)
-  await database.query(null, 'VACUUM ANALYZE public.statistics_rollups', [])
+const rollUp = async database => {
+  const { seconds, pieces } = await rollUpAll(database)
+  console.log(`\nrolled up in ${seconds.toFixed(1)} s of work, ${pieces} pieces`)
   for (const { level, rows, mb } of await database.query(null, SIZES, []))
     console.log(`${String(rows).padStart(9)} rows ${mb} MB  ${level}`)
   const [total] = await database.query(
@@ -129,7 +124,6 @@ const main = async () => {
   const { openDatabase } = await import('../../../dist/database/connection.js')
   const { FUNCTIONS } = await import('../../../dist/database/functions.js')
   const { createJobRepository } = await import('../../../dist/jobs/repository.js')
-  const { createRollUp } = await import('../../../dist/jobs/statistics/roll-up.js')
   const { readFormer } = await import('./former.js')
   const postgres = values.database === undefined ? await startPostgres() : null
   const url = values.database ?? (await postgres.createDatabase())
@@ -149,7 +143,7 @@ const main = async () => {
     }
     database = openDatabase({ url, poolSize: 2, preparedStatements: true, onConnectionError: () => undefined })
     const repository = createJobRepository(database)
-    await rollUp(database, createRollUp)
+    await rollUp(database)
     await measure(repository, times)
     await compare(database, repository, readFormer, FUNCTIONS, Math.min(5, times))
   } finally {

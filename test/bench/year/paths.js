@@ -65,4 +65,8 @@ export const STATISTICS = [
   ['statistics: a day', `/stats?since=${ago(1)}`],
   ['statistics: a week', `/stats?since=${ago(7)}`],
   ['statistics: 30 days', `/stats?since=${ago(30)}`],
+  ['statistics: 90 days', `/stats?since=${ago(90)}`],
+  ['statistics: 90 days by day', `/stats?since=${ago(90)}&bucket=day`],
+  ['statistics: a year', `/stats?since=${ago(365)}`],
+  ['statistics: a year by week', `/stats?since=${ago(365)}&bucket=week`],
 ]
