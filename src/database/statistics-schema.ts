@@ -56,6 +56,11 @@ export const statisticsCoverage = publicTable(
     daysFrom: time('days_from').notNull(),
     daysUntil: time('days_until').notNull(),
     hoursUntil: time('hours_until').notNull(),
+    /** Months all of whose days are stored, while some tenants have no row of them. */
+    pendingMonths: time('pending_months')
+      .array()
+      .notNull()
+      .default(sql`'{}'`),
   },
   () => [check('statistics_coverage_single', sql`single`)],
 )

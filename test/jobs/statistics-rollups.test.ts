@@ -583,6 +583,40 @@ t.test(
   },
 )
 
+t.test(
+  'months are added up after their days, a tenant at a time, so that no number of tenants takes too long',
+  async t => {
+    const world = await openWorld(t)
+    const lastMonth = new Date(TODAY)
+    lastMonth.setUTCDate(0)
+    const monthMs = Date.UTC(lastMonth.getUTCFullYear(), lastMonth.getUTCMonth())
+    // Two days: the first one is the oldest of all, so that the month is whole.
+    await insert(
+      world.pool,
+      TENANTS.flatMap(tenantId =>
+        [monthMs, monthMs + 5 * DAY_MS].map(ms => ({ ...drawJob(drawFrom(1), ms), tenantId, isPartition: false })),
+      ),
+    )
+    const step = async (statement: string, time: Date) =>
+      (await world.pool.query<{ done: string | boolean | null }>(`SELECT ${FUNCTIONS}.${statement} AS done`, [time]))
+        .rows[0]?.done
+    const done: (string | boolean)[] = []
+    for (let piece; done.length < 50 && (piece = await step('roll_up_statistics($1, true)', new Date(TODAY)));) {
+      done.push(piece)
+      if (piece !== 'month') t.notOk((await levels(world))['month'], `after ${String(piece)}`)
+    }
+    t.same(done, ['marks', 'marks', 'past', 'past', 'month'])
+    for (const tenantId of TENANTS) t.same(await levels(world, tenantId), { day: 2, month: 1 })
+    await world.pool.query("DELETE FROM statistics_rollups WHERE level = 'month'")
+    const months = async () => Promise.all(TENANTS.map(async id => (await levels(world, id))['month'] ?? 0))
+    t.equal(await step("store_month($1, '0 seconds')", new Date(monthMs)), false)
+    t.equal(Math.max(...(await months())) + Math.min(...(await months())), 1, 'one tenant a time')
+    t.equal(await step("store_month($1, '0 seconds')", new Date(monthMs)), false)
+    t.same(await months(), [1, 1])
+    t.equal(await step("store_month($1, '0 seconds')", new Date(monthMs)), true, 'nothing is left')
+  },
+)
+
 t.test('a run goes on until nothing is left, and rests after each piece for as long as the piece took', async t => {
   const world = await openWorld(t)
   await insert(

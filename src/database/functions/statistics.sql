@@ -32,6 +32,7 @@ $$;
 -- A token of one job is looked up by the job's id, which these indexes do not have. Each connection plans the statement once: to
 -- plan it takes ten times as long as to count a hundred jobs. The tables are read in subqueries with OFFSET 0, once for each tenant
 -- and span: the planner, which does not know how few these are, would otherwise read all jobs of the tenant and compare them.
+-- Jobs are grouped by a hash: to sort them takes longer than all the rest.
 CREATE FUNCTION headway.count_finished(
   tenant_ids uuid[], since timestamptz[], until timestamptz[], period text, owns boolean[], wholes boolean[], most_values integer,
   merges boolean DEFAULT false, all_organizations boolean DEFAULT true, organization_id uuid DEFAULT NULL,
@@ -40,7 +41,8 @@ CREATE FUNCTION headway.count_finished(
   tenant_id uuid, starts_at timestamptz, whose smallint, organization_id_or_nil uuid, jobs bigint, types json, total json
 )
 LANGUAGE plpgsql STABLE SET timezone = 'UTC' SET plan_cache_mode = force_generic_plan SET jit = off
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_sort = off
+SET work_mem = '32MB'
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -144,7 +146,7 @@ BEGIN
       coalesce(CASE WHEN o.own THEN e.organization_id END, '00000000-0000-0000-0000-000000000000') AS organization_id,
       CASE WHEN NOT w.whole THEN e.job_type COLLATE "C" END AS name,
       e.kind, headway.bucket_of(e.seconds) AS bucket, count(*) AS n,
-      string_agg(e.seconds::text, ',') AS exact,
+      array_agg(e.seconds) FILTER (WHERE e.seconds IS NOT NULL) AS exact,
       count(*) FILTER (WHERE e.failed) AS failed,
       sum(e.items) AS items, sum(e.seconds) FILTER (WHERE e.items > 0) AS counting_seconds,
       min(e.known_unit COLLATE "C") FILTER (WHERE e.known_unit <> 'unknown') AS first_unit,
@@ -159,7 +161,7 @@ BEGIN
     GROUP BY 1, 2, 3, 4, 5, 6, 7
     UNION ALL
     SELECT s.tenant_id, s.starts_at, s.whose, s.organization_id, s.name COLLATE "C", p.kind, p.bucket, sum(p.n),
-      string_agg(p.exact, ','), sum(p.failed), sum(p.items), sum(p.counting_seconds), min(p.first_unit COLLATE "C"),
+      array_agg(p.exact::float8) FILTER (WHERE p.exact IS NOT NULL), sum(p.failed), sum(p.items), sum(p.counting_seconds), min(p.first_unit COLLATE "C"),
       max(p.last_unit COLLATE "C"), max(p.longest),
       sum(p.stale), string_agg(p.stale_again, ','), sum(p.recovered), string_agg(p.recovered_again, ',')
     FROM stored s CROSS JOIN LATERAL headway.pieces_of(s.counts, headway.ms(s.starts_at)) AS p
@@ -178,7 +180,7 @@ BEGIN
           THEN json_build_array(min(g.first_unit COLLATE "C"), max(g.last_unit COLLATE "C")) END,
         'longest', max(g.longest) FILTER (WHERE g.kind = 'ended'),
         'values', CASE WHEN sum(g.n) FILTER (WHERE g.kind = 'ended' AND g.bucket IS NOT NULL) <= most_values
-          THEN headway.list(string_agg(g.exact, ',') FILTER (WHERE g.kind = 'ended')) END,
+          THEN headway.list(string_agg(array_to_string(g.exact, ','), ',') FILTER (WHERE g.kind = 'ended' AND g.n <= most_values)) END,
         'buckets', CASE WHEN sum(g.n) FILTER (WHERE g.kind = 'ended' AND g.bucket IS NOT NULL) > most_values
           THEN headway.list(string_agg(g.bucket::text, ',' ORDER BY g.bucket) FILTER (WHERE g.kind = 'ended')) END,
         'counts', CASE WHEN sum(g.n) FILTER (WHERE g.kind = 'ended' AND g.bucket IS NOT NULL) > most_values
@@ -187,7 +189,7 @@ BEGIN
         'late', sum(g.n) FILTER (WHERE g.kind = 'late'),
         'latest', max(g.longest) FILTER (WHERE g.kind = 'late'),
         'lateValues', CASE WHEN sum(g.n) FILTER (WHERE g.kind = 'late') <= most_values
-          THEN headway.list(string_agg(g.exact, ',') FILTER (WHERE g.kind = 'late')) END,
+          THEN headway.list(string_agg(array_to_string(g.exact, ','), ',') FILTER (WHERE g.kind = 'late' AND g.n <= most_values)) END,
         'lateBuckets', CASE WHEN sum(g.n) FILTER (WHERE g.kind = 'late') > most_values
           THEN headway.list(string_agg(g.bucket::text, ',' ORDER BY g.bucket) FILTER (WHERE g.kind = 'late')) END,
         'lateCounts', CASE WHEN sum(g.n) FILTER (WHERE g.kind = 'late') > most_values
@@ -390,12 +392,12 @@ BEGIN
 END
 $$;
 
--- Does one piece of work on the roll-ups, and answers which: `hour`, `day`, `marks`, `past`; null if there is none, or another process
+-- Does one piece of work on the roll-ups, and answers which: `hour`, `day`, `marks`, `month`, `past`; null if there is none, or another process
 -- does it. Every transaction that may have changed a job that finished before `closed_until`, and has not marked the hour, must be
 -- over: the caller has waited for that (src/jobs/statistics/roll-up.ts).
 --
--- In order: the days and hours that are over, then the hours that are marked, then the past, newest first, for a database whose
--- jobs are older than its roll-ups. No other transaction waits for this one: it locks rows that nothing else writes.
+-- In order: the days and hours that are over, then the hours that are marked, then the months all of whose days are stored, then
+-- the past, newest first, for a database whose jobs are older than its roll-ups. No other transaction waits for this one: it locks rows that nothing else writes.
 CREATE FUNCTION headway.roll_up_statistics(closed_until timestamptz, with_marks boolean) RETURNS text
 LANGUAGE plpgsql SET timezone = 'UTC' SET jit = off SET lock_timeout = '250ms' SET enable_seqscan = off AS $$
 #variable_conflict use_column
@@ -403,6 +405,7 @@ DECLARE
   coverage public.statistics_coverage;
   today CONSTANT timestamptz := date_trunc('day', closed_until);
   day timestamptz;
+  month timestamptz;
   tenants uuid[];
   hours timestamptz[];
   seen bigint[];
@@ -426,10 +429,8 @@ BEGIN
   IF coverage.days_until < today THEN
     day := coverage.days_until;
     PERFORM headway.store_day(headway.tenants_of(day), day);
-    UPDATE public.statistics_coverage c SET days_until = day + interval '1 day', hours_until = greatest(c.hours_until, day + interval '1 day');
-    IF date_trunc('month', day + interval '1 day') = day + interval '1 day' AND date_trunc('month', day) >= coverage.days_from THEN
-      PERFORM headway.store_month(headway.tenants_with_roll_ups(), date_trunc('month', day));
-    END IF;
+    UPDATE public.statistics_coverage c SET days_until = day + interval '1 day', hours_until = greatest(c.hours_until, day + interval '1 day'),
+      pending_months = c.pending_months || headway.months_within(date_trunc('month', day), day + interval '1 day', coverage.days_from);
     RETURN 'day';
   END IF;
 
@@ -448,9 +449,11 @@ BEGIN
       WHERE m.hour >= day AND m.hour < day + interval '1 day';
       IF day >= coverage.days_from AND day < coverage.days_until THEN
         PERFORM headway.store_day(tenants, day);
-        IF date_trunc('month', day) >= coverage.days_from AND date_trunc('month', day) + interval '1 month' <= coverage.days_until THEN
-          PERFORM headway.store_month(tenants, date_trunc('month', day));
-        END IF;
+        DELETE FROM public.statistics_rollups r USING unnest(tenants) AS t (id)
+        WHERE r.tenant_id = t.id AND r.level = 'month' AND r.starts_at = date_trunc('month', day);
+        UPDATE public.statistics_coverage c
+        SET pending_months = array_remove(c.pending_months, date_trunc('month', day))
+          || headway.months_within(date_trunc('month', day), c.days_until, c.days_from);
       ELSIF day >= coverage.days_until THEN
         PERFORM headway.store_counts(tenants, h.at, h.at + interval '1 hour', 'hour')
         FROM unnest(hours) AS h (at) WHERE h.at < coverage.hours_until;
@@ -458,6 +461,15 @@ BEGIN
       DELETE FROM public.statistics_marks m WHERE m.id = ANY (seen);
       RETURN 'marks';
     END IF;
+  END IF;
+
+  IF coverage.pending_months <> '{}' THEN
+    month := coverage.pending_months[1];
+    -- Days of it are missing again if the clock was set back.
+    IF headway.months_within(month, coverage.days_until, coverage.days_from) = '{}' OR headway.store_month(month) THEN
+      UPDATE public.statistics_coverage c SET pending_months = array_remove(c.pending_months, month);
+    END IF;
+    RETURN 'month';
   END IF;
 
   -- The last day before the roll-ups that has a finished job or an alarm.
@@ -475,10 +487,8 @@ BEGIN
   ELSE
     PERFORM headway.store_day(headway.tenants_of(day), day);
   END IF;
-  UPDATE public.statistics_coverage c SET days_from = day;
-  PERFORM headway.store_month(headway.tenants_with_roll_ups(), m.at)
-  FROM generate_series(date_trunc('month', day), coverage.days_from, interval '1 month') AS m (at)
-  WHERE m.at >= day AND m.at < coverage.days_from AND m.at + interval '1 month' <= coverage.days_until;
+  UPDATE public.statistics_coverage c SET days_from = day,
+    pending_months = c.pending_months || headway.months_within(day, c.days_until, day, coverage.days_from);
   RETURN 'past';
 END
 $$;
@@ -504,7 +514,34 @@ CREATE FUNCTION headway.tenants_with_roll_ups() RETURNS uuid[] LANGUAGE sql STAB
   SELECT coalesce(array_agg(t.id), '{}') FROM tenants t WHERE t.id IS NOT NULL
 $$;
 
--- Stores a month of these tenants anew, from its days, all of which must be stored.
-CREATE FUNCTION headway.store_month(tenant_ids uuid[], month timestamptz) RETURNS void LANGUAGE sql SET timezone = 'UTC' SET jit = off AS $$
-  SELECT headway.store_counts(tenant_ids, month, month + interval '1 month', 'month')
+-- The months from that of `first` on, and before `last`, of which all days lie between `days_from` and `days_until`, newest first.
+CREATE FUNCTION headway.months_within(first timestamptz, days_until timestamptz, days_from timestamptz, last timestamptz DEFAULT NULL)
+RETURNS timestamptz[] LANGUAGE sql STABLE SET timezone = 'UTC' SET jit = off AS $$
+  SELECT coalesce(array_agg(m.at ORDER BY m.at DESC), '{}')
+  FROM generate_series(date_trunc('month', first), days_until - interval '1 month', interval '1 month') AS m (at)
+  WHERE m.at >= days_from AND m.at < coalesce(last, first + interval '1 second')
+$$;
+
+-- Stores a month from its days, all of which must be stored, for those tenants that have none, and answers whether no tenant is
+-- left. To add up the days of all tenants may take minutes, so it stops after the tenant with which it has worked for `most`. While
+-- a tenant has a mark in the month, nobody would read it.
+CREATE FUNCTION headway.store_month(month timestamptz, most interval DEFAULT '1 second') RETURNS boolean
+LANGUAGE plpgsql SET timezone = 'UTC' SET jit = off SET enable_seqscan = off AS $$
+DECLARE
+  until CONSTANT timestamptz := month + interval '1 month';
+  begun CONSTANT timestamptz := clock_timestamp();
+  tenant uuid;
+BEGIN
+  FOREACH tenant IN ARRAY headway.tenants_with_roll_ups() LOOP
+    CONTINUE WHEN EXISTS (SELECT FROM public.statistics_rollups r WHERE r.tenant_id = tenant AND r.level = 'month' AND r.starts_at = month)
+      OR NOT EXISTS (SELECT FROM public.statistics_rollups r
+        WHERE r.tenant_id = tenant AND r.level = 'day' AND r.starts_at >= month AND r.starts_at < until)
+      OR EXISTS (SELECT FROM public.statistics_marks m WHERE m.tenant_id = tenant AND m.hour >= month AND m.hour < until);
+    PERFORM headway.store_counts(ARRAY[tenant], month, until, 'month');
+    IF clock_timestamp() >= begun + most THEN
+      RETURN false;
+    END IF;
+  END LOOP;
+  RETURN true;
+END
 $$;

@@ -1,0 +1,1 @@
+ALTER TABLE "public"."statistics_coverage" ADD COLUMN "pending_months" timestamp (3) with time zone[] DEFAULT '{}' NOT NULL;
