@@ -63,17 +63,21 @@ class Distribution {
   /** The percentiles, interpolated between neighbours as `percentile_cont` of Postgres does; nulls if there is no value. */
   percentiles(parts: readonly number[]): (number | null)[] {
     if (this.#size === 0) return parts.map(() => null)
-    const points: (readonly [number, number])[] = this.#values.map(value => [value, 1] as const)
-    // No estimate is longer than the longest.
-    for (const [bucket, count] of this.#buckets) points.push([Math.min(middleOf(bucket), this.#longest), count])
-    points.sort(([a], [b]) => a - b)
+    // Typed arrays are sorted without calling a function for each comparison: all types of a year have some 10,000 buckets.
+    const values = Float64Array.from(this.#values).sort()
+    const buckets = Int16Array.from(this.#buckets.keys()).sort()
     const at = (place: number): number => {
-      let passed = 0
-      for (const [value, count] of points) {
-        passed += count
-        if (place < passed) return value
+      let inBuckets = 0
+      let before = 0
+      for (const bucket of buckets) {
+        // No estimate is longer than the longest.
+        const middle = Math.min(middleOf(bucket), this.#longest)
+        while (inBuckets + before <= place && (values[before] ?? Infinity) <= middle) before += 1
+        if (inBuckets + before > place) break
+        inBuckets += this.#buckets.get(bucket) ?? 0
+        if (inBuckets + before > place) return middle
       }
-      return this.#longest
+      return values[place - inBuckets] ?? this.#longest
     }
     return parts.map(part => {
       const place = part * (this.#size - 1)
