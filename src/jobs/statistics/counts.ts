@@ -70,12 +70,12 @@ class Distribution {
       let inBuckets = 0
       let before = 0
       for (const bucket of buckets) {
-        // No estimate is longer than the longest.
-        const middle = Math.min(middleOf(bucket), this.#longest)
-        while (inBuckets + before <= place && (values[before] ?? Infinity) <= middle) before += 1
+        // No estimate is longer than the longest. Most buckets are passed without it.
+        const middle = () => Math.min(middleOf(bucket), this.#longest)
+        while (inBuckets + before <= place && before < values.length && (values[before] ?? 0) <= middle()) before += 1
         if (inBuckets + before > place) break
         inBuckets += this.#buckets.get(bucket) ?? 0
-        if (inBuckets + before > place) return middle
+        if (inBuckets + before > place) return middle()
       }
       return values[place - inBuckets] ?? this.#longest
     }
