@@ -32,7 +32,7 @@ $$;
 -- A token of one job is looked up by the job's id, which these indexes do not have. Each connection plans the statement once: to
 -- plan it takes ten times as long as to count a hundred jobs. The tables are read in subqueries with OFFSET 0, once for each tenant
 -- and span: the planner, which does not know how few these are, would otherwise read all jobs of the tenant and compare them.
--- Jobs are grouped by a hash: to sort them takes longer than all the rest.
+-- Jobs are grouped in memory: with 4 MB, a week of ten thousand jobs a day goes to the disk and takes twice as long.
 CREATE FUNCTION headway.count_finished(
   tenant_ids uuid[], since timestamptz[], until timestamptz[], period text, owns boolean[], wholes boolean[], most_values integer,
   merges boolean DEFAULT false, all_organizations boolean DEFAULT true, organization_id uuid DEFAULT NULL,
@@ -41,8 +41,7 @@ CREATE FUNCTION headway.count_finished(
   tenant_id uuid, starts_at timestamptz, whose smallint, organization_id_or_nil uuid, jobs bigint, types json, total json
 )
 LANGUAGE plpgsql STABLE SET timezone = 'UTC' SET plan_cache_mode = force_generic_plan SET jit = off
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_sort = off
-SET work_mem = '32MB'
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET work_mem = '32MB'
 AS $$
 #variable_conflict use_column
 BEGIN
