@@ -158,6 +158,8 @@ async function run(seed: number, steps: number): Promise<{ wrong: string[]; cuts
       maxStreamsPerCaller: 1_000,
       loopTurns: new LoopTurns(),
       log: silentLog,
+      // In every other run all feeds of a tenant but the first get their changes in turns.
+      timing: { atOnceMs: seed % 2 },
       now,
       random,
     })
