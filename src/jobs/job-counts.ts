@@ -14,7 +14,7 @@ export interface JobCounts {
 }
 
 /**
- * Reads the active jobs by the partial index `progress_jobs_active`, and the first entries of `progress_jobs_finished_at`. Its
+ * Reads the active jobs by the partial index `progress_jobs_active`, and the first entries of `progress_jobs_retention`. Its
  * cost does not grow with the number of finished jobs. Partitions are left out, because they are erased with their batch.
  */
 export const countJobs = async (database: Database): Promise<JobCounts> => {
@@ -27,7 +27,7 @@ export const countJobs = async (database: Database): Promise<JobCounts> => {
        coalesce(date_part('epoch', now() - least(
          min(updated_at) FILTER (WHERE status = 'pending' AND parent_job_id IS NULL),
          (SELECT f.finished_at FROM public.progress_jobs f
-          WHERE f.finished_at IS NOT NULL AND f.parent_job_id IS NULL ORDER BY f.finished_at LIMIT 1))), 0) AS "oldestSeconds"
+          WHERE f.finished_at IS NOT NULL AND f.parent_job_id IS NULL ORDER BY f.finished_at NULLS FIRST LIMIT 1))), 0) AS "oldestSeconds"
      FROM public.progress_jobs WHERE finished_at IS NULL`,
     [],
   )

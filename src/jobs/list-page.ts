@@ -4,7 +4,7 @@ import { progressJobs } from '../database/schema.ts'
 import type { Scope } from './identity.ts'
 import type { ListPosition } from './list-cursor.ts'
 import { findByName, nameHolds, type NameSearch } from './list-search.ts'
-import { hasSameFilters, sourcesOf, widerThan, type ListSources } from './list-sources.ts'
+import { hasSameFilters, sourcesOf, sourcesWithin, widerThan, type ListSources } from './list-sources.ts'
 import type { ListJobs } from './use-cases.ts'
 
 /** No more jobs are looked at to count those of a list, because counting millions of rows would slow every list. */
@@ -147,22 +147,36 @@ const filtersOf = ({ active, finished, search }: ListSources): SQL[] =>
   [...(active === null ? [] : [active]), ...finished].map(filter => withName(filter, search))
 
 /**
+ * A SELECT of `shown` for each source, in the order of the index that has the jobs. Told no order, the planner reads the table from its
+ * beginning, past the jobs of other tenants and other outcomes, because it takes those that are wanted to be everywhere.
+ */
+const countedOf = (scope: Scope, query: ListJobs, shown: SQL): SQL[] => {
+  const { active, ...sources } = sourcesOf(scope, query)
+  // A batch or one job: few jobs, in no order that an index has.
+  const isFew = query.parentJobId !== undefined || scope.jobId !== null
+  const byEnd = query.startedByUserId === undefined ? sql`finished_at` : sql`created_at`
+  const select = (filter: SQL, column: SQL) =>
+    sql`SELECT * FROM (
+      SELECT ${shown} FROM ${progressJobs} WHERE ${filter} ${isFew ? sql`` : sql`ORDER BY ${column} DESC`} LIMIT ${MAX_TOTAL}
+    ) AS jobs`
+  return [
+    ...filtersOf({ ...sources, active, finished: [] }).map(filter => select(filter, sql`created_at`)),
+    ...filtersOf({ ...sources, active: null }).map(filter => select(filter, byEnd)),
+  ]
+}
+
+/**
  * How many jobs the list has, of up to 10,000 that an index has with most of its filters, and how many were looked at. If these
  * were fewer than 10,000, the count is exact.
  */
 export const countOf = (scope: Scope, query: ListJobs): SQL => {
-  const wanted = filtersOf(sourcesOf(scope, query))
-  if (wanted.length === 0) return sql`SELECT 0 AS total, 0 AS looked`
+  if (filtersOf(sourcesOf(scope, query)).length === 0) return sql`SELECT 0 AS total, 0 AS looked`
   const wider = widerThan(scope, query)
-  if (hasSameFilters(query, wider)) {
-    // Without a column of its own, so that an index alone tells the number.
-    const all = wanted.map(filter => sql`SELECT FROM ${progressJobs} WHERE ${filter}`)
-    return sql`SELECT count(*)::integer AS total, count(*)::integer AS looked FROM (${union(all)} LIMIT ${MAX_TOTAL}) AS counted`
-  }
-  const selects = filtersOf(sourcesOf(scope, wider)).map(
-    filter => sql`SELECT (${or(...wanted)}) AS wanted FROM ${progressJobs} WHERE ${filter}`,
-  )
+  const wanted = filtersOf(sourcesWithin(scope, wider, query))
+  // Without a column of its own, so that an index alone tells the number.
+  const isAll = hasSameFilters(query, wider)
+  const selects = countedOf(scope, wider, isAll ? sql`` : sql`(${or(...wanted)}) AS wanted`)
   return sql`
-    SELECT count(*) FILTER (WHERE wanted)::integer AS total, count(*)::integer AS looked
+    SELECT ${isAll ? sql`count(*)` : sql`count(*) FILTER (WHERE wanted)`}::integer AS total, count(*)::integer AS looked
     FROM (${union(selects)} LIMIT ${MAX_TOTAL}) AS counted`
 }

@@ -154,6 +154,10 @@ const leadingFilter = (scope: Scope, query: ListJobs): Partial<ListJobs> | null 
   return deadline !== undefined && isSame(deadline, 'overdue') ? { deadline } : null
 }
 
+/** All statuses of active jobs, of finished ones, or of both. */
+const halvesOf = (statuses: readonly JobStatus[]): readonly JobStatus[] =>
+  JOB_STATUSES.filter(status => statuses.some(each => FINISHED.has(each) === FINISHED.has(status)))
+
 /**
  * A list that has all jobs of `query`, and possibly others, but that an index has without reading the others. Its jobs are looked
  * at when those of `query` are counted, so that counting few among many stops early.
@@ -169,8 +173,10 @@ export const widerThan = (scope: Scope, query: ListJobs): ListJobs => {
     ...(completedSince !== undefined && { completedSince }),
     ...(completedBefore !== undefined && { completedBefore }),
   }
-  const halves = JOB_STATUSES.filter(status => statuses.some(each => FINISHED.has(each) === FINISHED.has(status)))
-  if (lead !== null) return { ...always, ...lead, status: halves }
+  const halves = halvesOf(statuses)
+  // Failed jobs of one type have an index.
+  const hasIndex = lead?.jobType !== undefined && isSame(statuses, 'failed')
+  if (lead !== null) return { ...always, ...lead, status: hasIndex ? statuses : halves }
   const hasOnlyActive = outcomes.length === 0
   return {
     ...always,
@@ -191,6 +197,15 @@ const FILTERS = [
   'startedByUserId',
   'search',
 ] as const
+
+/**
+ * The conditions of a list's jobs, for jobs of a wider one. An outcome that both have is left out: the index of the wider list has
+ * no column that tells it.
+ */
+export const sourcesWithin = (scope: Scope, wider: ListJobs, query: ListJobs): ListSources => {
+  const statuses = statusesOf(query)
+  return sourcesOf(scope, isSame(statusesOf(wider), ...statuses) ? { ...query, status: halvesOf(statuses) } : query)
+}
 
 /** Whether two lists, one of which is wider than the other, have the same jobs by all of their filters. */
 export const hasSameFilters = (one: ListJobs, other: ListJobs): boolean =>

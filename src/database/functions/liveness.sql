@@ -259,7 +259,7 @@ BEGIN
   ids := ARRAY(
     SELECT id FROM public.progress_jobs
     WHERE parent_job_id IS NULL AND finished_at < expired AND finished_at >= coalesce(since, '-infinity')
-    ORDER BY finished_at LIMIT batch FOR UPDATE SKIP LOCKED);
+    ORDER BY finished_at NULLS FIRST LIMIT batch FOR UPDATE SKIP LOCKED);
   IF ids = '{}' THEN
     ids := ARRAY(
       SELECT id FROM public.progress_jobs

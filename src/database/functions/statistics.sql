@@ -474,7 +474,7 @@ BEGIN
   -- The last day before the roll-ups that has a finished job or an alarm.
   day := date_trunc('day', greatest(
     (SELECT j.finished_at FROM public.progress_jobs j WHERE j.finished_at IS NOT NULL AND j.finished_at < coverage.days_from
-      ORDER BY j.finished_at DESC LIMIT 1),
+      ORDER BY j.finished_at DESC NULLS LAST LIMIT 1),
     (SELECT e.at FROM public.job_events e WHERE e.type = 'failed' AND e.data ->> 'failureReason' = 'stale' AND e.at < coverage.days_from
       ORDER BY e.at DESC LIMIT 1)));
   IF day IS NULL THEN
