@@ -10,7 +10,10 @@ export const TENANT = '00000000-0000-0000-0000-000000000000'
 export const RUNNING = 20_000
 /** Webhooks of other tenants, so that nothing but their own statements sees them. */
 export const WEBHOOKS = 500
-/** Of the last month: far more than run. Where a third of all jobs run, the planner is right to scan them all. */
+/**
+ * Of the last month, and as many of other tenants, which end between them: far more than run. Where a third of all jobs run, the
+ * planner is right to scan them all.
+ */
 const FINISHED = 80_000
 
 const SEED = [
@@ -24,10 +27,11 @@ const SEED = [
   `INSERT INTO public.progress_jobs (tenant_id, job_type, name, total_count, own_total_count, processed_count, unit,
      heartbeat_timeout_seconds, status, started_at, heartbeat_at, finished_at, created_at, updated_at, progress_percent,
      revision, lifecycle, lifecycle_revision, started_by_user_id)
-   SELECT '${TENANT}', 'import:products', 'Importing products of day ' || n, 100, 100, 100, 'rows', 60, 'completed',
+   SELECT tenant, 'import:products', 'Importing products of day ' || n, 100, 100, 100, 'rows', 60, 'completed',
      at - interval '10 minutes', at, at, at - interval '11 minutes', at, 100, 5, 'completed', 5,
      CASE WHEN n % 2000 = 0 THEN 'rare' WHEN n % 2 = 0 THEN 'busy' END
-   FROM (SELECT n, now() - n * interval '30 seconds' AS at FROM generate_series(1, ${FINISHED}) AS n)`,
+   FROM (SELECT n, now() - n * interval '30 seconds' AS at FROM generate_series(1, ${FINISHED}) AS n) AS ends,
+     LATERAL (VALUES ('${TENANT}'::uuid), (('00000000-0000-0000-0002-' || lpad((n % 50)::text, 12, '0'))::uuid)) AS owners (tenant)`,
   // A tenth failed, and some were cancelled.
   `UPDATE public.progress_jobs SET status = 'failed', failure_reason = 'worker', progress_percent = 50
    WHERE finished_at IS NOT NULL AND right(name, 1) = '7'`,
