@@ -148,7 +148,8 @@ const filtersOf = ({ active, finished, search }: ListSources): SQL[] =>
 
 /**
  * A SELECT of `shown` for each source, in the order of the index that has the jobs. Told no order, the planner reads the table from its
- * beginning, past the jobs of other tenants and other outcomes, because it takes those that are wanted to be everywhere.
+ * beginning, past the jobs of other tenants and other outcomes, because it takes those that are wanted to be everywhere. The oldest
+ * come first: of them, vacuum has noted that all transactions see them, so that the index alone tells.
  */
 const countedOf = (scope: Scope, query: ListJobs, shown: SQL): SQL[] => {
   const { active, ...sources } = sourcesOf(scope, query)
@@ -157,7 +158,7 @@ const countedOf = (scope: Scope, query: ListJobs, shown: SQL): SQL[] => {
   const byEnd = query.startedByUserId === undefined ? sql`finished_at` : sql`created_at`
   const select = (filter: SQL, column: SQL) =>
     sql`SELECT * FROM (
-      SELECT ${shown} FROM ${progressJobs} WHERE ${filter} ${isFew ? sql`` : sql`ORDER BY ${column} DESC`} LIMIT ${MAX_TOTAL}
+      SELECT ${shown} FROM ${progressJobs} WHERE ${filter} ${isFew ? sql`` : sql`ORDER BY ${column}`} LIMIT ${MAX_TOTAL}
     ) AS jobs`
   return [
     ...filtersOf({ ...sources, active, finished: [] }).map(filter => select(filter, sql`created_at`)),
