@@ -148,7 +148,21 @@ const createFastify = (log: FastifyBaseLogger, trustedProxies: string[], timing:
  * most `shutdownGraceSeconds`.
  */
 export const createHttpServer = async (parts: HttpParts): Promise<FastifyInstance> => {
-  const { config, jobs, webhooks, badges, live, health, metrics, pressure, dashboard, log, identify, inFlight, loopTurns } = parts
+  const {
+    config,
+    jobs,
+    webhooks,
+    badges,
+    live,
+    health,
+    metrics,
+    pressure,
+    dashboard,
+    log,
+    identify,
+    inFlight,
+    loopTurns,
+  } = parts
   const { rateLimitPerSecond, rateLimitUnauthenticatedPerSecond, trustedProxies, corsOrigins } = config
   const timing = { ...TIMING, ...parts.timing }
   const app = createFastify(log, trustedProxies, timing)
