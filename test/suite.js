@@ -32,7 +32,10 @@ const rank = file => {
 const chooseFiles = names => {
   const paths = names.map(name => resolve(name))
   const isChosen = file => paths.length === 0 || paths.some(path => file.startsWith(path + sep))
-  const files = readdirSync(FOLDER, { recursive: true }).map(name => join(FOLDER, name))
+  // The benchmark installs others' packages below test/, and some of them bring tests.
+  const files = readdirSync(FOLDER, { recursive: true })
+    .filter(name => !name.split(sep).includes('node_modules'))
+    .map(name => join(FOLDER, name))
   return files
     .filter(file => paths.includes(file) || (file.endsWith('.test.ts') && isChosen(file)))
     .filter(file => statSync(file).isFile())
