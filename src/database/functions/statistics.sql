@@ -395,9 +395,9 @@ $$;
 -- does it. Every transaction that may have changed a job that finished before `closed_until`, and has not marked the hour, must be
 -- over: the caller has waited for that (src/jobs/statistics/roll-up.ts).
 --
--- In order: the days and hours that are over, then the hours that are marked, then the months all of whose days are stored, then
+-- In order: the days and hours that are over, then the hours whose marks have an id up to `marks_until` (null: none), then the months all of whose days are stored, then
 -- the past, newest first, for a database whose jobs are older than its roll-ups. No other transaction waits for this one: it locks rows that nothing else writes.
-CREATE FUNCTION headway.roll_up_statistics(closed_until timestamptz, with_marks boolean) RETURNS text
+CREATE FUNCTION headway.roll_up_statistics(closed_until timestamptz, marks_until bigint) RETURNS text
 LANGUAGE plpgsql SET timezone = 'UTC' SET jit = off SET lock_timeout = '250ms' SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -439,12 +439,12 @@ BEGIN
     RETURN 'hour';
   END IF;
 
-  IF with_marks THEN
+  IF marks_until IS NOT NULL THEN
     -- Before the jobs are read: a mark that is committed after this statement stays.
-    SELECT date_trunc('day', m.hour) INTO day FROM public.statistics_marks m ORDER BY m.id LIMIT 1;
+    SELECT date_trunc('day', m.hour) INTO day FROM public.statistics_marks m WHERE m.id <= marks_until ORDER BY m.id LIMIT 1;
     IF FOUND THEN
       SELECT array_agg(m.id), array_agg(DISTINCT m.tenant_id), array_agg(DISTINCT m.hour) INTO seen, tenants, hours
-      FROM (SELECT * FROM public.statistics_marks m ORDER BY m.id LIMIT 10000) m
+      FROM (SELECT * FROM public.statistics_marks m WHERE m.id <= marks_until ORDER BY m.id LIMIT 10000) m
       WHERE m.hour >= day AND m.hour < day + interval '1 day';
       IF day >= coverage.days_from AND day < coverage.days_until THEN
         PERFORM headway.store_day(tenants, day);

@@ -9,10 +9,13 @@ import { restAfter } from '../retention.ts'
 const CLOSED_AFTER_SECONDS = 600
 /**
  * So long one run goes on while there is work, rests included; the next one looks again at what is over and at the marks. It rests
- * after each piece for as long as the piece took, so that years of jobs are rolled up in half of a connection and of a core.
+ * after each piece for as long as the piece took, and for a second at most.
  */
 const RUN_MS = 60_000
-/** A day whose jobs change all the time is counted once in so long. Until then its marked hours are counted from the jobs. */
+/**
+ * A day whose jobs change all the time is counted once in so long, and the rest of the run is for other work. Until then its marked
+ * hours are counted from the jobs.
+ */
 const MARKS_EVERY_MS = 60_000
 
 interface Clock {
@@ -90,19 +93,30 @@ export const createRollUp = ({
     return closedUntil
   }
 
+  /** The last mark that is there now; null: there is none. */
+  const lastMark = async (): Promise<string | null> => {
+    const [row] = await database.query<{ last: string | null }>(
+      'headway_statistics_last_mark',
+      'SELECT max(id)::text AS last FROM public.statistics_marks',
+      [],
+    )
+    return row?.last ?? null
+  }
+
   return async () => {
     const until = await look()
     if (until === null) return null
     const begun = performance.now()
     const withMarks = begun - marksAt >= marksEveryMs
     if (withMarks) marksAt = begun
+    const marksUntil = withMarks ? await lastMark() : null
     for (let pieces = 0; ; pieces += 1) {
       const beganMs = performance.now()
       if (isClosing() || beganMs - begun >= runMs) return pieces
       const [row] = await database.query<{ done: string | null }>(
         'headway_roll_up_statistics',
         `SELECT ${FUNCTIONS}.roll_up_statistics($1, $2) AS done`,
-        [until, withMarks],
+        [until, marksUntil],
       )
       if (row?.done == null) return pieces
       await rest(performance.now() - beganMs)
