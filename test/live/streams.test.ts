@@ -373,6 +373,22 @@ t.test('no snapshot is made for readers that have left while it waited for its t
   t.equal((await (await stays).event('snapshot')).data.jobs.length, 60)
 })
 
+t.test('sixteen snapshots of a tenant are read at the same time, and those of other tenants do not wait', async t => {
+  const world = new World()
+  const { live } = await createStation(t, world)
+  const waiting: (() => void)[] = []
+  world.onRead = kind => (kind === 'snapshot' ? new Promise<void>(resolve => waiting.push(resolve)) : undefined)
+  const types = Array.from({ length: 20 }, (_, n) => filter({ jobType: `type ${n}` }))
+  const opening = types.map(one => live.open(request({ filter: one })))
+  await waitFor(() => waiting.length === 16)
+  const other = live.open(request({ filter: filter({ tenantId: OTHER_TENANT }) }))
+  await waitFor(() => waiting.length === 17)
+  world.onRead = () => undefined
+  for (const go of waiting) go()
+  for (const stream of await Promise.all([...opening, other])) stream.abandon()
+  t.equal(world.snapshotReads.length, 21)
+})
+
 t.test('a snapshot of many jobs is made in a turn of the event loop, and a small one at once', async t => {
   const world = new World()
   for (let n = 0; n < 60; n += 1) world.commit(jobId(n))
