@@ -12,6 +12,7 @@ import { createLiveSource } from '../../../dist/jobs/live-source.js'
 import { createHeartbeatWrite } from '../../../dist/jobs/heartbeats/write.js'
 import { createAnnouncer } from '../../../dist/live/announcer.js'
 import { createLive } from '../../../dist/live/live.js'
+import { LoopTurns } from '../../../dist/turns/loop-turns.js'
 import { statements, TENANT } from './world.js'
 
 const SUBSCRIBERS = 20
@@ -52,8 +53,9 @@ const assemble = ({ url, open }) => {
     intervalMs: 500,
     keepaliveSeconds: 3_600,
     maxStreams: 1_000,
-    // Reconcile asks by the clock: not part of what is counted.
-    timing: { reconcileMs: 3_600_000 },
+    loopTurns: new LoopTurns(),
+    // Neither of the two goes by the clock then: when jobs are compared, and what a tenant's streams get at once.
+    timing: { reconcileMs: 3_600_000, atOnceMs: 3_600_000 },
     log,
   })
   const intake = createHeartbeatIntake({
