@@ -32,6 +32,11 @@ const supersedes = (later: Heartbeat, earlier: Heartbeat): boolean =>
       (field === 'increment' && later.processedCount !== undefined),
   )
 
+/** Whether `later` takes back a total or a count of `earlier`. */
+const takesBack = (later: Heartbeat, earlier: Heartbeat): boolean =>
+  (later.totalCount === null && typeof earlier.totalCount === 'number') ||
+  (later.processedCount === 0 && ((earlier.processedCount ?? 0) > 0 || (earlier.increment ?? 0) > 0))
+
 export type Merge =
   | { kind: 'merged'; heartbeat: Heartbeat }
   /** The arriving report is older than the waiting one. It only refreshes liveness, and the waiting one does that as well. */
@@ -47,6 +52,7 @@ export type Merge =
  * - A report with `reportedAt` may be late; one without it never is.
  * - A job with declared stages may have left the stage, may not know it, and counts begin at 0 in the next one.
  * - In another unit counts begin at 0 as well, and the unit of the waiting report may not be known here.
+ * - With a total or a count, the worker's unit may have become that of the job, also if they are taken back afterwards.
  */
 export const mergeHeartbeats = (waiting: Heartbeat, arriving: Heartbeat): Merge => {
   // If one of two metas is too large, the database must not refuse the other report with it.
@@ -54,10 +60,13 @@ export const mergeHeartbeats = (waiting: Heartbeat, arriving: Heartbeat): Merge 
   if (waiting.stage !== arriving.stage) return { kind: 'separate' }
   if (arriving.unit !== undefined && arriving.unit !== waiting.unit) return { kind: 'separate' }
   if (waiting.reportedAt === undefined && arriving.reportedAt === undefined) {
+    if (takesBack(arriving, waiting)) return { kind: 'separate' }
     return { kind: 'merged', heartbeat: combine(waiting, arriving) }
   }
   if (waiting.reportedAt === undefined || arriving.reportedAt === undefined) return { kind: 'separate' }
   const aheadMs = Date.parse(arriving.reportedAt) - Date.parse(waiting.reportedAt)
   if (aheadMs < 0) return aheadMs >= -LATE_WITHIN_MS ? { kind: 'late' } : { kind: 'separate' }
-  return supersedes(arriving, waiting) ? { kind: 'merged', heartbeat: arriving } : { kind: 'separate' }
+  return supersedes(arriving, waiting) && !takesBack(arriving, waiting)
+    ? { kind: 'merged', heartbeat: arriving }
+    : { kind: 'separate' }
 }
