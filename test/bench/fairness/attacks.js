@@ -10,6 +10,17 @@ const bulk = heartbeats => JSON.stringify({ heartbeats })
 const ALMOST_8_MB = 8 * 1024 * 1024 - 64
 const PARTITIONS = 1_000
 
+/** What makes streams busy: all running jobs go on, as fast as they can be reported. */
+const REPORTS = {
+  token: 'update',
+  connections: 2,
+  next: ({ running, turn }) => ({
+    method: 'POST',
+    path: '/heartbeats',
+    body: bulk(running.map(jobId => ({ jobId, processedCount: turn + 2 }))),
+  }),
+}
+
 /**
  * Each has loops, of which each has `connections` that call one after the other; `token` is the one that calls. `held` and
  * `unfinished` are connections that stay open.
@@ -112,15 +123,7 @@ export const ATTACKS = [
           return { method: 'GET', path: `/stream?${ids.join('&')}` }
         },
       },
-      {
-        token: 'update',
-        connections: 2,
-        next: ({ running, turn }) => ({
-          method: 'POST',
-          path: '/heartbeats',
-          body: bulk(running.map(jobId => ({ jobId, processedCount: turn + 2 }))),
-        }),
-      },
+      REPORTS,
     ],
   },
   {
@@ -137,15 +140,7 @@ export const ATTACKS = [
           return { method: 'GET', path: `/stream?lastEventId=${id}` }
         },
       },
-      {
-        token: 'update',
-        connections: 2,
-        next: ({ running, turn }) => ({
-          method: 'POST',
-          path: '/heartbeats',
-          body: bulk(running.map(jobId => ({ jobId, processedCount: turn + 2 }))),
-        }),
-      },
+      REPORTS,
     ],
   },
   {
